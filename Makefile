@@ -1,0 +1,53 @@
+# Two commands set everything up on a fresh machine:
+#   make demo   installs the program and shows it at work on simulated particles
+#   make test   installs the test tools too and runs the whole suite
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test check lint format types layers acceptance fix clean
+
+demo: $(VENV)/.analysis
+	$(BIN)/cryodrgn demo -o demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto --durations=10
+
+check: lint format types layers
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+
+format: $(VENV)/.test
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.test
+	$(BIN)/pyright
+
+layers: $(VENV)/.test
+	$(BIN)/lint-imports
+
+# Needs the acceptance data: CRYODRGN_ACCEPTANCE=/path/to/data make acceptance
+acceptance: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto tests/acceptance --durations=10
+
+fix: $(VENV)/.test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, e.g. make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.analysis: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[analysis]'
+	touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[test]'
+	touch $@

@@ -1,0 +1,108 @@
+"""``cryodrgn backproject_voxel``."""
+
+import argparse
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.cli.options import (
+    add_datadir,
+    add_device,
+    add_particles,
+    add_pose_and_ctf,
+    add_tilt,
+    particle_files,
+)
+from cryodrgn.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.reconstruction.backproject import Reconstruction
+    from cryodrgn.rundir import ReconstructionFiles
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_particles(parser)
+    add_pose_and_ctf(parser)
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        metavar="MRC",
+        help="Output volume (.mrc), with half maps and FSC written beside it; or a folder for "
+        "all of them",
+    )
+    group = parser.add_argument_group("Dataset loading")
+    group.add_argument("--invert-data", action="store_true", help="Invert data sign")
+    add_datadir(group)
+    group.add_argument("--ind", type=Path, help="Use only the particles of this index pickle")
+    group.add_argument(
+        "--first",
+        type=int,
+        default=10000,
+        metavar="N",
+        help="Backproject the first N images (default: %(default)s; ignored with --ind)",
+    )
+    add_tilt(parser)
+    group = parser.add_argument_group("Reconstruction")
+    group.add_argument(
+        "--ctf-alg",
+        choices=("mul", "flip"),
+        default="mul",
+        help="Weight images by their CTF, or only flip phases (default: %(default)s)",
+    )
+    add_device(group)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.data.preprocessing import Preprocessing
+    from cryodrgn.devices import choose_device
+    from cryodrgn.geometry.rotations import rotation_about_x
+    from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
+    from cryodrgn.io.particle_files import open_particles, open_tilted
+    from cryodrgn.reconstruction.backproject import backproject, save_reconstruction
+    from cryodrgn.rundir import ReconstructionFiles
+
+    files = ReconstructionFiles.named(args.output)
+    particles = open_particles(particle_files(args))
+    tilted = None
+    if args.tilt is not None:
+        second = open_tilted(particles, args.tilt, args.datadir)
+        tilted = (_chosen(second, args), rotation_about_x(math.radians(args.tilt_deg)))
+    reconstruction = backproject(
+        _chosen(particles, args),
+        Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=args.invert_data),
+        ctf_correction="flip" if args.ctf_alg == "flip" else "multiply",
+        tilted=tilted,
+        device=choose_device(args.device),
+    )
+    pixel_size = float(particles.pixel_sizes[0])
+    save_reconstruction(reconstruction, files, pixel_size)
+    _draw(reconstruction, files, pixel_size)
+
+
+def _chosen(particles: "ParticleSet", args: argparse.Namespace) -> "ParticleSet":
+    """The first images, unless the user chose others."""
+    import numpy as np
+
+    if args.ind is not None:
+        return particles
+    return particles.select(np.arange(min(max(args.first, 0), len(particles))))
+
+
+def _draw(
+    reconstruction: "Reconstruction", files: "ReconstructionFiles", pixel_size: float
+) -> None:
+    """Plot the FSC, where there is a library to plot with."""
+    try:
+        from cryodrgn.analysis.plots import plot_fsc, save_figure
+    except MissingDependencyError as error:
+        logger.warning("the FSC was not plotted: %s", error)
+        return
+    save_figure(plot_fsc({"half maps": reconstruction.fsc}, pixel_size), files.fsc_plot)

@@ -1,0 +1,74 @@
+"""``cryodrgn downsample``."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from cryodrgn.cli.options import MRC_ENDINGS, add_datadir, require_ending
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "mrcs", type=Path, help="Input particles or volume (.mrc, .mrcs, .star, .cs, or .txt)"
+    )
+    parser.add_argument(
+        "-D",
+        dest="box_size",
+        type=int,
+        required=True,
+        metavar="D",
+        help="New box size in pixels, must be even",
+    )
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        metavar="MRCS",
+        help="Output projection stack (.mrcs)",
+    )
+    parser.add_argument("--is-vol", action="store_true", help="Flag if input .mrc is a volume")
+    parser.add_argument(
+        "--chunk",
+        type=int,
+        help="Chunksize (in # of images) to split particle stack when saving",
+    )
+    add_datadir(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.data.downsample import downsample_stack, downsample_volume_file
+    from cryodrgn.io.particle_files import open_stack
+
+    require_ending(args.output, MRC_ENDINGS, "-o")
+    if args.is_vol:
+        old, pixel_size = downsample_volume_file(args.mrcs, args.box_size, args.output)
+        logger.info("downsampled a volume of %d voxels to %d", old, args.box_size)
+        logger.info("wrote %s (%s)", args.output, _sampling(pixel_size))
+        return
+    images, pixel_size = open_stack(args.mrcs, args.datadir)
+    if len(images) == images.box_size:
+        logger.warning(
+            "%s is taken for %d images; is it a volume? Then add --is-vol",
+            args.mrcs,
+            len(images),
+        )
+    paths = downsample_stack(
+        images, args.box_size, args.output, pixel_size=pixel_size, chunk=args.chunk
+    )
+    names = ", ".join(str(path) for path in paths[-3:])
+    new = pixel_size and pixel_size * images.box_size / args.box_size
+    logger.info(
+        "wrote %d images to %s (%s)",
+        len(images),
+        names,
+        _sampling(new),
+    )
+
+
+def _sampling(pixel_size: float | None) -> str:
+    return "pixel size unknown" if pixel_size is None else f"{pixel_size:.4g} Å/px"

@@ -1,0 +1,112 @@
+"""Downsampling of image stacks and volumes, file to file."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.fourier.resample import check_new_box_size, downsample_images, downsample_volume
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
+from cryodrgn.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+BYTES_PER_BATCH = 2**25
+
+
+def downsample_stack(
+    images: ImageStack,
+    new_box_size: int,
+    output: Path,
+    *,
+    pixel_size: float | None,
+    chunk: int | None = None,
+) -> list[Path]:
+    """Write images at a smaller box size; memory does not grow with their number.
+
+    Args:
+        images: The images.
+        new_box_size: Even side of the results in pixels.
+        output: Stack to write, float32.
+        pixel_size: Å/px of ``images``, None if it is not known.
+        chunk: Split the result into stacks ``BASE.0.mrcs``, ``BASE.1.mrcs``, … of this many
+            images and list them in ``BASE.txt``; None writes one stack.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: The box size or the chunk size is of no use.
+    """
+    check_new_box_size(images.box_size, new_box_size)
+    if chunk is not None and chunk < 1:
+        msg = f"--chunk must be at least 1, got {chunk}"
+        raise ConfigError(msg)
+    new_pixel_size = pixel_size and pixel_size * images.box_size / new_box_size
+    count = chunk or len(images)
+    starts = range(0, len(images), count)
+    paths = [output]
+    if chunk is not None:
+        paths = [
+            output.with_name(f"{output.stem}.{i}{output.suffix}") for i in range(len(starts))
+        ]
+
+    written: list[Path] = []
+    try:
+        with Progress(len(images), "downsampling") as progress:
+            for path, start in zip(paths, starts, strict=True):
+                rows = np.arange(start, min(start + count, len(images)))
+                with stack_writer(path, new_box_size, new_pixel_size) as writer:
+                    for batch in _downsampled(images, rows, new_box_size):
+                        writer.append(batch)
+                        progress.advance(len(batch))
+                written.append(path)
+        if chunk is not None:
+            written.append(_write_list(output.with_suffix(".txt"), paths))
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return written
+
+
+def downsample_volume_file(
+    source: Path, new_box_size: int, output: Path
+) -> tuple[int, float | None]:
+    """Write a volume at a smaller box size.
+
+    Args:
+        source: A cubic volume.
+        new_box_size: Even side of the result in voxels.
+        output: Volume to write, float32.
+
+    Returns:
+        The old box size and the new pixel size in Å.
+    """
+    volume, pixel_size = read_volume(source)
+    check_new_box_size(len(volume), new_box_size)
+    result = downsample_volume(torch.from_numpy(volume), new_box_size)
+    new_pixel_size = pixel_size and pixel_size * len(volume) / new_box_size
+    write_volume(output, result.numpy(), new_pixel_size or 0.0)
+    return len(volume), new_pixel_size
+
+
+def _downsampled(
+    images: ImageStack, rows: np.ndarray, new_box_size: int
+) -> Iterator[Float[np.ndarray, "batch new new"]]:
+    batch_size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
+    for start in range(0, len(rows), batch_size):
+        batch = torch.from_numpy(images.read(rows[start : start + batch_size]))
+        yield downsample_images(batch, new_box_size).numpy()
+
+
+def _write_list(path: Path, stacks: list[Path]) -> Path:
+    with atomic_path(path) as partial:
+        partial.write_text("\n".join(stack.name for stack in stacks))
+    return path

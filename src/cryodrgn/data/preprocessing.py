@@ -1,0 +1,120 @@
+"""From stored images to centred transforms: window, sign, transform, scale, shift."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.errors import NumericalError
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.shifts import shift_transform
+from cryodrgn.fourier.transforms import transform_on_lattice
+from cryodrgn.imaging.ctf import CtfParameters
+from cryodrgn.imaging.masks import circular_window
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.particle_set import ParticleSet
+
+SCALE_SAMPLE = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """What is done to images before they are compared with slices.
+
+    Attributes:
+        window_radius: Radius, as a fraction of half the box, at which the soft window in real
+            space begins to fall; None applies no window.
+        invert: Whether to change the sign of the data, for particles white on black.
+        offset: Subtracted from the Hartley values of the images.
+        scale: Divides them after that.
+    """
+
+    window_radius: float | None = None
+    invert: bool = False
+    offset: float = 0.0
+    scale: float = 1.0
+
+
+def preprocess(
+    images: Float[Tensor, "batch box box"], lattice: HalfLattice, settings: Preprocessing
+) -> Float[Tensor, "batch points 2"]:
+    """Window, transform and scale images.
+
+    Args:
+        images: Real images.
+        lattice: Where the transform is wanted. If it belongs to a larger box than the images,
+            they are padded with zeros to that box, which samples the transform more finely.
+        settings: What to do.
+
+    Returns:
+        Transforms as pairs (real, imaginary).
+    """
+    box_size = images.shape[-1]
+    if settings.window_radius is not None:
+        images = images * circular_window(box_size, settings.window_radius)
+    margin = (lattice.box_size - box_size) // 2
+    if margin:
+        images = torch.nn.functional.pad(images, (margin,) * 4)
+    values = transform_on_lattice(images, lattice)
+    # A constant on all Hartley values Re − Im, at k and at −k, is one on the real part.
+    sign = -1 if settings.invert else 1
+    offset = torch.tensor([settings.offset, 0.0])
+    return (sign * values - offset) / settings.scale
+
+
+def prepare_images(
+    particles: ParticleSet,
+    rows: Int[np.ndarray, " rows"],
+    lattice: HalfLattice,
+    settings: Preprocessing,
+) -> Float[Tensor, "rows points 2"]:
+    """Transforms of some particles, preprocessed and centred by their shifts."""
+    images = torch.from_numpy(particles.images.read(rows))
+    values = preprocess(images, lattice, settings)
+    if particles.poses is None:
+        return values
+    shifts = torch.from_numpy(particles.poses.shifts[rows])
+    return shift_transform(values, spatial_frequencies(particles, rows, lattice), shifts)
+
+
+def spatial_frequencies(
+    particles: ParticleSet, rows: Int[np.ndarray, " rows"], lattice: HalfLattice
+) -> Float[Tensor, "rows points 2"]:
+    """Frequencies (kx, ky) of a lattice in 1/Å, by each particle's own pixel size."""
+    pixel_sizes = torch.from_numpy(particles.pixel_sizes[rows])
+    return lattice.frequencies / pixel_sizes[:, None, None]
+
+
+def ctf_parameters(table: CtfTable, rows: Int[np.ndarray, " rows"]) -> CtfParameters:
+    """CTF parameters of some particles as tensors."""
+    return CtfParameters(
+        **{
+            name: torch.from_numpy(np.asarray(values[rows]))
+            for name, values in table.columns().items()
+        }
+    )
+
+
+def estimate_scale(
+    particles: ParticleSet, lattice: HalfLattice, settings: Preprocessing
+) -> float:
+    """Root mean square of the transform where images are compared.
+
+    Estimated, after the window, from up to 1000 particles spread evenly over the set.
+
+    Raises:
+        NumericalError: All images are zero.
+    """
+    count = min(len(particles), SCALE_SAMPLE)
+    rows = np.linspace(0, len(particles) - 1, count).astype(np.int64)
+    total, batch = 0.0, 100
+    for start in range(0, count, batch):
+        images = torch.from_numpy(particles.images.read(rows[start : start + batch]))
+        values = preprocess(images, lattice, settings)
+        total += float(values.double().square().sum(-1).mean(-1).sum())
+    if not total > 0:
+        msg = f"{particles.source}: all images are zero"
+        raise NumericalError(msg)
+    return (total / count) ** 0.5

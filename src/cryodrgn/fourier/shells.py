@@ -1,0 +1,101 @@
+"""Statistics over shells of equal resolution: Fourier shell correlation and its readings."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.fourier.transforms import centred_fft
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShellCurve:
+    """A quantity per shell.
+
+    Attributes:
+        frequencies: Mean radius of each shell's voxels, in cycles per pixel.
+        values: The quantity.
+    """
+
+    frequencies: Float[Tensor, " shells"]
+    values: Float[Tensor, " shells"]
+
+    def area(self) -> float:
+        """Area under the curve (trapezoid rule), from the first to the last shell."""
+        return float(torch.trapezoid(self.values, self.frequencies))
+
+    def first_crossing(self, threshold: float) -> float | None:
+        """Frequency (cycles per pixel) at which the curve first falls below ``threshold``.
+
+        Returns:
+            The frequency, interpolated between shells; the last shell's if the curve never
+            falls; None if it starts below the threshold.
+        """
+        below = torch.nonzero(self.values < threshold)
+        if len(below) == 0:
+            return float(self.frequencies[-1])
+        end = int(below[0])
+        if end == 0:
+            return None
+        (x0, x1), (y0, y1) = (
+            curve[end - 1 : end + 1].tolist() for curve in (self.frequencies, self.values)
+        )
+        return x0 + (x1 - x0) * (y0 - threshold) / (y0 - y1)
+
+
+def shell_numbers(box_size: int) -> Int[Tensor, "box box box"]:
+    """Shell of every voxel of a centred transform: its radius, rounded to whole voxels."""
+    return _radii(box_size).round().long()
+
+
+def shell_means(
+    quantity: Float[Tensor, "box box box"], num_shells: int
+) -> Float[Tensor, " shells"]:
+    """Mean of a quantity over each of the shells 0 … ``num_shells`` − 1."""
+    shells = shell_numbers(quantity.shape[0]).to(quantity.device)
+    return _shell_sums(quantity, shells, num_shells) / _shell_sums(
+        torch.ones_like(quantity), shells, num_shells
+    )
+
+
+def fourier_shell_correlation(
+    first: Float[Tensor, "box box box"], second: Float[Tensor, "box box box"]
+) -> ShellCurve:
+    """Fourier shell correlation of two volumes.
+
+    Shell i holds the voxels whose radius rounds to i, and is labelled with their mean
+    radius. FSC_i = Re Σ A conj(B) / sqrt(Σ|A|² Σ|B|²) (Harauz & van Heel 1986); a shell in
+    which a volume is exactly zero has correlation 0.
+
+    Args:
+        first: A real volume of even side.
+        second: Another one of the same shape.
+
+    Returns:
+        The curve for the shells 1 … box / 2 − 1.
+    """
+    box_size = first.shape[0]
+    transforms = [centred_fft(volume.double(), 3) for volume in (first, second)]
+    shells = shell_numbers(box_size)
+    num_shells = box_size // 2
+
+    def sums(quantity: Tensor) -> Tensor:
+        return _shell_sums(quantity, shells, num_shells)[1:]
+
+    cross = sums((transforms[0] * transforms[1].conj()).real)
+    power = sums(transforms[0].abs().square()) * sums(transforms[1].abs().square())
+    correlation = torch.where(power > 0, cross / power.clamp_min(1e-300).sqrt(), 0.0)
+    radii = sums(_radii(box_size)) / sums(torch.ones_like(_radii(box_size)))
+    return ShellCurve((radii / box_size).float(), correlation.float())
+
+
+def _radii(box_size: int) -> Float[Tensor, "box box box"]:
+    axis = torch.arange(box_size, dtype=torch.float64) - box_size // 2
+    squares = axis.square()
+    return (squares[:, None, None] + squares[None, :, None] + squares[None, None, :]).sqrt()
+
+
+def _shell_sums(quantity: Tensor, shells: Tensor, num_shells: int) -> Tensor:
+    sums = torch.bincount(shells.flatten(), weights=quantity.flatten().double())
+    return sums[:num_shells]

@@ -1,0 +1,28 @@
+"""Translation of images by phase ramps."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def shift_transform(
+    values: Float[Tensor, "batch points 2"],
+    frequencies: Float[Tensor, "#batch points 2"],
+    shifts: Float[Tensor, "batch 2"],
+) -> Float[Tensor, "batch points 2"]:
+    """Move the content of images by ``shifts``: F(k) becomes F(k) exp(−2πi k·t).
+
+    Args:
+        values: Transforms as pairs (real, imaginary).
+        frequencies: Where they stand, (kx, ky) in cycles per unit length.
+        shifts: Translations (x, y) in the same unit length; positive x moves the content
+            towards higher column numbers, positive y towards higher row numbers.
+    """
+    phase = 2 * math.pi * (frequencies * shifts[:, None]).sum(-1)
+    cosine, sine = torch.cos(phase), torch.sin(phase)
+    real, imaginary = values.unbind(-1)
+    return torch.stack(
+        [real * cosine + imaginary * sine, imaginary * cosine - real * sine], dim=-1
+    )

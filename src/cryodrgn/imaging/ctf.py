@@ -1,0 +1,82 @@
+"""Contrast transfer function of the microscope."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryodrgn.units import ANGSTROM_PER_MM, VOLT_PER_KV
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CtfParameters:
+    """Parameters of the CTF of a batch of images.
+
+    Attributes:
+        defocus_u: Larger-axis defocus in Å, positive is underfocus.
+        defocus_v: Defocus across it in Å.
+        defocus_angle: Direction of ``defocus_u`` from the x axis towards y, in radians.
+        voltage_kv: Accelerating voltage in kV.
+        spherical_aberration_mm: Cs in mm.
+        amplitude_contrast: Fraction in [0, 1).
+        phase_shift: Phase shift of a phase plate, in radians.
+    """
+
+    defocus_u: Float[Tensor, " batch"]
+    defocus_v: Float[Tensor, " batch"]
+    defocus_angle: Float[Tensor, " batch"]
+    voltage_kv: Float[Tensor, " batch"]
+    spherical_aberration_mm: Float[Tensor, " batch"]
+    amplitude_contrast: Float[Tensor, " batch"]
+    phase_shift: Float[Tensor, " batch"]
+
+    def __getitem__(self, rows: Tensor | slice) -> "CtfParameters":
+        """The parameters of some of the images."""
+        return CtfParameters(**{name: value[rows] for name, value in self.items()})
+
+    def to(self, device: torch.device) -> "CtfParameters":
+        """The same parameters on another device."""
+        return CtfParameters(**{name: value.to(device) for name, value in self.items()})
+
+    def items(self) -> list[tuple[str, Tensor]]:
+        """The parameters by name, in the order of the attributes."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+def contrast_transfer(
+    frequencies: Float[Tensor, "#batch points 2"], parameters: CtfParameters
+) -> Float[Tensor, "batch points"]:
+    """Contrast transfer function at spatial frequencies.
+
+    CTF = sqrt(1 − w²) sin γ − w cos γ, so that it is −w at the origin: a volume of positive
+    density predicts dark particles.
+
+    Args:
+        frequencies: (kx, ky) in 1/Å; x runs along the columns of the image, y along its rows.
+        parameters: One set of parameters per image.
+    """
+    defocus_u, defocus_v, defocus_angle, voltage_kv, cs_mm, contrast, phase_shift = (
+        value[:, None] for _, value in parameters.items()
+    )
+    kx, ky = frequencies.unbind(-1)
+    squared = kx.square() + ky.square()
+    angle = torch.atan2(ky, kx) - defocus_angle
+    defocus = (defocus_u + defocus_v) / 2 + (defocus_u - defocus_v) / 2 * torch.cos(2 * angle)
+
+    # γ(k) = 2π (−½ Δz λ k² + ¼ Cs λ³ k⁴) − φ   (Rohou & Grigorieff 2015, eq. 1, opposite sign)
+    wavelength = electron_wavelengths(voltage_kv)
+    aberration = 0.5 * cs_mm * ANGSTROM_PER_MM * wavelength.square() * squared
+    gamma = torch.pi * wavelength * squared * (aberration - defocus) - phase_shift
+    return (1 - contrast.square()).sqrt() * torch.sin(gamma) - contrast * torch.cos(gamma)
+
+
+def electron_wavelengths(voltage_kv: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Relativistic wavelength of the electron in Å.
+
+    λ = 12.2639 / sqrt(V + 0.97845e-6 V²), V in volts. The constants are those of CTFFIND and
+    cryoDRGN, so that parameters and weights of those programs carry over; CODATA's value is
+    larger by 3e-5 of itself.
+    """
+    volts = voltage_kv * VOLT_PER_KV
+    return 12.2639 / (volts + 0.97845e-6 * volts.square()).sqrt()

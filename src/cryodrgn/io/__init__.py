@@ -1,0 +1,1 @@
+"""Files to tables and back; units and conventions are converted here and nowhere else."""

@@ -1,0 +1,173 @@
+"""Particle tables of cryoSPARC (``.cs``: numpy structured arrays)."""
+
+import copy
+import logging
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.poses import Poses
+
+logger = logging.getLogger(__name__)
+
+# Field of the CTF table and its column; angles are in radians there and here.
+CTF_FIELDS = {
+    "defocus_u": "ctf/df1_A",
+    "defocus_v": "ctf/df2_A",
+    "defocus_angle": "ctf/df_angle_rad",
+    "voltage_kv": "ctf/accel_kv",
+    "spherical_aberration_mm": "ctf/cs_mm",
+    "amplitude_contrast": "ctf/amp_contrast",
+    "phase_shift": "ctf/phase_shift_rad",
+}
+ABERRATIONS = ("ctf/tilt_A", "ctf/trefoil_A", "ctf/tetra_A", "ctf/anisomag")
+
+
+class CryosparcParticles:
+    """The particles of a ``.cs`` file.
+
+    Args:
+        path: A ``.cs`` file.
+        alignments: The group of columns that holds the poses: ``alignments3D`` of a refinement,
+            ``alignments_class_0`` of an ab-initio job.
+        shift_scale: Factor on the shifts, 2 for heterogeneous refinements done at half size.
+
+    Raises:
+        InputFileError: The file cannot be read or is no table.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        alignments: Literal["alignments3D", "alignments_class_0"] = "alignments3D",
+        shift_scale: float = 1.0,
+    ) -> None:
+        self.path = path
+        self._alignments = alignments
+        self._shift_scale = shift_scale
+        try:
+            table = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            msg = f"{path} cannot be read as a cryoSPARC table: {error}"
+            raise InputFileError(msg) from error
+        if not isinstance(table, np.ndarray) or not table.dtype.names or table.ndim != 1:
+            msg = f"{path} is a numpy file, but no table of particles"
+            raise InputFileError(msg)
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
+        """The table that holds only these rows, in this order."""
+        selected = copy.copy(self)
+        selected._table = self._table[rows]
+        return selected
+
+    def image_names(self) -> tuple[list[str], Int[np.ndarray, " particles"]]:
+        """Stack of each particle as the file names it, and the image's number in it from 0."""
+        paths = self._column("blob/path", "extraction or import").astype(str)
+        names = [name.removeprefix(">") for name in paths.tolist()]
+        return names, self._column("blob/idx", "extraction or import").astype(np.int64)
+
+    def box_size(self) -> int | None:
+        """Side of the images in pixels, if the file says.
+
+        Raises:
+            ShapeMismatchError: The images differ in size.
+        """
+        if not self._has("blob/shape"):
+            return None
+        sizes = np.unique(self._table["blob/shape"])
+        if len(sizes) > 1:
+            msg = f"{self.path} mixes images of {' and '.join(map(str, sizes))} pixels"
+            raise ShapeMismatchError(msg)
+        return int(sizes[0])
+
+    def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
+        """Å/px of each image, if the file says."""
+        return self._numbers("blob/psize_A") if self._has("blob/psize_A") else None
+
+    def has_poses(self) -> bool:
+        """Whether the file holds orientations."""
+        return self._has(f"{self._alignments}/pose")
+
+    def has_ctf(self) -> bool:
+        """Whether the file holds defocus values."""
+        return self._has("ctf/df1_A")
+
+    def poses(self, pixel_sizes: Float[np.ndarray, " particles"]) -> Poses:
+        """Orientations and shifts.
+
+        Shifts count in pixels of the refinement, whose size (``…/psize_A``) differs from the
+        images' where the refinement worked on cropped images.
+
+        Args:
+            pixel_sizes: Å/px of the images, used where the file does not give that size.
+
+        Raises:
+            MetadataError: There are no orientations.
+        """
+        job = "homogeneous, non-uniform, heterogeneous or ab-initio refinement"
+        vectors = self._column(f"{self._alignments}/pose", job)
+        pixels = self._column(f"{self._alignments}/shift", job)
+        refined_at = f"{self._alignments}/psize_A"
+        sizes, scale = pixel_sizes, self._shift_scale
+        if self._has(refined_at):
+            sizes = self._numbers(refined_at)
+            if scale != 1 and np.abs(sizes / pixel_sizes - 1).max() > 0.01:
+                logger.info(
+                    "%s gives the pixel size of the refinement (%g Å): shifts are scaled by it "
+                    "and not doubled again",
+                    self.path,
+                    sizes[0],
+                )
+                scale = 1.0
+        return Poses(
+            rotations=matrices_from_cryosparc_poses(vectors).astype(np.float32),
+            shifts=(pixels * (scale * sizes[:, None])).astype(np.float32),
+            source=str(self.path),
+        )
+
+    def ctf(self) -> CtfTable:
+        """CTF parameters.
+
+        Raises:
+            MetadataError: A column is missing.
+        """
+        columns = {}
+        for field, name in CTF_FIELDS.items():
+            if field == "phase_shift" and not self._has(name):
+                logger.info("%s has no phase shift (%s): taken as 0", self.path, name)
+                columns[field] = np.zeros(len(self), dtype=np.float32)
+                continue
+            columns[field] = self._column(name, "Patch CTF estimation").astype(np.float32)
+        present = [n for n in ABERRATIONS if self._has(n) and self._table[n].any()]
+        if present:
+            logger.warning(
+                "%s: higher-order aberrations are not modelled, ignoring %s",
+                self.path,
+                ", ".join(present),
+            )
+        return CtfTable(**columns, source=str(self.path))
+
+    def _has(self, name: str) -> bool:
+        return name in (self._table.dtype.names or ())
+
+    def _numbers(self, name: str) -> Float[np.ndarray, " particles"]:
+        return self._table[name].astype(np.float64)
+
+    def _column(self, name: str, job: str) -> np.ndarray:
+        if not self._has(name):
+            groups = sorted({field.split("/")[0] for field in self._table.dtype.names or ()})
+            msg = (
+                f"{self.path} has no column {name}, which a {job} job of cryoSPARC writes; "
+                f"the file has {', '.join(groups)}. Pass the particles file of that job"
+            )
+            raise MetadataError(msg)
+        return self._table[name]

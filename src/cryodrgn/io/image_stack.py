@@ -1,0 +1,132 @@
+"""Images of a particle set, read from their stacks when they are asked for."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.io.mrc import MrcFile
+
+
+class ImageStack:
+    """One indexable view of images that lie in any number of MRC stacks.
+
+    Args:
+        files: The stacks.
+        file_numbers: Stack of each image.
+        frames: Number of each image in its stack, from 0.
+
+    Raises:
+        InputFileError: A stack is shorter than the highest frame asked of it.
+        ShapeMismatchError: The stacks have different or non-square images.
+        ConfigError: The box size is odd.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[MrcFile],
+        file_numbers: Int[np.ndarray, " particles"],
+        frames: Int[np.ndarray, " particles"],
+    ) -> None:
+        self._files = files
+        self._file_numbers = file_numbers
+        self._frames = frames
+        self._check()
+
+    @classmethod
+    def from_names(
+        cls, paths: dict[str, Path], names: Sequence[str], frames: Int[np.ndarray, " particles"]
+    ) -> Self:
+        """Images given by the name of their stack and their number in it."""
+        unique = list(paths)
+        number = {name: index for index, name in enumerate(unique)}
+        files = [MrcFile.open(paths[name]) for name in unique]
+        return cls(files, np.array([number[name] for name in names], dtype=np.int64), frames)
+
+    @classmethod
+    def whole_files(cls, paths: Sequence[Path]) -> Self:
+        """All images of some stacks, in order."""
+        files = [MrcFile.open(path) for path in paths]
+        depths = [file.shape[0] for file in files]
+        file_numbers = np.repeat(np.arange(len(files)), depths)
+        return cls(files, file_numbers, np.concatenate([np.arange(depth) for depth in depths]))
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def box_size(self) -> int:
+        """Side of the images in pixels."""
+        return self._files[0].shape[1]
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Å/px from the header of the first stack, None if it gives none."""
+        return self._files[0].pixel_size
+
+    def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
+        """The view of only these images, in this order."""
+        return type(self)(self._files, self._file_numbers[rows], self._frames[rows])
+
+    def read(self, rows: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows box box"]:
+        """Images as float32, in the order asked for.
+
+        Raises:
+            InputFileError: An image cannot be read or holds values that are not finite.
+        """
+        images = np.empty((len(rows), self.box_size, self.box_size), dtype=np.float32)
+        # Neighbouring frames of a file are read together, whatever order was asked for.
+        order = np.lexsort((self._frames[rows], self._file_numbers[rows]))
+        files, frames = self._file_numbers[rows][order], self._frames[rows][order]
+        breaks = np.flatnonzero((np.diff(files) != 0) | (np.diff(frames) != 1)) + 1
+        for run in np.split(np.arange(len(rows)), breaks):
+            if len(run):
+                start, stop = int(frames[run[0]]), int(frames[run[-1]]) + 1
+                images[order[run]] = self._files[int(files[run[0]])].sections(start, stop)
+        self._require_finite(images, rows)
+        return images
+
+    def chunks(self, size: int) -> Iterator[Float[np.ndarray, "rows box box"]]:
+        """All images in order, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.read(np.arange(start, min(start + size, len(self))))
+
+    def _require_finite(self, images: np.ndarray, rows: np.ndarray) -> None:
+        if np.isfinite(images.sum(dtype=np.float64)):
+            return
+        bad = np.flatnonzero(~np.isfinite(images).all((1, 2)))
+        if len(bad):
+            row = int(rows[bad[0]])
+            path = self._files[int(self._file_numbers[row])].path
+            msg = (
+                f"image {self._frames[row]} of {path} (particle {row}, counting from 0) has "
+                "pixels that are not finite numbers; leave it out with --ind"
+            )
+            raise InputFileError(msg)
+
+    def _check(self) -> None:
+        first = self._files[0]
+        for file in self._files:
+            if file.shape[1:] != (first.shape[1], first.shape[1]):
+                msg = (
+                    f"{file.path} has images of {file.shape[2]} × {file.shape[1]} pixels, "
+                    f"expected squares of {first.shape[1]} as in {first.path}"
+                )
+                raise ShapeMismatchError(msg)
+        if self.box_size % 2:
+            msg = (
+                f"{first.path} has images of {self.box_size} pixels; it must be an even number"
+            )
+            raise ConfigError(msg)
+        depths = np.array([file.shape[0] for file in self._files])
+        beyond = np.flatnonzero(self._frames >= depths[self._file_numbers])
+        if len(beyond):
+            file = self._files[int(self._file_numbers[beyond[0]])]
+            msg = (
+                f"{file.path} holds {file.shape[0]} images, but image "
+                f"{int(self._frames[beyond[0]]) + 1} of it is asked for; is it the right stack?"
+            )
+            raise InputFileError(msg)

@@ -1,0 +1,216 @@
+"""The pickle files by which cryoDRGN passes poses, CTF, latents and indices between commands.
+
+Pickles can run any code when they are loaded. The reader here admits numpy arrays and plain
+containers and refuses everything else; all files are written from this module alone.
+"""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import InputFileError, MetadataError
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.poses import Poses
+
+_NUMPY_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_NUMPY_NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
+ADMITTED_GLOBALS = frozenset(
+    {(module, name) for module in _NUMPY_MULTIARRAY for name in ("_reconstruct", "scalar")}
+    | {(module, "_frombuffer") for module in _NUMPY_NUMERIC}
+    | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+    | {("collections", "OrderedDict"), ("builtins", "set")}
+)
+
+CTF_COLUMNS = (
+    "box_size",
+    "pixel_size",
+    "defocus_u",
+    "defocus_v",
+    "defocus_angle_deg",
+    "voltage_kv",
+    "spherical_aberration_mm",
+    "amplitude_contrast",
+    "phase_shift_deg",
+)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) not in ADMITTED_GLOBALS:
+            msg = f"it asks for {module_name}.{global_name}"
+            raise pickle.UnpicklingError(msg)
+        return super().find_class(module_name, global_name)
+
+
+def load_pickles(path: Path) -> list[Any]:
+    """All objects of a pickle file, of which it may hold several in a row.
+
+    Raises:
+        InputFileError: The file is missing, is no pickle, is cut short, or asks for anything
+            but numpy arrays and plain containers.
+    """
+    objects = []
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            while file.tell() < size:
+                objects.append(_PlainUnpickler(file).load())
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise InputFileError(msg) from error
+    except Exception as error:
+        # A damaged pickle makes the interpreter raise nearly anything.
+        msg = f"{path} is no readable pickle of numpy arrays: {error}"
+        raise InputFileError(msg) from error
+    if not objects:
+        msg = f"{path} is empty"
+        raise InputFileError(msg)
+    return objects
+
+
+def save_pickles(path: Path, objects: Sequence[Any]) -> None:
+    """Write objects one after another into a new file."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        for item in objects:
+            pickle.dump(item, file)
+
+
+def load_poses(
+    path: Path,
+) -> tuple[Float[np.ndarray, "particles 3 3"], Float[np.ndarray, "particles 2"]]:
+    """Rotations and shifts of a ``poses.pkl``.
+
+    Args:
+        path: A pickle of ``(rotations, shifts)``, or of rotations alone.
+
+    Returns:
+        The matrices, and the shifts (x, y) as fractions of the box.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+        MetadataError: The shifts are no fractions.
+    """
+    content = load_pickles(path)[0]
+    parts = content if isinstance(content, tuple | list) else (content,)
+    arrays = [np.asarray(part) for part in parts]
+    count = len(arrays[0]) if arrays and arrays[0].ndim else 0
+    if len(arrays) == 1:
+        arrays.append(np.zeros((count, 2)))
+    shapes = [array.shape for array in arrays]
+    if shapes != [(count, 3, 3), (count, 2)]:
+        msg = f"{path} holds no poses: expected arrays (N, 3, 3) and (N, 2), found {shapes}"
+        raise InputFileError(msg)
+    rotations, fractions = (array.astype(np.float32) for array in arrays)
+    largest = np.abs(fractions).max(initial=0)
+    if largest > 1:
+        msg = (
+            f"{path}: shifts must be fractions of the box, but the largest is {largest:.2f}; "
+            "they seem to be in pixels, parse the poses again"
+        )
+        raise MetadataError(msg)
+    return rotations, fractions
+
+
+def save_poses(path: Path, poses: Poses, side_lengths: Float[np.ndarray, "#particles"]) -> None:
+    """Write a ``poses.pkl``.
+
+    Args:
+        path: The file to write.
+        poses: Poses with shifts in Å.
+        side_lengths: Side of each particle's image in Å, or one for all.
+    """
+    fractions = (poses.shifts / side_lengths[:, None]).astype(np.float32)
+    save_pickles(path, [(poses.rotations.astype(np.float32), fractions)])
+
+
+def load_ctf(path: Path) -> tuple[CtfTable, Float[np.ndarray, " particles"]]:
+    """CTF parameters of a ``ctf.pkl``.
+
+    Args:
+        path: A pickle of an array of nine columns, see :data:`CTF_COLUMNS`.
+
+    Returns:
+        The parameters, and the side of each image in Å (box size × pixel size), which stays
+        the same when images are downsampled.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+        MetadataError: A value is not finite or out of range.
+    """
+    array = np.asarray(load_pickles(path)[0])
+    if array.ndim != 2 or array.shape[1] != len(CTF_COLUMNS):
+        msg = f"{path} holds no CTF parameters: expected an array (N, 9), found {array.shape}"
+        raise InputFileError(msg)
+    columns: dict[str, np.ndarray] = dict(
+        zip(CTF_COLUMNS, array.astype(np.float32).T, strict=True)
+    )
+    side_lengths = columns.pop("box_size") * columns.pop("pixel_size")
+    if not (np.isfinite(side_lengths) & (side_lengths > 0)).all():
+        msg = f"{path}: box size and pixel size must be positive in every row"
+        raise MetadataError(msg)
+    for name in ("defocus_angle", "phase_shift"):
+        columns[name] = np.deg2rad(columns.pop(f"{name}_deg"))
+    return CtfTable(**columns, source=str(path)), side_lengths
+
+
+def save_ctf(
+    path: Path, ctf: CtfTable, box_size: int, pixel_sizes: Float[np.ndarray, "#particles"]
+) -> None:
+    """Write a ``ctf.pkl``.
+
+    Args:
+        path: The file to write.
+        ctf: The parameters.
+        box_size: Side of the images in pixels.
+        pixel_sizes: Å/px of each image, or one for all.
+    """
+    columns: dict[str, np.ndarray] = dict(ctf.columns())
+    for name in ("defocus_angle", "phase_shift"):
+        columns[f"{name}_deg"] = np.rad2deg(columns.pop(name))
+    columns["box_size"] = np.full(len(ctf), box_size)
+    columns["pixel_size"] = np.broadcast_to(pixel_sizes, len(ctf))
+    array = np.stack([columns[name] for name in CTF_COLUMNS], axis=1)
+    save_pickles(path, [array.astype(np.float32)])
+
+
+def load_indices(path: Path) -> Int[np.ndarray, " rows"]:
+    """Row numbers of an index pickle, in their order and with their repetitions.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+    """
+    array = np.asarray(load_pickles(path)[0])
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        msg = (
+            f"{path} holds no list of indices: expected a one-dimensional integer array, "
+            f"found shape {array.shape} of type {array.dtype}"
+        )
+        raise InputFileError(msg)
+    return array.astype(np.int64)
+
+
+def save_latents(
+    path: Path,
+    mean: Float[np.ndarray, "particles latent"],
+    log_variance: Float[np.ndarray, "particles latent"],
+) -> None:
+    """Write a ``z.pkl``: the mean and behind it the log-variance, two pickles in one file."""
+    save_pickles(path, [mean.astype(np.float32), log_variance.astype(np.float32)])
+
+
+def load_latents(path: Path) -> Float[np.ndarray, "particles latent"]:
+    """Latent means of a ``z.pkl``.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+    """
+    array = np.asarray(load_pickles(path)[0])
+    if array.ndim != 2:
+        msg = f"{path} holds no latents: expected an array (N, zdim), found {array.shape}"
+        raise InputFileError(msg)
+    return array.astype(np.float32)

@@ -1,0 +1,90 @@
+"""Finding the image stacks that a metadata file names.
+
+Names are relative to the root of a RELION or cryoSPARC project, and projects are moved and
+copied. Without ``--datadir`` a name is looked for in the working directory, in the folder of
+the metadata file and in every folder above it, and last by its bare name beside the metadata
+file. With ``--datadir`` it is looked for there, whole or shortened from the left. A name that
+fits several different files is refused.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from cryodrgn.errors import InputFileError
+
+SHOWN_PLACES = 12
+
+
+def locate_stacks(
+    names: Sequence[str], metadata_path: Path, datadir: Path | None = None
+) -> dict[str, Path]:
+    """The file of every stack name.
+
+    Args:
+        names: Names as the metadata file gives them; repetitions are fine.
+        metadata_path: The file that gives them.
+        datadir: Folder to search instead of the project around ``metadata_path``.
+
+    Returns:
+        Path by name.
+
+    Raises:
+        InputFileError: A name fits no file or several different ones, or two names would fit
+            one file only because their folders were dropped.
+    """
+    if datadir is not None and not datadir.is_dir():
+        msg = f"--datadir {datadir} is no folder"
+        raise InputFileError(msg)
+    found: dict[str, Path] = {}
+    by_path: dict[Path, str] = {}
+    for name in dict.fromkeys(names):
+        path = found[name] = _locate(name, metadata_path, datadir).resolve()
+        other = by_path.setdefault(path, name)
+        if other != name and Path(other).name == Path(name).name:
+            msg = (
+                f"{metadata_path} names {other} and {name}, but only {path} is there; give the "
+                "folder under which both are found with --datadir"
+            )
+            raise InputFileError(msg)
+    return found
+
+
+def _locate(name: str, metadata_path: Path, datadir: Path | None) -> Path:
+    places = _below(datadir, name) if datadir else _around(metadata_path, name)
+    tried: list[Path] = []
+    for group in places:
+        group = list(dict.fromkeys(group))
+        tried += group
+        hits = [place for place in group if place.is_file()]
+        different = [hit for hit in hits[1:] if not hit.samefile(hits[0])]
+        if different:
+            msg = (
+                f"{metadata_path} names {name}, which could be {hits[0]} or {different[0]}; "
+                "say which with --datadir"
+            )
+            raise InputFileError(msg)
+        if hits:
+            return hits[0]
+    shown = ", ".join(str(place) for place in tried[:SHOWN_PLACES])
+    msg = (
+        f"{metadata_path} names {name}, which was not found; tried {shown}; give its folder "
+        "with --datadir"
+    )
+    raise InputFileError(msg)
+
+
+def _below(datadir: Path, name: str) -> Iterator[Iterable[Path]]:
+    """The whole name under the folder, then ever shorter ends of it."""
+    parts = [part for part in Path(name).parts if part != "/"]
+    for start in range(len(parts)):
+        yield [datadir.joinpath(*parts[start:])]
+
+
+def _around(metadata_path: Path, name: str) -> Iterator[Iterable[Path]]:
+    """The whole name under each folder of the project, then the bare name beside the file."""
+    folder = metadata_path.resolve().parent
+    if Path(name).is_absolute():
+        yield [Path(name)]
+    else:
+        yield [base / name for base in (Path.cwd(), folder, *folder.parents)]
+    yield [folder / Path(name).name]

@@ -1,0 +1,104 @@
+"""What every kind of particle metadata file offers, whatever program wrote it."""
+
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import ConfigError, MetadataError
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.poses import Poses
+
+PIXEL_SIZE_TOLERANCE = 1e-3
+
+
+class ParticleMetadata(Protocol):
+    """A table of particles read from a RELION or cryoSPARC file."""
+
+    path: Path
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
+        """The table that holds only these rows, in this order."""
+        ...
+
+    def image_names(self) -> tuple[list[str], Int[np.ndarray, " particles"]]:
+        """Stack of each particle as the file names it, and the image's number in it from 0."""
+        ...
+
+    def box_size(self) -> int | None:
+        """Side of the images in pixels, if the file says."""
+        ...
+
+    def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
+        """Å/px of each image, if the file says."""
+        ...
+
+    def has_poses(self) -> bool:
+        """Whether the file holds orientations."""
+        ...
+
+    def has_ctf(self) -> bool:
+        """Whether the file holds defocus values."""
+        ...
+
+    def poses(self, pixel_sizes: Float[np.ndarray, " particles"]) -> Poses:
+        """Orientations and shifts; ``pixel_sizes`` serves shifts that are given in pixels."""
+        ...
+
+    def ctf(self) -> CtfTable:
+        """CTF parameters."""
+        ...
+
+
+def resolve_box_size(metadata: ParticleMetadata, given: int | None) -> int:
+    """The box size from the file, or else the one given with ``-D``.
+
+    Raises:
+        ConfigError: Both are there and they differ.
+        MetadataError: Neither is there.
+    """
+    found = metadata.box_size()
+    if given is not None and given < 2:
+        msg = f"the box size must be positive, got -D {given}"
+        raise ConfigError(msg)
+    if found is None and given is None:
+        msg = f"{metadata.path} does not say the box size of its images; give it with -D"
+        raise MetadataError(msg)
+    if found is not None and given is not None and found != given:
+        msg = (
+            f"-D {given} contradicts {metadata.path}, whose images have {found} pixels; "
+            "leave out -D, or pass the file that belongs to the other box"
+        )
+        raise ConfigError(msg)
+    return given if found is None else found  # type: ignore[return-value]
+
+
+def resolve_pixel_sizes(
+    metadata: ParticleMetadata, given: float | None
+) -> Float[np.ndarray, " particles"]:
+    """Å/px of every particle from the file, or else the one given with ``--Apix``.
+
+    Raises:
+        ConfigError: Both are there and they differ by more than one part in a thousand.
+        MetadataError: Neither is there.
+    """
+    found = metadata.pixel_sizes()
+    if given is not None and not given > 0:
+        msg = f"the pixel size must be positive, got --Apix {given}"
+        raise ConfigError(msg)
+    if found is None:
+        if given is None:
+            msg = f"{metadata.path} does not say the pixel size; give it with --Apix"
+            raise MetadataError(msg)
+        return np.full(len(metadata), given)
+    if given is not None and np.abs(found / given - 1).max() > PIXEL_SIZE_TOLERANCE:
+        values = ", ".join(f"{value:g}" for value in np.unique(found)[:3])
+        msg = (
+            f"--Apix {given:g} contradicts {metadata.path}, which says {values} Å/px; "
+            "leave out --Apix, or pass the file that belongs to the other pixel size"
+        )
+        raise ConfigError(msg)
+    return found

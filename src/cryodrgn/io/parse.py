@@ -1,0 +1,82 @@
+"""Poses and CTF parameters out of metadata files, into the pickles of cryoDRGN."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from cryodrgn.io.legacy_pickle import save_ctf, save_poses
+from cryodrgn.io.metadata import ParticleMetadata, resolve_box_size, resolve_pixel_sizes
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.poses import Poses
+
+logger = logging.getLogger(__name__)
+
+
+def parse_poses(metadata: ParticleMetadata, output: Path, box_size: int | None = None) -> Poses:
+    """Write the poses of a metadata file as ``poses.pkl``.
+
+    Args:
+        metadata: The file's table.
+        output: The pickle to write.
+        box_size: Side of the images in pixels, for files that do not say it.
+
+    Raises:
+        CryodrgnError: Something needed is missing, or contradicts the file.
+    """
+    box_size = resolve_box_size(metadata, box_size)
+    pixel_sizes = metadata.pixel_sizes()
+    if pixel_sizes is None:
+        # Shifts are then in pixels, and only their ratio to the box is written.
+        pixel_sizes = np.ones(len(metadata))
+    poses = metadata.poses(pixel_sizes)
+    save_poses(output, poses, box_size * pixel_sizes)
+    largest = np.abs(poses.shifts).max(initial=0)
+    logger.info(
+        "wrote %d poses to %s (box of %d px, shifts up to %.1f px)",
+        len(poses),
+        output,
+        box_size,
+        largest / pixel_sizes.min(),
+    )
+    return poses
+
+
+def parse_ctf(
+    metadata: ParticleMetadata,
+    output: Path,
+    box_size: int | None = None,
+    pixel_size: float | None = None,
+) -> tuple[CtfTable, int, float]:
+    """Write the CTF parameters of a metadata file as ``ctf.pkl``.
+
+    Args:
+        metadata: The file's table.
+        output: The pickle to write.
+        box_size: Side of the images in pixels, for files that do not say it.
+        pixel_size: Å/px, for files that do not say it.
+
+    Returns:
+        The parameters, the box size, and the pixel size of the first particle.
+
+    Raises:
+        CryodrgnError: Something needed is missing, or contradicts the file.
+    """
+    box_size = resolve_box_size(metadata, box_size)
+    pixel_sizes = resolve_pixel_sizes(metadata, pixel_size)
+    ctf = metadata.ctf()
+    save_ctf(output, ctf, box_size, pixel_sizes)
+    logger.info(
+        "wrote CTF parameters of %d particles to %s (box of %d px, %s Å/px, defocus %.2f to "
+        "%.2f µm, %g kV, Cs %g mm, amplitude contrast %g)",
+        len(ctf),
+        output,
+        box_size,
+        " and ".join(f"{value:.4g}" for value in np.unique(pixel_sizes)[:3]),
+        min(ctf.defocus_u.min(), ctf.defocus_v.min()) / 1e4,
+        max(ctf.defocus_u.max(), ctf.defocus_v.max()) / 1e4,
+        ctf.voltage_kv[0],
+        ctf.spherical_aberration_mm[0],
+        ctf.amplitude_contrast[0],
+    )
+    return ctf, box_size, float(pixel_sizes[0])

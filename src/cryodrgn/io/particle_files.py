@@ -1,0 +1,273 @@
+"""Particles from any of the files that list them, with poses and CTF from where they stand."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.io.cryosparc import CryosparcParticles
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.legacy_pickle import load_ctf, load_indices, load_poses
+from cryodrgn.io.locate import locate_stacks
+from cryodrgn.io.metadata import ParticleMetadata
+from cryodrgn.io.relion import RelionParticles
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.poses import Poses
+from cryodrgn.particles.selection import check_indices
+
+logger = logging.getLogger(__name__)
+
+PIXEL_SIZE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParticleFiles:
+    """The files that describe a set of particles, as the command line names them.
+
+    Attributes:
+        particles: ``.mrcs``, ``.mrc``, ``.star``, ``.cs`` or ``.txt`` (a list of stacks).
+        poses: A ``poses.pkl``; None takes the poses of a ``.star`` or ``.cs``.
+        ctf: A ``ctf.pkl``; None takes the CTF of a ``.star`` or ``.cs``.
+        indices: An index pickle that selects particles; None takes all.
+        datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
+    """
+
+    particles: Path
+    poses: Path | None = None
+    ctf: Path | None = None
+    indices: Path | None = None
+    datadir: Path | None = None
+
+
+def open_metadata(path: Path) -> ParticleMetadata | None:
+    """The table of a ``.star`` or ``.cs`` file; None for files that only hold images.
+
+    Raises:
+        InputFileError: The file is missing, unreadable, or of unknown type.
+    """
+    if not path.is_file():
+        msg = f"{path} is no file" if path.exists() else f"{path} does not exist"
+        raise InputFileError(msg)
+    if path.suffix == ".star":
+        return RelionParticles(path)
+    if path.suffix == ".cs":
+        return CryosparcParticles(path)
+    if path.suffix not in {".mrc", ".mrcs", ".txt"}:
+        msg = f"{path} has an unknown ending; expected .mrcs, .mrc, .star, .cs or .txt"
+        raise InputFileError(msg)
+    return None
+
+
+def open_images(
+    path: Path, metadata: ParticleMetadata | None, datadir: Path | None = None
+) -> ImageStack:
+    """The images that a particle file lists.
+
+    Args:
+        path: ``.mrcs``, ``.mrc``, ``.star``, ``.cs`` or ``.txt`` (stacks, one per line,
+            relative to the folder of the list).
+        metadata: What :func:`open_metadata` returned for it.
+        datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
+
+    Raises:
+        InputFileError: A stack is missing or unreadable.
+    """
+    if metadata is not None:
+        names, frames = metadata.image_names()
+        return ImageStack.from_names(locate_stacks(names, path, datadir), names, frames)
+    if path.suffix != ".txt":
+        return ImageStack.whole_files([path])
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    stacks = [path.parent / line for line in lines if line]
+    if not stacks:
+        msg = f"{path} names no stacks"
+        raise InputFileError(msg)
+    return ImageStack.whole_files(stacks)
+
+
+def open_stack(path: Path, datadir: Path | None = None) -> tuple[ImageStack, float | None]:
+    """The images that a particle file lists, and their Å/px if it is known and one for all."""
+    metadata = open_metadata(path)
+    images = open_images(path, metadata, datadir)
+    pixel_sizes = metadata.pixel_sizes() if metadata else None
+    if pixel_sizes is None:
+        return images, images.pixel_size
+    if np.ptp(pixel_sizes) > 0:
+        logger.warning("%s mixes pixel sizes: no header can hold them", path)
+        return images, None
+    return images, float(pixel_sizes[0])
+
+
+def open_particles(files: ParticleFiles) -> ParticleSet:
+    """Everything the given files know of a set of particles.
+
+    Poses and CTF come from pickles where given, otherwise from the particle file itself.
+    Pickles must have a row for every particle or, together with an index list, a row for
+    every selected one.
+
+    Raises:
+        CryodrgnError: A file cannot be used, or two of them disagree; the message names both.
+    """
+    metadata = open_metadata(files.particles)
+    if metadata is not None:
+        selection = _Selection.read(files, len(metadata))
+        metadata = metadata.select(selection.rows)
+        images = open_images(files.particles, metadata, files.datadir)
+    else:
+        images = open_images(files.particles, None)
+        selection = _Selection.read(files, len(images))
+        images = images.select(selection.rows)
+
+    ctf, side_lengths = _ctf(files, metadata, selection)
+    pixel_sizes = _pixel_sizes(files, metadata, images, side_lengths)
+    poses = _poses(files, metadata, selection, pixel_sizes, images.box_size)
+    return ParticleSet(
+        images=images,
+        pixel_sizes=pixel_sizes.astype(np.float32),
+        poses=poses,
+        ctf=ctf,
+        original_rows=selection.rows,
+        source=str(files.particles),
+    )
+
+
+def open_tilted(particles: ParticleSet, path: Path, datadir: Path | None = None) -> ParticleSet:
+    """The second exposure of a tilt pair: the same particles with the images of another file.
+
+    Args:
+        particles: The first exposure.
+        path: The file that lists the second exposure's images, in the same order.
+        datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
+
+    Raises:
+        ShapeMismatchError: The two exposures differ in number or size of images.
+    """
+    images = open_images(path, open_metadata(path), datadir)
+    if particles.original_rows.max() >= len(images) or images.box_size != particles.box_size:
+        msg = (
+            f"{path} has {len(images)} images of {images.box_size} px, which does not fit "
+            f"{particles.source} with images of {particles.box_size} px up to row "
+            f"{particles.original_rows.max()}"
+        )
+        raise ShapeMismatchError(msg)
+    return replace(particles, images=images.select(particles.original_rows), source=str(path))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Selection:
+    """Rows taken from a file of ``whole`` particles."""
+
+    rows: Int[np.ndarray, " rows"]
+    whole: int
+    source: str
+
+    @classmethod
+    def read(cls, files: ParticleFiles, whole: int) -> "_Selection":
+        rows = np.arange(whole)
+        if files.indices is not None:
+            rows = check_indices(
+                load_indices(files.indices),
+                whole,
+                source=str(files.indices),
+                of=str(files.particles),
+            )
+        return cls(rows=rows, whole=whole, source=str(files.particles))
+
+    def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
+        """The rows to take from a table of ``length`` rows that goes with the particles."""
+        if length == self.whole:
+            return self.rows
+        if length == len(self.rows):
+            logger.info("%s has one row per selected particle: taken as it is", source)
+            return np.arange(length)
+        msg = (
+            f"{self.source} lists {self.whole} particles, but {source} has {length} rows; "
+            "both must come from the same particle file"
+        )
+        raise ShapeMismatchError(msg)
+
+
+def _ctf(
+    files: ParticleFiles, metadata: ParticleMetadata | None, selection: _Selection
+) -> tuple[CtfTable | None, Float[np.ndarray, " rows"] | None]:
+    """CTF parameters, and the side of the images in Å if a pickle gives it."""
+    if files.ctf is not None:
+        table, side_lengths = load_ctf(files.ctf)
+        rows = selection.of_table(len(table), files.ctf)
+        return table.select(rows), side_lengths[rows]
+    if metadata is not None and metadata.has_ctf():
+        logger.info("CTF parameters are taken from %s", files.particles)
+        return metadata.ctf(), None
+    return None, None
+
+
+def _pixel_sizes(
+    files: ParticleFiles,
+    metadata: ParticleMetadata | None,
+    images: ImageStack,
+    side_lengths: Float[np.ndarray, " rows"] | None,
+) -> Float[np.ndarray, " rows"]:
+    """Å/px of the images as they are now, downsampled or not."""
+    from_metadata = None if metadata is None else metadata.pixel_sizes()
+    needs_metadata = files.ctf is None or files.poses is None
+    if metadata is not None and needs_metadata:
+        _require_box_size(metadata, images)
+    if side_lengths is not None:
+        pixel_sizes = side_lengths / images.box_size
+        if from_metadata is not None and needs_metadata:
+            _require_agreement(files, pixel_sizes, from_metadata)
+        return pixel_sizes
+    if from_metadata is not None:
+        return from_metadata
+    if images.pixel_size is None:
+        logger.warning("%s gives no pixel size: taken as 1 Å", files.particles)
+    return np.full(len(images), images.pixel_size or 1.0)
+
+
+def _require_box_size(metadata: ParticleMetadata, images: ImageStack) -> None:
+    said = metadata.box_size()
+    if said is not None and said != images.box_size:
+        msg = (
+            f"{metadata.path} says that images have {said} pixels, but their stacks have "
+            f"{images.box_size}; were they downsampled? Pass the file that belongs to the "
+            "stacks, or give --poses and --ctf"
+        )
+        raise ShapeMismatchError(msg)
+
+
+def _require_agreement(
+    files: ParticleFiles, from_ctf: np.ndarray, from_metadata: np.ndarray
+) -> None:
+    if np.abs(from_ctf / from_metadata - 1).max() > PIXEL_SIZE_TOLERANCE:
+        row = int(np.abs(from_ctf / from_metadata - 1).argmax())
+        msg = (
+            f"{files.ctf} gives {from_ctf[row]:.4g} Å/px, but {files.particles} gives "
+            f"{from_metadata[row]:.4g} (row {row}); do both describe the same images?"
+        )
+        raise ConfigError(msg)
+
+
+def _poses(
+    files: ParticleFiles,
+    metadata: ParticleMetadata | None,
+    selection: _Selection,
+    pixel_sizes: Float[np.ndarray, " rows"],
+    box_size: int,
+) -> Poses | None:
+    if files.poses is not None:
+        rotations, fractions = load_poses(files.poses)
+        rows = selection.of_table(len(rotations), files.poses)
+        shifts = fractions[rows] * (box_size * pixel_sizes)[:, None]
+        return Poses(
+            rotations=rotations[rows],
+            shifts=shifts.astype(np.float32),
+            source=str(files.poses),
+        )
+    if metadata is not None and metadata.has_poses():
+        logger.info("poses are taken from %s", files.particles)
+        return metadata.poses(pixel_sizes)
+    return None

@@ -1,0 +1,242 @@
+"""Particle tables of RELION 3.0, 3.1, 4 and 5."""
+
+import copy
+import logging
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.geometry.conventions import matrices_from_relion_angles
+from cryodrgn.io.star import StarTable, read_star
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.poses import Poses
+from cryodrgn.units import ANGSTROM_PER_MICRON
+
+logger = logging.getLogger(__name__)
+
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+SHIFTS_IN_ANGSTROM = ("rlnOriginXAngst", "rlnOriginYAngst")
+SHIFTS_IN_PIXELS = ("rlnOriginX", "rlnOriginY")
+DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
+
+# Field of the CTF table, its column, and the option that replaces the column.
+OPTICS_COLUMNS = {
+    "voltage_kv": ("rlnVoltage", "--kv"),
+    "spherical_aberration_mm": ("rlnSphericalAberration", "--cs"),
+    "amplitude_contrast": ("rlnAmplitudeContrast", "-w"),
+    "phase_shift": ("rlnPhaseShift", "--ps"),
+}
+ABERRATIONS = ("rlnBeamTiltX", "rlnBeamTiltY", "rlnMagMat01", "rlnMagMat10")
+CORRECTED_IMAGES = {
+    "rlnCtfDataAreCtfPremultiplied": "multiplied by the CTF",
+    "rlnCtfDataArePhaseFlipped": "phase flipped",
+}
+
+
+class RelionParticles:
+    """A particle table and its optics groups.
+
+    Args:
+        path: A ``.star`` file.
+        overrides: Values, by field of the CTF table and in its units, that take the place of
+            those in the file.
+
+    Raises:
+        InputFileError: The file cannot be read or holds no particles.
+    """
+
+    def __init__(self, path: Path, overrides: dict[str, float] | None = None) -> None:
+        self.path = path
+        self._overrides = overrides or {}
+        blocks = read_star(path)
+        self._optics = blocks.pop("optics", None)
+        if not blocks:
+            msg = f"{path} holds an optics table but no particles"
+            raise InputFileError(msg)
+        largest = max(blocks.values(), key=len)
+        self._particles = blocks.get("particles", largest)
+        self._groups = None
+        if self._optics is not None:
+            self._groups = _group_rows(self._particles, self._optics)
+        self._rows = np.arange(len(self._particles))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
+        """The table that holds only these rows, in this order."""
+        selected = copy.copy(self)
+        selected._rows = self._rows[rows]
+        return selected
+
+    def image_names(self) -> tuple[list[str], Int[np.ndarray, " particles"]]:
+        """Stack of each particle as the file names it, and the image's number in it from 0.
+
+        Raises:
+            MetadataError: A name is not ``NUMBER@STACK``.
+        """
+        names, numbers = [], []
+        column = self._particles.text("rlnImageName")
+        for row in self._rows.tolist():
+            text = column[row]
+            number, at, name = text.partition("@")
+            if not (at and name and number.isdecimal() and int(number) > 0):
+                msg = f"{self.path}: rlnImageName of row {row} is {text!r}, not NUMBER@STACK"
+                raise MetadataError(msg)
+            names.append(name)
+            numbers.append(int(number) - 1)
+        return names, np.array(numbers, dtype=np.int64)
+
+    def box_size(self) -> int | None:
+        """Side of the images in pixels, if the file says.
+
+        Raises:
+            ShapeMismatchError: The optics groups have images of different size.
+        """
+        sizes = np.unique(self._numbers("rlnImageSize")) if self._has("rlnImageSize") else []
+        if len(sizes) > 1:
+            found = " and ".join(f"{size:.0f}" for size in sizes)
+            msg = (
+                f"{self.path} mixes images of {found} pixels; particles of one set must "
+                "have one box size, extract them again or select one optics group"
+            )
+            raise ShapeMismatchError(msg)
+        return int(sizes[0]) if len(sizes) else None
+
+    def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
+        """Å/px of each image, if the file says."""
+        if self._has("rlnImagePixelSize"):
+            return self._numbers("rlnImagePixelSize")
+        if self._has("rlnDetectorPixelSize") and self._has("rlnMagnification"):
+            detector = self._numbers("rlnDetectorPixelSize") * ANGSTROM_PER_MICRON
+            return detector / self._numbers("rlnMagnification")
+        return None
+
+    def has_poses(self) -> bool:
+        """Whether the file holds orientations."""
+        return all(self._has(name) for name in ANGLES)
+
+    def has_ctf(self) -> bool:
+        """Whether the file holds defocus values."""
+        return all(self._has(name) for name in DEFOCUS)
+
+    def poses(self, pixel_sizes: Float[np.ndarray, " particles"]) -> Poses:
+        """Orientations and shifts.
+
+        Args:
+            pixel_sizes: Å/px, used where shifts are in pixels (RELION 3.0).
+
+        Raises:
+            MetadataError: There are no orientations.
+        """
+        if not self.has_poses():
+            missing = next(name for name in ANGLES if not self._has(name))
+            msg = (
+                f"{self.path} holds no poses (no column {missing}); use the run_data.star of "
+                "a RELION Refine3D or Class3D job"
+            )
+            raise MetadataError(msg)
+        angles = np.stack([self._numbers(name) for name in ANGLES], axis=1)
+        if all(self._has(name) for name in SHIFTS_IN_ANGSTROM):
+            shifts = np.stack([self._numbers(name) for name in SHIFTS_IN_ANGSTROM], axis=1)
+        elif all(self._has(name) for name in SHIFTS_IN_PIXELS):
+            pixels = np.stack([self._numbers(name) for name in SHIFTS_IN_PIXELS], axis=1)
+            shifts = pixels * pixel_sizes[:, None]
+        else:
+            logger.warning("%s has no shifts (rlnOriginX, rlnOriginY): taken as 0", self.path)
+            shifts = np.zeros((len(self), 2))
+        return Poses(
+            rotations=matrices_from_relion_angles(angles).astype(np.float32),
+            shifts=shifts.astype(np.float32),
+            source=str(self.path),
+        )
+
+    def ctf(self) -> CtfTable:
+        """CTF parameters.
+
+        Raises:
+            MetadataError: A needed column is missing, or the images are not plain images.
+        """
+        self._refuse_corrected_images()
+        for name in DEFOCUS:
+            if not self._has(name):
+                msg = (
+                    f"{self.path} holds no defocus (no column {name}); run RELION's CTF "
+                    "estimation job, extract the particles from its micrographs, and use the "
+                    "star file of that extraction or of a refinement after it"
+                )
+                raise MetadataError(msg)
+        self._warn_of_aberrations()
+        columns = {field: self._optics_column(field) for field in OPTICS_COLUMNS}
+        columns["defocus_u"] = self._numbers("rlnDefocusU")
+        columns["defocus_v"] = self._numbers("rlnDefocusV")
+        columns["defocus_angle"] = np.deg2rad(self._numbers("rlnDefocusAngle"))
+        single = {name: values.astype(np.float32) for name, values in columns.items()}
+        return CtfTable(**single, source=str(self.path))
+
+    def _optics_column(self, field: str) -> Float[np.ndarray, " particles"]:
+        name, option = OPTICS_COLUMNS[field]
+        if field in self._overrides:
+            return np.full(len(self), self._overrides[field])
+        if self._has(name):
+            values = self._numbers(name)
+            return np.deg2rad(values) if field == "phase_shift" else values
+        if field == "phase_shift":
+            logger.info("%s has no phase shift (%s): taken as 0", self.path, name)
+            return np.zeros(len(self))
+        msg = f"{self.path} has no column {name}; give the value with {option}"
+        raise MetadataError(msg)
+
+    def _refuse_corrected_images(self) -> None:
+        for name, state in CORRECTED_IMAGES.items():
+            if self._has(name) and self._numbers(name).any():
+                msg = (
+                    f"{self.path}: images are {state} ({name}), which the CTF model does not "
+                    "describe; extract the particles again without that correction"
+                )
+                raise MetadataError(msg)
+
+    def _warn_of_aberrations(self) -> None:
+        present = [
+            name for name in ABERRATIONS if self._has(name) and self._numbers(name).any()
+        ]
+        if present:
+            logger.warning(
+                "%s: higher-order aberrations are not modelled, ignoring %s",
+                self.path,
+                ", ".join(present),
+            )
+
+    def _has(self, name: str) -> bool:
+        return name in self._particles or (self._optics is not None and name in self._optics)
+
+    def _numbers(self, name: str) -> Float[np.ndarray, " particles"]:
+        """A column for every particle; the optics table counts before the particle table."""
+        if self._optics is not None and self._groups is not None and name in self._optics:
+            return self._optics.numbers(name)[self._groups[self._rows]]
+        return self._particles.numbers(name)[self._rows]
+
+
+def _group_rows(particles: StarTable, optics: StarTable) -> Int[np.ndarray, " particles"]:
+    """Row of the optics table that belongs to each particle."""
+    if "rlnOpticsGroup" not in particles:
+        if len(optics) == 1:
+            return np.zeros(len(particles), dtype=np.int64)
+        msg = f"{particles.path} has {len(optics)} optics groups but no column rlnOpticsGroup"
+        raise MetadataError(msg)
+    numbers = optics.numbers("rlnOpticsGroup").astype(np.int64)
+    wanted = particles.numbers("rlnOpticsGroup").astype(np.int64)
+    order = np.argsort(numbers)
+    places = np.searchsorted(numbers, wanted, sorter=order).clip(0, len(numbers) - 1)
+    rows = order[places]
+    unknown = numbers[rows] != wanted
+    if unknown.any():
+        msg = (
+            f"{particles.path}: row {int(np.flatnonzero(unknown)[0])} belongs to optics group "
+            f"{wanted[unknown][0]}, but the optics table has {sorted(numbers.tolist())}"
+        )
+        raise MetadataError(msg)
+    return rows

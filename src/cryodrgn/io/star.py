@@ -1,0 +1,129 @@
+"""STAR files as RELION writes them: read with gemmi, written in RELION's own layout."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from jaxtyping import Float
+
+from cryodrgn.errors import InputFileError, MetadataError
+from cryodrgn.io.atomic import atomic_path
+
+
+class StarTable:
+    """One block of a STAR file: columns of text by name, without the leading underscore.
+
+    Args:
+        path: File the block stands in, for messages.
+        columns: The columns; all have the same length.
+    """
+
+    def __init__(self, path: Path, columns: Mapping[str, Sequence[str]]) -> None:
+        self.path = path
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values()), ()))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, in the order of the file."""
+        return list(self._columns)
+
+    def text(self, name: str) -> list[str]:
+        """A column as text, without quotes.
+
+        Raises:
+            MetadataError: There is no such column.
+        """
+        try:
+            return [gemmi.cif.as_string(value) for value in self._columns[name]]
+        except KeyError:
+            msg = f"{self.path}: no column {name}; the file has {', '.join(self._columns)}"
+            raise MetadataError(msg) from None
+
+    def numbers(self, name: str) -> Float[np.ndarray, " rows"]:
+        """A column as float64.
+
+        Raises:
+            MetadataError: There is no such column, or a value is not a finite number.
+        """
+        text = self.text(name)
+        try:
+            values = np.array(text, dtype=np.float64)
+        except ValueError as error:
+            msg = f"{self.path}: column {name} is not numeric: {error}"
+            raise MetadataError(msg) from None
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            msg = f"{self.path}: column {name} holds {text[row]!r} in row {row}, not a number"
+            raise MetadataError(msg)
+        return values
+
+
+def read_star(path: Path) -> dict[str, StarTable]:
+    """The blocks of a STAR file by name (without ``data_``), in the order of the file.
+
+    A block of plain ``_name value`` pairs becomes a table of one row.
+
+    Raises:
+        InputFileError: The file cannot be read, is no STAR file, or holds no table.
+    """
+    try:
+        document = gemmi.cif.read(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        msg = f"{path} cannot be read as a STAR file: {_first_line(error)}"
+        raise InputFileError(msg) from error
+    blocks = {block.name.strip(): _table(path, block) for block in document}
+    blocks = {name: table for name, table in blocks.items() if len(table)}
+    if not blocks:
+        msg = f"{path} is a STAR file without any rows"
+        raise InputFileError(msg)
+    return blocks
+
+
+def _table(path: Path, block: gemmi.cif.Block) -> StarTable:
+    columns: dict[str, Sequence[str]] = {}
+    for item in block:
+        if item.loop is not None:
+            for tag in item.loop.tags:
+                columns[tag.removeprefix("_")] = block.find_loop(tag)  # type: ignore[assignment]
+            break
+        if item.pair is not None:
+            name, value = map(str, item.pair)  # type: ignore[arg-type]
+            columns[name.removeprefix("_")] = [value]
+    return StarTable(path, columns)
+
+
+def write_star(path: Path, blocks: Mapping[str, Mapping[str, Sequence[object]]]) -> None:
+    """Write tables as RELION 3.1 and later write them.
+
+    The comment ``# version 30001`` before each block is what tells RELION that shifts are in
+    Å and optics stand in a table of their own.
+
+    Args:
+        path: The file to write.
+        blocks: Columns by name (without the leading underscore) by block name (without
+            ``data_``).
+    """
+    with atomic_path(path) as partial, partial.open("w") as file:
+        for name, columns in blocks.items():
+            file.write(f"\n# version 30001\n\ndata_{name}\n\nloop_ \n")
+            for number, column in enumerate(columns, start=1):
+                file.write(f"_{column} #{number} \n")
+            text = [[_format(value) for value in values] for values in columns.values()]
+            file.writelines(" ".join(row) + " \n" for row in zip(*text, strict=True))
+
+
+def _format(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.6f}"
+    return gemmi.cif.quote(str(value))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,95 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log file."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 20.0
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as people say it: ``4 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Counts finished units of work and shows how long the rest will take.
+
+    On a terminal this is a bar. Elsewhere (a batch job, a pipe) a line is logged
+    every twenty seconds, and none at all for work that ends sooner.
+
+    Args:
+        total: Units of work in all.
+        description: What is being done, for instance ``"downsampling"``.
+        unit: What one unit is called.
+        initial: Units that were already done when the work began.
+    """
+
+    def __init__(
+        self, total: int, description: str, unit: str = "img", initial: int = 0
+    ) -> None:
+        self._total = total
+        self._description = description
+        self._unit = unit
+        self._initial = self._done = initial
+        self._started = self._last_line = time.monotonic()
+        self._bar = (
+            tqdm(total=total, desc=description, unit=unit, initial=initial, file=sys.stderr)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Record that ``count`` more units are done; ``note`` is shown beside the count."""
+        self._done += count
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._last_line = now
+            logger.info(self._line(now, note))
+
+    def _line(self, now: float, note: str) -> str:
+        rate = (self._done - self._initial) / max(now - self._started, 1e-9)
+        remaining = format_duration((self._total - self._done) / max(rate, 1e-9))
+        line = (
+            f"{self._description}: {self._done} of {self._total} {self._unit} "
+            f"({100 * self._done / max(self._total, 1):.0f} %), {remaining} left"
+        )
+        return f"{line}, {note}" if note else line
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def track(items: Iterable[Item], total: int, description: str, unit: str) -> Iterator[Item]:
+    """Yield ``items`` one by one and show the progress through them."""
+    with Progress(total, description, unit) as progress:
+        for item in items:
+            yield item
+            progress.advance()

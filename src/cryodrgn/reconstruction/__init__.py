@@ -1,0 +1,1 @@
+"""Volumes and latents from data and models, without training them."""

@@ -1,0 +1,235 @@
+"""Reconstruction of a volume from posed images by backprojection onto a voxel grid.
+
+Images are padded to twice their box, and their transforms spread with trilinear weights onto
+the grid of the padded volume's transform. The volume is cut back to the box and freed of the
+weights' envelope, sinc² along each axis (gridding correction, O'Sullivan 1985).
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.preprocessing import (
+    Preprocessing,
+    ctf_parameters,
+    prepare_images,
+    spatial_frequencies,
+)
+from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
+from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
+from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.io.curves import write_fsc
+from cryodrgn.io.mrc import write_volume
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.progress import Progress
+from cryodrgn.rundir import ReconstructionFiles
+
+logger = logging.getLogger(__name__)
+
+PADDING = 2
+POINTS_PER_BATCH = 1_000_000
+# A voxel that got less than this share of its shell's mean weight is damped towards zero.
+LEAST_WEIGHT = 1e-3
+CtfCorrection = Literal["multiply", "flip"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Reconstruction:
+    """A backprojected volume and what tells how good it is.
+
+    Attributes:
+        volume: From all images, Wiener-filtered by the correlation of the half maps.
+        half_maps: From every other image, unfiltered.
+        fsc: Fourier shell correlation of the half maps.
+    """
+
+    volume: Float[Tensor, "box box box"]
+    half_maps: tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]]
+    fsc: ShellCurve
+
+
+class FourierAccumulator:
+    """Weighted slices, spread onto half of the grid of a volume's transform.
+
+    Args:
+        grid: The grid.
+        device: Where the sums are kept.
+    """
+
+    def __init__(self, grid: HalfGrid, device: torch.device) -> None:
+        self.grid = grid
+        # Columns: real part, imaginary part, weight.
+        self._sums = torch.zeros(math.prod(grid.shape), 3, device=device)
+
+    def add(
+        self,
+        points: Float[Tensor, "points 3"],
+        values: Float[Tensor, "points 2"],
+        weights: Float[Tensor, " points"],
+    ) -> None:
+        """Add values of the transform to the eight neighbours of where they stand.
+
+        Args:
+            points: (kx, ky, kz) in cycles per box.
+            values: Pairs (real, imaginary), already multiplied by their weights.
+            weights: The weights.
+        """
+        sign, neighbours = self.grid.neighbours(points)
+        columns = torch.stack([values[:, 0], values[:, 1] * sign, weights], dim=1)
+        for places, shares in neighbours:
+            self._sums.index_add_(0, places, columns * shares[:, None])
+
+    def sums(self) -> tuple[Float[Tensor, "z y x 2"], Float[Tensor, "z y x"]]:
+        """Sums of values and of weights on the grid."""
+        sums = self._sums.view(*self.grid.shape, 3).clone()
+        # What fell on the plane kx = 0 also fell, as its conjugate, on the mate in that plane.
+        sums[:, :, 0] += sums[:, :, 0].flip(0, 1) * sums.new_tensor([1.0, -1.0, 1.0])
+        return sums[..., :2], sums[..., 2]
+
+    def merged(self, other: "FourierAccumulator") -> "FourierAccumulator":
+        """The sums of both."""
+        both = FourierAccumulator(self.grid, self._sums.device)
+        both._sums = self._sums + other._sums
+        return both
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sums are kept."""
+        return self._sums.device
+
+
+def backproject(
+    particles: ParticleSet,
+    settings: Preprocessing,
+    *,
+    ctf_correction: CtfCorrection = "multiply",
+    tilted: tuple[ParticleSet, Float[Tensor, "3 3"]] | None = None,
+    device: torch.device | None = None,
+) -> Reconstruction:
+    """Reconstruct a volume from all of a set's images.
+
+    Args:
+        particles: Images with poses and, unless they carry none, CTF parameters.
+        settings: How images are preprocessed.
+        ctf_correction: ``multiply`` weights every value by its CTF, which is the least-squares
+            solution; ``flip`` only corrects the sign.
+        tilted: A second exposure of the same particles at another tilt of the stage, and the
+            rotation X that leads to it: its images have the orientation X R.
+        device: Where to compute, the processor by default.
+
+    Raises:
+        MetadataError: There are no poses.
+        ShapeMismatchError: There are fewer than two images.
+    """
+    if len(particles) < 2:
+        msg = f"{particles.source}: half maps need at least two images, got {len(particles)}"
+        raise ShapeMismatchError(msg)
+    device = device or torch.device("cpu")
+    lattice = HalfLattice.disc(PADDING * particles.box_size)
+    halves = [FourierAccumulator(HalfGrid(lattice.box_size), device) for _ in range(2)]
+    exposures = [(particles, torch.eye(3))] + ([tilted] if tilted else [])
+    batch_size = max(1, POINTS_PER_BATCH // len(lattice))
+    with Progress(len(particles) * len(exposures), "backprojecting") as progress:
+        for exposure, tilt in exposures:
+            for start in range(0, len(exposure), batch_size):
+                rows = np.arange(start, min(start + batch_size, len(exposure)))
+                for parity, accumulator in enumerate(halves):
+                    chosen = rows[rows % 2 == parity]
+                    _add_images(
+                        accumulator, exposure, chosen, lattice, settings, tilt, ctf_correction
+                    )
+                progress.advance(len(rows))
+
+    box_size = particles.box_size
+    first, second = (_volume(half, box_size).cpu() for half in halves)
+    fsc = fourier_shell_correlation(first, second)
+    volume = _volume(halves[0].merged(halves[1]), box_size, fsc).cpu()
+    return Reconstruction(volume=volume, half_maps=(first, second), fsc=fsc)
+
+
+def save_reconstruction(
+    reconstruction: Reconstruction, files: ReconstructionFiles, pixel_size: float
+) -> None:
+    """Write the maps and the FSC, and say the resolution in words.
+
+    Args:
+        reconstruction: What :func:`backproject` returned.
+        files: Where to write.
+        pixel_size: Å/px.
+    """
+    write_volume(files.half_map_a, reconstruction.half_maps[0].numpy(), pixel_size)
+    write_volume(files.half_map_b, reconstruction.half_maps[1].numpy(), pixel_size)
+    write_fsc(files.fsc_text, reconstruction.fsc)
+    write_volume(files.volume, reconstruction.volume.numpy(), pixel_size)
+    logger.info("wrote %s; half maps and FSC stand beside it", files.volume)
+    for threshold in (0.5, 0.143):
+        frequency = reconstruction.fsc.first_crossing(threshold)
+        words = (
+            "the half maps do not agree"
+            if frequency is None
+            else (f"the half maps agree to {pixel_size / frequency:.2f} Å")
+        )
+        logger.info("at FSC %g %s", threshold, words)
+
+
+def _add_images(
+    accumulator: FourierAccumulator,
+    particles: ParticleSet,
+    rows: Int[np.ndarray, " rows"],
+    lattice: HalfLattice,
+    settings: Preprocessing,
+    tilt: Float[Tensor, "3 3"],
+    ctf_correction: CtfCorrection,
+) -> None:
+    """Spread the slices of some images."""
+    device = accumulator.device
+    values = prepare_images(particles, rows, lattice, settings).to(device)
+    weights = values.new_ones(values.shape[:2])
+    if particles.ctf is not None:
+        frequencies = spatial_frequencies(particles, rows, lattice).to(device)
+        ctf = contrast_transfer(frequencies, ctf_parameters(particles.ctf, rows).to(device))
+        values = values * (ctf if ctf_correction == "multiply" else ctf.sign())[..., None]
+        weights = ctf.square() if ctf_correction == "multiply" else weights
+    rotations = tilt @ torch.from_numpy(particles.require_poses().rotations[rows])
+    points = slice_coordinates(lattice.points.float().to(device), rotations.to(device))
+    accumulator.add(points.reshape(-1, 3), values.reshape(-1, 2), weights.reshape(-1))
+
+
+def _volume(
+    accumulator: FourierAccumulator, box_size: int, fsc: ShellCurve | None = None
+) -> Float[Tensor, "box box box"]:
+    """The volume whose transform is sums / weights, regularised shell by shell.
+
+    With a correlation of half maps the quotient is Wiener filtered: the weight 1/SNR of the
+    prior is that of a signal whose FSC between half sets is known, SNR = 2 FSC / (1 − FSC)
+    (Scheres 2012), in units of the shell's mean weight.
+    """
+    grid = accumulator.grid
+    sums, weights = accumulator.sums()
+    radii = grid.radii(accumulator.device)
+    within = radii <= grid.box_size // 2
+    shells = radii.round().long()[within]
+    mean_weights = torch.bincount(shells, weights[within].double()) / torch.bincount(shells)
+    prior = torch.full_like(mean_weights, LEAST_WEIGHT)
+    if fsc is not None:
+        snr = 2 * fsc.values / (1 - fsc.values).clamp_min(1e-6)
+        inverse = (1 / snr.clamp_min(1e-2)).clamp_min(LEAST_WEIGHT)
+        frequencies = np.arange(len(prior)) / grid.box_size
+        prior = torch.from_numpy(np.interp(frequencies, fsc.frequencies, inverse)).to(prior)
+    damped = weights.clone()
+    damped[within] += (prior * mean_weights)[shells].to(weights.dtype)
+    transform = torch.where(within[..., None], sums / damped.clamp_min(1e-12)[..., None], 0.0)
+
+    volume = grid.volume_of(torch.view_as_complex(transform))
+    margin = (grid.box_size - box_size) // 2
+    centre = (slice(margin, margin + box_size),) * 3
+    return volume[centre] / interpolation_envelope(box_size, grid.box_size, volume.device)

@@ -1,0 +1,136 @@
+"""Names of the files that commands write; the only place that knows them.
+
+A training run with output directory ``RUN`` holds, for every checkpointed epoch ``E``
+(counted from 0), ``weights.E.pkl`` and ``z.E.pkl``, at its end the same without a number,
+and beside them ``config.yaml``, ``config.pkl`` (the same settings as cryoDRGN 0.2.0 writes
+them), ``run.log`` and ``metrics.csv``.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+class RunDirectory:
+    """The files of one training run.
+
+    Args:
+        path: The output directory; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_yaml(self) -> Path:
+        """Settings of the run, as text."""
+        return self.path / "config.yaml"
+
+    @property
+    def config_pickle(self) -> Path:
+        """Settings of the run, in the layout of cryoDRGN 0.2.0."""
+        return self.path / "config.pkl"
+
+    @property
+    def log(self) -> Path:
+        """What the run reported, line by line."""
+        return self.path / "run.log"
+
+    def weights(self, epoch: int | None = None) -> Path:
+        """Network weights after ``epoch``, or of the finished run."""
+        return self._numbered("weights", epoch)
+
+    def latents(self, epoch: int | None = None) -> Path:
+        """Latent mean and log-variance of every particle."""
+        return self._numbered("z", epoch)
+
+    def epochs(self) -> list[int]:
+        """Epochs that have weights, in order."""
+        pattern = re.compile(r"weights\.(\d+)\.pkl")
+        matches = (pattern.fullmatch(path.name) for path in self.path.glob("weights.*.pkl"))
+        return sorted(int(match.group(1)) for match in matches if match)
+
+    def _numbered(self, stem: str, epoch: int | None) -> Path:
+        return self.path / (f"{stem}.pkl" if epoch is None else f"{stem}.{epoch}.pkl")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReconstructionFiles:
+    """The files of one backprojection."""
+
+    volume: Path
+    half_map_a: Path
+    half_map_b: Path
+    fsc_text: Path
+    fsc_plot: Path
+
+    @classmethod
+    def named(cls, output: Path) -> Self:
+        """Names that follow from the output the user gave: a ``.mrc`` file, or a folder."""
+        if output.suffix != ".mrc":
+            return cls(
+                volume=output / "backproject.mrc",
+                half_map_a=output / "half_map_a.mrc",
+                half_map_b=output / "half_map_b.mrc",
+                fsc_text=output / "fsc-vals.txt",
+                fsc_plot=output / "fsc-plot.png",
+            )
+        base = output.with_suffix("")
+        return cls(
+            volume=output,
+            half_map_a=base.with_name(f"{base.name}_half_map_a.mrc"),
+            half_map_b=base.with_name(f"{base.name}_half_map_b.mrc"),
+            fsc_text=base.with_name(f"{base.name}_fsc.txt"),
+            fsc_plot=base.with_name(f"{base.name}_fsc.png"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationFiles:
+    """The files of one simulated particle set.
+
+    Attributes:
+        path: The folder that holds them.
+    """
+
+    path: Path
+
+    @property
+    def particles(self) -> Path:
+        """The images."""
+        return self.path / "particles.mrcs"
+
+    @property
+    def clean_images(self) -> Path:
+        """Images without noise, kept only while the set is made."""
+        return self.path / "clean.npy"
+
+    @property
+    def star(self) -> Path:
+        """Images, poses and CTF as RELION 3.1 writes them."""
+        return self.path / "particles.star"
+
+    @property
+    def poses(self) -> Path:
+        """The true poses."""
+        return self.path / "poses.pkl"
+
+    @property
+    def ctf(self) -> Path:
+        """The true CTF parameters."""
+        return self.path / "ctf.pkl"
+
+    @property
+    def labels(self) -> Path:
+        """Number of the true state of every image."""
+        return self.path / "labels.npy"
+
+    @property
+    def settings(self) -> Path:
+        """How the set was made."""
+        return self.path / "simulation.yaml"
+
+    def state(self, number: int) -> Path:
+        """The true volume of a state."""
+        return self.path / "gt" / f"state_{number:03d}.mrc"

@@ -1,0 +1,83 @@
+"""A made-up molecule of two domains, of which one turns about a hinge."""
+
+import math
+
+import gemmi
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from cryodrgn.geometry.rotations import rotation_about_x
+
+# One residue of about 110 Da fills about 135 Å³ of protein.
+CUBIC_ANGSTROM_PER_BEAD = 135.0
+
+# Each lobe is an ellipsoid: centre and half axes (x, y, z) in Å. The body has a shoulder, so
+# that no view of the molecule is like another and its hand shows.
+BODY_LOBES = (
+    ((0.0, 0.0, -22.0), (34.0, 24.0, 20.0)),
+    ((26.0, -14.0, -36.0), (14.0, 12.0, 12.0)),
+)
+ARM_LOBES = (
+    ((0.0, 4.0, 22.0), (13.0, 12.0, 26.0)),
+    ((8.0, 10.0, 48.0), (14.0, 11.0, 12.0)),
+)
+HINGE_POSITION = (0.0, 0.0, -2.0)
+
+
+def hinge_models(angles: list[float]) -> list[gemmi.Model]:
+    """Atomic models of the molecule at some hinge angles.
+
+    Every residue is one bead (a carbon atom). The body stays in place; the arm turns about
+    an axis along x through the hinge.
+
+    Args:
+        angles: Angles of the arm in radians, 0 is upright.
+    """
+    body, arm = _fill(BODY_LOBES, seed=1), _fill(ARM_LOBES, seed=2)
+    pivot = np.array(HINGE_POSITION)
+    models = []
+    for angle in angles:
+        turned = (arm - pivot) @ rotation_about_x(angle).double().numpy().T + pivot
+        models.append(_model({"A": body, "B": turned}))
+    return models
+
+
+def hinge_angles(count: int, range_deg: float) -> list[float]:
+    """Equally spaced angles in radians, centred on the upright arm."""
+    half = math.radians(range_deg) / 2
+    return [0.0] if count == 1 else np.linspace(-half, half, count).tolist()
+
+
+def _fill(
+    lobes: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...], seed: int
+) -> Float[np.ndarray, "beads 3"]:
+    """Beads spread evenly at random over ellipsoids."""
+    generator = torch.Generator().manual_seed(seed)
+    beads = []
+    for centre, half_axes in lobes:
+        volume = 4 / 3 * math.pi * math.prod(half_axes)
+        count = round(volume / CUBIC_ANGSTROM_PER_BEAD)
+        directions = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+        directions /= directions.norm(dim=1, keepdim=True)
+        radii = torch.rand(count, 1, generator=generator, dtype=torch.float64) ** (1 / 3)
+        beads.append((directions * radii).numpy() * np.array(half_axes) + np.array(centre))
+    return np.concatenate(beads)
+
+
+def _model(chains: dict[str, Float[np.ndarray, "beads 3"]]) -> gemmi.Model:
+    model = gemmi.Model(1)
+    for name, beads in chains.items():
+        chain = gemmi.Chain(name)
+        for number, position in enumerate(beads, start=1):
+            residue = gemmi.Residue()
+            residue.name = "ALA"
+            residue.seqid = gemmi.SeqId(number, " ")
+            atom = gemmi.Atom()
+            atom.name = "CA"
+            atom.element = gemmi.Element("C")
+            atom.pos = gemmi.Position(*position)
+            residue.add_atom(atom)
+            chain.add_residue(residue)
+        model.add_chain(chain)
+    return model

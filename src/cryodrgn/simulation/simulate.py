@@ -1,0 +1,263 @@
+"""Simulated particle sets: poses, shifts, CTF and noise on projections of known volumes."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.shifts import shift_transform
+from cryodrgn.fourier.transforms import images_from_lattice
+from cryodrgn.geometry.conventions import relion_angles_from_matrices
+from cryodrgn.geometry.rotations import random_rotations
+from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
+from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.legacy_pickle import save_ctf, save_poses
+from cryodrgn.io.mrc import stack_writer, write_volume
+from cryodrgn.io.star import write_star
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.poses import Poses
+from cryodrgn.progress import Progress
+from cryodrgn.rundir import SimulationFiles
+from cryodrgn.units import ANGSTROM_PER_MICRON
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulationSettings:
+    """How images are made from volumes.
+
+    Attributes:
+        num_images: Number of images; states are as nearly equal in number as can be.
+        pixel_size: Å/px.
+        snr: Variance of the clean images, CTF applied, over the variance of the noise.
+        shift_extent_px: Shifts are uniform within ± this many pixels along x and y.
+        has_ctf: Whether images carry a CTF.
+        defocus_range_um: Defocus is uniform between these, in µm underfocus.
+        astigmatism: Defocus U and V differ by up to this, in Å.
+        voltage_kv: Accelerating voltage in kV.
+        spherical_aberration_mm: Cs in mm.
+        amplitude_contrast: Fraction in [0, 1).
+        b_factor: Amplitudes fall by exp(−B k² / 4), in Å².
+        invert: Write particles white on black.
+        half_precision: Write images in float16 (MRC mode 12).
+        seed: Of all random numbers.
+    """
+
+    num_images: int
+    pixel_size: float
+    snr: float = 0.1
+    shift_extent_px: float = 3.0
+    has_ctf: bool = True
+    defocus_range_um: tuple[float, float] = (0.8, 2.5)
+    astigmatism: float = 300.0
+    voltage_kv: float = 300.0
+    spherical_aberration_mm: float = 2.7
+    amplitude_contrast: float = 0.1
+    b_factor: float = 0.0
+    invert: bool = False
+    half_precision: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that describe no experiment.
+
+        Raises:
+            ConfigError: A number is out of range.
+        """
+        low, high = self.defocus_range_um
+        checks = {
+            f"the number of images must be at least 1, got {self.num_images}": self.num_images
+            > 0,
+            f"the pixel size must be positive, got {self.pixel_size}": self.pixel_size > 0,
+            f"the signal-to-noise ratio must be positive, got {self.snr}": self.snr > 0,
+            f"the shift must not be negative, got {self.shift_extent_px}": (
+                self.shift_extent_px >= 0
+            ),
+            f"the defocus range must rise from a positive value, got {low} to {high}": (
+                0 < low <= high
+            ),
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise ConfigError(message)
+
+
+def simulate(
+    volumes: Sequence[Float[np.ndarray, "box box box"]],
+    settings: SimulationSettings,
+    output: Path,
+    description: dict[str, Any] | None = None,
+) -> SimulationFiles:
+    """Write a particle set of known truth.
+
+    Args:
+        volumes: One volume per state, all of one even box size.
+        settings: How images are made.
+        output: Folder to write into.
+        description: More that is known of the states, kept beside the settings.
+
+    Returns:
+        The files written.
+    """
+    files = SimulationFiles(output)
+    generator = torch.Generator().manual_seed(settings.seed)
+    labels = np.arange(settings.num_images) % len(volumes)
+    labels = labels[torch.randperm(settings.num_images, generator=generator).numpy()]
+    poses = _random_poses(settings, generator)
+    ctf = _random_ctf(settings, generator) if settings.has_ctf else None
+
+    for number, volume in enumerate(volumes):
+        write_volume(files.state(number), volume, settings.pixel_size)
+    _write_images(volumes, labels, poses, ctf, settings, generator, files)
+    _write_metadata(labels, poses, ctf, settings, volumes[0].shape[0], files)
+    with atomic_path(files.settings) as partial:
+        content = {"simulation": asdict(settings) | {"num_states": len(volumes)}}
+        content["simulation"]["defocus_range_um"] = list(settings.defocus_range_um)
+        partial.write_text(yaml.safe_dump(content | (description or {}), sort_keys=False))
+    return files
+
+
+def _random_poses(settings: SimulationSettings, generator: torch.Generator) -> Poses:
+    rotations = random_rotations(settings.num_images, generator)
+    uniform = 2 * torch.rand(settings.num_images, 2, generator=generator) - 1
+    shifts = uniform * (settings.shift_extent_px * settings.pixel_size)
+    return Poses(rotations=rotations.numpy(), shifts=shifts.numpy(), source="simulation")
+
+
+def _random_ctf(settings: SimulationSettings, generator: torch.Generator) -> CtfTable:
+    count = settings.num_images
+    low, high = settings.defocus_range_um
+    mean, difference, angle = torch.rand(3, count, generator=generator)
+    defocus = ANGSTROM_PER_MICRON * (low + (high - low) * mean)
+    half = difference * settings.astigmatism / 2
+
+    def same(value: float) -> np.ndarray:
+        return np.full(count, value, dtype=np.float32)
+
+    return CtfTable(
+        defocus_u=(defocus + half).numpy(),
+        defocus_v=(defocus - half).numpy(),
+        defocus_angle=(math.pi * angle).numpy(),
+        voltage_kv=same(settings.voltage_kv),
+        spherical_aberration_mm=same(settings.spherical_aberration_mm),
+        amplitude_contrast=same(settings.amplitude_contrast),
+        phase_shift=same(0.0),
+        source="simulation",
+    )
+
+
+def _write_images(
+    volumes: Sequence[Float[np.ndarray, "box box box"]],
+    labels: Int[np.ndarray, " particles"],
+    poses: Poses,
+    ctf: CtfTable | None,
+    settings: SimulationSettings,
+    generator: torch.Generator,
+    files: SimulationFiles,
+) -> None:
+    """Clean images state by state into a scratch file, then noise on them in their order."""
+    box_size = volumes[0].shape[0]
+    shape = (settings.num_images, box_size, box_size)
+    with atomic_path(files.clean_images) as scratch:
+        clean = np.lib.format.open_memmap(scratch, "w+", np.float32, shape)
+        with Progress(settings.num_images, "projecting") as progress:
+            for state, volume in enumerate(volumes):
+                slicer = VolumeSlicer(torch.from_numpy(volume))
+                members = np.flatnonzero(labels == state)
+                for rows in np.split(members, range(BATCH, len(members), BATCH)):
+                    clean[rows] = _clean_images(slicer, rows, poses, ctf, settings)
+                    progress.advance(len(rows))
+        sigma = float(clean.std(dtype=np.float64)) / math.sqrt(settings.snr)
+        dtype = "float16" if settings.half_precision else "float32"
+        with (
+            stack_writer(files.particles, box_size, settings.pixel_size, dtype) as writer,
+            Progress(settings.num_images, "adding noise") as progress,
+        ):
+            for start in range(0, settings.num_images, BATCH):
+                batch = torch.from_numpy(np.array(clean[start : start + BATCH]))
+                noise = torch.randn(batch.shape, generator=generator)
+                writer.append(((batch + sigma * noise) / sigma).numpy())
+                progress.advance(len(batch))
+        del clean
+    files.clean_images.unlink()
+
+
+def _clean_images(
+    slicer: VolumeSlicer,
+    rows: Int[np.ndarray, " rows"],
+    poses: Poses,
+    ctf: CtfTable | None,
+    settings: SimulationSettings,
+) -> Float[np.ndarray, "rows box box"]:
+    lattice = HalfLattice.disc(slicer.box_size)
+    frequencies = (lattice.frequencies / settings.pixel_size)[None]
+    values = slicer.slices(lattice, torch.from_numpy(poses.rotations[rows]))
+    # The shift of a pose centres the particle, so the particle lies at its negative.
+    values = shift_transform(values, frequencies, -torch.from_numpy(poses.shifts[rows]))
+    amplitude = torch.exp(-settings.b_factor / 4 * frequencies.square().sum(-1))
+    if ctf is not None:
+        columns = {name: torch.from_numpy(v[rows]) for name, v in ctf.columns().items()}
+        amplitude = amplitude * contrast_transfer(frequencies, CtfParameters(**columns))
+    values = values * (-amplitude if settings.invert else amplitude)[..., None]
+    return images_from_lattice(values, lattice).numpy()
+
+
+def _write_metadata(
+    labels: Int[np.ndarray, " particles"],
+    poses: Poses,
+    ctf: CtfTable | None,
+    settings: SimulationSettings,
+    box_size: int,
+    files: SimulationFiles,
+) -> None:
+    """Labels, pickles, and a STAR file in the layout of RELION 3.1."""
+    with atomic_path(files.labels) as partial, partial.open("wb") as file:
+        np.save(file, labels)
+    side = np.array([box_size * settings.pixel_size])
+    save_poses(files.poses, poses, side)
+    optics: dict[str, Sequence[object]] = {
+        "rlnOpticsGroup": [1],
+        "rlnOpticsGroupName": ["opticsGroup1"],
+        "rlnAmplitudeContrast": [settings.amplitude_contrast],
+        "rlnSphericalAberration": [settings.spherical_aberration_mm],
+        "rlnVoltage": [settings.voltage_kv],
+        "rlnImagePixelSize": [settings.pixel_size],
+        "rlnImageSize": [box_size],
+        "rlnImageDimensionality": [2],
+    }
+    angles = relion_angles_from_matrices(poses.rotations)
+    count = settings.num_images
+    particles: dict[str, Sequence[object]] = {
+        "rlnImageName": [
+            f"{number:06d}@{files.particles.name}" for number in range(1, count + 1)
+        ],
+        "rlnOpticsGroup": [1] * count,
+        "rlnAngleRot": angles[:, 0].tolist(),
+        "rlnAngleTilt": angles[:, 1].tolist(),
+        "rlnAnglePsi": angles[:, 2].tolist(),
+        "rlnOriginXAngst": poses.shifts[:, 0].tolist(),
+        "rlnOriginYAngst": poses.shifts[:, 1].tolist(),
+        "rlnClassNumber": (labels + 1).tolist(),
+    }
+    if ctf is not None:
+        save_ctf(files.ctf, ctf, box_size, np.array([settings.pixel_size]))
+        particles |= {
+            "rlnDefocusU": ctf.defocus_u.tolist(),
+            "rlnDefocusV": ctf.defocus_v.tolist(),
+            "rlnDefocusAngle": np.rad2deg(ctf.defocus_angle).tolist(),
+            "rlnPhaseShift": np.rad2deg(ctf.phase_shift).tolist(),
+        }
+    write_star(files.star, {"optics": optics, "particles": particles})

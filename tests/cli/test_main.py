@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import pytest
+
+from command_line import subparsers
+from cryodrgn.cli.main import ALIASES, COMMANDS, CommandParser, main
+
+HEAVY = ("numpy", "torch", "matplotlib", "gemmi", "mrcfile", "scipy", "yaml")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom cryodrgn.cli.main import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *ALIASES])
+def test_every_commands_help_imports_nothing_heavy(command):
+    code = (
+        "import sys\nfrom cryodrgn.cli.main import main\n"
+        f"try:\n    main([{command!r}, '--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version_names_the_program(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("cryoDRGN ")
+
+
+def test_the_module_runs_as_the_command_does():
+    done = subprocess.run(
+        [sys.executable, "-m", "cryodrgn", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("cryoDRGN ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["downsample"], ["downsample", "--x"]])
+def test_wrong_command_lines_end_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage: cryodrgn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *ALIASES])
+def test_every_option_has_help(command):
+    for action in subparsers()[command]._actions:
+        assert action.help, f"{command} {action.option_strings or action.dest}"
+
+
+def test_numbers_in_exponent_notation_are_values_not_options():
+    parser = CommandParser()
+    parser.add_argument("-z", type=float, nargs="*")
+    parser.add_argument("-o")
+    known = parser.parse_args(["-z", "-0.5", "-1e-05", "-.5", "-2E3", "-o", "x"])
+    assert known.z == [-0.5, -1e-05, -0.5, -2000.0]
+
+
+def test_a_bug_ends_in_a_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr("cryodrgn.simulation.simulate.simulate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["simulate", "-o", str(tmp_path)])

@@ -1,0 +1,83 @@
+"""Fixtures shared by all tests."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cryodrgn.cli.main import main
+from cryodrgn.io.legacy_pickle import save_pickles
+from cryodrgn.io.mrc import stack_writer
+
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else torch.get_num_threads())
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def write_stack(tmp_path: Path) -> Callable[..., Path]:
+    """Writes images as a stack and returns its path."""
+
+    def write(
+        images: np.ndarray, name: str = "particles.mrcs", pixel_size: float = 2.0
+    ) -> Path:
+        path = tmp_path / name
+        with stack_writer(path, images.shape[-1], pixel_size) as writer:
+            writer.append(images.astype(np.float32))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_pickle(tmp_path: Path) -> Callable[..., Path]:
+    """Writes one object as a pickle and returns its path."""
+
+    def write(content: object, name: str) -> Path:
+        save_pickles(tmp_path / name, [content])
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must succeed and returns what it printed."""
+
+    def run_command(*arguments: object) -> str:
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert status == 0, captured.err
+        return captured.out
+
+    return run_command
+
+
+@pytest.fixture
+def fail(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must end with a user's error and returns its one sentence."""
+
+    def run_command(*arguments: object) -> str:
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert status == 2, captured.out
+        assert captured.err.count("\n") == 1, captured.err
+        assert captured.err.startswith(f"cryodrgn {arguments[0]}: ")
+        return captured.err
+
+    return run_command
+
+
+@pytest.fixture
+def acceptance() -> Path:
+    """Folder of the acceptance data, which does not belong to the repository."""
+    folder = os.environ.get("CRYODRGN_ACCEPTANCE")
+    if not folder:
+        pytest.skip("needs the acceptance data: set CRYODRGN_ACCEPTANCE to their folder")
+    return Path(folder)

@@ -1,0 +1,65 @@
+import resource
+import sys
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryodrgn.io.particle_files import open_stack
+
+
+def test_sum_is_kept_and_the_pixel_size_grows(run, write_stack, tmp_path, rng):
+    images = rng.normal(size=(5, 16, 16)).astype(np.float32)
+    run("downsample", write_stack(images), "-D", 8, "-o", tmp_path / "small.mrcs")
+    with mrcfile.open(tmp_path / "small.mrcs") as mrc:
+        assert mrc.data.shape == (5, 8, 8)
+        assert mrc.voxel_size.x == 4.0
+        np.testing.assert_allclose(mrc.data.sum((1, 2)), images.sum((1, 2)), rtol=1e-4)
+
+
+def test_volumes_are_cropped_in_three_dimensions(run, write_stack, tmp_path, rng):
+    volume = write_stack(rng.normal(size=(12, 12, 12)), "volume.mrc")
+    run("downsample", volume, "-D", 6, "--is-vol", "-o", tmp_path / "small.mrc")
+    with mrcfile.open(tmp_path / "small.mrc") as mrc:
+        assert mrc.data.shape == (6, 6, 6)
+        assert mrc.is_volume()
+        assert mrc.voxel_size.x == 4.0
+
+
+def test_chunks_together_are_the_whole_stack(run, write_stack, tmp_path, rng):
+    stack = write_stack(rng.normal(size=(7, 12, 12)))
+    run("downsample", stack, "-D", 6, "-o", tmp_path / "whole.mrcs")
+    run("downsample", stack, "-D", 6, "-o", tmp_path / "part.mrcs", "--chunk", 3)
+    assert (tmp_path / "part.txt").read_text() == "part.0.mrcs\npart.1.mrcs\npart.2.mrcs"
+    rows = np.arange(7)
+    np.testing.assert_allclose(
+        open_stack(tmp_path / "part.txt")[0].read(rows),
+        open_stack(tmp_path / "whole.mrcs")[0].read(rows),
+        atol=1e-5,
+    )
+
+
+def test_a_failure_in_a_late_chunk_leaves_no_file(fail, write_stack, tmp_path):
+    images = np.zeros((7, 12, 12), np.float32)
+    images[6] = np.inf
+    stack = write_stack(images)
+    before = set(tmp_path.iterdir())
+    message = fail("downsample", stack, "-D", 6, "-o", tmp_path / "part.mrcs", "--chunk", 3)
+    assert "image 6 of" in message
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_volume_passed_as_a_stack_is_noticed(run, write_stack, tmp_path, rng, caplog):
+    volume = write_stack(rng.normal(size=(12, 12, 12)), "volume.mrc")
+    run("downsample", volume, "-D", 6, "-o", tmp_path / "small.mrcs")
+    assert "is it a volume? Then add --is-vol" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory counts differently elsewhere")
+def test_memory_does_not_grow_with_the_stack(run, write_stack, tmp_path):
+    stack = write_stack(np.zeros((4000, 128, 128), np.float32))
+    run("downsample", stack, "-D", 64, "-o", tmp_path / "warm.mrcs", "--chunk", 2000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run("downsample", stack, "-D", 64, "-o", tmp_path / "small.mrcs")
+    # The stack has 262 MB; reading it whole would show.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.io.cryosparc import CryosparcParticles
+
+FIELDS = {
+    "blob/path": ("S20", [b">J1/extract/a.mrc", b"J1/extract/b.mrc"]),
+    "blob/idx": ("u4", [4, 0]),
+    "blob/shape": (("u4", (2,)), [[64, 64], [64, 64]]),
+    "blob/psize_A": ("f4", [1.5, 1.5]),
+    "ctf/accel_kv": ("f4", [300, 300]),
+    "ctf/cs_mm": ("f4", [2.7, 2.7]),
+    "ctf/amp_contrast": ("f4", [0.1, 0.1]),
+    "ctf/df1_A": ("f4", [12000, 13000]),
+    "ctf/df2_A": ("f4", [11000, 12000]),
+    "ctf/df_angle_rad": ("f4", [0.3, -0.2]),
+    "alignments3D/pose": (("f4", (3,)), [[0, 0, 0], [0.1, 0.2, 0.3]]),
+    "alignments3D/shift": (("f4", (2,)), [[2, 1], [-1, 0]]),
+}
+
+
+def table(tmp_path, **changes):
+    fields = {k: v for k, v in (FIELDS | changes).items() if v is not None}
+    dtype = [
+        (name, *(kind if isinstance(kind, tuple) else (kind,)))
+        for name, (kind, _) in fields.items()
+    ]
+    array = np.zeros(2, dtype=dtype)
+    for name, (_, values) in fields.items():
+        array[name] = values
+    path = tmp_path / "particles.cs"
+    with path.open("wb") as file:
+        np.save(file, array)
+    return path
+
+
+def test_paths_lose_their_leading_mark(tmp_path):
+    names, frames = CryosparcParticles(table(tmp_path)).image_names()
+    assert names == ["J1/extract/a.mrc", "J1/extract/b.mrc"]
+    assert frames.tolist() == [4, 0]
+
+
+def test_shifts_count_in_pixels_of_the_refinement(tmp_path):
+    plain = CryosparcParticles(table(tmp_path))
+    np.testing.assert_allclose(plain.poses(plain.pixel_sizes()).shifts, [[3, 1.5], [-1.5, 0]])
+    cropped = CryosparcParticles(
+        table(tmp_path, **{"alignments3D/psize_A": ("f4", [3.0, 3.0])})
+    )
+    np.testing.assert_allclose(cropped.poses(cropped.pixel_sizes()).shifts, [[6, 3], [-3, 0]])
+
+
+def test_hetrefine_doubles_shifts_only_where_the_file_does_not_scale_them(tmp_path):
+    plain = CryosparcParticles(table(tmp_path), shift_scale=2)
+    np.testing.assert_allclose(plain.poses(plain.pixel_sizes()).shifts, [[6, 3], [-3, 0]])
+    cropped = CryosparcParticles(
+        table(tmp_path, **{"alignments3D/psize_A": ("f4", [3.0, 3.0])}), shift_scale=2
+    )
+    np.testing.assert_allclose(cropped.poses(cropped.pixel_sizes()).shifts, [[6, 3], [-3, 0]])
+
+
+def test_ctf_keeps_radians_and_a_missing_phase_shift_is_zero(tmp_path):
+    ctf = CryosparcParticles(table(tmp_path)).ctf()
+    np.testing.assert_allclose(ctf.defocus_angle, [0.3, -0.2], rtol=1e-6)
+    assert not ctf.phase_shift.any()
+
+
+def test_missing_columns_name_the_job_and_what_is_there(tmp_path):
+    metadata = CryosparcParticles(
+        table(tmp_path, **{"ctf/df1_A": None, "alignments3D/pose": None})
+    )
+    with pytest.raises(
+        MetadataError, match=r"no column ctf/df1_A.*Patch CTF.*alignments3D, blob"
+    ):
+        metadata.ctf()
+    with pytest.raises(MetadataError, match=r"no column alignments3D/pose.*refinement"):
+        metadata.poses(np.ones(2))
+    assert not metadata.has_poses()
+    assert not metadata.has_ctf()
+
+
+def test_files_that_are_no_tables_are_refused(tmp_path):
+    path = tmp_path / "x.cs"
+    path.write_bytes(b"not numpy")
+    with pytest.raises(InputFileError, match=r"x.cs cannot be read"):
+        CryosparcParticles(path)
+    with path.open("wb") as file:
+        np.save(file, np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputFileError, match="allow_pickle=False"):
+        CryosparcParticles(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InputFileError, match="no table"):
+        CryosparcParticles(path)
+    mixed = table(tmp_path, **{"blob/shape": (("u4", (2,)), [[64, 64], [32, 32]])})
+    with pytest.raises(ShapeMismatchError, match="32 and 64"):
+        CryosparcParticles(mixed).box_size()

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+
+from cryodrgn.errors import MetadataError, ShapeMismatchError
+from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.star import write_star
+
+PARTICLES = {
+    "rlnImageName": ["000003@a/b.mrcs", "1@c.mrcs"],
+    "rlnDefocusU": [12000.0, 13000.0],
+    "rlnDefocusV": [11000.0, 12500.0],
+    "rlnDefocusAngle": [30.0, -45.0],
+    "rlnAngleRot": [10.0, 20.0],
+    "rlnAngleTilt": [30.0, 40.0],
+    "rlnAnglePsi": [50.0, 60.0],
+    "rlnOriginXAngst": [2.5, -1.0],
+    "rlnOriginYAngst": [0.5, 1.0],
+    "rlnOpticsGroup": [2, 1],
+}
+OPTICS = {
+    "rlnOpticsGroup": [1, 2],
+    "rlnImagePixelSize": [1.0, 1.25],
+    "rlnImageSize": [64, 64],
+    "rlnVoltage": [300.0, 200.0],
+    "rlnSphericalAberration": [2.7, 2.0],
+    "rlnAmplitudeContrast": [0.1, 0.07],
+}
+PIXELS = np.ones(2)
+
+
+def star(tmp_path, particles=PARTICLES, optics=OPTICS):
+    path = tmp_path / "particles.star"
+    blocks = {"optics": optics} if optics else {}
+    write_star(path, blocks | {"particles": particles})
+    return path
+
+
+def without(columns, *names):
+    return {name: values for name, values in columns.items() if name not in names}
+
+
+def test_optics_are_joined_by_their_group(tmp_path):
+    metadata = RelionParticles(star(tmp_path))
+    ctf = metadata.ctf()
+    assert ctf.voltage_kv.tolist() == [200.0, 300.0]
+    assert ctf.spherical_aberration_mm.tolist() == [2.0, pytest.approx(2.7)]
+    assert metadata.pixel_sizes().tolist() == [1.25, 1.0]
+    assert metadata.box_size() == 64
+    np.testing.assert_allclose(ctf.defocus_angle, np.deg2rad([30, -45]), rtol=1e-6)
+
+
+def test_image_names_are_split_into_stack_and_frame_from_zero(tmp_path):
+    names, frames = RelionParticles(star(tmp_path)).image_names()
+    assert names == ["a/b.mrcs", "c.mrcs"]
+    assert frames.tolist() == [2, 0]
+
+
+def test_selected_rows_keep_everything_together(tmp_path):
+    whole = RelionParticles(star(tmp_path))
+    last = whole.select(np.array([1]))
+    assert len(last) == 1
+    assert last.image_names()[0] == ["c.mrcs"]
+    assert last.ctf().voltage_kv.tolist() == [300.0]
+    np.testing.assert_array_equal(
+        last.poses(PIXELS[:1]).rotations[0], whole.poses(PIXELS).rotations[1]
+    )
+
+
+def test_shifts_in_pixels_and_in_angstrom_agree(tmp_path):
+    in_angstrom = RelionParticles(star(tmp_path)).poses(PIXELS)
+    old = without(PARTICLES, "rlnOriginXAngst", "rlnOriginYAngst") | {
+        "rlnOriginX": [2.0, -1.0],
+        "rlnOriginY": [0.4, 1.0],
+        "rlnDetectorPixelSize": [5.0, 5.0],
+        "rlnMagnification": [40000.0, 50000.0],
+    }
+    metadata = RelionParticles(star(tmp_path, without(old, "rlnOpticsGroup"), None))
+    np.testing.assert_allclose(metadata.pixel_sizes(), [1.25, 1.0])
+    in_pixels = metadata.poses(metadata.pixel_sizes())
+    np.testing.assert_allclose(in_pixels.shifts, in_angstrom.shifts, rtol=1e-6)
+
+
+def test_missing_shifts_are_zero_and_said(tmp_path, caplog):
+    path = star(tmp_path, without(PARTICLES, "rlnOriginXAngst", "rlnOriginYAngst"))
+    assert not RelionParticles(path).poses(PIXELS).shifts.any()
+    assert "has no shifts" in caplog.text
+
+
+def test_missing_phase_shift_is_zero_and_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    assert not RelionParticles(star(tmp_path)).ctf().phase_shift.any()
+    assert "no phase shift" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("rlnDefocusV", r"no defocus \(no column rlnDefocusV\); run RELION's CTF estimation"),
+        ("rlnAnglePsi", r"no poses \(no column rlnAnglePsi\).*Refine3D"),
+    ],
+)
+def test_missing_columns_name_the_job_that_makes_them(tmp_path, missing, words):
+    metadata = RelionParticles(star(tmp_path, without(PARTICLES, missing)))
+    with pytest.raises(MetadataError, match=words):
+        _ = metadata.ctf(), metadata.poses(PIXELS)
+
+
+def test_a_missing_optics_value_names_its_option_and_can_be_given(tmp_path):
+    path = star(tmp_path, optics=without(OPTICS, "rlnAmplitudeContrast"))
+    with pytest.raises(MetadataError, match=r"no column rlnAmplitudeContrast; give.*with -w"):
+        RelionParticles(path).ctf()
+    given = RelionParticles(path, {"amplitude_contrast": 0.08}).ctf()
+    assert given.amplitude_contrast.tolist() == [pytest.approx(0.08)] * 2
+
+
+def test_unknown_optics_group_and_mixed_box_sizes_are_refused(tmp_path):
+    with pytest.raises(MetadataError, match=r"row 1 belongs to optics group 7.*\[1, 2\]"):
+        RelionParticles(star(tmp_path, PARTICLES | {"rlnOpticsGroup": [2, 7]}))
+    mixed = RelionParticles(star(tmp_path, optics=OPTICS | {"rlnImageSize": [64, 128]}))
+    with pytest.raises(ShapeMismatchError, match="64 and 128"):
+        mixed.box_size()
+
+
+@pytest.mark.parametrize(
+    "column", ["rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"]
+)
+def test_images_that_were_corrected_before_are_refused(tmp_path, column):
+    metadata = RelionParticles(star(tmp_path, optics=OPTICS | {column: [0, 1]}))
+    with pytest.raises(MetadataError, match=column):
+        metadata.ctf()
+
+
+def test_aberrations_are_warned_of(tmp_path, caplog):
+    RelionParticles(star(tmp_path, optics=OPTICS | {"rlnBeamTiltX": [0.0, 0.1]})).ctf()
+    assert "ignoring rlnBeamTiltX" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["c.mrcs", "@c.mrcs", "0@c.mrcs", "x@c.mrcs"])
+def test_malformed_image_names_are_refused(tmp_path, name):
+    path = star(tmp_path, PARTICLES | {"rlnImageName": ["1@a.mrcs", name]})
+    with pytest.raises(MetadataError, match=r"row 1 is '.*', not NUMBER@STACK"):
+        RelionParticles(path).image_names()

@@ -1,0 +1,104 @@
+import re
+
+import numpy as np
+import pytest
+import starfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cryodrgn.errors import InputFileError, MetadataError
+from cryodrgn.io.star import read_star, write_star
+
+words = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1)
+plain_words = words.filter(lambda w: not re.search(r"""['"]""", w) and w.strip() == w)
+
+
+@given(
+    st.integers(1, 5).flatmap(
+        lambda rows: st.dictionaries(
+            st.from_regex(r"rln[A-Za-z0-9]{1,12}", fullmatch=True),
+            st.lists(plain_words, min_size=rows, max_size=rows),
+            min_size=1,
+            max_size=4,
+        )
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_written_reads_back(tmp_path, columns):
+    path = tmp_path / "round.star"
+    write_star(path, {"particles": columns})
+    table = read_star(path)["particles"]
+    assert table.names == list(columns)
+    assert {name: table.text(name) for name in table.names} == columns
+
+
+def test_written_files_read_the_same_in_the_starfile_package(tmp_path):
+    path = tmp_path / "file.star"
+    optics = {"rlnOpticsGroup": [1], "rlnVoltage": [300.0]}
+    particles = {"rlnImageName": ["1@a.mrcs", "2@a.mrcs"], "rlnDefocusU": [10000.5, 2e4]}
+    write_star(path, {"optics": optics, "particles": particles})
+    assert path.read_text().count("# version 30001") == 2
+    read = starfile.read(path, always_dict=True)
+    assert read["optics"]["rlnVoltage"].tolist() == [300.0]
+    assert read["particles"].to_dict("list") == particles
+
+
+def test_quotes_comments_pairs_and_nameless_blocks_are_understood(tmp_path):
+    path = tmp_path / "file.star"
+    path.write_text(
+        """
+# version 50001
+data_general
+_rlnTomoSubTomosAre2DStacks    1
+
+data_
+
+loop_
+_rlnA #1
+_rlnB #2
+'a b' [1,2,3] # trailing
+# comment
+"d e" 1e-3
+"""
+    )
+    blocks = read_star(path)
+    assert list(blocks) == ["general", ""]
+    assert blocks["general"].numbers("rlnTomoSubTomosAre2DStacks").tolist() == [1]
+    assert blocks[""].text("rlnA") == ["a b", "d e"]
+    assert blocks[""].text("rlnB") == ["[1,2,3]", "1e-3"]
+
+
+def test_missing_column_names_those_present(tmp_path):
+    path = tmp_path / "file.star"
+    write_star(path, {"particles": {"rlnDefocusU": [1.0], "rlnImageName": ["x"]}})
+    table = read_star(path)["particles"]
+    with pytest.raises(
+        MetadataError, match="no column rlnDefocusV; the file has rlnDefocusU, rln"
+    ):
+        table.numbers("rlnDefocusV")
+    with pytest.raises(MetadataError, match="rlnImageName is not numeric"):
+        table.numbers("rlnImageName")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_numbers_that_are_not_finite_are_refused_with_their_row(tmp_path, value):
+    path = tmp_path / "file.star"
+    write_star(path, {"particles": {"rlnDefocusU": ["1.0", value]}})
+    with pytest.raises(MetadataError, match=f"rlnDefocusU holds '{value}' in row 1"):
+        read_star(path)["particles"].numbers("rlnDefocusU")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no star\n", "data_x\nloop_\n_a\n_b\n1 2 3\n", "data_x\n"]
+)
+def test_files_that_are_no_tables_are_refused(tmp_path, text):
+    path = tmp_path / "file.star"
+    path.write_text(text)
+    with pytest.raises(InputFileError, match=r"file.star"):
+        read_star(path)
+
+
+def test_numbers_are_written_to_six_decimals(tmp_path):
+    path = tmp_path / "file.star"
+    write_star(path, {"x": {"rlnA": np.array([1 / 3], dtype=np.float32)}})
+    assert "0.333333" in path.read_text()
