@@ -37,6 +37,11 @@ class RunDirectory:
         """What the run reported, line by line."""
         return self.path / "run.log"
 
+    @property
+    def metrics(self) -> Path:
+        """Losses along the run, as a table."""
+        return self.path / "metrics.csv"
+
     def weights(self, epoch: int | None = None) -> Path:
         """Network weights after ``epoch``, or of the finished run."""
         return self._numbered("weights", epoch)
@@ -134,3 +139,68 @@ class SimulationFiles:
     def state(self, number: int) -> Path:
         """The true volume of a state."""
         return self.path / "gt" / f"state_{number:03d}.mrc"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFiles:
+    """The files of one demo.
+
+    Attributes:
+        path: The folder that holds them.
+    """
+
+    path: Path
+
+    @property
+    def simulation(self) -> SimulationFiles:
+        """The simulated particle set."""
+        return SimulationFiles(self.path / "simulated")
+
+    @property
+    def particles(self) -> Path:
+        """The downsampled stack."""
+        return self.path / "particles.32.mrcs"
+
+    @property
+    def poses(self) -> Path:
+        """Parsed poses."""
+        return self.path / "pose.pkl"
+
+    @property
+    def ctf(self) -> Path:
+        """Parsed CTF parameters."""
+        return self.path / "ctf.pkl"
+
+    @property
+    def consensus(self) -> Path:
+        """The backprojected volume."""
+        return self.path / "backproject.32.mrc"
+
+    @property
+    def consensus_fsc(self) -> Path:
+        """The correlation of its half maps."""
+        return ReconstructionFiles.named(self.consensus).fsc_text
+
+    @property
+    def run(self) -> RunDirectory:
+        """The training run."""
+        return RunDirectory(self.path / "00_vae32_z1")
+
+    @property
+    def z_values(self) -> Path:
+        """Points of the latent space along the motion."""
+        return self.path / "z_values.txt"
+
+    @property
+    def volumes(self) -> Path:
+        """The volumes at those points."""
+        return self.path / "volumes"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    def volume(self, number: int) -> Path:
+        """One of the volumes."""
+        return self.volumes / f"vol_{number:03d}.mrc"

@@ -45,7 +45,7 @@ def test_the_set_is_complete_and_its_files_agree(run, tmp_path):
     assert np.bincount(labels).tolist() == [10, 10, 10]
     assert (np.diff(labels) < 0).any()
     settings = yaml.safe_load((tmp_path / "sim/simulation.yaml").read_text())
-    assert settings["hinge_angles_deg"] == [-45.0, 0.0, 45.0]
+    assert settings["hinge_angles_deg"] == [50.0, 95.0, 140.0]
     assert sorted(p.name for p in (tmp_path / "sim/gt").iterdir()) == [
         f"state_{number:03d}.mrc" for number in range(3)
     ]

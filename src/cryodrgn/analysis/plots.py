@@ -1,9 +1,11 @@
 """Figures from arrays. Functions return a Figure; only :func:`save_figure` touches files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from cryodrgn.errors import MissingDependencyError
 from cryodrgn.fourier.shells import ShellCurve
@@ -14,6 +16,7 @@ from cryodrgn.particles.optics import CtfTable
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 except ImportError as error:
     message = "pictures need matplotlib; install it with: pip install 'cryodrgn[analysis]'"
     raise MissingDependencyError(message) from error
@@ -88,4 +91,80 @@ def plot_fsc(curves: dict[str, ShellCurve], pixel_size: float) -> Figure:
         ylim=(-0.1, 1.03),
     )
     axes.legend()
+    return figure
+
+
+def plot_learning_curve(losses: Float[np.ndarray, " epochs"]) -> Figure:
+    """Average loss of every epoch."""
+    figure = new_figure(6, 3.2)
+    axes = figure.subplots()
+    axes.plot(np.arange(1, len(losses) + 1), losses, marker="o", markersize=3)
+    axes.set(xlabel="epoch", ylabel="average loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def plot_latent_against_truth(
+    latent: Float[np.ndarray, " particles"],
+    truth: Float[np.ndarray, " particles"],
+    truth_label: str,
+) -> Figure:
+    """A latent coordinate against what it should follow, and its histogram by truth.
+
+    Args:
+        latent: Latent coordinate of every particle.
+        truth: The true coordinate, in a few distinct values.
+        truth_label: What it is, with its unit.
+    """
+    figure = new_figure(10, 4)
+    scatter, histogram = figure.subplots(1, 2)
+    values = np.unique(truth)
+    spread = np.min(np.diff(values)) if len(values) > 1 else 1.0
+    jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(truth)) * spread
+    drawn = scatter.scatter(truth + jitter, latent, c=truth, cmap="viridis", s=4, alpha=0.6)
+    scatter.set(xlabel=truth_label, ylabel="latent coordinate")
+    figure.colorbar(drawn, ax=scatter, label=truth_label)
+
+    groups = np.array_split(values, min(5, len(values)))
+    colours = drawn.get_cmap()(np.linspace(0, 1, len(groups)))
+    histogram.hist(
+        [latent[np.isin(truth, group)] for group in groups],
+        bins=40,
+        stacked=True,
+        color=list(colours),
+        label=[f"{group[0]:.0f} to {group[-1]:.0f}" for group in groups],
+    )
+    histogram.set(xlabel="latent coordinate", ylabel="particles")
+    histogram.legend(title=truth_label)
+    return figure
+
+
+def plot_volumes_beside_truth(
+    volumes: Sequence[Float[np.ndarray, "box box box"]],
+    truths: Sequence[Float[np.ndarray, "box box box"]],
+    labels: Sequence[str],
+) -> Figure:
+    """Central slices and projections along x of volumes, each under its truth.
+
+    Args:
+        volumes: The volumes.
+        truths: What each should be.
+        labels: Name of each state.
+    """
+    middle = truths[0].shape[-1] // 2
+    rows = {
+        "truth,\nslice": [truth[:, :, middle] for truth in truths],
+        "decoded,\nslice": [volume[:, :, middle] for volume in volumes],
+        "truth,\nprojection": [truth.sum(2) for truth in truths],
+        "decoded,\nprojection": [volume.sum(2) for volume in volumes],
+    }
+    figure = new_figure(1.7 * len(volumes) + 0.8, 1.75 * len(rows))
+    grid = figure.subplots(len(rows), len(volumes), squeeze=False)
+    for axes_row, (name, images) in zip(grid, rows.items(), strict=True):
+        for axes, image in zip(axes_row, images, strict=True):
+            axes.imshow(image, cmap="gray", origin="lower")
+            axes.set(xticks=[], yticks=[])
+        axes_row[0].set_ylabel(name)
+    for axes, label in zip(grid[0], labels, strict=True):
+        axes.set_title(label, fontsize=10)
     return figure

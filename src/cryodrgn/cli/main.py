@@ -20,10 +20,13 @@ COMMANDS = {
     "parse_ctf_star": "Parse CTF parameters from a RELION .star file",
     "parse_ctf_csparc": "Parse CTF parameters from a cryoSPARC .cs file",
     "backproject_voxel": "Backproject images onto a voxel grid to check poses and CTF",
+    "train_vae": "Train a VAE for heterogeneous reconstruction with known pose",
+    "eval_vol": "Generate volumes from a trained model",
     "simulate": "Simulate a particle set from volumes, atomic models or a built-in molecule",
+    "demo": "Show the whole way on simulated particles, from the stack to a moving molecule",
 }
 # Names under which the documentation of 0.2.0 runs the same commands as scripts.
-ALIASES: dict[str, str] = {}
+ALIASES = {"eval_decoder": "eval_vol"}
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

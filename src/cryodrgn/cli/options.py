@@ -2,13 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryodrgn.io.metadata import ParticleMetadata
     from cryodrgn.io.particle_files import ParticleFiles
+    from cryodrgn.models.build import ModelConfig
 
 MRC_ENDINGS = (".mrc", ".mrcs")
 
@@ -144,3 +145,106 @@ def write_ctf(metadata: "ParticleMetadata", args: argparse.Namespace) -> None:
 
     ctf, box_size, pixel_size = parse_ctf(metadata, args.output, args.box_size, args.pixel_size)
     save_figure(plot_ctf(ctf, box_size, pixel_size), args.png)
+
+
+def add_encoder_architecture(
+    parser: argparse._ActionsContainer, *, with_defaults: bool = True
+) -> None:
+    """Architecture of the encoder, under the names of 0.2.0 and of later versions."""
+    default = _Defaults(with_defaults)
+    parser.add_argument(
+        "--qlayers",
+        "--enc-layers",
+        type=int,
+        **default("Number of hidden layers", 3),
+    )
+    parser.add_argument(
+        "--qdim", "--enc-dim", type=int, **default("Number of nodes in hidden layers", 256)
+    )
+    parser.add_argument(
+        "--encode-mode",
+        choices=("conv", "resid", "mlp", "tilt"),
+        **default("Type of encoder network", "resid"),
+    )
+    parser.add_argument(
+        "--enc-mask",
+        type=int,
+        help="Circular mask of image for encoder (default: D/2; -1 for no mask)",
+    )
+
+
+def add_decoder_architecture(
+    parser: argparse._ActionsContainer, *, with_defaults: bool = True
+) -> None:
+    """Architecture of the decoder, under the names of 0.2.0 and of later versions."""
+    default = _Defaults(with_defaults)
+    encodings = ("geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "none")
+    parser.add_argument(
+        "--players",
+        "--dec-layers",
+        type=int,
+        **default("Number of hidden layers", 3),
+    )
+    parser.add_argument(
+        "--pdim", "--dec-dim", type=int, **default("Number of nodes in hidden layers", 256)
+    )
+    parser.add_argument(
+        "--pe-type",
+        choices=(*encodings, "gaussian"),
+        **default("Type of positional encoding", "geom_lowf"),
+    )
+    parser.add_argument(
+        "--pe-dim", type=int, help="Waves per axis of the positional encoding (default: D/2)"
+    )
+    parser.add_argument(
+        "--feat-sigma",
+        type=float,
+        **default("Scale of the wave vectors of --pe-type gaussian", 0.5),
+    )
+    parser.add_argument(
+        "--domain",
+        choices=("hartley", "fourier"),
+        **default("Decoder representation domain", "fourier"),
+    )
+    parser.add_argument(
+        "--activation", choices=("relu", "leaky_relu"), **default("Activation", "relu")
+    )
+
+
+class _Defaults:
+    """Help and default of an option; without default where the option overrides a config."""
+
+    def __init__(self, with_defaults: bool) -> None:  # noqa: FBT001
+        self._with_defaults = with_defaults
+
+    def __call__(self, text: str, value: object) -> dict[str, Any]:
+        if not self._with_defaults:
+            return {"help": text}
+        return {"help": f"{text} (default: %(default)s)", "default": value}
+
+
+def model_config(args: argparse.Namespace, box_size: int) -> "ModelConfig":
+    """The model that the architecture options describe."""
+    from cryodrgn.models.build import ModelConfig
+    from cryodrgn.models.decoders import DecoderConfig
+    from cryodrgn.models.encoders import EncoderConfig
+
+    encoder = EncoderConfig(
+        mode=args.encode_mode,
+        num_layers=args.qlayers,
+        hidden_dim=args.qdim,
+        mask_radius=args.enc_mask,
+        activation=args.activation,
+    )
+    decoder = DecoderConfig(
+        num_layers=args.players,
+        hidden_dim=args.pdim,
+        encoding=args.pe_type,
+        encoding_dim=args.pe_dim,
+        feature_sigma=args.feat_sigma,
+        domain=args.domain,
+        activation=args.activation,
+    )
+    return ModelConfig(
+        box_size=box_size, latent_dim=args.zdim, encoder=encoder, decoder=decoder
+    )

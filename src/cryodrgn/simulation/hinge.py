@@ -1,4 +1,4 @@
-"""A made-up molecule of two domains, of which one turns about a hinge."""
+"""A made-up molecule of two domains that open and close about a hinge."""
 
 import math
 
@@ -12,41 +12,37 @@ from cryodrgn.geometry.rotations import rotation_about_x
 # One residue of about 110 Da fills about 135 Å³ of protein.
 CUBIC_ANGSTROM_PER_BEAD = 135.0
 
-# Each lobe is an ellipsoid: centre and half axes (x, y, z) in Å. The body has a shoulder, so
-# that no view of the molecule is like another and its hand shows.
+# Each lobe is an ellipsoid: centre and half axes (x, y, z) in Å from the hinge. Both domains
+# are drawn along y; the body has a shoulder to the side, so that the hand shows.
 BODY_LOBES = (
-    ((0.0, 0.0, -22.0), (34.0, 24.0, 20.0)),
-    ((26.0, -14.0, -36.0), (14.0, 12.0, 12.0)),
+    ((0.0, 36.0, 0.0), (24.0, 34.0, 20.0)),
+    ((24.0, 50.0, 6.0), (16.0, 13.0, 13.0)),
 )
 ARM_LOBES = (
-    ((0.0, 4.0, 22.0), (13.0, 12.0, 26.0)),
-    ((8.0, 10.0, 48.0), (14.0, 11.0, 12.0)),
+    ((0.0, 26.0, 0.0), (13.0, 26.0, 13.0)),
+    ((-8.0, 48.0, 0.0), (19.0, 15.0, 15.0)),
 )
-HINGE_POSITION = (0.0, 0.0, -2.0)
+MIDDLE_ANGLE_DEG = 95.0
 
 
 def hinge_models(angles: list[float]) -> list[gemmi.Model]:
-    """Atomic models of the molecule at some hinge angles.
+    """Atomic models of the molecule, opened by some angles.
 
     Every residue is one bead (a carbon atom). The body stays in place; the arm turns about
-    an axis along x through the hinge.
+    the x axis through the hinge.
 
     Args:
-        angles: Angles of the arm in radians, 0 is upright.
+        angles: Angles between the domains in radians; at 0 the arm would lie in the body.
     """
     body, arm = _fill(BODY_LOBES, seed=1), _fill(ARM_LOBES, seed=2)
-    pivot = np.array(HINGE_POSITION)
-    models = []
-    for angle in angles:
-        turned = (arm - pivot) @ rotation_about_x(angle).double().numpy().T + pivot
-        models.append(_model({"A": body, "B": turned}))
-    return models
+    turned = [arm @ rotation_about_x(angle).double().numpy().T for angle in angles]
+    return [_model({"A": body, "B": opened}) for opened in turned]
 
 
 def hinge_angles(count: int, range_deg: float) -> list[float]:
-    """Equally spaced angles in radians, centred on the upright arm."""
-    half = math.radians(range_deg) / 2
-    return [0.0] if count == 1 else np.linspace(-half, half, count).tolist()
+    """Equally spaced opening angles in radians, from closed to open."""
+    middle, half = math.radians(MIDDLE_ANGLE_DEG), math.radians(range_deg) / 2
+    return [middle] if count == 1 else np.linspace(middle - half, middle + half, count).tolist()
 
 
 def _fill(

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="MODEL",
         help="One volume (.mrc) or atomic model (.pdb, .cif) per state; without any, a "
-        "built-in molecule whose arm turns about a hinge",
+        "built-in molecule whose two domains open and close about a hinge",
     )
     parser.add_argument(
         "-o", "--outdir", type=Path, required=True, help="Folder to write the particle set into"

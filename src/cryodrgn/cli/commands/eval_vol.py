@@ -1,0 +1,181 @@
+"""``cryodrgn eval_vol``, in the documentation of 0.2.0 also ``eval_decoder.py``."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryodrgn.cli.options import (
+    MRC_ENDINGS,
+    add_decoder_architecture,
+    add_device,
+    add_encoder_architecture,
+    require_ending,
+)
+from cryodrgn.errors import ConfigError, InputFileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("weights", type=Path, help="Model weights (weights.pkl)")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="PKL",
+        help="Settings of the run, config.pkl or config.yaml (default: beside the weights)",
+    )
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        help="Output .mrc file, or folder for several volumes",
+    )
+    parser.add_argument(
+        "--prefix",
+        default="vol_",
+        help="Prefix of the names of several volumes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--vol-start-index",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Number of the first of several volumes (default: %(default)s)",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="Say every z-value")
+    _add_latents(parser.add_argument_group("Specify z values, in one of three ways"))
+    _add_processing(parser.add_argument_group("Volume arguments"))
+    group = parser.add_argument_group("Overwrite architecture of the config")
+    group.add_argument(
+        "--norm", type=float, nargs=2, help="Data normalization as shift, 1/scale"
+    )
+    group.add_argument("-D", dest="box_size", type=int, help="Box size of the training images")
+    group.add_argument("--zdim", type=int, help="Dimension of latent variable")
+    add_encoder_architecture(group, with_defaults=False)
+    add_decoder_architecture(group, with_defaults=False)
+
+
+def _add_latents(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-z", type=float, nargs="*", help="One z-value")
+    group.add_argument("--z-start", type=float, nargs="*", help="Start of a straight path")
+    group.add_argument("--z-end", type=float, nargs="*", help="End of the path")
+    group.add_argument(
+        "-n", type=int, default=10, help="Volumes along the path (default: %(default)s)"
+    )
+    group.add_argument("--zfile", type=Path, help="Text file of z-values, one row per volume")
+
+
+def _add_processing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--Apix",
+        dest="pixel_size",
+        type=float,
+        help="Angstroms per pixel of the training images (default: as in the config, else 1)",
+    )
+    group.add_argument("--flip", action="store_true", help="Flip handedness of the volumes")
+    group.add_argument("--invert", action="store_true", help="Invert contrast of the volumes")
+    group.add_argument(
+        "-d",
+        "--downsample",
+        type=int,
+        metavar="BOX",
+        help="Downsample volumes to this box size (pixels)",
+    )
+    group.add_argument("--low-pass", type=float, metavar="Å", help="Low-pass filter in Å")
+    group.add_argument(
+        "--crop", type=int, metavar="PIX", help="Crop volumes to this box size after filtering"
+    )
+    add_device(group)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.devices import choose_device
+    from cryodrgn.io.run_config import find_run_config, load_run_config
+    from cryodrgn.reconstruction.decode import PostProcessing, VolumeDecoder, write_volumes
+
+    if not args.weights.is_file():
+        msg = f"{args.weights} does not exist"
+        raise InputFileError(msg)
+    config = load_run_config(args.config or find_run_config(args.weights))
+    _override(config, args)
+    decoder = VolumeDecoder.load(args.weights, config, choose_device(args.device))
+    latents = _latents(args, decoder.latent_dim)
+    paths = _paths(args, len(latents))
+    if args.verbose:
+        for path, latent in zip(paths, latents.tolist(), strict=True):
+            logger.info("%s: z = %s", path.name, " ".join(f"{value:g}" for value in latent))
+    write_volumes(
+        decoder,
+        latents,
+        paths,
+        pixel_size=args.pixel_size or config.get("training", {}).get("pixel_size") or 1.0,
+        box_size=args.downsample,
+        processing=PostProcessing(
+            flip=args.flip, invert=args.invert, low_pass=args.low_pass, crop=args.crop
+        ),
+    )
+    logger.info("wrote %d volumes to %s", len(paths), args.output)
+
+
+def _override(config: dict[str, Any], args: argparse.Namespace) -> None:
+    """Replace settings of the config by those given on the command line."""
+    architecture = (
+        "zdim",
+        *("qlayers", "qdim", "encode_mode", "enc_mask"),
+        *("players", "pdim", "pe_type", "pe_dim", "feat_sigma", "domain", "activation"),
+    )
+    given = {name: getattr(args, name) for name in architecture}
+    config["model_args"] |= {name: value for name, value in given.items() if value is not None}
+    if args.norm is not None:
+        config["dataset_args"]["norm"] = args.norm
+    if args.box_size is not None:
+        config["lattice_args"]["D"] = args.box_size + 1
+
+
+def _latents(args: argparse.Namespace, latent_dim: int) -> "Tensor":
+    """The z-values that the options name."""
+    import numpy as np
+    import torch
+
+    from cryodrgn.reconstruction.decode import straight_path
+
+    path = args.z_start is not None or args.z_end is not None
+    if (args.z is not None) + path + (args.zfile is not None) != 1:
+        msg = "give z-values in one way: -z, or --z-start and --z-end, or --zfile"
+        raise ConfigError(msg)
+    if args.z is not None:
+        return torch.tensor([args.z])
+    if args.zfile is None:
+        if not (args.z_start and args.z_end and len(args.z_start) == len(args.z_end)):
+            msg = "--z-start and --z-end must both be given, with equally many numbers"
+            raise ConfigError(msg)
+        return straight_path(torch.tensor(args.z_start), torch.tensor(args.z_end), args.n)
+    try:
+        values = np.array(args.zfile.read_text().split(), dtype=np.float32)
+    except (OSError, ValueError) as error:
+        msg = f"{args.zfile} cannot be read as z-values: {error}"
+        raise InputFileError(msg) from error
+    if len(values) == 0 or len(values) % latent_dim or not np.isfinite(values).all():
+        msg = f"{args.zfile} holds {len(values)} numbers, not rows of {latent_dim}"
+        raise InputFileError(msg)
+    return torch.from_numpy(values.reshape(-1, latent_dim))
+
+
+def _paths(args: argparse.Namespace, count: int) -> list[Path]:
+    """One file for a single -z, numbered files in a folder otherwise."""
+    if args.z is not None:
+        require_ending(args.output, MRC_ENDINGS, "-o")
+        return [args.output]
+    if args.output.suffix in MRC_ENDINGS or args.output.is_file():
+        msg = f"-o {args.output} must be a folder for several volumes"
+        raise ConfigError(msg)
+    numbers = range(args.vol_start_index, args.vol_start_index + count)
+    return [args.output / f"{args.prefix}{number:03d}.mrc" for number in numbers]

@@ -1,0 +1,153 @@
+"""Batches of particles with everything an image model needs, on the device that needs it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.prepared import PreparedImages
+from cryodrgn.data.preprocessing import ctf_parameters
+from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.particles.particle_set import ParticleSet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Exposure:
+    """The images of a batch from one exposure.
+
+    Attributes:
+        images: Centred transforms as stored, pairs (real, imaginary).
+        ctf: CTF at the same points; None for images without one.
+        coordinates: In the volume's frame, in cycles per pixel, the points on which images are
+            compared with slices.
+        compared: Positions of those points among the stored ones; None where all are compared.
+    """
+
+    images: Float[Tensor, "batch points 2"]
+    ctf: Float[Tensor, "batch points"] | None
+    coordinates: Float[Tensor, "batch compared 3"]
+    compared: Int[Tensor, " compared"] | None
+
+    def phase_flipped(self) -> Float[Tensor, "batch points 2"]:
+        """The images times the sign of their CTF."""
+        return self.images if self.ctf is None else self.images * self.ctf.sign()[..., None]
+
+    def targets(self) -> Float[Tensor, "batch compared 2"]:
+        """The images where they are compared with slices."""
+        return self.images if self.compared is None else self.images[:, self.compared]
+
+    def compared_ctf(self) -> Float[Tensor, "batch compared"] | None:
+        """The CTF where images are compared with slices."""
+        if self.ctf is None or self.compared is None:
+            return self.ctf
+        return self.ctf[:, self.compared]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """Some particles.
+
+    Attributes:
+        rows: Which ones.
+        exposures: Their images; two for tilt pairs, otherwise one.
+    """
+
+    rows: Int[Tensor, " batch"]
+    exposures: tuple[Exposure, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class TrainingSet:
+    """Prepared images with their poses and CTF.
+
+    Args:
+        particles: The particles, with poses.
+        exposures: Their prepared images; a tilt pair has two.
+        tilts: For each exposure, the rotation X of the stage: its images have the orientation
+            X R.
+        device: Where batches are wanted. Images are held there, too, if they fit.
+    """
+
+    def __init__(
+        self,
+        particles: ParticleSet,
+        exposures: Sequence[PreparedImages],
+        tilts: Sequence[Float[Tensor, "3 3"]],
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self.lattice = exposures[0].lattice
+        self._exposures = exposures
+        self._resident = [_on_device(images, device) for images in exposures]
+        self._tilts = [tilt.to(device) for tilt in tilts]
+        self._rotations = torch.from_numpy(particles.require_poses().rotations).to(device)
+        self._pixel_sizes = torch.from_numpy(particles.pixel_sizes).to(device)
+        self._ctf = None
+        if particles.ctf is not None:
+            self._ctf = ctf_parameters(particles.ctf, np.arange(len(particles))).to(device)
+        self._frequencies = self.lattice.frequencies.to(device)
+        self._compared = None
+        if self.lattice.has_origin:
+            radius = self.lattice.box_size // 2
+            self._compared = self.lattice.positions_within(radius).to(device)
+
+    def __len__(self) -> int:
+        return len(self._exposures[0])
+
+    @property
+    def num_points(self) -> int:
+        """Number of frequencies at which an image is compared with a slice."""
+        return len(self._frequencies if self._compared is None else self._compared)
+
+    def batch(self, rows: Int[Tensor, " batch"]) -> Batch:
+        """Some particles, in the order asked for."""
+        on_device = rows.to(self.device)
+        compared = self._frequencies
+        if self._compared is not None:
+            compared = compared[self._compared]
+        ctf = self._contrast_transfer(on_device)
+        rotations = self._rotations[on_device]
+        exposures = [
+            Exposure(
+                images=self._images(number, rows, on_device),
+                ctf=ctf,
+                coordinates=slice_coordinates(compared, tilt @ rotations),
+                compared=self._compared,
+            )
+            for number, tilt in enumerate(self._tilts)
+        ]
+        return Batch(rows=on_device, exposures=tuple(exposures))
+
+    def _images(
+        self, number: int, rows: Int[Tensor, " batch"], on_device: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch points 2"]:
+        resident = self._resident[number]
+        if resident is not None:
+            return resident[on_device]
+        return self._exposures[number].read(rows.numpy()).to(self.device)
+
+    def _contrast_transfer(
+        self, rows: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch points"] | None:
+        if self._ctf is None:
+            return None
+        frequencies = self._frequencies / self._pixel_sizes[rows, None, None]
+        return contrast_transfer(frequencies, self._ctf[rows])
+
+
+def _on_device(images: PreparedImages, device: torch.device) -> Tensor | None:
+    """The images as a tensor where indexing it is fastest; None if they do not fit there."""
+    if isinstance(images.values, np.memmap):
+        return None
+    tensor = torch.from_numpy(images.values)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if tensor.nbytes > free / 2:
+            return None
+    return tensor.to(device)

@@ -1,0 +1,84 @@
+"""Multi-layer perceptrons with residual layers."""
+
+import itertools
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Activation = Literal["relu", "leaky_relu"]
+ACTIVATIONS: dict[str, type[nn.ReLU | nn.LeakyReLU]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+class ResidualLinear(nn.Module):
+    """x ↦ W x + b + x."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim)
+
+    def forward(self, values: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
+        """Apply the layer."""
+        return self.linear(values) + values
+
+
+class Mlp(nn.Module):
+    """A first layer, hidden layers with an activation before each, and a last layer.
+
+    Args:
+        in_dim: Number of inputs.
+        num_layers: Number of hidden layers; there are two more, at the ends.
+        hidden_dim: Their width.
+        out_dim: Number of outputs.
+        activation: Between all layers.
+        residual: Whether layers of equal input and output width add their input.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        num_layers: int,
+        hidden_dim: int,
+        out_dim: int,
+        activation: Activation = "relu",
+        *,
+        residual: bool = True,
+    ) -> None:
+        super().__init__()
+        dims = [in_dim, *[hidden_dim] * (num_layers + 1), out_dim]
+        layers: list[nn.Module] = []
+        for number, (before, after) in enumerate(itertools.pairwise(dims)):
+            if number:
+                layers.append(ACTIVATIONS[activation](inplace=True))
+            adds = residual and before == after
+            layers.append(ResidualLinear(before) if adds else nn.Linear(before, after))
+        self.main = nn.Sequential(*layers)
+
+    def forward(self, values: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
+        """Apply the network."""
+        return self.main(values)
+
+    def conditioned(
+        self, features: Float[Tensor, "batch points features"], latent: Float[Tensor, "batch z"]
+    ) -> Float[Tensor, "batch points out"]:
+        """Apply the network to every point's features followed by its image's latent.
+
+        The latent is the same for all points of an image, so its share of the first layer is
+        computed once per image and added.
+        """
+        first = self.main[0]
+        if not isinstance(first, nn.Linear):
+            repeated = latent[:, None].expand(-1, features.shape[1], -1)
+            return self.main(torch.cat([features, repeated], dim=-1))
+        of_features, of_latent = first.weight.split(
+            [features.shape[-1], latent.shape[-1]], dim=1
+        )
+        from_latent = nn.functional.linear(latent, of_latent, first.bias)
+        values = nn.functional.linear(features, of_features) + from_latent[:, None]
+        for layer in itertools.islice(self.main, 1, None):
+            values = layer(values)
+        return values

@@ -1,0 +1,1 @@
+"""Training: settings, losses, the loop, and what a run writes."""

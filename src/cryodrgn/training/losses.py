@@ -1,0 +1,46 @@
+"""What training minimises."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Losses:
+    """Losses of a batch, each a scalar averaged over its images.
+
+    Attributes:
+        reconstruction: Mean squared error per compared value.
+        kl: Kullback–Leibler divergence of the latent posterior from the prior.
+        total: What is minimised.
+    """
+
+    reconstruction: Float[Tensor, ""]
+    kl: Float[Tensor, ""]
+    total: Float[Tensor, ""]
+
+
+def reconstruction_loss(
+    predicted: Float[Tensor, "batch points 2"],
+    observed: Float[Tensor, "batch points 2"],
+    ctf: Float[Tensor, "batch points"] | None,
+) -> Float[Tensor, ""]:
+    """Mean squared difference of the CTF times the prediction and the observed transform.
+
+    The mean runs over images and points; |ΔF|² at a point equals the mean of the squared
+    differences of the two Hartley values it stands for.
+    """
+    if ctf is not None:
+        predicted = predicted * ctf[..., None]
+    return (predicted - observed).square().sum(-1).mean()
+
+
+def kl_divergence(
+    mean: Float[Tensor, "batch z"], log_variance: Float[Tensor, "batch z"]
+) -> Float[Tensor, ""]:
+    """Divergence from a standard normal, averaged over batch and latent dimensions.
+
+    KL = −½ (1 + log σ² − μ² − σ²), Kingma & Welling 2014, appendix B.
+    """
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).mean()

@@ -1,0 +1,241 @@
+"""The whole way from a particle stack to a moving molecule, on particles with a known truth."""
+
+import csv
+import logging
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Float, Int
+
+from cryodrgn.analysis.agreement import first_component, rank_correlation
+from cryodrgn.analysis.plots import (
+    plot_fsc,
+    plot_latent_against_truth,
+    plot_learning_curve,
+    plot_volumes_beside_truth,
+)
+from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.errors import CryodrgnError
+from cryodrgn.fourier.resample import downsample_volume
+from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.mrc import read_volume
+from cryodrgn.rundir import DemoFiles
+
+logger = logging.getLogger(__name__)
+
+NUM_IMAGES, NUM_STATES, BOX_SIZE, PIXEL_SIZE = 4000, 20, 64, 3
+SMALL_BOX_SIZE = 32
+STATES_SHOWN = 7
+
+RunCommand = Callable[[Sequence[str]], int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoResult:
+    """How well the motion was found.
+
+    Attributes:
+        rank_correlation: Of the latent with the true hinge angle, over all particles.
+        fsc_area: Area under the FSC of decoded volumes against the truth, mean over states.
+        consensus_area: The same for the one volume backprojected from all particles.
+        ceiling_area: The same for perfect agreement.
+    """
+
+    rank_correlation: float
+    fsc_area: float
+    consensus_area: float
+    ceiling_area: float
+
+    def in_words(self) -> str:
+        """One sentence."""
+        return (
+            f"The latent follows the true hinge angle with rank correlation "
+            f"{self.rank_correlation:.3f}, and the volumes along it agree with the truth to an "
+            f"FSC area of {self.fsc_area:.3f}; a rigid average reaches "
+            f"{self.consensus_area:.3f}, perfect agreement would be {self.ceiling_area:.3f}."
+        )
+
+
+def run_demo(output: Path, run_command: RunCommand, seed: int = 0) -> DemoResult:
+    """Simulate a hinged molecule, run the commands of a user, and report.
+
+    Args:
+        output: Folder for everything.
+        run_command: Runs a command line without the program's name; returns its status.
+        seed: Of simulation and training.
+
+    Raises:
+        CryodrgnError: A command failed.
+    """
+    files = DemoFiles(output)
+    commands = _Commands(run_command)
+    commands.run(_simulate(files, seed))
+    for command in _prepare(files):
+        commands.run(command)
+    commands.run(_train(files, seed))
+
+    labels = np.load(files.simulation.labels)
+    latents = load_latents(files.run.latents())
+    shown = np.unique(np.linspace(0, NUM_STATES - 1, STATES_SHOWN).round().astype(int))
+    centres = np.stack([latents[labels == state].mean(0) for state in range(NUM_STATES)])
+    with atomic_path(files.z_values) as partial:
+        np.savetxt(partial, centres, fmt="%.6f")
+    commands.run(_volumes(files))
+    return _report(files, commands.lines, latents, labels, shown)
+
+
+class _Commands:
+    """Prints commands as a user would type them, and runs them."""
+
+    def __init__(self, run_command: RunCommand) -> None:
+        self._run_command = run_command
+        self.lines: list[str] = []
+
+    def run(self, arguments: Sequence[str | Path | int | float]) -> None:
+        words = [str(argument) for argument in arguments]
+        self.lines.append(f"cryodrgn {shlex.join(words)}")
+        logger.info("\n$ %s", self.lines[-1])
+        if self._run_command(words):
+            msg = f"the demo stopped because this failed: {self.lines[-1]}"
+            raise CryodrgnError(msg)
+
+
+def _simulate(files: DemoFiles, seed: int) -> list[str | Path | int | float]:
+    return [
+        *(
+            "simulate",
+            "-o",
+            files.simulation.path,
+            "-n",
+            NUM_IMAGES,
+            "--num-states",
+            NUM_STATES,
+        ),
+        *("-D", BOX_SIZE, "--Apix", PIXEL_SIZE, "--snr", 0.1, "--seed", seed),
+    ]
+
+
+def _prepare(files: DemoFiles) -> list[list[str | Path | int | float]]:
+    star = files.simulation.star
+    return [
+        ["downsample", star, "-D", SMALL_BOX_SIZE, "-o", files.particles],
+        ["parse_pose_star", star, "-D", BOX_SIZE, "-o", files.poses],
+        ["parse_ctf_star", star, "-D", BOX_SIZE, "--Apix", PIXEL_SIZE, "-o", files.ctf],
+        [
+            *("backproject_voxel", files.particles, "--poses", files.poses),
+            *("--ctf", files.ctf, "-o", files.consensus),
+        ],
+    ]
+
+
+def _train(files: DemoFiles, seed: int) -> list[str | Path | int | float]:
+    return [
+        *("train_vae", files.particles, "--poses", files.poses, "--ctf", files.ctf),
+        *("--zdim", 1, "-n", 12, "-b", 16, "--lr", 0.001, "--qdim", 128, "--pdim", 128),
+        *("--seed", seed, "-o", files.run.path),
+    ]
+
+
+def _volumes(files: DemoFiles) -> list[str | Path | int | float]:
+    return [
+        *("eval_vol", files.run.weights(), "--config", files.run.config_yaml),
+        *("--zfile", files.z_values, "-o", files.volumes),
+    ]
+
+
+def _report(
+    files: DemoFiles,
+    commands: list[str],
+    latents: Float[np.ndarray, "particles z"],
+    labels: Int[np.ndarray, " particles"],
+    shown: Int[np.ndarray, " shown"],
+) -> DemoResult:
+    """Compare with the truth, write the report, and say the result."""
+    description = yaml.safe_load(files.simulation.settings.read_text())
+    angles = np.array(description["hinge_angles_deg"])
+    truths = [_small_truth(files, state) for state in range(NUM_STATES)]
+    volumes = [torch.from_numpy(read_volume(files.volume(s))[0]) for s in range(NUM_STATES)]
+    consensus = torch.from_numpy(read_volume(files.consensus)[0])
+
+    curves = [fourier_shell_correlation(v, t) for v, t in zip(volumes, truths, strict=True)]
+    of_consensus = [fourier_shell_correlation(consensus, truth) for truth in truths]
+    ones = ShellCurve(curves[0].frequencies, torch.ones_like(curves[0].values))
+    result = DemoResult(
+        rank_correlation=rank_correlation(latents, angles[labels]),
+        fsc_area=float(np.mean([curve.area() for curve in curves])),
+        consensus_area=float(np.mean([curve.area() for curve in of_consensus])),
+        ceiling_area=ones.area(),
+    )
+
+    report = HtmlReport("cryodrgn demo: a molecule that opens and closes")
+    report.verdict(result.in_words())
+    report.paragraph(
+        f"{NUM_IMAGES} images of a two-domain molecule were simulated at {NUM_STATES} hinge "
+        f"angles from {angles[0]:.0f}° to {angles[-1]:.0f}°, with random orientations, shifts "
+        "and defocus and ten times more noise than signal. The program saw none of the angles."
+    )
+    report.heading("The motion")
+    report.figure(
+        plot_volumes_beside_truth(
+            [volumes[state].numpy() for state in shown],
+            [truths[state].numpy() for state in shown],
+            [f"{angles[state]:.0f}°" for state in shown],
+        ),
+        "Volumes decoded at the mean latent of each state's particles, under the true ones.",
+    )
+    report.figure(
+        plot_latent_against_truth(
+            first_component(latents), angles[labels], "true hinge angle (°)"
+        ),
+        "The latent coordinate of every particle against its true hinge angle.",
+    )
+    report.heading("How good it is")
+    pixel_size = PIXEL_SIZE * BOX_SIZE / SMALL_BOX_SIZE
+    report.figure(
+        plot_fsc(
+            {
+                "decoded volumes against truth": _mean_curve(curves),
+                "rigid average against truth": _mean_curve(of_consensus),
+                "half maps of the backprojection": _half_map_curve(files),
+            },
+            pixel_size,
+        ),
+        "Fourier shell correlation, averaged over the states.",
+    )
+    report.figure(plot_learning_curve(_epoch_losses(files)), "Average loss of every epoch.")
+    report.heading("The commands")
+    report.commands(commands)
+    report.write(files.report)
+    logger.info("\n%s\nThe report is %s", result.in_words(), files.report)
+    return result
+
+
+def _small_truth(files: DemoFiles, state: int) -> Float[torch.Tensor, "box box box"]:
+    volume = torch.from_numpy(read_volume(files.simulation.state(state))[0])
+    return downsample_volume(volume, SMALL_BOX_SIZE)
+
+
+def _mean_curve(curves: list[ShellCurve]) -> ShellCurve:
+    values = torch.stack([curve.values for curve in curves]).mean(0)
+    return ShellCurve(curves[0].frequencies, values)
+
+
+def _half_map_curve(files: DemoFiles) -> ShellCurve:
+    table = torch.from_numpy(np.loadtxt(files.consensus_fsc, dtype=np.float32))
+    return ShellCurve(table[:, 0].contiguous(), table[:, 1].contiguous())
+
+
+def _epoch_losses(files: DemoFiles) -> Float[np.ndarray, " epochs"]:
+    """Average loss per epoch from the table of metrics."""
+    with files.run.metrics.open() as file:
+        rows = [(int(row["epoch"]), float(row["total"])) for row in csv.DictReader(file)]
+    epochs = np.array([epoch for epoch, _ in rows])
+    losses = np.array([loss for _, loss in rows])
+    return np.array([losses[epochs == epoch].mean() for epoch in np.unique(epochs)])

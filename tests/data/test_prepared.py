@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from cryodrgn.data import memory, prepared
+from cryodrgn.data.memory import format_bytes
+from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.preprocessing import Preprocessing, prepare_images
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+
+
+@pytest.fixture
+def particles(write_stack, write_pickle, rng):
+    count = 7
+    stack = write_stack(rng.normal(size=(count, 12, 12)))
+    poses = (np.tile(np.eye(3), (count, 1, 1)), rng.uniform(-0.1, 0.1, (count, 2)))
+    return open_particles(
+        ParticleFiles(particles=stack, poses=write_pickle(poses, "poses.pkl"))
+    )
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_prepared_images_are_those_of_the_preprocessing(
+    particles, tmp_path, monkeypatch, on_disk
+):
+    monkeypatch.setattr(prepared, "BATCH", 3)
+    lattice, settings = HalfLattice.disc(12), Preprocessing(window_radius=0.8, scale=3.0)
+    before = set(tmp_path.iterdir())
+    images = prepare_all(particles, lattice, settings, scratch_dir=tmp_path, on_disk=on_disk)
+    assert isinstance(images.values, np.memmap) == on_disk
+    # The scratch file has no name: it cannot stay behind.
+    assert set(tmp_path.iterdir()) == before
+    rows = np.array([5, 0, 6])
+    expected = prepare_images(particles, rows, lattice, settings)
+    np.testing.assert_allclose(images.read(rows), expected, atol=1e-5)
+
+
+def test_images_that_do_not_fit_into_memory_go_to_disk(
+    particles, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(prepared, "available_memory", lambda: 100)
+    images = prepare_all(particles, HalfLattice.disc(12), Preprocessing(), scratch_dir=tmp_path)
+    assert isinstance(images.values, np.memmap)
+    assert "in a scratch file in" in caplog.text
+
+
+def test_the_limit_of_a_batch_job_counts(tmp_path, monkeypatch):
+    limit, use = tmp_path / "max", tmp_path / "current"
+    limit.write_text("5000\n")
+    use.write_text("2000\n")
+    monkeypatch.setattr(memory, "CGROUP_LIMITS", (limit,))
+    monkeypatch.setattr(memory, "CGROUP_USES", (use,))
+    assert memory.available_memory() == 3000
+    limit.write_text("max\n")
+    assert memory.available_memory() > 3000
+
+
+def test_bytes_are_said_in_sensible_units():
+    assert [format_bytes(n) for n in (999, 1.5e3, 38.5e6, 2e9, 3e12)] == [
+        "999 bytes",
+        "1.5 kB",
+        "38.5 MB",
+        "2 GB",
+        "3 TB",
+    ]

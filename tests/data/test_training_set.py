@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from cryodrgn.data.batches import epoch_order, generator_at
+from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.geometry.rotations import rotation_about_x
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def particles(run, tmp_path):
+    run("simulate", "-D", 16, "--Apix", 12, "-n", 9, "--num-states", 1, "-o", tmp_path / "sim")
+    return open_particles(ParticleFiles(particles=tmp_path / "sim/particles.star"))
+
+
+def training_set(particles, lattice, tmp_path, on_disk=False, tilts=None):
+    images = prepare_all(
+        particles, lattice, Preprocessing(), scratch_dir=tmp_path, on_disk=on_disk
+    )
+    tilts = tilts or [torch.eye(3)]
+    return TrainingSet(particles, [images] * len(tilts), tilts, CPU)
+
+
+def test_a_batch_holds_its_rows_in_the_order_asked_for(particles, tmp_path):
+    whole = training_set(particles, HalfLattice.disc(16), tmp_path)
+    all_rows = whole.batch(torch.arange(9)).exposures[0]
+    some = whole.batch(torch.tensor([7, 2, 2])).exposures[0]
+    for name in ("images", "ctf", "coordinates"):
+        torch.testing.assert_close(getattr(some, name), getattr(all_rows, name)[[7, 2, 2]])
+
+
+def test_images_in_memory_and_on_disk_give_the_same_batches(particles, tmp_path):
+    rows = torch.tensor([3, 1])
+    in_memory, on_disk = (
+        training_set(particles, HalfLattice.disc(16), tmp_path, kept).batch(rows).exposures[0]
+        for kept in (False, True)
+    )
+    assert torch.equal(in_memory.images, on_disk.images)
+
+
+def test_a_square_of_stored_values_is_compared_only_on_the_disc(particles, tmp_path):
+    rows = torch.tensor([0, 4])
+    disc = training_set(particles, HalfLattice.disc(16), tmp_path)
+    square = training_set(particles, HalfLattice.square(16), tmp_path)
+    a, b = disc.batch(rows).exposures[0], square.batch(rows).exposures[0]
+    assert b.images.shape[1] > a.images.shape[1] == disc.num_points == square.num_points
+    torch.testing.assert_close(a.targets(), b.targets())
+    torch.testing.assert_close(a.compared_ctf(), b.compared_ctf())
+    torch.testing.assert_close(a.coordinates, b.coordinates)
+
+
+def test_phase_flipping_changes_the_sign_where_the_ctf_is_negative(particles, tmp_path):
+    exposure = (
+        training_set(particles, HalfLattice.disc(16), tmp_path)
+        .batch(torch.arange(9))
+        .exposures[0]
+    )
+    expected = torch.where(exposure.ctf[..., None] < 0, -exposure.images, exposure.images)
+    torch.testing.assert_close(exposure.phase_flipped(), expected)
+
+
+def test_the_second_exposure_of_a_tilt_pair_is_compared_with_the_tilted_slice(
+    particles, tmp_path
+):
+    tilt = rotation_about_x(0.5)
+    both = training_set(particles, HalfLattice.disc(16), tmp_path, tilts=[torch.eye(3), tilt])
+    _, second = both.batch(torch.tensor([3])).exposures
+    rotation = tilt @ torch.from_numpy(particles.poses.rotations[3])
+    expected = (HalfLattice.disc(16).frequencies @ rotation[:2])[None]
+    torch.testing.assert_close(second.coordinates, expected)
+
+
+def test_every_epoch_visits_everything_once_in_another_order():
+    first, second = epoch_order(100, 0, 0), epoch_order(100, 0, 1)
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(100))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, epoch_order(100, 0, 0))
+    assert not torch.equal(first, epoch_order(100, 1, 0))
+
+
+def test_generators_of_different_places_are_independent():
+    places = [(0, 0), (0, 1), (1, 0), (0, 0, 0), (10, 1), (1, 10)]
+    draws = [torch.randn(4, generator=generator_at(7, *place)) for place in places]
+    assert len({tuple(draw.tolist()) for draw in draws}) == len(places)
+    np.testing.assert_array_equal(draws[2], torch.randn(4, generator=generator_at(7, 1, 0)))

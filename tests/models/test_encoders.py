@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.models.encoders import EncoderConfig, MlpEncoder
+
+
+def encoder(**changes) -> MlpEncoder:
+    torch.manual_seed(0)
+    return MlpEncoder(EncoderConfig(hidden_dim=16, **changes), box_size=16, latent_dim=3).eval()
+
+
+@pytest.mark.parametrize(("radius", "count"), [(None, 196), (8, 196), (5, 80), (-1, 289)])
+def test_the_mask_decides_how_many_values_are_seen(radius, count):
+    network = encoder(mask_radius=radius)
+    assert network.main[0].weight.shape == (16, count)
+    stored = EncoderConfig(mask_radius=radius).stored_lattice(16)
+    images = torch.randn(4, len(stored), 2, generator=torch.Generator().manual_seed(0))
+    mean, log_variance = network(images)
+    assert mean.shape == log_variance.shape == (4, 3)
+
+
+def test_values_are_the_hartley_transform_in_raster_order_inside_the_mask():
+    network = encoder(mask_radius=5)
+    stored = HalfLattice.disc(16)
+    images = torch.randn(1, len(stored), 2, generator=torch.Generator().manual_seed(0))
+    seen = stored.to_hartley(images)[:, (stored.whole().square().sum(-1) <= 25)]
+    expected = network.main(seen)
+    torch.testing.assert_close(torch.cat(network(images), dim=-1), expected)
+
+
+@pytest.mark.parametrize("radius", [0, 9, -2])
+def test_masks_that_cannot_be_are_refused(radius):
+    with pytest.raises(ConfigError, match=f"--enc-mask {radius} must be a radius from 1 to 8"):
+        encoder(mask_radius=radius)
+
+
+def test_plain_encoders_have_no_residual_layers():
+    assert not [name for name in encoder(mode="mlp").state_dict() if "linear" in name]

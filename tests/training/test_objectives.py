@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.models.build import ModelConfig, build_vae
+from cryodrgn.models.decoders import DecoderConfig
+from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.vae import sample_latent
+from cryodrgn.training.losses import kl_divergence, reconstruction_loss
+from cryodrgn.training.objectives import VaeObjective
+
+NOISE = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def particles(run, tmp_path):
+    run("simulate", "-D", 16, "--Apix", 12, "-n", 6, "--num-states", 2, "-o", tmp_path / "sim")
+    particles = open_particles(ParticleFiles(particles=tmp_path / "sim/particles.star"))
+    lattice = EncoderConfig().stored_lattice(16)
+    images = prepare_all(particles, lattice, Preprocessing(scale=16.0), scratch_dir=tmp_path)
+    return TrainingSet(particles, [images], [torch.eye(3)], torch.device("cpu"))
+
+
+def objective(beta=3.0) -> VaeObjective:
+    config = ModelConfig(
+        box_size=16,
+        latent_dim=2,
+        encoder=EncoderConfig(hidden_dim=12),
+        decoder=DecoderConfig(hidden_dim=12),
+    )
+    return VaeObjective(build_vae(config), beta=beta, dtype=torch.float32)
+
+
+def gradients(target: VaeObjective) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in target.model.parameters()]
+
+
+def test_gradients_are_those_of_the_documented_loss(particles):
+    target, batch = objective(beta=3.0), particles.batch(torch.arange(6))
+    losses = target.accumulate_gradients([batch], NOISE)
+
+    plain, exposure = objective().model, batch.exposures[0]
+    mean, log_variance = plain.encoder(exposure.phase_flipped())
+    latent = sample_latent(mean, log_variance, NOISE)
+    predicted = plain.decoder(exposure.coordinates, latent)
+    reconstruction = reconstruction_loss(predicted, exposure.images, exposure.ctf)
+    kl = kl_divergence(mean, log_variance)
+    # P is the number of Hartley values within the mask: 196 at 16 px.
+    total = reconstruction + 3.0 * kl / 196
+    total.backward()
+    torch.testing.assert_close(losses.total, total.detach())
+    torch.testing.assert_close(losses.kl, kl.detach())
+    for found, expected in zip(gradients(target), plain.parameters(), strict=True):
+        torch.testing.assert_close(found, expected.grad, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_parts_of_a_batch_add_up_to_the_whole(particles, size):
+    rows = torch.arange(6)
+    whole, in_parts = objective(), objective()
+    expected = whole.accumulate_gradients([particles.batch(rows)], NOISE)
+    parts = [particles.batch(part) for part in rows.split(size)]
+    found = in_parts.accumulate_gradients(parts, NOISE)
+    torch.testing.assert_close(found.total, expected.total)
+    for a, b in zip(gradients(in_parts), gradients(whole), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-4)
