@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from cryodrgn.cli.main import main
 from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.mrc import stack_writer
 
+# The same examples in every run, and no failure because a machine is busy.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else torch.get_num_threads())
 
 

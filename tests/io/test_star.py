@@ -14,7 +14,8 @@ plain_words = words.filter(lambda w: not re.search(r"""['"]""", w) and w.strip()
 
 
 @given(
-    st.integers(1, 5).flatmap(
+    st.integers(1, 5)
+    .flatmap(
         lambda rows: st.dictionaries(
             st.from_regex(r"rln[A-Za-z0-9]{1,12}", fullmatch=True),
             st.lists(plain_words, min_size=rows, max_size=rows),
@@ -22,6 +23,7 @@ plain_words = words.filter(lambda w: not re.search(r"""['"]""", w) and w.strip()
             max_size=4,
         )
     )
+    .filter(lambda columns: len({name.lower() for name in columns}) == len(columns))
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_reads_back(tmp_path, columns):
