@@ -50,14 +50,39 @@ class RunDirectory:
         """Latent mean and log-variance of every particle."""
         return self._numbered("z", epoch)
 
+    def poses(self, epoch: int | None = None) -> Path:
+        """Refined poses."""
+        return self._numbered("pose", epoch)
+
+    def reconstruction(self, epoch: int | None = None) -> Path:
+        """The volume of a homogeneous run."""
+        return self._numbered("reconstruct", epoch, "mrc")
+
+    def results(self, epoch: int) -> list[tuple[Path, Path]]:
+        """Files that an epoch may have left, each with its place in the finished run."""
+        names = (self.latents, self.poses, self.reconstruction, self.weights)
+        return [(name(epoch), name()) for name in names]
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of a run within an epoch."""
+        return self.path / "checkpoint.pkl"
+
     def epochs(self) -> list[int]:
         """Epochs that have weights, in order."""
         pattern = re.compile(r"weights\.(\d+)\.pkl")
         matches = (pattern.fullmatch(path.name) for path in self.path.glob("weights.*.pkl"))
         return sorted(int(match.group(1)) for match in matches if match)
 
-    def _numbered(self, stem: str, epoch: int | None) -> Path:
-        return self.path / (f"{stem}.pkl" if epoch is None else f"{stem}.{epoch}.pkl")
+    def written_files(self) -> list[Path]:
+        """Everything in the folder that a training run wrote."""
+        fixed = (self.config_yaml, self.config_pickle, self.log, self.metrics, self.checkpoint)
+        pattern = re.compile(r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc")
+        found = [path for path in self.path.glob("*") if pattern.fullmatch(path.name)]
+        return sorted(found + [path for path in fixed if path.exists()])
+
+    def _numbered(self, stem: str, epoch: int | None, ending: str = "pkl") -> Path:
+        return self.path / (f"{stem}.{ending}" if epoch is None else f"{stem}.{epoch}.{ending}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

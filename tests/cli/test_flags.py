@@ -4,6 +4,24 @@ import pytest
 
 from command_line import subparsers
 
+RUN = (
+    "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
+    "--seed | --overwrite --checkpoint-minutes"
+)
+DATASET = (
+    "--invert-data --window --ind --lazy --datadir | --uninvert-data --no-window --window-r"
+)
+TRAINING = (
+    "-n --num-epochs -b --batch-size --wd --lr --norm "
+    "| --precision --no-amp --device --multigpu"
+)
+POSES = "--do-pose-sgd --emb-type --pose-lr"
+DECODER = "--pe-type --domain | --pe-dim --feat-sigma --activation"
+OVERRIDES = (
+    "--norm -D --zdim --qlayers --qdim --encode-mode --enc-mask --players --pdim --pe-type "
+    "--domain --l-extent | --enc-layers --enc-dim --dec-layers --dec-dim --pe-dim --feat-sigma "
+    "--activation"
+)
 # Flags of the cryoDRGN 0.2.0 documentation come first, our additions after the bar.
 FROZEN_FLAGS: dict[str, str] = {
     "downsample": "mrcs -D -o --is-vol --chunk --datadir",
@@ -16,18 +34,25 @@ FROZEN_FLAGS: dict[str, str] = {
         "| --ctf-alg --device"
     ),
     "train_vae": (
-        "particles -o --outdir --zdim --poses --ctf --checkpoint --log-interval -v --verbose "
-        "--seed --invert-data --window --ind --datadir -n --num-epochs -b --batch-size --wd "
-        "--lr --beta --norm --qlayers --qdim --encode-mode --enc-mask --players --pdim "
-        "--pe-type --domain | --enc-layers --enc-dim --dec-layers --dec-dim --pe-dim "
-        "--feat-sigma --activation --precision --device"
+        f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
+        "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
+        "--use-real | --enc-layers --enc-dim --dec-layers --dec-dim"
+    ),
+    "train_nn": (
+        f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent"
+    ),
+    "train_dec": (
+        f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
+        "--l-extent --zdim --load-z --z-lr --pretrain-z"
     ),
     "eval_vol": (
-        "weights -c --config -o --prefix -v --verbose -z --z-start --z-end -n --zfile --Apix "
-        "--flip -d --downsample --norm -D --zdim --qlayers --qdim --encode-mode --enc-mask "
-        "--players --pdim --pe-type --domain | --invert --low-pass --crop --vol-start-index "
-        "--enc-layers --enc-dim --dec-layers --dec-dim --pe-dim --feat-sigma --activation "
+        f"weights -c --config -o --prefix -v --verbose -z --z-start --z-end -n --zfile --Apix "
+        f"--flip -d --downsample {OVERRIDES} | --invert --low-pass --crop --vol-start-index "
         "--device"
+    ),
+    "eval_images": (
+        f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
+        f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
     "demo": "-o --outdir --seed",
     "simulate": (

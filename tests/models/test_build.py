@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.models.build import ModelConfig, build_vae
+from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
 
@@ -50,7 +50,11 @@ def test_impossible_sizes_are_refused(latent_dim):
 def test_weights_depend_on_the_seed_alone_and_leave_the_global_generator_alone():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first, again, other = build_vae(config(), 1), build_vae(config(), 1), build_vae(config(), 2)
+    first, again, other = (
+        build_model(config(), 1),
+        build_model(config(), 1),
+        build_model(config(), 2),
+    )
     assert torch.equal(torch.random.get_rng_state(), before)
     for a, b, c in zip(*(m.state_dict().values() for m in (first, again, other)), strict=True):
         assert torch.equal(a, b)
@@ -58,7 +62,7 @@ def test_weights_depend_on_the_seed_alone_and_leave_the_global_generator_alone()
 
 
 def test_parameters_come_in_the_order_of_cryodrgns_optimiser_state():
-    names = [name for name, _ in build_vae(config()).named_parameters()]
+    names = [name for name, _ in build_model(config()).named_parameters()]
     assert names[:2] == ["encoder.main.0.weight", "encoder.main.0.bias"]
     assert names.index("decoder.rand_freqs") == 6
     assert names[7] == "decoder.decoder.main.0.weight"

@@ -6,7 +6,7 @@ import torch
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.transforms import centred_fft, hartley, inverse_hartley
-from cryodrgn.models.build import ModelConfig, build_vae
+from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.reconstruction.decode import PostProcessing, VolumeDecoder, straight_path
@@ -22,7 +22,7 @@ def volume_decoder(domain="fourier", offset=0.0, scale=1.0) -> VolumeDecoder:
         encoder=EncoderConfig(hidden_dim=8),
         decoder=DecoderConfig(hidden_dim=16, domain=domain),
     )
-    return VolumeDecoder(build_vae(config, seed=1).decoder, offset, scale, CPU)
+    return VolumeDecoder(build_model(config, seed=1).decoder, offset, scale, CPU)
 
 
 @pytest.mark.parametrize("domain", ["fourier", "hartley"])

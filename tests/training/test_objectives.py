@@ -5,12 +5,13 @@ from cryodrgn.data.prepared import prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.models.build import ModelConfig, build_vae
+from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.losses import kl_divergence, reconstruction_loss
 from cryodrgn.models.vae import sample_latent
-from cryodrgn.training.losses import kl_divergence, reconstruction_loss
 from cryodrgn.training.objectives import VaeObjective
+from cryodrgn.training.schedules import KlWeighting
 
 NOISE = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
 
@@ -31,7 +32,7 @@ def objective(beta=3.0) -> VaeObjective:
         encoder=EncoderConfig(hidden_dim=12),
         decoder=DecoderConfig(hidden_dim=12),
     )
-    return VaeObjective(build_vae(config), beta=beta, dtype=torch.float32)
+    return VaeObjective(build_model(config), KlWeighting(beta=beta), torch.float32)
 
 
 def gradients(target: VaeObjective) -> list[torch.Tensor]:
@@ -40,10 +41,10 @@ def gradients(target: VaeObjective) -> list[torch.Tensor]:
 
 def test_gradients_are_those_of_the_documented_loss(particles):
     target, batch = objective(beta=3.0), particles.batch(torch.arange(6))
-    losses = target.accumulate_gradients([batch], NOISE)
+    losses = target.accumulate_gradients([batch], NOISE, 0)
 
     plain, exposure = objective().model, batch.exposures[0]
-    mean, log_variance = plain.encoder(exposure.phase_flipped())
+    mean, log_variance = plain.encoder([exposure.phase_flipped()])
     latent = sample_latent(mean, log_variance, NOISE)
     predicted = plain.decoder(exposure.coordinates, latent)
     reconstruction = reconstruction_loss(predicted, exposure.images, exposure.ctf)
@@ -61,9 +62,9 @@ def test_gradients_are_those_of_the_documented_loss(particles):
 def test_parts_of_a_batch_add_up_to_the_whole(particles, size):
     rows = torch.arange(6)
     whole, in_parts = objective(), objective()
-    expected = whole.accumulate_gradients([particles.batch(rows)], NOISE)
+    expected = whole.accumulate_gradients([particles.batch(rows)], NOISE, 0)
     parts = [particles.batch(part) for part in rows.split(size)]
-    found = in_parts.accumulate_gradients(parts, NOISE)
+    found = in_parts.accumulate_gradients(parts, NOISE, 0)
     torch.testing.assert_close(found.total, expected.total)
     for a, b in zip(gradients(in_parts), gradients(whole), strict=True):
         torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-4)

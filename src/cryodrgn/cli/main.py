@@ -21,6 +21,9 @@ COMMANDS = {
     "parse_ctf_csparc": "Parse CTF parameters from a cryoSPARC .cs file",
     "backproject_voxel": "Backproject images onto a voxel grid to check poses and CTF",
     "train_vae": "Train a VAE for heterogeneous reconstruction with known pose",
+    "train_nn": "Train a neural net to model a 3D EM density map",
+    "train_dec": "Train a decoder with a free latent for every particle (auto-decoder)",
+    "eval_images": "Evaluate the latents and losses of images under a trained model",
     "eval_vol": "Generate volumes from a trained model",
     "simulate": "Simulate a particle set from volumes, atomic models or a built-in molecule",
     "demo": "Show the whole way on simulated particles, from the stack to a moving molecule",
@@ -81,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = next((word for word in arguments if not word.startswith("-")), "")
     args = build_parser(only=command).parse_args(arguments)
+    args.given = _given(arguments, command)
     _configure_logging()
     try:
         load_command(args.command).run(args)
@@ -95,6 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     return 0
+
+
+def _given(arguments: Sequence[str], command: str) -> frozenset[str]:
+    """Names of the options that were typed, as opposed to those that have their default."""
+    parser = build_parser(only=command)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for option in action.choices[command]._actions:
+                option.default = argparse.SUPPRESS
+    return frozenset(vars(parser.parse_args(arguments)))
 
 
 def _configure_logging() -> None:

@@ -26,7 +26,7 @@ BATCH = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedImages:
-    """Transforms of all particles on a half lattice: windowed, scaled and centred.
+    """Transforms of all particles on a half lattice, windowed, scaled and, usually, centred.
 
     Attributes:
         lattice: Where the transforms stand.
@@ -51,16 +51,18 @@ def prepare_all(
     *,
     scratch_dir: Path,
     on_disk: bool | None = None,
+    centred: bool = True,
 ) -> PreparedImages:
     """Make all images of a set ready.
 
     Args:
-        particles: The particles; shifts of their poses are applied.
+        particles: The particles.
         lattice: Frequencies to keep.
         settings: What is done to the images.
         scratch_dir: Folder for a scratch file, which disappears with the process.
         on_disk: Whether to keep the result in that file rather than in memory; None decides
             by the free memory.
+        centred: Whether to apply the shifts of the poses.
     """
     shape = (len(particles), len(lattice), 2)
     size = 4 * int(np.prod(shape, dtype=np.int64))
@@ -72,7 +74,9 @@ def prepare_all(
     with Progress(len(particles), "preparing images") as progress:
         for start in range(0, len(particles), BATCH):
             rows = np.arange(start, min(start + BATCH, len(particles)))
-            values[rows] = prepare_images(particles, rows, lattice, settings).numpy()
+            values[rows] = prepare_images(
+                particles, rows, lattice, settings, centred=centred
+            ).numpy()
             progress.advance(len(rows))
     return PreparedImages(lattice=lattice, values=values)
 

@@ -69,11 +69,13 @@ def prepare_images(
     rows: Int[np.ndarray, " rows"],
     lattice: HalfLattice,
     settings: Preprocessing,
+    *,
+    centred: bool = True,
 ) -> Float[Tensor, "rows points 2"]:
-    """Transforms of some particles, preprocessed and centred by their shifts."""
+    """Transforms of some particles, preprocessed and, if wanted, centred by their shifts."""
     images = torch.from_numpy(particles.images.read(rows))
     values = preprocess(images, lattice, settings)
-    if particles.poses is None:
+    if particles.poses is None or not centred:
         return values
     shifts = torch.from_numpy(particles.poses.shifts[rows])
     return shift_transform(values, spatial_frequencies(particles, rows, lattice), shifts)

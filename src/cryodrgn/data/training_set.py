@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from cryodrgn.data.prepared import PreparedImages
 from cryodrgn.data.preprocessing import ctf_parameters
+from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.particles.particle_set import ParticleSet
@@ -63,6 +65,17 @@ class Batch:
         return len(self.rows)
 
 
+@runtime_checkable
+class PoseSource(Protocol):
+    """Poses that are looked up anew for every batch, because they change."""
+
+    def at(
+        self, rows: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 2"]]:
+        """Rotations, and shifts in Å, of some particles."""
+        ...
+
+
 class TrainingSet:
     """Prepared images with their poses and CTF.
 
@@ -72,6 +85,8 @@ class TrainingSet:
         tilts: For each exposure, the rotation X of the stage: its images have the orientation
             X R.
         device: Where batches are wanted. Images are held there, too, if they fit.
+        moving_poses: Poses that take the place of the particles' own; the images must then be
+            prepared without their shifts.
     """
 
     def __init__(
@@ -80,12 +95,15 @@ class TrainingSet:
         exposures: Sequence[PreparedImages],
         tilts: Sequence[Float[Tensor, "3 3"]],
         device: torch.device,
+        moving_poses: PoseSource | None = None,
     ) -> None:
         self.device = device
         self.lattice = exposures[0].lattice
+        self.original_rows = particles.original_rows
         self._exposures = exposures
         self._resident = [_on_device(images, device) for images in exposures]
         self._tilts = [tilt.to(device) for tilt in tilts]
+        self._moving_poses = moving_poses
         self._rotations = torch.from_numpy(particles.require_poses().rotations).to(device)
         self._pixel_sizes = torch.from_numpy(particles.pixel_sizes).to(device)
         self._ctf = None
@@ -108,19 +126,27 @@ class TrainingSet:
     def batch(self, rows: Int[Tensor, " batch"]) -> Batch:
         """Some particles, in the order asked for."""
         on_device = rows.to(self.device)
+        frequencies = self._frequencies / self._pixel_sizes[on_device, None, None]
+        ctf = (
+            None if self._ctf is None else contrast_transfer(frequencies, self._ctf[on_device])
+        )
+        images = [self._images(number, rows, on_device) for number in range(len(self._tilts))]
+        if self._moving_poses is None:
+            rotations = self._rotations[on_device]
+        else:
+            rotations, shifts = self._moving_poses.at(on_device)
+            images = [shift_transform(image, frequencies, shifts) for image in images]
         compared = self._frequencies
         if self._compared is not None:
             compared = compared[self._compared]
-        ctf = self._contrast_transfer(on_device)
-        rotations = self._rotations[on_device]
         exposures = [
             Exposure(
-                images=self._images(number, rows, on_device),
+                images=image,
                 ctf=ctf,
                 coordinates=slice_coordinates(compared, tilt @ rotations),
                 compared=self._compared,
             )
-            for number, tilt in enumerate(self._tilts)
+            for image, tilt in zip(images, self._tilts, strict=True)
         ]
         return Batch(rows=on_device, exposures=tuple(exposures))
 
@@ -131,14 +157,6 @@ class TrainingSet:
         if resident is not None:
             return resident[on_device]
         return self._exposures[number].read(rows.numpy()).to(self.device)
-
-    def _contrast_transfer(
-        self, rows: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch points"] | None:
-        if self._ctf is None:
-            return None
-        frequencies = self._frequencies / self._pixel_sizes[rows, None, None]
-        return contrast_transfer(frequencies, self._ctf[rows])
 
 
 def _on_device(images: PreparedImages, device: torch.device) -> Tensor | None:

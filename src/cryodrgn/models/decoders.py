@@ -31,6 +31,7 @@ class DecoderConfig:
         feature_sigma: Spread of the wave vectors of the ``gaussian`` encoding.
         domain: Whether the network returns Fourier or Hartley values.
         activation: Between the layers.
+        extent: Without positional encoding, the number that stands for Nyquist at the input.
     """
 
     num_layers: int = 3
@@ -40,6 +41,7 @@ class DecoderConfig:
     feature_sigma: float = 0.5
     domain: Domain = "fourier"
     activation: Activation = "relu"
+    extent: float = 0.5
 
 
 class Decoder(nn.Module):
@@ -108,7 +110,7 @@ class Decoder(nn.Module):
 
     def _features(self, frequencies: Tensor) -> Tensor:
         if self.config.encoding == "none":
-            return frequencies
+            return frequencies * (self.config.extent / 0.5)
         if self.config.encoding == "gaussian":
             return encode_by_vectors(frequencies, self.rand_freqs, self.box_size // 2)
         return encode_by_axis(frequencies, self.get_buffer("waves"))

@@ -1,17 +1,25 @@
-"""Networks that look at an image and say where in the latent space it belongs."""
+"""Networks that look at an image and say where in the latent space it belongs.
 
+All of them take phase-flipped, centred transforms on a half lattice, one per exposure, and
+return mean and log-variance of the latent.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice, half_to_hartley
+from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.models.layers import Activation, Mlp
 
 EncoderMode = Literal["conv", "resid", "mlp", "tilt"]
+Views = Sequence[Float[Tensor, "batch points 2"]]
+Posterior = tuple[Float[Tensor, "batch z"], Float[Tensor, "batch z"]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,11 +27,13 @@ class EncoderConfig:
     """Architecture of an encoder.
 
     Attributes:
-        mode: Kind of network.
+        mode: ``resid`` and ``mlp`` are perceptrons on one image, ``conv`` a convolutional
+            network on it, ``tilt`` a perceptron on both exposures of a tilt pair.
         num_layers: Hidden layers.
-        hidden_dim: Their width.
-        mask_radius: Radius in pixels of the disc of frequencies that the encoder sees; None
-            means half the box size, −1 the whole square with the origin.
+        hidden_dim: Their width; of ``conv``, the number of channels of the first layer.
+        mask_radius: Radius in pixels of the disc that a perceptron sees; None means half the
+            box size, −1 the whole square.
+        use_real: Whether the encoder sees the image rather than its transform.
         activation: Between the layers.
     """
 
@@ -31,53 +41,112 @@ class EncoderConfig:
     num_layers: int = 3
     hidden_dim: int = 256
     mask_radius: int | None = None
+    use_real: bool = False
     activation: Activation = "relu"
 
-    def lattice(self, box_size: int) -> HalfLattice:
-        """The frequencies that the encoder sees.
+    def __post_init__(self) -> None:
+        """Refuse combinations that no network has.
+
+        Raises:
+            ConfigError: Options contradict one another.
+        """
+        if self.mode == "conv" and not self.use_real:
+            msg = "--encode-mode conv works on real images; add --use-real"
+            raise ConfigError(msg)
+        if self.mode == "tilt" and self.num_layers <= 2:
+            msg = f"--encode-mode tilt needs --qlayers of at least 3, got {self.num_layers}"
+            raise ConfigError(msg)
+
+    def radius(self, box_size: int) -> int:
+        """Radius in pixels of what is seen; −1 for all of it.
 
         Raises:
             ConfigError: The mask is larger than the image or empty.
         """
-        if self.mask_radius == -1:
-            return HalfLattice.square(box_size)
         radius = box_size // 2 if self.mask_radius is None else self.mask_radius
-        if not 0 < radius <= box_size // 2:
+        if radius != -1 and not 0 < radius <= box_size // 2:
             msg = (
                 f"--enc-mask {radius} must be a radius from 1 to {box_size // 2} pixels, or −1 "
                 "for no mask"
             )
             raise ConfigError(msg)
-        return HalfLattice.disc(box_size, radius)
+        return radius
 
     def stored_lattice(self, box_size: int) -> HalfLattice:
         """The frequencies at which images must be kept: the disc up to Nyquist, or more."""
-        if self.mask_radius == -1:
+        if self.mask_radius == -1 and not self.use_real:
             return HalfLattice.square(box_size)
         return HalfLattice.disc(box_size)
 
 
+class _HartleyInput(nn.Module):
+    """Hartley values in raster order within a disc, out of stored transforms."""
+
+    def __init__(self, config: EncoderConfig, box_size: int) -> None:
+        super().__init__()
+        stored = config.stored_lattice(box_size)
+        radius = config.radius(box_size)
+        self._has_origin = stored.has_origin
+        positions = None if radius == -1 else stored.positions_within(radius)
+        self.num_values = stored.num_values if positions is None else 2 * len(positions)
+        if positions is not None and len(positions) == len(stored):
+            positions = None
+        self.positions: Tensor | None
+        self.register_buffer("positions", positions, persistent=False)
+
+    def forward(self, images: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch values"]:
+        if self.positions is not None:
+            images = images[:, self.positions]
+        return half_to_hartley(images, has_origin=self._has_origin)
+
+
+class _RealInput(nn.Module):
+    """Pixels within a disc, out of stored transforms, with about unit variance."""
+
+    def __init__(self, config: EncoderConfig, box_size: int) -> None:
+        super().__init__()
+        self._lattice = config.stored_lattice(box_size)
+        radius = config.radius(box_size)
+        pixels = _pixels_within(box_size, radius) if radius != -1 else None
+        self.num_values = box_size**2 if pixels is None else int(pixels.sum())
+        self.pixels: Tensor | None
+        self.register_buffer("pixels", pixels, persistent=False)
+
+    def forward(self, images: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch values"]:
+        real = real_images(images, self._lattice)
+        return real.flatten(1) if self.pixels is None else real[:, self.pixels]
+
+
+def real_images(
+    transforms: Float[Tensor, "batch points 2"], lattice: HalfLattice
+) -> Float[Tensor, "batch box box"]:
+    """Images whose pixels vary as much as the values of their transforms.
+
+    A transform without factor is larger than its image by the side of the box.
+    """
+    return images_from_lattice(transforms, lattice) * lattice.box_size
+
+
+def _pixels_within(box_size: int, radius: int) -> Bool[Tensor, "box box"]:
+    axis = torch.arange(box_size) - box_size // 2
+    return axis.square()[:, None] + axis.square() <= radius**2
+
+
 class MlpEncoder(nn.Module):
-    """Hartley values of the phase-flipped, centred image → mean and log-variance of its latent.
+    """A perceptron on the values of one image (modes ``resid`` and ``mlp``).
 
     Args:
-        config: Architecture, of mode ``resid`` or ``mlp``.
+        config: Architecture.
         box_size: Side of the images in pixels.
         latent_dim: Dimensions of the latent.
     """
 
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__()
-        seen = config.lattice(box_size)
-        self._has_origin = seen.has_origin
-        stored = config.stored_lattice(box_size)
-        positions = None
-        if len(seen) < len(stored):
-            positions = stored.positions_within(config.mask_radius or box_size // 2)
-        self.positions: Tensor | None
-        self.register_buffer("positions", positions, persistent=False)
+        kind = _RealInput if config.use_real else _HartleyInput
+        self.values_of = kind(config, box_size)
         self.main = Mlp(
-            seen.num_values,
+            self.values_of.num_values,
             config.num_layers,
             config.hidden_dim,
             2 * latent_dim,
@@ -85,22 +154,92 @@ class MlpEncoder(nn.Module):
             residual=config.mode == "resid",
         ).main
 
-    def forward(
-        self,
-        images: Float[Tensor, "batch points 2"],
-        dtype: torch.dtype = torch.float32,
-    ) -> tuple[Float[Tensor, "batch z"], Float[Tensor, "batch z"]]:
-        """Mean and log-variance.
-
-        Args:
-            images: Phase-flipped, centred transforms, pairs (real, imaginary).
-            dtype: Number type of the network's matrix products.
-        """
-        if self.positions is not None:
-            images = images[:, self.positions]
-        values = half_to_hartley(images, has_origin=self._has_origin)
-        lower = dtype != torch.float32
-        with torch.autocast(values.device.type, dtype, enabled=lower):
+    def forward(self, views: Views, dtype: torch.dtype = torch.float32) -> Posterior:
+        """Posterior from the first exposure; ``dtype`` is that of the matrix products."""
+        values = self.values_of(views[0])
+        with _products_in(dtype, values.device):
             encoded = self.main(values)
-        mean, log_variance = encoded.float().chunk(2, dim=-1)
-        return mean, log_variance
+        return _posterior(encoded)
+
+
+class ConvEncoder(nn.Module):
+    """A convolutional network on one real image; each of four layers halves its side.
+
+    Args:
+        config: Architecture.
+        box_size: Side of the images in pixels, a multiple of 16.
+        latent_dim: Dimensions of the latent.
+
+    Raises:
+        ConfigError: The box size is no multiple of 16.
+    """
+
+    def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
+        super().__init__()
+        if box_size % 16:
+            msg = f"--encode-mode conv needs a box size divisible by 16, got {box_size}"
+            raise ConfigError(msg)
+        self._lattice = config.stored_lattice(box_size)
+        channels = [1, *(config.hidden_dim * 2**level for level in range(4))]
+        layers: list[nn.Module] = []
+        for level in range(4):
+            layers += [
+                nn.Conv2d(channels[level], channels[level + 1], 4, 2, 1, bias=False),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        layers.append(nn.Conv2d(channels[4], 2 * latent_dim, box_size // 16, bias=False))
+        self.main = nn.Sequential(*layers)
+
+    def forward(self, views: Views, dtype: torch.dtype = torch.float32) -> Posterior:
+        """Posterior from the first exposure; ``dtype`` is that of the convolutions."""
+        images = real_images(views[0], self._lattice)[:, None]
+        with _products_in(dtype, images.device):
+            encoded = self.main(images).flatten(1)
+        return _posterior(encoded)
+
+
+class TiltEncoder(nn.Module):
+    """A perceptron shared by both exposures of a tilt pair, and one on what it says of them.
+
+    Args:
+        config: Architecture; two of its layers belong to the second perceptron.
+        box_size: Side of the images in pixels.
+        latent_dim: Dimensions of the latent.
+    """
+
+    def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
+        super().__init__()
+        kind = _RealInput if config.use_real else _HartleyInput
+        self.values_of = kind(config, box_size)
+        width, activation = config.hidden_dim, config.activation
+        self.encoder1 = Mlp(
+            self.values_of.num_values, config.num_layers - 2, width, width, activation
+        )
+        self.encoder2 = Mlp(2 * width, 2, width, 2 * latent_dim, activation)
+
+    def forward(self, views: Views, dtype: torch.dtype = torch.float32) -> Posterior:
+        """Posterior from both exposures; ``dtype`` is that of the matrix products."""
+        values = [self.values_of(view) for view in views]
+        with _products_in(dtype, values[0].device):
+            said = torch.cat([self.encoder1(value) for value in values], dim=-1)
+            encoded = self.encoder2(said)
+        return _posterior(encoded)
+
+
+Encoder = MlpEncoder | ConvEncoder | TiltEncoder
+
+
+def build_encoder(config: EncoderConfig, *, box_size: int, latent_dim: int) -> Encoder:
+    """The encoder that a config describes."""
+    kinds = {"conv": ConvEncoder, "tilt": TiltEncoder}
+    kind = kinds.get(config.mode, MlpEncoder)
+    return kind(config, box_size=box_size, latent_dim=latent_dim)
+
+
+def _products_in(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def _posterior(encoded: Tensor) -> Posterior:
+    mean, log_variance = encoded.float().chunk(2, dim=-1)
+    return mean, log_variance

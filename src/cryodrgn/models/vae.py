@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cryodrgn.models.decoders import Decoder
-from cryodrgn.models.encoders import MlpEncoder
+from cryodrgn.models.encoders import Encoder
 
 
 class Vae(nn.Module):
@@ -16,7 +16,7 @@ class Vae(nn.Module):
         decoder: (frequency, latent) → transform.
     """
 
-    def __init__(self, encoder: MlpEncoder, decoder: Decoder) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder

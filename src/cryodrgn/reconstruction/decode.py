@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice, half_to_hartley, volume_frequencies
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.fourier.transforms import centred_fft, centred_ifft, inverse_hartley
-from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.mrc import write_volume
-from cryodrgn.models.build import ModelConfig, build_vae
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.progress import track
 
@@ -38,31 +35,6 @@ class VolumeDecoder:
         self._decoder = decoder.to(device).eval()
         self._offset, self._scale = offset, scale
         self._device = device
-
-    @classmethod
-    def load(
-        cls, weights: Path, config: dict[str, Any], device: torch.device
-    ) -> "VolumeDecoder":
-        """The decoder of a trained run.
-
-        Args:
-            weights: The run's ``weights.pkl`` or ``weights.E.pkl``.
-            config: Its settings.
-            device: Where to compute.
-
-        Raises:
-            InputFileError: The weights cannot be read, or belong to another config.
-            ConfigError: The config is incomplete.
-        """
-        model = build_vae(ModelConfig.from_mapping(config))
-        try:
-            model.load_state_dict(load_checkpoint(weights)["model_state_dict"])
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            msg = f"{weights} does not fit the config: {reason}"
-            raise InputFileError(msg) from error
-        offset, scale = config["dataset_args"]["norm"]
-        return cls(model.decoder, float(offset), float(scale), device)
 
     @property
     def box_size(self) -> int:

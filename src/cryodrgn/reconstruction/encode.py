@@ -1,13 +1,39 @@
-"""Latents of all images from a trained encoder."""
+"""Latents of all images from a trained encoder, and how well they explain the images."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.errors import NumericalError
+from cryodrgn.models.losses import kl_divergence, reconstruction_loss
 from cryodrgn.models.vae import Vae
+from cryodrgn.progress import Progress
 
 BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evaluation:
+    """What a model says of a particle set.
+
+    Attributes:
+        mean: Mean of every particle's latent.
+        log_variance: Log-variance of it.
+        reconstruction: Mean squared error per value at the mean latents, averaged over
+            particles.
+        kl: KL divergence of the latent posterior, summed over its dimensions and averaged over
+            particles.
+        loss: Reconstruction + β KL / (z P), for z dimensions and P compared values.
+    """
+
+    mean: Float[np.ndarray, "particles z"]
+    log_variance: Float[np.ndarray, "particles z"]
+    reconstruction: float
+    kl: float
+    loss: float
 
 
 @torch.inference_mode()
@@ -20,13 +46,64 @@ def encode_all(
         model: The model; left in the mode it was in.
         particles: The images.
         dtype: Number type of the network's matrix products.
+
+    Raises:
+        NumericalError: A latent is not finite.
     """
     was_training = model.training
     model.eval()
-    encoded = []
-    for rows in torch.arange(len(particles)).split(BATCH):
-        batch = particles.batch(rows)
-        encoded.append(model.encoder(batch.exposures[0].phase_flipped(), dtype))
+    encoded = [
+        model.encoder(_views(particles.batch(rows)), dtype)
+        for rows in torch.arange(len(particles)).split(BATCH)
+    ]
     model.train(was_training)
     mean, log_variance = (torch.cat(part).cpu().numpy() for part in zip(*encoded, strict=True))
+    if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):
+        msg = "a latent is not finite: the weights of the encoder have run away"
+        raise NumericalError(msg)
     return mean, log_variance
+
+
+@torch.inference_mode()
+def evaluate_all(
+    model: Vae, particles: TrainingSet, *, beta: float, batch_size: int
+) -> Evaluation:
+    """Encode every particle and compare its image with the slice decoded at its mean latent.
+
+    Args:
+        model: The model.
+        particles: The images.
+        beta: Weight of the KL divergence, which is averaged over dimensions.
+        batch_size: Images at a time.
+    """
+    model.eval()
+    encoded, reconstruction = [], 0.0
+    with Progress(len(particles), "evaluating") as progress:
+        for rows in torch.arange(len(particles)).split(batch_size):
+            batch = particles.batch(rows)
+            mean, log_variance = model.encoder(_views(batch))
+            encoded.append((mean, log_variance))
+            losses = [
+                reconstruction_loss(
+                    model.decoder(exposure.coordinates, mean),
+                    exposure.targets(),
+                    exposure.compared_ctf(),
+                )
+                for exposure in batch.exposures
+            ]
+            reconstruction += float(torch.stack(losses).mean()) * len(batch)
+            progress.advance(len(batch))
+    mean, log_variance = (torch.cat(part) for part in zip(*encoded, strict=True))
+    reconstruction /= len(particles)
+    per_dimension = float(kl_divergence(mean, log_variance))
+    return Evaluation(
+        mean=mean.cpu().numpy(),
+        log_variance=log_variance.cpu().numpy(),
+        reconstruction=reconstruction,
+        kl=per_dimension * mean.shape[1],
+        loss=reconstruction + beta * per_dimension / (2 * particles.num_points),
+    )
+
+
+def _views(batch: Batch) -> list[Float[torch.Tensor, "batch points 2"]]:
+    return [exposure.phase_flipped() for exposure in batch.exposures]

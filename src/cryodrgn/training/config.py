@@ -1,13 +1,31 @@
 """Everything that fixes a training run, and its record in the run's config file."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.models.build import ModelConfig
+from cryodrgn.models.decoders import DecoderConfig
+from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.training.pose_table import PoseConfig
+from cryodrgn.training.schedules import KlWeighting
 
 Precision = Literal["auto", "float32", "bfloat16"]
+
+# What may change when a run goes on: how long it is, and what it reports.
+CHANGEABLE = frozenset(
+    f"training.{name}"
+    for name in (
+        "num_epochs",
+        "checkpoint_interval",
+        "checkpoint_minutes",
+        "log_interval",
+        "on_disk",
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +34,8 @@ class DataConfig:
 
     Attributes:
         files: The particle file and what goes with it.
+        tilted: Particle file of the second exposure of tilt pairs.
+        tilt_deg: Angle of its stage, right-handed about x.
         window_radius: Where the soft window begins to fall, as a fraction of half the box;
             None applies no window.
         invert: Whether to change the sign of the data.
@@ -24,30 +44,57 @@ class DataConfig:
     """
 
     files: ParticleFiles
+    tilted: Path | None = None
+    tilt_deg: float = 45.0
     window_radius: float | None = None
     invert: bool = False
     norm: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range.
+
+        Raises:
+            ConfigError: The window or the scale is impossible.
+        """
+        if self.window_radius is not None and not 0 < self.window_radius < 0.99:
+            msg = f"--window-r must lie between 0 and 0.99, got {self.window_radius}"
+            raise ConfigError(msg)
+        if self.norm is not None and not self.norm[1] > 0:
+            msg = f"the scale of --norm must be positive, got {self.norm[1]}"
+            raise ConfigError(msg)
+
     def to_mapping(self, norm: tuple[float, float]) -> dict[str, Any]:
         """The group ``dataset_args`` of a config file, with the norm that is used."""
-        paths = {
+        mapping = {
             "particles": self.files.particles,
             "ind": self.files.indices,
             "datadir": self.files.datadir,
             "ctf": self.files.ctf,
             "poses": self.files.poses,
         }
-        absolute = {
-            name: None if path is None else str(path.resolve()) for name, path in paths.items()
-        }
-        return absolute | {
+        if self.tilted is not None:
+            mapping["particles_tilt"] = self.tilted
+        return {name: _absolute(path) for name, path in mapping.items()} | {
             "norm": list(norm),
             "invert_data": self.invert,
             "window": self.window_radius is not None,
-            "window_r": self.window_radius,
-            "keepreal": False,
-            "do_pose_sgd": False,
+            "window_r": self.window_radius or 0.85,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentTableConfig:
+    """Latents that are free numbers of each particle, without an encoder.
+
+    Attributes:
+        learning_rate: Of Adam.
+        pretrain: Epochs in which they stay as they are.
+        initial: A ``z.pkl`` to begin with; None draws them from a standard normal.
+    """
+
+    learning_rate: float = 1e-4
+    pretrain: int = 0
+    initial: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,9 +106,13 @@ class TrainConfig:
         batch_size: Images per step.
         learning_rate: Of Adam.
         weight_decay: Of Adam.
-        beta: Weight of the KL divergence.
+        kl: How the KL divergence enters the loss.
+        latents: How free latents are learnt, for models that have them.
+        poses: How poses are refined; None keeps them.
         checkpoint_interval: Epochs between checkpoints.
+        checkpoint_minutes: Minutes between checkpoints within an epoch; None makes none.
         log_interval: Images between lines of the log.
+        on_disk: Whether prepared images are kept in a scratch file; None decides by memory.
         seed: Of all random numbers.
         precision: Number type of the network's matrix products; ``auto`` measures which is
             faster.
@@ -71,9 +122,13 @@ class TrainConfig:
     batch_size: int = 8
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
-    beta: float = 1.0
+    kl: KlWeighting = field(default_factory=KlWeighting)
+    latents: LatentTableConfig | None = None
+    poses: PoseConfig | None = None
     checkpoint_interval: int = 1
+    checkpoint_minutes: float | None = None
     log_interval: int = 1000
+    on_disk: bool | None = None
     seed: int = 0
     precision: Precision = "auto"
 
@@ -93,9 +148,11 @@ class TrainConfig:
             if value < 1:
                 msg = f"{option} must be at least 1, got {value}"
                 raise ConfigError(msg)
-        if not self.learning_rate > 0:
-            msg = f"--lr must be positive, got {self.learning_rate}"
-            raise ConfigError(msg)
+        positive = {"--lr": self.learning_rate, "--checkpoint-minutes": self.checkpoint_minutes}
+        for option, value in positive.items():
+            if value is not None and not value > 0:
+                msg = f"{option} must be positive, got {value}"
+                raise ConfigError(msg)
         if not (self.weight_decay >= 0 and self.seed >= 0):
             msg = "--wd and --seed must not be negative"
             raise ConfigError(msg)
@@ -115,6 +172,17 @@ class RunConfig:
     model: ModelConfig
     training: TrainConfig = field(default_factory=TrainConfig)
 
+    def __post_init__(self) -> None:
+        """Refuse parts that do not go together.
+
+        Raises:
+            ConfigError: The encoder wants tilt pairs that are not there.
+        """
+        encoder = self.model.encoder
+        if encoder is not None and encoder.mode == "tilt" and self.data.tilted is None:
+            msg = "--encode-mode tilt needs the second exposure of the tilt pairs; give --tilt"
+            raise ConfigError(msg)
+
     def to_mapping(self, norm: tuple[float, float], **more: Any) -> dict[str, Any]:
         """The run as written to ``config.yaml``, in the layout of cryoDRGN.
 
@@ -122,9 +190,88 @@ class RunConfig:
             norm: Offset and scale that are used.
             more: Entries added to the group ``training``, which is our own.
         """
+        encoder = self.model.encoder
+        dataset = self.data.to_mapping(norm)
+        dataset["keepreal"] = encoder is not None and encoder.use_real
+        dataset["do_pose_sgd"] = self.training.poses is not None
         return {
-            "dataset_args": self.data.to_mapping(norm),
+            "dataset_args": dataset,
             **self.model.to_mapping(),
             "seed": self.training.seed,
-            "training": asdict(self.training) | more,
+            "training": more | {"settings": self.settings()},
         }
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain values; :meth:`from_settings` makes the run again."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "RunConfig":
+        """The run that wrote :meth:`settings`.
+
+        Raises:
+            ConfigError: They are of another version.
+        """
+        try:
+            data, model, training = (dict(settings[n]) for n in ("data", "model", "training"))
+            paths = {name: _path(value) for name, value in data.pop("files").items()}
+            data["files"] = ParticleFiles(**paths)  # type: ignore[arg-type]
+            data["tilted"] = _path(data["tilted"])
+            data["norm"] = None if data["norm"] is None else tuple(data["norm"])
+            encoder = model.pop("encoder")
+            model["encoder"] = None if encoder is None else EncoderConfig(**encoder)
+            model["decoder"] = DecoderConfig(**model["decoder"])
+            training["kl"] = KlWeighting(**training["kl"])
+            if training["poses"] is not None:
+                training["poses"] = PoseConfig(**training["poses"])
+            if training["latents"] is not None:
+                latents = training["latents"]
+                latents = latents | {"initial": _path(latents["initial"])}
+                training["latents"] = LatentTableConfig(**latents)
+            return cls(
+                data=DataConfig(**data),
+                model=ModelConfig(**model),
+                training=TrainConfig(**training),
+            )
+        except (KeyError, TypeError) as error:
+            msg = f"the run was written by another version of cryodrgn: {error}"
+            raise ConfigError(msg) from error
+
+    def differences(self, other: "RunConfig") -> dict[str, tuple[Any, Any]]:
+        """Settings in which two runs differ other than in length and reporting, by name."""
+        mine, theirs = _flat(self.settings()), _flat(other.settings())
+        names = sorted((mine.keys() | theirs.keys()) - CHANGEABLE)
+        pairs = {name: (mine.get(name), theirs.get(name)) for name in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def with_training(self, **changes: Any) -> "RunConfig":
+        """The same run with some training settings changed."""
+        return replace(self, training=replace(self.training, **changes))
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _plain(value: Any) -> Any:
+    """Nested containers with paths as absolute text and tuples as lists."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return _absolute(value) if isinstance(value, Path) else value
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,19 +1,25 @@
 """The loop over batches, the same for every kind of training."""
 
+import copy
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from torch.optim import Optimizer
 
 from cryodrgn.data.batches import epoch_order, generator_at
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.errors import NumericalError
+from cryodrgn.models.losses import Losses
 from cryodrgn.progress import Progress
 from cryodrgn.training.config import TrainConfig
-from cryodrgn.training.losses import Losses
+from cryodrgn.training.guard import Guard
 from cryodrgn.training.objectives import Objective
+from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.run_log import Metrics, MetricsFile
 
 logger = logging.getLogger(__name__)
@@ -22,16 +28,38 @@ ROWS_IN_CACHE = 4096
 
 
 @dataclass(slots=True)
-class RunningMean:
-    """Averages of losses over images."""
+class Position:
+    """Where a run stands.
 
+    Attributes:
+        epoch: Epochs that are complete.
+        batch: Batches of the epoch after them that are done.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(slots=True)
+class RunningMean:
+    """Averages of losses over images.
+
+    Attributes:
+        seen: Images that passed, those of skipped batches too.
+        images: Images in the averages.
+    """
+
+    seen: int = 0
     images: int = 0
     reconstruction: float = 0.0
     kl: float = 0.0
     total: float = 0.0
 
-    def add(self, losses: Losses, count: int) -> None:
-        """Take the losses of a batch of ``count`` images into the average."""
+    def add(self, losses: Losses | None, count: int) -> None:
+        """Take a batch of ``count`` images into the average; None for a skipped one."""
+        self.seen += count
+        if losses is None:
+            return
         share = count / (self.images + count)
         self.images += count
         self.reconstruction += share * (float(losses.reconstruction) - self.reconstruction)
@@ -55,11 +83,10 @@ class Trainer:
 
     Args:
         objective: What is minimised.
-        optimizer: How.
+        optimizer: Moves the weights of its model.
         particles: The images.
         config: Settings.
-        metrics: Where numbers go.
-        progress: Counts images through all epochs.
+        poses: Poses that are refined along.
     """
 
     def __init__(
@@ -68,65 +95,169 @@ class Trainer:
         optimizer: Optimizer,
         particles: TrainingSet,
         config: TrainConfig,
-        metrics: MetricsFile,
-        progress: Progress,
+        poses: PoseTable | None = None,
     ) -> None:
+        self.position = Position()
         self._objective = objective
         self._optimizer = optimizer
         self._particles = particles
         self._config = config
-        self._metrics = metrics
-        self._progress = progress
+        self._metrics: MetricsFile | None = None
+        self._poses = poses
+        self._guard = Guard(particles.original_rows.tolist())
+        self._whole, self._recent = RunningMean(), RunningMean()
         self._part_size = part_size(particles)
+        self._parameters = [p for p in objective.model.parameters() if p.requires_grad]
+        self._good = self._moving_state()
         self._started = time.monotonic()
 
-    def train_epoch(self, epoch: int) -> RunningMean:
-        """One pass through the data in a new random order.
+    @property
+    def images_seen(self) -> int:
+        """Images that passed since the run began, in all epochs."""
+        return self.position.epoch * len(self._particles) + self._whole.seen
+
+    def begin_at(self, position: Position) -> None:
+        """Begin with weights that have been put into the model, counting epochs from there."""
+        self.position = position
+        self._good = self._moving_state()
+
+    def report_to(self, metrics: MetricsFile) -> None:
+        """Where numbers go from now on."""
+        self._metrics = metrics
+
+    def train_epoch(self, progress: Progress, after_step: Callable[[], None]) -> RunningMean:
+        """The rest of the pass through the data at which the run stands.
+
+        Args:
+            progress: Advanced by every image.
+            after_step: Called after every batch.
 
         Returns:
-            The average losses of the pass.
+            The average losses of the whole pass.
 
         Raises:
-            NumericalError: A loss is not finite.
+            NumericalError: Training diverges.
         """
         config, count = self._config, len(self._particles)
+        epoch = self.position.epoch
         self._objective.model.train()
-        whole, recent = RunningMean(), RunningMean()
         order = epoch_order(count, config.seed, epoch).split(config.batch_size)
         place = f"epoch {epoch + 1} of {config.num_epochs}"
-        for number, rows in enumerate(order):
+        for number in range(self.position.batch, len(order)):
+            rows = order[number]
             losses = self._step(rows, epoch, number)
-            for average in (whole, recent):
-                average.add(losses, len(rows))
-            self._progress.advance(len(rows), note=f"{place}, loss {recent.total:.4f}")
-            if recent.images >= config.log_interval or whole.images == count:
-                self._report(recent, epoch, epoch * count + whole.images)
-                recent = RunningMean()
-        return whole
+            self._whole.add(losses, len(rows))
+            self._recent.add(losses, len(rows))
+            if self._recent.seen >= config.log_interval or self._whole.seen == count:
+                self._report(epoch)
+            self.position.batch = number + 1
+            progress.advance(len(rows), note=f"{place}, loss {self._whole.total:.4f}")
+            after_step()
+        average = self._whole
+        self._whole, self._recent = RunningMean(), RunningMean()
+        self.position = Position(epoch=epoch + 1)
+        return average
 
-    def _step(self, rows: torch.Tensor, epoch: int, number: int) -> Losses:
+    def state_dict(self) -> dict[str, Any]:
+        """Everything beside model and optimiser that must be remembered to go on exactly."""
+        good = self._good if self._recent.seen else None
+        return self._tables() | {
+            "position": asdict(self.position),
+            "averages": [asdict(self._whole), asdict(self._recent)],
+            "guard": self._guard.state_dict(),
+            "good": good,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a remembered state; model and optimiser have been restored before."""
+        self._load_tables(state)
+        self.position = Position(**state["position"])
+        self._whole, self._recent = (RunningMean(**mean) for mean in state["averages"])
+        self._guard.load_state_dict(state["guard"])
+        self._good = state["good"] or self._moving_state()
+
+    def _step(self, rows: Int[Tensor, " batch"], epoch: int, number: int) -> Losses | None:
+        """One optimisation step; None if its batch was bad."""
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         parts = [self._particles.batch(part) for part in rows.split(self._part_size)]
         self._optimizer.zero_grad(set_to_none=True)
-        losses = self._objective.accumulate_gradients(parts, noise.to(self._particles.device))
-        if not torch.isfinite(losses.total):
-            msg = f"the loss is not finite in batch {number} of epoch {epoch}; try a lower --lr"
-            raise NumericalError(msg)
-        self._optimizer.step()
-        return losses
+        losses = self._objective.accumulate_gradients(
+            parts, noise.to(self._particles.device), self.images_seen
+        )
+        if self._guard.accepts(losses.total, self._parameters, rows):
+            self._optimizer.step()
+            self._objective.step(epoch)
+            self._move_poses(epoch)
+            return losses
+        self._objective.discard()
+        if self._poses is not None:
+            self._poses.discard()
+        if self._guard.must_return():
+            self._return_to_good_state()
+        return None
 
-    def _report(self, average: RunningMean, epoch: int, images: int) -> None:
+    def _move_poses(self, epoch: int) -> None:
+        if self._poses is None or self._config.poses is None:
+            return
+        if epoch >= self._config.poses.pretrain:
+            self._poses.step()
+        else:
+            self._poses.discard()
+
+    def _return_to_good_state(self) -> None:
+        good = copy.deepcopy(self._good)
+        self._objective.model.load_state_dict(good["model"])
+        self._optimizer.load_state_dict(good["optimizer"])
+        self._load_tables(good)
+        for group in self._optimizer.param_groups:
+            group["lr"] /= 2
+        logger.warning(
+            "went back to the last good state and halved the learning rate to %g",
+            self._optimizer.param_groups[0]["lr"],
+        )
+
+    def _moving_state(self) -> dict[str, Any]:
+        """A copy of all that training moves."""
+        return copy.deepcopy(
+            {
+                "model": self._objective.model.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+            }
+            | self._tables()
+        )
+
+    def _tables(self) -> dict[str, Any]:
+        return {
+            "objective": self._objective.state_dict(),
+            "poses": None if self._poses is None else self._poses.state_dict(),
+        }
+
+    def _load_tables(self, state: dict[str, Any]) -> None:
+        self._objective.load_state_dict(state["objective"])
+        if self._poses is not None:
+            self._poses.load_state_dict(state["poses"])
+
+    def _report(self, epoch: int) -> None:
+        """Write the averages since the last report; what led to them was good."""
+        average, self._recent = self._recent, RunningMean()
+        if not average.images:
+            return
+        images = self.images_seen
         row = Metrics(
             epoch=epoch,
             images=images,
             reconstruction=average.reconstruction,
             kl=average.kl,
             total=average.total,
-            beta=self._config.beta,
+            beta=self._config.kl.beta_at(images),
+            learning_rate=self._optimizer.param_groups[0]["lr"],
+            skipped=self._guard.skipped,
             seconds=time.monotonic() - self._started,
         )
-        self._metrics.append(row)
+        if self._metrics is not None:
+            self._metrics.append(row)
+        self._good = self._moving_state()
         logger.debug(
             "# [Train Epoch: %d/%d] [%d images] gen loss=%.6f, kld=%.6f, beta=%.6f, loss=%.6f",
             epoch + 1,

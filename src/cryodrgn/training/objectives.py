@@ -1,25 +1,33 @@
-"""What a batch is asked, by kind of training.
+"""What a batch is asked, and what a run writes, by kind of training.
 
 A batch comes in parts, each small enough for the processor's cache or the device's memory.
 Gradients are accumulated part by part, so the result is that of the whole batch.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cryodrgn.data.training_set import Batch
+from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.decoders import Decoder
+from cryodrgn.models.losses import Losses, kl_divergence, reconstruction_loss
 from cryodrgn.models.vae import Vae, sample_latent
-from cryodrgn.training.losses import Losses, kl_divergence, reconstruction_loss
+from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.reconstruction.encode import encode_all
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.row_table import RowTable
+from cryodrgn.training.schedules import KlWeighting
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """Computes the gradients of a batch; all else of a run is the same for every kind."""
+    """What distinguishes one kind of training from another; all else is shared."""
 
     @property
     def model(self) -> nn.Module:
@@ -32,9 +40,31 @@ class Objective(Protocol):
         ...
 
     def accumulate_gradients(
-        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"]
+        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"], images_seen: int
     ) -> Losses:
         """Add the gradients of a batch to those of the parameters; returns its losses."""
+        ...
+
+    def step(self, epoch: int) -> None:
+        """Move what the optimiser of the network does not move."""
+        ...
+
+    def discard(self) -> None:
+        """Forget the gradients of what :meth:`step` moves."""
+        ...
+
+    def write_results(
+        self, run: RunDirectory, number: int | None, particles: TrainingSet
+    ) -> None:
+        """Write what belongs beside the weights of an epoch, or of the finished run."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be remembered beside the model to go on exactly."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a remembered state."""
         ...
 
 
@@ -43,13 +73,13 @@ class VaeObjective:
 
     Args:
         model: Encoder and decoder.
-        beta: Weight of the KL divergence.
+        kl: How the KL divergence enters.
         dtype: Number type of the networks' matrix products.
     """
 
-    def __init__(self, model: Vae, *, beta: float, dtype: torch.dtype) -> None:
+    def __init__(self, model: Vae, kl: KlWeighting, dtype: torch.dtype) -> None:
         self.model = model
-        self._beta = beta
+        self._kl = kl
         self._dtype = dtype
 
     @property
@@ -58,24 +88,164 @@ class VaeObjective:
         return self.model.decoder.latent_dim
 
     def accumulate_gradients(
-        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"]
+        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"], images_seen: int
     ) -> Losses:
         """Gradients at one random sample of every image's latent."""
-        images = torch.cat([part.exposures[0].phase_flipped() for part in parts]).detach()
-        mean, log_variance = self.model.encoder(images, self._dtype)
+        mean, log_variance = self.model.encoder(_views(parts), self._dtype)
         latent = sample_latent(mean, log_variance, noise)
         # The decoder's graphs end at this copy; what they say of it is passed on at the end.
         sampled = latent.detach().requires_grad_()
         reconstruction = accumulate_reconstruction(
             self.model.decoder, parts, sampled, self._dtype
         )
-        kl = kl_divergence(mean, log_variance)
-        num_values = 2 * parts[0].exposures[0].coordinates.shape[1]
-        penalty = self._beta * kl / num_values
         assert sampled.grad is not None
+        kl = kl_divergence(mean, log_variance)
+        beta = self._kl.beta_at(images_seen)
+        if self._kl.control is None:
+            weighted = beta * kl
+        else:
+            weighted = self._kl.control * (beta - kl).square()
+        penalty = weighted / (2 * parts[0].exposures[0].coordinates.shape[1])
         (penalty + (latent * sampled.grad).sum()).backward()
-        total = reconstruction + penalty.detach()
-        return Losses(reconstruction=reconstruction, kl=kl.detach(), total=total)
+        return Losses(
+            reconstruction=reconstruction,
+            kl=kl.detach(),
+            total=reconstruction + penalty.detach(),
+        )
+
+    def step(self, epoch: int) -> None:
+        """Nothing is left to move."""
+
+    def discard(self) -> None:
+        """Nothing is left to forget."""
+
+    def write_results(
+        self, run: RunDirectory, number: int | None, particles: TrainingSet
+    ) -> None:
+        """Mean and log-variance of every particle's latent."""
+        save_latents(run.latents(number), *encode_all(self.model, particles, self._dtype))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing beside the model."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing beside the model."""
+
+
+class HomogeneousObjective:
+    """One structure for all images.
+
+    Args:
+        model: A decoder without latent.
+        volumes: Makes its volume.
+        pixel_size: Å/px of the volume.
+        dtype: Number type of the network's matrix products.
+    """
+
+    noise_dim = 0
+
+    def __init__(
+        self, model: Decoder, volumes: VolumeDecoder, pixel_size: float, dtype: torch.dtype
+    ) -> None:
+        self.model = model
+        self._volumes = volumes
+        self._pixel_size = pixel_size
+        self._dtype = dtype
+
+    def accumulate_gradients(
+        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"], images_seen: int
+    ) -> Losses:
+        """Gradients of the reconstruction loss."""
+        loss = accumulate_reconstruction(self.model, parts, noise, self._dtype)
+        return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
+
+    def step(self, epoch: int) -> None:
+        """Nothing is left to move."""
+
+    def discard(self) -> None:
+        """Nothing is left to forget."""
+
+    def write_results(
+        self, run: RunDirectory, number: int | None, particles: TrainingSet
+    ) -> None:
+        """The volume."""
+        volume = self._volumes.volume(torch.zeros(0))
+        write_volume(run.reconstruction(number), volume.numpy(), self._pixel_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing beside the model."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing beside the model."""
+
+
+class AutodecoderObjective:
+    """A structure for every image, its latent being free numbers of the particle.
+
+    Args:
+        model: A decoder.
+        latents: The latents.
+        pretrain: Epochs in which they stay as they are.
+        volumes: Makes volumes.
+        pixel_size: Å/px of the volumes.
+        dtype: Number type of the network's matrix products.
+    """
+
+    noise_dim = 0
+
+    def __init__(
+        self,
+        model: Decoder,
+        latents: RowTable,
+        pretrain: int,
+        volumes: VolumeDecoder,
+        pixel_size: float,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model = model
+        self._latents = latents
+        self._pretrain = pretrain
+        self._volumes = volumes
+        self._pixel_size = pixel_size
+        self._dtype = dtype
+
+    def accumulate_gradients(
+        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"], images_seen: int
+    ) -> Losses:
+        """Gradients of the reconstruction loss, of the latents too."""
+        latents = self._latents.rows(torch.cat([part.rows for part in parts]))
+        loss = accumulate_reconstruction(self.model, parts, latents, self._dtype)
+        return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
+
+    def step(self, epoch: int) -> None:
+        """Move the latents, once their pretraining is over."""
+        if epoch >= self._pretrain:
+            self._latents.step()
+        else:
+            self._latents.discard()
+
+    def discard(self) -> None:
+        """Forget the gradients of the latents."""
+        self._latents.discard()
+
+    def write_results(
+        self, run: RunDirectory, number: int | None, particles: TrainingSet
+    ) -> None:
+        """The latents, and the volume at their mean."""
+        latents = self._latents.values.cpu()
+        save_pickles(run.latents(number), [latents.numpy().astype(np.float32)])
+        volume = self._volumes.volume(latents.mean(0))
+        write_volume(run.reconstruction(number), volume.numpy(), self._pixel_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The latents and their moments."""
+        return {"latents": self._latents.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with remembered latents."""
+        self._latents.load_state_dict(state["latents"])
 
 
 def accumulate_reconstruction(
@@ -103,4 +273,10 @@ def accumulate_reconstruction(
         share = torch.stack(losses).mean() * (len(part) / count)
         share.backward()
         whole += share.detach()
-    return whole
+    return whole.detach()
+
+
+def _views(parts: Sequence[Batch]) -> list[Float[Tensor, "batch points 2"]]:
+    """What the encoder sees of a whole batch: the phase-flipped images of every exposure."""
+    exposures = zip(*(part.exposures for part in parts), strict=True)
+    return [torch.cat([e.phase_flipped() for e in same]).detach() for same in exposures]

@@ -1,158 +1,234 @@
 """A training run from its settings to its files."""
 
 import logging
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import torch
 
 import cryodrgn
-from cryodrgn.data.prepared import prepare_all
-from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
-from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.devices import choose_network_dtype, describe_device
-from cryodrgn.io.atomic import make_folder
+from cryodrgn.devices import describe_device
+from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.checkpoints import save_checkpoint
-from cryodrgn.io.legacy_pickle import save_latents
+from cryodrgn.io.legacy_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
-from cryodrgn.models.build import build_vae
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.build import load_named_weights, named_weights
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
-from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.assembly import Assembly, assemble
 from cryodrgn.training.config import RunConfig
-from cryodrgn.training.loop import RunningMean, Trainer
-from cryodrgn.training.objectives import VaeObjective
+from cryodrgn.training.loop import Position, RunningMean, Trainer
 from cryodrgn.training.run_log import MetricsFile, log_to_file
+from cryodrgn.training.start import Start
 
 logger = logging.getLogger(__name__)
 
 
-def train_vae(
-    config: RunConfig, particles: ParticleSet, run: RunDirectory, device: torch.device
-) -> None:
-    """Train a variational auto-encoder on images with known poses.
+class _Stopped(Exception):  # noqa: N818 (it is no error)
+    """Training was asked to stop and has written a checkpoint."""
+
+
+def train(
+    config: RunConfig,
+    particles: ParticleSet,
+    run: RunDirectory,
+    start: Start,
+    device: torch.device,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train a model on images with known poses.
 
     Args:
         config: Settings of the run.
         particles: The images, with poses.
-        run: Folder for everything the run writes.
+        run: Folder for everything the run writes. Files of an earlier run are replaced, unless
+            the run goes on.
+        start: Where the run begins, see :func:`cryodrgn.training.start.find_start`.
         device: Where to compute.
+        should_stop: Asked after every batch; once it says so, the run writes a checkpoint and
+            ends.
+
+    Returns:
+        Whether the run is complete.
 
     Raises:
-        CryodrgnError: The settings or the data cannot be used.
+        CryodrgnError: The settings or the data cannot be used, or training diverges.
     """
     particles.require_poses()
-    model = build_vae(config.model, config.training.seed).to(device)
+    _require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
-    training_set, norm = _training_set(config, particles, run, device)
+    parts = assemble(config, particles, run, device, start.norm)
+    session = _Session(config, particles, run, parts, should_stop)
+    session.begin(start)
     make_folder(run.path)
+    if not start.is_same_run:
+        for path in run.written_files():
+            path.unlink()
     with log_to_file(run.log):
         logger.info("%s", " ".join(sys.argv))
         logger.info("cryodrgn %s on %s", cryodrgn.__version__, describe_device(device))
-        started = time.monotonic()
-        dtype = _network_dtype(config, device)
-        save_run_config(run, _record(config, particles, norm, dtype))
-        logger.info("images are normalized by (x - %g) / %g", *norm)
-        logger.info("%d parameters", sum(p.numel() for p in model.parameters()))
-        _run_epochs(config, model, training_set, run, dtype)
+        logger.info("images are normalized by (x - %g) / %g", *parts.norm)
+        logger.info("matrix products in %s", _name(parts.dtype))
+        if start.source is not None:
+            logger.info("begins with %s, %d epochs done", start.source, start.epochs_done)
+        save_run_config(run, session.record())
+        try:
+            session.run_epochs()
+        except _Stopped:
+            logger.info("stopped as asked; go on with --load latest")
+            return False
+    return True
+
+
+class _Session:
+    """One run of the program on a training run."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        particles: ParticleSet,
+        run: RunDirectory,
+        parts: Assembly,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._particles = particles
+        self._run = run
+        self._parts = parts
+        self._should_stop = should_stop
+        self._trainer = Trainer(
+            parts.objective, parts.optimizer, parts.particles, config.training, parts.poses
+        )
+        self._last_checkpoint = time.monotonic()
+
+    def begin(self, start: Start) -> None:
+        """Take over what the run begins with.
+
+        Raises:
+            InputFileError: The weights do not fit the model.
+        """
+        if start.checkpoint is None:
+            return
+        model, optimizer = self._parts.objective.model, self._parts.optimizer
+        try:
+            load_named_weights(model, self._config.model, start.checkpoint["model_state_dict"])
+            optimizer.load_state_dict(start.checkpoint["optimizer_state_dict"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[-1].strip()
+            msg = f"{start.source} does not fit the model of this run: {reason}"
+            raise InputFileError(msg) from error
+        if start.is_same_run:
+            self._trainer.load_state_dict(start.checkpoint["run_state"])
+            return
+        for group in optimizer.param_groups:
+            group["lr"] = self._config.training.learning_rate
+            group["weight_decay"] = self._config.training.weight_decay
+        self._trainer.begin_at(Position(epoch=start.epochs_done))
+
+    def record(self) -> dict[str, Any]:
+        """The run's config file."""
+        mapping = self._config.to_mapping(
+            self._parts.norm,
+            pixel_size=float(self._particles.pixel_sizes[0]),
+            num_particles=len(self._particles),
+            network_dtype=_name(self._parts.dtype),
+        )
+        return mapping | {"version": cryodrgn.__version__, "cmd": list(sys.argv)}
+
+    def run_epochs(self) -> None:
+        """Train what is left, and write what belongs to every epoch and to the end."""
+        training, count = self._config.training, len(self._particles)
+        trainer, started = self._trainer, time.monotonic()
+        done = trainer.images_seen
+        trainer.report_to(MetricsFile(self._run.metrics, done))
+        with Progress(training.num_epochs * count, "training", initial=done) as progress:
+            while trainer.position.epoch < training.num_epochs:
+                epoch, epoch_started = trainer.position.epoch, time.monotonic()
+                average = trainer.train_epoch(progress, self._after_step)
+                self._log_epoch(epoch, average, time.monotonic() - epoch_started)
+                if epoch % training.checkpoint_interval == 0:
+                    self._save(epoch)
+        self._finish(training.num_epochs - 1)
         logger.info("finished in %s", _clock(time.monotonic() - started))
 
+    def _after_step(self) -> None:
+        """Write a checkpoint if one is due, and stop if that is wanted."""
+        stop = self._should_stop()
+        minutes = self._config.training.checkpoint_minutes
+        elapsed = time.monotonic() - self._last_checkpoint
+        if stop or (minutes is not None and elapsed > 60 * minutes):
+            save_checkpoint(self._run.checkpoint, self._checkpoint())
+            self._last_checkpoint = time.monotonic()
+        if stop:
+            raise _Stopped
 
-def _network_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
-    if config.training.precision != "auto":
-        return getattr(torch, config.training.precision)
-    dtype = choose_network_dtype(device)
-    logger.info("matrix products in %s, which is the fastest here", str(dtype).split(".")[1])
-    return dtype
+    def _checkpoint(self) -> dict[str, Any]:
+        """Weights under the names of cryoDRGN, and all that is needed to go on exactly."""
+        model, state = self._parts.objective.model, self._trainer.state_dict()
+        content = {
+            "epoch": state["position"]["epoch"] - 1,
+            "model_state_dict": named_weights(model, self._config.model),
+            "optimizer_state_dict": self._parts.optimizer.state_dict(),
+            "run_state": state | {"settings": self._config.settings()},
+        }
+        if self._config.model.encoder is None:
+            content["norm"] = list(self._parts.norm)
+        return content
 
+    def _save(self, number: int | None) -> None:
+        """Results first, so that weights never stand without them."""
+        self._parts.objective.write_results(self._run, number, self._parts.particles)
+        poses = self._config.training.poses
+        if poses is not None and self._trainer.position.epoch > poses.pretrain:
+            assert self._parts.poses is not None
+            sides = self._particles.box_size * self._particles.pixel_sizes
+            save_poses(self._run.poses(number), self._parts.poses.poses(), sides)
+        save_checkpoint(self._run.weights(number), self._checkpoint())
+        self._run.checkpoint.unlink(missing_ok=True)
+        self._last_checkpoint = time.monotonic()
 
-def _training_set(
-    config: RunConfig, particles: ParticleSet, run: RunDirectory, device: torch.device
-) -> tuple[TrainingSet, tuple[float, float]]:
-    """The images made ready, and the offset and scale that were used."""
-    data = config.data
-    lattice = config.model.encoder.stored_lattice(config.model.box_size)
-    settings = Preprocessing(window_radius=data.window_radius, invert=data.invert)
-    norm = data.norm or (0.0, estimate_scale(particles, lattice, settings))
-    settings = Preprocessing(
-        window_radius=data.window_radius, invert=data.invert, offset=norm[0], scale=norm[1]
-    )
-    prepared = prepare_all(particles, lattice, settings, scratch_dir=run.path)
-    return TrainingSet(particles, [prepared], [torch.eye(3)], device), norm
+    def _finish(self, last: int) -> None:
+        """Write the files without a number: those of the last epoch."""
+        if not self._run.weights(last).exists():
+            self._save(None)
+            return
+        for numbered, plain in self._run.results(last):
+            if numbered.exists():
+                with atomic_path(plain) as partial:
+                    shutil.copyfile(numbered, partial)
 
-
-def _record(
-    config: RunConfig, particles: ParticleSet, norm: tuple[float, float], dtype: torch.dtype
-) -> dict[str, object]:
-    """The run's config file."""
-    mapping = config.to_mapping(
-        norm,
-        pixel_size=float(particles.pixel_sizes[0]),
-        num_particles=len(particles),
-        network_dtype=str(dtype).split(".")[1],
-    )
-    return mapping | {"version": cryodrgn.__version__, "cmd": list(sys.argv)}
-
-
-def _run_epochs(
-    config: RunConfig,
-    model: Vae,
-    particles: TrainingSet,
-    run: RunDirectory,
-    dtype: torch.dtype,
-) -> None:
-    training = config.training
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-    )
-    objective = VaeObjective(model, beta=training.beta, dtype=dtype)
-    metrics = MetricsFile(run.metrics)
-    with Progress(training.num_epochs * len(particles), "training") as progress:
-        trainer = Trainer(objective, optimizer, particles, training, metrics, progress)
-        for epoch in range(training.num_epochs):
-            started = time.monotonic()
-            average = trainer.train_epoch(epoch)
-            _log_epoch(epoch, average, time.monotonic() - started)
-            if epoch % training.checkpoint_interval == 0:
-                _save(run, epoch, epoch, model, optimizer, particles, dtype)
-    _save(run, None, training.num_epochs - 1, model, optimizer, particles, dtype)
-
-
-def _log_epoch(epoch: int, average: RunningMean, seconds: float) -> None:
-    """The line that parsers of learning curves look for; it counts epochs from 1."""
-    logger.info(
-        "# =====> Epoch: %d Average gen loss = %.6f, KLD = %.6f, total loss = %.6f; "
-        "Finished in %s",
-        epoch + 1,
-        average.reconstruction,
-        average.kl,
-        average.total,
-        _clock(seconds),
-    )
+    def _log_epoch(self, epoch: int, average: RunningMean, seconds: float) -> None:
+        """The line that parsers of learning curves look for; it counts epochs from 1."""
+        if self._config.model.encoder is None:
+            losses = f"loss = {average.total:.6f}"
+        else:
+            losses = (
+                f"gen loss = {average.reconstruction:.6f}, KLD = {average.kl:.6f}, "
+                f"total loss = {average.total:.6f}"
+            )
+        logger.info(
+            "# =====> Epoch: %d Average %s; Finished in %s", epoch + 1, losses, _clock(seconds)
+        )
 
 
-def _save(
-    run: RunDirectory,
-    number: int | None,
-    epoch: int,
-    model: Vae,
-    optimizer: torch.optim.Optimizer,
-    particles: TrainingSet,
-    dtype: torch.dtype,
-) -> None:
-    """Latents first, so that weights never stand without them."""
-    save_latents(run.latents(number), *encode_all(model, particles, dtype))
-    save_checkpoint(
-        run.weights(number),
-        {
-            "epoch": epoch,
-            "model_state_dict": model.state_dict(),
-            "optimizer_state_dict": optimizer.state_dict(),
-        },
-    )
+def _require_epochs_left(config: RunConfig, start: Start, run: RunDirectory) -> None:
+    wanted = config.training.num_epochs
+    if start.epochs_done >= wanted:
+        msg = (
+            f"nothing is left to train in {run.path}: {start.epochs_done} of {wanted} epochs "
+            "are done; ask for more with -n"
+        )
+        raise ConfigError(msg)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _clock(seconds: float) -> str:

@@ -3,13 +3,13 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import (
     MRC_ENDINGS,
-    add_decoder_architecture,
+    add_config_overrides,
     add_device,
-    add_encoder_architecture,
+    load_trained,
     require_ending,
 )
 from cryodrgn.errors import ConfigError, InputFileError
@@ -52,14 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="Say every z-value")
     _add_latents(parser.add_argument_group("Specify z values, in one of three ways"))
     _add_processing(parser.add_argument_group("Volume arguments"))
-    group = parser.add_argument_group("Overwrite architecture of the config")
-    group.add_argument(
-        "--norm", type=float, nargs=2, help="Data normalization as shift, 1/scale"
-    )
-    group.add_argument("-D", dest="box_size", type=int, help="Box size of the training images")
-    group.add_argument("--zdim", type=int, help="Dimension of latent variable")
-    add_encoder_architecture(group, with_defaults=False)
-    add_decoder_architecture(group, with_defaults=False)
+    add_config_overrides(parser)
 
 
 def _add_latents(group: argparse._ArgumentGroup) -> None:
@@ -98,15 +91,10 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.devices import choose_device
-    from cryodrgn.io.run_config import find_run_config, load_run_config
-    from cryodrgn.reconstruction.decode import PostProcessing, VolumeDecoder, write_volumes
+    from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
 
-    if not args.weights.is_file():
-        msg = f"{args.weights} does not exist"
-        raise InputFileError(msg)
-    config = load_run_config(args.config or find_run_config(args.weights))
-    _override(config, args)
-    decoder = VolumeDecoder.load(args.weights, config, choose_device(args.device))
+    trained = load_trained(args)
+    decoder = trained.volume_decoder(choose_device(args.device))
     latents = _latents(args, decoder.latent_dim)
     paths = _paths(args, len(latents))
     if args.verbose:
@@ -116,28 +104,13 @@ def run(args: argparse.Namespace) -> None:
         decoder,
         latents,
         paths,
-        pixel_size=args.pixel_size or config.get("training", {}).get("pixel_size") or 1.0,
+        pixel_size=args.pixel_size or trained.pixel_size,
         box_size=args.downsample,
         processing=PostProcessing(
             flip=args.flip, invert=args.invert, low_pass=args.low_pass, crop=args.crop
         ),
     )
     logger.info("wrote %d volumes to %s", len(paths), args.output)
-
-
-def _override(config: dict[str, Any], args: argparse.Namespace) -> None:
-    """Replace settings of the config by those given on the command line."""
-    architecture = (
-        "zdim",
-        *("qlayers", "qdim", "encode_mode", "enc_mask"),
-        *("players", "pdim", "pe_type", "pe_dim", "feat_sigma", "domain", "activation"),
-    )
-    given = {name: getattr(args, name) for name in architecture}
-    config["model_args"] |= {name: value for name, value in given.items() if value is not None}
-    if args.norm is not None:
-        config["dataset_args"]["norm"] = args.norm
-    if args.box_size is not None:
-        config["lattice_args"]["D"] = args.box_size + 1
 
 
 def _latents(args: argparse.Namespace, latent_dim: int) -> "Tensor":

@@ -1,0 +1,132 @@
+"""``cryodrgn eval_images``."""
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.cli.options import (
+    add_config_overrides,
+    add_device,
+    add_particles,
+    add_pose_and_ctf,
+    add_tilt,
+    load_trained,
+    particle_files,
+    require_ending,
+)
+from cryodrgn.cli.training import add_dataset
+from cryodrgn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryodrgn.reconstruction.trained import TrainedModel
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_particles(parser)
+    parser.add_argument("weights", type=Path, help="Model weights (weights.pkl)")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="PKL",
+        help="Settings of the run, config.pkl or config.yaml (default: beside the weights)",
+    )
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        metavar="PKL",
+        help="Output of latents and losses (.pkl)",
+    )
+    parser.add_argument(
+        "--out-z",
+        type=Path,
+        metavar="PKL",
+        help="Write the latents here, and the losses alone to -o",
+    )
+    add_pose_and_ctf(parser)
+    parser.add_argument(
+        "--log-interval",
+        type=int,
+        default=1000,
+        help="Accepted for compatibility; progress is shown as time passes",
+    )
+    parser.add_argument(
+        "-b", "--batch-size", type=int, default=50, help="Minibatch size (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--beta", type=float, default=1.0, help="KLD weight (default: %(default)s)"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="Accepted; has no effect")
+    add_dataset(parser)
+    add_tilt(parser)
+    add_config_overrides(parser)
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.devices import choose_device
+    from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+    from cryodrgn.io.particle_files import open_particles
+    from cryodrgn.models.vae import Vae
+    from cryodrgn.reconstruction.encode import evaluate_all
+    from cryodrgn.reconstruction.trained import prepare_as_trained
+
+    require_ending(args.output, (".pkl",), "-o")
+    if args.batch_size < 1:
+        msg = f"-b must be at least 1, got {args.batch_size}"
+        raise ConfigError(msg)
+    device = choose_device(args.device)
+    trained = _with_data_options(load_trained(args), args)
+    if not isinstance(trained.model, Vae):
+        msg = f"{args.weights} holds no encoder; only runs of train_vae can encode images"
+        raise ConfigError(msg)
+    particles = open_particles(particle_files(args))
+    images = prepare_as_trained(
+        trained,
+        particles,
+        device,
+        tilted=args.tilt,
+        tilt_deg=args.tilt_deg,
+        datadir=args.datadir,
+        on_disk=args.lazy or None,
+        scratch_dir=args.output.parent,
+    )
+    result = evaluate_all(
+        trained.model.to(device), images, beta=args.beta, batch_size=args.batch_size
+    )
+    latents = [result.mean, result.log_variance]
+    if args.out_z is None:
+        sums = [len(images) * v for v in (result.loss, result.reconstruction, result.kl)]
+        save_pickles(args.output, [*latents, sums])
+    else:
+        save_latents(args.out_z, *latents)
+        losses = {"loss": result.loss, "recon": result.reconstruction, "kld": result.kl}
+        save_pickles(args.output, [losses])
+    logger.info(
+        "%d images: reconstruction %.7f, KL %.7f, loss %.7f",
+        len(images),
+        result.reconstruction,
+        result.kl,
+        result.loss,
+    )
+
+
+def _with_data_options(trained: "TrainedModel", args: argparse.Namespace) -> "TrainedModel":
+    """Images are treated as in training, unless the options say otherwise."""
+    from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
+
+    if args.invert_data or args.uninvert_data:
+        trained = replace(trained, invert=args.invert_data)
+    if args.no_window:
+        trained = replace(trained, window_radius=None)
+    elif args.window or args.window_r:
+        trained = replace(trained, window_radius=args.window_r or WINDOW_INNER_RADIUS)
+    return trained

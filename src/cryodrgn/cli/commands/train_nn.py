@@ -1,0 +1,29 @@
+"""``cryodrgn train_nn``."""
+
+import argparse
+
+from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, decoder_only_config
+from cryodrgn.cli.training import (
+    add_dataset,
+    add_pose_refinement,
+    add_run,
+    add_training,
+    run_training,
+    train_config,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_run(parser)
+    add_dataset(parser)
+    add_training(parser)
+    add_pose_refinement(parser, pretrain=5, learning_rate=1e-4, name="--pretrain")
+    group = parser.add_argument_group("Network Architecture")
+    add_bare_decoder(group, hidden_dim=256)
+    add_decoder_input(group)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    run_training(args, decoder_only_config, train_config)

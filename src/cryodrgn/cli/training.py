@@ -1,0 +1,318 @@
+"""What the training commands have in common: options, interrupts, and the start of a run."""
+
+import argparse
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from cryodrgn.cli.options import add_datadir, add_device, add_pose_and_ctf, particle_files
+from cryodrgn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryodrgn.models.build import ModelConfig
+    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.training.config import DataConfig, RunConfig, TrainConfig
+
+logger = logging.getLogger(__name__)
+
+# Options that may be given beside a bare ``--load latest``, with the setting they change.
+CHANGEABLE = {
+    "num_epochs": "num_epochs",
+    "checkpoint": "checkpoint_interval",
+    "checkpoint_minutes": "checkpoint_minutes",
+    "log_interval": "log_interval",
+    "lazy": "on_disk",
+}
+WITHOUT_SETTING = frozenset({"command", "outdir", "load", "verbose", "device", "overwrite"})
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Where the run goes, what it begins with, and what it reports."""
+    parser.add_argument(
+        "particles",
+        type=Path,
+        nargs="?",
+        help="Input particles (.mrcs, .star, .cs, or .txt); not needed to go on with a run",
+    )
+    parser.add_argument(
+        "-o", "--outdir", type=Path, required=True, help="Output directory to save model"
+    )
+    add_pose_and_ctf(parser)
+    parser.add_argument(
+        "--load",
+        help="Initialize training from a checkpoint: a weights file, or 'latest' to go on with "
+        "the run in OUTDIR, which needs no other option",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="Replace the run that OUTDIR holds"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=int,
+        default=1,
+        help="Checkpointing interval in N_EPOCHS (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        metavar="MINUTES",
+        help="Also write a checkpoint at this interval within epochs, for queues with a limit",
+    )
+    parser.add_argument(
+        "--log-interval",
+        type=int,
+        default=1000,
+        help="Logging interval in N_IMGS (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="Log every interval, not only every epoch"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="Random seed (default: %(default)s)"
+    )
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """What is done to the images."""
+    group = parser.add_argument_group("Dataset loading")
+    sign = group.add_mutually_exclusive_group()
+    sign.add_argument("--invert-data", action="store_true", help="Invert data sign")
+    sign.add_argument(
+        "--uninvert-data", action="store_true", help="Do not invert data sign (the default)"
+    )
+    window = group.add_mutually_exclusive_group()
+    window.add_argument("--window", action="store_true", help="Real space windowing of dataset")
+    window.add_argument(
+        "--no-window", action="store_true", help="No real space windowing (the default)"
+    )
+    group.add_argument(
+        "--window-r",
+        type=float,
+        metavar="R",
+        help="Window from this fraction of half the box on (default: 0.85); implies --window",
+    )
+    group.add_argument("--ind", type=Path, help="Filter particle stack by these indices")
+    group.add_argument(
+        "--lazy",
+        action="store_true",
+        help="Keep prepared images in a scratch file in OUTDIR rather than in memory, which "
+        "otherwise happens only if they do not fit",
+    )
+    add_datadir(group)
+
+
+def add_training(
+    parser: argparse.ArgumentParser, *, batch_size: int = 8
+) -> argparse._ArgumentGroup:
+    """How the network is trained; returns the group, for what one command has more."""
+    group = parser.add_argument_group("Training parameters")
+    group.add_argument(
+        "-n",
+        "--num-epochs",
+        type=int,
+        default=20,
+        help="Number of training epochs (default: %(default)s)",
+    )
+    group.add_argument(
+        "-b",
+        "--batch-size",
+        type=int,
+        default=batch_size,
+        help="Minibatch size (default: %(default)s)",
+    )
+    group.add_argument(
+        "--wd",
+        type=float,
+        default=0.0,
+        help="Weight decay in Adam optimizer (default: %(default)s)",
+    )
+    group.add_argument(
+        "--lr",
+        type=float,
+        default=1e-4,
+        help="Learning rate in Adam optimizer (default: %(default)s)",
+    )
+    group.add_argument(
+        "--norm",
+        type=float,
+        nargs=2,
+        help="Data normalization as shift, 1/scale (default: 0, std of dataset)",
+    )
+    precision = group.add_mutually_exclusive_group()
+    precision.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="Number type of the matrix products (default: %(default)s, whichever is measured "
+        "to be faster)",
+    )
+    precision.add_argument(
+        "--no-amp", action="store_true", help="The same as --precision float32"
+    )
+    add_device(group)
+    group.add_argument(
+        "--multigpu",
+        action="store_true",
+        help="Accepted for compatibility; training runs on one device",
+    )
+    return group
+
+
+def add_pose_refinement(
+    parser: argparse.ArgumentParser, *, pretrain: int, learning_rate: float, name: str
+) -> None:
+    """Refinement of poses along with the network; ``name`` is the option of its pretraining."""
+    group = parser.add_argument_group("Pose SGD")
+    group.add_argument(
+        "--do-pose-sgd", action="store_true", help="Refine poses with gradient descent"
+    )
+    group.add_argument(
+        name,
+        dest="pose_pretrain",
+        type=int,
+        default=pretrain,
+        metavar="EPOCHS",
+        help="Number of epochs with fixed poses before pose SGD (default: %(default)s)",
+    )
+    group.add_argument(
+        "--emb-type",
+        choices=("s2s2", "quat"),
+        default="quat",
+        help="SO(3) embedding type for pose SGD (default: %(default)s)",
+    )
+    group.add_argument(
+        "--pose-lr",
+        type=float,
+        default=learning_rate,
+        help="Learning rate for pose optimizer (default: %(default)s)",
+    )
+
+
+def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
+    """The training settings that the options describe; ``more`` are those of one command."""
+    from cryodrgn.training.config import TrainConfig
+    from cryodrgn.training.pose_table import PoseConfig
+
+    poses = None
+    if args.do_pose_sgd:
+        poses = PoseConfig(
+            embedding=args.emb_type, learning_rate=args.pose_lr, pretrain=args.pose_pretrain
+        )
+    if args.multigpu:
+        logger.warning("--multigpu has no effect: training runs on one device")
+    return TrainConfig(
+        num_epochs=args.num_epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.lr,
+        weight_decay=args.wd,
+        poses=poses,
+        checkpoint_interval=args.checkpoint,
+        checkpoint_minutes=args.checkpoint_minutes,
+        log_interval=args.log_interval,
+        on_disk=args.lazy or None,
+        seed=args.seed,
+        precision="float32" if args.no_amp else args.precision,
+        **more,
+    )
+
+
+def run_training(
+    args: argparse.Namespace,
+    model: "Callable[[argparse.Namespace, int], ModelConfig]",
+    training: "Callable[[argparse.Namespace], TrainConfig]",
+) -> None:
+    """Run a training command.
+
+    Args:
+        args: Its options.
+        model: Makes the model's settings from the options and the box size.
+        training: Makes the training settings from the options.
+    """
+    from cryodrgn.devices import choose_device
+    from cryodrgn.io.particle_files import open_particles
+    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.training.config import RunConfig
+    from cryodrgn.training.runner import train
+    from cryodrgn.training.start import find_start
+
+    if args.verbose:
+        logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
+    device = choose_device(args.device)
+    run = RunDirectory(args.outdir)
+    load = Path(args.load) if args.load not in {None, "latest"} else args.load
+    if load == "latest" and args.particles is None:
+        config = _recorded(run, args)
+        particles = open_particles(config.data.files)
+    else:
+        if args.particles is None:
+            msg = "the particles are missing; only --load latest goes without them"
+            raise ConfigError(msg)
+        settings = training(args)
+        data = _data_config(args)
+        particles = open_particles(data.files)
+        config = RunConfig(data=data, model=model(args, particles.box_size), training=settings)
+    start = find_start(run, config, load, overwrite=args.overwrite)
+    with stop_on_signals() as should_stop:
+        train(config, particles, run, start, device, should_stop)
+
+
+def _data_config(args: argparse.Namespace) -> "DataConfig":
+    from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
+    from cryodrgn.training.config import DataConfig
+
+    window = args.window_r or (WINDOW_INNER_RADIUS if args.window else None)
+    return DataConfig(
+        files=particle_files(args),
+        tilted=getattr(args, "tilt", None),
+        tilt_deg=getattr(args, "tilt_deg", 45.0),
+        window_radius=None if args.no_window else window,
+        invert=args.invert_data,
+        norm=None if args.norm is None else tuple(args.norm),
+    )
+
+
+def _recorded(run: "RunDirectory", args: argparse.Namespace) -> "RunConfig":
+    """The settings of the run in a folder, with the few that may be changed.
+
+    Raises:
+        ConfigError: There is no run, or an option was given that cannot be changed.
+    """
+    from cryodrgn.training.start import recorded_config
+
+    config = recorded_config(run)
+    if config is None:
+        msg = f"{run.path} holds no run to go on with"
+        raise ConfigError(msg)
+    fixed = sorted(args.given - CHANGEABLE.keys() - WITHOUT_SETTING)
+    if fixed:
+        msg = (
+            f"--load latest takes its settings from {run.config_yaml}; leave out "
+            f"{', '.join(fixed)}, or give the whole command line"
+        )
+        raise ConfigError(msg)
+    changes = {CHANGEABLE[name]: getattr(args, name) for name in args.given & CHANGEABLE.keys()}
+    return config.with_training(**changes)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """While it lasts, SIGTERM and Ctrl-C ask for a stop; a second Ctrl-C interrupts at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+        logger.info("%s: writing a checkpoint", signal.Signals(number).name)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,133 @@
+"""A trained model, out of the files of a run of this program or of cryoDRGN."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.io.checkpoints import load_checkpoint
+from cryodrgn.models.build import ModelConfig, build_model, decoder_of, load_named_weights
+from cryodrgn.models.decoders import Decoder
+from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.vae import Vae
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.reconstruction.decode import VolumeDecoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainedModel:
+    """A model with its weights and what it was trained on.
+
+    Attributes:
+        model: Encoder and decoder, or the decoder alone.
+        config: Its shape.
+        offset: Offset of the Hartley values it was trained on.
+        scale: Their scale.
+        pixel_size: Å/px of its images; 1 where the run does not say it.
+        window_radius: Window of its images; None without one.
+        invert: Whether the sign of its images was changed.
+    """
+
+    model: Vae | Decoder
+    config: ModelConfig
+    offset: float
+    scale: float
+    pixel_size: float
+    window_radius: float | None
+    invert: bool
+
+    @classmethod
+    def load(cls, weights: Path, settings: dict[str, Any]) -> "TrainedModel":
+        """Read a model.
+
+        Args:
+            weights: The run's ``weights.pkl`` or ``weights.E.pkl``.
+            settings: The content of its config file.
+
+        Raises:
+            InputFileError: The weights cannot be read, or belong to another config.
+            ConfigError: The config is incomplete.
+        """
+        config = ModelConfig.from_mapping(settings)
+        model = build_model(config)
+        try:
+            load_named_weights(model, config, load_checkpoint(weights)["model_state_dict"])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            msg = f"{weights} does not fit the config: {reason}"
+            raise InputFileError(msg) from error
+        dataset = settings.get("dataset_args", {})
+        if "norm" not in dataset:
+            msg = f"the config of {weights} holds no norm; give it with --norm"
+            raise ConfigError(msg)
+        offset, scale = (float(value) for value in dataset["norm"])
+        return cls(
+            model=model,
+            config=config,
+            offset=offset,
+            scale=scale,
+            pixel_size=settings.get("training", {}).get("pixel_size") or 1.0,
+            window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
+            invert=bool(dataset.get("invert_data")),
+        )
+
+    def volume_decoder(self, device: torch.device) -> VolumeDecoder:
+        """What makes volumes of it."""
+        return VolumeDecoder(decoder_of(self.model), self.offset, self.scale, device)
+
+
+def prepare_as_trained(
+    trained: TrainedModel,
+    particles: ParticleSet,
+    device: torch.device,
+    *,
+    tilted: Path | None = None,
+    tilt_deg: float = 45.0,
+    datadir: Path | None = None,
+    on_disk: bool | None = None,
+    scratch_dir: Path,
+) -> TrainingSet:
+    """Images made ready as those the model was trained on.
+
+    Args:
+        trained: The model.
+        particles: The images, with poses.
+        device: Where they are wanted.
+        tilted: Particle file of the second exposure of tilt pairs.
+        tilt_deg: Angle of its stage in degrees.
+        datadir: Folder of the stacks that ``tilted`` names.
+        on_disk: Whether to keep them in a scratch file; None decides by the free memory.
+        scratch_dir: Folder for that file.
+
+    Raises:
+        ShapeMismatchError: The images have another box size than those of the training.
+    """
+    if particles.box_size != trained.config.box_size:
+        msg = (
+            f"{particles.source} has images of {particles.box_size} px, but the model was "
+            f"trained on {trained.config.box_size} px"
+        )
+        raise ShapeMismatchError(msg)
+    lattice = (trained.config.encoder or EncoderConfig()).stored_lattice(particles.box_size)
+    settings = Preprocessing(
+        window_radius=trained.window_radius,
+        invert=trained.invert,
+        offset=trained.offset,
+        scale=trained.scale,
+    )
+    return prepare_exposures(
+        particles,
+        lattice,
+        settings,
+        device,
+        scratch_dir=scratch_dir,
+        on_disk=on_disk,
+        tilted=tilted,
+        tilt_deg=tilt_deg,
+        datadir=datadir,
+    )

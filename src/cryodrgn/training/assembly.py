@@ -1,0 +1,159 @@
+"""The parts of a run, put together from its settings."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.devices import choose_network_dtype
+from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.models.build import build_model, decoder_of
+from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.vae import Vae
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.config import LatentTableConfig, RunConfig
+from cryodrgn.training.objectives import (
+    AutodecoderObjective,
+    HomogeneousObjective,
+    Objective,
+    VaeObjective,
+)
+from cryodrgn.training.pose_table import PoseTable
+from cryodrgn.training.row_table import RowTable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Assembly:
+    """What a run works with.
+
+    Attributes:
+        particles: The prepared images.
+        objective: What is minimised, with its model.
+        optimizer: Moves the weights of the model.
+        poses: Poses that are refined; None where they are kept.
+        norm: Offset and scale of the images.
+        dtype: Number type of the networks' matrix products.
+    """
+
+    particles: TrainingSet
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    poses: PoseTable | None
+    norm: tuple[float, float]
+    dtype: torch.dtype
+
+
+def assemble(
+    config: RunConfig,
+    particles: ParticleSet,
+    run: RunDirectory,
+    device: torch.device,
+    norm: tuple[float, float] | None = None,
+) -> Assembly:
+    """Build the model and prepare the images of a run; writes nothing.
+
+    Args:
+        config: Settings.
+        particles: The images, with poses.
+        run: Folder of the run, for a scratch file.
+        device: Where to compute.
+        norm: Offset and scale that the run used before; None takes those of the settings.
+
+    Raises:
+        CryodrgnError: The settings or the data cannot be used.
+    """
+    training = config.training
+    model = build_model(config.model, training.seed).to(device)
+    poses = None
+    if training.poses is not None:
+        sides = particles.box_size * particles.pixel_sizes
+        poses = PoseTable(particles.require_poses(), sides, training.poses, device)
+    norm = norm or config.data.norm or _estimated_norm(config, particles)
+    images = prepare_exposures(
+        particles,
+        (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
+        _preprocessing(config, norm),
+        device,
+        scratch_dir=run.path,
+        on_disk=training.on_disk,
+        tilted=config.data.tilted,
+        tilt_deg=config.data.tilt_deg,
+        datadir=config.data.files.datadir,
+        moving_poses=poses,
+    )
+    if training.precision == "auto":
+        dtype = choose_network_dtype(device)
+    else:
+        dtype = getattr(torch, training.precision)
+
+    if isinstance(model, Vae):
+        objective: Objective = VaeObjective(model, training.kl, dtype)
+    else:
+        volumes = VolumeDecoder(decoder_of(model), *norm, device)
+        pixel_size = float(particles.pixel_sizes[0])
+        if config.model.latent_dim == 0:
+            objective = HomogeneousObjective(model, volumes, pixel_size, dtype)
+        else:
+            latents = training.latents or LatentTableConfig()
+            objective = AutodecoderObjective(
+                model,
+                _latent_table(config, latents, len(particles), device),
+                latents.pretrain,
+                volumes,
+                pixel_size,
+                dtype,
+            )
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+    )
+    return Assembly(
+        particles=images,
+        objective=objective,
+        optimizer=optimizer,
+        poses=poses,
+        norm=norm,
+        dtype=dtype,
+    )
+
+
+def _estimated_norm(config: RunConfig, particles: ParticleSet) -> tuple[float, float]:
+    settings = _preprocessing(config, (0.0, 1.0))
+    lattice = EncoderConfig().stored_lattice(config.model.box_size)
+    return 0.0, estimate_scale(particles, lattice, settings)
+
+
+def _preprocessing(config: RunConfig, norm: tuple[float, float]) -> Preprocessing:
+    return Preprocessing(
+        window_radius=config.data.window_radius,
+        invert=config.data.invert,
+        offset=norm[0],
+        scale=norm[1],
+    )
+
+
+def _latent_table(
+    config: RunConfig, latents: LatentTableConfig, count: int, device: torch.device
+) -> RowTable:
+    """Latents to begin with: those of a file, or draws from a standard normal."""
+    shape = (count, config.model.latent_dim)
+    if latents.initial is None:
+        generator = generator_at(config.training.seed)
+        values = torch.randn(shape, generator=generator)
+    else:
+        values = torch.from_numpy(load_latents(latents.initial))
+        if tuple(values.shape) != shape:
+            msg = (
+                f"{latents.initial} holds latents of shape {tuple(values.shape)}, but there "
+                f"are {shape[0]} particles with a latent of {shape[1]} dimensions"
+            )
+            raise ShapeMismatchError(msg)
+    return RowTable(values, latents.learning_rate, device)

@@ -1,0 +1,127 @@
+"""Poses that are refined by gradient descent."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.particles.poses import Poses
+from cryodrgn.training.row_table import RowTable
+
+Embedding = Literal["s2s2", "quat"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoseConfig:
+    """How poses are refined.
+
+    Attributes:
+        embedding: Numbers that stand for a rotation: its first two rows (``s2s2``, Zhou et al.
+            2019) or a quaternion (``quat``).
+        learning_rate: Of Adam. A step of 0.01 turns by up to about 0.01 radians, and shifts by
+            up to 0.01 of half the box.
+        pretrain: Epochs with fixed poses before.
+    """
+
+    embedding: Embedding = "quat"
+    learning_rate: float = 3e-4
+    pretrain: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ConfigError: A number is out of range.
+        """
+        if not self.learning_rate > 0 or self.pretrain < 0:
+            msg = (
+                f"--pose-lr must be positive and --pretrain not negative, got "
+                f"{self.learning_rate} and {self.pretrain}"
+            )
+            raise ConfigError(msg)
+
+
+class PoseTable:
+    """Rotation and shift of every particle, as numbers that can be moved freely.
+
+    Args:
+        poses: Poses to begin with.
+        side_lengths: Side of each image in Å.
+        config: How they are refined.
+        device: Where the table is kept.
+    """
+
+    def __init__(
+        self,
+        poses: Poses,
+        side_lengths: Float[np.ndarray, " particles"],
+        config: PoseConfig,
+        device: torch.device,
+    ) -> None:
+        self._embedding: Embedding = config.embedding
+        # Turning by δ moves the rim of the image by δ · side / 2: shifts in units of half the
+        # side are as sensitive as angles, and one learning rate serves both.
+        self._units = torch.from_numpy(side_lengths).float()[:, None].to(device) / 2
+        rotations = _embed(torch.from_numpy(poses.rotations), config.embedding)
+        shifts = torch.from_numpy(poses.shifts) / self._units.cpu()
+        self._rotations = RowTable(rotations, config.learning_rate, device)
+        self._shifts = RowTable(shifts, config.learning_rate, device)
+
+    def at(
+        self, rows: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 2"]]:
+        """Rotations, and shifts in Å, of some particles."""
+        rotations = _rotations(self._rotations.rows(rows), self._embedding)
+        return rotations, self._shifts.rows(rows) * self._units[rows]
+
+    def step(self) -> None:
+        """Move the poses looked up since the last step."""
+        self._rotations.step()
+        self._shifts.step()
+
+    def discard(self) -> None:
+        """Forget the poses looked up since the last step."""
+        self._rotations.discard()
+        self._shifts.discard()
+
+    def poses(self) -> Poses:
+        """All poses as they are now."""
+        rotations = _rotations(self._rotations.values, self._embedding)
+        shifts = self._shifts.values * self._units
+        return Poses(
+            rotations=rotations.cpu().numpy(),
+            shifts=shifts.cpu().numpy(),
+            source="refined poses",
+        )
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that must be remembered to go on exactly."""
+        return {"rotations": self._rotations.state_dict(), "shifts": self._shifts.state_dict()}
+
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Go on from a remembered state."""
+        self._rotations.load_state_dict(state["rotations"])
+        self._shifts.load_state_dict(state["shifts"])
+
+
+def _embed(
+    rotations: Float[Tensor, "particles 3 3"], embedding: Embedding
+) -> Float[Tensor, "particles numbers"]:
+    if embedding == "quat":
+        return roma.rotmat_to_unitquat(rotations)
+    return rotations[:, :2].reshape(-1, 6)
+
+
+def _rotations(
+    numbers: Float[Tensor, "batch numbers"], embedding: Embedding
+) -> Float[Tensor, "batch 3 3"]:
+    if embedding == "quat":
+        return roma.unitquat_to_rotmat(roma.quat_normalize(numbers))
+    # Gram–Schmidt makes columns orthonormal, we keep rows.
+    rows = numbers.view(-1, 2, 3)
+    return roma.special_gramschmidt(rows.transpose(1, 2)).transpose(1, 2)

@@ -1,0 +1,63 @@
+"""The weight of the KL divergence along a run."""
+
+from dataclasses import dataclass
+
+from cryodrgn.errors import ConfigError
+
+# Name: value at the beginning and the end, and the numbers of images between which it rises.
+SCHEDULES = {
+    "a": (0.001, 15.0, 0, 1_000_000),
+    "b": (5.0, 15.0, 200_000, 800_000),
+    "c": (5.0, 18.0, 200_000, 800_000),
+    "d": (5.0, 18.0, 1_000_000, 5_000_000),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KlWeighting:
+    """How the KL divergence enters the loss.
+
+    Attributes:
+        beta: Its weight, or with ``control`` its target: a number, or the name of a schedule.
+        control: γ of a controlled VAE, whose penalty is γ (β − KL)² instead of β KL.
+    """
+
+    beta: float | str = 1.0
+    control: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning.
+
+        Raises:
+            ConfigError: β is neither a number nor a schedule, or a schedule lacks its γ.
+        """
+        if isinstance(self.beta, str):
+            if self.beta not in SCHEDULES:
+                names = ", ".join(SCHEDULES)
+                msg = f"--beta {self.beta} is neither a number nor one of the schedules {names}"
+                raise ConfigError(msg)
+            if self.control is None:
+                msg = (
+                    f"--beta {self.beta} is a schedule of KL targets and needs the weight of "
+                    "their control; give --beta-control"
+                )
+                raise ConfigError(msg)
+        elif self.beta < 0 or self.beta != self.beta:
+            msg = f"--beta must not be negative, got {self.beta}"
+            raise ConfigError(msg)
+
+    def beta_at(self, images_seen: int) -> float:
+        """β after a number of images."""
+        if not isinstance(self.beta, str):
+            return float(self.beta)
+        low, high, start, end = SCHEDULES[self.beta]
+        share = min(max((images_seen - start) / (end - start), 0.0), 1.0)
+        return low + share * (high - low)
+
+
+def parse_beta(text: str) -> float | str:
+    """β as typed: a number, or the name of a schedule."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,165 @@
+"""Where a run begins: anew, where it was interrupted, or from the weights of another run."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.io.checkpoints import load_checkpoint
+from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.config import RunConfig
+
+logger = logging.getLogger(__name__)
+
+Load = Path | Literal["latest"] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a run begins with.
+
+    Attributes:
+        checkpoint: A weight file's content; None for freshly drawn weights.
+        source: Where it comes from, for messages.
+        epochs_done: Epochs that count as done.
+        is_same_run: Whether the run goes on exactly, with everything the checkpoint remembers.
+        norm: Offset and scale that the run used before.
+    """
+
+    checkpoint: dict[str, Any] | None = None
+    source: Path | None = None
+    epochs_done: int = 0
+    is_same_run: bool = False
+    norm: tuple[float, float] | None = None
+
+
+def find_start(run: RunDirectory, config: RunConfig, load: Load, *, overwrite: bool) -> Start:
+    """Decide where a run begins, before anything is written.
+
+    Args:
+        run: Its folder.
+        config: Its settings.
+        load: ``latest`` to go on in the folder, a weight file to begin with, None for neither.
+        overwrite: Whether what an earlier run wrote may be replaced.
+
+    Raises:
+        ConfigError: The folder holds another run, or one that must be continued or overwritten.
+        InputFileError: The weight file cannot be used.
+    """
+    recorded = recorded_config(run)
+    if isinstance(load, Path):
+        in_this_folder = load.resolve().parent == run.path.resolve() and recorded is not None
+        if in_this_folder:
+            _require_same(run, recorded, config)
+        elif recorded is not None and not overwrite:
+            _refuse_used_folder(run, recorded, config)
+        return _from_file(load, is_same_run=in_this_folder)
+    if recorded is None or overwrite:
+        if load == "latest" and not overwrite:
+            logger.info("%s holds no run to go on with: a new one begins", run.path)
+        return Start()
+    if load is None:
+        _refuse_used_folder(run, recorded, config)
+    _require_same(run, recorded, config)
+    latest = latest_checkpoint(run)
+    if latest is None:
+        logger.info("%s holds no checkpoint yet: the run begins again", run.path)
+        return Start(norm=_norm(run.config_yaml))
+    return _from_file(latest, is_same_run=True)
+
+
+def recorded_config(run: RunDirectory) -> RunConfig | None:
+    """The settings of the run in a folder; None if there is none of ours.
+
+    Raises:
+        InputFileError: The config file is damaged.
+        ConfigError: It is of another version, or the folder holds a run of cryoDRGN.
+    """
+    if not run.config_yaml.exists():
+        if run.epochs() or run.config_pickle.exists():
+            _refuse_foreign(run)
+        return None
+    mapping = load_run_config(run.config_yaml)
+    if "settings" not in mapping.get("training", {}):
+        _refuse_foreign(run)
+    return RunConfig.from_settings(mapping["training"]["settings"])
+
+
+def latest_checkpoint(run: RunDirectory) -> Path | None:
+    """The file that is furthest into the run in a folder."""
+    candidates = [run.weights(epoch) for epoch in run.epochs()[-1:]]
+    candidates += [path for path in (run.weights(), run.checkpoint) if path.exists()]
+    return max(candidates, key=_progress, default=None)
+
+
+def _progress(path: Path) -> tuple[int, int]:
+    position = load_checkpoint(path)["run_state"]["position"]
+    return position["epoch"], position["batch"]
+
+
+def _from_file(path: Path, *, is_same_run: bool) -> Start:
+    """Start from a weight file of this program or of any version of cryoDRGN."""
+    content = load_checkpoint(path)
+    if "run_state" in content:
+        epochs_done = content["run_state"]["position"]["epoch"]
+    else:
+        epochs_done = int(content.get("epoch", 0)) + (0 if _counts_from_one(path) else 1)
+    norm = _norm(find_run_config(path)) if is_same_run else None
+    return Start(
+        checkpoint=content,
+        source=path,
+        epochs_done=epochs_done,
+        is_same_run=is_same_run and "run_state" in content,
+        norm=norm,
+    )
+
+
+def _counts_from_one(path: Path) -> bool:
+    """Whether a weight file of cryoDRGN is of version 4, whose epochs count from 1."""
+    try:
+        return find_run_config(path).suffix == ".yaml"
+    except InputFileError:
+        return False
+
+
+def _norm(config_path: Path) -> tuple[float, float]:
+    offset, scale = load_run_config(config_path)["dataset_args"]["norm"]
+    return float(offset), float(scale)
+
+
+def _require_same(run: RunDirectory, recorded: RunConfig | None, config: RunConfig) -> None:
+    if recorded is None:
+        return
+    differences = recorded.differences(config)
+    if differences:
+        msg = (
+            f"{run.path} holds a run with other settings: {_in_words(differences)}; to change "
+            "them, begin a new folder from its weights with -o NEW --load "
+            f"{run.path}/weights.pkl"
+        )
+        raise ConfigError(msg)
+
+
+def _refuse_used_folder(run: RunDirectory, recorded: RunConfig, config: RunConfig) -> None:
+    differences = recorded.differences(config)
+    what = f"another run: {_in_words(differences)}" if differences else "this run already"
+    msg = (
+        f"{run.path} holds {what}; go on with it with --load latest, choose another -o, or "
+        "replace it with --overwrite"
+    )
+    raise ConfigError(msg)
+
+
+def _refuse_foreign(run: RunDirectory) -> None:
+    msg = (
+        f"{run.path} holds a run of another program; choose another -o (its weights can be "
+        "loaded with --load), or replace it with --overwrite"
+    )
+    raise ConfigError(msg)
+
+
+def _in_words(differences: dict[str, tuple[Any, Any]]) -> str:
+    shown = [f"{name} {old} there, {new} here" for name, (old, new) in differences.items()]
+    return "; ".join(shown)
