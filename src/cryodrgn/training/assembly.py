@@ -94,10 +94,7 @@ def assemble(
         moving_poses=poses,
     )
     precision = precision or training.precision
-    if precision == "auto":
-        dtype = choose_network_dtype(device)
-    else:
-        dtype = getattr(torch, precision)
+    dtype = choose_network_dtype(device) if precision == "auto" else getattr(torch, precision)
 
     if isinstance(model, Vae):
         objective: Objective = VaeObjective(model, training.kl, dtype)
