@@ -103,8 +103,7 @@ def test_invert_data_is_the_same_as_inverting_the_images(trained, images, tmp_pa
     stack = write_stack(tmp_path / "negative.mrcs", -images)
     expected = trained("a", particles=stack, pickles=True)
     assert trained("b", "--invert-data", pickles=True).has_the_weights_of(expected)
-    with pytest.raises(AssertionError):
-        assert trained("c", "--uninvert-data", pickles=True).has_the_weights_of(expected)
+    assert not trained("c", "--uninvert-data", pickles=True).has_the_weights_of(expected)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +114,9 @@ def test_window_is_the_same_as_windowing_the_images(trained, images, tmp_path, o
 
     windowed = images * circular_window(BOX, inner).numpy()
     expected = trained("a", particles=write_stack(tmp_path / "w.mrcs", windowed), pickles=True)
-    found = trained("b", *options, pickles=True)
-    assert found.has_the_weights_of(expected)
+    found, plain = trained("b", *options, pickles=True), trained("c", pickles=True)
+    np.testing.assert_allclose(found.latents, expected.latents, atol=1e-4)
+    assert np.abs(found.latents - plain.latents).max() > 1e-3
 
 
 def test_no_window_is_the_default(trained, plain):
