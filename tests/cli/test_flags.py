@@ -6,7 +6,7 @@ from command_line import subparsers
 
 RUN = (
     "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
-    "--seed | --overwrite --checkpoint-minutes"
+    "--seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
 DATASET = (
     "--invert-data --window --ind --lazy --datadir | --uninvert-data --no-window --window-r"

@@ -7,6 +7,7 @@ import torch
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_network_dtype
@@ -86,8 +87,12 @@ def assemble(
         (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
         _preprocessing(config, norm),
         device,
-        scratch_dir=run.path,
-        on_disk=training.on_disk,
+        storage=Storage(
+            scratch_dir=run.path,
+            on_disk=training.on_disk,
+            memory=None if training.memory_gb is None else int(1e9 * training.memory_gb),
+            cache_dir=training.cache_dir,
+        ),
         tilted=config.data.tilted,
         tilt_deg=config.data.tilt_deg,
         datadir=config.data.files.datadir,

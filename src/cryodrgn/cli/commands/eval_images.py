@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from cryodrgn.data.prepared import Storage
     from cryodrgn.devices import choose_device
     from cryodrgn.io.legacy_pickle import save_latents, save_pickles
     from cryodrgn.io.particle_files import open_particles
@@ -96,8 +97,7 @@ def run(args: argparse.Namespace) -> None:
         tilted=args.tilt,
         tilt_deg=args.tilt_deg,
         datadir=args.datadir,
-        on_disk=args.lazy or None,
-        scratch_dir=args.output.parent,
+        storage=Storage(scratch_dir=args.output.parent, on_disk=args.lazy or None),
     )
     result = evaluate_all(
         trained.model.to(device), images, beta=args.beta, batch_size=args.batch_size
