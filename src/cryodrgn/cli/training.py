@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cryodrgn.cli.options import add_datadir, add_device, add_pose_and_ctf, particle_files
+from cryodrgn.cli.processes import joined
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def add_training(
     group.add_argument(
         "--multigpu",
         action="store_true",
-        help="Accepted for compatibility; training runs on one device",
+        help="Train on all GPUs of this machine, as if started with torchrun",
     )
     return group
 
@@ -230,8 +231,6 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
         poses = PoseConfig(
             embedding=args.emb_type, learning_rate=args.pose_lr, pretrain=args.pose_pretrain
         )
-    if args.multigpu:
-        logger.warning("--multigpu has no effect: training runs on one device")
     return TrainConfig(
         num_epochs=args.num_epochs,
         batch_size=args.batch_size,
@@ -262,7 +261,6 @@ def run_training(
         model: Makes the model's settings from the options and the box size.
         training: Makes the training settings from the options.
     """
-    from cryodrgn.devices import choose_device
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.training.config import RunConfig
     from cryodrgn.training.runner import train
@@ -270,7 +268,6 @@ def run_training(
 
     if args.verbose:
         logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
-    device = choose_device(args.device)
     run = RunDirectory(args.outdir)
     load = Path(args.load) if args.load not in {None, "latest"} else args.load
     if load == "latest" and args.particles is None:
@@ -284,9 +281,9 @@ def run_training(
         data = _data_config(args)
         particles = data.open()
         config = RunConfig(data=data, model=model(args, particles.box_size), training=settings)
-    start = find_start(run, config, load, overwrite=args.overwrite)
-    with stop_on_signals() as should_stop:
-        train(config, particles, run, start, device, should_stop)
+    with joined(args) as (team, device), stop_on_signals() as should_stop:
+        start = find_start(run, config, load, overwrite=args.overwrite)
+        train(config, particles, run, start, device, should_stop, team)
 
 
 def _data_config(args: argparse.Namespace) -> "DataConfig":

@@ -11,6 +11,7 @@ from cryodrgn.data.training_set import PoseSource, TrainingSet
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.geometry.rotations import rotation_about_x
 from cryodrgn.io.particle_files import open_tilted
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 
 
@@ -25,6 +26,7 @@ def prepare_exposures(
     tilt_deg: float = 45.0,
     datadir: Path | None = None,
     moving_poses: PoseSource | None = None,
+    team: Team = ALONE,
 ) -> TrainingSet:
     """Prepare all images once.
 
@@ -38,6 +40,7 @@ def prepare_exposures(
         tilt_deg: Angle of its stage in degrees, right-handed about x.
         datadir: Folder of the stacks that ``tilted`` names.
         moving_poses: Poses that are looked up for every batch; images are then not centred.
+        team: Processes that share the images.
     """
     sets, tilts = [particles], [torch.eye(3)]
     if tilted is not None:
@@ -50,6 +53,7 @@ def prepare_exposures(
             settings,
             storage=storage,
             centred=moving_poses is None,
+            team=team,
         )
         for exposure in sets
     ]

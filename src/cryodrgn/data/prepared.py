@@ -20,6 +20,7 @@ from cryodrgn.data.stores import FileStore, ImageStore, MemoryStore, open_namele
 from cryodrgn.errors import InputFileError
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.atomic import atomic_path, make_folder
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
 
@@ -50,8 +51,8 @@ class Storage:
 
     def uses_disk(self, size: int) -> bool:
         """Whether images of ``size`` bytes go to disk."""
-        if self.on_disk is not None or self.cache_dir is not None:
-            return bool(self.on_disk) or self.cache_dir is not None
+        if self.on_disk is not None:
+            return self.on_disk
         limit = MEMORY_SHARE * available_memory() if self.memory is None else self.memory
         return size > limit
 
@@ -85,8 +86,12 @@ def prepare_all(
     *,
     storage: Storage,
     centred: bool = True,
+    team: Team = ALONE,
 ) -> PreparedImages:
     """Make all images of a set ready.
+
+    Processes of one machine share a file, which the first of them makes; the system keeps what
+    fits of it in memory, once for all of them.
 
     Args:
         particles: The particles.
@@ -94,30 +99,35 @@ def prepare_all(
         settings: What is done to the images.
         storage: Where the result is kept.
         centred: Whether to apply the shifts of the poses.
+        team: Processes that share the images.
     """
     order = VisitingOrder(count=len(particles), row_bytes=8 * len(lattice))
     size = order.count * order.row_bytes
     words = f"keeping {order.count} images as {format_bytes(size)}"
-    if not storage.uses_disk(size):
-        logger.info("%s in memory", words)
-        store: ImageStore = MemoryStore(order.count, len(lattice))
-        _fill(store, particles, lattice, settings, centred=centred)
-    elif storage.cache_dir is None:
+    if team.local_size > 1 or storage.cache_dir is not None:
+        key = _fingerprint(particles, lattice, settings, centred=centred)
+        path = (storage.cache_dir or storage.scratch_dir) / f"prepared.{key}.f32"
+        if team.local_rank == 0 and path.exists() and path.stat().st_size == size:
+            logger.info("using the images prepared before in %s", path)
+        elif team.local_rank == 0:
+            logger.info("%s in %s", words, path)
+            with atomic_path(path) as partial, _opened(partial, order, lattice) as new:
+                _fill(new, particles, lattice, settings, centred=centred)
+        team.wait()
+        store: ImageStore = FileStore(_open(path, os.O_RDONLY), len(lattice), order.stored())
+        team.wait()
+        if storage.cache_dir is None and team.local_rank == 0:
+            path.unlink()
+    elif storage.uses_disk(size):
         logger.info("%s in a scratch file in %s", words, storage.scratch_dir)
         make_folder(storage.scratch_dir)
         descriptor = open_nameless(storage.scratch_dir)
         store = FileStore(descriptor, len(lattice), order.stored())
         _fill(store, particles, lattice, settings, centred=centred)
     else:
-        key = _fingerprint(particles, lattice, settings, centred=centred)
-        path = storage.cache_dir / f"prepared.{key}.f32"
-        if path.exists() and path.stat().st_size == size:
-            logger.info("using the images prepared before in %s", path)
-        else:
-            logger.info("%s in %s", words, path)
-            with atomic_path(path) as partial, _opened(partial, order, lattice) as new:
-                _fill(new, particles, lattice, settings, centred=centred)
-        store = FileStore(_open(path, os.O_RDONLY), len(lattice), order.stored())
+        logger.info("%s in memory", words)
+        store = MemoryStore(order.count, len(lattice))
+        _fill(store, particles, lattice, settings, centred=centred)
     return PreparedImages(lattice=lattice, store=store, order=order)
 
 

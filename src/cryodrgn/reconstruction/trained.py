@@ -16,6 +16,7 @@ from cryodrgn.models.build import ModelConfig, build_model, decoder_of, load_nam
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 
@@ -97,6 +98,7 @@ def prepare_as_trained(
     tilt_deg: float = 45.0,
     datadir: Path | None = None,
     storage: Storage,
+    team: Team = ALONE,
 ) -> TrainingSet:
     """Images made ready as those the model was trained on.
 
@@ -108,6 +110,7 @@ def prepare_as_trained(
         tilt_deg: Angle of its stage in degrees.
         datadir: Folder of the stacks that ``tilted`` names.
         storage: Where they are kept.
+        team: Processes that share them.
 
     Raises:
         ShapeMismatchError: The images are smaller than those of the training. Larger ones are
@@ -134,6 +137,7 @@ def prepare_as_trained(
         settings,
         device,
         storage=storage,
+        team=team,
         tilted=tilted,
         tilt_deg=tilt_deg,
         datadir=datadir,

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.models.losses import Losses
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.guard import Guard
@@ -87,6 +88,7 @@ class Trainer:
         particles: The images.
         config: Settings.
         poses: Poses that are refined along.
+        team: Processes that share the work.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Trainer:
         particles: TrainingSet,
         config: TrainConfig,
         poses: PoseTable | None = None,
+        team: Team = ALONE,
     ) -> None:
+        self._team = team
         self.position = Position()
         self._objective = objective
         self._optimizer = optimizer
@@ -180,11 +184,13 @@ class Trainer:
         """One optimisation step; None if its batch was bad."""
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
-        parts = [self._particles.batch(part) for part in rows.split(self._part_size)]
+        mine, divisor = self._team.share(torch.arange(len(rows)))
+        parts = [self._particles.batch(part) for part in rows[mine].split(self._part_size)]
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._objective.accumulate_gradients(
-            parts, noise.to(self._particles.device), self.images_seen
+            parts, noise[mine].to(self._particles.device), self.images_seen, divisor
         )
+        self._team.add([p.grad for p in self._parameters if p.grad is not None])
         if self._guard.accepts(losses.total, self._parameters, rows):
             self._optimizer.step()
             self._objective.step(epoch)
