@@ -75,14 +75,15 @@ def _seconds_per_product(device: torch.device, dtype: torch.dtype) -> float:
     rows = torch.ones(4096, 256, device=device, dtype=dtype)
     seconds = []
     for _ in range(10):
-        _synchronize(device)
+        synchronize(device)
         started = time.perf_counter()
         torch.nn.functional.linear(rows, weight)
-        _synchronize(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
     return min(seconds)
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait for what a device is still computing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -54,6 +54,7 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
+    "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "demo": "-o --outdir --seed",
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "

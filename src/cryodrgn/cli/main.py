@@ -26,6 +26,7 @@ COMMANDS = {
     "eval_images": "Evaluate the latents and losses of images under a trained model",
     "eval_vol": "Generate volumes from a trained model",
     "simulate": "Simulate a particle set from volumes, atomic models or a built-in molecule",
+    "benchmark": "Measure how fast this machine trains, prepares, reconstructs and decodes",
     "demo": "Show the whole way on simulated particles, from the stack to a moving molecule",
 }
 # Names under which the documentation of 0.2.0 runs the same commands as scripts.

@@ -149,7 +149,7 @@ class Trainer:
         done = self.position.batch
         with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
             for number, rows in enumerate(order.split(config.batch_size), start=done):
-                losses = self._step(rows, epoch, number)
+                losses = self.step(rows, epoch, number)
                 self._whole.add(losses, len(rows))
                 self._recent.add(losses, len(rows))
                 if self._recent.seen >= config.log_interval or self._whole.seen == count:
@@ -180,8 +180,14 @@ class Trainer:
         self._guard.load_state_dict(state["guard"])
         self._good = state["good"] or self._moving_state()
 
-    def _step(self, rows: Int[Tensor, " batch"], epoch: int, number: int) -> Losses | None:
-        """One optimisation step; None if its batch was bad."""
+    def step(self, rows: Int[Tensor, " batch"], epoch: int, number: int) -> Losses | None:
+        """One optimisation step on some particles; None if their batch was bad.
+
+        Args:
+            rows: The particles.
+            epoch: Number of the epoch.
+            number: Number of the batch in it; both set the random numbers.
+        """
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         mine, divisor = self._team.share(torch.arange(len(rows)))
