@@ -1,5 +1,6 @@
 """Images of a particle set, read from their stacks when they are asked for."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -66,6 +67,26 @@ class ImageStack:
     def pixel_size(self) -> float | None:
         """Å/px from the header of the first stack, None if it gives none."""
         return self._files[0].pixel_size
+
+    def names(self, folder: Path | None) -> list[str]:
+        """``NUMBER@STACK`` of every image, as RELION names them.
+
+        Args:
+            folder: Where the paths of stacks start; None makes them absolute.
+        """
+        paths = [file.path.resolve() for file in self._files]
+        if folder is None:
+            stacks = [str(path) for path in paths]
+        else:
+            stacks = [os.path.relpath(path, folder.resolve()) for path in paths]
+        pairs = zip(self._file_numbers.tolist(), self._frames.tolist(), strict=True)
+        return [f"{frame + 1:06d}@{stacks[number]}" for number, frame in pairs]
+
+    @property
+    def dtype(self) -> str:
+        """Type of number that holds every image without loss: ``float16`` or ``float32``."""
+        halves = all(file.dtype == np.float16 for file in self._files)
+        return "float16" if halves else "float32"
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
         """The view of only these images, in this order."""
