@@ -61,7 +61,7 @@ def describe_table(table: np.ndarray) -> list[str]:
 
 def passthrough_paths(path: Path) -> list[Path]:
     """Passthrough tables of particles that lie beside a ``.cs`` file."""
-    found = sorted(path.parent.glob("*passthrough*particles*.cs"))
+    found = sorted(path.parent.glob("*passthrough*.cs"))
     return [other for other in found if other.name != path.name]
 
 
