@@ -56,6 +56,10 @@ FROZEN_FLAGS: dict[str, str] = {
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
     "demo": "-o --outdir --seed",
+    "check": (
+        "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
+        "--num-screened --accept --seed"
+    ),
     "select": (
         "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "
         "--all-of --any-of --none-of --invert --near --near-particle --random --count --seed"

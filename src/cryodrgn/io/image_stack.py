@@ -92,11 +92,17 @@ class ImageStack:
         """The view of only these images, in this order."""
         return type(self)(self._files, self._file_numbers[rows], self._frames[rows])
 
-    def read(self, rows: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows box box"]:
+    def read(
+        self, rows: Int[np.ndarray, " rows"], *, require_finite: bool = True
+    ) -> Float[np.ndarray, "rows box box"]:
         """Images as float32, in the order asked for.
 
+        Args:
+            rows: Rows of the images.
+            require_finite: Whether to refuse values that are not finite.
+
         Raises:
-            InputFileError: An image cannot be read or holds values that are not finite.
+            InputFileError: An image cannot be read, or holds values that are refused.
         """
         images = np.empty((len(rows), self.box_size, self.box_size), dtype=np.float32)
         # Neighbouring frames of a file are read together, whatever order was asked for.
@@ -107,7 +113,8 @@ class ImageStack:
             if len(run):
                 start, stop = int(frames[run[0]]), int(frames[run[-1]]) + 1
                 images[order[run]] = self._files[int(files[run[0]])].sections(start, stop)
-        self._require_finite(images, rows)
+        if require_finite:
+            self._require_finite(images, rows)
         return images
 
     def chunks(self, size: int) -> Iterator[Float[np.ndarray, "rows box box"]]:
