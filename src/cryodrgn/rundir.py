@@ -250,3 +250,24 @@ class CheckFiles:
     def json(self) -> Path:
         """What was found, for programs."""
         return self.path / "check.json"
+
+
+@dataclass(frozen=True, slots=True)
+class NuisanceFiles:
+    """The files of one nuisance report.
+
+    Attributes:
+        path: The folder that holds them.
+    """
+
+    path: Path
+
+    @property
+    def page(self) -> Path:
+        """What was found, with pictures."""
+        return self.path / "nuisance.html"
+
+    @property
+    def json(self) -> Path:
+        """What was found, for programs."""
+        return self.path / "nuisance.json"

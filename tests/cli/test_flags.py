@@ -60,6 +60,9 @@ FROZEN_FLAGS: dict[str, str] = {
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
         "--num-screened --accept --seed"
     ),
+    "nuisance": (
+        "particles latents --poses --ctf -o --outdir --ind --datadir -n --num-images --seed"
+    ),
     "select": (
         "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "
         "--all-of --any-of --none-of --invert --near --near-particle --random --count --seed"

@@ -15,10 +15,10 @@ from cryodrgn.simulation.states import hinge_states
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     settings = SimulationSettings(
-        num_images=500, pixel_size=6.0, snr=0.5, defocus_range_um=(2.0, 4.0), astigmatism=8000.0
+        num_images=250, pixel_size=8.0, snr=1.0, defocus_range_um=(2.0, 4.0), astigmatism=8000.0
     )
     folder = tmp_path_factory.mktemp("good")
-    files = simulate(hinge_states(1, 90.0, 32, 6.0).volumes, settings, folder)
+    files = simulate(hinge_states(1, 90.0, 24, 8.0).volumes, settings, folder)
     return open_particles(ParticleFiles(particles=files.star))
 
 
@@ -90,13 +90,13 @@ def test_two_mistakes_are_both_named(good):
 
 def test_noise_fits_nothing(good, rng):
     class Noise:
-        box_size = 32
+        box_size = 24
 
         def __len__(self):
             return len(good)
 
         def read(self, rows):
-            return rng.normal(size=(len(rows), 32, 32)).astype(np.float32)
+            return rng.normal(size=(len(rows), 24, 24)).astype(np.float32)
 
         def select(self, rows):
             return self

@@ -9,7 +9,7 @@ from cryodrgn.io.legacy_pickle import load_poses, save_pickles
 @pytest.fixture
 def simulated(run, tmp_path):
     folder = tmp_path / "sim"
-    arguments = ("-D", 32, "--Apix", 6, "-n", 400, "--num-states", 1, "--snr", 1)
+    arguments = ("-D", 24, "--Apix", 8, "-n", 200, "--num-states", 1, "--snr", 1)
     run("simulate", *arguments, "-o", folder)
     return folder
 
@@ -19,7 +19,7 @@ def test_a_good_file_gets_a_page_and_status_0(run, simulated, tmp_path):
     assert "Poses and CTF fit the images as they stand" in output
     found = json.loads((tmp_path / "out/check.json").read_text())
     assert found["passed"]
-    assert found["found"]["pixel size"] == "6 Å/px"
+    assert found["found"]["pixel size"] == "8 Å/px"
     assert found["odd_images"] == {}
     page = (tmp_path / "out/check.html").read_text()
     assert page.count("data:image/png") == 6
@@ -42,7 +42,7 @@ def test_odd_images_are_named_and_left_out(run, simulated, write_stack, tmp_path
     from cryodrgn.io.image_stack import ImageStack
 
     stack = ImageStack.whole_files([simulated / "particles.mrcs"])
-    images = stack.read(np.arange(400))
+    images = stack.read(np.arange(200))
     images[17, 5, 5] = np.inf
     pickles = ("--poses", simulated / "poses.pkl", "--ctf", simulated / "ctf.pkl")
     run("check", write_stack(images, "odd.mrcs"), *pickles, "-o", tmp_path / "out")

@@ -125,7 +125,7 @@ class QuickImages:
                 weighted = (values[mine] * ctf[mine, :, None]).reshape(-1, 2)
                 weights = ctf[mine].square().reshape(-1)
                 half.add(points[mine].reshape(-1, 3), weighted, weights)
-        maps = [self._solve(half) for half in halves]
+        maps = [self.solve(half) for half in halves]
         compared = [
             self._compare(places, model, maps)
             for places, model in zip(batches, models, strict=True)
@@ -181,8 +181,20 @@ class QuickImages:
         ctf = contrast_transfer(frequencies, parameters)
         return ctf.abs() if convention.ctf == "magnitude" else ctf
 
-    def _solve(self, accumulator: FourierAccumulator) -> Float[Tensor, "z y x 2"]:
-        """Sums over weights, an empty map where there are none."""
+    def sample(
+        self, spectrum: Float[Tensor, "z y x 2"], points: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points 2"]:
+        """The transform of a map at some points."""
+        sign, neighbours = self.grid.neighbours(points.reshape(-1, 3))
+        columns = spectrum.reshape(-1, 2)
+        values = torch.zeros(len(sign), 2)
+        for positions, shares in neighbours:
+            values += columns[positions] * shares[:, None]
+        values[:, 1] *= sign
+        return values.view(*points.shape[:2], 2)
+
+    def solve(self, accumulator: FourierAccumulator) -> Float[Tensor, "z y x 2"]:
+        """The transform of a map from its sums, zero where there are none."""
         sums, weights = accumulator.sums()
         shells = self.grid.radii().round().long()
         mean = torch.bincount(shells.flatten(), weights.flatten()) / torch.bincount(
@@ -202,14 +214,8 @@ class QuickImages:
         predicted = torch.empty_like(values)
         for parity in range(2):
             mine = torch.from_numpy(places % 2 == parity)
-            flat = points[mine].reshape(-1, 3)
-            sign, neighbours = self.grid.neighbours(flat)
-            spectrum = maps[1 - parity].reshape(-1, 2)
-            sampled = torch.zeros(len(flat), 2)
-            for positions, shares in neighbours:
-                sampled += spectrum[positions] * shares[:, None]
-            sampled[:, 1] *= sign
-            predicted[mine] = sampled.view(-1, len(self.lattice), 2) * ctf[mine, :, None]
+            slices = self.sample(maps[1 - parity], points[mine])
+            predicted[mine] = slices * ctf[mine, :, None]
         products = (predicted * values, predicted.square(), values.square())
         cross, power, total = (product.sum(-1) @ self._shells for product in products)
         return cross, power, total

@@ -70,7 +70,7 @@ def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screeni
     """
     means, deviations, outliers, finite = [], [], [], []
     for batch in _batches(images, rows):
-        good = np.isfinite(batch).all((1, 2))
+        good = np.asarray(np.isfinite(batch).all((1, 2)))
         pixels = np.where(good[:, None, None], batch, 0.0).reshape(len(batch), -1)
         middle = np.median(pixels, axis=1, keepdims=True)
         spread = np.median(np.abs(pixels - middle), axis=1) / MAD_OF_NORMAL
@@ -78,10 +78,11 @@ def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screeni
         means.append(pixels.mean(1, dtype=np.float64))
         deviations.append(pixels.std(1, dtype=np.float64))
         outliers.append(np.abs(pixels - middle).max(1) / np.maximum(spread, 1e-30))
-    good, mean = np.concatenate(finite), np.concatenate(means)
-    deviation, outlier = np.concatenate(deviations), np.concatenate(outliers)
-    constant = np.asarray(good & (deviation == 0))
-    sound = good & ~constant
+    good = np.concatenate(finite)
+    mean, deviation = np.concatenate(means), np.concatenate(deviations)
+    outlier = np.concatenate(outliers)
+    constant = np.logical_and(good, deviation == 0)
+    sound = np.logical_and(good, ~constant)
     # Images without noise have pixels far outside a background of zeros.
     hot = sound & (outlier > HOT_PIXEL) & (_median(outlier[sound]) < HOT_PIXEL / 2)
     return Screening(

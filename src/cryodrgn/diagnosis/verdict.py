@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cryodrgn.diagnosis.conventions import (
     STATED,
@@ -15,8 +13,7 @@ from cryodrgn.diagnosis.conventions import (
     pixel_words,
 )
 from cryodrgn.diagnosis.fit import Fit, QuickImages
-from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation, shell_numbers
-from cryodrgn.fourier.transforms import centred_fft, centred_ifft
+from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation, weight_shells
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.progress import track
 
@@ -117,7 +114,7 @@ def judge(images: QuickImages, *, seed: int = 0) -> Verdict:
         convention = better[words].convention
         if convention.pixel_scale != 1.0:
             convention, words = _finer_scale(images, convention)
-        changes = [change for change in changes if not _same_kind(change, words)] + [words]
+        changes.append(words)
         best = images.fit(convention)
         if not _belong_together(best, images.fit(convention, order)):
             break
@@ -133,7 +130,8 @@ def _compare_all(
     results = {}
     for words, change in track(others.items(), len(others), "comparing conventions", ""):
         convention = start.combined(change)
-        if convention == start:
+        is_searched = change.pixel_scale != 1.0 and start.pixel_scale != 1.0
+        if convention == start or is_searched:
             continue
         fit = images.fit(convention)
         difference = fit.gains - base.gains
@@ -162,10 +160,6 @@ def _belong_together(fit: Fit, control: Fit) -> bool:
     error = float(difference.std() / np.sqrt(len(difference)))
     least = max(CLEAR * error, LEAST_SHARE_OVER_CONTROL * control.mean_gain)
     return float(difference.mean()) > least
-
-
-def _same_kind(first: str, second: str) -> bool:
-    return first.split(" must be multiplied")[0] == second.split(" must be multiplied")[0]
 
 
 def _verdict(
@@ -226,7 +220,7 @@ def _skewness(fit: Fit) -> float | None:
     box_size = len(fit.half_maps[0])
     inside = soft_sphere(box_size, 0.4 * box_size, 1.0) > 0.5
     curve = fourier_shell_correlation(*fit.half_maps).values.clamp(0, 1)
-    filtered = [_filtered(half, curve)[inside] for half in fit.half_maps]
+    filtered = [weight_shells(half, curve)[inside] for half in fit.half_maps]
     values = []
     for voxels in filtered:
         centred = voxels - voxels.mean()
@@ -234,12 +228,3 @@ def _skewness(fit: Fit) -> float | None:
     if min(abs(value) for value in values) < LEAST_SKEWNESS or values[0] * values[1] < 0:
         return None
     return sum(values) / 2
-
-
-def _filtered(half_map: Tensor, weights: Tensor) -> Tensor:
-    """A map whose shells are weighted; the origin is left out."""
-    box_size = len(half_map)
-    shells = shell_numbers(box_size)
-    of_shell = torch.zeros(int(shells.max()) + 1)
-    of_shell[1 : len(weights) + 1] = weights
-    return centred_ifft(centred_fft(half_map, 3) * of_shell[shells], 3).real

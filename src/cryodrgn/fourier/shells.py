@@ -90,6 +90,21 @@ def fourier_shell_correlation(
     return ShellCurve((radii / box_size).float(), correlation.float())
 
 
+def weight_shells(
+    volume: Float[Tensor, "box box box"], weights: Float[Tensor, " shells"]
+) -> Float[Tensor, "box box box"]:
+    """A volume whose transform is multiplied by a number per shell.
+
+    Args:
+        volume: A real volume of even side.
+        weights: For the shells 1, 2, …; the origin and shells beyond become 0.
+    """
+    shells = shell_numbers(len(volume))
+    of_shell = weights.new_zeros(int(shells.max()) + 1)
+    of_shell[1 : len(weights) + 1] = weights
+    return centred_ifft(centred_fft(volume, 3) * of_shell[shells], 3).real
+
+
 def randomise_phases(
     volume: Float[Tensor, "box box box"], first_shell: int, generator: torch.Generator
 ) -> Float[Tensor, "box box box"]:

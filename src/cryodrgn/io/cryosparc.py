@@ -54,7 +54,9 @@ class CryosparcParticles:
         self.path = path
         self._alignments = alignments
         self._shift_scale = shift_scale
-        self._table = with_passthrough(read_table(path), path, ("blob", "ctf", alignments))
+        self._table = with_passthrough(
+            read_table(path), path, ("blob", "ctf", "location", alignments)
+        )
 
     def __len__(self) -> int:
         return len(self._table)
@@ -88,6 +90,15 @@ class CryosparcParticles:
     def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
         """Å/px of each image, if the file says."""
         return self._numbers("blob/psize_A") if self._has("blob/psize_A") else None
+
+    def categories(self) -> dict[str, list[str]]:
+        """What groups particles, by name: micrographs and optics groups, if the file says."""
+        names = {"micrograph": "location/micrograph_path", "optics group": "ctf/exp_group_id"}
+        return {
+            group: self._table[name].astype(str).tolist()
+            for group, name in names.items()
+            if self._has(name)
+        }
 
     def has_poses(self) -> bool:
         """Whether the file holds orientations."""

@@ -112,6 +112,16 @@ class RelionParticles:
             return detector / self._numbers("rlnMagnification")
         return None
 
+    def categories(self) -> dict[str, list[str]]:
+        """What groups particles, by name: micrographs and optics groups, if the file says."""
+        names = {"micrograph": "rlnMicrographName", "optics group": "rlnOpticsGroup"}
+        found = {}
+        for group, name in names.items():
+            if name in self._particles:
+                column = self._particles.text(name)
+                found[group] = [column[row] for row in self._rows.tolist()]
+        return found
+
     def has_poses(self) -> bool:
         """Whether the file holds orientations."""
         return all(self._has(name) for name in ANGLES)
