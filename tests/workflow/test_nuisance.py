@@ -48,9 +48,13 @@ def test_latents_of_other_particles_are_refused(fail, run, simulated, tmp_path):
     assert "No change of structure above noise" in text
 
 
-def axis(agreement, rigid=0.0, contrast=0.0):
+def axis(agreement, rigid=0.0, contrast=0.0, power=1.0):
     return AxisChange(
-        agreement=agreement, rigid_share=rigid, contrast_share=contrast, chance=0.01
+        power=power,
+        agreement=agreement,
+        rigid_share=rigid,
+        contrast_share=contrast,
+        chance=0.01,
     )
 
 
@@ -64,8 +68,8 @@ def test_the_verdict_says_what_counts():
     labels = ["PC1", "PC2"]
     sentence, driven = describe(labels, [axis(0.3, 0.9), axis(0.01, 0.1)], [none])
     assert driven
-    assert sentence.startswith("The latent space is pose-driven")
-    sentence, driven = describe(labels, [axis(0.3, 0.9), axis(0.3, 0.1)], [none])
+    assert sentence.startswith("The latent space is pose-driven: 90 % of what changes")
+    sentence, driven = describe(labels, [axis(0.3, 0.9), axis(0.3, 0.1, power=3.0)], [none])
     assert not driven
     assert sentence == "Errors of the poses show along PC1."
     sentence, _ = describe(labels, [axis(0.3), axis(0.2)], [none])

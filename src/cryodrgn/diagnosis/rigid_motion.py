@@ -37,8 +37,11 @@ class AxisChange:
         rigid_share: Share of the change that rotating and shifting the molecule explains.
         contrast_share: Share of the change that the contrast of images explains.
         chance: Root mean square of the agreement along random axes.
+        power: Squared size of the change that both halves share, over one standard deviation
+            of the latent.
     """
 
+    power: float
     agreement: float
     rigid_share: float
     contrast_share: float
@@ -81,10 +84,14 @@ def axis_changes(
     chance = float(np.sqrt(np.mean(np.square(agreements[-NUM_RANDOM:]))))
     results = []
     for (first, second), agreement in list(zip(pairs, agreements, strict=True))[:-NUM_RANDOM]:
-        rigid, contrast = (_share(first, second, part) for part in (basis[:6], basis[6:]))
+        rigid, contrast = (_share(first, second, part) for part in (basis[:-1], basis[-1:]))
         results.append(
             AxisChange(
-                agreement=agreement, rigid_share=rigid, contrast_share=contrast, chance=chance
+                power=max(float(first @ second), 0.0),
+                agreement=agreement,
+                rigid_share=rigid,
+                contrast_share=contrast,
+                chance=chance,
             )
         )
     return results

@@ -37,7 +37,8 @@ class NuisanceResult:
 
     Attributes:
         sentence: The verdict in words.
-        is_pose_driven: Whether all that changes along the axes is where the molecule is.
+        is_pose_driven: Whether most of what changes along the axes, by power, is where the
+            molecule is placed.
         changes: What changes along every principal axis.
         scores: What every nuisance explains of every principal axis.
         files: Where it is written.
@@ -108,18 +109,17 @@ def describe(
         changes: What changes along each.
         scores: What each nuisance explains of each.
     """
-    changing = [change.is_real for change in changes]
-    real = [
-        change if is_real else None for change, is_real in zip(changes, changing, strict=True)
-    ]
-    rigid = [change is not None and change.rigid_share > LEAST_SHARE for change in real]
-    contrast = [change is not None and change.contrast_share > LEAST_SHARE for change in real]
+    real = [change for change in changes if change.is_real]
+    rigid = [change.is_real and change.rigid_share > LEAST_SHARE for change in changes]
+    contrast = [change.is_real and change.contrast_share > LEAST_SHARE for change in changes]
+    power = sum(change.power for change in real)
+    moved = sum(change.power * change.rigid_share for change in real)
+    is_pose_driven = power > 0 and moved > LEAST_SHARE * power
     parts = []
-    is_pose_driven = any(changing) and rigid == changing
     if is_pose_driven:
         parts.append(
-            "the latent space is pose-driven: what changes along it is where the molecule is "
-            "placed, not its structure"
+            f"the latent space is pose-driven: {100 * moved / power:.0f} % of what changes "
+            "along it is where the molecule is placed, not its structure"
         )
     elif any(rigid):
         parts.append(f"errors of the poses show along {_names(labels, rigid)}")
@@ -133,10 +133,10 @@ def describe(
                 f"{_names(labels, counts)} can be predicted from {score.name} (R² up to "
                 f"{largest:.2f})"
             )
-    if not any(changing):
+    if not real:
         parts.append("no change of structure above noise was found along any axis")
     if not parts:
-        axes = _names(labels, changing)
+        axes = _names(labels, [change.is_real for change in changes])
         parts.append(f"no nuisance explains the latent space; structure changes along {axes}")
     sentence = "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:], is_pose_driven
