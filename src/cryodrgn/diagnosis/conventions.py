@@ -5,7 +5,7 @@ the words in which it is reported. The convention of the file as it is read has 
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -67,9 +67,9 @@ class Convention:
         mirrored = (self.ctf == "mirrored") != self.upside_down
         return replace(ctf, defocus_angle=-ctf.defocus_angle) if mirrored else ctf
 
-    def combined(self, other: Self) -> Self:
+    def combined(self, other: "Convention") -> "Convention":
         """This convention with the changes of another one added."""
-        plain = type(self)()
+        plain = Convention()
         changes = {
             name: getattr(other, name)
             for name in self.__slots__

@@ -30,7 +30,7 @@ from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.backproject import FourierAccumulator
 
 MAX_RADIUS = 20
-BATCH = 1000
+BATCH, BYTES_PER_BATCH = 1000, 2**26
 # Weight of the prior of an empty map, in units of a shell's mean weight.
 RIDGE = 0.1
 Model = tuple[
@@ -85,8 +85,9 @@ class QuickImages:
         settings = Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=invert)
         parts = []
         with Progress(len(rows), "reading a sample of images") as progress:
-            for start in range(0, len(rows), BATCH):
-                chosen = rows[start : start + BATCH]
+            size = max(1, BYTES_PER_BATCH // (4 * particles.box_size**2))
+            for start in range(0, len(rows), size):
+                chosen = rows[start : start + size]
                 images = torch.from_numpy(particles.images.read(chosen))
                 parts.append(preprocess(images, self.lattice, settings))
                 progress.advance(len(chosen))

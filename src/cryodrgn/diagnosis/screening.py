@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.io.image_stack import ImageStack
 
-BATCH = 500
+BYTES_PER_BATCH = 2**25
 # Robust standard deviations beyond which a pixel of an image, or an image among others, is odd.
 HOT_PIXEL, EXTREME_IMAGE = 20.0, 8.0
 # Median absolute deviation of a normal distribution, in standard deviations.
@@ -109,5 +109,6 @@ def _far_out(values: Float[np.ndarray, " images"]) -> np.ndarray:
 
 
 def _batches(images: ImageStack, rows: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), BATCH):
-        yield images.read(rows[start : start + BATCH], require_finite=False)
+    size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
+    for start in range(0, len(rows), size):
+        yield images.read(rows[start : start + size], require_finite=False)

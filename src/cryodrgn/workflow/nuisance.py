@@ -28,7 +28,7 @@ MAX_AXES = 8
 # Share of a change from which its cause is named.
 LEAST_SHARE = 0.5
 PARTICLES_DRAWN = 20_000
-BATCH = 500
+BYTES_PER_BATCH = 2**26
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -154,8 +154,9 @@ def _categories(files: ParticleFiles, particles: ParticleSet) -> Mapping[str, li
 def _statistics(particles: ParticleSet) -> Float[np.ndarray, "particles 2"]:
     """Mean and standard deviation of every image."""
     parts = []
-    for start in range(0, len(particles), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(particles)))
+    size = max(1, BYTES_PER_BATCH // (4 * particles.box_size**2))
+    for start in range(0, len(particles), size):
+        rows = np.arange(start, min(start + size, len(particles)))
         pixels = particles.images.read(rows).reshape(len(rows), -1)
         parts.append(np.stack([pixels.mean(1), pixels.std(1)], axis=1))
     return np.concatenate(parts).astype(np.float64)
