@@ -76,9 +76,11 @@ class TrainedModel:
             invert=bool(dataset.get("invert_data")),
         )
 
-    def volume_decoder(self, device: torch.device) -> VolumeDecoder:
-        """What makes volumes of it."""
-        return VolumeDecoder(decoder_of(self.model), self.offset, self.scale, device)
+    def volume_decoder(
+        self, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> VolumeDecoder:
+        """What makes volumes of it, with matrix products in some number type."""
+        return VolumeDecoder(decoder_of(self.model), self.offset, self.scale, device, dtype)
 
 
 def prepare_as_trained(
