@@ -54,6 +54,10 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
+    "analyze": (
+        "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "
+        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed"
+    ),
     "pc_traversal": "z --dim -n --lim -o | --pc --use-percentile-spacing --outdir",
     "direct_traversal": "zfile --anchors -n --loop -o --outtxt",
     "graph_traversal": (

@@ -1,5 +1,7 @@
 """Nearest neighbours among points, exact."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -66,7 +68,7 @@ class _Tree:
 
     def __init__(self, points: Float[np.ndarray, "particles dim"], count: int) -> None:
         self._tree = KDTree(points, leafsize=32, balanced_tree=False, compact_nodes=False)
-        self._ranks = np.arange(1, count + 1)
+        self._ranks: Any = np.arange(1, count + 1)
         self.order = self._tree.indices
 
     def __call__(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ COMMANDS = {
     "train_dec": "Train a decoder with a free latent for every particle (auto-decoder)",
     "eval_images": "Evaluate the latents and losses of images under a trained model",
     "eval_vol": "Generate volumes from a trained model",
+    "analyze": "Look at a run: volumes, plots, a page, a notebook",
     "pc_traversal": "Points of the latent space along its principal components",
     "direct_traversal": "Points of the latent space on straight lines between particles",
     "graph_traversal": "Points of the latent space along neighbouring particles",
