@@ -154,7 +154,7 @@ def test_without_volumes_the_weights_are_not_needed(run, copied):
     ("options", "words"),
     [
         ((7,), "no results of epoch 7 (z.7.pkl is missing); there is epoch 0, epoch 1, -1 for"),
-        ((1, "--ksample", 61), "61 clusters (--ksample) need as many different latents"),
+        ((1, "--ksample", 61), "61 clusters need as many different latents"),
         ((1, "--pc", 4), "--pc 4 is more than the 3 components"),
         ((1, "--n-per-pc", 1), "--n-per-pc must be at least 2"),
         ((1, "--crop", 17), "--crop 17 must lie"),

@@ -23,10 +23,14 @@ def test_the_demo_finds_the_motion_and_shows_it_in_one_self_contained_page(run, 
         "parse_ctf_star",
         "backproject_voxel",
         "train_vae",
+        "analyze",
         "eval_vol",
     ]
     page = (tmp_path / "demo/report.html").read_text()
-    assert page.count('src="data:image/png;base64,') == 4
+    # Three figures against the truth, then what analyze shows: two plots of the latent, two of
+    # the training, a film, ten volumes and nine differences.
+    assert page.count('src="data:image/png;base64,') == 3 + 2 + 2 + 10 + 9
+    assert page.count('src="data:image/gif;base64,') == 1
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert sentence in page
 

@@ -97,12 +97,14 @@ def plot_path(
     return figure
 
 
-def plot_cluster_sizes(sizes: Int[np.ndarray, " clusters"]) -> Figure:
-    """Particles in every cluster."""
+def plot_cluster_sizes(
+    sizes: Int[np.ndarray, " clusters"], name: str = "cluster (number of its volume)"
+) -> Figure:
+    """Particles in every cluster, or other group of that name."""
     figure = new_figure(7, 3)
     axes = figure.subplots()
     axes.bar(np.arange(len(sizes)), sizes, color=colours(len(sizes)))
-    axes.set(xlabel="cluster (number of its volume)", ylabel="particles")
+    axes.set(xlabel=name, ylabel="particles")
     axes.set_xticks(np.arange(0, len(sizes), max(1, len(sizes) // 20)))
     return figure
 

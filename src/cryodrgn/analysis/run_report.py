@@ -12,9 +12,9 @@ import yaml
 
 from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.analysis.volume_pictures import AXIS_NAMES
+from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
 from cryodrgn.io.legacy_pickle import load_pickles
 from cryodrgn.progress import format_duration
-from cryodrgn.rundir import AnalysisFiles, VolumeSeries
 
 LATENT_PLOTS = {
     "z_hist": "How often every value of the latent occurs; lines are the volumes.",

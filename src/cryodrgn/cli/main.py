@@ -26,6 +26,8 @@ COMMANDS = {
     "eval_images": "Evaluate the latents and losses of images under a trained model",
     "eval_vol": "Generate volumes from a trained model",
     "analyze": "Look at a run: volumes, plots, a page, a notebook",
+    "analyze_landscape": "Compare volumes of a run: their components and states",
+    "analyze_landscape_full": "Map every particle into the landscape of volumes",
     "pc_traversal": "Points of the latent space along its principal components",
     "direct_traversal": "Points of the latent space on straight lines between particles",
     "graph_traversal": "Points of the latent space along neighbouring particles",

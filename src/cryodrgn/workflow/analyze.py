@@ -37,6 +37,7 @@ from cryodrgn.analysis.plots import plot_learning_curve, save_figure
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis, cluster_captions
 from cryodrgn.analysis.trajectories import component_path
+from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
 from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.io.latent_text import save_index_text, save_latent_text
@@ -45,7 +46,6 @@ from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.provenance import describe_files
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, write_volumes
-from cryodrgn.rundir import AnalysisFiles, VolumeSeries
 from cryodrgn.runs.run import Run
 from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
 

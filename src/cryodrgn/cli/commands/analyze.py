@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from cryodrgn.analysisdir import AnalysisFiles
     from cryodrgn.reconstruction.decode import PostProcessing
-    from cryodrgn.rundir import AnalysisFiles
     from cryodrgn.runs.run import open_run
     from cryodrgn.workflow.analyze import AnalysisOptions, analyze
 
