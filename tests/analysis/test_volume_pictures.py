@@ -93,8 +93,10 @@ def test_tiles_differences_and_films():
     # The ball left y = −6 (blue) for y = 0 (red).
     reach = np.abs(redness).max() / 2
     steps = np.argwhere(redness > reach).mean(0) - np.argwhere(redness < -reach).mean(0)
-    expected = 6 / 32 * 150 / (2 * look.extent)
-    assert np.abs(steps).max() == pytest.approx(expected, rel=0.25)
+    # Seen along x, y points to the right.
+    assert look.axis == 2
+    assert steps[1] > 20
+    assert abs(steps[0]) < 1
     same = difference_tile(volumes[0], volumes[0], look)
     assert np.ptp(same.reshape(-1, 3), axis=0).max() == 0
     with Image.open(io.BytesIO(film(surfaces, look, np.ones((3, 4))))) as movie:
