@@ -16,7 +16,7 @@ import torch
 from cryodrgn.devices import choose_device, describe_device
 from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.reconstruction.decode import VolumeDecoder, _half_sphere
+from cryodrgn.reconstruction.decode import VolumeDecoder, _half_cube
 from cryodrgn.reconstruction.pointwise import PointwiseNetwork
 
 LATENT_DIM = 8
@@ -52,7 +52,8 @@ def measure(
         ModelConfig(box_size=box_size, latent_dim=LATENT_DIM, decoder=config, encoder=None)
     )
     volumes = VolumeDecoder(decoder, 0.0, 1.0, device, dtype)
-    points = len(_half_sphere(box_size))
+    radii = _half_cube(box_size).square().sum(-1)
+    points = int((radii <= (box_size // 2) ** 2).sum())
     features = 6 * (box_size // 2)
     shared, each = features * width, config.num_layers * width**2 + 2 * width
     operations = 2 * points * (each + shared / count)

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Share of the free memory that prepared images may take before they go to disk.
 MEMORY_SHARE = 0.6
-BATCH = 500
+BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

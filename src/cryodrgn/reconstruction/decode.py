@@ -53,6 +53,8 @@ class VolumeDecoder:
         scale: What the network's values are multiplied with to be those of images.
         device: Where to compute.
         dtype: Number type of the network's matrix products.
+        whole_cube: Whether to ask the decoder also beyond the Nyquist sphere, where no image
+            has told it anything. cryoDRGN does so with decoders of Hartley values.
     """
 
     def __init__(
@@ -62,11 +64,14 @@ class VolumeDecoder:
         scale: float,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        *,
+        whole_cube: bool = False,
     ) -> None:
         self._decoder = decoder.to(device).eval()
         self._offset, self._scale = offset, scale
         self._device = device
         self._dtype = dtype
+        self._whole_cube = whole_cube
 
     @property
     def box_size(self) -> int:
@@ -89,8 +94,8 @@ class VolumeDecoder:
     ) -> Iterator[Float[Tensor, "box box box"]]:
         """The volumes at points of the latent space, one after another.
 
-        A decoder of Fourier values is asked only within half of the Nyquist sphere, one of
-        Hartley values, as in cryoDRGN, in the whole cube.
+        A decoder of Fourier values is asked for half of the transform only, since the other
+        half follows from it.
 
         Args:
             latents: The points.
@@ -103,7 +108,10 @@ class VolumeDecoder:
         size = box_size or self.box_size
         check_new_box_size(self.box_size, size)
         is_hartley = self._decoder.config.domain == "hartley"
-        points = (_whole_cube if is_hartley else _half_sphere)(size).to(self._device)
+        points = _whole_cube(size) if is_hartley else _half_cube(size)
+        if not self._whole_cube:
+            points = points[points.square().sum(-1) <= (size // 2) ** 2]
+        points = points.to(self._device)
         network = PointwiseNetwork(self._decoder, self._dtype)
         group = max(1, BYTES_AT_A_TIME // (4 * network.outputs * len(points)))
         for part in latents.to(self._device).split(min(group, MOST_AT_A_TIME)):
@@ -129,13 +137,11 @@ class VolumeDecoder:
         return inverse_hartley(transform.view(side, side, side)[:-1, :-1, :-1], 3)
 
 
-def _half_sphere(box_size: int) -> Int[Tensor, "points 3"]:
-    """Frequencies within Nyquist, one of every pair ±k: kz < 0, and half of kz = 0."""
-    half = box_size // 2
-    planes = [volume_frequencies(box_size, plane) for plane in range(-half, 0)]
+def _half_cube(box_size: int) -> Int[Tensor, "points 3"]:
+    """One of every pair ±k of frequencies up to box/2: kz < 0, and half of kz = 0."""
+    planes = [volume_frequencies(box_size, plane) for plane in range(-(box_size // 2), 0)]
     flat = HalfLattice.square(box_size).points
-    points = torch.cat([*planes, torch.nn.functional.pad(flat, (0, 1))])
-    return points[points.square().sum(-1) <= half**2]
+    return torch.cat([*planes, torch.nn.functional.pad(flat, (0, 1))])
 
 
 def _whole_cube(box_size: int) -> Int[Tensor, "points 3"]:

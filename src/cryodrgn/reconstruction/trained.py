@@ -31,6 +31,7 @@ class TrainedModel:
         pixel_size: Å/px of its images; 1 where the run does not say it.
         window_radius: Window of its images; None without one.
         invert: Whether the sign of its images was changed.
+        is_foreign: Whether it is a run of cryoDRGN, not of this program.
     """
 
     model: Vae | Decoder
@@ -40,6 +41,7 @@ class TrainedModel:
     pixel_size: float
     window_radius: float | None
     invert: bool
+    is_foreign: bool
 
     @classmethod
     def load(cls, weights: Path, settings: dict[str, Any]) -> "TrainedModel":
@@ -66,21 +68,32 @@ class TrainedModel:
             msg = f"the config of {weights} holds no norm; give it with --norm"
             raise ConfigError(msg)
         offset, scale = (float(value) for value in dataset["norm"])
+        ours = settings.get("training", {})
         return cls(
             model=model,
             config=config,
             offset=offset,
             scale=scale,
-            pixel_size=settings.get("training", {}).get("pixel_size") or 1.0,
+            pixel_size=ours.get("pixel_size") or 1.0,
             window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
             invert=bool(dataset.get("invert_data")),
+            is_foreign="settings" not in ours,
         )
 
     def volume_decoder(
         self, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> VolumeDecoder:
-        """What makes volumes of it, with matrix products in some number type."""
-        return VolumeDecoder(decoder_of(self.model), self.offset, self.scale, device, dtype)
+        """What makes volumes of it: the same as the program that trained it would make.
+
+        Args:
+            device: Where to compute.
+            dtype: Number type of the network's matrix products.
+        """
+        decoder = decoder_of(self.model)
+        whole_cube = self.is_foreign and decoder.config.domain == "hartley"
+        return VolumeDecoder(
+            decoder, self.offset, self.scale, device, dtype, whole_cube=whole_cube
+        )
 
 
 def prepare_as_trained(

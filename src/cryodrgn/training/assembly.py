@@ -18,7 +18,7 @@ from cryodrgn.models.vae import Vae
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import LatentTableConfig, RunConfig
+from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig
 from cryodrgn.training.objectives import (
     AutodecoderObjective,
     HomogeneousObjective,
@@ -58,6 +58,7 @@ def assemble(
     run: RunDirectory,
     device: torch.device,
     norm: tuple[float, float] | None = None,
+    precision: Precision | None = None,
 ) -> Assembly:
     """Build the model and prepare the images of a run; writes nothing.
 
@@ -67,6 +68,8 @@ def assemble(
         run: Folder of the run, for a scratch file.
         device: Where to compute.
         norm: Offset and scale that the run used before; None takes those of the settings.
+        precision: Number type of matrix products that it used before; None takes that of the
+            settings.
 
     Raises:
         CryodrgnError: The settings or the data cannot be used.
@@ -90,10 +93,8 @@ def assemble(
         datadir=config.data.files.datadir,
         moving_poses=poses,
     )
-    if training.precision == "auto":
-        dtype = choose_network_dtype(device)
-    else:
-        dtype = getattr(torch, training.precision)
+    precision = precision or training.precision
+    dtype = choose_network_dtype(device) if precision == "auto" else getattr(torch, precision)
 
     if isinstance(model, Vae):
         objective: Objective = VaeObjective(model, training.kl, dtype)

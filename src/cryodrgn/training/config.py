@@ -87,7 +87,8 @@ class LatentTableConfig:
     """Latents that are free numbers of each particle, without an encoder.
 
     Attributes:
-        learning_rate: Of Adam.
+        learning_rate: Length of their steps, see
+            :class:`cryodrgn.training.row_table.RowTable`.
         pretrain: Epochs in which they stay as they are.
         initial: A ``z.pkl`` to begin with; None draws them from a standard normal.
     """
