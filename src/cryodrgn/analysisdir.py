@@ -3,6 +3,7 @@
 Where they lie in the folder of the run, :mod:`cryodrgn.rundir` says.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,12 @@ class VolumeSeries:
     def volumes(self) -> list[Path]:
         """All volumes there are, in order."""
         return sorted(self.path.glob("vol_[0-9]*.mrc"))
+
+    def beyond(self, count: int) -> list[Path]:
+        """Volumes and pictures of an earlier call, with numbers that no point has any more."""
+        pattern = re.compile(r"(vol|difference)_(\d{3,})\.(mrc|png)")
+        matches = (pattern.fullmatch(path.name) for path in self.path.glob("*_*"))
+        return [self.path / m.group() for m in matches if m and int(m.group(2)) >= count]
 
     def plot(self, name: str) -> Path:
         """A plot of where the points lie, for instance on ``umap``."""

@@ -129,13 +129,20 @@ def test_a_latent_of_one_dimension_has_a_line_of_volumes(run, simulated, tmp_pat
     assert "What changes along the latent" in (out / "analyze/report.html").read_text()
 
 
-def test_nothing_is_lost_when_umap_fails(run, copied, monkeypatch, caplog):
+def test_nothing_is_lost_when_umap_fails_and_nothing_stale_is_left(
+    run, copied, monkeypatch, caplog
+):
     def fail(*_):
         msg = "spectral layout"
         raise ValueError(msg)
 
     monkeypatch.setattr(workflow, "umap_embedding", fail)
-    run("analyze", copied, 0, "--ksample", 3, "--n-per-pc", 2, "-d", 8, "--crop", 6)
+    volumes = [copied / f"analyze.0/pc1/vol_00{number}.mrc" for number in range(3)]
+    for count in (3, 2):
+        options = ("--ksample", 3, "--n-per-pc", count, "-d", 8, "--crop", 6)
+        run("analyze", copied, 0, *options)
+        # A second call leaves nothing of the first that it did not write itself.
+        assert [path.is_file() for path in volumes] == [True, True, count == 3]
     assert "UMAP failed: spectral layout" in caplog.text
     assert (copied / "analyze.0/report.html").is_file()
     volume, pixel_size = read_volume(copied / "analyze.0/kmeans3/vol_002.mrc")

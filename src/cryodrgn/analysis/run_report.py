@@ -57,8 +57,10 @@ def add_analysis(page: HtmlReport, files: AnalysisFiles) -> None:
     page.figures(_existing(files.path, LATENT_PLOTS))
     if "clusters" in series:
         _add_clusters(page, files, series["clusters"])
-    page.heading("How it was trained")
-    page.figures(_existing(files.path, TRAINING_PLOTS))
+    training = _existing(files.path, TRAINING_PLOTS)
+    if training:
+        page.heading("How it was trained")
+        page.figures(training)
     _add_provenance(page, record)
     _add_next_steps(page, files, record)
 
@@ -81,7 +83,7 @@ def _add_path(page: HtmlReport, folder: VolumeSeries, described: dict[str, Any])
     )
     page.paragraph(_look_in_words(look))
     page.gallery(_tiles(folder, described["captions"]))
-    _add_differences(page, folder)
+    _add_differences(page, folder, len(described["captions"]))
 
 
 def _add_clusters(page: HtmlReport, files: AnalysisFiles, described: dict[str, Any]) -> None:
@@ -92,7 +94,7 @@ def _add_clusters(page: HtmlReport, files: AnalysisFiles, described: dict[str, A
     if "look" in described:
         page.paragraph(_look_in_words(described["look"]))
         page.gallery(_tiles(folder, described["captions"]))
-        _add_differences(page, folder)
+        _add_differences(page, folder, len(described["captions"]))
 
 
 def _tiles(folder: VolumeSeries, captions: dict[int, str]) -> list[Illustration]:
@@ -102,19 +104,20 @@ def _tiles(folder: VolumeSeries, captions: dict[int, str]) -> list[Illustration]
     ]
 
 
-def _add_differences(page: HtmlReport, folder: VolumeSeries) -> None:
-    paths = sorted(folder.path.glob("difference_[0-9]*.png"))
-    if not paths:
+def _add_differences(page: HtmlReport, folder: VolumeSeries, count: int) -> None:
+    if count < 2:
         return
     page.subheading("Differences between neighbours")
     page.paragraph(
         "Projections of what each volume has more (red) and less (blue) than the one before."
     )
-    numbers = [int(path.stem.rpartition("_")[2]) for path in paths]
     page.gallery(
         [
-            Illustration(content=path.read_bytes(), caption=f"{number + 1} − {number}")
-            for path, number in zip(paths, numbers, strict=True)
+            Illustration(
+                content=folder.difference(number).read_bytes(),
+                caption=f"{number + 1} − {number}",
+            )
+            for number in range(count - 1)
         ],
         small=True,
     )
@@ -150,17 +153,18 @@ def _add_provenance(page: HtmlReport, record: dict[str, Any]) -> None:
 
 def _add_next_steps(page: HtmlReport, files: AnalysisFiles, record: dict[str, Any]) -> None:
     page.heading("Where to go from here")
-    folder, run = files.path, record["run"]["folder"]
+    run = record["run"]
     path = (
-        f"cryodrgn direct_traversal {record['run']['latents']} --anchors 0 1 -o path.txt, then "
-        f"cryodrgn eval_vol {run}/weights.pkl --zfile path.txt -o path"
+        f"cryodrgn direct_traversal {run['latents']} --anchors 0 1 -o path.txt, then "
+        f"cryodrgn eval_vol {run['weights']} --zfile path.txt -o path"
     )
+    in_3d = f"open {files.chimerax} in ChimeraX: all volumes, one level, a slider"
     page.table(
         [
             ("by hand", f"jupyter lab {files.notebook} selects particles and makes volumes"),
-            ("in 3-D", f"open {files.chimerax} in ChimeraX: all volumes, one level, a slider"),
+            *([("in 3-D", in_3d)] if files.chimerax.is_file() else []),
             ("a path of your own", path),
-            ("the files", f"{folder} holds every picture of this page, and the volumes"),
+            ("the files", f"{files.path} holds every picture of this page, and the volumes"),
         ]
     )
     seconds = record.get("seconds")

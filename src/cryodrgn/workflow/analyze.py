@@ -240,6 +240,8 @@ class _Analysis:
 
     def _write_points(self, series: list[_Series], clusters: Clusters | None) -> None:
         for item in series:
+            for path in item.folder.beyond(len(item.points)):
+                path.unlink()
             save_latent_text(item.folder.z_values, item.points)
             self._captions[item.name] = item.captions
         if clusters is None:
@@ -348,13 +350,14 @@ class _Analysis:
             "run": {
                 "folder": str(run.path),
                 "latents": str(latents),
+                "weights": str(weights),
                 "particles": len(self._latents),
                 "latent dimensions": run.latent_dim,
                 "box size (px)": run.box_size,
                 "pixel size (Å/px)": self._pixel_size,
                 "network": _in_a_row(settings["model_args"]),
                 "data": _in_a_row({k: v for k, v in dataset.items() if not isinstance(v, str)}),
-                "trained with": settings.get("version", "cryoDRGN 0.2.0 or older"),
+                "trained with": settings.get("version", "an unknown version"),
                 "analysed with": f"cryodrgn {cryodrgn.__version__}, torch {torch.__version__}",
             },
             "series": {
