@@ -4,12 +4,14 @@
 
 The bound is the rate of products of the shape that dominates (points of one part × hidden ×
 hidden), measured on the same machine just before, divided by the operations of one volume's
-products. Whatever else decoding does lowers the share.
+products. Whatever else decoding does lowers the share. On a machine that others use, run it
+with OMP_NUM_THREADS=1 and --processor-time: times are then those of the processor alone.
 """
 
 import argparse
 import itertools
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -20,6 +22,7 @@ from cryodrgn.reconstruction.decode import VolumeDecoder, _half_cube
 from cryodrgn.reconstruction.pointwise import PointwiseNetwork
 
 LATENT_DIM = 8
+Clock = Callable[[], float]
 
 
 def synchronize(device: torch.device) -> None:
@@ -27,7 +30,9 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def product_rate(rows: int, width: int, dtype: torch.dtype, device: torch.device) -> float:
+def product_rate(
+    rows: int, width: int, dtype: torch.dtype, device: torch.device, clock: Clock
+) -> float:
     """Operations per second of products rows × width × width, the best of several times."""
     left = torch.randn(rows, width, device=device, dtype=dtype)
     right = torch.randn(width, width, device=device, dtype=dtype)
@@ -36,16 +41,21 @@ def product_rate(rows: int, width: int, dtype: torch.dtype, device: torch.device
     seconds = []
     for _ in range(5):
         synchronize(device)
-        started = time.perf_counter()
+        started = clock()
         for _ in range(repeats):
             torch.mm(left, right, out=out)
         synchronize(device)
-        seconds.append((time.perf_counter() - started) / repeats)
+        seconds.append((clock() - started) / repeats)
     return 2 * rows * width**2 / min(seconds)
 
 
 def measure(
-    box_size: int, width: int, dtype: torch.dtype, device: torch.device, count: int
+    box_size: int,
+    width: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    count: int,
+    clock: Clock,
 ) -> str:
     config = DecoderConfig(hidden_dim=width)
     decoder = build_model(
@@ -62,11 +72,11 @@ def measure(
     best = bound = 0.0
     latents = torch.randn(count, LATENT_DIM)
     for _ in range(2):
-        bound = max(bound, product_rate(rows, width, dtype, device) / operations)
-        started = time.perf_counter()
+        bound = max(bound, product_rate(rows, width, dtype, device, clock) / operations)
+        started = clock()
         for _ in volumes.volumes(latents):
             pass
-        best = max(best, count / (time.perf_counter() - started))
+        best = max(best, count / (clock() - started))
     name = str(dtype).removeprefix("torch.")
     return (
         f"{box_size:4d} px  {width:4d}×3  {name:8s}  {best:8.3f} volumes/s  "
@@ -81,11 +91,15 @@ def main() -> None:
     parser.add_argument("--box", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--width", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--processor-time", action="store_true")
     args = parser.parse_args()
+    clock = time.process_time if args.processor_time else time.perf_counter
     device = choose_device(args.device)
     print(f"{describe_device(device)}, {args.volumes} volumes per call")
     for box, width, name in itertools.product(args.box, args.width, args.dtype):
-        print(measure(box, width, getattr(torch, name), device, args.volumes), flush=True)
+        print(
+            measure(box, width, getattr(torch, name), device, args.volumes, clock), flush=True
+        )
 
 
 if __name__ == "__main__":

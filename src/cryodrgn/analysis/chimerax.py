@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 def chimerax_script(
     folder: Path,
-    series: Sequence[tuple[str, Sequence[Path], Float[np.ndarray, "volumes 4"], float]],
+    series: Sequence[tuple[str, Sequence[Path], Float[np.ndarray, "_ 4"], float]],
 ) -> str:
     """Commands that open series of volumes, each with one level and its own colours.
 

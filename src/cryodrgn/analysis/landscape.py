@@ -161,15 +161,15 @@ class ParticleDensity:
     latent exactly, so that the true density is narrower than this one.
 
     Attributes:
-        edges: Edges of the bins along both axes.
+        edges: Edges of the bins along both axes, one more than there are bins.
         density: Particles per unit area, as a share of all.
         low: 5th percentile of the density over bootstrap samples of the particles.
         high: 95th percentile.
         profile_band: 5th and 95th percentile of the density along the first axis alone.
     """
 
-    edges: tuple[Float[np.ndarray, " x"], Float[np.ndarray, " y"]]
     density: Float[np.ndarray, "x y"]
+    edges: tuple[Float[np.ndarray, " x+1"], Float[np.ndarray, " y+1"]]
     low: Float[np.ndarray, "x y"]
     high: Float[np.ndarray, "x y"]
     profile_band: Float[np.ndarray, "2 x"]
