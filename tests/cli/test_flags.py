@@ -6,7 +6,7 @@ from command_line import subparsers
 
 RUN = (
     "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
-    "--seed | --overwrite --checkpoint-minutes"
+    "--seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
 DATASET = (
     "--invert-data --window --ind --lazy --datadir | --uninvert-data --no-window --window-r"
@@ -73,6 +73,7 @@ FROZEN_FLAGS: dict[str, str] = {
         "data --anchors --max-neighbors --avg-neighbors --batch-size --max-images -o --out-z "
         "| --outind --outtxt -v --verbose"
     ),
+    "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "demo": "-o --outdir --seed",
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "

@@ -32,6 +32,7 @@ COMMANDS = {
     "direct_traversal": "Points of the latent space on straight lines between particles",
     "graph_traversal": "Points of the latent space along neighbouring particles",
     "simulate": "Simulate a particle set from volumes, atomic models or a built-in molecule",
+    "benchmark": "Measure how fast this machine trains, prepares, reconstructs and decodes",
     "demo": "Show the whole way on simulated particles, from the stack to a moving molecule",
 }
 # Names under which the documentation of 0.2.0 runs the same commands as scripts.

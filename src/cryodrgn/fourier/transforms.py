@@ -56,13 +56,14 @@ def transform_on_lattice(
 
     Args:
         images: Real images.
-        lattice: Where the transform is wanted.
+        lattice: Where the transform is wanted, in cycles per side of the images; it may be
+            that of a smaller box.
         shifts: Translations (x, y) in pixels by which the content of the images is moved, see
             :func:`cryodrgn.fourier.shifts.shift_transform`; None moves nothing.
     """
     # Halving the y axis leaves 0 ≤ ky ≤ n/2. The lattice holds ky ≤ 0, so its values are the
     # conjugates of those at −k.
-    box_size = lattice.box_size
+    box_size = images.shape[-1]
     half_plane = torch.fft.rfft2(images, dim=(-1, -2))
     columns = torch.arange(box_size, device=images.device)
     columns[box_size // 2 + 1 :] -= box_size

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
@@ -15,6 +16,7 @@ from cryodrgn.models.build import ModelConfig, build_model, decoder_of, load_nam
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 
@@ -104,8 +106,8 @@ def prepare_as_trained(
     tilted: Path | None = None,
     tilt_deg: float = 45.0,
     datadir: Path | None = None,
-    on_disk: bool | None = None,
-    scratch_dir: Path,
+    storage: Storage,
+    team: Team = ALONE,
 ) -> TrainingSet:
     """Images made ready as those the model was trained on.
 
@@ -116,12 +118,15 @@ def prepare_as_trained(
         tilted: Particle file of the second exposure of tilt pairs.
         tilt_deg: Angle of its stage in degrees.
         datadir: Folder of the stacks that ``tilted`` names.
-        on_disk: Whether to keep them in a scratch file; None decides by the free memory.
-        scratch_dir: Folder for that file.
+        storage: Where they are kept.
+        team: Processes that share them.
 
     Raises:
-        ShapeMismatchError: The images have another box size than those of the training.
+        ShapeMismatchError: The images are smaller than those of the training. Larger ones are
+            cropped.
     """
+    if particles.box_size > trained.config.box_size:
+        particles = particles.cropped(trained.config.box_size)
     if particles.box_size != trained.config.box_size:
         msg = (
             f"{particles.source} has images of {particles.box_size} px, but the model was "
@@ -140,8 +145,8 @@ def prepare_as_trained(
         lattice,
         settings,
         device,
-        scratch_dir=scratch_dir,
-        on_disk=on_disk,
+        storage=storage,
+        team=team,
         tilted=tilted,
         tilt_deg=tilt_deg,
         datadir=datadir,

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.parallel import ALONE, Team
+
 BETA1, BETA2, EPSILON = 0.5, 0.99, 1e-12
 
 
@@ -21,11 +23,17 @@ class RowTable:
         values: The rows to begin with.
         learning_rate: Root mean square length of the steps of an element.
         device: Where the table is kept.
+        team: Processes that all keep the table and look up different rows of it.
     """
 
     def __init__(
-        self, values: Float[Tensor, "particles dim"], learning_rate: float, device: torch.device
+        self,
+        values: Float[Tensor, "particles dim"],
+        learning_rate: float,
+        device: torch.device,
+        team: Team = ALONE,
     ) -> None:
+        self._team = team
         self.values = values.clone().to(device)
         self._learning_rate = learning_rate
         self._first = torch.zeros_like(self.values)
@@ -47,8 +55,11 @@ class RowTable:
         moved = [(rows, leaf.grad) for rows, leaf in self._take() if leaf.grad is not None]
         if not moved:
             return
-        rows = torch.cat([part for part, _ in moved])
-        gradients = torch.cat([part for _, part in moved])
+        found = self._team.gather(torch.cat([part for part, _ in moved]))
+        rows, places = found.unique(return_inverse=True)
+        gradients = self.values.new_zeros(len(rows), self.values.shape[1]).index_add_(
+            0, places, self._team.gather(torch.cat([part for _, part in moved]))
+        )
         self._steps += 1
         self._second += (1 - BETA2) * (gradients.square().mean() - self._second)
         spread = (self._second / (1 - BETA2**self._steps)).sqrt() + EPSILON

@@ -91,8 +91,8 @@ def recorded_config(run: RunDirectory) -> RunConfig | None:
 
 def latest_checkpoint(run: RunDirectory) -> Path | None:
     """The file that is furthest into the run in a folder."""
-    candidates = [run.weights(epoch) for epoch in run.epochs()[-1:]]
-    candidates += [path for path in (run.weights(), run.checkpoint) if path.exists()]
+    candidates = [path for path in (run.weights(), run.checkpoint) if path.exists()]
+    candidates += [run.weights(epoch) for epoch in run.epochs()[-1:]]
     return max(candidates, key=_progress, default=None)
 
 
