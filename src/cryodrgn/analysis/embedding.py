@@ -1,8 +1,11 @@
 """A map of the latent space in two dimensions (UMAP, McInnes et al. 2018)."""
 
+import io
 import logging
 import os
+import sys
 import warnings
+from contextlib import redirect_stdout
 
 import numpy as np
 from jaxtyping import Float
@@ -54,15 +57,28 @@ def umap_embedding(
     if len(latents) > fitted_at_most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, fitted_at_most, replace=False))
     logger.info("embedding %d particles with UMAP", len(rows))
-    reducer = UMAP(n_neighbors=min(num_neighbours, len(rows) - 1), random_state=seed, n_jobs=1)
+    on_terminal = sys.stderr.isatty()
+    reducer = UMAP(
+        n_neighbors=min(num_neighbours, len(rows) - 1),
+        random_state=seed,
+        n_jobs=1,
+        verbose=on_terminal,
+        tqdm_kwds={"desc": "embedding", "file": sys.stderr, "disable": not on_terminal},
+    )
     embedding = np.empty((len(latents), 2), np.float32)
-    with warnings.catch_warnings():
+    # Of what it reports, the bar on standard error is kept and the rest is not.
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         embedding[rows] = reducer.fit_transform(latents[rows])
-        others = np.setdiff1d(np.arange(len(latents)), rows, assume_unique=True)
-        with Progress(len(others), "placing the others", "particle") as progress:
-            for start in range(0, len(others), TRANSFORMED_AT_A_TIME):
-                part = others[start : start + TRANSFORMED_AT_A_TIME]
-                embedding[part] = reducer.transform(latents[part])
-                progress.advance(len(part))
+    reducer.verbose = False
+    others = np.setdiff1d(np.arange(len(latents)), rows, assume_unique=True)
+    with (
+        warnings.catch_warnings(),
+        Progress(len(others), "placing the others", "particle") as progress,
+    ):
+        warnings.simplefilter("ignore")
+        for start in range(0, len(others), TRANSFORMED_AT_A_TIME):
+            part = others[start : start + TRANSFORMED_AT_A_TIME]
+            embedding[part] = reducer.transform(latents[part])
+            progress.advance(len(part))
     return embedding

@@ -5,6 +5,7 @@ the rows of a rotation matrix: u points right, v up, w towards the viewer.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +115,7 @@ def render(
     return blocks.mean((1, 3)).round().astype(np.uint8)
 
 
-def shared_level(volumes: list[Float[np.ndarray, "box box box"]]) -> float:
+def shared_level(volumes: Sequence[Float[np.ndarray, "box box box"]]) -> float:
     """A level at which all of some volumes can be looked at: half of their high densities."""
     return float(np.mean([0.5 * np.percentile(volume, 99.9) for volume in volumes]))
 

@@ -54,7 +54,7 @@ def choose_look(volumes: Sequence[Volume]) -> Look:
     mean = np.mean(volumes, axis=0)
     centred = mean - np.median(mean)
     sign = -1 if float((centred**3).sum()) < 0 else 1
-    drawn = [sign * volume for volume in volumes]
+    drawn = volumes if sign > 0 else [-volume for volume in volumes]
     level = shared_level(drawn)
     axis = int(np.argmax([_change_of_outlines(drawn, axis, level) for axis in range(3)]))
     inside = np.argwhere(np.max(drawn, axis=0) > level) / len(mean) - 0.5

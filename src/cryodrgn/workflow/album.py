@@ -5,10 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from cryodrgn.analysis.latent_plots import colours
 from cryodrgn.analysis.volume_pictures import (
     Look,
+    Volume,
     as_png,
     choose_look,
     difference_tile,
@@ -17,10 +19,12 @@ from cryodrgn.analysis.volume_pictures import (
     tile,
 )
 from cryodrgn.analysisdir import VolumeSeries
+from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.progress import Progress
 
+LARGEST = 128
 PLAIN_COLOUR = (0.36, 0.55, 0.76)
 
 
@@ -38,7 +42,7 @@ def draw_series(
     Returns:
         How the volumes are looked at.
     """
-    volumes = [read_volume(path)[0] for path in paths]
+    volumes = [_for_pictures(read_volume(path)[0]) for path in paths]
     look = choose_look(volumes)
     surfaces = surfaces_of(volumes, look)
     for number, (volume, surface) in enumerate(zip(volumes, surfaces, strict=True)):
@@ -49,6 +53,15 @@ def draw_series(
     if is_path:
         save_bytes(folder.film, film(surfaces, look, colours(len(volumes))))
     return look
+
+
+def _for_pictures(volume: Volume) -> Volume:
+    """A volume no larger than pictures need, with the same densities."""
+    size = len(volume)
+    if size <= LARGEST or size % 2:
+        return volume
+    smaller = downsample_volume(torch.from_numpy(volume), LARGEST)
+    return smaller.numpy() * (LARGEST / size) ** 3
 
 
 def look_as_mapping(look: Look, pixel_size: float, box_size: int) -> dict[str, object]:
