@@ -55,7 +55,7 @@ def test_columns_that_a_job_only_passed_on_are_found_by_uid(job, caplog):
     particles = CryosparcParticles(job)
     assert particles.image_names()[1].tolist() == list(range(COUNT))
     assert particles.ctf().defocus_u.tolist() == [10000.0 + i for i in range(COUNT)]
-    assert "blob, ctf are taken from" in caplog.text
+    assert "columns of blob, ctf, location are taken from" in caplog.text
 
 
 def test_passthrough_files_of_other_particles_are_left_alone(job):
