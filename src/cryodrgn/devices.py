@@ -11,20 +11,22 @@ from cryodrgn.errors import ConfigError
 REQUIRED_SPEEDUP = 1.3
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto", number: int = 0) -> torch.device:
     """The device to compute on.
 
     Args:
         name: ``auto`` takes a CUDA device if there is one, then Apple's MPS, then the
             processor; any other name is taken as it is.
+        number: Which of several CUDA devices ``auto`` and ``cuda`` take.
 
     Raises:
         ConfigError: The named device is not available on this machine.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        others = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else others
+    if name == "cuda" and torch.cuda.device_count() > 1:
+        name = f"cuda:{number % torch.cuda.device_count()}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -62,20 +64,26 @@ def choose_network_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if single > REQUIRED_SPEEDUP * half else torch.float32
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """A number type as options and files call it."""
+    return str(dtype).removeprefix("torch.")
+
+
 def _seconds_per_product(device: torch.device, dtype: torch.dtype) -> float:
     """Shortest time of several products of the shape that dominates training."""
     weight = torch.ones(256, 256, device=device, dtype=dtype)
     rows = torch.ones(4096, 256, device=device, dtype=dtype)
     seconds = []
     for _ in range(10):
-        _synchronize(device)
+        synchronize(device)
         started = time.perf_counter()
         torch.nn.functional.linear(rows, weight)
-        _synchronize(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
     return min(seconds)
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait for what a device is still computing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

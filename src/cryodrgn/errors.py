@@ -7,7 +7,8 @@ CryodrgnError               anything this package raises on purpose
 ├─ ShapeMismatchError       two inputs disagree on particle count or box size
 ├─ ConfigError              options contradict one another or the run they belong to
 ├─ MissingDependencyError   an optional library is not installed
-└─ NumericalError           a computation left the range of finite numbers
+├─ NumericalError           a computation left the range of finite numbers
+└─ TeamError                another process of a job on several devices is gone
 
 Every message says what is wrong, where, what was found, what was expected and, where
 that is known, what to do. The command line prints it as one line and ends with status 2;
@@ -45,3 +46,7 @@ class MissingDependencyError(CryodrgnError):
 
 class NumericalError(CryodrgnError):
     """A computation left the range of finite numbers."""
+
+
+class TeamError(CryodrgnError):
+    """Another process of a job on several devices is gone."""

@@ -48,7 +48,7 @@ class Progress:
         self._started = self._last_line = time.monotonic()
         self._bar = (
             tqdm(total=total, desc=description, unit=unit, initial=initial, file=sys.stderr)
-            if sys.stderr.isatty()
+            if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO)
             else None
         )
 

@@ -7,7 +7,7 @@ from cryodrgn.cli.tools import CRYODRGN_UTILS
 
 RUN = (
     "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
-    "--seed | --overwrite --checkpoint-minutes"
+    "--seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
 DATASET = (
     "--invert-data --window --ind --lazy --datadir | --uninvert-data --no-window --window-r"
@@ -55,6 +55,7 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
+    "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "demo": "-o --outdir --seed",
     "check": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "

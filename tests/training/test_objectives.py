@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
@@ -21,7 +21,9 @@ def particles(run, tmp_path):
     run("simulate", "-D", 16, "--Apix", 12, "-n", 6, "--num-states", 2, "-o", tmp_path / "sim")
     particles = open_particles(ParticleFiles(particles=tmp_path / "sim/particles.star"))
     lattice = EncoderConfig().stored_lattice(16)
-    images = prepare_all(particles, lattice, Preprocessing(scale=16.0), scratch_dir=tmp_path)
+    images = prepare_all(
+        particles, lattice, Preprocessing(scale=16.0), storage=Storage(scratch_dir=tmp_path)
+    )
     return TrainingSet(particles, [images], [torch.eye(3)], torch.device("cpu"))
 
 
@@ -41,7 +43,7 @@ def gradients(target: VaeObjective) -> list[torch.Tensor]:
 
 def test_gradients_are_those_of_the_documented_loss(particles):
     target, batch = objective(beta=3.0), particles.batch(torch.arange(6))
-    losses = target.accumulate_gradients([batch], NOISE, 0)
+    losses = target.accumulate_gradients([batch], NOISE, 0, 6.0)
 
     plain, exposure = objective().model, batch.exposures[0]
     mean, log_variance = plain.encoder([exposure.phase_flipped()])
@@ -62,9 +64,9 @@ def test_gradients_are_those_of_the_documented_loss(particles):
 def test_parts_of_a_batch_add_up_to_the_whole(particles, size):
     rows = torch.arange(6)
     whole, in_parts = objective(), objective()
-    expected = whole.accumulate_gradients([particles.batch(rows)], NOISE, 0)
+    expected = whole.accumulate_gradients([particles.batch(rows)], NOISE, 0, 6.0)
     parts = [particles.batch(part) for part in rows.split(size)]
-    found = in_parts.accumulate_gradients(parts, NOISE, 0)
+    found = in_parts.accumulate_gradients(parts, NOISE, 0, 6.0)
     torch.testing.assert_close(found.total, expected.total)
     for a, b in zip(gradients(in_parts), gradients(whole), strict=True):
         torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-4)

@@ -21,6 +21,7 @@ COMMANDS = {
     "eval_images": "Evaluate the latents and losses of images under a trained model",
     "eval_vol": "Generate volumes from a trained model",
     "simulate": "Simulate a particle set from volumes, atomic models or a built-in molecule",
+    "benchmark": "Measure how fast this machine trains, prepares, reconstructs and decodes",
     "nuisance": "Say what a latent space follows besides structure: poses, contrast, optics",
     "select": "Choose particles by cluster, place in the latent space, lists, or chance",
     "export": "Write chosen particles back as a RELION .star or a cryoSPARC result group",

@@ -108,6 +108,8 @@ class Program:
             if isinstance(action, argparse._SubParsersAction):
                 for option in action.choices[command]._actions:
                     option.default = argparse.SUPPRESS
+                    # A missing positional's default would be converted, and be no default.
+                    option.type = option.choices = None
         return frozenset(vars(parser.parse_args(arguments)))
 
 

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cryodrgn.cli.options import add_datadir, add_device, add_pose_and_ctf, particle_files
+from cryodrgn.cli.processes import joined
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ CHANGEABLE = {
     "checkpoint_minutes": "checkpoint_minutes",
     "log_interval": "log_interval",
     "lazy": "on_disk",
+    "memory": "memory_gb",
+    "cache_dir": "cache_dir",
 }
 WITHOUT_SETTING = frozenset({"command", "outdir", "load", "verbose", "device", "overwrite"})
 
@@ -105,6 +108,32 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     add_datadir(group)
 
 
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """The box size of training, and where prepared images are kept."""
+    group = parser.add_argument_group("Large data sets")
+    group.add_argument(
+        "-D",
+        dest="crop_box_size",
+        type=int,
+        metavar="BOX",
+        help="Fourier-crop images to this box size on the fly (default: as they are)",
+    )
+    group.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="Memory that prepared images may take; beyond, they stream from a file (default: "
+        "60 %% of what is free)",
+    )
+    group.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="Keep prepared images in this folder, on a fast disk, for other runs on the same "
+        "images",
+    )
+
+
 def add_training(
     parser: argparse.ArgumentParser, *, batch_size: int = 8
 ) -> argparse._ArgumentGroup:
@@ -157,7 +186,7 @@ def add_training(
     group.add_argument(
         "--multigpu",
         action="store_true",
-        help="Accepted for compatibility; training runs on one device",
+        help="Train on all GPUs of this machine, as if started with torchrun",
     )
     return group
 
@@ -202,8 +231,6 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
         poses = PoseConfig(
             embedding=args.emb_type, learning_rate=args.pose_lr, pretrain=args.pose_pretrain
         )
-    if args.multigpu:
-        logger.warning("--multigpu has no effect: training runs on one device")
     return TrainConfig(
         num_epochs=args.num_epochs,
         batch_size=args.batch_size,
@@ -214,6 +241,8 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
         checkpoint_minutes=args.checkpoint_minutes,
         log_interval=args.log_interval,
         on_disk=args.lazy or None,
+        memory_gb=args.memory,
+        cache_dir=args.cache_dir,
         seed=args.seed,
         precision="float32" if args.no_amp else args.precision,
         **more,
@@ -232,8 +261,6 @@ def run_training(
         model: Makes the model's settings from the options and the box size.
         training: Makes the training settings from the options.
     """
-    from cryodrgn.devices import choose_device
-    from cryodrgn.io.particle_files import open_particles
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.training.config import RunConfig
     from cryodrgn.training.runner import train
@@ -241,23 +268,22 @@ def run_training(
 
     if args.verbose:
         logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
-    device = choose_device(args.device)
     run = RunDirectory(args.outdir)
     load = Path(args.load) if args.load not in {None, "latest"} else args.load
     if load == "latest" and args.particles is None:
         config = _recorded(run, args)
-        particles = open_particles(config.data.files)
+        particles = config.data.open()
     else:
         if args.particles is None:
             msg = "the particles are missing; only --load latest goes without them"
             raise ConfigError(msg)
         settings = training(args)
         data = _data_config(args)
-        particles = open_particles(data.files)
+        particles = data.open()
         config = RunConfig(data=data, model=model(args, particles.box_size), training=settings)
-    start = find_start(run, config, load, overwrite=args.overwrite)
-    with stop_on_signals() as should_stop:
-        train(config, particles, run, start, device, should_stop)
+    with joined(args) as (team, device), stop_on_signals() as should_stop:
+        start = find_start(run, config, load, overwrite=args.overwrite)
+        train(config, particles, run, start, device, should_stop, team)
 
 
 def _data_config(args: argparse.Namespace) -> "DataConfig":
@@ -272,6 +298,7 @@ def _data_config(args: argparse.Namespace) -> "DataConfig":
         window_radius=None if args.no_window else window,
         invert=args.invert_data,
         norm=None if args.norm is None else tuple(args.norm),
+        box_size=args.crop_box_size,
     )
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import PoseSource, TrainingSet
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.geometry.rotations import rotation_about_x
 from cryodrgn.io.particle_files import open_tilted
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 
 
@@ -20,12 +21,12 @@ def prepare_exposures(
     settings: Preprocessing,
     device: torch.device,
     *,
-    scratch_dir: Path,
-    on_disk: bool | None = None,
+    storage: Storage,
     tilted: Path | None = None,
     tilt_deg: float = 45.0,
     datadir: Path | None = None,
     moving_poses: PoseSource | None = None,
+    team: Team = ALONE,
 ) -> TrainingSet:
     """Prepare all images once.
 
@@ -34,12 +35,12 @@ def prepare_exposures(
         lattice: Frequencies to keep.
         settings: What is done to the images.
         device: Where batches are wanted.
-        scratch_dir: Folder for a scratch file.
-        on_disk: Whether to use it; None decides by the free memory.
+        storage: Where they are kept.
         tilted: Particle file of the second exposure of tilt pairs.
         tilt_deg: Angle of its stage in degrees, right-handed about x.
         datadir: Folder of the stacks that ``tilted`` names.
         moving_poses: Poses that are looked up for every batch; images are then not centred.
+        team: Processes that share the images.
     """
     sets, tilts = [particles], [torch.eye(3)]
     if tilted is not None:
@@ -50,9 +51,9 @@ def prepare_exposures(
             exposure,
             lattice,
             settings,
-            scratch_dir=scratch_dir,
-            on_disk=on_disk,
+            storage=storage,
             centred=moving_poses is None,
+            team=team,
         )
         for exposure in sets
     ]

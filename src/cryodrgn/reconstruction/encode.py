@@ -1,15 +1,18 @@
 """Latents of all images from a trained encoder, and how well they explain the images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.errors import NumericalError
 from cryodrgn.models.losses import kl_divergence, reconstruction_loss
 from cryodrgn.models.vae import Vae
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 
 BATCH = 256
@@ -38,7 +41,10 @@ class Evaluation:
 
 @torch.inference_mode()
 def encode_all(
-    model: Vae, particles: TrainingSet, dtype: torch.dtype = torch.float32
+    model: Vae,
+    particles: TrainingSet,
+    dtype: torch.dtype = torch.float32,
+    team: Team = ALONE,
 ) -> tuple[Float[np.ndarray, "particles z"], Float[np.ndarray, "particles z"]]:
     """Mean and log-variance of the latent of every particle, without sampling.
 
@@ -46,18 +52,20 @@ def encode_all(
         model: The model; left in the mode it was in.
         particles: The images.
         dtype: Number type of the network's matrix products.
+        team: Processes that share the work; all get the whole result.
 
     Raises:
         NumericalError: A latent is not finite.
     """
     was_training = model.training
     model.eval()
+    order = particles.in_order_of_storage
     encoded = [
         model.encoder(_views(particles.batch(rows)), dtype)
-        for rows in torch.arange(len(particles)).split(BATCH)
+        for rows in team.piece(order).split(BATCH)
     ]
     model.train(was_training)
-    mean, log_variance = (torch.cat(part).cpu().numpy() for part in zip(*encoded, strict=True))
+    mean, log_variance = (_in_rows(part, order, team) for part in zip(*encoded, strict=True))
     if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):
         msg = "a latent is not finite: the weights of the encoder have run away"
         raise NumericalError(msg)
@@ -66,7 +74,12 @@ def encode_all(
 
 @torch.inference_mode()
 def evaluate_all(
-    model: Vae, particles: TrainingSet, *, beta: float, batch_size: int
+    model: Vae,
+    particles: TrainingSet,
+    *,
+    beta: float,
+    batch_size: int,
+    team: Team = ALONE,
 ) -> Evaluation:
     """Encode every particle and compare its image with the slice decoded at its mean latent.
 
@@ -75,11 +88,14 @@ def evaluate_all(
         particles: The images.
         beta: Weight of the KL divergence, which is averaged over dimensions.
         batch_size: Images at a time.
+        team: Processes that share the work; all get the whole result.
     """
     model.eval()
+    order = particles.in_order_of_storage
+    mine = team.piece(order)
     encoded, reconstruction = [], 0.0
-    with Progress(len(particles), "evaluating") as progress:
-        for rows in torch.arange(len(particles)).split(batch_size):
+    with Progress(len(mine), "evaluating") as progress:
+        for rows in mine.split(batch_size):
             batch = particles.batch(rows)
             mean, log_variance = model.encoder(_views(batch))
             encoded.append((mean, log_variance))
@@ -93,17 +109,27 @@ def evaluate_all(
             ]
             reconstruction += float(torch.stack(losses).mean()) * len(batch)
             progress.advance(len(batch))
-    mean, log_variance = (torch.cat(part) for part in zip(*encoded, strict=True))
-    reconstruction /= len(particles)
-    per_dimension = float(kl_divergence(mean, log_variance))
+    mean, log_variance = (_in_rows(part, order, team) for part in zip(*encoded, strict=True))
+    reconstruction = team.sum_numbers(reconstruction) / len(particles)
+    per_dimension = float(kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)))
     return Evaluation(
-        mean=mean.cpu().numpy(),
-        log_variance=log_variance.cpu().numpy(),
+        mean=mean,
+        log_variance=log_variance,
         reconstruction=reconstruction,
         kl=per_dimension * mean.shape[1],
         loss=reconstruction + beta * per_dimension / (2 * particles.num_points),
     )
 
 
-def _views(batch: Batch) -> list[Float[torch.Tensor, "batch points 2"]]:
+def _in_rows(
+    parts: Sequence[Tensor], order: Tensor, team: Team
+) -> Float[np.ndarray, "particles z"]:
+    """What the processes computed in some order of the particles, in theirs."""
+    values = team.gather(torch.cat(list(parts))).cpu()
+    result = torch.empty_like(values)
+    result[order] = values
+    return result.numpy()
+
+
+def _views(batch: Batch) -> list[Float[Tensor, "batch points 2"]]:
     return [exposure.phase_flipped() for exposure in batch.exposures]

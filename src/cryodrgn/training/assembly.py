@@ -7,18 +7,20 @@ import torch
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.devices import choose_network_dtype
+from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.models.build import build_model, decoder_of
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import LatentTableConfig, RunConfig
+from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig
 from cryodrgn.training.objectives import (
     AutodecoderObjective,
     HomogeneousObjective,
@@ -58,6 +60,8 @@ def assemble(
     run: RunDirectory,
     device: torch.device,
     norm: tuple[float, float] | None = None,
+    precision: Precision | None = None,
+    team: Team = ALONE,
 ) -> Assembly:
     """Build the model and prepare the images of a run; writes nothing.
 
@@ -67,6 +71,9 @@ def assemble(
         run: Folder of the run, for a scratch file.
         device: Where to compute.
         norm: Offset and scale that the run used before; None takes those of the settings.
+        precision: Number type of matrix products that it used before; None takes that of the
+            settings.
+        team: Processes that share the work.
 
     Raises:
         CryodrgnError: The settings or the data cannot be used.
@@ -76,41 +83,47 @@ def assemble(
     poses = None
     if training.poses is not None:
         sides = particles.box_size * particles.pixel_sizes
-        poses = PoseTable(particles.require_poses(), sides, training.poses, device)
+        poses = PoseTable(particles.require_poses(), sides, training.poses, device, team)
     norm = norm or config.data.norm or _estimated_norm(config, particles)
     images = prepare_exposures(
         particles,
         (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
         _preprocessing(config, norm),
         device,
-        scratch_dir=run.path,
-        on_disk=training.on_disk,
+        storage=Storage(
+            scratch_dir=run.path,
+            on_disk=training.on_disk,
+            memory=None if training.memory_gb is None else int(1e9 * training.memory_gb),
+            cache_dir=training.cache_dir,
+        ),
         tilted=config.data.tilted,
         tilt_deg=config.data.tilt_deg,
         datadir=config.data.files.datadir,
         moving_poses=poses,
+        team=team,
     )
-    if training.precision == "auto":
-        dtype = choose_network_dtype(device)
-    else:
-        dtype = getattr(torch, training.precision)
+    name = precision or training.precision
+    if name == "auto":
+        name = team.agree(dtype_name(choose_network_dtype(device)))
+    dtype: torch.dtype = getattr(torch, name)
 
     if isinstance(model, Vae):
-        objective: Objective = VaeObjective(model, training.kl, dtype)
+        objective: Objective = VaeObjective(model, training.kl, dtype, team)
     else:
         volumes = VolumeDecoder(decoder_of(model), *norm, device)
         pixel_size = float(particles.pixel_sizes[0])
         if config.model.latent_dim == 0:
-            objective = HomogeneousObjective(model, volumes, pixel_size, dtype)
+            objective = HomogeneousObjective(model, volumes, pixel_size, dtype, team)
         else:
             latents = training.latents or LatentTableConfig()
             objective = AutodecoderObjective(
                 model,
-                _latent_table(config, latents, len(particles), device),
+                _latent_table(config, latents, len(particles), device, team),
                 latents.pretrain,
                 volumes,
                 pixel_size,
                 dtype,
+                team,
             )
     optimizer = torch.optim.Adam(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
@@ -141,7 +154,11 @@ def _preprocessing(config: RunConfig, norm: tuple[float, float]) -> Preprocessin
 
 
 def _latent_table(
-    config: RunConfig, latents: LatentTableConfig, count: int, device: torch.device
+    config: RunConfig,
+    latents: LatentTableConfig,
+    count: int,
+    device: torch.device,
+    team: Team,
 ) -> RowTable:
     """Latents to begin with: those of a file, or draws from a standard normal."""
     shape = (count, config.model.latent_dim)
@@ -156,4 +173,4 @@ def _latent_table(
                 f"are {shape[0]} particles with a latent of {shape[1]} dimensions"
             )
             raise ShapeMismatchError(msg)
-    return RowTable(values, latents.learning_rate, device)
+    return RowTable(values, latents.learning_rate, device, team)

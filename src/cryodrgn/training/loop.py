@@ -12,9 +12,10 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cryodrgn.data.batches import epoch_order, generator_at
+from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.models.losses import Losses
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.guard import Guard
@@ -87,6 +88,7 @@ class Trainer:
         particles: The images.
         config: Settings.
         poses: Poses that are refined along.
+        team: Processes that share the work.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Trainer:
         particles: TrainingSet,
         config: TrainConfig,
         poses: PoseTable | None = None,
+        team: Team = ALONE,
     ) -> None:
+        self._team = team
         self.position = Position()
         self._objective = objective
         self._optimizer = optimizer
@@ -141,18 +145,18 @@ class Trainer:
         config, count = self._config, len(self._particles)
         epoch = self.position.epoch
         self._objective.model.train()
-        order = epoch_order(count, config.seed, epoch).split(config.batch_size)
         place = f"epoch {epoch + 1} of {config.num_epochs}"
-        for number in range(self.position.batch, len(order)):
-            rows = order[number]
-            losses = self._step(rows, epoch, number)
-            self._whole.add(losses, len(rows))
-            self._recent.add(losses, len(rows))
-            if self._recent.seen >= config.log_interval or self._whole.seen == count:
-                self._report(epoch)
-            self.position.batch = number + 1
-            progress.advance(len(rows), note=f"{place}, loss {self._whole.total:.4f}")
-            after_step()
+        done = self.position.batch
+        with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
+            for number, rows in enumerate(order.split(config.batch_size), start=done):
+                losses = self.step(rows, epoch, number)
+                self._whole.add(losses, len(rows))
+                self._recent.add(losses, len(rows))
+                if self._recent.seen >= config.log_interval or self._whole.seen == count:
+                    self._report(epoch)
+                self.position.batch = number + 1
+                progress.advance(len(rows), note=f"{place}, loss {self._whole.total:.4f}")
+                after_step()
         average = self._whole
         self._whole, self._recent = RunningMean(), RunningMean()
         self.position = Position(epoch=epoch + 1)
@@ -176,15 +180,23 @@ class Trainer:
         self._guard.load_state_dict(state["guard"])
         self._good = state["good"] or self._moving_state()
 
-    def _step(self, rows: Int[Tensor, " batch"], epoch: int, number: int) -> Losses | None:
-        """One optimisation step; None if its batch was bad."""
+    def step(self, rows: Int[Tensor, " batch"], epoch: int, number: int) -> Losses | None:
+        """One optimisation step on some particles; None if their batch was bad.
+
+        Args:
+            rows: The particles.
+            epoch: Number of the epoch.
+            number: Number of the batch in it; both set the random numbers.
+        """
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
-        parts = [self._particles.batch(part) for part in rows.split(self._part_size)]
+        mine, divisor = self._team.share(torch.arange(len(rows)))
+        parts = [self._particles.batch(part) for part in rows[mine].split(self._part_size)]
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._objective.accumulate_gradients(
-            parts, noise.to(self._particles.device), self.images_seen
+            parts, noise[mine].to(self._particles.device), self.images_seen, divisor
         )
+        self._team.add([p.grad for p in self._parameters if p.grad is not None])
         if self._guard.accepts(losses.total, self._parameters, rows):
             self._optimizer.step()
             self._objective.step(epoch)

@@ -18,6 +18,7 @@ from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.losses import Losses, kl_divergence, reconstruction_loss
 from cryodrgn.models.vae import Vae, sample_latent
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
@@ -40,9 +41,24 @@ class Objective(Protocol):
         ...
 
     def accumulate_gradients(
-        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"], images_seen: int
+        self,
+        parts: Sequence[Batch],
+        noise: Float[Tensor, "batch noise"],
+        images_seen: int,
+        divisor: float,
     ) -> Losses:
-        """Add the gradients of a batch to those of the parameters; returns its losses."""
+        """Add this process's share of the gradients of a batch to those of the parameters.
+
+        Args:
+            parts: The images of the batch that are this process's.
+            noise: Standard normal numbers for them.
+            images_seen: Images that passed since the run began.
+            divisor: What sums over these images are divided by; summed over all processes,
+                the results are means over the batch.
+
+        Returns:
+            The losses of the whole batch.
+        """
         ...
 
     def step(self, epoch: int) -> None:
@@ -75,9 +91,13 @@ class VaeObjective:
         model: Encoder and decoder.
         kl: How the KL divergence enters.
         dtype: Number type of the networks' matrix products.
+        team: Processes that share the work.
     """
 
-    def __init__(self, model: Vae, kl: KlWeighting, dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: Vae, kl: KlWeighting, dtype: torch.dtype, team: Team = ALONE
+    ) -> None:
+        self._team = team
         self.model = model
         self._kl = kl
         self._dtype = dtype
@@ -88,29 +108,28 @@ class VaeObjective:
         return self.model.decoder.latent_dim
 
     def accumulate_gradients(
-        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"], images_seen: int
+        self,
+        parts: Sequence[Batch],
+        noise: Float[Tensor, "batch noise"],
+        images_seen: int,
+        divisor: float,
     ) -> Losses:
         """Gradients at one random sample of every image's latent."""
         mean, log_variance = self.model.encoder(_views(parts), self._dtype)
         latent = sample_latent(mean, log_variance, noise)
         # The decoder's graphs end at this copy; what they say of it is passed on at the end.
         sampled = latent.detach().requires_grad_()
-        reconstruction = accumulate_reconstruction(
-            self.model.decoder, parts, sampled, self._dtype
+        reconstruction = self._team.total(
+            accumulate_reconstruction(self.model.decoder, parts, sampled, self._dtype, divisor)
         )
         assert sampled.grad is not None
-        kl = kl_divergence(mean, log_variance)
-        beta = self._kl.beta_at(images_seen)
-        if self._kl.control is None:
-            weighted = beta * kl
-        else:
-            weighted = self._kl.control * (beta - kl).square()
-        penalty = weighted / (2 * parts[0].exposures[0].coordinates.shape[1])
-        (penalty + (latent * sampled.grad).sum()).backward()
+        share = kl_divergence(mean, log_variance) * (len(mean) / divisor)
+        kl = self._team.total(share.detach())
+        penalty, slope = self._kl.penalty(kl, images_seen)
+        num_values = 2 * parts[0].exposures[0].coordinates.shape[1]
+        (slope * share / num_values + (latent * sampled.grad).sum()).backward()
         return Losses(
-            reconstruction=reconstruction,
-            kl=kl.detach(),
-            total=reconstruction + penalty.detach(),
+            reconstruction=reconstruction, kl=kl, total=reconstruction + penalty / num_values
         )
 
     def step(self, epoch: int) -> None:
@@ -123,7 +142,9 @@ class VaeObjective:
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
         """Mean and log-variance of every particle's latent."""
-        save_latents(run.latents(number), *encode_all(self.model, particles, self._dtype))
+        latents = encode_all(self.model, particles, self._dtype, self._team)
+        if self._team.is_writer:
+            save_latents(run.latents(number), *latents)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing beside the model."""
@@ -141,23 +162,36 @@ class HomogeneousObjective:
         volumes: Makes its volume.
         pixel_size: Å/px of the volume.
         dtype: Number type of the network's matrix products.
+        team: Processes that share the work.
     """
 
     noise_dim = 0
 
     def __init__(
-        self, model: Decoder, volumes: VolumeDecoder, pixel_size: float, dtype: torch.dtype
+        self,
+        model: Decoder,
+        volumes: VolumeDecoder,
+        pixel_size: float,
+        dtype: torch.dtype,
+        team: Team = ALONE,
     ) -> None:
+        self._team = team
         self.model = model
         self._volumes = volumes
         self._pixel_size = pixel_size
         self._dtype = dtype
 
     def accumulate_gradients(
-        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"], images_seen: int
+        self,
+        parts: Sequence[Batch],
+        noise: Float[Tensor, "batch noise"],
+        images_seen: int,
+        divisor: float,
     ) -> Losses:
         """Gradients of the reconstruction loss."""
-        loss = accumulate_reconstruction(self.model, parts, noise, self._dtype)
+        loss = self._team.total(
+            accumulate_reconstruction(self.model, parts, noise, self._dtype, divisor)
+        )
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
     def step(self, epoch: int) -> None:
@@ -170,6 +204,8 @@ class HomogeneousObjective:
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
         """The volume."""
+        if not self._team.is_writer:
+            return
         volume = self._volumes.volume(torch.zeros(0))
         write_volume(run.reconstruction(number), volume.numpy(), self._pixel_size)
 
@@ -191,6 +227,7 @@ class AutodecoderObjective:
         volumes: Makes volumes.
         pixel_size: Å/px of the volumes.
         dtype: Number type of the network's matrix products.
+        team: Processes that share the work.
     """
 
     noise_dim = 0
@@ -203,7 +240,9 @@ class AutodecoderObjective:
         volumes: VolumeDecoder,
         pixel_size: float,
         dtype: torch.dtype,
+        team: Team = ALONE,
     ) -> None:
+        self._team = team
         self.model = model
         self._latents = latents
         self._pretrain = pretrain
@@ -212,11 +251,17 @@ class AutodecoderObjective:
         self._dtype = dtype
 
     def accumulate_gradients(
-        self, parts: Sequence[Batch], noise: Float[Tensor, "batch noise"], images_seen: int
+        self,
+        parts: Sequence[Batch],
+        noise: Float[Tensor, "batch noise"],
+        images_seen: int,
+        divisor: float,
     ) -> Losses:
         """Gradients of the reconstruction loss, of the latents too."""
         latents = self._latents.rows(torch.cat([part.rows for part in parts]))
-        loss = accumulate_reconstruction(self.model, parts, latents, self._dtype)
+        loss = self._team.total(
+            accumulate_reconstruction(self.model, parts, latents, self._dtype, divisor)
+        )
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
     def step(self, epoch: int) -> None:
@@ -234,6 +279,8 @@ class AutodecoderObjective:
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
         """The latents, and the volume at their mean."""
+        if not self._team.is_writer:
+            return
         latents = self._latents.values.cpu()
         save_pickles(run.latents(number), [latents.numpy().astype(np.float32)])
         volume = self._volumes.volume(latents.mean(0))
@@ -253,13 +300,14 @@ def accumulate_reconstruction(
     parts: Sequence[Batch],
     latent: Float[Tensor, "batch z"],
     dtype: torch.dtype,
+    divisor: float,
 ) -> Float[Tensor, ""]:
     """Add the gradients of the reconstruction loss, part by part.
 
     Returns:
-        The loss, averaged over images and exposures, without graph.
+        The loss, averaged over exposures, summed over images and divided by ``divisor``,
+        without graph.
     """
-    count = len(latent)
     whole = latent.new_zeros(())
     for part, part_latent in zip(parts, latent.split([len(p) for p in parts]), strict=True):
         losses = [
@@ -270,7 +318,7 @@ def accumulate_reconstruction(
             )
             for exposure in part.exposures
         ]
-        share = torch.stack(losses).mean() * (len(part) / count)
+        share = torch.stack(losses).mean() * (len(part) / divisor)
         share.backward()
         whole += share.detach()
     return whole.detach()

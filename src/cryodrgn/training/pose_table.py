@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.poses import Poses
 from cryodrgn.training.row_table import RowTable
 
@@ -23,8 +24,8 @@ class PoseConfig:
     Attributes:
         embedding: Numbers that stand for a rotation: its first two rows (``s2s2``, Zhou et al.
             2019) or a quaternion (``quat``).
-        learning_rate: Of Adam. A step of 0.01 turns by up to about 0.01 radians, and shifts by
-            up to 0.01 of half the box.
+        learning_rate: Length of the steps, see :class:`RowTable`. A step of 0.01 turns by
+            about 0.01 radians, and shifts by about 0.01 of half the box.
         pretrain: Epochs with fixed poses before.
     """
 
@@ -54,6 +55,7 @@ class PoseTable:
         side_lengths: Side of each image in Å.
         config: How they are refined.
         device: Where the table is kept.
+        team: Processes that share the work.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PoseTable:
         side_lengths: Float[np.ndarray, " particles"],
         config: PoseConfig,
         device: torch.device,
+        team: Team = ALONE,
     ) -> None:
         self._embedding: Embedding = config.embedding
         # Turning by δ moves the rim of the image by δ · side / 2: shifts in units of half the
@@ -69,8 +72,8 @@ class PoseTable:
         self._units = torch.from_numpy(side_lengths).float()[:, None].to(device) / 2
         rotations = _embed(torch.from_numpy(poses.rotations), config.embedding)
         shifts = torch.from_numpy(poses.shifts) / self._units.cpu()
-        self._rotations = RowTable(rotations, config.learning_rate, device)
-        self._shifts = RowTable(shifts, config.learning_rate, device)
+        self._rotations = RowTable(rotations, config.learning_rate, device, team)
+        self._shifts = RowTable(shifts, config.learning_rate, device, team)
 
     def at(
         self, rows: Int[Tensor, " batch"]

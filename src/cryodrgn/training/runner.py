@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 import cryodrgn
-from cryodrgn.devices import describe_device
+from cryodrgn.devices import describe_device, dtype_name
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.legacy_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import load_named_weights, named_weights
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import RunDirectory
@@ -41,6 +42,7 @@ def train(
     start: Start,
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
+    team: Team = ALONE,
 ) -> bool:
     """Train a model on images with known poses.
 
@@ -53,6 +55,7 @@ def train(
         device: Where to compute.
         should_stop: Asked after every batch; once it says so, the run writes a checkpoint and
             ends.
+        team: Processes that train together; the first of them writes the files.
 
     Returns:
         Whether the run is complete.
@@ -63,9 +66,12 @@ def train(
     particles.require_poses()
     _require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
-    parts = assemble(config, particles, run, device, start.norm)
-    session = _Session(config, particles, run, parts, should_stop)
+    parts = assemble(config, particles, run, device, start.norm, start.precision, team)
+    session = _Session(config, particles, run, parts, should_stop, team)
     session.begin(start)
+    team.wait()
+    if not team.is_writer:
+        return session.run()
     make_folder(run.path)
     if not start.is_same_run:
         for path in run.written_files():
@@ -73,17 +79,14 @@ def train(
     with log_to_file(run.log):
         logger.info("%s", " ".join(sys.argv))
         logger.info("cryodrgn %s on %s", cryodrgn.__version__, describe_device(device))
+        if team.size > 1:
+            logger.info("trained by %d processes", team.size)
         logger.info("images are normalized by (x - %g) / %g", *parts.norm)
-        logger.info("matrix products in %s", _name(parts.dtype))
+        logger.info("matrix products in %s", dtype_name(parts.dtype))
         if start.source is not None:
             logger.info("begins with %s, %d epochs done", start.source, start.epochs_done)
         save_run_config(run, session.record())
-        try:
-            session.run_epochs()
-        except _Stopped:
-            logger.info("stopped as asked; go on with --load latest")
-            return False
-    return True
+        return session.run()
 
 
 class _Session:
@@ -96,14 +99,17 @@ class _Session:
         run: RunDirectory,
         parts: Assembly,
         should_stop: Callable[[], bool],
+        team: Team,
     ) -> None:
+        self._team = team
         self._config = config
         self._particles = particles
         self._run = run
         self._parts = parts
         self._should_stop = should_stop
         self._trainer = Trainer(
-            parts.objective, parts.optimizer, parts.particles, config.training, parts.poses
+            *(parts.objective, parts.optimizer, parts.particles),
+            *(config.training, parts.poses, team),
         )
         self._last_checkpoint = time.monotonic()
 
@@ -137,16 +143,26 @@ class _Session:
             self._parts.norm,
             pixel_size=float(self._particles.pixel_sizes[0]),
             num_particles=len(self._particles),
-            network_dtype=_name(self._parts.dtype),
+            network_dtype=dtype_name(self._parts.dtype),
         )
         return mapping | {"version": cryodrgn.__version__, "cmd": list(sys.argv)}
 
-    def run_epochs(self) -> None:
-        """Train what is left, and write what belongs to every epoch and to the end."""
+    def run(self) -> bool:
+        """Train what is left; whether that came to its end."""
+        try:
+            self._run_epochs()
+        except _Stopped:
+            logger.info("stopped as asked; go on with --load latest")
+            return False
+        return True
+
+    def _run_epochs(self) -> None:
+        """Train, and write what belongs to every epoch and to the end."""
         training, count = self._config.training, len(self._particles)
         trainer, started = self._trainer, time.monotonic()
         done = trainer.images_seen
-        trainer.report_to(MetricsFile(self._run.metrics, done))
+        if self._team.is_writer:
+            trainer.report_to(MetricsFile(self._run.metrics, done))
         with Progress(training.num_epochs * count, "training", initial=done) as progress:
             while trainer.position.epoch < training.num_epochs:
                 epoch, epoch_started = trainer.position.epoch, time.monotonic()
@@ -159,10 +175,10 @@ class _Session:
 
     def _after_step(self) -> None:
         """Write a checkpoint if one is due, and stop if that is wanted."""
-        stop = self._should_stop()
+        stop = self._team.any(self._should_stop())
         minutes = self._config.training.checkpoint_minutes
         elapsed = time.monotonic() - self._last_checkpoint
-        if stop or (minutes is not None and elapsed > 60 * minutes):
+        if self._team.is_writer and (stop or (minutes is not None and elapsed > 60 * minutes)):
             save_checkpoint(self._run.checkpoint, self._checkpoint())
             self._last_checkpoint = time.monotonic()
         if stop:
@@ -184,6 +200,8 @@ class _Session:
     def _save(self, number: int | None) -> None:
         """Results first, so that weights never stand without them."""
         self._parts.objective.write_results(self._run, number, self._parts.particles)
+        if not self._team.is_writer:
+            return
         poses = self._config.training.poses
         if poses is not None and self._trainer.position.epoch > poses.pretrain:
             assert self._parts.poses is not None
@@ -195,8 +213,10 @@ class _Session:
 
     def _finish(self, last: int) -> None:
         """Write the files without a number: those of the last epoch."""
-        if not self._run.weights(last).exists():
+        if last % self._config.training.checkpoint_interval:
             self._save(None)
+            return
+        if not self._team.is_writer:
             return
         for numbered, plain in self._run.results(last):
             if numbered.exists():
@@ -219,16 +239,14 @@ class _Session:
 
 def _require_epochs_left(config: RunConfig, start: Start, run: RunDirectory) -> None:
     wanted = config.training.num_epochs
-    if start.epochs_done >= wanted:
+    # A run that was killed after its last epoch still has to write its last files.
+    is_complete = start.source in {None, run.weights()}
+    if start.epochs_done >= wanted and is_complete:
         msg = (
             f"nothing is left to train in {run.path}: {start.epochs_done} of {wanted} epochs "
             "are done; ask for more with -n"
         )
         raise ConfigError(msg)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _clock(seconds: float) -> str:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from cryodrgn.errors import ConfigError
 
 # Name: value at the beginning and the end, and the numbers of images between which it rises.
@@ -53,6 +56,15 @@ class KlWeighting:
         low, high, start, end = SCHEDULES[self.beta]
         share = min(max((images_seen - start) / (end - start), 0.0), 1.0)
         return low + share * (high - low)
+
+    def penalty(
+        self, kl: Float[Tensor, ""], images_seen: int
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""] | float]:
+        """What a divergence costs, and how fast that grows with it."""
+        beta = self.beta_at(images_seen)
+        if self.control is None:
+            return beta * kl, beta
+        return self.control * (beta - kl).square(), 2 * self.control * (kl - beta)
 
 
 def parse_beta(text: str) -> float | str:

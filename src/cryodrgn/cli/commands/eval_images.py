@@ -16,10 +16,12 @@ from cryodrgn.cli.options import (
     particle_files,
     require_ending,
 )
+from cryodrgn.cli.processes import joined
 from cryodrgn.cli.training import add_dataset
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cryodrgn.reconstruction.encode import Evaluation
     from cryodrgn.reconstruction.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
@@ -72,8 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from cryodrgn.devices import choose_device
-    from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+    from cryodrgn.data.prepared import Storage
     from cryodrgn.io.particle_files import open_particles
     from cryodrgn.models.vae import Vae
     from cryodrgn.reconstruction.encode import evaluate_all
@@ -83,28 +84,40 @@ def run(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         msg = f"-b must be at least 1, got {args.batch_size}"
         raise ConfigError(msg)
-    device = choose_device(args.device)
     trained = _with_data_options(load_trained(args), args)
     if not isinstance(trained.model, Vae):
         msg = f"{args.weights} holds no encoder; only runs of train_vae can encode images"
         raise ConfigError(msg)
     particles = open_particles(particle_files(args))
-    images = prepare_as_trained(
-        trained,
-        particles,
-        device,
-        tilted=args.tilt,
-        tilt_deg=args.tilt_deg,
-        datadir=args.datadir,
-        on_disk=args.lazy or None,
-        scratch_dir=args.output.parent,
-    )
-    result = evaluate_all(
-        trained.model.to(device), images, beta=args.beta, batch_size=args.batch_size
-    )
-    latents = [result.mean, result.log_variance]
+    with joined(args) as (team, device):
+        images = prepare_as_trained(
+            trained,
+            particles,
+            device,
+            tilted=args.tilt,
+            tilt_deg=args.tilt_deg,
+            datadir=args.datadir,
+            storage=Storage(scratch_dir=args.output.parent, on_disk=args.lazy or None),
+            team=team,
+        )
+        result = evaluate_all(
+            trained.model.to(device),
+            images,
+            beta=args.beta,
+            batch_size=args.batch_size,
+            team=team,
+        )
+        if team.is_writer:
+            _write(result, args)
+
+
+def _write(result: "Evaluation", args: argparse.Namespace) -> None:
+    """Latents and losses, in one file as 0.2.0 or in two as 4.x."""
+    from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+
+    latents, count = [result.mean, result.log_variance], len(result.mean)
     if args.out_z is None:
-        sums = [len(images) * v for v in (result.loss, result.reconstruction, result.kl)]
+        sums = [count * v for v in (result.loss, result.reconstruction, result.kl)]
         save_pickles(args.output, [*latents, sums])
     else:
         save_latents(args.out_z, *latents)
@@ -112,7 +125,7 @@ def run(args: argparse.Namespace) -> None:
         save_pickles(args.output, [losses])
     logger.info(
         "%d images: reconstruction %.7f, KL %.7f, loss %.7f",
-        len(images),
+        count,
         result.reconstruction,
         result.kl,
         result.loss,

@@ -1,0 +1,82 @@
+"""Everything around the training step: preparation, downsampling, maps, volumes, start-up."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cryodrgn.benchmarking.steps import model_config
+from cryodrgn.benchmarking.synthetic import noise_particles
+from cryodrgn.benchmarking.timing import median_seconds
+from cryodrgn.data.downsample import downsample_stack
+from cryodrgn.data.prepared import Storage, prepare_all
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.mrc import stack_writer
+from cryodrgn.models.build import build_model, decoder_of
+from cryodrgn.reconstruction.backproject import backproject
+from cryodrgn.reconstruction.decode import VolumeDecoder
+
+CPU = torch.device("cpu")
+WINDOWED = Preprocessing(window_radius=0.85)
+
+
+def measure_preparation(box: int, seconds: float, folder: Path) -> float:
+    """Images per second that are windowed, transformed, centred, scaled and masked."""
+    particles, lattice = noise_particles(1024, box), HalfLattice.disc(box)
+    storage = Storage(scratch_dir=folder, on_disk=False)
+
+    def work() -> None:
+        prepare_all(particles, lattice, WINDOWED, storage=storage)
+
+    return len(particles) / median_seconds(work, CPU, seconds)
+
+
+def measure_downsampling(box: int, new: int, seconds: float, folder: Path) -> float:
+    """Images per second that are read from a stack, downsampled and written to another."""
+    count, stack = 2048, folder / "stack.mrcs"
+    with stack_writer(stack, box, 1.0) as writer:
+        for start in range(0, count, 64):
+            images = noise_particles(64, box, seed=start).images
+            writer.append(images.read(np.arange(64)))
+
+    def work() -> None:
+        images = ImageStack.whole_files([stack])
+        downsample_stack(images, new, folder / "small.mrcs", pixel_size=1.0)
+
+    return count / median_seconds(work, CPU, seconds)
+
+
+def measure_backprojection(box: int, device: torch.device, seconds: float) -> float:
+    """Images per second of a backprojection of some thousand images, half maps included."""
+    particles = noise_particles(1000, box)
+
+    def work() -> None:
+        backproject(particles, WINDOWED, device=device)
+
+    return len(particles) / median_seconds(work, device, seconds)
+
+
+def measure_decoding(
+    box: int, width: int, layers: int, device: torch.device, seconds: float
+) -> float:
+    """Volumes per second."""
+    model = build_model(model_config(box, width, layers))
+    volumes = VolumeDecoder(decoder_of(model), 0.0, 1.0, device)
+    latent = torch.zeros(volumes.latent_dim)
+    return 1 / median_seconds(lambda: volumes.volume(latent), device, seconds)
+
+
+def measure_start_up(*words: str) -> float:
+    """Seconds from typing a command to its end."""
+    line = [sys.executable, "-m", "cryodrgn", *words]
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - started)
+    return sorted(times)[1]

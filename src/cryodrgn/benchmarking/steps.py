@@ -1,0 +1,160 @@
+"""Images per second of training, and what share of the matrix-product ceiling that is."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cryodrgn.benchmarking.synthetic import noise_particles
+from cryodrgn.benchmarking.timing import median_seconds
+from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.prepared import Storage
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.models.build import ModelConfig, build_model
+from cryodrgn.models.decoders import DecoderConfig
+from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.vae import Vae
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.config import TrainConfig
+from cryodrgn.training.loop import Trainer
+from cryodrgn.training.objectives import VaeObjective
+from cryodrgn.training.schedules import KlWeighting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepSpeed:
+    """Speed of training at one size.
+
+    Attributes:
+        box: Side of the images in pixels.
+        width: Nodes of a hidden layer, of encoder and decoder.
+        layers: Hidden layers of each.
+        batch: Images per step.
+        images_per_s: Images per second.
+        gflops: What the networks' matrix products amount to, in GFLOP/s.
+        fraction: Share of the ceiling of large matrix products.
+    """
+
+    box: int
+    width: int
+    layers: int
+    batch: int
+    images_per_s: float
+    gflops: float
+    fraction: float
+
+
+def model_config(box: int, width: int, layers: int, latent_dim: int = 8) -> ModelConfig:
+    """The auto-encoder of the 0.2.0 defaults at some size."""
+    return ModelConfig(
+        box_size=box,
+        latent_dim=latent_dim,
+        encoder=EncoderConfig(hidden_dim=width, num_layers=layers),
+        decoder=DecoderConfig(hidden_dim=width, num_layers=layers),
+    )
+
+
+def flops_per_image(config: ModelConfig, num_points: int) -> float:
+    """Floating-point operations of the matrix products for one image, forward and backward.
+
+    A layer of a × b weights costs 2ab forward, 2ab for the gradient of its weights and 2ab for
+    that of its input, which the first layer of a network does not need.
+
+    Args:
+        config: The model.
+        num_points: Frequencies at which an image is compared, half of the disc.
+    """
+    assert config.encoder is not None
+    decoder, encoder = config.decoder, config.encoder
+    features = 6 * (decoder.encoding_dim or config.box_size // 2)
+    decoded = [features, *[decoder.hidden_dim] * (decoder.num_layers + 1), 2]
+    encoded = [2 * num_points, *[encoder.hidden_dim] * (encoder.num_layers + 1)]
+    encoded.append(2 * config.latent_dim)
+    return num_points * _products(decoded) + _products(encoded)
+
+
+def _products(widths: list[int]) -> float:
+    layers = [a * b for a, b in itertools.pairwise(widths)]
+    return 4.0 * layers[0] + 6.0 * sum(layers[1:])
+
+
+def measure_steps(
+    sizes: list[tuple[int, int, int, int]],
+    ceilings: dict[str, float],
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    seconds: float,
+    scratch: RunDirectory,
+) -> Iterator[StepSpeed]:
+    """Measure training steps, the very ones of ``train_vae``.
+
+    Args:
+        sizes: Box, width, layers and batch of each measurement.
+        ceilings: GFLOP/s of large matrix products by number type.
+        dtype: Number type of the networks' matrix products.
+        device: Where to compute.
+        seconds: How long to go on with each.
+        scratch: A folder that a scratch file may be made in.
+    """
+    ceiling = ceilings[str(dtype).removeprefix("torch.")]
+    for box, width, layers, batch in sizes:
+        config = model_config(box, width, layers)
+        step = TrainingStep(config, batch, dtype, device, scratch)
+        rate = batch / median_seconds(step, device, seconds)
+        gflops = rate * flops_per_image(config, step.num_points) / 1e9
+        yield StepSpeed(
+            box=box,
+            width=width,
+            layers=layers,
+            batch=batch,
+            images_per_s=rate,
+            gflops=gflops,
+            fraction=gflops / ceiling,
+        )
+
+
+class TrainingStep:
+    """One step of training after another, on images of noise.
+
+    Args:
+        config: The model.
+        batch: Images per step.
+        dtype: Number type of the networks' matrix products.
+        device: Where to compute.
+        scratch: A folder that a scratch file may be made in.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        batch: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        scratch: RunDirectory,
+    ) -> None:
+        assert config.encoder is not None
+        particles = prepare_exposures(
+            noise_particles(4 * batch, config.box_size),
+            config.encoder.stored_lattice(config.box_size),
+            Preprocessing(scale=float(config.box_size)),
+            device,
+            storage=Storage(scratch_dir=scratch.path),
+        )
+        model = build_model(config)
+        assert isinstance(model, Vae)
+        objective = VaeObjective(model.to(device), KlWeighting(), dtype)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+        self._trainer = Trainer(
+            objective, optimizer, particles, TrainConfig(batch_size=batch, log_interval=10**9)
+        )
+        self._batch, self._number = batch, 0
+        self.num_points = particles.num_points
+
+    def __call__(self) -> None:
+        """Take a step."""
+        rows = (np.arange(self._batch) + self._number * self._batch) % (4 * self._batch)
+        self._trainer.step(torch.from_numpy(rows), 0, self._number)
+        self._number += 1

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from cryodrgn.benchmarking.steps import flops_per_image, model_config
+from cryodrgn.fourier.grids import HalfLattice
+
+
+@pytest.mark.parametrize(
+    ("box", "width", "expected"), [(64, 256, 2.4), (128, 256, 11.5), (64, 1024, 32)]
+)
+def test_the_cost_of_an_image_is_that_of_its_products(box, width, expected):
+    # Decoder costs in GFLOP, forward and backward, as known for the reference program; it
+    # also pays for the gradient of the first layer's input, which is a ninth at most.
+    points = len(HalfLattice.disc(box))
+    found = flops_per_image(model_config(box, width, 3), points) / 1e9
+    assert 0.85 * expected < found < 1.02 * expected
+
+
+def test_figures_are_printed_and_kept(run, tmp_path):
+    words = run(
+        *("benchmark", "--boxes", 16, "--batches", 4, "--widths", 16, "--seconds", 0.01),
+        *("--steps-only", "--device", "cpu", "--json", tmp_path / "figures.json"),
+    )
+    assert "matrix products in bfloat16" in words
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert {"machine", "ceiling", "train"} == set(figures)
+    (row,) = figures["train"]
+    keys = {"box", "width", "layers", "batch", "images_per_s", "gflops", "fraction"}
+    assert set(row) == keys
+    assert row["images_per_s"] > 0
+    dtype = figures["machine"]["network_dtype"]
+    assert row["fraction"] == pytest.approx(row["gflops"] / figures["ceiling"][dtype])
+    flops = flops_per_image(model_config(16, 16, 3), len(HalfLattice.disc(16)))
+    assert row["gflops"] == pytest.approx(row["images_per_s"] * flops / 1e9)

@@ -1,0 +1,117 @@
+"""Several processes train together what one process trains alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.parallel import ALONE, Team
+from cryodrgn.rundir import RunDirectory
+from finished_run import SMALL_NN, SMALL_VAE, Finished
+
+SOURCE = Path(__file__).parents[2] / "src"
+KINDS = {
+    "train_vae": (*SMALL_VAE, "--zdim", 2, "--beta", 2.0, "--beta-control", 0.5),
+    "train_dec": (*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 0),
+}
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    from cryodrgn.cli.main import main
+
+    folder = tmp_path_factory.mktemp("simulated")
+    # 41 images in batches of 4: the last batch has fewer images than there are processes.
+    line = f"simulate -D 16 --Apix 12 -n 41 --num-states 2 --snr 1 -o {folder}"
+    assert main(line.split()) == 0
+    return folder / "particles.star"
+
+
+def launch(words) -> subprocess.Popen:
+    """Two processes, as torchrun starts them."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    line = (sys.executable, *launcher, "-m", "cryodrgn", *map(str, words))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
+    return subprocess.Popen(
+        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def line(command, star, out, *options):
+    fixed = ("-n", 3, "-b", 4, "--precision", "float32", "--log-interval", 8)
+    return (command, star, *fixed, *KINDS[command], *options, "-o", out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", KINDS)
+def test_two_processes_have_the_losses_of_one(run, simulated, tmp_path, command):
+    run(*line(command, simulated, tmp_path / "one"))
+    job = launch(line(command, simulated, tmp_path / "two"))
+    words, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, words
+    one, two = Finished(tmp_path / "one"), Finished(tmp_path / "two")
+    assert "trained by 2 processes" in two.log
+    assert words.count("Epoch: 1 ") == 1
+    assert two.names == one.names
+    for a, b in zip(one.metrics, two.metrics, strict=True):
+        assert b["images"] == a["images"]
+        assert b["total"] == pytest.approx(a["total"], abs=1e-4)
+    np.testing.assert_allclose(two.latents, one.latents, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_job_and_one_process_goes_on(run, simulated, tmp_path):
+    out = tmp_path / "run"
+    job = launch(line("train_vae", simulated, out, "-n", 100000))
+    while not (out / "weights.2.pkl").exists():
+        assert job.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    killed = time.monotonic()
+    words, _ = job.communicate(timeout=60)
+    assert time.monotonic() - killed < 30
+    assert job.returncode != 0
+    assert "SIGKILL" in words or "is gone" in words
+    done = max(RunDirectory(out).epochs())
+    run("train_vae", "-o", out, "--load", "latest", "-n", done + 2)
+    assert RunDirectory(out).epochs()[-1] == done + 1
+    assert torch.isfinite(next(iter(Finished(out).weights().values()))).all()
+
+
+def test_two_processes_embed_the_images_as_one_does(run, simulated, tmp_path):
+    run(*line("train_vae", simulated, tmp_path / "run"))
+    words = ("eval_images", simulated, tmp_path / "run/weights.pkl", "-o", tmp_path / "l.pkl")
+    job = launch((*words, "--out-z", tmp_path / "z.pkl"))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    assert said.count("41 images: reconstruction") == 1
+    latents = Finished(tmp_path / "run").latents
+    np.testing.assert_allclose(load_latents(tmp_path / "z.pkl"), latents, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_shares_of_a_batch_add_up_to_its_mean(count):
+    values = torch.randn(count, generator=torch.Generator().manual_seed(0))
+    means = []
+    for rank in range(3):
+        rows, divisor = Team(rank=rank, size=3).share(torch.arange(count))
+        assert len(rows) > 0
+        means.append(values[rows].sum() / divisor)
+    torch.testing.assert_close(sum(means), values.mean())
+
+
+def test_a_team_of_one_sends_nothing():
+    tensor = torch.arange(3.0)
+    ALONE.add([tensor])
+    ALONE.wait()
+    assert ALONE.gather(tensor) is tensor
+    assert ALONE.agree("x") == "x"
+    assert ALONE.is_writer
