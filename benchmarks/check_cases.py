@@ -1,6 +1,6 @@
 """Verdicts of ``cryodrgn check`` on sets that are wrong in a known way: the table of the docs.
 
-Run: python benchmarks/check_cases.py [--images N] [--snr S …] [--markdown TABLE.md]
+Run: python benchmarks/check_cases.py --images 1500 --docs docs/check.md
 """
 
 import argparse
@@ -21,6 +21,7 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
 from cryodrgn.simulation.states import hinge_states
 
+MARK = "<!-- table -->\n"
 Case = Callable[[ParticleSet], ParticleSet]
 
 
@@ -147,7 +148,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--snr", type=float, nargs="+", default=[0.3, 0.1, 0.03])
     parser.add_argument("--cases", nargs="+", help="only these")
-    parser.add_argument("--markdown", type=Path)
+    parser.add_argument(
+        "--docs", type=Path, help="write the table behind the mark in this page"
+    )
     args = parser.parse_args()
     rows: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -167,11 +170,12 @@ def main() -> None:
                 rows.setdefault(name, []).append(f"{mark} {said}")
                 seconds = time.monotonic() - started
                 print(f"{name:28} snr {snr:5} {seconds:5.1f} s  {mark} {said}", flush=True)
-    if args.markdown is not None:
+    if args.docs is not None:
         titles = " | ".join(f"signal to noise {snr:g}" for snr in args.snr)
         lines = [f"| what is wrong | {titles} |", "|---" * (len(args.snr) + 1) + "|"]
         lines += [f"| {name} | {' | '.join(said)} |" for name, said in rows.items()]
-        args.markdown.write_text("\n".join(lines) + "\n")
+        before, mark, _ = args.docs.read_text().partition(MARK)
+        args.docs.write_text(before + mark + "\n".join(["", *lines, ""]))
 
 
 if __name__ == "__main__":

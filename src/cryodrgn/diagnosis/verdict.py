@@ -27,6 +27,7 @@ LEAST_SHARE_OVER_CONTROL = 0.1
 # Skewness of a map from which its sign is told, in both half maps.
 LEAST_SKEWNESS = 0.15
 MAX_CHANGES = 3
+WRONG_SIGN = "density comes out negative, the sign must be inverted (add or drop --invert-data)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +183,7 @@ def _verdict(
         )
     else:
         if skewness is not None and skewness < 0:
-            changes = (*changes, "particles are white on black, the sign must be inverted")
+            changes = (*changes, WRONG_SIGN)
         sentence = _sentence(stated, control, changes, skewness)
     return Verdict(
         passed=not changes,

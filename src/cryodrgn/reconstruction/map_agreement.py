@@ -74,6 +74,8 @@ def describe_resolution(curve: ShellCurve, pixel_size: float, name: str = "") ->
     for threshold in (0.5, THRESHOLD):
         frequency = curve.first_crossing(threshold)
         found = "not reached" if frequency is None else f"{pixel_size / frequency:.4g} Å"
+        if curve.values.min() >= threshold:
+            found += ", the last shell: the curve does not fall"
         logger.info("%sresolution at FSC %g: %s", f"{name}: " if name else "", threshold, found)
 
 
