@@ -39,9 +39,11 @@ class PreparedImages:
     def __len__(self) -> int:
         return len(self.values)
 
-    def read(self, rows: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows points 2"]:
-        """The transforms of some particles, in the order asked for."""
-        return torch.from_numpy(self.values[rows])
+    def read(
+        self, rows: Int[np.ndarray, " rows"], kept: slice = slice(None)
+    ) -> Float[Tensor, "rows points 2"]:
+        """The transforms of some particles, in the order asked for, at the points kept."""
+        return torch.from_numpy(self.values[:, kept][rows])
 
 
 def prepare_all(
