@@ -85,6 +85,11 @@ class RunDirectory:
         return self.path / (f"{stem}.{ending}" if epoch is None else f"{stem}.{epoch}.{ending}")
 
 
+def component_text(folder: Path, number: int) -> Path:
+    """Points of the latent space along a principal component, counted from 1."""
+    return folder / f"pc{number}.txt"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReconstructionFiles:
     """The files of one backprojection."""

@@ -37,6 +37,9 @@ EVALUATE = r"""
 python $CDRGN_SRC/eval_decoder.py [WORKDIR]/weights.pkl --config [WORKDIR]/config.pkl -z ZVALUE -o reconstruct.sample1.mrc
 python $CDRGN_SRC/eval_decoder.py [WORKDIR]/weights.pkl --config [WORKDIR]/config.pkl --zfile zvalues.txt -o [WORKDIR]/trajectory
 """
+HELP = r"""
+python $CDRGN_SRC/utils/analysis/get_z_pcs.py -h
+"""
 COUNT = 2
 
 
@@ -52,7 +55,7 @@ def typed(run, tmp_path, monkeypatch):
     def run_line(line: str, epochs: int = 1) -> str:
         line = line.replace("[input particle stack]", "particles.star")
         line = line.replace("[WORKDIR]", "00_vae128_z1").replace("ZVALUE", "0.3")
-        line = re.sub(r"python \$CDRGN_SRC/(\w+)\.py", r"cryodrgn \1", line)
+        line = re.sub(r"(?:python )?\$CDRGN_SRC/(?:\w+/)*(\w+)\.\w+", r"cryodrgn \1", line)
         words = shlex.split(line)[1:]
         build_parser().parse_args(words)
         if "-n" in words:
@@ -157,3 +160,11 @@ def test_generating_volumes(typed, downsampled, line):
         with mrcfile.open(path) as mrc:
             assert mrc.data.shape == (128, 128, 128)
             assert mrc.data.std() > 0
+
+
+@pytest.mark.parametrize("line", lines(HELP))
+def test_asking_for_help(typed, capsys, line):
+    with pytest.raises(SystemExit) as stopped:
+        typed(line)
+    assert stopped.value.code == 0
+    assert "principal components" in capsys.readouterr().out.lower()

@@ -54,6 +54,12 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
+    "pc_traversal": "z --dim -n --lim -o | --pc --use-percentile-spacing --outdir",
+    "direct_traversal": "zfile --anchors -n --loop -o --outtxt",
+    "graph_traversal": (
+        "data --anchors --max-neighbors --avg-neighbors --batch-size --max-images -o --out-z "
+        "| --outind --outtxt -v --verbose"
+    ),
     "demo": "-o --outdir --seed",
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "
@@ -64,6 +70,7 @@ FROZEN_FLAGS: dict[str, str] = {
 
 
 FROZEN_FLAGS["eval_decoder"] = FROZEN_FLAGS["eval_vol"]
+FROZEN_FLAGS["get_z_pcs"] = FROZEN_FLAGS["pc_traversal"]
 
 
 @pytest.mark.parametrize("command", subparsers())

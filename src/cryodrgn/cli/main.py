@@ -25,11 +25,14 @@ COMMANDS = {
     "train_dec": "Train a decoder with a free latent for every particle (auto-decoder)",
     "eval_images": "Evaluate the latents and losses of images under a trained model",
     "eval_vol": "Generate volumes from a trained model",
+    "pc_traversal": "Points of the latent space along its principal components",
+    "direct_traversal": "Points of the latent space on straight lines between particles",
+    "graph_traversal": "Points of the latent space along neighbouring particles",
     "simulate": "Simulate a particle set from volumes, atomic models or a built-in molecule",
     "demo": "Show the whole way on simulated particles, from the stack to a moving molecule",
 }
 # Names under which the documentation of 0.2.0 runs the same commands as scripts.
-ALIASES = {"eval_decoder": "eval_vol"}
+ALIASES = {"eval_decoder": "eval_vol", "get_z_pcs": "pc_traversal"}
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

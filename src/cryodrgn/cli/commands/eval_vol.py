@@ -12,7 +12,7 @@ from cryodrgn.cli.options import (
     load_trained,
     require_ending,
 )
-from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,9 +115,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _latents(args: argparse.Namespace, latent_dim: int) -> "Tensor":
     """The z-values that the options name."""
-    import numpy as np
     import torch
 
+    from cryodrgn.io.latent_text import load_latent_text
     from cryodrgn.reconstruction.decode import straight_path
 
     path = args.z_start is not None or args.z_end is not None
@@ -131,15 +131,7 @@ def _latents(args: argparse.Namespace, latent_dim: int) -> "Tensor":
             msg = "--z-start and --z-end must both be given, with equally many numbers"
             raise ConfigError(msg)
         return straight_path(torch.tensor(args.z_start), torch.tensor(args.z_end), args.n)
-    try:
-        values = np.array(args.zfile.read_text().split(), dtype=np.float32)
-    except (OSError, ValueError) as error:
-        msg = f"{args.zfile} cannot be read as z-values: {error}"
-        raise InputFileError(msg) from error
-    if len(values) == 0 or len(values) % latent_dim or not np.isfinite(values).all():
-        msg = f"{args.zfile} holds {len(values)} numbers, not rows of {latent_dim}"
-        raise InputFileError(msg)
-    return torch.from_numpy(values.reshape(-1, latent_dim))
+    return torch.from_numpy(load_latent_text(args.zfile, latent_dim))
 
 
 def _paths(args: argparse.Namespace, count: int) -> list[Path]:
