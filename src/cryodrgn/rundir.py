@@ -74,10 +74,18 @@ class RunDirectory:
         matches = (pattern.fullmatch(path.name) for path in self.path.glob("weights.*.pkl"))
         return sorted(int(match.group(1)) for match in matches if match)
 
+    @property
+    def linear(self) -> "LinearFiles":
+        """What a linear run writes beside the files of every run."""
+        return LinearFiles(self.path)
+
     def written_files(self) -> list[Path]:
         """Everything in the folder that a training run wrote."""
         fixed = (self.config_yaml, self.config_pickle, self.log, self.metrics, self.checkpoint)
-        pattern = re.compile(r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc")
+        fixed += self.linear.fixed()
+        pattern = re.compile(
+            r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc|component\d+(\.fsc\.txt|\.mrc)"
+        )
         found = [path for path in self.path.glob("*") if pattern.fullmatch(path.name)]
         return sorted(found + [path for path in fixed if path.exists()])
 
@@ -88,6 +96,72 @@ class RunDirectory:
 def component_text(folder: Path, number: int) -> Path:
     """Points of the latent space along a principal component, counted from 1."""
     return folder / f"pc{number}.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class LinearFiles:
+    """What a linear run writes beside the files of every run.
+
+    Attributes:
+        path: The folder of the run.
+    """
+
+    path: Path
+
+    @property
+    def covariances(self) -> Path:
+        """Posterior covariance of every particle's latent."""
+        return self.path / "z_cov.npy"
+
+    @property
+    def half_latents(self) -> Path:
+        """Latents by the half models: even rows by the first, odd rows by the second."""
+        return self.path / "z_half.npy"
+
+    @property
+    def contrasts(self) -> Path:
+        """Contrast of every particle."""
+        return self.path / "contrast.npy"
+
+    @property
+    def mean(self) -> Path:
+        """The mean volume."""
+        return self.path / "mean.mrc"
+
+    @property
+    def mask(self) -> Path:
+        """Where the density is."""
+        return self.path / "mask.mrc"
+
+    @property
+    def spectrum(self) -> Path:
+        """How much varies along every component, and whether it is signal."""
+        return self.path / "spectrum.txt"
+
+    @property
+    def noise(self) -> Path:
+        """Variance of the noise by shell and optics group."""
+        return self.path / "noise.txt"
+
+    def component(self, number: int) -> Path:
+        """The map of a component, counted from 1."""
+        return self.path / f"component{number}.mrc"
+
+    def fsc(self, number: int) -> Path:
+        """Half-map correlation of a component; 0 is the mean."""
+        return self.path / f"component{number}.fsc.txt"
+
+    def fixed(self) -> tuple[Path, ...]:
+        """The files whose names do not depend on the number of components."""
+        return (
+            self.covariances,
+            self.half_latents,
+            self.contrasts,
+            self.mean,
+            self.mask,
+            self.spectrum,
+            self.noise,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -120,11 +120,13 @@ def _squared_distance(inside: Bool[Tensor, "z y x"], limit: float) -> Float[Tens
         length = squared.shape[axis]
         nearest = squared.clone()
         for step in range(1, min(math.ceil(limit), length - 1) + 1):
-            near, far = squared.narrow(axis, step, length - step), squared.narrow(
-                axis, 0, length - step
+            near, far = (
+                squared.narrow(axis, step, length - step),
+                squared.narrow(axis, 0, length - step),
             )
-            low, high = nearest.narrow(axis, 0, length - step), nearest.narrow(
-                axis, step, length - step
+            low, high = (
+                nearest.narrow(axis, 0, length - step),
+                nearest.narrow(axis, step, length - step),
             )
             torch.minimum(low, near + step**2, out=low)
             torch.minimum(high, far + step**2, out=high)

@@ -144,9 +144,7 @@ def posterior_of(
     def latents() -> tuple[Tensor, Tensor]:
         precision = identity + square[:, None, None] * gram[:, inner, inner]
         covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision))
-        pull = (
-            contrast[:, None] * gram[:, inner, -1] - square[:, None] * gram[:, inner, 0]
-        )
+        pull = contrast[:, None] * gram[:, inner, -1] - square[:, None] * gram[:, inner, 0]
         return (covariance @ pull[..., None])[..., 0], covariance
 
     mean, covariance = latents()

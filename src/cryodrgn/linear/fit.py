@@ -132,7 +132,9 @@ class Fitting:
     def run(self) -> Fit:
         """Fit."""
         radii = _schedule(self._radius)
-        models = [self._begin(half, number, radii[0]) for number, half in enumerate(self._halves)]
+        models = [
+            self._begin(half, number, radii[0]) for number, half in enumerate(self._halves)
+        ]
         for radius in radii:
             if radius != models[0].radius:
                 self._draw_masks(models)

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cryodrgn.linear.subspace import Subspace, shell_averages
 
 # Half models agree by chance to about sqrt(K / free values of a masked volume), 0.1 to 0.3.
-SIGNAL_THRESHOLD = 0.5
+SIGNAL_THRESHOLD = 0.4
 LARGEST_FSC = 0.999
 LEAST_FSC = 1e-3
 
@@ -33,11 +33,11 @@ class Agreement:
     spread: Float[Tensor, " components"]
 
     @property
-    def num_signals(self) -> int:
-        """Number of components that both halves see."""
-        return int((self.correlation > SIGNAL_THRESHOLD).sum())
+    def is_signal(self) -> Bool[Tensor, " components"]:
+        """Whether both halves see a component."""
+        return self.correlation > SIGNAL_THRESHOLD
 
-    def keeping(self, kept: Tensor) -> "Agreement":
+    def keeping(self, kept: Int[Tensor, " kept"]) -> "Agreement":
         """The same with some of the components."""
         volumes = torch.cat([kept.new_zeros(1), kept + 1])
 
@@ -58,9 +58,7 @@ class Agreement:
         )
 
 
-def agreement(
-    first: Subspace, second: Subspace, noise: Float[Tensor, " shells"]
-) -> Agreement:
+def agreement(first: Subspace, second: Subspace, noise: Float[Tensor, " shells"]) -> Agreement:
     """Bring two half models into one frame and see what they agree on.
 
     The joint components are the leading eigenvectors of the mean of both covariances; each

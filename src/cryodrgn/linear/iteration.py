@@ -186,9 +186,7 @@ def standardised(
     mixing[0, 1:] = mean
     mixing[1:, 1:] = turn.T @ scale.T
     doubt = torch.einsum("ab,sbc,ac->as", mixing, solution.covariance, mixing)
-    subspace = Subspace(
-        volumes=volumes.view_as(solution.volumes), prior=doubt, radius=radius
-    )
+    subspace = Subspace(volumes=volumes.view_as(solution.volumes), prior=doubt, radius=radius)
     prior = doubt + subspace.power() / float(mask.mean())
     return Subspace(
         volumes=subspace.volumes, prior=prior.clamp_min(1e-12 * prior.max()), radius=radius

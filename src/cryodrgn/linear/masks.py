@@ -63,9 +63,7 @@ def resize_mask(
     return (resize_volume(mask, size) * scale).clamp(0, 1)
 
 
-def _drawn(
-    volumes: Float[Tensor, "volumes box box box"], size: int
-) -> tuple[Tensor, Tensor]:
+def _drawn(volumes: Float[Tensor, "volumes box box box"], size: int) -> tuple[Tensor, Tensor]:
     """The mean and the standard deviation over latents, blurred, densities positive."""
     larger = torch.stack([resize_volume(volume, size) for volume in volumes])
     mean = _blurred(larger[0])

@@ -61,9 +61,15 @@ def solve(
     complex_spectra = torch.view_as_complex(spectra).view(count, *grid.shape)
     volumes = torch.stack([grid.volume_of(spectrum) for spectrum in complex_spectra])
     volumes /= interpolation_envelope(grid.box_size, grid.box_size, device)
-    weights = shell_averages(grid, products[:, :1], radius)[:, 0]
     return Solution(
         volumes=volumes if mask is None else volumes * mask,
         covariance=covariance,
-        noise=1 / weights.clamp_min(1e-12),
+        noise=noise_of(sums, radius),
     )
+
+
+def noise_of(sums: SliceSums, radius: int) -> Float[Tensor, " shells"]:
+    """Variance that a volume of coefficient 1 would have without prior, by shell."""
+    _, products = sums.totals()
+    weights = shell_averages(sums.grid, products[:, :1], radius)[:, 0]
+    return 1 / weights.clamp_min(1e-12)

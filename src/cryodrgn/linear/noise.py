@@ -84,16 +84,28 @@ def optics_groups(particles: ParticleSet) -> Int[np.ndarray, " particles"]:
     Particles of equal pixel size, voltage, spherical aberration and amplitude contrast make a
     group; groups of fewer than 500 particles are put together.
     """
-    columns = [particles.pixel_sizes]
-    if particles.ctf is not None:
-        ctf = particles.ctf
-        columns += [ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast]
-    _, groups = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    _, groups = np.unique(_optics(particles), axis=0, return_inverse=True)
     counts = np.bincount(groups.ravel())
     large = counts >= LEAST_GROUP
     names = np.cumsum(large) - 1
     names[~large] = names.max() + 1
     return np.unique(names[groups.ravel()], return_inverse=True)[1].ravel()
+
+
+def optics_of_groups(
+    particles: ParticleSet, groups: Int[np.ndarray, " particles"]
+) -> Float[np.ndarray, "groups 4"]:
+    """Pixel size, voltage, spherical aberration and amplitude contrast of every group."""
+    _, first = np.unique(groups, return_index=True)
+    return _optics(particles)[first]
+
+
+def _optics(particles: ParticleSet) -> Float[np.ndarray, "particles 4"]:
+    ctf, zeros = particles.ctf, np.zeros(len(particles), np.float32)
+    columns = [particles.pixel_sizes, zeros, zeros, zeros]
+    if ctf is not None:
+        columns[1:] = [ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " particles"]) -> NoiseModel:

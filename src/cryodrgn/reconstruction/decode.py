@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -10,13 +11,35 @@ from torch import Tensor
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice, half_to_hartley, volume_frequencies
-from cryodrgn.fourier.resample import check_new_box_size
+from cryodrgn.fourier.resample import check_new_box_size, downsample_volume
 from cryodrgn.fourier.transforms import centred_fft, centred_ifft, inverse_hartley
 from cryodrgn.io.mrc import write_volume
+from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.progress import track
 
 POINTS_PER_BATCH = 100_000
+
+
+@runtime_checkable
+class VolumeSource(Protocol):
+    """What makes volumes of latents: the decoder of a network, or another model."""
+
+    @property
+    def box_size(self) -> int:
+        """Side of the volumes in voxels, unless a smaller one is asked for."""
+        ...
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions of the latent; 0 for a single structure."""
+        ...
+
+    def volume(
+        self, latent: Float[Tensor, " z"], box_size: int | None = None
+    ) -> Float[Tensor, "box box box"]:
+        """The volume at one point of the latent space."""
+        ...
 
 
 class VolumeDecoder:
@@ -92,6 +115,47 @@ class VolumeDecoder:
         return values
 
 
+class BasisVolumes:
+    """Adds up the volumes of a model that is a sum over functions of the latent.
+
+    Args:
+        model: The model.
+        device: Where to compute.
+    """
+
+    def __init__(self, model: BasisModel, device: torch.device) -> None:
+        self._model = model.to(device).eval()
+        self._device = device
+
+    @property
+    def box_size(self) -> int:
+        """Side of the volumes in voxels, unless a smaller one is asked for."""
+        return self._model.box_size
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions of the latent."""
+        return self._model.latent_dim
+
+    @torch.inference_mode()
+    def volume(
+        self, latent: Float[Tensor, " z"], box_size: int | None = None
+    ) -> Float[Tensor, "box box box"]:
+        """The volume at one point of the latent space.
+
+        Args:
+            latent: The point.
+            box_size: A smaller even side.
+
+        Raises:
+            ConfigError: The side is odd or too large.
+        """
+        volume = self._model.combined(latent[None].to(self._device))[0]
+        if box_size is not None and box_size != self.box_size:
+            volume = downsample_volume(volume, box_size)
+        return volume.cpu()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostProcessing:
     """What is done to a decoded volume before it is written, in this order.
@@ -164,7 +228,7 @@ def straight_path(
 
 
 def write_volumes(
-    decoder: VolumeDecoder,
+    decoder: VolumeSource,
     latents: Float[Tensor, "volumes z"],
     paths: Sequence[Path],
     *,

@@ -11,12 +11,13 @@ from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.checkpoints import load_checkpoint
+from cryodrgn.models.basis import BasisConfig, BasisModel
 from cryodrgn.models.build import ModelConfig, build_model, decoder_of, load_named_weights
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.reconstruction.decode import BasisVolumes, VolumeDecoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,7 +25,7 @@ class TrainedModel:
     """A model with its weights and what it was trained on.
 
     Attributes:
-        model: Encoder and decoder, or the decoder alone.
+        model: Encoder and decoder, the decoder alone, or a sum over functions of the latent.
         config: Its shape.
         offset: Offset of the Hartley values it was trained on.
         scale: Their scale.
@@ -33,8 +34,8 @@ class TrainedModel:
         invert: Whether the sign of its images was changed.
     """
 
-    model: Vae | Decoder
-    config: ModelConfig
+    model: Vae | Decoder | BasisModel
+    config: ModelConfig | BasisConfig
     offset: float
     scale: float
     pixel_size: float
@@ -53,10 +54,16 @@ class TrainedModel:
             InputFileError: The weights cannot be read, or belong to another config.
             ConfigError: The config is incomplete.
         """
-        config = ModelConfig.from_mapping(settings)
-        model = build_model(config)
+        content = load_checkpoint(weights)["model_state_dict"]
         try:
-            load_named_weights(model, config, load_checkpoint(weights)["model_state_dict"])
+            if BasisConfig.describes(settings):
+                config: ModelConfig | BasisConfig = BasisConfig.from_mapping(settings)
+                model: Vae | Decoder | BasisModel = BasisModel(config)
+                model.load_state_dict(content)
+            else:
+                config = ModelConfig.from_mapping(settings)
+                model = build_model(config)
+                load_named_weights(model, config, content)
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             msg = f"{weights} does not fit the config: {reason}"
@@ -76,8 +83,10 @@ class TrainedModel:
             invert=bool(dataset.get("invert_data")),
         )
 
-    def volume_decoder(self, device: torch.device) -> VolumeDecoder:
+    def volume_decoder(self, device: torch.device) -> VolumeDecoder | BasisVolumes:
         """What makes volumes of it."""
+        if isinstance(self.model, BasisModel):
+            return BasisVolumes(self.model, device)
         return VolumeDecoder(decoder_of(self.model), self.offset, self.scale, device)
 
 
