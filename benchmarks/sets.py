@@ -106,7 +106,7 @@ def _without(model: gemmi.Model, names: str) -> gemmi.Model:
 def unrelated(count: int) -> Callable[[gemmi.Model], list[gemmi.Model]]:
     """Shapes that have nothing in common: balls of atoms along random walks."""
 
-    def states(model: gemmi.Model) -> list[gemmi.Model]:
+    def states(_: gemmi.Model) -> list[gemmi.Model]:
         return [_walk(seed) for seed in range(count)]
 
     return states

@@ -164,6 +164,54 @@ class LinearFiles:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class StateFiles:
+    """The files of states reconstructed from images.
+
+    The folder is also that of a run: the model of smooth functions stands in ``weights.pkl``.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def run(self) -> RunDirectory:
+        """The model, as a run."""
+        return RunDirectory(self.path)
+
+    @property
+    def table(self) -> Path:
+        """What is known of every state."""
+        return self.path / "states.csv"
+
+    @property
+    def figure(self) -> Path:
+        """All of it at a glance."""
+        return self.path / "states.png"
+
+    def volume(self, number: int) -> Path:
+        """The volume of a state."""
+        return self.path / f"state_{number:03d}.mrc"
+
+    def half_map(self, number: int, half: int) -> Path:
+        """One of its half maps, 0 or 1."""
+        return self.path / f"state_{number:03d}_half_map_{'ab'[half]}.mrc"
+
+    def fsc(self, number: int) -> Path:
+        """Their correlation."""
+        return self.path / f"state_{number:03d}_fsc.txt"
+
+    def local_resolution(self, number: int) -> Path:
+        """Local resolution in Å."""
+        return self.path / f"state_{number:03d}_local_resolution.mrc"
+
+    def standard_error(self, number: int) -> Path:
+        """Standard error of every voxel."""
+        return self.path / f"state_{number:03d}_standard_error.mrc"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReconstructionFiles:
     """The files of one backprojection."""

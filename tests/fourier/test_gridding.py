@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from cryodrgn.fourier import compiled
-from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.gridding import SliceSums, interpolate, slice_table
+from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates

@@ -6,6 +6,7 @@ images in their order, whatever the number of threads: the result is the same bi
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import no_type_check
 
 import numpy as np
@@ -180,7 +181,7 @@ def _accumulate(
 
 def _in_threads(work: Callable[[int, int], None], bounds: list[int]) -> None:
     """Call ``work`` for every pair of neighbouring bounds."""
-    pairs = [pair for pair in zip(bounds[:-1], bounds[1:], strict=True) if pair[0] < pair[1]]
+    pairs = [(first, last) for first, last in pairwise(bounds) if first < last]
     if len(pairs) < 2:
         for pair in pairs:
             work(*pair)

@@ -75,7 +75,8 @@ class SliceSums:
     ) -> None:
         self.grid = grid
         self.device = device
-        self._width = num_coefficients
+        self.num_coefficients = num_coefficients
+        self._is_folded = False
         voxels = math.prod(grid.shape)
         self._sums = torch.zeros(voxels, 2 * num_coefficients + num_products, device=device)
 
@@ -96,6 +97,7 @@ class SliceSums:
             coefficients: The vectors a.
             products: The vectors b.
         """
+        assert not self._is_folded, "the totals were asked for already"
         columns = torch.cat([values, weights[..., None]], dim=-1)
         if compiled.IS_AVAILABLE and self.device.type == "cpu":
             arrays = (points, columns, coefficients, products)
@@ -122,23 +124,29 @@ class SliceSums:
 
     def merged(self, other: "SliceSums") -> "SliceSums":
         """The sums of both."""
-        width = self._sums.shape[1] - 2 * self._width
-        both = SliceSums(self.grid, self._width, width, self.device)
-        torch.add(self._sums, other._sums, out=both._sums)
+        width = self._sums.shape[1] - 2 * self.num_coefficients
+        both = SliceSums(self.grid, self.num_coefficients, width, self.device)
+        for part in (self, other):
+            part._fold()
+            both._sums += part._sums
+        both._is_folded = True
         return both
 
     def totals(
         self,
     ) -> tuple[Float[Tensor, "voxels coefficients 2"], Float[Tensor, "voxels products"]]:
-        """Σ F a and Σ w b on the flattened grid.
+        """Σ F a and Σ w b on the flattened grid; nothing can be added after that."""
+        self._fold()
+        split = 2 * self.num_coefficients
+        values = self._sums[:, :split].unflatten(1, (2, self.num_coefficients)).mT
+        return values, self._sums[:, split:]
 
-        What fell on the plane kx = 0 also fell, as its conjugate, on the mate in that plane.
-        """
-        sums = self._sums.view(*self.grid.shape, -1)
-        plane = sums[:, :, 0]
+    def _fold(self) -> None:
+        """What fell on the plane kx = 0 also fell, conjugated, on the mate in that plane."""
+        if self._is_folded:
+            return
+        self._is_folded = True
+        plane = self._sums.view(*self.grid.shape, -1)[:, :, 0]
         mates = plane.flip(0, 1)
-        mates[..., self._width : 2 * self._width] *= -1
-        folded = self._sums.clone()
-        folded.view(*self.grid.shape, -1)[:, :, 0] = plane + mates
-        values = folded[:, : 2 * self._width].unflatten(1, (2, self._width)).mT
-        return values, folded[:, 2 * self._width :]
+        mates[..., self.num_coefficients : 2 * self.num_coefficients] *= -1
+        plane += mates

@@ -178,7 +178,7 @@ def standardised(
     scale = torch.linalg.cholesky(moment.double()).float()
     flat = solution.volumes.flatten(1)
     components = scale.T @ flat[1:]
-    spread, directions = torch.linalg.eigh((components @ components.T).double())
+    _, directions = torch.linalg.eigh((components @ components.T).double())
     turn = directions.flip(1).float()
     volumes = torch.cat([flat[:1] + mean @ flat[1:], turn.T @ components])
     mixing = torch.zeros(len(flat), len(flat), device=flat.device)

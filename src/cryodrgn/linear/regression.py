@@ -1,7 +1,7 @@
 """Volumes regressed on functions of the latents of the images, from two halves of them.
 
-The M step of the linear model with known coefficients: y_i = a_i C_i P_i (V_0 + Σ_k φ_k(z_i) V_k)
-plus noise, at full radius.
+The M step of the linear model with known coefficients, at full radius:
+y_i = a_i C_i P_i (V_0 + Σ_k φ_k(z_i) V_k) plus noise.
 """
 
 from dataclasses import dataclass, replace
@@ -61,10 +61,12 @@ class Regression:
 
     Attributes:
         volumes: From all images, regularised by the agreement of the halves, masked.
-        halves: From each half alone, with the same priors: their difference is the error.
-        half_maps: From each half alone, nearly without prior, masked by nothing.
+        halves: From each half alone, with the same priors and masks: their difference is the
+            error.
+        half_maps: From each half alone, nearly without prior, and without mask.
         fsc: Fourier shell correlation of the masked half maps, by volume and shell.
         second_moment: Mean of (1, φ)(1, φ)ᵀ.
+        num_images: Number of images.
     """
 
     volumes: Float[Tensor, "volumes box box box"]
@@ -72,6 +74,7 @@ class Regression:
     half_maps: tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]]
     fsc: Float[Tensor, "volumes shells"]
     second_moment: Float[Tensor, "volumes volumes"]
+    num_images: int
 
 
 def accumulate(
@@ -110,34 +113,36 @@ def regress(
         coefficients: The functions at each image.
         noise: The noise.
         mask: Where there may be density.
-        half_coefficients: For the halves, functions of latents that were estimated from each
-            half by itself; None takes the same.
+        half_coefficients: For the half maps, functions of latents that were estimated from
+            each half by itself; None takes the same. Priors come from the same functions for
+            both halves in any case: those of independent halves are less alike, which would
+            damp the volumes of all images too much.
         motion_only: Whether to confine V_1 … V_K to where density varies most.
     """
     radius = min(images.largest_radius, images.box_size // 2 - 1)
-    apart = half_coefficients or coefficients
     passes = 1 if half_coefficients is None else 2
     with Progress(passes * len(rows), "regressing volumes on images") as progress:
         sums = [
-            accumulate(images, rows[start::2], apart, noise, radius, progress)
+            accumulate(images, rows[start::2], coefficients, noise, radius, progress)
             for start in (0, 1)
         ]
-        if half_coefficients is None:
-            whole = sums[0].merged(sums[1])
-        else:
-            whole = accumulate(images, rows, coefficients, noise, radius, progress)
-    count = coefficients.values.shape[1] + 1
-    stencil = resize_mask(mask, sums[0].grid.box_size)
-    noise_of_half = torch.stack([noise_of(part, radius) for part in sums]).mean(0)
-    weak = noise_of_half.expand(count, -1) / LIGHT_DAMPING
-    half_maps = [solve(part, weak, None, radius).volumes for part in sums]
-    first, second = (
-        Subspace(volumes=volumes * stencil, prior=weak, radius=radius) for volumes in half_maps
-    )
-    fsc = correlations(first, second)
-    prior = prior_from(fsc, noise_of_half)
-    volumes = solve(whole, prior, stencil.expand(count, -1, -1, -1), radius).volumes
-    masks = stencil.expand(count, -1, -1, -1).clone()
+        stencil = resize_mask(mask, sums[0].grid.box_size)
+        noise_of_half = torch.stack([noise_of(part, radius) for part in sums]).mean(0)
+        half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
+        moment = _second_moment(coefficients, rows)
+        prior = prior_from(fsc, noise_of_half) / _variances(moment)[:, None]
+        masks = stencil.expand(len(prior), -1, -1, -1).clone()
+        whole = sums[0].merged(sums[1])
+        volumes = solve(whole, prior, masks, radius).volumes
+        if half_coefficients is not None:
+            del whole
+            sums.clear()
+            for start in (0, 1):
+                part = rows[start::2]
+                sums.append(
+                    accumulate(images, part, half_coefficients, noise, radius, progress)
+                )
+            half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
     if motion_only:
         moving = motion_mask(volumes, images.box_size)
         masks[1:] *= resize_mask(moving, sums[0].grid.box_size)
@@ -145,10 +150,37 @@ def regress(
     return Regression(
         volumes=volumes * masks,
         halves=(halves[0], halves[1]),
-        half_maps=(half_maps[0], half_maps[1]),
+        half_maps=half_maps,
         fsc=fsc,
-        second_moment=_second_moment(coefficients, rows),
+        second_moment=moment,
+        num_images=len(rows),
     )
+
+
+def _light_halves(
+    sums: list[SliceSums],
+    noise: Float[Tensor, " shells"],
+    mask: Float[Tensor, "box box box"],
+    radius: int,
+) -> tuple[
+    tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]],
+    Float[Tensor, "volumes shells"],
+]:
+    """Half maps with next to no prior, and the correlation of the masked ones."""
+    weak = noise.expand(sums[0].num_coefficients, -1) / LIGHT_DAMPING
+    first, second = (solve(part, weak, None, radius).volumes for part in sums)
+    masked = [
+        Subspace(volumes=volumes * mask, prior=weak, radius=radius)
+        for volumes in (first, second)
+    ]
+    return (first, second), correlations(*masked)
+
+
+def _variances(moment: Float[Tensor, "volumes volumes"]) -> Float[Tensor, " volumes"]:
+    """Variance of every function, 1 for the constant one."""
+    variances = moment.diagonal() - moment[0].square()
+    variances[0] = 1
+    return variances.clamp_min(1e-12)
 
 
 def _second_moment(
