@@ -87,7 +87,7 @@ class Scorer:
 
 
 def _mask(volume: Volume, level: float) -> Volume:
-    soft = soft_mask(torch.from_numpy(volume), 1.0, threshold=level, dilation=2, edge=3)
+    soft = soft_mask(torch.from_numpy(volume), 1.0, threshold=level, dilation=2.0, edge=3.0)
     return soft.numpy()
 
 

@@ -60,6 +60,14 @@ FROZEN_FLAGS: dict[str, str] = {
         "data --anchors --max-neighbors --avg-neighbors --batch-size --max-images -o --out-z "
         "| --outind --outtxt -v --verbose"
     ),
+    "train_linear": (
+        f"particles -o --outdir --poses --ctf --seed --overwrite {DATASET} --tilt --tilt-deg "
+        "--components --radius --fit-images --contrast --mask --focus-mask --device"
+    ),
+    "reconstruct_states": (
+        f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
+        f"--latents --particles --poses --ctf {DATASET} --device"
+    ),
     "demo": "-o --outdir --seed",
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "

@@ -132,16 +132,19 @@ class Fitting:
     def run(self) -> Fit:
         """Fit."""
         radii = _schedule(self._radius)
-        models = [
+        first, second = (
             self._begin(half, number, radii[0]) for number, half in enumerate(self._halves)
-        ]
+        )
+        noise = first.prior[0]
         for radius in radii:
-            if radius != models[0].radius:
-                self._draw_masks(models)
-                models = [model.grown(radius, self._images.box_size) for model in models]
-            models, solutions = self._iterate(models, list(self._halves))
-        noise = torch.stack([solution.noise for solution in solutions]).mean(0)
-        found = agreement(*models, noise)
+            if radius != first.radius:
+                self._draw_masks(first, second)
+                first, second = (
+                    model.grown(radius, self._images.box_size) for model in (first, second)
+                )
+            (first, second), solutions = self._iterate([first, second], list(self._halves))
+            noise = torch.stack([solution.noise for solution in solutions]).mean(0)
+        found = agreement(first, second, noise)
         found = self._refined(found)
         return Fit(
             agreement=found,
@@ -232,11 +235,11 @@ class Fitting:
         spread = float((square - 2 * contrast + 1).mean().clamp_min(1e-6).sqrt())
         self._contrast_spread = min(spread, LARGEST_CONTRAST_SPREAD)
 
-    def _draw_masks(self, models: list[Subspace]) -> None:
+    def _draw_masks(self, first: Subspace, second: Subspace) -> None:
         """Masks from what is known by now, unless the user gave them."""
         if self._masks.solvent is None:
-            mean = (models[0].volumes[:1] + models[1].volumes[:1]) / 2
-            components = torch.cat([model.volumes[1:] for model in models]) / 2**0.5
+            mean = (first.volumes[:1] + second.volumes[:1]) / 2
+            components = torch.cat([first.volumes[1:], second.volumes[1:]]) / 2**0.5
             self._mask = molecule_mask(torch.cat([mean, components]), self._images.box_size)
         if self._masks.focus is None:
             self._focus = self._mask

@@ -181,7 +181,7 @@ def _masked_spectrum(
 ) -> Float[Tensor, "voxels 2"]:
     grid = sums.grid
     volume = _quotient(sums, torch.full((radius + 2,), number, device=mask.device), radius, 0.3)
-    envelope = interpolation_envelope(*2 * (grid.box_size,), mask.device)
+    envelope = interpolation_envelope(grid.box_size, grid.box_size, mask.device)
     masked = volume * resize_mask(mask, grid.box_size) / envelope
     inside = grid.radii(mask.device) <= radius + 1
     return torch.view_as_real(grid.spectrum_of(masked) * inside).reshape(-1, 2)

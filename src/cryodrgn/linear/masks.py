@@ -40,7 +40,7 @@ def molecule_mask(
     inside = mean > MEAN_LEVEL * mean.max()
     lowest = max(SPREAD_LEVEL * float(spread.max()), LEAST_SPREAD * float(mean.max()))
     inside |= spread > lowest
-    return _softened(_largest_part(inside), dilation=3, edge=4)
+    return _softened(_largest_part(inside), dilation=3.0, edge=4.0)
 
 
 def motion_mask(
@@ -52,7 +52,7 @@ def motion_mask(
     inside = spread > 0.3 * spread.max()
     if not inside.any():
         return torch.ones_like(spread)
-    return _softened(inside, dilation=2, edge=3)
+    return _softened(inside, dilation=2.0, edge=3.0)
 
 
 def resize_mask(

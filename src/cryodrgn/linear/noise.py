@@ -100,6 +100,15 @@ def optics_of_groups(
     return _optics(particles)[first]
 
 
+def groups_by_optics(
+    particles: ParticleSet, optics: Float[np.ndarray, "groups 4"]
+) -> Int[np.ndarray, " particles"]:
+    """The most similar of known groups for every particle, by relative difference."""
+    scale = np.abs(optics).max(0).clip(1e-12)
+    distances = [np.abs((_optics(particles) - group) / scale).sum(1) for group in optics]
+    return np.argmin(distances, axis=0)
+
+
 def _optics(particles: ParticleSet) -> Float[np.ndarray, "particles 4"]:
     ctf, zeros = particles.ctf, np.zeros(len(particles), np.float32)
     columns = [particles.pixel_sizes, zeros, zeros, zeros]

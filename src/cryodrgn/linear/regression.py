@@ -103,7 +103,7 @@ def regress(
     mask: Float[Tensor, "size size size"],
     *,
     half_coefficients: Coefficients | None = None,
-    motion_only: bool = True,
+    focus: Float[Tensor, "focus focus focus"] | None = None,
 ) -> Regression:
     """Regress volumes on functions of the latents.
 
@@ -117,7 +117,7 @@ def regress(
             each half by itself; None takes the same. Priors come from the same functions for
             both halves in any case: those of independent halves are less alike, which would
             damp the volumes of all images too much.
-        motion_only: Whether to confine V_1 … V_K to where density varies most.
+        focus: Where V_1 … V_K may be; None confines them to where density varies most.
     """
     radius = min(images.largest_radius, images.box_size // 2 - 1)
     passes = 1 if half_coefficients is None else 2
@@ -143,9 +143,8 @@ def regress(
                     accumulate(images, part, half_coefficients, noise, radius, progress)
                 )
             half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
-    if motion_only:
-        moving = motion_mask(volumes, images.box_size)
-        masks[1:] *= resize_mask(moving, sums[0].grid.box_size)
+    where = motion_mask(volumes, images.box_size) if focus is None else focus
+    masks[1:] *= resize_mask(where, sums[0].grid.box_size)
     halves = [solve(part, prior, masks, radius).volumes for part in sums]
     return Regression(
         volumes=volumes * masks,

@@ -99,11 +99,11 @@ def write_results(
         latent_dim=len(result.kept),
         num_functions=len(result.kept),
         num_groups=len(result.fit.noise.spectra),
+        radius=result.fit.agreement.joint.radius,
     )
     training = {
         "pixel_size": float(particles.pixel_sizes[0]),
         "num_particles": len(particles),
-        "radius": result.fit.agreement.joint.radius,
         "components_with_signal": result.num_signals,
         "verdict": verdict(result),
         "linear": config.settings(),

@@ -137,7 +137,7 @@ def _fitted(
     if len(kept) == 0:
         kept = torch.zeros(1, dtype=torch.long, device=images.device)
     found = fit.agreement.keeping(kept)
-    regression = _regression(images, rows, fit, found.joint, found.halves)
+    regression = _regression(images, rows, fit, found.joint, found.halves, masks.focus)
     radius = found.joint.radius
     posterior, reconstruction = embed(
         images,
@@ -164,6 +164,7 @@ def _regression(
     fit: Fit,
     joint: Subspace,
     halves: tuple[Subspace, Subspace],
+    focus: Float[Tensor, "box box box"] | None,
 ) -> Regression:
     """Volumes of the components at full radius, from independent halves."""
     together, _ = embed(images, rows, joint, fit.noise, fit.contrast_spread)
@@ -178,6 +179,7 @@ def _regression(
         fit.noise,
         fit.mask,
         half_coefficients=_scattered(len(images), [rows[0::2], rows[1::2]], apart),
+        focus=focus,
     )
 
 

@@ -42,7 +42,8 @@ class Subspace:
 
     def table(self) -> Float[Tensor, "voxels columns"]:
         """Transforms to read slices from."""
-        envelope = interpolation_envelope(*2 * (self.grid.box_size,), self.volumes.device)
+        side = self.grid.box_size
+        envelope = interpolation_envelope(side, side, self.volumes.device)
         return slice_table(self.grid, self.volumes / envelope, self.radius + 1.0)
 
     def power(self) -> Float[Tensor, "volumes shells"]:

@@ -31,6 +31,8 @@ class BasisConfig:
         num_groups: Optics groups with a noise spectrum of their own; 0 for models that embed
             no images.
         num_neighbours: Landmarks that a point is compared with.
+        radius: Radius in cycles per box up to which images are embedded; 0 for models that
+            embed none.
     """
 
     kind: BasisKind
@@ -40,11 +42,7 @@ class BasisConfig:
     num_landmarks: int = 0
     num_groups: int = 0
     num_neighbours: int = 0
-
-    @property
-    def encoder(self) -> None:
-        """There is no network that encodes images."""
-        return
+    radius: int = 0
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """The groups ``lattice_args`` and ``model_args`` of a config file."""
@@ -56,6 +54,7 @@ class BasisConfig:
             "landmarks": self.num_landmarks,
             "groups": self.num_groups,
             "neighbours": self.num_neighbours,
+            "radius": self.radius,
         }
         return {"lattice_args": lattice, "model_args": model}
 
@@ -81,6 +80,7 @@ class BasisConfig:
                 num_landmarks=model["landmarks"],
                 num_groups=model["groups"],
                 num_neighbours=model["neighbours"],
+                radius=model["radius"],
             )
         except (KeyError, TypeError) as error:
             msg = f"the config describes no model: {error} is missing"

@@ -10,6 +10,7 @@ from cryodrgn.data.exposures import prepare_exposures
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.models.basis import BasisConfig, BasisModel
 from cryodrgn.models.build import ModelConfig, build_model, decoder_of, load_named_weights
@@ -122,7 +123,11 @@ def prepare_as_trained(
             f"trained on {trained.config.box_size} px"
         )
         raise ShapeMismatchError(msg)
-    lattice = (trained.config.encoder or EncoderConfig()).stored_lattice(particles.box_size)
+    if isinstance(trained.config, BasisConfig):
+        lattice = HalfLattice.disc(particles.box_size).by_radius()
+    else:
+        encoder = trained.config.encoder or EncoderConfig()
+        lattice = encoder.stored_lattice(particles.box_size)
     settings = Preprocessing(
         window_radius=trained.window_radius,
         invert=trained.invert,

@@ -20,6 +20,10 @@ from cryodrgn.cli.training import add_dataset
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.reconstruction.encode import Evaluation
     from cryodrgn.reconstruction.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
@@ -75,9 +79,6 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.devices import choose_device
     from cryodrgn.io.legacy_pickle import save_latents, save_pickles
     from cryodrgn.io.particle_files import open_particles
-    from cryodrgn.models.vae import Vae
-    from cryodrgn.reconstruction.encode import evaluate_all
-    from cryodrgn.reconstruction.trained import prepare_as_trained
 
     require_ending(args.output, (".pkl",), "-o")
     if args.batch_size < 1:
@@ -85,10 +86,45 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(msg)
     device = choose_device(args.device)
     trained = _with_data_options(load_trained(args), args)
-    if not isinstance(trained.model, Vae):
-        msg = f"{args.weights} holds no encoder; only runs of train_vae can encode images"
-        raise ConfigError(msg)
     particles = open_particles(particle_files(args))
+    result = _evaluated(trained, particles, args, device)
+    latents, count = [result.mean, result.log_variance], len(particles)
+    if args.out_z is None:
+        sums = [count * v for v in (result.loss, result.reconstruction, result.kl)]
+        save_pickles(args.output, [*latents, sums])
+    else:
+        save_latents(args.out_z, *latents)
+        losses = {"loss": result.loss, "recon": result.reconstruction, "kld": result.kl}
+        save_pickles(args.output, [losses])
+    logger.info(
+        "%d images: reconstruction %.7f, KL %.7f, loss %.7f",
+        count,
+        result.reconstruction,
+        result.kl,
+        result.loss,
+    )
+
+
+def _evaluated(
+    trained: "TrainedModel",
+    particles: "ParticleSet",
+    args: argparse.Namespace,
+    device: "torch.device",
+) -> "Evaluation":
+    """Latents by the encoder, or by the linear model."""
+    from cryodrgn.linear.embed import evaluate_linear
+    from cryodrgn.linear.iteration import DiscImages
+    from cryodrgn.models.basis import BasisModel
+    from cryodrgn.models.vae import Vae
+    from cryodrgn.reconstruction.encode import evaluate_all
+    from cryodrgn.reconstruction.trained import prepare_as_trained
+
+    if not isinstance(trained.model, Vae | BasisModel):
+        msg = (
+            f"{args.weights} holds no encoder; only runs of train_vae and train_linear can "
+            "encode images"
+        )
+        raise ConfigError(msg)
     images = prepare_as_trained(
         trained,
         particles,
@@ -99,24 +135,13 @@ def run(args: argparse.Namespace) -> None:
         on_disk=args.lazy or None,
         scratch_dir=args.output.parent,
     )
-    result = evaluate_all(
-        trained.model.to(device), images, beta=args.beta, batch_size=args.batch_size
-    )
-    latents = [result.mean, result.log_variance]
-    if args.out_z is None:
-        sums = [len(images) * v for v in (result.loss, result.reconstruction, result.kl)]
-        save_pickles(args.output, [*latents, sums])
-    else:
-        save_latents(args.out_z, *latents)
-        losses = {"loss": result.loss, "recon": result.reconstruction, "kld": result.kl}
-        save_pickles(args.output, [losses])
-    logger.info(
-        "%d images: reconstruction %.7f, KL %.7f, loss %.7f",
-        len(images),
-        result.reconstruction,
-        result.kl,
-        result.loss,
-    )
+    if isinstance(trained.model, BasisModel):
+        model = trained.model
+        return evaluate_linear(
+            model, particles, DiscImages(images), scale=trained.scale, beta=args.beta
+        )
+    model = trained.model.to(device)
+    return evaluate_all(model, images, beta=args.beta, batch_size=args.batch_size)
 
 
 def _with_data_options(trained: "TrainedModel", args: argparse.Namespace) -> "TrainedModel":
