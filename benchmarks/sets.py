@@ -9,8 +9,10 @@ import gemmi
 import numpy as np
 import roma
 import torch
-from jaxtyping import Float
 
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.rundir import SimulationFiles
 from cryodrgn.simulation.density import model_densities, read_models
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
@@ -19,6 +21,8 @@ from cryodrgn.simulation.simulate import SimulationSettings, simulate
 # through both C-alphas.
 HINGE = (213, 244)
 SIDE = 288.0
+# Signal-to-noise ratio of images without visible noise.
+CLEAN = 1e8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,32 +163,82 @@ for _name, _change in {
 def make_set(
     settings: BenchmarkSet, structure: Path, output: Path, seed: int
 ) -> SimulationFiles:
-    """Simulate a set, degrade it, and write it."""
+    """Simulate a set, degrade it, and write it.
+
+    Clean images are simulated; noise, contrasts, junk and errors of poses come on top, so that
+    all sets of one kind have the same particles. ``poses.pkl`` holds the poses with their
+    errors, ``labels.npy`` −1 for junk.
+    """
     model = read_models(structure)[0]
     pixel_size = SIDE / settings.box_size
     volumes = model_densities(
         settings.states(model), settings.box_size, pixel_size, 2 * pixel_size
     )
-    volumes, order = _repeated(volumes, settings.weights)
-    files = simulate(
-        volumes,
-        SimulationSettings(
-            num_images=settings.num_images,
-            pixel_size=pixel_size,
-            snr=settings.snr,
-            seed=seed,
-        ),
-        output,
+    order = _order(len(volumes), settings.weights)
+    simulation = SimulationSettings(
+        num_images=settings.num_images, pixel_size=pixel_size, snr=CLEAN, seed=seed
     )
-    _ = order
+    files = simulate([volumes[state] for state in order], simulation, output)
+    rng = np.random.default_rng(seed)
+    junk = rng.random(settings.num_images) < settings.junk
+    labels = np.array(order)[np.load(files.labels)]
+    np.save(files.labels, np.where(junk, -1, labels))
+    for path in files.state(0).parent.iterdir():
+        path.unlink()
+    for state, volume in enumerate(volumes):
+        write_volume(files.state(state), volume, pixel_size)
+    _add_noise(files, settings, junk, rng, pixel_size)
+    _disturb_poses(files, settings, rng)
     return files
 
 
-def _repeated(
-    volumes: list[Float[np.ndarray, "box box box"]], weights: tuple[float, ...] | None
-) -> tuple[list[Float[np.ndarray, "box box box"]], list[int]]:
+def _order(count: int, weights: tuple[float, ...] | None) -> list[int]:
     """States as often as their weights say, in tenths."""
     if weights is None:
-        return volumes, list(range(len(volumes)))
-    order = [i for i, weight in enumerate(weights) for _ in range(round(10 * weight))]
-    return [volumes[i] for i in order], order
+        return list(range(count))
+    return [state for state, weight in enumerate(weights) for _ in range(round(10 * weight))]
+
+
+def _add_noise(
+    files: SimulationFiles,
+    settings: BenchmarkSet,
+    junk: np.ndarray,
+    rng: np.random.Generator,
+    pixel_size: float,
+) -> None:
+    images = ImageStack.whole_files([files.particles])
+    sample = images.read(np.arange(min(len(images), 1000)))
+    sigma = float(sample.std()) / math.sqrt(settings.snr)
+    box_size, partial = settings.box_size, files.path / "noisy.mrcs"
+    axis = np.fft.fftfreq(box_size)
+    radius = np.sqrt(axis[:, None] ** 2 + axis[: box_size // 2 + 1] ** 2) / 0.5
+    fall = settings.noise_fall ** -radius.clip(0, 1)
+    with stack_writer(partial, box_size, pixel_size) as writer:
+        for rows in np.array_split(np.arange(len(images)), max(1, len(images) // 500)):
+            contrast = rng.normal(1, settings.contrast_spread, len(rows)).clip(0.2, None)
+            contrast[junk[rows]] = 0
+            noise = rng.normal(size=(len(rows), box_size, box_size))
+            if settings.noise_fall != 1:
+                coloured = np.fft.rfft2(noise) * fall
+                noise = np.fft.irfft2(coloured, s=noise.shape[1:])
+                noise /= math.sqrt(float(np.mean(fall**2)))
+            writer.append(
+                (contrast[:, None, None] * images.read(rows) / sigma + noise).astype(np.float32)
+            )
+    partial.replace(files.particles)
+
+
+def _disturb_poses(
+    files: SimulationFiles, settings: BenchmarkSet, rng: np.random.Generator
+) -> None:
+    rotations, fractions = load_poses(files.poses)
+    count = len(rotations)
+    turns = np.deg2rad(settings.pose_error_deg) * rng.normal(size=(count, 3)) / math.sqrt(3)
+    errors = roma.rotvec_to_rotmat(torch.from_numpy(turns)).numpy()
+    moved = (
+        fractions + rng.normal(size=(count, 2)) * settings.shift_error_px / settings.box_size
+    )
+    save_pickles(
+        files.poses,
+        [((errors @ rotations).astype(np.float32), moved.astype(np.float32))],
+    )
