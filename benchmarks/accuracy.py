@@ -30,23 +30,24 @@ Written by `benchmarks/accuracy.py`; do not edit.
 
 Images of the antibody 1HZH: one Fab turned about its hinge in 50 steps through 360° or 150°
 (`hinge`), whole or without some chains in parts 4 : 3 : 2 : 1 (`composition`), 8 unrelated
-random shapes (`unrelated8`), one structure (`rigid`); 288 Å box, defocus 0.8 to 2.5 µm, shifts
-up to 3 px, signal-to-noise ratio 0.1 where the name says nothing else. `pose_error` has errors of
-2° and 0.5 px, `contrast` of ± 20 %, `coloured` noise whose amplitude falls threefold to Nyquist,
-`junk` 5 % images of nothing.
+random shapes (`unrelated8`), one structure (`rigid`); 288 Å box, defocus 0.8 to 2.5 µm,
+shifts up to 3 px, signal-to-noise ratio 0.1 where the name says nothing else. `pose_error`
+has errors of 2° and 0.5 px, `contrast` of ± 20 %, `coloured` noise whose amplitude falls
+threefold to Nyquist, `junk` 5 % images of nothing.
 
 **FSC area**: area under the Fourier shell correlation with the true volume, the un-normalised
 measure of CryoBench (Jeon et al. 2024); {perfect}. Per state: at the particle nearest to the
-mean latent of the state; per image: at the latents of 100 particles. Mean / least over states.
-Masked: both volumes times a soft mask of the true one. **Latent**: R² of the hinge angle
-predicted from neighbours in the latent space for held-out particles; area under the ROC curve of
-a linear classifier for sets without an order. **Seconds**: commands from start to volumes of all
-states, with imports. Means over seeds, ± their standard deviation where there are several.
+mean latent of the state; per image: at the latents of 100 particles. Mean / least over
+states. Masked: both volumes times a soft mask of the true one. **Latent**: R² of the hinge
+angle predicted from neighbours in the latent space for held-out particles; area under the ROC
+curve of a linear classifier for sets without an order. **Seconds**: commands from start to
+volumes of all states, with imports. Means over seeds, ± their standard deviation where there
+are several.
 """
 HONESTY = """\
-A rigid set with random latents of 2 dimensions: the FSC area between the half maps of 8 states,
-and between those of random subsets of as many images as the states' effective number. They should
-be equal."""
+A rigid set with random latents of 2 dimensions: the FSC area between the half maps of 8
+states, and between those of random subsets of as many images as the states' effective number.
+They should be equal."""
 
 
 def main() -> None:
