@@ -1,5 +1,7 @@
 """How far the volume of a state can be trusted: local resolution, error, effective number."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -59,18 +61,19 @@ def local_resolution(
         pixel_size: Å/px.
 
     Returns:
-        The resolution, at worst the side of the box.
+        The resolution, at worst 16 pixels.
     """
     box_size = len(first)
     spectra = [torch.fft.rfftn(volume) for volume in (first, second)]
     radii = _radii(box_size, first.device)
     edges = torch.linspace(0, 0.5, NUM_BANDS + 1)
-    finest = torch.full_like(first, 1 / (box_size * pixel_size))
+    # Waves of the first band are too long to belong to a place.
+    finest = torch.full_like(first, float(edges[1]) / pixel_size)
     trusted = torch.ones_like(first, dtype=torch.bool)
-    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    for low, high in pairwise(edges[1:].tolist()):
         band = (radii >= low) & (radii < high)
         a, b = (torch.fft.irfftn(s * band, s=first.shape) for s in spectra)
-        width = max(box_size / WINDOW_SHARE, 0.5 / high)
+        width = max(box_size / WINDOW_SHARE, 0.3 / high)
         cross, power_a, power_b = (_blurred(x * y, width) for x, y in ((a, b), (a, a), (b, b)))
         scale = (power_a.clamp_min(0) * power_b.clamp_min(0)).sqrt().clamp_min(1e-30)
         trusted &= cross / scale > LOCAL_THRESHOLD
