@@ -212,6 +212,32 @@ class StateFiles:
         return self.path / f"state_{number:03d}_standard_error.mrc"
 
 
+@dataclass(frozen=True, slots=True)
+class DensityFiles:
+    """The files of a density of conformations.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def table(self) -> Path:
+        """Axes, density and bootstrap samples."""
+        return self.path / "density.npz"
+
+    @property
+    def figure(self) -> Path:
+        """A picture of it."""
+        return self.path / "density.png"
+
+    @property
+    def path_text(self) -> Path:
+        """z-values along a path of high density."""
+        return self.path / "path.txt"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReconstructionFiles:
     """The files of one backprojection."""

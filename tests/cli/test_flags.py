@@ -68,6 +68,7 @@ FROZEN_FLAGS: dict[str, str] = {
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
         f"--latents --particles --poses --ctf {DATASET} --device"
     ),
+    "conformational_density": "workdir epoch -o --outdir --dims --anchors --bootstraps --seed",
     "demo": "-o --outdir --seed",
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "

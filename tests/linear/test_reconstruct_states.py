@@ -146,3 +146,17 @@ def test_a_name_is_needed(fail, tmp_path):
 def test_a_training_run_is_not_written_over(fail, trained):
     message = fail("reconstruct_states", trained, "--num-states", 2, "-o", trained)
     assert "holds a training run" in message
+
+
+def test_density_and_a_path_between_two_particles(run, trained, moving, tmp_path):
+    labels = np.load(moving / "labels.npy")
+    ends = [int(np.flatnonzero(labels == state)[0]) for state in (0, 7)]
+    out = tmp_path / "density"
+    options = ("--dims", 1, "--anchors", *ends, "--bootstraps", 3)
+    run("conformational_density", trained, *options, "-o", out)
+    assert np.load(out / "density.npz")["values"].ndim == 1
+    assert (out / "density.png").stat().st_size > 5000
+    path = np.loadtxt(out / "path.txt", ndmin=2)
+    assert path.shape[1] == load_latents(trained / "z.pkl").shape[1]
+    run("eval_vol", trained / "weights.pkl", "--zfile", out / "path.txt", "-o", tmp_path / "v")
+    assert len(list((tmp_path / "v").glob("*.mrc"))) == len(path)

@@ -25,6 +25,7 @@ COMMANDS = {
     "train_dec": "Train a decoder with a free latent for every particle (auto-decoder)",
     "train_linear": "Find the components of heterogeneity by a linear model, in seconds",
     "reconstruct_states": "Reconstruct states of any latent from the images, with half maps",
+    "conformational_density": "Estimate how many particles are in which conformation",
     "eval_images": "Evaluate the latents and losses of images under a trained model",
     "eval_vol": "Generate volumes from a trained model",
     "pc_traversal": "Points of the latent space along its principal components",

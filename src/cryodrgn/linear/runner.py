@@ -56,6 +56,7 @@ def train_linear(
     Raises:
         CryodrgnError: The settings or the data cannot be used.
     """
+    device = with_double_precision(device)
     _check(config, particles, run, overwrite=overwrite)
     masks = Masks(
         solvent=_read_mask(config.mask, particles, device),
@@ -75,6 +76,11 @@ def train_linear(
         write_results(result, config, particles, norm, run)
         logger.info("%s", verdict(result))
     return result
+
+
+def with_double_precision(device: torch.device) -> torch.device:
+    """The processor in place of a device that cannot add up in double precision."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def prepare_disc(

@@ -27,7 +27,7 @@ from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.noise import initial_noise, optics_groups
-from cryodrgn.linear.runner import prepare_disc
+from cryodrgn.linear.runner import prepare_disc, with_double_precision
 from cryodrgn.linear.states import ImageModel, State, StateReconstruction, StateSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import track
@@ -98,6 +98,7 @@ def reconstruct_states(
     Raises:
         CryodrgnError: The data cannot be used, or do not belong together.
     """
+    device = with_double_precision(device)
     _check(particles, latents, points, files)
     mask = None if mask_path is None else _read_mask(mask_path, particles, device)
     preprocessing = Preprocessing(window_radius=data.window_radius, invert=data.invert)
