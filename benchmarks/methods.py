@@ -16,6 +16,7 @@ import yaml
 from scores import Scorer, central_images, label_auc, motion_r2
 from sets import BenchmarkSet
 
+from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shells import fourier_shell_correlation
@@ -226,9 +227,9 @@ def _prepared(case: Case) -> tuple[DiscImages, object]:
     particles = open_particles(case.particle_files)
     data = DataConfig(files=case.particle_files)
     scale = estimate_scale(particles, HalfLattice.disc(particles.box_size), Preprocessing())
-    device = torch.device("cpu")
+    device, storage = torch.device("cpu"), Storage(scratch_dir=case.folder)
     with contextlib.redirect_stdout(io.StringIO()):
-        images = prepare_disc(data, particles, (0.0, scale), device, scratch_dir=case.folder)
+        images = prepare_disc(data, particles, (0.0, scale), device, storage=storage)
     return images, initial_noise(images.images, optics_groups(particles))
 
 

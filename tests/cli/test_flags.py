@@ -6,7 +6,7 @@ from command_line import subparsers
 
 RUN = (
     "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
-    "--seed | --overwrite --checkpoint-minutes"
+    "--seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
 DATASET = (
     "--invert-data --window --ind --lazy --datadir | --uninvert-data --no-window --window-r"
@@ -62,11 +62,12 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "train_linear": (
         f"particles -o --outdir --poses --ctf --seed --overwrite {DATASET} --tilt --tilt-deg "
-        "--components --radius --fit-images --contrast --mask --focus-mask --device"
+        "-D --memory --cache-dir --components --radius --fit-images --contrast --mask "
+        "--focus-mask --device"
     ),
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
-        f"--latents --particles --poses --ctf {DATASET} --device"
+        f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device"
     ),
     "conformational_density": "workdir epoch -o --outdir --dims --anchors --bootstraps --seed",
     "demo": "-o --outdir --seed",

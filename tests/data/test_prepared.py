@@ -3,7 +3,7 @@ import pytest
 
 from cryodrgn.data import memory, prepared
 from cryodrgn.data.memory import format_bytes
-from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
@@ -26,8 +26,9 @@ def test_prepared_images_are_those_of_the_preprocessing(
     monkeypatch.setattr(prepared, "BATCH", 3)
     lattice, settings = HalfLattice.disc(12), Preprocessing(window_radius=0.8, scale=3.0)
     before = set(tmp_path.iterdir())
-    images = prepare_all(particles, lattice, settings, scratch_dir=tmp_path, on_disk=on_disk)
-    assert isinstance(images.values, np.memmap) == on_disk
+    storage = Storage(scratch_dir=tmp_path, on_disk=on_disk)
+    images = prepare_all(particles, lattice, settings, storage=storage)
+    assert (images.store.resident is None) == on_disk
     # The scratch file has no name: it cannot stay behind.
     assert set(tmp_path.iterdir()) == before
     rows = np.array([5, 0, 6])
@@ -40,8 +41,9 @@ def test_images_that_do_not_fit_into_memory_go_to_disk(
 ):
     caplog.set_level("INFO")
     monkeypatch.setattr(prepared, "available_memory", lambda: 100)
-    images = prepare_all(particles, HalfLattice.disc(12), Preprocessing(), scratch_dir=tmp_path)
-    assert isinstance(images.values, np.memmap)
+    storage = Storage(scratch_dir=tmp_path)
+    images = prepare_all(particles, HalfLattice.disc(12), Preprocessing(), storage=storage)
+    assert images.store.resident is None
     assert "in a scratch file in" in caplog.text
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.data.batches import epoch_order, generator_at
-from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.fourier.grids import HalfLattice
@@ -21,7 +21,10 @@ def particles(run, tmp_path):
 
 def training_set(particles, lattice, tmp_path, on_disk=False, tilts=None):
     images = prepare_all(
-        particles, lattice, Preprocessing(), scratch_dir=tmp_path, on_disk=on_disk
+        particles,
+        lattice,
+        Preprocessing(),
+        storage=Storage(scratch_dir=tmp_path, on_disk=on_disk),
     )
     tilts = tilts or [torch.eye(3)]
     return TrainingSet(particles, [images] * len(tilts), tilts, CPU)
@@ -74,14 +77,6 @@ def test_the_second_exposure_of_a_tilt_pair_is_compared_with_the_tilted_slice(
     rotation = tilt @ torch.from_numpy(particles.poses.rotations[3])
     expected = (HalfLattice.disc(16).frequencies @ rotation[:2])[None]
     torch.testing.assert_close(second.coordinates, expected)
-
-
-def test_every_epoch_visits_everything_once_in_another_order():
-    first, second = epoch_order(100, 0, 0), epoch_order(100, 0, 1)
-    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(100))
-    assert not torch.equal(first, second)
-    assert torch.equal(first, epoch_order(100, 0, 0))
-    assert not torch.equal(first, epoch_order(100, 1, 0))
 
 
 def test_generators_of_different_places_are_independent():

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
 from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import (
     centred_fft,
     centred_ifft,
@@ -57,3 +59,13 @@ def test_lattice_values_equal_the_symmetrised_hartley_transform():
         atol=1e-5,
         rtol=1e-5,
     )
+
+
+@pytest.mark.parametrize("lattice", [HalfLattice.disc(8), HalfLattice.square(8)])
+def test_a_shift_on_the_way_is_the_shift_of_the_transform(lattice):
+    batch, shifts = images(3), torch.tensor([[0.5, -1.0], [2.3, 0.0], [-0.7, 1.9]])
+    expected = shift_transform(
+        transform_on_lattice(batch, lattice), lattice.frequencies[None], shifts
+    )
+    found = transform_on_lattice(batch, lattice, shifts)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

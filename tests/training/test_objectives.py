@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
@@ -21,7 +21,9 @@ def particles(run, tmp_path):
     run("simulate", "-D", 16, "--Apix", 12, "-n", 6, "--num-states", 2, "-o", tmp_path / "sim")
     particles = open_particles(ParticleFiles(particles=tmp_path / "sim/particles.star"))
     lattice = EncoderConfig().stored_lattice(16)
-    images = prepare_all(particles, lattice, Preprocessing(scale=16.0), scratch_dir=tmp_path)
+    images = prepare_all(
+        particles, lattice, Preprocessing(scale=16.0), storage=Storage(scratch_dir=tmp_path)
+    )
     return TrainingSet(particles, [images], [torch.eye(3)], torch.device("cpu"))
 
 

@@ -114,6 +114,8 @@ def _given(arguments: Sequence[str], command: str) -> frozenset[str]:
         if isinstance(action, argparse._SubParsersAction):
             for option in action.choices[command]._actions:
                 option.default = argparse.SUPPRESS
+                # A missing positional's default would be converted, and then be no default.
+                option.type = option.choices = None
     return frozenset(vars(parser.parse_args(arguments)))
 
 

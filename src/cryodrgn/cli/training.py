@@ -26,6 +26,8 @@ CHANGEABLE = {
     "checkpoint_minutes": "checkpoint_minutes",
     "log_interval": "log_interval",
     "lazy": "on_disk",
+    "memory": "memory_gb",
+    "cache_dir": "cache_dir",
 }
 WITHOUT_SETTING = frozenset({"command", "outdir", "load", "verbose", "device", "overwrite"})
 
@@ -103,6 +105,32 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         "otherwise happens only if they do not fit",
     )
     add_datadir(group)
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """The box size of training, and where prepared images are kept."""
+    group = parser.add_argument_group("Large data sets")
+    group.add_argument(
+        "-D",
+        dest="crop_box_size",
+        type=int,
+        metavar="BOX",
+        help="Fourier-crop images to this box size on the fly (default: as they are)",
+    )
+    group.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="Memory that prepared images may take; beyond, they stream from a file (default: "
+        "60 %% of what is free)",
+    )
+    group.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="Keep prepared images in this folder, on a fast disk, for other runs on the same "
+        "images",
+    )
 
 
 def add_training(
@@ -214,6 +242,8 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
         checkpoint_minutes=args.checkpoint_minutes,
         log_interval=args.log_interval,
         on_disk=args.lazy or None,
+        memory_gb=args.memory,
+        cache_dir=args.cache_dir,
         seed=args.seed,
         precision="float32" if args.no_amp else args.precision,
         **more,
@@ -233,7 +263,6 @@ def run_training(
         training: Makes the training settings from the options.
     """
     from cryodrgn.devices import choose_device
-    from cryodrgn.io.particle_files import open_particles
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.training.config import RunConfig
     from cryodrgn.training.runner import train
@@ -246,14 +275,14 @@ def run_training(
     load = Path(args.load) if args.load not in {None, "latest"} else args.load
     if load == "latest" and args.particles is None:
         config = _recorded(run, args)
-        particles = open_particles(config.data.files)
+        particles = config.data.open()
     else:
         if args.particles is None:
             msg = "the particles are missing; only --load latest goes without them"
             raise ConfigError(msg)
         settings = training(args)
         data = data_config(args)
-        particles = open_particles(data.files)
+        particles = data.open()
         config = RunConfig(data=data, model=model(args, particles.box_size), training=settings)
     start = find_start(run, config, load, overwrite=args.overwrite)
     with stop_on_signals() as should_stop:
@@ -273,6 +302,7 @@ def data_config(args: argparse.Namespace) -> "DataConfig":
         window_radius=None if args.no_window else window,
         invert=args.invert_data,
         norm=None if args.norm is None else tuple(args.norm),
+        box_size=args.crop_box_size,
     )
 
 

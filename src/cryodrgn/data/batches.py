@@ -4,6 +4,8 @@ Both depend on nothing but the seed and the position in the run, so that a run t
 interrupted anywhere continues as if nothing had happened.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -17,6 +19,51 @@ def generator_at(seed: int, *position: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> Int[Tensor, " particles"]:
-    """All rows once, in the random order of one epoch."""
-    return torch.randperm(count, generator=generator_at(seed, epoch))
+BUFFER_BYTES, BLOCK_BYTES = 2**27, 2**22
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisitingOrder:
+    """In which order epochs visit the particles of a set.
+
+    A set no larger than a buffer is shuffled as a whole. A larger one is shuffled once, into
+    the order in which a file keeps it; an epoch visits the blocks of that order in random
+    order, and shuffles again within every buffer of blocks. So a file can be read in large
+    pieces, and the order is the same whether the images are in memory or on disk.
+
+    Attributes:
+        count: Number of particles.
+        row_bytes: Size of one particle's images.
+        seed: Of the shuffling.
+    """
+
+    count: int
+    row_bytes: int
+    seed: int = 0
+
+    @property
+    def block_rows(self) -> int:
+        """Particles in a block."""
+        return max(1, BLOCK_BYTES // self.row_bytes)
+
+    @property
+    def buffer_rows(self) -> int:
+        """Particles in a buffer, a whole number of blocks."""
+        return self.block_rows * max(1, BUFFER_BYTES // BLOCK_BYTES)
+
+    def stored(self) -> Int[Tensor, " particles"]:
+        """The particle at every place of a file; the same for all seeds."""
+        if self.count <= self.buffer_rows:
+            return torch.arange(self.count)
+        return torch.randperm(self.count, generator=generator_at(0, 0, 0, 0))
+
+    def epoch(self, epoch: int) -> Int[Tensor, " particles"]:
+        """All particles once, in the order of one epoch."""
+        generator = generator_at(self.seed, epoch)
+        if self.count <= self.buffer_rows:
+            return torch.randperm(self.count, generator=generator)
+        blocks = self.stored().split(self.block_rows)
+        order = torch.randperm(len(blocks), generator=generator)
+        rows = torch.cat([blocks[number] for number in order.tolist()])
+        buffers = rows.split(self.buffer_rows)
+        return torch.cat([b[torch.randperm(len(b), generator=generator)] for b in buffers])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from cryodrgn.data.prepared import prepare_all
+from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import PoseSource, TrainingSet
 from cryodrgn.fourier.grids import HalfLattice
@@ -20,8 +20,7 @@ def prepare_exposures(
     settings: Preprocessing,
     device: torch.device,
     *,
-    scratch_dir: Path,
-    on_disk: bool | None = None,
+    storage: Storage,
     tilted: Path | None = None,
     tilt_deg: float = 45.0,
     datadir: Path | None = None,
@@ -34,8 +33,7 @@ def prepare_exposures(
         lattice: Frequencies to keep.
         settings: What is done to the images.
         device: Where batches are wanted.
-        scratch_dir: Folder for a scratch file.
-        on_disk: Whether to use it; None decides by the free memory.
+        storage: Where they are kept.
         tilted: Particle file of the second exposure of tilt pairs.
         tilt_deg: Angle of its stage in degrees, right-handed about x.
         datadir: Folder of the stacks that ``tilted`` names.
@@ -50,8 +48,7 @@ def prepare_exposures(
             exposure,
             lattice,
             settings,
-            scratch_dir=scratch_dir,
-            on_disk=on_disk,
+            storage=storage,
             centred=moving_poses is None,
         )
         for exposure in sets

@@ -38,30 +38,57 @@ class Preprocessing:
 
 
 def preprocess(
-    images: Float[Tensor, "batch box box"], lattice: HalfLattice, settings: Preprocessing
+    images: Float[Tensor, "batch box box"],
+    lattice: HalfLattice,
+    settings: Preprocessing,
+    shifts: Float[Tensor, "batch 2"] | None = None,
+    *,
+    padding: int = 1,
 ) -> Float[Tensor, "batch points 2"]:
-    """Window, transform and scale images.
+    """Window, transform, scale and shift images.
 
     Args:
         images: Real images.
-        lattice: Where the transform is wanted. If it belongs to a larger box than the images,
-            they are padded with zeros to that box, which samples the transform more finely.
+        lattice: Where the transform is wanted, in cycles per side of the padded images.
         settings: What to do.
+        shifts: Translations (x, y) in pixels of the images' content; None moves nothing.
+        padding: The images are padded with zeros to this many times their box, which samples
+            the transform more finely.
 
     Returns:
         Transforms as pairs (real, imaginary).
     """
     box_size = images.shape[-1]
+    factor = (-1 if settings.invert else 1) / settings.scale
     if settings.window_radius is not None:
-        images = images * circular_window(box_size, settings.window_radius)
-    margin = (lattice.box_size - box_size) // 2
-    if margin:
+        images = images * (circular_window(box_size, settings.window_radius) * factor)
+        factor = 1.0
+    if padding > 1:
+        margin = (padding - 1) * box_size // 2
         images = torch.nn.functional.pad(images, (margin,) * 4)
-    values = transform_on_lattice(images, lattice)
-    # A constant on all Hartley values Re − Im, at k and at −k, is one on the real part.
-    sign = -1 if settings.invert else 1
-    offset = torch.tensor([settings.offset, 0.0])
-    return (sign * values - offset) / settings.scale
+    values = transform_on_lattice(images, lattice, shifts)
+    if factor != 1:
+        values *= factor
+    if settings.offset:
+        frequencies = lattice.points / images.shape[-1]
+        values -= _constant(settings.offset / settings.scale, frequencies, shifts)
+    return values
+
+
+def _constant(
+    value: float,
+    frequencies: Float[Tensor, "points 2"],
+    shifts: Float[Tensor, "batch 2"] | None,
+) -> Float[Tensor, "#batch points 2"]:
+    """The transform whose Hartley values, before the shift, are all the same.
+
+    A constant on all Re − Im, at k and at −k, is one on the real part.
+    """
+    constant = torch.tensor([value, 0.0]).expand(1, len(frequencies), 2)
+    if shifts is None:
+        return constant
+    constant = constant.expand(len(shifts), -1, -1)
+    return shift_transform(constant, frequencies[None], shifts)
 
 
 def prepare_images(
@@ -71,14 +98,26 @@ def prepare_images(
     settings: Preprocessing,
     *,
     centred: bool = True,
+    padding: int = 1,
 ) -> Float[Tensor, "rows points 2"]:
-    """Transforms of some particles, preprocessed and, if wanted, centred by their shifts."""
+    """Transforms of some particles, preprocessed and, if wanted, centred by their shifts.
+
+    Args:
+        particles: The particles. If they are cropped, the lattice is that of the cropped box,
+            whose transform is part of that of the whole image.
+        rows: Which ones.
+        lattice: Where the transforms are wanted.
+        settings: What is done to the images.
+        centred: Whether to apply the shifts.
+        padding: See :func:`preprocess`.
+    """
     images = torch.from_numpy(particles.images.read(rows))
-    values = preprocess(images, lattice, settings)
-    if particles.poses is None or not centred:
-        return values
-    shifts = torch.from_numpy(particles.poses.shifts[rows])
-    return shift_transform(values, spatial_frequencies(particles, rows, lattice), shifts)
+    shifts = None
+    if particles.poses is not None and centred:
+        stored = particles.pixel_sizes[rows] * (particles.box_size / images.shape[-1])
+        in_pixels = particles.poses.shifts[rows] / stored[:, None]
+        shifts = torch.from_numpy(in_pixels.astype(np.float32))
+    return preprocess(images, lattice, settings, shifts, padding=padding)
 
 
 def spatial_frequencies(

@@ -1,7 +1,8 @@
 """Batches of particles with everything an image model needs, on the device that needs it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.prepared import PreparedImages
 from cryodrgn.data.preprocessing import ctf_parameters
+from cryodrgn.data.stores import EpochStream
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.slices import slice_coordinates
@@ -102,6 +105,7 @@ class TrainingSet:
         self.original_rows = particles.original_rows
         self._exposures = exposures
         self._resident = [_on_device(images, device) for images in exposures]
+        self._streams: list[EpochStream | None] = [None] * len(exposures)
         self._tilts = [tilt.to(device) for tilt in tilts]
         self._moving_poses = moving_poses
         self._rotations = torch.from_numpy(particles.require_poses().rotations).to(device)
@@ -122,6 +126,37 @@ class TrainingSet:
     def num_points(self) -> int:
         """Number of frequencies at which an image is compared with a slice."""
         return len(self._frequencies if self._compared is None else self._compared)
+
+    @property
+    def in_order_of_storage(self) -> Int[Tensor, " particles"]:
+        """All particles, in an order in which they are read fast."""
+        return self._order.stored()
+
+    @contextmanager
+    def epoch(self, seed: int, epoch: int, done: int = 0) -> Iterator[Int[Tensor, " rows"]]:
+        """The particles in the order of one epoch, whose images are read ahead.
+
+        Args:
+            seed: Of the order.
+            epoch: Number of the epoch.
+            done: How many have been visited already and are left out.
+        """
+        rows = replace(self._order, seed=seed).epoch(epoch)[done:]
+        for number, resident in enumerate(self._resident):
+            if resident is None:
+                store = self._exposures[number].store
+                self._streams[number] = EpochStream(store, rows, self._order.buffer_rows)
+        try:
+            yield rows
+        finally:
+            for stream in self._streams:
+                if stream is not None:
+                    stream.close()
+            self._streams = [None] * len(self._streams)
+
+    @property
+    def _order(self) -> VisitingOrder:
+        return self._exposures[0].order
 
     def batch(self, rows: Int[Tensor, " batch"], num_points: int | None = None) -> Batch:
         """Some particles, in the order asked for.
@@ -168,14 +203,16 @@ class TrainingSet:
         resident = self._resident[number]
         if resident is not None:
             return resident[:, kept][on_device]
-        return self._exposures[number].read(rows.numpy(), kept).to(self.device)
+        stream = self._streams[number]
+        source = self._exposures[number] if stream is None else stream
+        return torch.as_tensor(source.read(rows.numpy()))[:, kept].to(self.device)
 
 
 def _on_device(images: PreparedImages, device: torch.device) -> Tensor | None:
     """The images as a tensor where indexing it is fastest; None if they do not fit there."""
-    if isinstance(images.values, np.memmap):
+    tensor = images.store.resident
+    if tensor is None:
         return None
-    tensor = torch.from_numpy(images.values)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         if tensor.nbytes > free / 2:

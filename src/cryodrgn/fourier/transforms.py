@@ -6,7 +6,7 @@ up to the number of pixels.
 """
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from cryodrgn.fourier.grids import HalfLattice
@@ -48,17 +48,54 @@ def symmetrise(transform: Tensor, num_dims: int) -> Tensor:
 
 
 def transform_on_lattice(
-    images: Float[Tensor, "batch box box"], lattice: HalfLattice
+    images: Float[Tensor, "batch box box"],
+    lattice: HalfLattice,
+    shifts: Float[Tensor, "batch 2"] | None = None,
 ) -> Float[Tensor, "batch points 2"]:
-    """Centred Fourier transform of real images at the points of a half lattice."""
+    """Centred Fourier transform of real images at the points of a half lattice.
+
+    Args:
+        images: Real images.
+        lattice: Where the transform is wanted, in cycles per side of the images; it may be
+            that of a smaller box.
+        shifts: Translations (x, y) in pixels by which the content of the images is moved, see
+            :func:`cryodrgn.fourier.shifts.shift_transform`; None moves nothing.
+    """
     # Halving the y axis leaves 0 ≤ ky ≤ n/2. The lattice holds ky ≤ 0, so its values are the
-    # conjugates of those at −k. Moving the origin to n/2 multiplies F by (−1)^(kx + ky).
-    half_plane = torch.fft.rfft2(images, dim=(-1, -2)).flatten(-2)
+    # conjugates of those at −k.
+    box_size = images.shape[-1]
+    half_plane = torch.fft.rfft2(images, dim=(-1, -2))
+    columns = torch.arange(box_size, device=images.device)
+    columns[box_size // 2 + 1 :] -= box_size
+    rows = torch.arange(box_size // 2 + 1, device=images.device)
+    along_x, along_y = _ramp(columns, box_size, shifts, 0), _ramp(rows, box_size, shifts, 1)
+    half_plane *= along_y[:, :, None] * along_x[:, None, :]
+
     kx, ky = lattice.points.unbind(-1)
-    mates = -ky * lattice.box_size + (-kx) % lattice.box_size
-    sign = (1 - 2 * ((kx + ky) % 2)).to(images.dtype)
-    conjugate = torch.stack([sign, -sign], dim=-1)
-    return torch.view_as_real(half_plane[..., mates]) * conjugate
+    mates = (-ky * box_size + (-kx) % box_size).expand(len(images), -1)
+    # Pairs of numbers are gathered as words of eight bytes, five times faster than as pairs.
+    words = half_plane.flatten(1).view(torch.int64).gather(1, mates)
+    values = words.view(torch.complex64).conj_physical_()
+    if shifts is not None:
+        # The Nyquist frequency stands once among the columns, as +n/2 of the mates.
+        edge = torch.nonzero(2 * kx == box_size).squeeze(-1)
+        turn = torch.exp(-2j * torch.pi * shifts[:, :1])
+        values[:, edge] *= turn
+    return torch.view_as_real(values)
+
+
+def _ramp(
+    frequencies: Int[Tensor, " line"],
+    box_size: int,
+    shifts: Float[Tensor, "batch 2"] | None,
+    axis: int,
+) -> Complex[Tensor, "#batch line"]:
+    """(−1)^k exp(−2πi k t/n) along one axis: takes the origin to n/2, and moves by t."""
+    signs = 1 - 2 * (frequencies % 2)[None]
+    if shifts is None:
+        return signs.to(torch.complex64)
+    phases = -2 * torch.pi / box_size * frequencies * shifts[:, axis, None]
+    return torch.polar(signs.expand_as(phases).float(), phases)
 
 
 def images_from_lattice(

@@ -1,5 +1,6 @@
 """Images of a particle set, read from their stacks when they are asked for."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -88,6 +89,17 @@ class ImageStack:
                 images[order[run]] = self._files[int(files[run[0]])].sections(start, stop)
         self._require_finite(images, rows)
         return images
+
+    def fingerprint(self) -> bytes:
+        """A digest of which images of which files these are, and of what state of the files."""
+        digest = hashlib.sha256()
+        for file in self._files:
+            status = file.path.stat()
+            words = (str(file.path.resolve()), status.st_size, status.st_mtime_ns)
+            digest.update(repr(words).encode())
+        for numbers in (self._file_numbers, self._frames):
+            digest.update(np.ascontiguousarray(numbers, np.int64).tobytes())
+        return digest.digest()
 
     def chunks(self, size: int) -> Iterator[Float[np.ndarray, "rows box box"]]:
         """All images in order, ``size`` at a time."""

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
 from cryodrgn.training.config import DataConfig
 
@@ -24,6 +25,8 @@ class LinearConfig:
         focus_mask: A mask outside of which components do not vary.
         seed: Of the random latents it begins with, and of the choice of images.
         on_disk: Whether prepared images are kept in a scratch file; None decides by memory.
+        memory_gb: Memory that they may take, in GB; None takes a share of what is free.
+        cache_dir: Folder in which they stay for other runs.
     """
 
     data: DataConfig
@@ -35,6 +38,18 @@ class LinearConfig:
     focus_mask: Path | None = None
     seed: int = 0
     on_disk: bool | None = None
+    memory_gb: float | None = None
+    cache_dir: Path | None = None
+
+    def storage(self, scratch_dir: Path) -> Storage:
+        """Where prepared images may be kept."""
+        memory = None if self.memory_gb is None else int(1e9 * self.memory_gb)
+        return Storage(
+            scratch_dir=scratch_dir,
+            on_disk=self.on_disk,
+            memory=memory,
+            cache_dir=self.cache_dir,
+        )
 
     def __post_init__(self) -> None:
         """Refuse settings with which nothing can be fitted.

@@ -123,6 +123,7 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
         window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
         invert=bool(dataset.get("invert_data")),
         norm=None if norm is None else (float(norm[0]), float(norm[1])),
+        box_size=own.get("box_size", settings.get("training", {}).get("box_size")),
     )
 
 

@@ -104,6 +104,7 @@ def write_results(
     training = {
         "pixel_size": float(particles.pixel_sizes[0]),
         "num_particles": len(particles),
+        "box_size": config.data.box_size,
         "components_with_signal": result.num_signals,
         "verdict": verdict(result),
         "linear": config.settings(),

@@ -13,6 +13,7 @@ from torch import Tensor
 import cryodrgn
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.devices import describe_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
@@ -64,7 +65,7 @@ def train_linear(
     )
     norm = config.data.norm or (0.0, _estimated_scale(config.data, particles))
     images = prepare_disc(
-        config.data, particles, norm, device, scratch_dir=run.path, on_disk=config.on_disk
+        config.data, particles, norm, device, storage=config.storage(run.path)
     )
     make_folder(run.path)
     for path in run.written_files():
@@ -89,8 +90,7 @@ def prepare_disc(
     norm: tuple[float, float],
     device: torch.device,
     *,
-    scratch_dir: Path,
-    on_disk: bool | None = None,
+    storage: Storage,
 ) -> DiscImages:
     """Images made ready as for training, their points ordered by radius.
 
@@ -99,16 +99,14 @@ def prepare_disc(
         particles: The images, with poses.
         norm: Offset and scale.
         device: Where batches are wanted.
-        scratch_dir: Folder for a scratch file.
-        on_disk: Whether to use it; None decides by the free memory.
+        storage: Where they are kept.
     """
     prepared = prepare_exposures(
         particles,
         HalfLattice.disc(particles.box_size).by_radius(),
         _preprocessing(data, norm),
         device,
-        scratch_dir=scratch_dir,
-        on_disk=on_disk,
+        storage=storage,
         tilted=data.tilted,
         tilt_deg=data.tilt_deg,
         datadir=data.files.datadir,

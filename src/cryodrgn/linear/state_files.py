@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import cryodrgn
+from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfLattice
@@ -79,8 +80,8 @@ def reconstruct_states(
     files: StateFiles,
     device: torch.device,
     *,
+    storage: Storage,
     mask_path: Path | None = None,
-    on_disk: bool | None = None,
 ) -> list[StateSummary]:
     """Reconstruct states from images and write them, with a model for all other points.
 
@@ -92,8 +93,8 @@ def reconstruct_states(
         settings: How to reconstruct them.
         files: Where to write.
         device: Where to compute.
+        storage: Where prepared images are kept.
         mask_path: A solvent mask; None finds one.
-        on_disk: Whether prepared images are kept in a scratch file; None decides by memory.
 
     Raises:
         CryodrgnError: The data cannot be used, or do not belong together.
@@ -104,9 +105,7 @@ def reconstruct_states(
     preprocessing = Preprocessing(window_radius=data.window_radius, invert=data.invert)
     lattice = HalfLattice.disc(particles.box_size)
     norm = data.norm or (0.0, estimate_scale(particles, lattice, preprocessing))
-    images = prepare_disc(
-        data, particles, norm, device, scratch_dir=files.path, on_disk=on_disk
-    )
+    images = prepare_disc(data, particles, norm, device, storage=storage)
     noise = initial_noise(images.images, optics_groups(particles))
     reconstruction = StateReconstruction(images, latents, noise, settings, mask)
     pixel_size = float(particles.pixel_sizes[0])
@@ -186,6 +185,7 @@ def _write_model(
     training: dict[str, Any] = {
         "pixel_size": float(particles.pixel_sizes[0]),
         "num_particles": len(particles),
+        "box_size": data.box_size,
         "latents": latents.source,
         "half_latents_independent": latents.half_means is not None,
         "states": asdict(settings),

@@ -1,12 +1,13 @@
 """The particles of one experiment: a row each for image, pose, CTF and pixel size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import MetadataError, ShapeMismatchError
+from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
@@ -30,6 +31,10 @@ class ImageSource(Protocol):
         """The source that holds only these rows, in this order."""
         ...
 
+    def fingerprint(self) -> bytes:
+        """A digest of which images these are."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ParticleSet:
@@ -42,6 +47,8 @@ class ParticleSet:
         ctf: CTF parameters; None means that the images carry no CTF (or a corrected one).
         original_rows: Row of each particle in the file it was read from.
         source: The file that lists the particles, for messages.
+        cropped_box_size: Side in pixels to which the images' transforms are cropped when they
+            are prepared; None keeps that of the images.
     """
 
     images: ImageSource
@@ -50,6 +57,7 @@ class ParticleSet:
     ctf: CtfTable | None
     original_rows: Int[np.ndarray, " particles"]
     source: str
+    cropped_box_size: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse tables of different length.
@@ -75,18 +83,29 @@ class ParticleSet:
 
     @property
     def box_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.images.box_size
+        """Side of the prepared images in pixels, that of the stored ones unless cropped."""
+        return self.cropped_box_size or self.images.box_size
+
+    def cropped(self, box_size: int) -> Self:
+        """The set whose images are downsampled when they are prepared, by Fourier cropping.
+
+        Raises:
+            ConfigError: The box size is odd or larger than the images'.
+        """
+        check_new_box_size(self.images.box_size, box_size)
+        factor = self.box_size / box_size
+        sizes = (self.pixel_sizes * factor).astype(np.float32)
+        return replace(self, pixel_sizes=sizes, cropped_box_size=box_size)
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
         """The set that holds only these rows, in this order."""
-        return type(self)(
+        return replace(
+            self,
             images=self.images.select(rows),
             pixel_sizes=self.pixel_sizes[rows],
             poses=self.poses and self.poses.select(rows),
             ctf=self.ctf and self.ctf.select(rows),
             original_rows=self.original_rows[rows],
-            source=self.source,
         )
 
     def require_poses(self) -> Poses:

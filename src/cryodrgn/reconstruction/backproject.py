@@ -140,7 +140,7 @@ def _add_images(
 ) -> None:
     """Spread the slices of some images."""
     device = sums.device
-    values = prepare_images(particles, rows, lattice, settings).to(device)
+    values = prepare_images(particles, rows, lattice, settings, padding=PADDING).to(device)
     weights = values.new_ones(values.shape[:2])
     if particles.ctf is not None:
         frequencies = spatial_frequencies(particles, rows, lattice).to(device)

@@ -50,14 +50,23 @@ class VolumeDecoder:
         offset: Added to the Hartley values after scaling.
         scale: What the network's values are multiplied with to be those of images.
         device: Where to compute.
+        whole_cube: Whether to ask the decoder also beyond the Nyquist sphere, where no image
+            has told it anything. cryoDRGN does so with decoders of Hartley values.
     """
 
     def __init__(
-        self, decoder: Decoder, offset: float, scale: float, device: torch.device
+        self,
+        decoder: Decoder,
+        offset: float,
+        scale: float,
+        device: torch.device,
+        *,
+        whole_cube: bool = False,
     ) -> None:
         self._decoder = decoder.to(device).eval()
         self._offset, self._scale = offset, scale
         self._device = device
+        self._whole_cube = whole_cube
 
     @property
     def box_size(self) -> int:
@@ -74,9 +83,6 @@ class VolumeDecoder:
         self, latent: Float[Tensor, " z"], box_size: int | None = None
     ) -> Float[Tensor, "box box box"]:
         """The volume at one point of the latent space.
-
-        A decoder of Fourier values is asked only within the Nyquist sphere, one of Hartley
-        values, as in cryoDRGN, in the whole cube.
 
         Args:
             latent: The point.
@@ -102,7 +108,7 @@ class VolumeDecoder:
     ) -> Float[Tensor, "points 2"]:
         """Scaled transform at integer frequencies, zero where it is not asked for."""
         within = torch.ones(len(points), dtype=torch.bool)
-        if self._decoder.config.domain == "fourier":
+        if not self._whole_cube:
             within = points.square().sum(-1) <= radius**2
         values = torch.zeros(len(points), 2)
         asked = (points[within] / self.box_size).to(self._device)

@@ -1,10 +1,12 @@
 """Latents of all images from a trained encoder, and how well they explain the images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.errors import NumericalError
@@ -52,12 +54,12 @@ def encode_all(
     """
     was_training = model.training
     model.eval()
+    order = particles.in_order_of_storage
     encoded = [
-        model.encoder(_views(particles.batch(rows)), dtype)
-        for rows in torch.arange(len(particles)).split(BATCH)
+        model.encoder(_views(particles.batch(rows)), dtype) for rows in order.split(BATCH)
     ]
     model.train(was_training)
-    mean, log_variance = (torch.cat(part).cpu().numpy() for part in zip(*encoded, strict=True))
+    mean, log_variance = (_in_rows(part, order) for part in zip(*encoded, strict=True))
     if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):
         msg = "a latent is not finite: the weights of the encoder have run away"
         raise NumericalError(msg)
@@ -79,7 +81,8 @@ def evaluate_all(
     model.eval()
     encoded, reconstruction = [], 0.0
     with Progress(len(particles), "evaluating") as progress:
-        for rows in torch.arange(len(particles)).split(batch_size):
+        order = particles.in_order_of_storage
+        for rows in order.split(batch_size):
             batch = particles.batch(rows)
             mean, log_variance = model.encoder(_views(batch))
             encoded.append((mean, log_variance))
@@ -93,17 +96,25 @@ def evaluate_all(
             ]
             reconstruction += float(torch.stack(losses).mean()) * len(batch)
             progress.advance(len(batch))
-    mean, log_variance = (torch.cat(part) for part in zip(*encoded, strict=True))
+    mean, log_variance = (_in_rows(part, order) for part in zip(*encoded, strict=True))
     reconstruction /= len(particles)
-    per_dimension = float(kl_divergence(mean, log_variance))
+    per_dimension = float(kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)))
     return Evaluation(
-        mean=mean.cpu().numpy(),
-        log_variance=log_variance.cpu().numpy(),
+        mean=mean,
+        log_variance=log_variance,
         reconstruction=reconstruction,
         kl=per_dimension * mean.shape[1],
         loss=reconstruction + beta * per_dimension / (2 * particles.num_points),
     )
 
 
-def _views(batch: Batch) -> list[Float[torch.Tensor, "batch points 2"]]:
+def _in_rows(parts: Sequence[Tensor], order: Tensor) -> Float[np.ndarray, "particles z"]:
+    """What was computed in some order of the particles, in theirs."""
+    values = torch.cat(list(parts)).cpu()
+    result = torch.empty_like(values)
+    result[order] = values
+    return result.numpy()
+
+
+def _views(batch: Batch) -> list[Float[Tensor, "batch points 2"]]:
     return [exposure.phase_flipped() for exposure in batch.exposures]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
@@ -33,6 +34,7 @@ class TrainedModel:
         pixel_size: Å/px of its images; 1 where the run does not say it.
         window_radius: Window of its images; None without one.
         invert: Whether the sign of its images was changed.
+        is_foreign: Whether it is a run of cryoDRGN, not of this program.
     """
 
     model: Vae | Decoder | BasisModel
@@ -42,6 +44,7 @@ class TrainedModel:
     pixel_size: float
     window_radius: float | None
     invert: bool
+    is_foreign: bool
 
     @classmethod
     def load(cls, weights: Path, settings: dict[str, Any]) -> "TrainedModel":
@@ -74,21 +77,25 @@ class TrainedModel:
             msg = f"the config of {weights} holds no norm; give it with --norm"
             raise ConfigError(msg)
         offset, scale = (float(value) for value in dataset["norm"])
+        ours = settings.get("training", {})
         return cls(
             model=model,
             config=config,
             offset=offset,
             scale=scale,
-            pixel_size=settings.get("training", {}).get("pixel_size") or 1.0,
+            pixel_size=ours.get("pixel_size") or 1.0,
             window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
             invert=bool(dataset.get("invert_data")),
+            is_foreign="settings" not in ours,
         )
 
     def volume_decoder(self, device: torch.device) -> VolumeDecoder | BasisVolumes:
-        """What makes volumes of it."""
+        """What makes volumes of it: the same as the program that trained it would make."""
         if isinstance(self.model, BasisModel):
             return BasisVolumes(self.model, device)
-        return VolumeDecoder(decoder_of(self.model), self.offset, self.scale, device)
+        decoder = decoder_of(self.model)
+        whole_cube = self.is_foreign and decoder.config.domain == "hartley"
+        return VolumeDecoder(decoder, self.offset, self.scale, device, whole_cube=whole_cube)
 
 
 def prepare_as_trained(
@@ -99,8 +106,7 @@ def prepare_as_trained(
     tilted: Path | None = None,
     tilt_deg: float = 45.0,
     datadir: Path | None = None,
-    on_disk: bool | None = None,
-    scratch_dir: Path,
+    storage: Storage,
 ) -> TrainingSet:
     """Images made ready as those the model was trained on.
 
@@ -111,12 +117,14 @@ def prepare_as_trained(
         tilted: Particle file of the second exposure of tilt pairs.
         tilt_deg: Angle of its stage in degrees.
         datadir: Folder of the stacks that ``tilted`` names.
-        on_disk: Whether to keep them in a scratch file; None decides by the free memory.
-        scratch_dir: Folder for that file.
+        storage: Where they are kept.
 
     Raises:
-        ShapeMismatchError: The images have another box size than those of the training.
+        ShapeMismatchError: The images are smaller than those of the training. Larger ones are
+            cropped.
     """
+    if particles.box_size > trained.config.box_size:
+        particles = particles.cropped(trained.config.box_size)
     if particles.box_size != trained.config.box_size:
         msg = (
             f"{particles.source} has images of {particles.box_size} px, but the model was "
@@ -139,8 +147,7 @@ def prepare_as_trained(
         lattice,
         settings,
         device,
-        scratch_dir=scratch_dir,
-        on_disk=on_disk,
+        storage=storage,
         tilted=tilted,
         tilt_deg=tilt_deg,
         datadir=datadir,

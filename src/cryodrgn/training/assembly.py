@@ -7,6 +7,7 @@ import torch
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_network_dtype
@@ -18,7 +19,7 @@ from cryodrgn.models.vae import Vae
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import LatentTableConfig, RunConfig
+from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig
 from cryodrgn.training.objectives import (
     AutodecoderObjective,
     HomogeneousObjective,
@@ -58,6 +59,7 @@ def assemble(
     run: RunDirectory,
     device: torch.device,
     norm: tuple[float, float] | None = None,
+    precision: Precision | None = None,
 ) -> Assembly:
     """Build the model and prepare the images of a run; writes nothing.
 
@@ -67,6 +69,8 @@ def assemble(
         run: Folder of the run, for a scratch file.
         device: Where to compute.
         norm: Offset and scale that the run used before; None takes those of the settings.
+        precision: Number type of matrix products that it used before; None takes that of the
+            settings.
 
     Raises:
         CryodrgnError: The settings or the data cannot be used.
@@ -83,17 +87,19 @@ def assemble(
         (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
         _preprocessing(config, norm),
         device,
-        scratch_dir=run.path,
-        on_disk=training.on_disk,
+        storage=Storage(
+            scratch_dir=run.path,
+            on_disk=training.on_disk,
+            memory=None if training.memory_gb is None else int(1e9 * training.memory_gb),
+            cache_dir=training.cache_dir,
+        ),
         tilted=config.data.tilted,
         tilt_deg=config.data.tilt_deg,
         datadir=config.data.files.datadir,
         moving_poses=poses,
     )
-    if training.precision == "auto":
-        dtype = choose_network_dtype(device)
-    else:
-        dtype = getattr(torch, training.precision)
+    precision = precision or training.precision
+    dtype = choose_network_dtype(device) if precision == "auto" else getattr(torch, precision)
 
     if isinstance(model, Vae):
         objective: Objective = VaeObjective(model, training.kl, dtype)

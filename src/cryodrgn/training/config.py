@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.models.build import ModelConfig
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
 from cryodrgn.training.schedules import KlWeighting
 
@@ -24,6 +25,8 @@ CHANGEABLE = frozenset(
         "checkpoint_minutes",
         "log_interval",
         "on_disk",
+        "memory_gb",
+        "cache_dir",
     )
 )
 
@@ -41,6 +44,8 @@ class DataConfig:
         invert: Whether to change the sign of the data.
         norm: Offset and scale of the Hartley values; None estimates the scale from the data
             and takes 0 for the offset.
+        box_size: Side in pixels to which images are Fourier-cropped on the fly; None keeps
+            their own.
     """
 
     files: ParticleFiles
@@ -49,6 +54,16 @@ class DataConfig:
     window_radius: float | None = None
     invert: bool = False
     norm: tuple[float, float] | None = None
+    box_size: int | None = None
+
+    def open(self) -> ParticleSet:
+        """The particles.
+
+        Raises:
+            CryodrgnError: A file cannot be used, or the box size is not possible.
+        """
+        particles = open_particles(self.files)
+        return particles if self.box_size is None else particles.cropped(self.box_size)
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range.
@@ -87,7 +102,8 @@ class LatentTableConfig:
     """Latents that are free numbers of each particle, without an encoder.
 
     Attributes:
-        learning_rate: Of Adam.
+        learning_rate: Length of their steps, see
+            :class:`cryodrgn.training.row_table.RowTable`.
         pretrain: Epochs in which they stay as they are.
         initial: A ``z.pkl`` to begin with; None draws them from a standard normal.
     """
@@ -113,6 +129,8 @@ class TrainConfig:
         checkpoint_minutes: Minutes between checkpoints within an epoch; None makes none.
         log_interval: Images between lines of the log.
         on_disk: Whether prepared images are kept in a scratch file; None decides by memory.
+        memory_gb: Memory in GB that they may take; None takes a share of what is free.
+        cache_dir: Folder in which their file stays for other runs; None keeps none.
         seed: Of all random numbers.
         precision: Number type of the network's matrix products; ``auto`` measures which is
             faster.
@@ -129,6 +147,8 @@ class TrainConfig:
     checkpoint_minutes: float | None = None
     log_interval: int = 1000
     on_disk: bool | None = None
+    memory_gb: float | None = None
+    cache_dir: Path | None = None
     seed: int = 0
     precision: Precision = "auto"
 
@@ -148,7 +168,11 @@ class TrainConfig:
             if value < 1:
                 msg = f"{option} must be at least 1, got {value}"
                 raise ConfigError(msg)
-        positive = {"--lr": self.learning_rate, "--checkpoint-minutes": self.checkpoint_minutes}
+        positive = {
+            "--lr": self.learning_rate,
+            "--checkpoint-minutes": self.checkpoint_minutes,
+            "--memory": self.memory_gb,
+        }
         for option, value in positive.items():
             if value is not None and not value > 0:
                 msg = f"{option} must be positive, got {value}"
@@ -221,6 +245,7 @@ class RunConfig:
             encoder = model.pop("encoder")
             model["encoder"] = None if encoder is None else EncoderConfig(**encoder)
             model["decoder"] = DecoderConfig(**model["decoder"])
+            training["cache_dir"] = _path(training["cache_dir"])
             training["kl"] = KlWeighting(**training["kl"])
             if training["poses"] is not None:
                 training["poses"] = PoseConfig(**training["poses"])

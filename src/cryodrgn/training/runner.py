@@ -63,7 +63,7 @@ def train(
     particles.require_poses()
     _require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
-    parts = assemble(config, particles, run, device, start.norm)
+    parts = assemble(config, particles, run, device, start.norm, start.precision)
     session = _Session(config, particles, run, parts, should_stop)
     session.begin(start)
     make_folder(run.path)

@@ -9,7 +9,7 @@ from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import RunConfig
+from cryodrgn.training.config import Precision, RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Start:
         epochs_done: Epochs that count as done.
         is_same_run: Whether the run goes on exactly, with everything the checkpoint remembers.
         norm: Offset and scale that the run used before.
+        precision: Number type of the matrix products that it used before.
     """
 
     checkpoint: dict[str, Any] | None = None
@@ -33,6 +34,7 @@ class Start:
     epochs_done: int = 0
     is_same_run: bool = False
     norm: tuple[float, float] | None = None
+    precision: Precision | None = None
 
 
 def find_start(run: RunDirectory, config: RunConfig, load: Load, *, overwrite: bool) -> Start:
@@ -66,7 +68,7 @@ def find_start(run: RunDirectory, config: RunConfig, load: Load, *, overwrite: b
     latest = latest_checkpoint(run)
     if latest is None:
         logger.info("%s holds no checkpoint yet: the run begins again", run.path)
-        return Start(norm=_norm(run.config_yaml))
+        return Start(**_as_before(run.config_yaml))
     return _from_file(latest, is_same_run=True)
 
 
@@ -106,13 +108,12 @@ def _from_file(path: Path, *, is_same_run: bool) -> Start:
         epochs_done = content["run_state"]["position"]["epoch"]
     else:
         epochs_done = int(content.get("epoch", 0)) + (0 if _counts_from_one(path) else 1)
-    norm = _norm(find_run_config(path)) if is_same_run else None
     return Start(
         checkpoint=content,
         source=path,
         epochs_done=epochs_done,
         is_same_run=is_same_run and "run_state" in content,
-        norm=norm,
+        **(_as_before(find_run_config(path)) if is_same_run else {}),
     )
 
 
@@ -124,9 +125,14 @@ def _counts_from_one(path: Path) -> bool:
         return False
 
 
-def _norm(config_path: Path) -> tuple[float, float]:
-    offset, scale = load_run_config(config_path)["dataset_args"]["norm"]
-    return float(offset), float(scale)
+def _as_before(config_path: Path) -> dict[str, Any]:
+    """What a run measured when it began, and must not measure again."""
+    config = load_run_config(config_path)
+    offset, scale = config["dataset_args"]["norm"]
+    return {
+        "norm": (float(offset), float(scale)),
+        "precision": config.get("training", {}).get("network_dtype"),
+    }
 
 
 def _require_same(run: RunDirectory, recorded: RunConfig | None, config: RunConfig) -> None:

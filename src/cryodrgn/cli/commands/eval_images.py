@@ -112,6 +112,7 @@ def _evaluated(
     device: "torch.device",
 ) -> "Evaluation":
     """Latents by the encoder, or by the linear model."""
+    from cryodrgn.data.prepared import Storage
     from cryodrgn.linear.embed import evaluate_linear
     from cryodrgn.linear.iteration import DiscImages
     from cryodrgn.models.basis import BasisModel
@@ -132,8 +133,7 @@ def _evaluated(
         tilted=args.tilt,
         tilt_deg=args.tilt_deg,
         datadir=args.datadir,
-        on_disk=args.lazy or None,
-        scratch_dir=args.output.parent,
+        storage=Storage(scratch_dir=args.output.parent, on_disk=args.lazy or None),
     )
     if isinstance(trained.model, BasisModel):
         model = trained.model

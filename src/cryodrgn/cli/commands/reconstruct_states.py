@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import add_device, add_pose_and_ctf
-from cryodrgn.cli.training import add_dataset, data_config
+from cryodrgn.cli.training import add_dataset, add_storage, data_config
 from cryodrgn.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--particles", type=Path, help="Particles (.mrcs, .star, .cs, .txt)")
     add_pose_and_ctf(group)
     add_dataset(parser)
+    add_storage(parser)
 
 
 def _epoch(text: str) -> int | None:
@@ -78,8 +79,8 @@ def _epoch(text: str) -> int | None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from cryodrgn.data.prepared import Storage
     from cryodrgn.devices import choose_device
-    from cryodrgn.io.particle_files import open_particles
     from cryodrgn.linear.state_files import reconstruct_states
     from cryodrgn.linear.states import StateSettings
     from cryodrgn.rundir import RunDirectory, StateFiles
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     device, files = choose_device(args.device), StateFiles(args.outdir)
     summaries = reconstruct_states(
         data,
-        open_particles(data.files),
+        data.open(),
         latents,
         _points(args, latents),
         StateSettings(
@@ -103,8 +104,13 @@ def run(args: argparse.Namespace) -> None:
         ),
         files,
         device,
+        storage=Storage(
+            scratch_dir=args.outdir,
+            on_disk=args.lazy or None,
+            memory=None if args.memory is None else int(1e9 * args.memory),
+            cache_dir=args.cache_dir,
+        ),
         mask_path=args.mask or _mask_of(work),
-        on_disk=args.lazy or None,
     )
     _draw(summaries, latents, args)
     logger.info("wrote %d states to %s", len(summaries), args.outdir)

@@ -9,6 +9,7 @@ from cryodrgn.cli.training import (
     add_dataset,
     add_pose_refinement,
     add_run,
+    add_storage,
     add_training,
     run_training,
     train_config,
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--zdim", type=int, help="Dimension of latent variable")
     add_dataset(parser)
+    add_storage(parser)
     add_training(parser)
     group = parser.add_argument_group("Latents")
     group.add_argument(

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from cryodrgn.cli.options import add_device, add_particles, add_pose_and_ctf, add_tilt
-from cryodrgn.cli.training import add_dataset, data_config
+from cryodrgn.cli.training import add_dataset, add_storage, data_config
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="Random seed (default: %(default)s)"
     )
     add_dataset(parser)
+    add_storage(parser)
     add_tilt(parser)
     group = parser.add_argument_group("Linear model")
     group.add_argument(
@@ -66,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.devices import choose_device
-    from cryodrgn.io.particle_files import open_particles
     from cryodrgn.linear.config import LinearConfig
     from cryodrgn.linear.runner import train_linear
     from cryodrgn.rundir import RunDirectory
@@ -82,9 +82,11 @@ def run(args: argparse.Namespace) -> None:
         focus_mask=args.focus_mask,
         seed=args.seed,
         on_disk=args.lazy or None,
+        memory_gb=args.memory,
+        cache_dir=args.cache_dir,
     )
     device = choose_device(args.device)
-    particles = open_particles(config.data.files)
+    particles = config.data.open()
     directory = RunDirectory(args.outdir)
     train_linear(config, particles, directory, device, overwrite=args.overwrite)
     logger.info("wrote the run to %s", args.outdir)

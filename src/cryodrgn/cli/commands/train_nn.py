@@ -7,6 +7,7 @@ from cryodrgn.cli.training import (
     add_dataset,
     add_pose_refinement,
     add_run,
+    add_storage,
     add_training,
     run_training,
     train_config,
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_run(parser)
     add_dataset(parser)
+    add_storage(parser)
     add_training(parser)
     add_pose_refinement(parser, pretrain=5, learning_rate=1e-4, name="--pretrain")
     group = parser.add_argument_group("Network Architecture")

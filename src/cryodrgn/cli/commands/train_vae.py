@@ -13,6 +13,7 @@ from cryodrgn.cli.training import (
     add_dataset,
     add_pose_refinement,
     add_run,
+    add_storage,
     add_training,
     run_training,
     train_config,
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--zdim", type=int, help="Dimension of latent variable")
     add_dataset(parser)
+    add_storage(parser)
     add_tilt(parser)
     group = add_training(parser)
     group.add_argument(

@@ -1,0 +1,188 @@
+"""Where prepared images are kept: in memory, or in a file that is read in large pieces."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.errors import OutputFileError
+
+Rows = Int[np.ndarray, " rows"]
+Values = Float[np.ndarray, "rows points 2"]
+
+
+@runtime_checkable
+class ImageStore(Protocol):
+    """An array of one entry per particle."""
+
+    @property
+    def resident(self) -> Tensor | None:
+        """The whole array, if it is in memory."""
+        ...
+
+    def write(self, rows: Rows, values: Values) -> None:
+        """Put the entries of some particles in."""
+        ...
+
+    def read(self, rows: Rows) -> Values:
+        """The entries of some particles, in the order asked for."""
+        ...
+
+
+class MemoryStore:
+    """Keeps the array in memory.
+
+    Args:
+        count: Number of particles.
+        points: Pairs of numbers per particle.
+    """
+
+    def __init__(self, count: int, points: int) -> None:
+        self._values = np.empty((count, points, 2), np.float32)
+
+    @property
+    def resident(self) -> Tensor | None:
+        """The whole array."""
+        return torch.from_numpy(self._values)
+
+    def write(self, rows: Rows, values: Values) -> None:
+        """Put the entries of some particles in."""
+        self._values[rows] = values
+
+    def read(self, rows: Rows) -> Values:
+        """The entries of some particles."""
+        return self._values[rows]
+
+
+class FileStore:
+    """Keeps the array in a file, which is not mapped: memory holds what is asked for only.
+
+    Args:
+        descriptor: The open file.
+        points: Pairs of numbers per particle.
+        stored: The particle at every place of the file.
+    """
+
+    resident = None
+
+    def __init__(self, descriptor: int, points: int, stored: Int[Tensor, " particles"]) -> None:
+        self._descriptor = descriptor
+        self._points = points
+        self._row_bytes = 8 * points
+        self._places = np.empty(len(stored), np.int64)
+        self._places[stored.numpy()] = np.arange(len(stored))
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    def write(self, rows: Rows, values: Values) -> None:
+        """Put the entries of some particles in."""
+        order = np.argsort(self._places[rows])
+        ordered = np.ascontiguousarray(values[order], np.float32)
+        for place, part in self._runs(rows[order]):
+            self._write_at(place * self._row_bytes, ordered[part])
+
+    def read(self, rows: Rows) -> Values:
+        """The entries of some particles; neighbours in the file are read together."""
+        order = np.argsort(self._places[rows])
+        ordered = np.empty((len(rows), self._points, 2), np.float32)
+        for place, part in self._runs(rows[order]):
+            os.preadv(self._descriptor, [ordered[part].data], place * self._row_bytes)
+        values = np.empty_like(ordered)
+        values[order] = ordered
+        return values
+
+    def _write_at(self, offset: int, values: Values) -> None:
+        try:
+            written = os.pwrite(self._descriptor, values.data, offset)
+        except OSError as error:
+            msg = f"prepared images cannot be written to their file: {error.strerror}"
+            raise OutputFileError(msg) from error
+        if written < values.nbytes:
+            msg = "prepared images do not fit on the disk; choose another with --cache-dir"
+            raise OutputFileError(msg)
+
+    def _runs(self, rows: Rows) -> Iterator[tuple[int, slice]]:
+        """Rows in the order of their places, in pieces that stand together in the file."""
+        places = self._places[rows]
+        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+        for start, stop in zip([0, *breaks], [*breaks, len(rows)], strict=True):
+            if stop > start:
+                yield int(places[start]), slice(int(start), int(stop))
+
+
+def open_nameless(folder: Path) -> int:
+    """A file that vanishes when the process ends, however it ends.
+
+    Raises:
+        OutputFileError: It cannot be made.
+    """
+    path = folder / f".prepared.{os.getpid()}"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        path.unlink()
+    except OSError as error:
+        msg = f"a scratch file cannot be made in {folder}: {error.strerror}"
+        raise OutputFileError(msg) from error
+    return descriptor
+
+
+class EpochStream:
+    """Reads the images of an epoch a buffer ahead of their use.
+
+    Args:
+        store: Where they are.
+        rows: The particles in the order in which they will be asked for.
+        buffer_rows: Particles to read at a time.
+    """
+
+    def __init__(
+        self, store: ImageStore, rows: Int[Tensor, " particles"], buffer_rows: int
+    ) -> None:
+        self._store = store
+        self._buffers = [buffer.numpy() for buffer in rows.split(buffer_rows)]
+        size = int(rows.max()) + 1 if len(rows) else 0
+        self._buffer_of = np.zeros(size, np.int32)
+        self._slot_of = np.zeros(size, np.int64)
+        for number, buffer in enumerate(self._buffers):
+            self._buffer_of[buffer] = number
+            self._slot_of[buffer] = np.arange(len(buffer))
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+        self._loading: dict[int, Future[Values]] = {}
+
+    def read(self, rows: Rows) -> Values:
+        """The images of some particles; what was asked for before them may be forgotten."""
+        numbers = self._buffer_of[rows]
+        first, last = int(numbers.min()), int(numbers.max())
+        for number in list(self._loading):
+            if number < first:
+                del self._loading[number]
+        values = np.empty((0,), np.float32)
+        for number in range(first, last + 1):
+            buffer = self._buffer(number)
+            if not values.size:
+                values = np.empty((len(rows), *buffer.shape[1:]), np.float32)
+            chosen = numbers == number
+            values[chosen] = buffer[self._slot_of[rows[chosen]]]
+        self._request(last + 1)
+        return values
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._reader.shutdown(cancel_futures=True)
+        self._loading.clear()
+
+    def _buffer(self, number: int) -> Values:
+        self._request(number)
+        return self._loading[number].result()
+
+    def _request(self, number: int) -> None:
+        if number < len(self._buffers) and number not in self._loading:
+            rows = self._buffers[number]
+            self._loading[number] = self._reader.submit(self._store.read, rows)

@@ -1,0 +1,178 @@
+"""A run that is interrupted anywhere goes on as if nothing had happened."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+import yaml
+
+from cryodrgn.cli.main import main
+from cryodrgn.io.checkpoints import load_checkpoint
+from cryodrgn.io.legacy_pickle import load_pickles
+from finished_run import SMALL_NN, SMALL_VAE, Finished
+
+EPOCHS = 50
+# A checkpoint after every step.
+ALWAYS = ("--checkpoint-minutes", 1e-9)
+KINDS = {
+    "train_vae": (*SMALL_VAE, "--zdim", 2),
+    "train_nn": (*SMALL_NN, "--do-pose-sgd", "--pretrain", 1),
+    "train_dec": (*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    arguments = "simulate -D 16 --Apix 12 -n 60 --num-states 2 --snr 1 -o"
+    assert main([*arguments.split(), str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def line(simulated):
+    def words(command, out, *options):
+        star = simulated / "particles.star"
+        return (command, star, "-n", EPOCHS, "-b", 4, *KINDS[command], *options, "-o", out)
+
+    return words
+
+
+def start(words) -> int:
+    """Run a command in a process of its own, which costs no new imports."""
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = main([str(word) for word in words])
+    finally:
+        os._exit(status)
+
+
+def exit_status(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def assert_every_file_is_whole(folder):
+    for path in folder.glob("*.pkl"):
+        if path.name.startswith(("weights", "checkpoint")):
+            load_checkpoint(path)
+        else:
+            load_pickles(path)
+    if (folder / "config.yaml").exists():
+        assert yaml.safe_load((folder / "config.yaml").read_text())["model_args"]
+
+
+def content(folder) -> dict[str, bytes]:
+    """All files but those that hold times."""
+    timed = {"run.log", "metrics.csv", "config.yaml", "config.pkl"}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in timed}
+
+
+@pytest.mark.parametrize(
+    ("command", "kills"), [("train_vae", 20), ("train_nn", 5), ("train_dec", 5)]
+)
+def test_a_run_killed_at_random_times_ends_with_the_same_files(command, kills, line, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert exit_status(start(line(command, whole))) == 0
+    times = random.Random(command)
+    for kill in range(kills):
+        process = start(line(command, killed, *ALWAYS, "--load", "latest"))
+        if kill % 2:
+            wait_for_progress(killed)
+        time.sleep(times.uniform(0, 0.3))
+        os.kill(process, signal.SIGKILL)
+        assert exit_status(process) == -signal.SIGKILL
+        if killed.exists():
+            assert_every_file_is_whole(killed)
+    assert exit_status(start((command, "-o", killed, "--load", "latest"))) == 0
+    assert f"{killed}/checkpoint.pkl" in Finished(killed).log
+    assert Finished(whole).has_the_weights_of(Finished(killed))
+    expected, found = content(whole), content(killed)
+    for name in expected:
+        if not name.startswith("weights"):
+            assert found[name] == expected[name], name
+    images = [row["images"] for row in Finished(killed).metrics]
+    assert images == [row["images"] for row in Finished(whole).metrics]
+
+
+def wait_for_progress(folder):
+    """Until a checkpoint is written."""
+    path, now = folder / "checkpoint.pkl", time.time()
+    while not (path.exists() and path.stat().st_mtime > now):
+        time.sleep(0.005)
+
+
+def test_sigterm_writes_a_checkpoint_and_ends_cleanly(line, tmp_path):
+    out = tmp_path / "out"
+    process = start(line("train_vae", out, "-n", 100000))
+    while not (out / "weights.0.pkl").exists():
+        time.sleep(0.01)
+    os.kill(process, signal.SIGTERM)
+    assert exit_status(process) == 0
+    position = load_checkpoint(out / "checkpoint.pkl")["run_state"]["position"]
+    assert (position["epoch"], position["batch"]) > (0, 0)
+    assert "go on with --load latest" in Finished(out).log
+
+
+def test_a_finished_run_can_be_made_longer(run, line, tmp_path):
+    run(*line("train_vae", tmp_path / "long", "-n", 6))
+    run(*line("train_vae", tmp_path / "short", "-n", 3))
+    run("train_vae", "-o", tmp_path / "short", "--load", "latest", "-n", 6)
+    assert Finished(tmp_path / "short").has_the_weights_of(Finished(tmp_path / "long"))
+
+
+def test_load_with_a_weights_file_of_the_folder_goes_on_as_documented(run, line, tmp_path):
+    out = tmp_path / "out"
+    run(*line("train_vae", out, "-n", 3))
+    run(*line("train_vae", out, "-n", 6, "--load", out / "weights.2.pkl"))
+    run(*line("train_vae", tmp_path / "long", "-n", 6))
+    assert Finished(out).has_the_weights_of(Finished(tmp_path / "long"))
+
+
+def test_another_run_in_a_used_folder_is_refused_with_both_settings(run, fail, line, tmp_path):
+    out = tmp_path / "out"
+    run(*line("train_vae", out, "-n", 1))
+    before = content(out)
+    message = fail(*line("train_vae", out, "-n", 1, "--lr", 0.01))
+    assert "training.learning_rate 0.0001 there, 0.01 here" in message
+    assert "--overwrite" in message
+    assert "holds this run already" in fail(*line("train_vae", out, "-n", 1))
+    assert content(out) == before
+    run(*line("train_vae", out, "-n", 1, "--lr", 0.01, "--overwrite"))
+    assert Finished(out).metrics[-1]["learning_rate"] == 0.01
+
+
+def test_going_on_with_other_settings_is_refused(run, fail, line, tmp_path):
+    out = tmp_path / "out"
+    run(*line("train_vae", out, "-n", 1))
+    message = fail(*line("train_vae", out, "--load", "latest", "--seed", 3))
+    assert "training.seed 0 there, 3 here" in message
+    message = fail("train_vae", "-o", out, "--load", "latest", "--lr", 0.01)
+    assert "takes its settings from" in message
+    assert "leave out lr" in message
+
+
+def test_nothing_left_to_train_is_said(run, fail, line, tmp_path):
+    run(*line("train_vae", tmp_path, "-n", 1))
+    message = fail("train_vae", "-o", tmp_path, "--load", "latest")
+    assert "1 of 1 epochs are done; ask for more with -n" in message
+
+
+def test_latents_given_for_weights_are_named(run, fail, line, tmp_path):
+    run(*line("train_vae", tmp_path / "a", "-n", 1))
+    message = fail(*line("train_vae", tmp_path / "b", "--load", tmp_path / "a/z.pkl"))
+    assert "z.pkl" in message
+    assert not (tmp_path / "b").exists()
+
+
+def test_weights_of_another_architecture_are_refused(run, fail, line, tmp_path):
+    run(*line("train_vae", tmp_path / "a", "-n", 1))
+    weights = tmp_path / "a/weights.pkl"
+    message = fail(*line("train_vae", tmp_path / "b", "--load", weights, "--pdim", 32))
+    assert "weights.pkl does not fit the model of this run" in message
+    assert not (tmp_path / "b").exists()

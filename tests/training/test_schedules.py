@@ -1,0 +1,35 @@
+import pytest
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.training.schedules import KlWeighting, parse_beta
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "start", "end"),
+    [
+        ("a", 0.001, 15, 0, 1_000_000),
+        ("b", 5, 15, 200_000, 800_000),
+        ("c", 5, 18, 200_000, 800_000),
+        ("d", 5, 18, 1_000_000, 5_000_000),
+    ],
+)
+def test_schedules_rise_between_their_ends(name, low, high, start, end):
+    weighting = KlWeighting(beta=name, control=1.0)
+    assert weighting.beta_at(start) == pytest.approx(low)
+    assert weighting.beta_at((start + end) // 2) == pytest.approx((low + high) / 2)
+    assert weighting.beta_at(end) == pytest.approx(high)
+    assert weighting.beta_at(10 * end) == high
+
+
+def test_a_number_is_a_constant():
+    assert parse_beta("0.25") == 0.25
+    assert KlWeighting(beta=parse_beta("0.25")).beta_at(12345) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("beta", "words"),
+    [("a", "give --beta-control"), ("e", "neither a number nor"), (-1.0, "not be negative")],
+)
+def test_what_has_no_meaning_is_refused(beta, words):
+    with pytest.raises(ConfigError, match=words):
+        KlWeighting(beta=beta)
