@@ -36,7 +36,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
-        "--use-real | --enc-layers --enc-dim --dec-layers --dec-dim"
+        "--use-real | --init-z --init-epochs --enc-layers --enc-dim --dec-layers --dec-dim"
     ),
     "train_nn": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent"
