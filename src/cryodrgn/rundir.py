@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryodrgn.analysisdir import AnalysisFiles, LandscapeFiles
+from cryodrgn.lineardir import LinearFiles
+
 
 class RunDirectory:
     """The files of one training run.
@@ -70,12 +73,23 @@ class RunDirectory:
 
     def epochs(self) -> list[int]:
         """Epochs that have weights, in order."""
-        pattern = re.compile(r"weights\.(\d+)\.pkl")
-        matches = (pattern.fullmatch(path.name) for path in self.path.glob("weights.*.pkl"))
-        return sorted(int(match.group(1)) for match in matches if match)
+        return self._numbers("weights")
+
+    def latent_epochs(self) -> list[int]:
+        """Epochs that have latents, in order."""
+        return self._numbers("z")
+
+    def analysis(self, epoch: int | None = None) -> AnalysisFiles:
+        """Where the analysis of an epoch goes, unless the user says otherwise."""
+        return AnalysisFiles(self.path / ("analyze" if epoch is None else f"analyze.{epoch}"))
+
+    def landscape(self, epoch: int | None = None) -> LandscapeFiles:
+        """Where the landscape of an epoch goes, unless the user says otherwise."""
+        name = "landscape" if epoch is None else f"landscape.{epoch}"
+        return LandscapeFiles(self.path / name)
 
     @property
-    def linear(self) -> "LinearFiles":
+    def linear(self) -> LinearFiles:
         """What a linear run writes beside the files of every run."""
         return LinearFiles(self.path)
 
@@ -89,79 +103,13 @@ class RunDirectory:
         found = [path for path in self.path.glob("*") if pattern.fullmatch(path.name)]
         return sorted(found + [path for path in fixed if path.exists()])
 
+    def _numbers(self, stem: str) -> list[int]:
+        pattern = re.compile(rf"{stem}\.(\d+)\.pkl")
+        matches = (pattern.fullmatch(path.name) for path in self.path.glob(f"{stem}.*.pkl"))
+        return sorted(int(match.group(1)) for match in matches if match)
+
     def _numbered(self, stem: str, epoch: int | None, ending: str = "pkl") -> Path:
         return self.path / (f"{stem}.{ending}" if epoch is None else f"{stem}.{epoch}.{ending}")
-
-
-def component_text(folder: Path, number: int) -> Path:
-    """Points of the latent space along a principal component, counted from 1."""
-    return folder / f"pc{number}.txt"
-
-
-@dataclass(frozen=True, slots=True)
-class LinearFiles:
-    """What a linear run writes beside the files of every run.
-
-    Attributes:
-        path: The folder of the run.
-    """
-
-    path: Path
-
-    @property
-    def covariances(self) -> Path:
-        """Posterior covariance of every particle's latent."""
-        return self.path / "z_cov.npy"
-
-    @property
-    def half_latents(self) -> Path:
-        """Latents by the half models: even rows by the first, odd rows by the second."""
-        return self.path / "z_half.npy"
-
-    @property
-    def contrasts(self) -> Path:
-        """Contrast of every particle."""
-        return self.path / "contrast.npy"
-
-    @property
-    def mean(self) -> Path:
-        """The mean volume."""
-        return self.path / "mean.mrc"
-
-    @property
-    def mask(self) -> Path:
-        """Where the density is."""
-        return self.path / "mask.mrc"
-
-    @property
-    def spectrum(self) -> Path:
-        """How much varies along every component, and whether it is signal."""
-        return self.path / "spectrum.txt"
-
-    @property
-    def noise(self) -> Path:
-        """Variance of the noise by shell and optics group."""
-        return self.path / "noise.txt"
-
-    def component(self, number: int) -> Path:
-        """The map of a component, counted from 1."""
-        return self.path / f"component{number}.mrc"
-
-    def fsc(self, number: int) -> Path:
-        """Half-map correlation of a component; 0 is the mean."""
-        return self.path / f"component{number}.fsc.txt"
-
-    def fixed(self) -> tuple[Path, ...]:
-        """The files whose names do not depend on the number of components."""
-        return (
-            self.covariances,
-            self.half_latents,
-            self.contrasts,
-            self.mean,
-            self.mask,
-            self.spectrum,
-            self.noise,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,32 +158,6 @@ class StateFiles:
     def standard_error(self, number: int) -> Path:
         """Standard error of every voxel."""
         return self.path / f"state_{number:03d}_standard_error.mrc"
-
-
-@dataclass(frozen=True, slots=True)
-class DensityFiles:
-    """The files of a density of conformations.
-
-    Attributes:
-        path: The folder.
-    """
-
-    path: Path
-
-    @property
-    def table(self) -> Path:
-        """Axes, density and bootstrap samples."""
-        return self.path / "density.npz"
-
-    @property
-    def figure(self) -> Path:
-        """A picture of it."""
-        return self.path / "density.png"
-
-    @property
-    def path_text(self) -> Path:
-        """z-values along a path of high density."""
-        return self.path / "path.txt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,6 +54,19 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
+    "analyze": (
+        "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "
+        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed"
+    ),
+    "analyze_landscape": (
+        "workdir epoch | --device -o --outdir --seed -N --sketch-size -d --downsample --Apix "
+        "--flip --skip-vol --thresh --dilate --cosine-edge --mask --linkage -M --pc-dim "
+        "--plot-dim"
+    ),
+    "analyze_landscape_full": (
+        "workdir epoch | --device --landscape-dir -o --outdir --seed -N --training-volumes "
+        "--skip-vol --batch-size --epochs --dim --layers --lr --skip-umap --num-neighbors"
+    ),
     "pc_traversal": "z --dim -n --lim -o | --pc --use-percentile-spacing --outdir",
     "direct_traversal": "zfile --anchors -n --loop -o --outtxt",
     "graph_traversal": (

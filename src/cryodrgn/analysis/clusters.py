@@ -15,7 +15,9 @@ except ImportError as error:
     message = "clusters need scikit-learn; install it with: pip install 'cryodrgn[analysis]'"
     raise MissingDependencyError(message) from error
 
-STARTS: Any = 10
+# Many clusters are a sketch of the particles, for which one start is as good as the best.
+STARTS = 10
+FEW = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,7 +50,7 @@ def cluster_by_means(
     Args:
         latents: The particles.
         count: Number of clusters.
-        seed: Of the random starts, of which the best is taken.
+        seed: Of the random starts; of few clusters the best of ten is taken.
 
     Raises:
         ConfigError: There are fewer different particles than clusters, or no cluster at all.
@@ -59,11 +61,12 @@ def cluster_by_means(
     different = len(np.unique(latents[: 100 * count], axis=0))
     if different < count and len(np.unique(latents, axis=0)) < count:
         msg = (
-            f"{count} clusters (--ksample) need as many different latents, but there are "
+            f"{count} clusters need as many different latents, but there are "
             f"{len(np.unique(latents, axis=0))} among {len(latents)} particles"
         )
         raise ConfigError(msg)
-    means = KMeans(count, n_init=STARTS, random_state=seed).fit(latents)
+    starts: Any = STARTS if count <= FEW else 1
+    means = KMeans(count, n_init=starts, random_state=seed).fit(latents)
     labels = np.asarray(means.labels_, dtype=np.int64)
     distances = np.linalg.norm(latents - means.cluster_centers_[labels], axis=1)
     by_cluster = np.lexsort([distances, labels])

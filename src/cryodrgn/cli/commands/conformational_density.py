@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.analysis.plots import save_figure
     from cryodrgn.io.latent_text import save_latent_text
     from cryodrgn.linear.latents import run_latents
-    from cryodrgn.rundir import DensityFiles, RunDirectory
+    from cryodrgn.lineardir import DensityFiles
+    from cryodrgn.rundir import RunDirectory
 
     latents = run_latents(RunDirectory(args.workdir), args.epoch)
     anchors = None if args.anchors is None else read_anchors(args.anchors, len(latents.mean))

@@ -9,6 +9,7 @@ from cryodrgn.cli.options import (
     MRC_ENDINGS,
     add_config_overrides,
     add_device,
+    add_volume_processing,
     load_trained,
     require_ending,
 )
@@ -51,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="Say every z-value")
     _add_latents(parser.add_argument_group("Specify z values, in one of three ways"))
-    _add_processing(parser.add_argument_group("Volume arguments"))
+    group = parser.add_argument_group("Volume arguments")
+    add_volume_processing(group)
+    add_device(group)
     add_config_overrides(parser)
 
 
@@ -63,29 +66,6 @@ def _add_latents(group: argparse._ArgumentGroup) -> None:
         "-n", type=int, default=10, help="Volumes along the path (default: %(default)s)"
     )
     group.add_argument("--zfile", type=Path, help="Text file of z-values, one row per volume")
-
-
-def _add_processing(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--Apix",
-        dest="pixel_size",
-        type=float,
-        help="Angstroms per pixel of the training images (default: as in the config, else 1)",
-    )
-    group.add_argument("--flip", action="store_true", help="Flip handedness of the volumes")
-    group.add_argument("--invert", action="store_true", help="Invert contrast of the volumes")
-    group.add_argument(
-        "-d",
-        "--downsample",
-        type=int,
-        metavar="BOX",
-        help="Downsample volumes to this box size (pixels)",
-    )
-    group.add_argument("--low-pass", type=float, metavar="Å", help="Low-pass filter in Å")
-    group.add_argument(
-        "--crop", type=int, metavar="PIX", help="Crop volumes to this box size after filtering"
-    )
-    add_device(group)
 
 
 def run(args: argparse.Namespace) -> None:

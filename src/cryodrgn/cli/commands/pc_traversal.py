@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.analysis.pca import principal_components
     from cryodrgn.analysis.trajectories import component_path, count_within
+    from cryodrgn.analysisdir import component_text
     from cryodrgn.io.latent_text import save_latent_text
     from cryodrgn.io.legacy_pickle import load_latents
-    from cryodrgn.rundir import component_text
 
     latents = load_latents(args.z)
     components = principal_components(latents)
