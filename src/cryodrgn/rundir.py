@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from cryodrgn.analysisdir import AnalysisFiles, LandscapeFiles
+from cryodrgn.lineardir import LinearFiles
 
 
 class RunDirectory:
@@ -87,10 +88,18 @@ class RunDirectory:
         name = "landscape" if epoch is None else f"landscape.{epoch}"
         return LandscapeFiles(self.path / name)
 
+    @property
+    def linear(self) -> LinearFiles:
+        """What a linear run writes beside the files of every run."""
+        return LinearFiles(self.path)
+
     def written_files(self) -> list[Path]:
         """Everything in the folder that a training run wrote."""
         fixed = (self.config_yaml, self.config_pickle, self.log, self.metrics, self.checkpoint)
-        pattern = re.compile(r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc")
+        fixed += self.linear.fixed()
+        pattern = re.compile(
+            r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc|component\d+(\.fsc\.txt|\.mrc)"
+        )
         found = [path for path in self.path.glob("*") if pattern.fullmatch(path.name)]
         return sorted(found + [path for path in fixed if path.exists()])
 
@@ -101,6 +110,54 @@ class RunDirectory:
 
     def _numbered(self, stem: str, epoch: int | None, ending: str = "pkl") -> Path:
         return self.path / (f"{stem}.{ending}" if epoch is None else f"{stem}.{epoch}.{ending}")
+
+
+@dataclass(frozen=True, slots=True)
+class StateFiles:
+    """The files of states reconstructed from images.
+
+    The folder is also that of a run: the model of smooth functions stands in ``weights.pkl``.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def run(self) -> RunDirectory:
+        """The model, as a run."""
+        return RunDirectory(self.path)
+
+    @property
+    def table(self) -> Path:
+        """What is known of every state."""
+        return self.path / "states.csv"
+
+    @property
+    def figure(self) -> Path:
+        """All of it at a glance."""
+        return self.path / "states.png"
+
+    def volume(self, number: int) -> Path:
+        """The volume of a state."""
+        return self.path / f"state_{number:03d}.mrc"
+
+    def half_map(self, number: int, half: int) -> Path:
+        """One of its half maps, 0 or 1."""
+        return self.path / f"state_{number:03d}_half_map_{'ab'[half]}.mrc"
+
+    def fsc(self, number: int) -> Path:
+        """Their correlation."""
+        return self.path / f"state_{number:03d}_fsc.txt"
+
+    def local_resolution(self, number: int) -> Path:
+        """Local resolution in Å."""
+        return self.path / f"state_{number:03d}_local_resolution.mrc"
+
+    def standard_error(self, number: int) -> Path:
+        """Standard error of every voxel."""
+        return self.path / f"state_{number:03d}_standard_error.mrc"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

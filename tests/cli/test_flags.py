@@ -37,7 +37,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
-        "--use-real | --enc-layers --enc-dim --dec-layers --dec-dim"
+        "--use-real | --init-z --init-epochs --enc-layers --enc-dim --dec-layers --dec-dim"
     ),
     "train_nn": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent"
@@ -75,6 +75,16 @@ FROZEN_FLAGS: dict[str, str] = {
         "data --anchors --max-neighbors --avg-neighbors --batch-size --max-images -o --out-z "
         "| --outind --outtxt -v --verbose"
     ),
+    "train_linear": (
+        f"particles -o --outdir --poses --ctf --seed --overwrite {DATASET} --tilt --tilt-deg "
+        "-D --memory --cache-dir --components --radius --fit-images --contrast --mask "
+        "--focus-mask --device"
+    ),
+    "reconstruct_states": (
+        f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
+        f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device"
+    ),
+    "conformational_density": "workdir epoch -o --outdir --dims --anchors --bootstraps --seed",
     "demo": "-o --outdir --seed",
     "check": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "

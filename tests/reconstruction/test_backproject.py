@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import torch
 
+from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.star import read_star, write_star
-from cryodrgn.reconstruction.backproject import FourierAccumulator
 
 
 def fsc(first, second):
@@ -153,12 +153,13 @@ def test_one_image_cannot_make_half_maps(fail, simulated, tmp_path):
 
 def test_accumulated_sums_are_hermitian_and_keep_the_total_weight():
     generator = torch.Generator().manual_seed(0)
-    accumulator = FourierAccumulator(HalfGrid(8), torch.device("cpu"))
-    points = 6 * torch.rand(50, 3, generator=generator) - 3
-    values = torch.randn(50, 2, generator=generator)
-    accumulator.add(points, values, torch.ones(50))
-    sums, weights = accumulator.sums()
-    plane = torch.view_as_complex(sums[:, :, 0].contiguous())
+    sums = SliceSums(HalfGrid(8), 1, 1, torch.device("cpu"))
+    points = 6 * torch.rand(5, 10, 3, generator=generator) - 3
+    values = torch.randn(5, 10, 2, generator=generator)
+    sums.add(points, values, torch.ones(5, 10), torch.ones(5, 1), torch.ones(5, 1))
+    totals, weights = sums.totals()
+    weights = weights.view(sums.grid.shape)
+    plane = torch.view_as_complex(totals.view(*sums.grid.shape, 2)[:, :, 0].contiguous())
     torch.testing.assert_close(plane.flip(0, 1), plane.conj().resolve_conj())
     # Every point and its mate: the plane kx = 0 is counted whole, the rest once.
     assert weights[:, :, 0].sum() / 2 + weights[:, :, 1:].sum() == pytest.approx(50, rel=1e-5)

@@ -278,7 +278,7 @@ def run_training(
             msg = "the particles are missing; only --load latest goes without them"
             raise ConfigError(msg)
         settings = training(args)
-        data = _data_config(args)
+        data = data_config(args)
         particles = data.open()
         config = RunConfig(data=data, model=model(args, particles.box_size), training=settings)
     with joined(args) as (team, device), stop_on_signals() as should_stop:
@@ -286,7 +286,8 @@ def run_training(
         train(config, particles, run, start, device, should_stop, team)
 
 
-def _data_config(args: argparse.Namespace) -> "DataConfig":
+def data_config(args: argparse.Namespace) -> "DataConfig":
+    """The images that the options describe, and what is done to them."""
     from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
     from cryodrgn.training.config import DataConfig
 

@@ -158,20 +158,28 @@ class TrainingSet:
     def _order(self) -> VisitingOrder:
         return self._exposures[0].order
 
-    def batch(self, rows: Int[Tensor, " batch"]) -> Batch:
-        """Some particles, in the order asked for."""
+    def batch(self, rows: Int[Tensor, " batch"], num_points: int | None = None) -> Batch:
+        """Some particles, in the order asked for.
+
+        Args:
+            rows: Which ones.
+            num_points: Only the first frequencies of a lattice without origin; all by default.
+        """
         on_device = rows.to(self.device)
-        frequencies = self._frequencies / self._pixel_sizes[on_device, None, None]
+        kept = slice(num_points)
+        frequencies = self._frequencies[kept] / self._pixel_sizes[on_device, None, None]
         ctf = (
             None if self._ctf is None else contrast_transfer(frequencies, self._ctf[on_device])
         )
-        images = [self._images(number, rows, on_device) for number in range(len(self._tilts))]
+        images = [
+            self._images(number, rows, on_device, kept) for number in range(len(self._tilts))
+        ]
         if self._moving_poses is None:
             rotations = self._rotations[on_device]
         else:
             rotations, shifts = self._moving_poses.at(on_device)
             images = [shift_transform(image, frequencies, shifts) for image in images]
-        compared = self._frequencies
+        compared = self._frequencies[kept]
         if self._compared is not None:
             compared = compared[self._compared]
         exposures = [
@@ -186,14 +194,18 @@ class TrainingSet:
         return Batch(rows=on_device, exposures=tuple(exposures))
 
     def _images(
-        self, number: int, rows: Int[Tensor, " batch"], on_device: Int[Tensor, " batch"]
+        self,
+        number: int,
+        rows: Int[Tensor, " batch"],
+        on_device: Int[Tensor, " batch"],
+        kept: slice,
     ) -> Float[Tensor, "batch points 2"]:
         resident = self._resident[number]
         if resident is not None:
-            return resident[on_device]
+            return resident[:, kept][on_device]
         stream = self._streams[number]
         source = self._exposures[number] if stream is None else stream
-        return torch.as_tensor(source.read(rows.numpy())).to(self.device)
+        return torch.as_tensor(source.read(rows.numpy()))[:, kept].to(self.device)
 
 
 def _on_device(images: PreparedImages, device: torch.device) -> Tensor | None:

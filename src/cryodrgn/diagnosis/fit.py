@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cryodrgn.data.preprocessing import Preprocessing, ctf_parameters, preprocess
 from cryodrgn.diagnosis.conventions import Convention
+from cryodrgn.fourier.gridding import SliceSums, interpolate
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.fourier.shifts import shift_transform
@@ -27,7 +28,6 @@ from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
-from cryodrgn.reconstruction.backproject import FourierAccumulator
 
 MAX_RADIUS = 20
 BATCH, BYTES_PER_BATCH = 1000, 2**26
@@ -119,14 +119,14 @@ class QuickImages:
         """
         batches = np.array_split(np.arange(len(self.rows)), -(-len(self.rows) // BATCH))
         models = [self.model(places, convention, order) for places in batches]
-        halves = [FourierAccumulator(self.grid, torch.device("cpu")) for _ in range(2)]
+        halves = [SliceSums(self.grid, 1, 1, torch.device("cpu")) for _ in range(2)]
         for places, (values, ctf, points) in zip(batches, models, strict=True):
             for parity, half in enumerate(halves):
                 mine = torch.from_numpy(places % 2 == parity)
-                weighted = (values[mine] * ctf[mine, :, None]).reshape(-1, 2)
-                weights = ctf[mine].square().reshape(-1)
-                half.add(points[mine].reshape(-1, 3), weighted, weights)
-        maps = [self.solve(half) for half in halves]
+                weighted = values[mine] * ctf[mine, :, None]
+                ones = torch.ones(len(weighted), 1)
+                half.add(points[mine], weighted, ctf[mine].square(), ones, ones)
+        maps = [self.solve(half)[0] for half in halves]
         compared = [
             self._compare(places, model, maps)
             for places, model in zip(batches, models, strict=True)
@@ -186,23 +186,20 @@ class QuickImages:
         self, spectrum: Float[Tensor, "z y x 2"], points: Float[Tensor, "batch points 3"]
     ) -> Float[Tensor, "batch points 2"]:
         """The transform of a map at some points."""
-        sign, neighbours = self.grid.neighbours(points.reshape(-1, 3))
-        columns = spectrum.reshape(-1, 2)
-        values = torch.zeros(len(sign), 2)
-        for positions, shares in neighbours:
-            values += columns[positions] * shares[:, None]
-        values[:, 1] *= sign
+        table = spectrum.reshape(-1, 2).contiguous()
+        values = interpolate(self.grid, table, points.reshape(-1, 3))
         return values.view(*points.shape[:2], 2)
 
-    def solve(self, accumulator: FourierAccumulator) -> Float[Tensor, "z y x 2"]:
-        """The transform of a map from its sums, zero where there are none."""
-        sums, weights = accumulator.sums()
-        shells = self.grid.radii().round().long()
-        mean = torch.bincount(shells.flatten(), weights.flatten()) / torch.bincount(
-            shells.flatten()
-        )
-        ridge = (RIDGE * mean).clamp_min(1e-6)[shells]
-        return sums / (weights + ridge)[..., None]
+    def solve(self, sums: SliceSums) -> list[Float[Tensor, "z y x 2"]]:
+        """The transform of a map for each coefficient, zero where nothing was added."""
+        values, weights = sums.totals()
+        shells = self.grid.radii().round().long().flatten()
+        maps = []
+        for column, weight in zip(values.unbind(1), weights.unbind(1), strict=True):
+            mean = torch.bincount(shells, weight) / torch.bincount(shells)
+            ridge = (RIDGE * mean).clamp_min(1e-6)[shells]
+            maps.append((column / (weight + ridge)[:, None]).view(*self.grid.shape, 2))
+        return maps
 
     def _compare(
         self,

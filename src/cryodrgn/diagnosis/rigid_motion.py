@@ -16,10 +16,10 @@ from torch import Tensor
 
 from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.fit import BATCH, QuickImages
+from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.shells import fourier_shell_correlation, weight_shells
 from cryodrgn.geometry.rotations import rotation_from_vector
 from cryodrgn.imaging.projection import move_volume
-from cryodrgn.reconstruction.backproject import FourierAccumulator
 
 # Of the small motions, in radians and voxels.
 ANGLE, LENGTH = 0.03, 0.5
@@ -115,33 +115,28 @@ def _changes(
     count = len(images.rows)
     batches = np.array_split(np.arange(count), -(-count // BATCH))
     cpu = torch.device("cpu")
-    consensus = [FourierAccumulator(images.grid, cpu) for _ in range(2)]
+    consensus = [SliceSums(images.grid, 1, 1, cpu) for _ in range(2)]
     models = [images.model(places, STATED) for places in batches]
     for places, (values, ctf, points) in zip(batches, models, strict=True):
         for parity, half in enumerate(consensus):
             mine = torch.from_numpy(places % 2 == parity)
             weighted = values[mine] * ctf[mine, :, None]
-            half.add(
-                points[mine].reshape(-1, 3),
-                weighted.reshape(-1, 2),
-                ctf[mine].square().reshape(-1),
-            )
-    maps = [images.solve(half) for half in consensus]
-    sums = [[FourierAccumulator(images.grid, cpu) for _ in range(2)] for _ in range(z.shape[1])]
+            ones = torch.ones(len(weighted), 1)
+            half.add(points[mine], weighted, ctf[mine].square(), ones, ones)
+    maps = [images.solve(half)[0] for half in consensus]
+    sums = [SliceSums(images.grid, z.shape[1], z.shape[1], cpu) for _ in range(2)]
     for places, (values, ctf, points) in zip(batches, models, strict=True):
         for parity in range(2):
             mine = torch.from_numpy(places % 2 == parity)
             own = torch.from_numpy(places[places % 2 == parity])
             predicted = images.sample(maps[parity], points[mine]) * ctf[mine, :, None]
             residual = (values[mine] - predicted) * ctf[mine, :, None]
-            for axis, halves in enumerate(sums):
-                weight = z[own, axis][:, None]
-                halves[parity].add(
-                    points[mine].reshape(-1, 3),
-                    (weight[..., None] * residual).reshape(-1, 2),
-                    (weight * ctf[mine]).square().reshape(-1),
-                )
-    return maps, [[images.solve(half) for half in halves] for halves in sums]
+            weights = z[own]
+            sums[parity].add(
+                points[mine], residual, ctf[mine].square(), weights, weights.square()
+            )
+    changes = zip(*(images.solve(half) for half in sums), strict=True)
+    return maps, [list(halves) for halves in changes]
 
 
 def _agreement(first: Float[Tensor, " voxels"], second: Float[Tensor, " voxels"]) -> float:

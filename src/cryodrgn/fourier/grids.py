@@ -51,6 +51,14 @@ class HalfLattice:
     def __len__(self) -> int:
         return len(self.points)
 
+    def by_radius(self) -> "HalfLattice":
+        """The same points ordered by |k|, so that every smaller disc stands in front.
+
+        Values on it cannot be turned into Hartley values, which need the raster order.
+        """
+        order = self.points.square().sum(-1).argsort(stable=True)
+        return HalfLattice(self.box_size, self.points[order], has_origin=False)
+
     @property
     def num_values(self) -> int:
         """Number of real values the lattice stands for, that is of points of the whole set."""

@@ -47,6 +47,29 @@ def downsample_volume(
     return _crop_spectrum(volume, new_box_size, num_dims=3)
 
 
+def resize_volume(
+    volume: Float[Tensor, "box box box"], new_box_size: int
+) -> Float[Tensor, "new new new"]:
+    """A volume on a finer or coarser grid in the same box, the values of its transform kept.
+
+    Args:
+        volume: A volume of even side. To be enlarged exactly it must hold nothing at its
+            Nyquist frequency.
+        new_box_size: Even side of the result.
+    """
+    old = len(volume)
+    if new_box_size <= old:
+        return downsample_volume(volume, new_box_size)
+    half = old // 2
+    inner = torch.fft.fftshift(torch.fft.rfftn(volume), dim=(0, 1))[..., :half]
+    spectrum = inner.new_zeros(new_box_size, new_box_size, new_box_size // 2 + 1)
+    margin = (new_box_size - old) // 2
+    kept = slice(margin, margin + old)
+    spectrum[kept, kept, :half] = inner
+    spectrum = torch.fft.ifftshift(spectrum, dim=(0, 1))
+    return torch.fft.irfftn(spectrum, s=(new_box_size,) * 3)
+
+
 def _crop_spectrum(array: Tensor, new: int, num_dims: int) -> Tensor:
     check_new_box_size(array.shape[-1], new)
     axes = tuple(range(-num_dims, 0))

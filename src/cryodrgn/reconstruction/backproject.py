@@ -6,7 +6,6 @@ weights' envelope, sinc² along each axis (gridding correction, O'Sullivan 1985)
 """
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +21,7 @@ from cryodrgn.data.preprocessing import (
     spatial_frequencies,
 )
 from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
@@ -57,56 +57,6 @@ class Reconstruction:
     fsc: ShellCurve
 
 
-class FourierAccumulator:
-    """Weighted slices, spread onto half of the grid of a volume's transform.
-
-    Args:
-        grid: The grid.
-        device: Where the sums are kept.
-    """
-
-    def __init__(self, grid: HalfGrid, device: torch.device) -> None:
-        self.grid = grid
-        # Columns: real part, imaginary part, weight.
-        self._sums = torch.zeros(math.prod(grid.shape), 3, device=device)
-
-    def add(
-        self,
-        points: Float[Tensor, "points 3"],
-        values: Float[Tensor, "points 2"],
-        weights: Float[Tensor, " points"],
-    ) -> None:
-        """Add values of the transform to the eight neighbours of where they stand.
-
-        Args:
-            points: (kx, ky, kz) in cycles per box.
-            values: Pairs (real, imaginary), already multiplied by their weights.
-            weights: The weights.
-        """
-        sign, neighbours = self.grid.neighbours(points)
-        columns = torch.stack([values[:, 0], values[:, 1] * sign, weights], dim=1)
-        for places, shares in neighbours:
-            self._sums.index_add_(0, places, columns * shares[:, None])
-
-    def sums(self) -> tuple[Float[Tensor, "z y x 2"], Float[Tensor, "z y x"]]:
-        """Sums of values and of weights on the grid."""
-        sums = self._sums.view(*self.grid.shape, 3).clone()
-        # What fell on the plane kx = 0 also fell, as its conjugate, on the mate in that plane.
-        sums[:, :, 0] += sums[:, :, 0].flip(0, 1) * sums.new_tensor([1.0, -1.0, 1.0])
-        return sums[..., :2], sums[..., 2]
-
-    def merged(self, other: "FourierAccumulator") -> "FourierAccumulator":
-        """The sums of both."""
-        both = FourierAccumulator(self.grid, self._sums.device)
-        both._sums = self._sums + other._sums
-        return both
-
-    @property
-    def device(self) -> torch.device:
-        """Where the sums are kept."""
-        return self._sums.device
-
-
 def backproject(
     particles: ParticleSet,
     settings: Preprocessing,
@@ -135,18 +85,16 @@ def backproject(
         raise ShapeMismatchError(msg)
     device = device or torch.device("cpu")
     lattice = HalfLattice.disc(PADDING * particles.box_size)
-    halves = [FourierAccumulator(HalfGrid(lattice.box_size), device) for _ in range(2)]
+    halves = [SliceSums(HalfGrid(lattice.box_size), 1, 1, device) for _ in range(2)]
     exposures = [(particles, torch.eye(3))] + ([tilted] if tilted else [])
     batch_size = max(1, POINTS_PER_BATCH // len(lattice))
     with Progress(len(particles) * len(exposures), "backprojecting") as progress:
         for exposure, tilt in exposures:
             for start in range(0, len(exposure), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(exposure)))
-                for parity, accumulator in enumerate(halves):
+                for parity, sums in enumerate(halves):
                     chosen = rows[rows % 2 == parity]
-                    _add_images(
-                        accumulator, exposure, chosen, lattice, settings, tilt, ctf_correction
-                    )
+                    _add_images(sums, exposure, chosen, lattice, settings, tilt, ctf_correction)
                 progress.advance(len(rows))
 
     box_size = particles.box_size
@@ -182,7 +130,7 @@ def save_reconstruction(
 
 
 def _add_images(
-    accumulator: FourierAccumulator,
+    sums: SliceSums,
     particles: ParticleSet,
     rows: Int[np.ndarray, " rows"],
     lattice: HalfLattice,
@@ -191,7 +139,7 @@ def _add_images(
     ctf_correction: CtfCorrection,
 ) -> None:
     """Spread the slices of some images."""
-    device = accumulator.device
+    device = sums.device
     values = prepare_images(particles, rows, lattice, settings, padding=PADDING).to(device)
     weights = values.new_ones(values.shape[:2])
     if particles.ctf is not None:
@@ -201,11 +149,12 @@ def _add_images(
         weights = ctf.square() if ctf_correction == "multiply" else weights
     rotations = tilt @ torch.from_numpy(particles.require_poses().rotations[rows])
     points = slice_coordinates(lattice.points.float().to(device), rotations.to(device))
-    accumulator.add(points.reshape(-1, 3), values.reshape(-1, 2), weights.reshape(-1))
+    ones = values.new_ones(len(values), 1)
+    sums.add(points, values, weights, ones, ones)
 
 
 def _volume(
-    accumulator: FourierAccumulator, box_size: int, fsc: ShellCurve | None = None
+    sums: SliceSums, box_size: int, fsc: ShellCurve | None = None
 ) -> Float[Tensor, "box box box"]:
     """The volume whose transform is sums / weights, regularised shell by shell.
 
@@ -213,9 +162,10 @@ def _volume(
     prior is that of a signal whose FSC between half sets is known, SNR = 2 FSC / (1 − FSC)
     (Scheres 2012), in units of the shell's mean weight.
     """
-    grid = accumulator.grid
-    sums, weights = accumulator.sums()
-    radii = grid.radii(accumulator.device)
+    grid = sums.grid
+    totals, totals_of_weights = sums.totals()
+    values, weights = totals[:, 0].view(*grid.shape, 2), totals_of_weights.view(grid.shape)
+    radii = grid.radii(sums.device)
     within = radii <= grid.box_size // 2
     shells = radii.round().long()[within]
     mean_weights = torch.bincount(shells, weights[within].double()) / torch.bincount(shells)
@@ -227,7 +177,7 @@ def _volume(
         prior = torch.from_numpy(np.interp(frequencies, fsc.frequencies, inverse)).to(prior)
     damped = weights.clone()
     damped[within] += (prior * mean_weights)[shells].to(weights.dtype)
-    transform = torch.where(within[..., None], sums / damped.clamp_min(1e-12)[..., None], 0.0)
+    transform = torch.where(within[..., None], values / damped.clamp_min(1e-12)[..., None], 0.0)
 
     volume = grid.volume_of(torch.view_as_complex(transform))
     margin = (grid.box_size - box_size) // 2

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice, volume_frequencies
-from cryodrgn.fourier.resample import check_new_box_size
+from cryodrgn.fourier.resample import check_new_box_size, downsample_volume
 from cryodrgn.fourier.transforms import centred_fft, centred_ifft, inverse_hartley
 from cryodrgn.io.mrc import write_volume
+from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.progress import track
 from cryodrgn.reconstruction.pointwise import PointwiseNetwork
@@ -178,6 +179,47 @@ def decode_volumes(
     else:
         volumes = (source.volume(latent, box_size) for latent in latents)
     return track(volumes, len(latents), description, "volume")
+
+
+class BasisVolumes:
+    """Adds up the volumes of a model that is a sum over functions of the latent.
+
+    Args:
+        model: The model.
+        device: Where to compute.
+    """
+
+    def __init__(self, model: BasisModel, device: torch.device) -> None:
+        self._model = model.to(device).eval()
+        self._device = device
+
+    @property
+    def box_size(self) -> int:
+        """Side of the volumes in voxels, unless a smaller one is asked for."""
+        return self._model.box_size
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions of the latent."""
+        return self._model.latent_dim
+
+    @torch.inference_mode()
+    def volume(
+        self, latent: Float[Tensor, " z"], box_size: int | None = None
+    ) -> Float[Tensor, "box box box"]:
+        """The volume at one point of the latent space.
+
+        Args:
+            latent: The point.
+            box_size: A smaller even side.
+
+        Raises:
+            ConfigError: The side is odd or too large.
+        """
+        volume = self._model.combined(latent[None].to(self._device))[0]
+        if box_size is not None and box_size != self.box_size:
+            volume = downsample_volume(volume, box_size)
+        return volume.cpu()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

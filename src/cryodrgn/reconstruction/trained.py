@@ -11,14 +11,16 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.checkpoints import load_checkpoint
+from cryodrgn.models.basis import BasisConfig, BasisModel
 from cryodrgn.models.build import ModelConfig, build_model, decoder_of, load_named_weights
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.reconstruction.decode import BasisVolumes, VolumeDecoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -26,7 +28,7 @@ class TrainedModel:
     """A model with its weights and what it was trained on.
 
     Attributes:
-        model: Encoder and decoder, or the decoder alone.
+        model: Encoder and decoder, the decoder alone, or a sum over functions of the latent.
         config: Its shape.
         offset: Offset of the Hartley values it was trained on.
         scale: Their scale.
@@ -36,8 +38,8 @@ class TrainedModel:
         is_foreign: Whether it is a run of cryoDRGN, not of this program.
     """
 
-    model: Vae | Decoder
-    config: ModelConfig
+    model: Vae | Decoder | BasisModel
+    config: ModelConfig | BasisConfig
     offset: float
     scale: float
     pixel_size: float
@@ -57,10 +59,16 @@ class TrainedModel:
             InputFileError: The weights cannot be read, or belong to another config.
             ConfigError: The config is incomplete.
         """
-        config = ModelConfig.from_mapping(settings)
-        model = build_model(config)
+        content = load_checkpoint(weights)["model_state_dict"]
         try:
-            load_named_weights(model, config, load_checkpoint(weights)["model_state_dict"])
+            if BasisConfig.describes(settings):
+                config: ModelConfig | BasisConfig = BasisConfig.from_mapping(settings)
+                model: Vae | Decoder | BasisModel = BasisModel(config)
+                model.load_state_dict(content)
+            else:
+                config = ModelConfig.from_mapping(settings)
+                model = build_model(config)
+                load_named_weights(model, config, content)
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             msg = f"{weights} does not fit the config: {reason}"
@@ -84,13 +92,15 @@ class TrainedModel:
 
     def volume_decoder(
         self, device: torch.device, dtype: torch.dtype = torch.float32
-    ) -> VolumeDecoder:
+    ) -> VolumeDecoder | BasisVolumes:
         """What makes volumes of it: the same as the program that trained it would make.
 
         Args:
             device: Where to compute.
             dtype: Number type of the network's matrix products.
         """
+        if isinstance(self.model, BasisModel):
+            return BasisVolumes(self.model, device)
         decoder = decoder_of(self.model)
         whole_cube = self.is_foreign and decoder.config.domain == "hartley"
         return VolumeDecoder(
@@ -133,7 +143,11 @@ def prepare_as_trained(
             f"trained on {trained.config.box_size} px"
         )
         raise ShapeMismatchError(msg)
-    lattice = (trained.config.encoder or EncoderConfig()).stored_lattice(particles.box_size)
+    if isinstance(trained.config, BasisConfig):
+        lattice = HalfLattice.disc(particles.box_size).by_radius()
+    else:
+        encoder = trained.config.encoder or EncoderConfig()
+        lattice = encoder.stored_lattice(particles.box_size)
     settings = Preprocessing(
         window_radius=trained.window_radius,
         invert=trained.invert,

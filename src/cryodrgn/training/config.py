@@ -13,6 +13,7 @@ from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
 from cryodrgn.training.schedules import KlWeighting
+from cryodrgn.training.warm_start import WarmStart
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -124,6 +125,7 @@ class TrainConfig:
         weight_decay: Of Adam.
         kl: How the KL divergence enters the loss.
         latents: How free latents are learnt, for models that have them.
+        warm_start: Latents that the encoder learns before all else is trained.
         poses: How poses are refined; None keeps them.
         checkpoint_interval: Epochs between checkpoints.
         checkpoint_minutes: Minutes between checkpoints within an epoch; None makes none.
@@ -142,6 +144,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     kl: KlWeighting = field(default_factory=KlWeighting)
     latents: LatentTableConfig | None = None
+    warm_start: WarmStart | None = None
     poses: PoseConfig | None = None
     checkpoint_interval: int = 1
     checkpoint_minutes: float | None = None
@@ -253,6 +256,10 @@ class RunConfig:
                 latents = training["latents"]
                 latents = latents | {"initial": _path(latents["initial"])}
                 training["latents"] = LatentTableConfig(**latents)
+            warm = training.get("warm_start")
+            if warm is not None:
+                warm = warm | {"latents": Path(warm["latents"])}
+                training["warm_start"] = WarmStart(**warm)
             return cls(
                 data=DataConfig(**data),
                 model=ModelConfig(**model),

@@ -18,6 +18,7 @@ from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.legacy_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import load_named_weights, named_weights
+from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
@@ -27,6 +28,7 @@ from cryodrgn.training.config import RunConfig
 from cryodrgn.training.loop import Position, RunningMean, Trainer
 from cryodrgn.training.run_log import MetricsFile, log_to_file
 from cryodrgn.training.start import Start
+from cryodrgn.training.warm_start import load_targets, teach_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +114,10 @@ class _Session:
             *(config.training, parts.poses, team),
         )
         self._last_checkpoint = time.monotonic()
+        self._targets = None
+        if config.training.warm_start is not None:
+            dimensions = config.model.latent_dim
+            self._targets = load_targets(config.training.warm_start, len(particles), dimensions)
 
     def begin(self, start: Start) -> None:
         """Take over what the run begins with.
@@ -163,6 +169,8 @@ class _Session:
         done = trainer.images_seen
         if self._team.is_writer:
             trainer.report_to(MetricsFile(self._run.metrics, done))
+        if self._targets is not None and done == 0:
+            self._warm_up(self._targets)
         with Progress(training.num_epochs * count, "training", initial=done) as progress:
             while trainer.position.epoch < training.num_epochs:
                 epoch, epoch_started = trainer.position.epoch, time.monotonic()
@@ -172,6 +180,28 @@ class _Session:
                     self._save(epoch)
         self._finish(training.num_epochs - 1)
         logger.info("finished in %s", _clock(time.monotonic() - started))
+
+    def _warm_up(self, targets: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Teach the encoder latents that are known."""
+        model, warm = self._parts.objective.model, self._config.training.warm_start
+        assert isinstance(model, Vae)
+        assert warm is not None
+        divergence = teach_encoder(
+            model,
+            self._parts.particles,
+            targets,
+            epochs=warm.epochs,
+            seed=self._config.training.seed,
+        )
+        logger.info(
+            "the encoder has learnt the latents of %s to a divergence of %.4f per dimension",
+            warm.latents,
+            divergence,
+        )
+        for parameter in model.parameters():
+            # All processes have learnt the same, up to rounding.
+            parameter.data = self._team.total(parameter.data) / self._team.size
+        self._trainer.begin_at(self._trainer.position)
 
     def _after_step(self) -> None:
         """Write a checkpoint if one is due, and stop if that is wanted."""

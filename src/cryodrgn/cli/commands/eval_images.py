@@ -21,6 +21,10 @@ from cryodrgn.cli.training import add_dataset
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
+    from cryodrgn.parallel import Team
+    from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.reconstruction.encode import Evaluation
     from cryodrgn.reconstruction.trained import TrainedModel
 
@@ -74,39 +78,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from cryodrgn.data.prepared import Storage
     from cryodrgn.io.particle_files import open_particles
-    from cryodrgn.models.vae import Vae
-    from cryodrgn.reconstruction.encode import evaluate_all
-    from cryodrgn.reconstruction.trained import prepare_as_trained
 
     require_ending(args.output, (".pkl",), "-o")
     if args.batch_size < 1:
         msg = f"-b must be at least 1, got {args.batch_size}"
         raise ConfigError(msg)
     trained = _with_data_options(load_trained(args), args)
-    if not isinstance(trained.model, Vae):
-        msg = f"{args.weights} holds no encoder; only runs of train_vae can encode images"
-        raise ConfigError(msg)
     particles = open_particles(particle_files(args))
     with joined(args) as (team, device):
-        images = prepare_as_trained(
-            trained,
-            particles,
-            device,
-            tilted=args.tilt,
-            tilt_deg=args.tilt_deg,
-            datadir=args.datadir,
-            storage=Storage(scratch_dir=args.output.parent, on_disk=args.lazy or None),
-            team=team,
-        )
-        result = evaluate_all(
-            trained.model.to(device),
-            images,
-            beta=args.beta,
-            batch_size=args.batch_size,
-            team=team,
-        )
+        result = _evaluated(trained, particles, args, device, team)
         if team.is_writer:
             _write(result, args)
 
@@ -130,6 +111,47 @@ def _write(result: "Evaluation", args: argparse.Namespace) -> None:
         result.kl,
         result.loss,
     )
+
+
+def _evaluated(
+    trained: "TrainedModel",
+    particles: "ParticleSet",
+    args: argparse.Namespace,
+    device: "torch.device",
+    team: "Team",
+) -> "Evaluation":
+    """Latents by the encoder, or by the linear model."""
+    from cryodrgn.data.prepared import Storage
+    from cryodrgn.linear.embed import evaluate_linear
+    from cryodrgn.linear.iteration import DiscImages
+    from cryodrgn.models.basis import BasisModel
+    from cryodrgn.models.vae import Vae
+    from cryodrgn.reconstruction.encode import evaluate_all
+    from cryodrgn.reconstruction.trained import prepare_as_trained
+
+    if not isinstance(trained.model, Vae | BasisModel):
+        msg = (
+            f"{args.weights} holds no encoder; only runs of train_vae and train_linear can "
+            "encode images"
+        )
+        raise ConfigError(msg)
+    images = prepare_as_trained(
+        trained,
+        particles,
+        device,
+        tilted=args.tilt,
+        tilt_deg=args.tilt_deg,
+        datadir=args.datadir,
+        storage=Storage(scratch_dir=args.output.parent, on_disk=args.lazy or None),
+        team=team,
+    )
+    if isinstance(trained.model, BasisModel):
+        model = trained.model
+        return evaluate_linear(
+            model, particles, DiscImages(images), scale=trained.scale, beta=args.beta
+        )
+    model = trained.model.to(device)
+    return evaluate_all(model, images, beta=args.beta, batch_size=args.batch_size, team=team)
 
 
 def _with_data_options(trained: "TrainedModel", args: argparse.Namespace) -> "TrainedModel":

@@ -1,6 +1,7 @@
 """``cryodrgn train_vae``."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import (
@@ -42,6 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="KL-Controlled VAE gamma. Beta is KL target. (default: None)",
     )
+    group.add_argument(
+        "--init-z",
+        type=Path,
+        metavar="RUN",
+        help="Teach the encoder the latents of this run (of train_linear, for instance) or "
+        "z.pkl, before all else is trained",
+    )
+    group.add_argument(
+        "--init-epochs",
+        type=int,
+        default=3,
+        metavar="EPOCHS",
+        help="Epochs of that (default: %(default)s)",
+    )
     add_pose_refinement(parser, pretrain=1, learning_rate=3e-4, name="--pretrain")
     encoder = parser.add_argument_group("Encoder Network")
     add_encoder_architecture(encoder)
@@ -60,6 +75,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _training(args: argparse.Namespace) -> "TrainConfig":
     from cryodrgn.training.schedules import KlWeighting, parse_beta
+    from cryodrgn.training.warm_start import WarmStart
 
     kl = KlWeighting(beta=parse_beta(args.beta), control=args.beta_control)
-    return train_config(args, kl=kl)
+    warm_start = None
+    if args.init_z is not None:
+        warm_start = WarmStart(latents=args.init_z, epochs=args.init_epochs)
+    return train_config(args, kl=kl, warm_start=warm_start)

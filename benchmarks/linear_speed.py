@@ -1,0 +1,94 @@
+"""Seconds and memory of train_linear and reconstruct_states, from the typed commands.
+
+    python benchmarks/linear_speed.py --images 10000 --box 64 --states 50
+    python benchmarks/linear_speed.py --images 100000 --box 128 --lazy
+
+A set of the built-in molecule is simulated once and listed as often as it takes: what is in the
+images does not matter here.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.star import read_star, write_star
+
+SIDE, DIFFERENT = 192.0, 2000
+
+
+def main() -> None:
+    args = _arguments()
+    with tempfile.TemporaryDirectory(dir=args.work) as name:
+        folder = Path(name)
+        star = _tiled(folder, args)
+        run, states = folder / "run", folder / "states"
+        lazy = ["--lazy"] if args.lazy else []
+        seconds = [_command(args, "train_linear", star, "-o", run, *lazy)]
+        print(f"train_linear: {seconds[0]:.1f} s, peak {_peak():.2f} GB", flush=True)
+        latents = load_latents(run / "z.pkl")
+        rows = np.linspace(0, len(latents) - 1, args.states).astype(int)
+        np.savetxt(folder / "z.txt", latents[rows])
+        words = ("reconstruct_states", run, "--zfile", folder / "z.txt", "-o", states, *lazy)
+        seconds.append(_command(args, *words, "--functions", args.functions))
+        print(f"reconstruct_states ({args.states}): {seconds[1]:.1f} s, peak {_peak():.2f} GB")
+        print(
+            f"{args.images} images of {args.box} px, {args.threads} threads: "
+            f"{sum(seconds):.1f} s from the first command to {args.states} volumes"
+        )
+
+
+def _tiled(folder: Path, args: argparse.Namespace) -> Path:
+    count = min(args.images, DIFFERENT)
+    _command(
+        args,
+        *("simulate", "-D", args.box, "--Apix", SIDE / args.box, "-n", count),
+        *("--num-states", 8, "-o", folder),
+    )
+    source = folder / "particles.star"
+    if args.images == count:
+        return source
+    tables = read_star(source)
+    repeats = np.resize(np.arange(count), args.images)
+    particles = {
+        name: [column[row] for row in repeats] for name, column in tables["particles"].items()
+    }
+    target = folder / "tiled.star"
+    write_star(target, {"optics": tables["optics"], "particles": particles})
+    return target
+
+
+def _command(args: argparse.Namespace, *words: object) -> float:
+    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    started = time.perf_counter()
+    arguments = [sys.executable, "-m", "cryodrgn", *map(str, words)]
+    subprocess.run(arguments, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def _peak() -> float:
+    """Largest resident memory of the commands so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--box", type=int, default=64)
+    parser.add_argument("--states", type=int, default=50)
+    parser.add_argument("--functions", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--lazy", action="store_true")
+    parser.add_argument("--work", type=Path, help="folder for everything")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""The methods that the accuracy table compares, each as its commands or one library call."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from scores import Scorer, central_images, label_auc, motion_r2
+from sets import BenchmarkSet
+
+from cryodrgn.data.prepared import Storage
+from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.io.latent_text import save_latent_text
+from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.io.run_config import load_run_config
+from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.linear.latents import Latents
+from cryodrgn.linear.masks import resize_mask
+from cryodrgn.linear.noise import initial_noise, optics_groups
+from cryodrgn.linear.regression import Coefficients, regress
+from cryodrgn.linear.runner import prepare_disc
+from cryodrgn.linear.states import StateReconstruction, StateSettings
+from cryodrgn.reconstruction.trained import TrainedModel
+from cryodrgn.rundir import RunDirectory, SimulationFiles, StateFiles
+from cryodrgn.training.config import DataConfig
+
+IMAGES_SCORED = 100
+KERNEL_STATES = 10
+HARMONICS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A set on which methods are compared.
+
+    Attributes:
+        folder: Where it is.
+        settings: How it was made.
+        seed: Of everything.
+        vae_epochs: Epochs of train_vae.
+    """
+
+    folder: Path
+    settings: BenchmarkSet
+    seed: int
+    vae_epochs: int = 20
+
+    @property
+    def files(self) -> SimulationFiles:
+        """The files of the set."""
+        return SimulationFiles(self.folder)
+
+    @property
+    def inputs(self) -> list[str]:
+        """How commands name the particles."""
+        files = self.files
+        return [str(files.particles), "--poses", str(files.poses), "--ctf", str(files.ctf)]
+
+    @property
+    def particle_files(self) -> ParticleFiles:
+        """The same for the library."""
+        files = self.files
+        return ParticleFiles(particles=files.particles, poses=files.poses, ctf=files.ctf)
+
+    def labels(self) -> np.ndarray:
+        """True state of every image, −1 for junk."""
+        return np.load(self.files.labels)
+
+    def scorer(self) -> Scorer:
+        """Scores against the true volumes."""
+        paths = sorted(self.files.state(0).parent.glob("*.mrc"))
+        return Scorer([read_volume(path)[0] for path in paths])
+
+
+def command(*words: object) -> float:
+    """Run a command line in a process of its own; returns its seconds."""
+    started = time.perf_counter()
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    arguments = [sys.executable, "-m", "cryodrgn", *map(str, words)]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return time.perf_counter() - started
+
+
+def consensus(case: Case) -> dict:
+    """One volume for all."""
+    output = case.folder / "consensus.mrc"
+    seconds = command("backproject_voxel", *case.inputs, "--first", 10**9, "-o", output)
+    volume, _ = read_volume(output)
+    states = np.arange(len(set(case.labels()) - {-1}))
+    return {"seconds": seconds, "state": case.scorer()([volume] * len(states), states)}
+
+
+def true_bound(case: Case) -> dict:
+    """Regression on the true state: harmonics of the angle, or one volume per state."""
+    labels, images, noise = case.labels(), *_prepared(case)
+    count = labels.max() + 1
+    if count == 1:
+        return {}
+    functions = _true_functions(case, count)
+    rows = torch.from_numpy(np.flatnonzero(labels >= 0))
+    values = torch.from_numpy(functions[labels.clip(0)])
+    started = time.perf_counter()
+    mask = StateReconstruction(
+        images,
+        Latents(mean=functions[labels.clip(0)], source="truth", is_linear=False),
+        noise,
+        StateSettings(functions="linear"),
+    ).mask
+    found = regress(images, rows, Coefficients(values=values), noise, mask)
+    flat = torch.tensordot(torch.from_numpy(functions), found.volumes[1:], dims=1)
+    volumes = list((found.volumes[0] + flat).numpy())
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "state": case.scorer()(volumes, np.arange(count))}
+
+
+def linear_alone(case: Case) -> dict:
+    """``train_linear`` and its own volumes."""
+    run, seconds = _linear_run(case)
+    verdict = yaml.safe_load(run.config_yaml.read_text())["training"]["verdict"]
+    if case.labels().max() == 0:
+        return {"seconds": seconds, "verdict": verdict}
+    return {"seconds": seconds, "verdict": verdict} | _scores(case, run.path, run.path)
+
+
+def linear_basis(case: Case) -> dict:
+    """``train_linear``, then ``reconstruct_states`` at all states."""
+    return _with_states(case, *_linear_run(case), "basis")
+
+
+def linear_kernel(case: Case) -> dict:
+    """``train_linear``, then kernel regression at ten states."""
+    return _with_states(case, *_linear_run(case), "kernel")
+
+
+def vae_alone(case: Case) -> dict:
+    """``train_vae`` with its defaults."""
+    run, seconds = _vae_run(case)
+    if case.labels().max() == 0:
+        return {"seconds": seconds}
+    return {"seconds": seconds} | _scores(case, run.path, run.path)
+
+
+def vae_basis(case: Case) -> dict:
+    """``train_vae``, then ``reconstruct_states`` at all states."""
+    return _with_states(case, *_vae_run(case), "basis")
+
+
+METHODS: dict[str, Callable[[Case], dict]] = {
+    "consensus": consensus,
+    "regression on the true state": true_bound,
+    "train_linear": linear_alone,
+    "train_linear + basis": linear_basis,
+    "train_linear + kernel": linear_kernel,
+    "train_vae": vae_alone,
+    "train_vae + basis": vae_basis,
+}
+
+
+def honesty(case: Case) -> dict:
+    """FSC of states of a rigid molecule with random latents, and of random subsets."""
+    images, noise = _prepared(case)
+    rng = np.random.default_rng(case.seed)
+    latents = rng.normal(size=(len(images), 2)).astype(np.float32)
+    source = Latents(mean=latents, source="random")
+    reconstruction = StateReconstruction(images, source, noise, StateSettings(num_functions=12))
+    found = reconstruction.image_model()
+    chosen = rng.choice(len(images), 8, replace=False)
+    states = list(reconstruction.states(found, latents[chosen], 1.0))
+    numbers = np.array([state.effective_number for state in states])
+    areas = [state.fsc.area() for state in states]
+    mask = reconstruction.mask
+    subsets = [_subset_area(images, noise, mask, int(number), rng) for number in numbers]
+    whole = _subset_area(images, noise, mask, len(images), rng)
+    return {
+        "effective": float(numbers.mean()),
+        "states_mean": float(np.mean(areas)),
+        "states_std": float(np.std(areas, ddof=1)),
+        "subsets_mean": float(np.mean(subsets)),
+        "subsets_std": float(np.std(subsets, ddof=1)),
+        "whole": whole,
+    }
+
+
+def _subset_area(
+    images: DiscImages,
+    noise: object,
+    mask: torch.Tensor,
+    number: int,
+    rng: np.random.Generator,
+) -> float:
+    rows = torch.from_numpy(np.sort(rng.choice(len(images), number, replace=False)))
+    none = Coefficients(values=torch.zeros(len(images), 0))
+    found = regress(images, rows, none, noise, mask, focus=mask)
+    stencil = resize_mask(mask, images.box_size)
+    first, second = (half[0] * stencil for half in found.half_maps)
+    return fourier_shell_correlation(first, second).area()
+
+
+def _true_functions(case: Case, count: int) -> np.ndarray:
+    states = np.arange(count)
+    if case.settings.circular:
+        angle = 2 * np.pi * states / count
+        waves = [f(k * angle) for k in range(1, HARMONICS + 1) for f in (np.cos, np.sin)]
+    elif count > 20:
+        angle = np.pi * states / (count - 1)
+        waves = [np.cos(k * angle) for k in range(1, HARMONICS + 1)]
+    else:
+        waves = [1.0 * (states == state) - 1 / count for state in states[:-1]]
+    return (np.sqrt(2) * np.stack(waves, axis=1)).astype(np.float32)
+
+
+def _prepared(case: Case) -> tuple[DiscImages, object]:
+    particles = open_particles(case.particle_files)
+    data = DataConfig(files=case.particle_files)
+    scale = estimate_scale(particles, HalfLattice.disc(particles.box_size), Preprocessing())
+    device, storage = torch.device("cpu"), Storage(scratch_dir=case.folder)
+    with contextlib.redirect_stdout(io.StringIO()):
+        images = prepare_disc(data, particles, (0.0, scale), device, storage=storage)
+    return images, initial_noise(images.images, optics_groups(particles))
+
+
+def _linear_run(case: Case) -> tuple[RunDirectory, float]:
+    contrast = ["--contrast"] if case.settings.contrast_spread else []
+    words = ("train_linear", *case.inputs, "--seed", case.seed, *contrast)
+    return _cached_run(case, "linear", words)
+
+
+def _vae_run(case: Case) -> tuple[RunDirectory, float]:
+    words = ("train_vae", *case.inputs, "--zdim", 8, "-n", case.vae_epochs)
+    return _cached_run(case, "vae", (*words, "--seed", case.seed))
+
+
+def _cached_run(case: Case, name: str, words: tuple) -> tuple[RunDirectory, float]:
+    run, clock = RunDirectory(case.folder / name), case.folder / f"{name}.seconds"
+    if not clock.exists():
+        clock.write_text(str(command(*words, "-o", run.path)))
+    return run, float(clock.read_text())
+
+
+def _with_states(case: Case, run: RunDirectory, seconds: float, method: str) -> dict:
+    labels = case.labels()
+    if labels.max() == 0:
+        return {}
+    latents = load_latents(run.latents())
+    states = np.arange(labels.max() + 1)
+    if method == "kernel":
+        states = states[:: max(1, len(states) // KERNEL_STATES)]
+    chosen = central_images(latents, labels)[states]
+    zfile = case.folder / "states.txt"
+    save_latent_text(zfile, latents[chosen])
+    files = StateFiles(case.folder / f"{run.path.name}_{method}")
+    words = ("reconstruct_states", run.path, "--zfile", zfile, "--method", method)
+    seconds += command(*words, "-o", files.path)
+    if method == "basis":
+        return {"seconds": seconds} | _scores(case, run.path, files.path)
+    volumes = [read_volume(files.volume(number))[0] for number in range(len(states))]
+    return {"seconds": seconds, "state": case.scorer()(volumes, states)}
+
+
+def _scores(case: Case, run: Path, model: Path) -> dict:
+    """The latent of a run and the volumes of a model of it."""
+    labels, latents = case.labels(), load_latents(RunDirectory(run).latents())
+    real = labels >= 0
+    ordered = case.settings.circular or labels.max() > 20
+    if ordered:
+        score = motion_r2(latents[real], labels[real], circular=case.settings.circular)
+    else:
+        score = label_auc(latents[real], labels[real])
+    directory = RunDirectory(model)
+    trained = TrainedModel.load(directory.weights(), load_run_config(directory.config_yaml))
+    decoder = trained.volume_decoder(torch.device("cpu"))
+
+    def volumes(rows: np.ndarray) -> list[np.ndarray]:
+        return [decoder.volume(torch.from_numpy(latents[row])).numpy() for row in rows]
+
+    scorer, states = case.scorer(), np.arange(labels.max() + 1)
+    rows = np.flatnonzero(real)[:: max(1, real.sum() // IMAGES_SCORED)]
+    return {
+        "latent": score,
+        "state": scorer(volumes(central_images(latents, labels)), states),
+        "image": scorer(volumes(rows), labels[rows]),
+    }

@@ -1,0 +1,244 @@
+"""Particle sets of known truth for the accuracy table, made from one antibody structure."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import roma
+import torch
+
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+from cryodrgn.io.mrc import stack_writer, write_volume
+from cryodrgn.rundir import SimulationFiles
+from cryodrgn.simulation.density import model_densities, read_models
+from cryodrgn.simulation.simulate import SimulationSettings, simulate
+
+# Hinge of an Fab of PDB 1HZH: residues up to the first of H turn with chain L about the axis
+# through both C-alphas.
+HINGE = (213, 244)
+SIDE = 288.0
+# Signal-to-noise ratio of images without visible noise.
+CLEAN = 1e8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkSet:
+    """How a set is made.
+
+    Attributes:
+        states: Makes the atomic models of its states from the structure.
+        weights: Relative numbers of images by state; None for equal numbers.
+        circular: Whether the last state neighbours the first.
+        box_size: Side in pixels.
+        snr: Signal-to-noise ratio.
+        num_images: Number of images.
+        pose_error_deg: Standard deviation of errors of the rotations.
+        shift_error_px: Standard deviation of errors of the shifts.
+        contrast_spread: Standard deviation of contrasts.
+        noise_fall: Factor by which the noise's amplitude falls from the origin to Nyquist.
+        junk: Share of images that show nothing but noise.
+    """
+
+    states: Callable[[gemmi.Model], list[gemmi.Model]]
+    weights: tuple[float, ...] | None = None
+    circular: bool = False
+    box_size: int = 64
+    snr: float = 0.1
+    num_images: int = 10_000
+    pose_error_deg: float = 0.0
+    shift_error_px: float = 0.0
+    contrast_spread: float = 0.0
+    noise_fall: float = 1.0
+    junk: float = 0.0
+
+
+def hinge(angle_deg: float, count: int = 50) -> Callable[[gemmi.Model], list[gemmi.Model]]:
+    """One Fab turned about its hinge, by equal steps."""
+    closed = angle_deg == 360
+    angles = np.linspace(0, angle_deg, count, endpoint=not closed)
+
+    def states(model: gemmi.Model) -> list[gemmi.Model]:
+        return [_turned(model, math.radians(angle)) for angle in angles]
+
+    return states
+
+
+def _turned(model: gemmi.Model, angle: float) -> gemmi.Model:
+    ends = [np.array(_c_alpha(model["H"], number).tolist()) for number in HINGE]
+    axis = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
+    rotation = roma.rotvec_to_rotmat(torch.from_numpy(axis * angle)).numpy()
+    result = model.clone()
+    for chain in result:
+        for residue in chain:
+            if chain.name != "L" and not (chain.name == "H" and residue.seqid.num <= HINGE[0]):
+                continue
+            for atom in residue:
+                place = rotation @ (np.array(atom.pos.tolist()) - ends[0]) + ends[0]
+                atom.pos = gemmi.Position(*place)
+    return result
+
+
+def _c_alpha(chain: gemmi.Chain, number: int) -> gemmi.Position:
+    for residue in chain:
+        if residue.seqid.num == number:
+            for atom in residue:
+                if atom.name == "CA":
+                    return atom.pos
+    raise LookupError(number)
+
+
+def without_chains(*removed: str) -> Callable[[gemmi.Model], list[gemmi.Model]]:
+    """The whole antibody, and what is left without each of some sets of chains."""
+
+    def states(model: gemmi.Model) -> list[gemmi.Model]:
+        return [_without(model, names) for names in removed]
+
+    return states
+
+
+def _without(model: gemmi.Model, names: str) -> gemmi.Model:
+    result = model.clone()
+    for name in names:
+        result.remove_chain(name)
+    return result
+
+
+def unrelated(count: int) -> Callable[[gemmi.Model], list[gemmi.Model]]:
+    """Shapes that have nothing in common: balls of atoms along random walks."""
+
+    def states(_: gemmi.Model) -> list[gemmi.Model]:
+        return [_walk(seed) for seed in range(count)]
+
+    return states
+
+
+def _walk(seed: int) -> gemmi.Model:
+    rng = np.random.default_rng(seed)
+    place, chain = np.zeros(3), gemmi.Chain("A")
+    steps = []
+    for _ in range(12):
+        direction = rng.normal(size=3)
+        place = place + 22 * direction / np.linalg.norm(direction)
+        place *= min(1.0, 90 / np.linalg.norm(place))
+        steps.append(place + rng.normal(scale=9, size=(90, 3)))
+    atoms = np.concatenate(steps)
+    atoms -= atoms.mean(0)
+    for number, position in enumerate(atoms, start=1):
+        residue = gemmi.Residue()
+        residue.name, residue.seqid = "ALA", gemmi.SeqId(number, " ")
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.pos = "CA", gemmi.Element("C"), gemmi.Position(*position)
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    model = gemmi.Model(1)
+    model.add_chain(chain)
+    return model
+
+
+SETS = {
+    "hinge360": BenchmarkSet(states=hinge(360), circular=True),
+    "hinge150": BenchmarkSet(states=hinge(150)),
+    "hinge360_128px": BenchmarkSet(states=hinge(360), circular=True, box_size=128),
+    "composition": BenchmarkSet(
+        states=without_chains("", "LH", "KM", "L"), weights=(0.4, 0.3, 0.2, 0.1)
+    ),
+    "unrelated8": BenchmarkSet(states=unrelated(8)),
+    "rigid": BenchmarkSet(states=hinge(0, 1)),
+}
+for _name in ("hinge360", "hinge150", "composition", "unrelated8", "rigid"):
+    SETS[f"{_name}_snr0.03"] = replace(SETS[_name], snr=0.03)
+for _name, _change in {
+    "pose_error": {"pose_error_deg": 2.0, "shift_error_px": 0.5},
+    "contrast": {"contrast_spread": 0.2},
+    "coloured": {"noise_fall": 3.0},
+    "junk": {"junk": 0.05},
+}.items():
+    SETS[f"hinge360_{_name}"] = replace(SETS["hinge360"], **_change)
+
+
+def make_set(
+    settings: BenchmarkSet, structure: Path, output: Path, seed: int
+) -> SimulationFiles:
+    """Simulate a set, degrade it, and write it.
+
+    Clean images are simulated; noise, contrasts, junk and errors of poses come on top, so that
+    all sets of one kind have the same particles. ``poses.pkl`` holds the poses with their
+    errors, ``labels.npy`` −1 for junk.
+    """
+    model = read_models(structure)[0]
+    pixel_size = SIDE / settings.box_size
+    volumes = model_densities(
+        settings.states(model), settings.box_size, pixel_size, 2 * pixel_size
+    )
+    order = _order(len(volumes), settings.weights)
+    simulation = SimulationSettings(
+        num_images=settings.num_images, pixel_size=pixel_size, snr=CLEAN, seed=seed
+    )
+    files = simulate([volumes[state] for state in order], simulation, output)
+    rng = np.random.default_rng(seed)
+    junk = rng.random(settings.num_images) < settings.junk
+    labels = np.array(order)[np.load(files.labels)]
+    np.save(files.labels, np.where(junk, -1, labels))
+    for path in files.state(0).parent.iterdir():
+        path.unlink()
+    for state, volume in enumerate(volumes):
+        write_volume(files.state(state), volume, pixel_size)
+    _add_noise(files, settings, junk, rng, pixel_size)
+    _disturb_poses(files, settings, rng)
+    return files
+
+
+def _order(count: int, weights: tuple[float, ...] | None) -> list[int]:
+    """States as often as their weights say, in tenths."""
+    if weights is None:
+        return list(range(count))
+    return [state for state, weight in enumerate(weights) for _ in range(round(10 * weight))]
+
+
+def _add_noise(
+    files: SimulationFiles,
+    settings: BenchmarkSet,
+    junk: np.ndarray,
+    rng: np.random.Generator,
+    pixel_size: float,
+) -> None:
+    images = ImageStack.whole_files([files.particles])
+    sample = images.read(np.arange(min(len(images), 1000)))
+    sigma = float(sample.std()) / math.sqrt(settings.snr)
+    box_size, partial = settings.box_size, files.path / "noisy.mrcs"
+    axis = np.fft.fftfreq(box_size)
+    radius = np.sqrt(axis[:, None] ** 2 + axis[: box_size // 2 + 1] ** 2) / 0.5
+    fall = settings.noise_fall ** -radius.clip(0, 1)
+    with stack_writer(partial, box_size, pixel_size) as writer:
+        for rows in np.array_split(np.arange(len(images)), max(1, len(images) // 500)):
+            contrast = rng.normal(1, settings.contrast_spread, len(rows)).clip(0.2, None)
+            contrast[junk[rows]] = 0
+            noise = rng.normal(size=(len(rows), box_size, box_size))
+            if settings.noise_fall != 1:
+                coloured = np.fft.rfft2(noise) * fall
+                noise = np.fft.irfft2(coloured, s=noise.shape[1:])
+                noise /= math.sqrt(float(np.mean(fall**2)))
+            writer.append(
+                (contrast[:, None, None] * images.read(rows) / sigma + noise).astype(np.float32)
+            )
+    partial.replace(files.particles)
+
+
+def _disturb_poses(
+    files: SimulationFiles, settings: BenchmarkSet, rng: np.random.Generator
+) -> None:
+    rotations, fractions = load_poses(files.poses)
+    count = len(rotations)
+    turns = np.deg2rad(settings.pose_error_deg) * rng.normal(size=(count, 3)) / math.sqrt(3)
+    errors = roma.rotvec_to_rotmat(torch.from_numpy(turns)).numpy()
+    moved = (
+        fractions + rng.normal(size=(count, 2)) * settings.shift_error_px / settings.box_size
+    )
+    save_pickles(
+        files.poses,
+        [((errors @ rotations).astype(np.float32), moved.astype(np.float32))],
+    )

@@ -1,0 +1,206 @@
+"""``cryodrgn reconstruct_states``."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.cli.options import add_device, add_pose_and_ctf
+from cryodrgn.cli.training import add_dataset, add_storage, data_config
+from cryodrgn.errors import ConfigError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cryodrgn.linear.latents import Latents
+    from cryodrgn.linear.state_files import StateSummary
+    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.training.config import DataConfig
+
+logger = logging.getLogger(__name__)
+
+INDEPENDENT_NOTE = "half maps: images and latents of each half are independent of the other's"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("workdir", type=Path, nargs="?", help="Folder of a run of any trainer")
+    parser.add_argument(
+        "epoch",
+        type=_epoch,
+        nargs="?",
+        help="Epoch of the latents (default: the last)",
+    )
+    parser.add_argument(
+        "-o", "--outdir", type=Path, required=True, help="Folder for states and model"
+    )
+    group = parser.add_argument_group("Choose states, in one of three ways")
+    group.add_argument("-z", type=float, nargs="+", help="One z-value")
+    group.add_argument("--zfile", type=Path, help="Text file of z-values, one row per state")
+    group.add_argument(
+        "--num-states",
+        type=int,
+        default=10,
+        metavar="N",
+        help="Particles nearest to N k-means centres (default: %(default)s)",
+    )
+    group = parser.add_argument_group("Reconstruction")
+    group.add_argument(
+        "--method",
+        choices=("basis", "kernel"),
+        default="basis",
+        help="Regress on smooth functions of z, or average the images near each state with a "
+        "bandwidth for every shell (default: %(default)s)",
+    )
+    group.add_argument(
+        "--functions",
+        type=int,
+        default=20,
+        metavar="K",
+        help="Number of smooth functions; 0 takes the coordinates of z (default: %(default)s)",
+    )
+    group.add_argument(
+        "--mask", type=Path, metavar="MRC", help="Solvent mask (default: found by itself)"
+    )
+    group.add_argument("--seed", type=int, default=0, help="Random seed (default: %(default)s)")
+    add_device(group)
+    group = parser.add_argument_group("Latents or particles other than those of the run")
+    group.add_argument("--latents", type=Path, help="Latents (z.pkl, or .npy)")
+    group.add_argument("--particles", type=Path, help="Particles (.mrcs, .star, .cs, .txt)")
+    add_pose_and_ctf(group)
+    add_dataset(parser)
+    add_storage(parser)
+
+
+def _epoch(text: str) -> int | None:
+    # argparse converts its own mark for a missing value, too.
+    return None if text == argparse.SUPPRESS else int(text)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.data.prepared import Storage
+    from cryodrgn.devices import choose_device
+    from cryodrgn.linear.state_files import reconstruct_states
+    from cryodrgn.linear.states import StateSettings
+    from cryodrgn.rundir import RunDirectory, StateFiles
+
+    if args.functions < 0:
+        msg = f"--functions must not be negative, got {args.functions}"
+        raise ConfigError(msg)
+    work = None if args.workdir is None else RunDirectory(args.workdir)
+    data, latents = _data(args, work), _latents(args, work)
+    device, files = choose_device(args.device), StateFiles(args.outdir)
+    summaries = reconstruct_states(
+        data,
+        data.open(),
+        latents,
+        _points(args, latents),
+        StateSettings(
+            method=args.method,
+            functions="auto" if args.functions else "linear",
+            num_functions=args.functions,
+            seed=args.seed,
+        ),
+        files,
+        device,
+        storage=Storage(
+            scratch_dir=args.outdir,
+            on_disk=args.lazy or None,
+            memory=None if args.memory is None else int(1e9 * args.memory),
+            cache_dir=args.cache_dir,
+        ),
+        mask_path=args.mask or _mask_of(work),
+    )
+    _draw(summaries, latents, args)
+    logger.info("wrote %d states to %s", len(summaries), args.outdir)
+
+
+def _data(args: argparse.Namespace, work: "RunDirectory | None") -> "DataConfig":
+    """The images: those of the run, unless the options name others."""
+    from dataclasses import replace
+
+    from cryodrgn.io.run_config import find_run_config, load_run_config
+    from cryodrgn.linear.latents import recorded_data
+
+    args.norm = None
+    if args.particles is not None:
+        return data_config(args)
+    if work is None:
+        msg = "name a run, or give --particles and --latents"
+        raise ConfigError(msg)
+    data = recorded_data(load_run_config(find_run_config(work.weights(args.epoch))))
+    poses = work.poses(args.epoch)
+    given = {
+        "poses": args.poses or (poses if poses.exists() else None),
+        "ctf": args.ctf,
+        "indices": args.ind,
+        "datadir": args.datadir,
+    }
+    changes = {name: path for name, path in given.items() if path is not None}
+    return replace(data, files=replace(data.files, **changes))
+
+
+def _latents(args: argparse.Namespace, work: "RunDirectory | None") -> "Latents":
+    from cryodrgn.linear.latents import file_latents, run_latents
+
+    if args.latents is not None:
+        return file_latents(args.latents)
+    if work is None:
+        msg = "name a run, or give --latents"
+        raise ConfigError(msg)
+    return run_latents(work, args.epoch)
+
+
+def _points(args: argparse.Namespace, latents: "Latents") -> "np.ndarray":
+    """The states that the options choose."""
+    import numpy as np
+
+    from cryodrgn.analysis.clusters import cluster_by_means
+    from cryodrgn.io.latent_text import load_latent_text
+
+    if args.z is not None and args.zfile is not None:
+        msg = "give -z or --zfile, not both"
+        raise ConfigError(msg)
+    if args.z is not None:
+        return np.array([args.z], dtype=np.float32)
+    if args.zfile is not None:
+        return load_latent_text(args.zfile, latents.mean.shape[1])
+    return cluster_by_means(latents.mean, args.num_states, seed=args.seed).centres
+
+
+def _mask_of(work: "RunDirectory | None") -> Path | None:
+    """The mask that a linear run found."""
+    if work is None or not work.linear.mask.exists():
+        return None
+    return work.linear.mask
+
+
+def _draw(
+    summaries: "list[StateSummary]", latents: "Latents", args: argparse.Namespace
+) -> None:
+    """Draw the states, where there is a library to draw with."""
+    from cryodrgn.linear.state_files import SHARED_LATENT_NOTE
+    from cryodrgn.rundir import StateFiles
+
+    try:
+        from cryodrgn.analysis.plots import save_figure
+        from cryodrgn.analysis.state_plots import StatePanel, plot_states
+    except MissingDependencyError as error:
+        logger.warning("the states were not drawn: %s", error)
+        return
+    panels = [
+        StatePanel(
+            title=f"state {number}",
+            section=summary.section,
+            projection=summary.projection,
+            fsc=summary.fsc,
+            words=summary.in_words(),
+            is_supported=summary.is_supported,
+        )
+        for number, summary in enumerate(summaries)
+    ]
+    independent = latents.half_means is not None
+    note = INDEPENDENT_NOTE if independent else SHARED_LATENT_NOTE
+    figure = plot_states(panels, summaries[0].pixel_size, note)
+    save_figure(figure, StateFiles(args.outdir).figure)

@@ -1,0 +1,92 @@
+"""``cryodrgn train_linear``."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from cryodrgn.cli.options import add_device, add_particles, add_pose_and_ctf, add_tilt
+from cryodrgn.cli.training import add_dataset, add_storage, data_config
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_particles(parser)
+    parser.add_argument(
+        "-o", "--outdir", type=Path, required=True, help="Output directory of the run"
+    )
+    add_pose_and_ctf(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="Replace the run that OUTDIR holds"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="Random seed (default: %(default)s)"
+    )
+    add_dataset(parser)
+    add_storage(parser)
+    add_tilt(parser)
+    group = parser.add_argument_group("Linear model")
+    group.add_argument(
+        "--components",
+        type=int,
+        default=8,
+        metavar="K",
+        help="Components to look for; those that do not stand out from noise are dropped "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--radius",
+        type=int,
+        default=16,
+        metavar="R",
+        help="Use the images up to this radius in Fourier pixels to find the latent "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--fit-images",
+        type=int,
+        default=50_000,
+        metavar="N",
+        help="Fit the model to at most so many images and embed the rest "
+        "(default: %(default)s)",
+    )
+    group.add_argument("--contrast", action="store_true", help="Fit a contrast for every image")
+    group.add_argument(
+        "--mask", type=Path, metavar="MRC", help="Solvent mask (default: found by itself)"
+    )
+    group.add_argument(
+        "--focus-mask",
+        type=Path,
+        metavar="MRC",
+        help="Look for heterogeneity within this mask only",
+    )
+    add_device(group)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.devices import choose_device
+    from cryodrgn.linear.config import LinearConfig
+    from cryodrgn.linear.runner import train_linear
+    from cryodrgn.rundir import RunDirectory
+
+    args.norm = None
+    config = LinearConfig(
+        data=data_config(args),
+        num_components=args.components,
+        fit_images=args.fit_images,
+        radius=args.radius,
+        with_contrast=args.contrast,
+        mask=args.mask,
+        focus_mask=args.focus_mask,
+        seed=args.seed,
+        on_disk=args.lazy or None,
+        memory_gb=args.memory,
+        cache_dir=args.cache_dir,
+    )
+    device = choose_device(args.device)
+    particles = config.data.open()
+    directory = RunDirectory(args.outdir)
+    train_linear(config, particles, directory, device, overwrite=args.overwrite)
+    logger.info("wrote the run to %s", args.outdir)

@@ -1,0 +1,254 @@
+"""Trilinear reading and spreading on half grids, compiled by numba where it is installed.
+
+The loops release the interpreter's lock, so that threads share them. Every sum runs over the
+images in their order, whatever the number of threads: the result is the same bit for bit.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import no_type_check
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+try:
+    from numba import njit
+except ImportError:  # the torch formulation in gridding.py takes over
+    njit = None
+
+IS_AVAILABLE = njit is not None
+
+
+def _compiled(function: Callable) -> Callable:
+    if njit is None:
+        return function
+    return njit(nogil=True, cache=True, fastmath=True)(function)
+
+
+@_compiled
+@no_type_check
+def _place(
+    x: float, y: float, z: float, half: int, rows: int, columns: int
+) -> tuple[int, float, float, float, float]:
+    """First neighbour of a point, its upper shares, and the sign that takes it to x ≥ 0."""
+    sign = np.float32(1.0)
+    if x < 0:
+        x, y, z, sign = -x, -y, -z, np.float32(-1.0)
+    y += half
+    z += half
+    ix, iy, iz = int(x), min(int(y), rows - 2), min(int(z), rows - 2)
+    first = (iz * rows + iy) * columns + ix
+    return first, np.float32(x - ix), np.float32(y - iy), np.float32(z - iz), sign
+
+
+@_compiled
+@no_type_check
+def _interpolate(
+    table: np.ndarray,
+    points: np.ndarray,
+    half: int,
+    rows: int,
+    columns: int,
+    out: np.ndarray,
+) -> None:
+    width = table.shape[1]
+    imaginary = width // 2
+    for p in range(points.shape[0]):
+        i, fx, fy, fz, sign = _place(
+            points[p, 0], points[p, 1], points[p, 2], half, rows, columns
+        )
+        gx, gy, gz = 1 - fx, 1 - fy, 1 - fz
+        j = i + columns
+        k, m = i + rows * columns, i + rows * columns + columns
+        w0, w1, w2, w3 = gz * gy * gx, gz * gy * fx, gz * fy * gx, gz * fy * fx
+        w4, w5, w6, w7 = fz * gy * gx, fz * gy * fx, fz * fy * gx, fz * fy * fx
+        for c in range(width):
+            out[p, c] = (
+                w0 * table[i, c]
+                + w1 * table[i + 1, c]
+                + w2 * table[j, c]
+                + w3 * table[j + 1, c]
+                + w4 * table[k, c]
+                + w5 * table[k + 1, c]
+                + w6 * table[m, c]
+                + w7 * table[m + 1, c]
+            )
+        if sign < 0:
+            for c in range(imaginary, width):
+                out[p, c] = -out[p, c]
+
+
+@_compiled
+@no_type_check
+def _collect(
+    points: np.ndarray,
+    values: np.ndarray,
+    half: int,
+    rows: int,
+    columns: int,
+    slots: np.ndarray,
+    voxels: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """For every image, the voxels it reaches and what it brings there."""
+    shares = np.empty(8, np.float32)
+    offsets = np.empty(8, np.int64)
+    for n in range(8):
+        offsets[n] = ((n // 4) * rows + (n // 2) % 2) * columns + n % 2
+    for b in range(points.shape[0]):
+        count = 0
+        for p in range(points.shape[1]):
+            i, fx, fy, fz, sign = _place(
+                points[b, p, 0], points[b, p, 1], points[b, p, 2], half, rows, columns
+            )
+            real, weight = values[b, p, 0], values[b, p, 2]
+            imaginary = values[b, p, 1] * sign
+            gx, gy, gz = 1 - fx, 1 - fy, 1 - fz
+            shares[0], shares[1] = gz * gy * gx, gz * gy * fx
+            shares[2], shares[3] = gz * fy * gx, gz * fy * fx
+            shares[4], shares[5] = fz * gy * gx, fz * gy * fx
+            shares[6], shares[7] = fz * fy * gx, fz * fy * fx
+            for n in range(8):
+                voxel = i + offsets[n]
+                slot = slots[voxel]
+                if slot < 0:
+                    slot = count
+                    slots[voxel] = slot
+                    voxels[b, slot] = voxel
+                    sums[b, slot, 0] = sums[b, slot, 1] = sums[b, slot, 2] = 0
+                    count += 1
+                sums[b, slot, 0] += shares[n] * real
+                sums[b, slot, 1] += shares[n] * imaginary
+                sums[b, slot, 2] += shares[n] * weight
+        for slot in range(count):
+            slots[voxels[b, slot]] = -1
+        counts[b] = count
+
+
+@_compiled
+@no_type_check
+def _order_by_voxel(
+    voxels: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+    starts: np.ndarray,
+    images: np.ndarray,
+    entries: np.ndarray,
+) -> None:
+    """Counting sort of what :func:`_collect` found; ``starts`` has one element to spare."""
+    for b in range(len(counts)):
+        for s in range(counts[b]):
+            starts[voxels[b, s] + 2] += 1
+    for v in range(2, len(starts)):
+        starts[v] += starts[v - 1]
+    for b in range(len(counts)):
+        for s in range(counts[b]):
+            to = starts[voxels[b, s] + 1]
+            starts[voxels[b, s] + 1] = to + 1
+            images[to] = b
+            entries[to, 0] = sums[b, s, 0]
+            entries[to, 1] = sums[b, s, 1]
+            entries[to, 2] = sums[b, s, 2]
+
+
+@_compiled
+@no_type_check
+def _accumulate(
+    starts: np.ndarray,
+    images: np.ndarray,
+    entries: np.ndarray,
+    coefficients: np.ndarray,
+    products: np.ndarray,
+    first: int,
+    last: int,
+    out: np.ndarray,
+) -> None:
+    width, extra = coefficients.shape[1], products.shape[1]
+    for v in range(first, last):
+        for e in range(starts[v], starts[v + 1]):
+            b = images[e]
+            real, imaginary, weight = entries[e, 0], entries[e, 1], entries[e, 2]
+            for a in range(width):
+                out[v, a] += real * coefficients[b, a]
+            for a in range(width):
+                out[v, width + a] += imaginary * coefficients[b, a]
+            for a in range(extra):
+                out[v, 2 * width + a] += weight * products[b, a]
+
+
+def _in_threads(work: Callable[[int, int], None], bounds: list[int]) -> None:
+    """Call ``work`` for every pair of neighbouring bounds."""
+    pairs = [(first, last) for first, last in pairwise(bounds) if first < last]
+    if len(pairs) < 2:
+        for pair in pairs:
+            work(*pair)
+        return
+    with ThreadPoolExecutor(len(pairs)) as pool:
+        list(pool.map(lambda pair: work(*pair), pairs))
+
+
+def _even_bounds(count: int) -> list[int]:
+    return np.linspace(0, count, torch.get_num_threads() + 1).astype(int).tolist()
+
+
+def interpolate(
+    table: Float[np.ndarray, "voxels columns"],
+    points: Float[np.ndarray, "points 3"],
+    shape: tuple[int, int, int],
+) -> Float[np.ndarray, "points columns"]:
+    """Trilinear values of a table on a half grid; its second half of columns is odd in k."""
+    out = np.empty((len(points), table.shape[1]), np.float32)
+    rows, columns = shape[1:]
+
+    def work(first: int, last: int) -> None:
+        _interpolate(table, points[first:last], rows // 2, rows, columns, out[first:last])
+
+    _in_threads(work, _even_bounds(len(points)))
+    return out
+
+
+def spread(
+    sums: Float[np.ndarray, "voxels columns"],
+    shape: tuple[int, int, int],
+    points: Float[np.ndarray, "images points 3"],
+    values: Float[np.ndarray, "images points 3"],
+    coefficients: Float[np.ndarray, "images coefficients"],
+    products: Float[np.ndarray, "images products"],
+) -> None:
+    """Add slices times coefficients to ``sums``, see :meth:`SliceSums.add`."""
+    rows, columns = shape[1:]
+    count, capacity = points.shape[0], 8 * points.shape[1]
+    voxels = np.empty((count, capacity), np.int32)
+    found = np.empty((count, capacity, 3), np.float32)
+    counts = np.empty(count, np.int64)
+
+    def collect(first: int, last: int) -> None:
+        part = slice(first, last)
+        slots = np.full(len(sums), -1, np.int32)
+        _collect(
+            points[part],
+            values[part],
+            rows // 2,
+            rows,
+            columns,
+            slots,
+            voxels[part],
+            found[part],
+            counts[part],
+        )
+
+    _in_threads(collect, _even_bounds(count))
+    starts = np.zeros(len(sums) + 2, np.int64)
+    images = np.empty(counts.sum(), np.int32)
+    entries = np.empty((len(images), 3), np.float32)
+    _order_by_voxel(voxels, found, counts, starts, images, entries)
+
+    def accumulate(first: int, last: int) -> None:
+        _accumulate(starts, images, entries, coefficients, products, first, last, sums)
+
+    shares = np.linspace(0, len(images), torch.get_num_threads() + 1)
+    bounds = np.searchsorted(starts[:-1], shares[1:-1]).tolist()
+    _in_threads(accumulate, [0, *bounds, len(sums)])

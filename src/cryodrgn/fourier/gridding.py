@@ -1,0 +1,152 @@
+"""Slices of volumes on half grids: reading them off, and adding them up.
+
+Both work on tables with a row for every point of a half grid, and for many volumes or
+coefficients at once. On processors compiled loops do it where numba is installed; torch does
+it everywhere else.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryodrgn.fourier import compiled
+from cryodrgn.fourier.half_grid import HalfGrid
+
+
+def slice_table(
+    grid: HalfGrid, volumes: Float[Tensor, "volumes box box box"], radius: float
+) -> Float[Tensor, "voxels columns"]:
+    """Transforms of real volumes on a half grid, ready for :func:`interpolate`.
+
+    Args:
+        grid: The grid, of the volumes' box.
+        volumes: Real volumes, already divided by the envelope of the interpolation.
+        radius: Where the transforms end, in cycles per box.
+
+    Returns:
+        For every point of the grid the real parts of all volumes, then the imaginary parts.
+    """
+    spectra = torch.stack([grid.spectrum_of(volume) for volume in volumes])
+    spectra = (spectra * (grid.radii(volumes.device) <= radius)).flatten(1)
+    return torch.cat([spectra.real, spectra.imag]).T.contiguous()
+
+
+def interpolate(
+    grid: HalfGrid, table: Float[Tensor, "voxels columns"], points: Float[Tensor, "points 3"]
+) -> Float[Tensor, "points columns"]:
+    """Values of transforms between the points of a half grid, trilinear.
+
+    Args:
+        grid: The grid.
+        table: What :func:`slice_table` returns.
+        points: (kx, ky, kz) in cycles per box.
+
+    Returns:
+        Real parts of all volumes, then imaginary parts, at every point.
+    """
+    if compiled.IS_AVAILABLE and table.device.type == "cpu":
+        found = compiled.interpolate(table.numpy(), points.contiguous().numpy(), grid.shape)
+        return torch.from_numpy(found)
+    sign, neighbours = grid.neighbours(points)
+    values = torch.zeros(len(points), table.shape[1], device=table.device)
+    for places, shares in neighbours:
+        values += table[places] * shares[:, None]
+    values[:, table.shape[1] // 2 :] *= sign[:, None]
+    return values
+
+
+class SliceSums:
+    """Sums over images of their slices times coefficients, spread onto a half grid.
+
+    With slices F and weights w of images i, the sums are Σ F_i a_i and Σ w_i b_i for vectors
+    a_i and b_i of each image, at every point of the grid that the images reach.
+
+    Args:
+        grid: The grid.
+        num_coefficients: Length of the vectors a.
+        num_products: Length of the vectors b.
+        device: Where the sums are kept.
+    """
+
+    def __init__(
+        self, grid: HalfGrid, num_coefficients: int, num_products: int, device: torch.device
+    ) -> None:
+        self.grid = grid
+        self.device = device
+        self.num_coefficients = num_coefficients
+        self._is_folded = False
+        voxels = math.prod(grid.shape)
+        self._sums = torch.zeros(voxels, 2 * num_coefficients + num_products, device=device)
+
+    def add(
+        self,
+        points: Float[Tensor, "images points 3"],
+        values: Float[Tensor, "images points 2"],
+        weights: Float[Tensor, "images points"],
+        coefficients: Float[Tensor, "images coefficients"],
+        products: Float[Tensor, "images products"],
+    ) -> None:
+        """Add images to the eight neighbours of where their slices stand.
+
+        Args:
+            points: (kx, ky, kz) in cycles per box.
+            values: The slices F as pairs (real, imaginary).
+            weights: The weights w.
+            coefficients: The vectors a.
+            products: The vectors b.
+        """
+        assert not self._is_folded, "the totals were asked for already"
+        columns = torch.cat([values, weights[..., None]], dim=-1)
+        if compiled.IS_AVAILABLE and self.device.type == "cpu":
+            arrays = (points, columns, coefficients, products)
+            compiled.spread(
+                self._sums.numpy(),
+                self.grid.shape,
+                *(array.contiguous().numpy() for array in arrays),
+            )
+            return
+        image = torch.arange(len(points), device=self.device)
+        image = image.repeat_interleave(points.shape[1])
+        sign, neighbours = self.grid.neighbours(points.reshape(-1, 3))
+        real, imaginary, weight = columns.reshape(-1, 3, 1).unbind(1)
+        spread = torch.cat(
+            [
+                real * coefficients[image],
+                imaginary * sign[:, None] * coefficients[image],
+                weight * products[image],
+            ],
+            dim=1,
+        )
+        for places, shares in neighbours:
+            self._sums.index_add_(0, places, spread * shares[:, None])
+
+    def merged(self, other: "SliceSums") -> "SliceSums":
+        """The sums of both."""
+        width = self._sums.shape[1] - 2 * self.num_coefficients
+        both = SliceSums(self.grid, self.num_coefficients, width, self.device)
+        for part in (self, other):
+            part._fold()
+            both._sums += part._sums
+        both._is_folded = True
+        return both
+
+    def totals(
+        self,
+    ) -> tuple[Float[Tensor, "voxels coefficients 2"], Float[Tensor, "voxels products"]]:
+        """Σ F a and Σ w b on the flattened grid; nothing can be added after that."""
+        self._fold()
+        split = 2 * self.num_coefficients
+        values = self._sums[:, :split].unflatten(1, (2, self.num_coefficients)).mT
+        return values, self._sums[:, split:]
+
+    def _fold(self) -> None:
+        """What fell on the plane kx = 0 also fell, conjugated, on the mate in that plane."""
+        if self._is_folded:
+            return
+        self._is_folded = True
+        plane = self._sums.view(*self.grid.shape, -1)[:, :, 0]
+        mates = plane.flip(0, 1)
+        mates[..., self.num_coefficients : 2 * self.num_coefficients] *= -1
+        plane += mates

@@ -1,0 +1,80 @@
+"""Everything that fixes a linear run."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryodrgn.data.prepared import Storage
+from cryodrgn.errors import ConfigError
+from cryodrgn.training.config import DataConfig
+
+LEAST_IMAGES_PER_COMPONENT = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearConfig:
+    """Settings of a linear run.
+
+    Attributes:
+        data: The images.
+        num_components: Components that are looked for.
+        fit_images: Images that the model is fitted to; the rest are only embedded.
+        radius: Radius in cycles per box up to which latents are estimated.
+        with_contrast: Whether every image has a contrast of its own.
+        mask: A solvent mask; None makes one from the volumes.
+        focus_mask: A mask outside of which components do not vary.
+        seed: Of the random latents it begins with, and of the choice of images.
+        on_disk: Whether prepared images are kept in a scratch file; None decides by memory.
+        memory_gb: Memory that they may take, in GB; None takes a share of what is free.
+        cache_dir: Folder in which they stay for other runs.
+    """
+
+    data: DataConfig
+    num_components: int = 8
+    fit_images: int = 50_000
+    radius: int = 16
+    with_contrast: bool = False
+    mask: Path | None = None
+    focus_mask: Path | None = None
+    seed: int = 0
+    on_disk: bool | None = None
+    memory_gb: float | None = None
+    cache_dir: Path | None = None
+
+    def storage(self, scratch_dir: Path) -> Storage:
+        """Where prepared images may be kept."""
+        memory = None if self.memory_gb is None else int(1e9 * self.memory_gb)
+        return Storage(
+            scratch_dir=scratch_dir,
+            on_disk=self.on_disk,
+            memory=memory,
+            cache_dir=self.cache_dir,
+        )
+
+    def __post_init__(self) -> None:
+        """Refuse settings with which nothing can be fitted.
+
+        Raises:
+            ConfigError: A number is out of range.
+        """
+        least = {
+            "--components": (self.num_components, 1),
+            "--radius": (self.radius, 4),
+            "--fit-images": (
+                self.fit_images,
+                2 * LEAST_IMAGES_PER_COMPONENT * self.num_components,
+            ),
+            "--seed": (self.seed, 0),
+        }
+        for option, (value, lowest) in least.items():
+            if value < lowest:
+                msg = f"{option} must be at least {lowest}, got {value}"
+                raise ConfigError(msg)
+
+    def settings(self) -> dict[str, Any]:
+        """Settings other than the images, as plain values."""
+        values = {name: value for name, value in asdict(self).items() if name != "data"}
+        return {
+            name: str(value.resolve()) if isinstance(value, Path) else value
+            for name, value in values.items()
+        }

@@ -1,0 +1,111 @@
+"""Latents of images by a linear model that is already there."""
+
+import logging
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.fourier.resample import resize_volume
+from cryodrgn.linear.expectation import Expectation, Posterior
+from cryodrgn.linear.iteration import DiscImages, joined
+from cryodrgn.linear.noise import NoiseModel, groups_by_optics
+from cryodrgn.linear.subspace import Subspace, grid_size
+from cryodrgn.models.basis import BasisModel
+from cryodrgn.models.losses import kl_divergence
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.progress import Progress
+from cryodrgn.reconstruction.encode import Evaluation
+
+logger = logging.getLogger(__name__)
+
+
+def subspace_of(volumes: Float[Tensor, "volumes box box box"], radius: int) -> Subspace:
+    """The volumes up to a radius; their priors play no part in an embedding."""
+    side = grid_size(radius, volumes.shape[-1])
+    small = torch.stack([resize_volume(volume, side) for volume in volumes])
+    prior = torch.ones(len(volumes), radius + 2, device=volumes.device)
+    return Subspace(volumes=small, prior=prior, radius=radius)
+
+
+def embed(
+    images: DiscImages,
+    rows: Int[Tensor, " rows"],
+    subspace: Subspace,
+    noise: NoiseModel,
+    contrast_spread: float = 0.0,
+) -> tuple[Posterior, float]:
+    """Posterior of the latents of some images.
+
+    Args:
+        images: The images.
+        rows: Which of them.
+        subspace: The volumes.
+        noise: The noise.
+        contrast_spread: Standard deviation of contrasts; 0 where all are 1.
+
+    Returns:
+        The posterior in the order of the rows, and the mean square of a residual's real number.
+    """
+    num_points = images.num_points(subspace.radius)
+    expectation = Expectation(subspace, noise, num_points, contrast_spread)
+    found, squares = [], 0.0
+    with Progress(len(rows), "embedding images") as progress:
+        for batch in images.batches(rows, subspace.radius):
+            posterior, left = expectation(batch, images.box_size)
+            found.append(posterior)
+            squares += float(left.mean(1).sum())
+            progress.advance(len(batch))
+    return joined(found), squares / len(rows)
+
+
+def evaluate_linear(
+    model: BasisModel,
+    particles: ParticleSet,
+    images: DiscImages,
+    *,
+    scale: float,
+    beta: float,
+) -> Evaluation:
+    """Embed images by the model of a linear run, without fitting anything.
+
+    Args:
+        model: The model.
+        particles: The particles, for their optics.
+        images: Their images, prepared as those of the run.
+        scale: What the images were divided by.
+        beta: Weight of the KL divergence in the loss.
+
+    Raises:
+        ConfigError: The model embeds no images.
+    """
+    if not model.config.num_groups:
+        msg = "the model is one of reconstructed states, which embeds no images"
+        raise ConfigError(msg)
+    device = images.device
+    volumes, spectra, optics, spread = (
+        model.get_buffer(name).to(device)
+        for name in ("volumes", "noise", "optics", "contrast_spread")
+    )
+    groups = torch.from_numpy(groups_by_optics(particles, optics.cpu().numpy())).to(device)
+    shells = images.images.lattice.points.double().square().sum(-1).sqrt().round().long()
+    noise = NoiseModel(groups=groups, spectra=spectra / scale**2, shells=shells.to(device))
+    posterior, reconstruction = embed(
+        images,
+        torch.arange(len(images)),
+        subspace_of(volumes / scale, model.config.radius),
+        noise,
+        float(spread),
+    )
+    variance = posterior.covariance.diagonal(dim1=1, dim2=2)
+    per_dimension = float(kl_divergence(posterior.mean, variance.log()))
+    num_values = 2 * images.num_points(model.config.radius)
+    return Evaluation(
+        mean=posterior.mean.cpu().numpy(),
+        log_variance=np.log(variance.cpu().numpy()),
+        reconstruction=reconstruction,
+        kl=per_dimension * model.latent_dim,
+        loss=reconstruction + beta * per_dimension / num_values,
+    )

@@ -1,0 +1,175 @@
+"""What the images say of their latents, given the volumes."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryodrgn.data.training_set import Batch, Exposure
+from cryodrgn.fourier.gridding import interpolate
+from cryodrgn.linear.noise import NoiseModel
+from cryodrgn.linear.subspace import Subspace
+
+CONTRAST_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Posterior:
+    """Posterior of latents and contrasts, which are taken for independent of one another.
+
+    Attributes:
+        mean: Mean of z.
+        covariance: Its covariance.
+        contrast: Mean of a.
+        contrast_square: Mean of a².
+    """
+
+    mean: Float[Tensor, "batch z"]
+    covariance: Float[Tensor, "batch z z"]
+    contrast: Float[Tensor, " batch"]
+    contrast_square: Float[Tensor, " batch"]
+
+    def coefficients(self) -> Float[Tensor, "batch volumes"]:
+        """Means of a (1, z): how much of each volume is in an image."""
+        return self.contrast[:, None] * with_one(self.mean)
+
+    def products(self) -> Float[Tensor, "batch products"]:
+        """Means of a² (1, z)(1, z)ᵀ, upper triangle row by row."""
+        return self.contrast_square[:, None] * pair_products(self.mean, self.covariance)
+
+    def divergence(self) -> Float[Tensor, " batch"]:
+        """KL divergence of the posterior of z from N(0, I)."""
+        dimensions = self.mean.shape[1]
+        trace = self.covariance.diagonal(dim1=1, dim2=2).sum(1)
+        quadratic = self.mean.square().sum(1)
+        return (trace + quadratic - dimensions - torch.logdet(self.covariance)) / 2
+
+
+def with_one(latents: Float[Tensor, "batch z"]) -> Float[Tensor, "batch volumes"]:
+    """(1, z): the mean volume has the coefficient 1."""
+    return torch.cat([torch.ones_like(latents[:, :1]), latents], dim=1)
+
+
+def pair_products(
+    latents: Float[Tensor, "batch z"], covariances: Float[Tensor, "batch z z"] | None
+) -> Float[Tensor, "batch products"]:
+    """Means of (1, z)(1, z)ᵀ, upper triangle row by row."""
+    vectors = with_one(latents)
+    outer = vectors[:, :, None] * vectors[:, None, :]
+    if covariances is not None:
+        outer[:, 1:, 1:] += covariances
+    first, second = torch.triu_indices(*2 * (vectors.shape[1],))
+    return outer[:, first, second]
+
+
+class Expectation:
+    """The E step.
+
+    Args:
+        subspace: The volumes.
+        noise: The noise of the images.
+        num_points: Points of the lattice within the radius of the volumes.
+        contrast_spread: Standard deviation s of contrasts; 0 where they are all 1.
+    """
+
+    def __init__(
+        self,
+        subspace: Subspace,
+        noise: NoiseModel,
+        num_points: int,
+        contrast_spread: float = 0.0,
+    ) -> None:
+        self._noise = noise
+        self._num_points = num_points
+        self._contrast_spread = contrast_spread
+        self._box_size = 0
+        self._grid, self._table = subspace.grid, subspace.table()
+
+    def __call__(
+        self, batch: Batch, box_size: int
+    ) -> tuple[Posterior, Float[Tensor, "batch points"]]:
+        """Posterior of a batch, and the squares of what its images leave unexplained.
+
+        Args:
+            batch: Images, restricted to the points within the radius.
+            box_size: Side of the images.
+
+        Returns:
+            The posterior, and the mean square of the residual's real and imaginary part under
+            it, averaged over exposures.
+        """
+        precision = self._noise.precision(batch.rows, self._num_points)
+        designs = [self._design(e, precision, box_size) for e in batch.exposures]
+        gram = torch.stack([design.mT @ design for design in designs]).sum(0)
+        posterior = posterior_of(gram, self._contrast_spread)
+        weights = _residual_weights(posterior)
+        squares = [
+            (design @ weights).square().sum(-1).unflatten(1, (-1, 2)).mean(-1)
+            for design in designs
+        ]
+        return posterior, torch.stack(squares).mean(0) / precision
+
+    def _design(
+        self, exposure: Exposure, precision: Float[Tensor, "batch points"], box_size: int
+    ) -> Float[Tensor, "batch values columns"]:
+        """Slices of all volumes and, behind them, the image, all in units of the noise."""
+        images = exposure.images
+        points = exposure.coordinates.reshape(-1, 3) * box_size
+        slices = interpolate(self._grid, self._table, points)
+        slices = slices.view(*images.shape[:2], 2, -1)
+        scale = precision.sqrt()
+        modulation = scale if exposure.ctf is None else scale * exposure.ctf
+        columns = [slices * modulation[..., None, None], (images * scale[..., None])[..., None]]
+        return torch.cat(columns, dim=-1).flatten(1, 2)
+
+
+def posterior_of(
+    gram: Float[Tensor, "batch columns columns"], contrast_spread: float
+) -> Posterior:
+    """Posterior from the inner products of slices (mean first) and image (last).
+
+    Given the contrast a, z has the precision H = I + a² G and the mean H⁻¹ (a g_y − a² g_0).
+    Given z, a is Gaussian, too; the two are found in turns.
+
+    Args:
+        gram: Inner products in units of the noise.
+        contrast_spread: Standard deviation of the contrasts' prior N(1, s²).
+    """
+    inner = slice(1, -1)
+    identity = torch.eye(gram.shape[-1] - 2, device=gram.device)
+    contrast = gram.new_ones(len(gram))
+    square = contrast
+
+    def latents() -> tuple[Tensor, Tensor]:
+        precision = identity + square[:, None, None] * gram[:, inner, inner]
+        covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision))
+        pull = contrast[:, None] * gram[:, inner, -1] - square[:, None] * gram[:, inner, 0]
+        return (covariance @ pull[..., None])[..., 0], covariance
+
+    mean, covariance = latents()
+    for _ in range(CONTRAST_ROUNDS if contrast_spread > 0 else 0):
+        vectors = with_one(mean)
+        second = vectors[:, :, None] * vectors[:, None, :]
+        second[:, 1:, 1:] += covariance
+        precision = contrast_spread**-2 + (second * gram[:, :-1, :-1]).sum((1, 2))
+        matched = (vectors * gram[:, :-1, -1]).sum(1)
+        contrast = (contrast_spread**-2 + matched) / precision
+        square = contrast.square() + 1 / precision
+        mean, covariance = latents()
+    return Posterior(
+        mean=mean, covariance=covariance, contrast=contrast, contrast_square=square
+    )
+
+
+def _residual_weights(posterior: Posterior) -> Float[Tensor, "batch columns parts"]:
+    """What turns a design into residuals: at the mean, and once for each direction of doubt."""
+    covariance = posterior.covariance
+    doubt = torch.linalg.cholesky(covariance)
+    doubt = doubt * posterior.contrast_square.sqrt()[:, None, None]
+    parts = covariance.shape[1] + 1
+    weights = covariance.new_zeros(len(covariance), parts + 1, parts)
+    weights[:, :-1, 0] = -posterior.coefficients()
+    weights[:, -1, 0] = 1
+    weights[:, 1:-1, 1:] = doubt
+    return weights

@@ -1,0 +1,274 @@
+"""Expectation–maximisation: on each half of the images by itself, then on all of them."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.batches import generator_at
+from cryodrgn.linear.expectation import Posterior, pair_products, with_one
+from cryodrgn.linear.halves import Agreement, agreement
+from cryodrgn.linear.iteration import (
+    DiscImages,
+    Pass,
+    add_batch,
+    new_sums,
+    run_pass,
+    standardised,
+)
+from cryodrgn.linear.masks import molecule_mask, resize_mask, starting_mask
+from cryodrgn.linear.maximisation import Solution, solve
+from cryodrgn.linear.noise import NoiseModel, ResidualPower
+from cryodrgn.linear.subspace import Subspace, grid_size, shell_averages
+
+logger = logging.getLogger(__name__)
+
+# Iterations at half, three quarters and the whole of the final radius, and on all images.
+ROUNDS = (5, 4, 1)
+JOINT_ROUNDS = 2
+LARGEST_CONTRAST_SPREAD = 0.5
+STARTING_CONTRAST_SPREAD = 0.15
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Masks:
+    """Masks that the user gave; None where they are found from the volumes.
+
+    Attributes:
+        solvent: Where there may be density.
+        focus: Where components may vary.
+    """
+
+    solvent: Float[Tensor, "box box box"] | None = None
+    focus: Float[Tensor, "box box box"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Iteration:
+    """How one iteration went, for the record.
+
+    Attributes:
+        number: Count from 0.
+        radius: In cycles per box.
+        reconstruction: Mean square of a residual's real number.
+        kl: Mean KL divergence of the latents.
+        seconds: Since the beginning.
+    """
+
+    number: int
+    radius: int
+    reconstruction: float
+    kl: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Fit:
+    """A fitted model.
+
+    Attributes:
+        agreement: The model of all images, and what the halves say of it.
+        noise: The noise.
+        contrast_spread: Standard deviation of contrasts; 0 where they were not fitted.
+        mask: Where the density is.
+        focus: Where components may vary.
+    """
+
+    agreement: Agreement
+    noise: NoiseModel
+    contrast_spread: float
+    mask: Float[Tensor, "size size size"]
+    focus: Float[Tensor, "size size size"]
+
+
+class Fitting:
+    """Fits a mean and components to images.
+
+    Args:
+        images: The images.
+        rows: Those that are used.
+        noise: Noise to begin with.
+        num_components: Components K.
+        radius: Final radius in cycles per box.
+        masks: Masks of the user.
+        with_contrast: Whether every image has a contrast of its own.
+        seed: Of the first, random latents.
+        report: Told of every iteration.
+    """
+
+    def __init__(
+        self,
+        images: DiscImages,
+        rows: Int[Tensor, " rows"],
+        noise: NoiseModel,
+        *,
+        num_components: int,
+        radius: int,
+        masks: Masks,
+        with_contrast: bool = False,
+        seed: int = 0,
+        report: Callable[[Iteration], None] = lambda _: None,
+    ) -> None:
+        self._images = images
+        self._halves = (rows[0::2], rows[1::2])
+        self._noise = noise
+        self._count = num_components
+        self._radius = radius
+        self._masks = masks
+        self._contrast_spread = STARTING_CONTRAST_SPREAD if with_contrast else 0.0
+        self._seed = seed
+        self._report = report
+        self._started = time.monotonic()
+        self._done = 0
+        self._mask = starting_mask(min(64, images.box_size), images.device)
+        if masks.solvent is not None:
+            self._mask = masks.solvent
+        self._focus = self._mask if masks.focus is None else masks.focus
+
+    def run(self) -> Fit:
+        """Fit."""
+        radii = _schedule(self._radius)
+        first, second = (
+            self._begin(half, number, radii[0]) for number, half in enumerate(self._halves)
+        )
+        noise = first.prior[0]
+        for radius in radii:
+            if radius != first.radius:
+                self._draw_masks(first, second)
+                first, second = (
+                    model.grown(radius, self._images.box_size) for model in (first, second)
+                )
+            (first, second), solutions = self._iterate([first, second], list(self._halves))
+            noise = torch.stack([solution.noise for solution in solutions]).mean(0)
+        found = agreement(first, second, noise)
+        found = self._refined(found)
+        return Fit(
+            agreement=found,
+            noise=self._noise,
+            contrast_spread=self._contrast_spread,
+            mask=self._mask,
+            focus=self._focus,
+        )
+
+    def _begin(self, rows: Int[Tensor, " rows"], half: int, radius: int) -> Subspace:
+        """A model from latents drawn at random."""
+        images, count = self._images, self._count
+        generator = generator_at(self._seed, half)
+        latents = torch.randn(len(rows), count, generator=generator).to(images.device)
+        sums = new_sums(images, radius, count + 1)
+        start = 0
+        for batch in images.batches(rows, radius):
+            part = latents[start : start + len(batch)]
+            start += len(batch)
+            precision = self._noise.precision(batch.rows, images.num_points(radius))
+            products = pair_products(part, None)
+            add_batch(sums, batch, precision, with_one(part), products, images.box_size)
+        values, products = sums.totals()
+        weights = products[:, :1]
+        plain = values[:, 0] / weights.clamp_min(1e-9 * weights.max())
+        power = plain.square().mean(1, keepdim=True) * weights
+        mean_power = shell_averages(sums.grid, power, radius) / shell_averages(
+            sums.grid, weights, radius
+        ).clamp_min(1e-30)
+        shares = torch.tensor([1.0] + [0.1] * count, device=images.device)
+        mask = self._resized(self._mask, radius)
+        prior = shares[:, None] * mean_power[:, 0].clamp_min(1e-30) / mask.mean()
+        solution = solve(sums, prior, self._mask_stack(radius), radius)
+        ones = torch.ones(len(rows), device=images.device)
+        drawn = Posterior(
+            mean=latents,
+            covariance=torch.zeros(len(rows), count, count, device=images.device),
+            contrast=ones,
+            contrast_square=ones,
+        )
+        return standardised(solution, drawn, mask, radius)
+
+    def _iterate(
+        self, models: list[Subspace], rows: list[Int[Tensor, " rows"]]
+    ) -> tuple[list[Subspace], list[Solution]]:
+        """One iteration of separate models on separate images that share noise and masks."""
+        radius = models[0].radius
+        residuals = ResidualPower(self._noise, self._images.num_points(radius))
+        passes = [
+            run_pass(self._images, part, model, self._noise, residuals, self._contrast_spread)
+            for model, part in zip(models, rows, strict=True)
+        ]
+        self._noise = residuals.updated()
+        self._update_contrast(passes)
+        masks = self._mask_stack(radius)
+        mask = self._resized(self._mask, radius)
+        solutions = [
+            solve(found.sums, model.prior, masks, radius)
+            for found, model in zip(passes, models, strict=True)
+        ]
+        updated = [
+            standardised(solution, found.posterior, mask, radius)
+            for solution, found in zip(solutions, passes, strict=True)
+        ]
+        self._tell(radius, passes)
+        return updated, solutions
+
+    def _refined(self, found: Agreement) -> Agreement:
+        """The joint model after iterations on all images, with the priors of the halves."""
+        joint, rows = found.joint, torch.cat(self._halves).sort().values
+        for _ in range(JOINT_ROUNDS):
+            prior = joint.prior
+            (joint,), _ = self._iterate([joint], [rows])
+            joint = Subspace(volumes=joint.volumes, prior=prior, radius=joint.radius)
+        return Agreement(
+            joint=joint,
+            halves=found.halves,
+            fsc=found.fsc,
+            correlation=found.correlation,
+            spread=joint.volumes[1:].flatten(1).square().sum(1),
+        )
+
+    def _update_contrast(self, passes: list[Pass]) -> None:
+        if self._contrast_spread == 0:
+            return
+        contrast = torch.cat([found.posterior.contrast for found in passes])
+        square = torch.cat([found.posterior.contrast_square for found in passes])
+        spread = float((square - 2 * contrast + 1).mean().clamp_min(1e-6).sqrt())
+        self._contrast_spread = min(spread, LARGEST_CONTRAST_SPREAD)
+
+    def _draw_masks(self, first: Subspace, second: Subspace) -> None:
+        """Masks from what is known by now, unless the user gave them."""
+        if self._masks.solvent is None:
+            mean = (first.volumes[:1] + second.volumes[:1]) / 2
+            components = torch.cat([first.volumes[1:], second.volumes[1:]]) / 2**0.5
+            self._mask = molecule_mask(torch.cat([mean, components]), self._images.box_size)
+        if self._masks.focus is None:
+            self._focus = self._mask
+
+    def _mask_stack(self, radius: int) -> Float[Tensor, "volumes box box box"]:
+        mask, focus = (self._resized(m, radius) for m in (self._mask, self._focus))
+        return torch.cat([mask[None], focus[None].expand(self._count, -1, -1, -1)])
+
+    def _resized(self, mask: Tensor, radius: int) -> Tensor:
+        return resize_mask(mask, grid_size(radius, self._images.box_size))
+
+    def _tell(self, radius: int, passes: list[Pass]) -> None:
+        counts = [len(found.posterior.mean) for found in passes]
+        total = sum(counts)
+        row = Iteration(
+            number=self._done,
+            radius=radius,
+            reconstruction=sum(
+                found.reconstruction * n for found, n in zip(passes, counts, strict=True)
+            )
+            / total,
+            kl=sum(found.kl * n for found, n in zip(passes, counts, strict=True)) / total,
+            seconds=time.monotonic() - self._started,
+        )
+        self._done += 1
+        self._report(row)
+
+
+def _schedule(radius: int) -> list[int]:
+    """Radius of every iteration: what is coarse is found first, and cheaply."""
+    steps = (max(2, radius // 2), max(2, 3 * radius // 4), radius)
+    return [step for step, rounds in zip(steps, ROUNDS, strict=True) for _ in range(rounds)]

@@ -1,0 +1,132 @@
+"""Two models from two halves of the images: what they agree on is signal."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cryodrgn.linear.subspace import Subspace, shell_averages
+
+# Half models agree by chance to about sqrt(K / free values of a masked volume), 0.1 to 0.3.
+SIGNAL_THRESHOLD = 0.4
+LARGEST_FSC = 0.999
+LEAST_FSC = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Agreement:
+    """Half models brought together.
+
+    Attributes:
+        joint: The model of both, components in order of their spread.
+        halves: Each half's mean and its own rendering of the joint components.
+        fsc: Fourier shell correlation of the renderings, by volume and shell.
+        correlation: Correlation of the renderings of each component over all shells.
+        spread: Squared norm of each joint component: how much density varies along it.
+    """
+
+    joint: Subspace
+    halves: tuple[Subspace, Subspace]
+    fsc: Float[Tensor, "volumes shells"]
+    correlation: Float[Tensor, " components"]
+    spread: Float[Tensor, " components"]
+
+    @property
+    def is_signal(self) -> Bool[Tensor, " components"]:
+        """Whether both halves see a component."""
+        return self.correlation > SIGNAL_THRESHOLD
+
+    def keeping(self, kept: Int[Tensor, " kept"]) -> "Agreement":
+        """The same with some of the components."""
+        volumes = torch.cat([kept.new_zeros(1), kept + 1])
+
+        def part(subspace: Subspace) -> Subspace:
+            return Subspace(
+                volumes=subspace.volumes[volumes],
+                prior=subspace.prior[volumes],
+                radius=subspace.radius,
+            )
+
+        first, second = (part(half) for half in self.halves)
+        return Agreement(
+            joint=part(self.joint),
+            halves=(first, second),
+            fsc=self.fsc[volumes],
+            correlation=self.correlation[kept],
+            spread=self.spread[kept],
+        )
+
+
+def agreement(first: Subspace, second: Subspace, noise: Float[Tensor, " shells"]) -> Agreement:
+    """Bring two half models into one frame and see what they agree on.
+
+    The joint components are the leading eigenvectors of the mean of both covariances; each
+    half's rendering of one is its projection onto that half's own components. Priors follow
+    from the correlation of the renderings, τ = σ² FSC / (1 − FSC) with the noise σ² of a half
+    (Scheres 2012); that of masked maps already accounts for the share of the mask.
+
+    Args:
+        first: The model of one half.
+        second: That of the other, of the same radius.
+        noise: Variance of a half's volumes without prior, by shell.
+    """
+    count = first.num_components
+    halves = [half.volumes.flatten(1) for half in (first, second)]
+    stacked = torch.cat([half[1:] for half in halves]) / 2**0.5
+    spread, directions = torch.linalg.eigh((stacked @ stacked.T).double())
+    leading = directions.flip(1)[:, :count].float()
+    joint = leading.T @ stacked
+    renderings = [_projections(joint, half[1:]) for half in halves]
+    shape, radius = first.volumes.shape, first.radius
+
+    def subspace(mean: Tensor, components: Tensor, prior: Tensor) -> Subspace:
+        volumes = torch.cat([mean[None], components]).view(shape)
+        return Subspace(volumes=volumes, prior=prior, radius=radius)
+
+    unknown = torch.ones_like(first.prior)
+    rendered = [
+        subspace(half[0], rendering, unknown)
+        for half, rendering in zip(halves, renderings, strict=True)
+    ]
+    fsc = correlations(*rendered)
+    prior = prior_from(fsc, noise)
+    means = (halves[0][0] + halves[1][0]) / 2
+    norms = [rendering.square().sum(1) for rendering in renderings]
+    cross = (renderings[0] * renderings[1]).sum(1)
+    first_half, second_half = (
+        Subspace(volumes=half.volumes, prior=prior, radius=radius) for half in rendered
+    )
+    return Agreement(
+        joint=subspace(means, joint, prior),
+        halves=(first_half, second_half),
+        fsc=fsc,
+        correlation=cross / (norms[0] * norms[1]).clamp_min(1e-30).sqrt(),
+        spread=spread.flip(0)[:count].float(),
+    )
+
+
+def prior_from(
+    fsc: Float[Tensor, "volumes shells"], noise: Float[Tensor, " shells"]
+) -> Float[Tensor, "volumes shells"]:
+    """Variance of the signal, σ² FSC / (1 − FSC), from half maps whose noise is known."""
+    agreed = fsc.clamp(LEAST_FSC, LARGEST_FSC)
+    return noise * agreed / (1 - agreed)
+
+
+def correlations(first: Subspace, second: Subspace) -> Float[Tensor, "volumes shells"]:
+    """Fourier shell correlation of each volume of one model with that of another."""
+    tables = [half.table().unflatten(1, (2, -1)) for half in (first, second)]
+    sums = [
+        shell_averages(first.grid, (a * b).sum(1), first.radius)
+        for a, b in (tables, (tables[0], tables[0]), (tables[1], tables[1]))
+    ]
+    return (sums[0] / (sums[1] * sums[2]).clamp_min(1e-30).sqrt()).T
+
+
+def _projections(
+    vectors: Float[Tensor, "components voxels"], basis: Float[Tensor, "components voxels"]
+) -> Float[Tensor, "components voxels"]:
+    """Orthogonal projections of vectors onto the span of others."""
+    orthogonal, _ = torch.linalg.qr(basis.T)
+    return (vectors @ orthogonal) @ orthogonal.T

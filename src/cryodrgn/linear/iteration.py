@@ -1,0 +1,193 @@
+"""One pass over images: the E step, and along with it the sums that the M step needs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.fourier.gridding import SliceSums
+from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.linear.expectation import Expectation, Posterior
+from cryodrgn.linear.maximisation import Solution
+from cryodrgn.linear.noise import NoiseModel, ResidualPower
+from cryodrgn.linear.subspace import Subspace, grid_size
+
+POINTS_PER_BATCH = 250_000
+
+
+class DiscImages:
+    """Prepared images whose points are ordered by radius, so that any disc can be cut out.
+
+    Args:
+        images: Images on a lattice from :meth:`HalfLattice.by_radius`.
+    """
+
+    def __init__(self, images: TrainingSet) -> None:
+        self.images = images
+        self._radii = images.lattice.points.double().square().sum(-1).sqrt()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def box_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.images.lattice.box_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        return self.images.device
+
+    @property
+    def largest_radius(self) -> int:
+        """The outermost whole radius of the points."""
+        return int(self._radii[-1])
+
+    def num_points(self, radius: int) -> int:
+        """Points of the lattice up to a radius."""
+        return int((self._radii <= radius).sum())
+
+    def batches(self, rows: Int[Tensor, " rows"], radius: int) -> Iterator[Batch]:
+        """Images in the order of ``rows``, restricted to a disc."""
+        num_points = self.num_points(radius)
+        for part in rows.split(max(1, POINTS_PER_BATCH // num_points)):
+            yield self.images.batch(part, num_points)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Pass:
+    """What one pass over images found.
+
+    Attributes:
+        sums: What the M step needs.
+        posterior: Posterior of all images, in the order of the rows.
+        reconstruction: Mean square of a residual's real number.
+        kl: Mean KL divergence of the latents.
+    """
+
+    sums: SliceSums
+    posterior: Posterior
+    reconstruction: float
+    kl: float
+
+
+def new_sums(images: DiscImages, radius: int, num_volumes: int) -> SliceSums:
+    """Empty sums on the smallest grid for a radius."""
+    grid = HalfGrid(grid_size(radius, images.box_size))
+    pairs = num_volumes * (num_volumes + 1) // 2
+    return SliceSums(grid, num_volumes, pairs, images.device)
+
+
+def add_batch(
+    sums: SliceSums,
+    batch: Batch,
+    precision: Float[Tensor, "batch points"],
+    coefficients: Float[Tensor, "batch volumes"],
+    products: Float[Tensor, "batch products"],
+    box_size: int,
+) -> None:
+    """Spread C y / σ² times coefficients, and C² / σ² times products of coefficients."""
+    for exposure in batch.exposures:
+        ctf = exposure.ctf if exposure.ctf is not None else torch.ones_like(precision)
+        modulated = precision * ctf
+        sums.add(
+            exposure.coordinates * box_size,
+            exposure.images * modulated[..., None],
+            modulated * ctf,
+            coefficients,
+            products,
+        )
+
+
+def run_pass(
+    images: DiscImages,
+    rows: Int[Tensor, " rows"],
+    subspace: Subspace,
+    noise: NoiseModel,
+    residuals: ResidualPower,
+    contrast_spread: float = 0.0,
+) -> Pass:
+    """The E step for some images, and the sums for the next M step.
+
+    Args:
+        images: The images.
+        rows: Which of them.
+        subspace: The volumes.
+        noise: The noise.
+        residuals: Takes up what the volumes leave unexplained.
+        contrast_spread: Standard deviation of contrasts.
+    """
+    radius = subspace.radius
+    num_points = images.num_points(radius)
+    expectation = Expectation(subspace, noise, num_points, contrast_spread)
+    sums = new_sums(images, radius, subspace.num_components + 1)
+    found, squares, divergence = [], 0.0, 0.0
+    for batch in images.batches(rows, radius):
+        posterior, left = expectation(batch, images.box_size)
+        precision = noise.precision(batch.rows, num_points)
+        add_batch(
+            sums,
+            batch,
+            precision,
+            posterior.coefficients(),
+            posterior.products(),
+            images.box_size,
+        )
+        residuals.add(batch.rows, left)
+        found.append(posterior)
+        squares += float(left.mean(1).sum())
+        divergence += float(posterior.divergence().sum())
+    return Pass(
+        sums=sums,
+        posterior=joined(found),
+        reconstruction=squares / len(rows),
+        kl=divergence / len(rows),
+    )
+
+
+def joined(parts: list[Posterior]) -> Posterior:
+    """One posterior of all images of several."""
+    names = ("mean", "covariance", "contrast", "contrast_square")
+    return Posterior(
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    )
+
+
+def standardised(
+    solution: Solution, posterior: Posterior, mask: Float[Tensor, "box box box"], radius: int
+) -> Subspace:
+    """The same model with latents of mean 0 and unit covariance, and orthogonal components.
+
+    Components are ordered by how much density varies along them. The prior of each is the
+    power of the masked volume and of its uncertainty (maximum likelihood), spread over the
+    whole box: within a mask of share f of the box only f of the values are free.
+
+    Args:
+        solution: Volumes found with the latents of ``posterior``.
+        posterior: The latents.
+        mask: The mask in the volumes.
+        radius: Where the transforms end.
+    """
+    mean = posterior.mean.mean(0)
+    centred = posterior.mean - mean
+    moment = centred.T @ centred / len(centred) + posterior.covariance.mean(0)
+    scale = torch.linalg.cholesky(moment.double()).float()
+    flat = solution.volumes.flatten(1)
+    components = scale.T @ flat[1:]
+    _, directions = torch.linalg.eigh((components @ components.T).double())
+    turn = directions.flip(1).float()
+    volumes = torch.cat([flat[:1] + mean @ flat[1:], turn.T @ components])
+    mixing = torch.zeros(len(flat), len(flat), device=flat.device)
+    mixing[0, 0] = 1
+    mixing[0, 1:] = mean
+    mixing[1:, 1:] = turn.T @ scale.T
+    doubt = torch.einsum("ab,sbc,ac->as", mixing, solution.covariance, mixing)
+    subspace = Subspace(volumes=volumes.view_as(solution.volumes), prior=doubt, radius=radius)
+    prior = doubt + subspace.power() / float(mask.mean())
+    return Subspace(
+        volumes=subspace.volumes, prior=prior.clamp_min(1e-12 * prior.max()), radius=radius
+    )

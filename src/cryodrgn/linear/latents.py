@@ -1,0 +1,139 @@
+"""Latents of a finished run, or of a file, with what is known of their uncertainty."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.io.legacy_pickle import load_latents, load_pickles
+from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.config import DataConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Latents:
+    """Latents of all particles of a set.
+
+    Attributes:
+        mean: The latents.
+        source: Where they come from, for messages.
+        covariances: Their uncertainty; None where nothing is known of it.
+        half_means: Latents estimated by two models, each from one half of the particles alone
+            (even and odd rows); None where z comes from all of them.
+        contrasts: Contrast of every image; None where all are 1.
+        is_linear: Whether they are of a linear run.
+    """
+
+    mean: Float[np.ndarray, "particles z"]
+    source: str
+    covariances: Float[np.ndarray, "particles z z"] | None = None
+    half_means: Float[np.ndarray, "particles z"] | None = None
+    contrasts: Float[np.ndarray, " particles"] | None = None
+    is_linear: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is no table of finite numbers.
+
+        Raises:
+            InputFileError: It is empty or not finite.
+        """
+        if not (self.mean.ndim == 2 and self.mean.size and np.isfinite(self.mean).all()):
+            msg = f"{self.source} holds no finite latents (N, z), but {self.mean.shape}"
+            raise InputFileError(msg)
+
+    def require_count(self, count: int, source: str) -> None:
+        """Refuse another number of particles.
+
+        Raises:
+            ShapeMismatchError: The numbers differ.
+        """
+        if len(self.mean) != count:
+            msg = (
+                f"{self.source} holds latents of {len(self.mean)} particles, but {source} has "
+                f"{count}; both must be of the same particles"
+            )
+            raise ShapeMismatchError(msg)
+
+
+def run_latents(run: RunDirectory, epoch: int | None = None) -> Latents:
+    """Latents that a training run wrote.
+
+    Args:
+        run: The run.
+        epoch: Which epoch's; None takes the finished run's.
+
+    Raises:
+        InputFileError: They cannot be read.
+    """
+    path = run.latents(epoch)
+    plain = file_latents(path)
+    files = run.linear
+    if epoch is not None or not files.covariances.exists():
+        return plain
+    return replace(
+        plain,
+        covariances=_read_array(files.covariances),
+        half_means=_read_array(files.half_latents),
+        contrasts=_read_array(files.contrasts) if files.contrasts.exists() else None,
+        is_linear=True,
+    )
+
+
+def file_latents(path: Path) -> Latents:
+    """Latents of a ``.npy`` file or a ``z.pkl``, with log-variances if it holds them.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+    """
+    if path.suffix == ".npy":
+        return Latents(mean=_read_array(path), source=str(path))
+    mean = load_latents(path)
+    parts = load_pickles(path)
+    covariances = None
+    if len(parts) > 1 and np.shape(parts[1]) == mean.shape:
+        variances = np.exp(np.asarray(parts[1], dtype=np.float32))
+        covariances = variances[:, :, None] * np.eye(mean.shape[1], dtype=np.float32)
+    return Latents(mean=mean, covariances=covariances, source=str(path))
+
+
+def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
+    """The images that a run was trained on, out of its config file.
+
+    Raises:
+        ConfigError: The config does not name them.
+    """
+    dataset = settings.get("dataset_args", {})
+    if "particles" not in dataset:
+        msg = "the config of the run names no particles; give them with --particles"
+        raise ConfigError(msg)
+    names = {"poses": "poses", "ctf": "ctf", "indices": "ind", "datadir": "datadir"}
+    paths = {ours: _path(dataset.get(theirs)) for ours, theirs in names.items()}
+    tilted = _path(dataset.get("particles_tilt"))
+    own = settings.get("training", {}).get("settings", {}).get("data", {})
+    norm = dataset.get("norm")
+    return DataConfig(
+        files=ParticleFiles(particles=Path(dataset["particles"]), **paths),
+        tilted=tilted,
+        tilt_deg=own.get("tilt_deg", 45.0),
+        window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
+        invert=bool(dataset.get("invert_data")),
+        norm=None if norm is None else (float(norm[0]), float(norm[1])),
+        box_size=own.get("box_size", settings.get("training", {}).get("box_size")),
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _read_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False).astype(np.float32)
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read as an array: {error}"
+        raise InputFileError(msg) from error

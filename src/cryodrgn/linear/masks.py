@@ -1,0 +1,106 @@
+"""Where the molecule is, and where it moves: masks made from the volumes themselves."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cryodrgn.fourier.resample import resize_volume
+from cryodrgn.imaging.masks import soft_mask, soft_sphere
+
+# Masks are drawn on this side, or that of the images if it is smaller; lengths below count in
+# its pixels.
+DRAWING_SIZE = 64
+BLUR = 1.5
+# Share of the highest density of the mean, and of the spread, from which on a voxel belongs.
+MEAN_LEVEL, SPREAD_LEVEL = 0.07, 0.15
+# Spread below this share of the mean's highest density is noise, however it is distributed.
+LEAST_SPREAD = 0.04
+SPHERE_RADIUS, SPHERE_EDGE = 0.45, 0.06
+
+
+def starting_mask(box_size: int, device: torch.device) -> Float[Tensor, "box box box"]:
+    """A ball that nearly fills the box, for when nothing is known yet."""
+    return soft_sphere(box_size, SPHERE_RADIUS * box_size, SPHERE_EDGE * box_size, device)
+
+
+def molecule_mask(
+    volumes: Float[Tensor, "volumes box box box"], images_box_size: int
+) -> Float[Tensor, "size size size"]:
+    """Soft mask around the mean volume and everything that varies.
+
+    Args:
+        volumes: The mean volume and components of unit variance.
+        images_box_size: Side of the images.
+
+    Returns:
+        The mask on a side of 64, or that of the images if it is smaller.
+    """
+    size = min(DRAWING_SIZE, images_box_size)
+    mean, spread = _drawn(volumes, size)
+    inside = mean > MEAN_LEVEL * mean.max()
+    lowest = max(SPREAD_LEVEL * float(spread.max()), LEAST_SPREAD * float(mean.max()))
+    inside |= spread > lowest
+    return _softened(_largest_part(inside), dilation=3.0, edge=4.0)
+
+
+def motion_mask(
+    volumes: Float[Tensor, "volumes box box box"], images_box_size: int
+) -> Float[Tensor, "size size size"]:
+    """Soft mask around what varies most; everything where nothing stands out."""
+    size = min(DRAWING_SIZE, images_box_size)
+    _, spread = _drawn(volumes, size)
+    inside = spread > 0.3 * spread.max()
+    if not inside.any():
+        return torch.ones_like(spread)
+    return _softened(inside, dilation=2.0, edge=3.0)
+
+
+def resize_mask(
+    mask: Float[Tensor, "box box box"], size: int
+) -> Float[Tensor, "size size size"]:
+    """A mask on another grid in the same box."""
+    scale = (size / len(mask)) ** 3
+    return (resize_volume(mask, size) * scale).clamp(0, 1)
+
+
+def _drawn(volumes: Float[Tensor, "volumes box box box"], size: int) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation over latents, blurred, densities positive."""
+    larger = torch.stack([resize_volume(volume, size) for volume in volumes])
+    mean = _blurred(larger[0])
+    # Densities stand out on one side only; which side depends on the sign of the data.
+    if mean.pow(3).sum() < 0:
+        mean = -mean
+    return mean, _blurred(larger[1:].square().sum(0).sqrt())
+
+
+def _blurred(volume: Float[Tensor, "box box box"]) -> Float[Tensor, "box box box"]:
+    box_size = len(volume)
+    axis = torch.fft.fftfreq(box_size, device=volume.device).square()
+    squares = axis[:, None, None] + axis[:, None] + axis[: box_size // 2 + 1]
+    filtered = torch.fft.rfftn(volume) * torch.exp(-2 * (torch.pi * BLUR) ** 2 * squares)
+    return torch.fft.irfftn(filtered, s=volume.shape)
+
+
+def _largest_part(inside: Bool[Tensor, "box box box"]) -> Bool[Tensor, "box box box"]:
+    """The largest connected part (26 neighbours)."""
+    left, best = inside.clone(), torch.zeros_like(inside)
+    while int(left.sum()) > int(best.sum()):
+        part = torch.zeros_like(inside)
+        part.view(-1)[torch.nonzero(left.view(-1))[0]] = True
+        size = 0
+        while int(part.sum()) > size:
+            size = int(part.sum())
+            grown = torch.nn.functional.max_pool3d(part[None].float(), 3, 1, 1)[0] > 0
+            part = grown & left
+        left &= ~part
+        if size > int(best.sum()):
+            best = part
+    return best
+
+
+def _softened(
+    inside: Bool[Tensor, "box box box"], *, dilation: float, edge: float
+) -> Float[Tensor, "box box box"]:
+    where = inside.cpu().float()
+    mask = soft_mask(where, 1.0, threshold=0.5, dilation=dilation, edge=edge)
+    return mask.to(inside.device)

@@ -1,0 +1,134 @@
+"""The spectrum of the noise, shell by shell, for every optics group."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.particles.particle_set import ParticleSet
+
+# Smaller groups say too little of their own noise and share one spectrum.
+LEAST_GROUP = 500
+SAMPLE = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NoiseModel:
+    """Variance of the noise of every image.
+
+    Attributes:
+        groups: Optics group of every particle.
+        spectra: Variance of one real number, by group and shell, shell i holding the
+            frequencies whose radius rounds to i.
+        shells: Shell of every point of the lattice.
+    """
+
+    groups: Int[Tensor, " particles"]
+    spectra: Float[Tensor, "groups shells"]
+    shells: Int[Tensor, " points"]
+
+    def precision(
+        self, rows: Int[Tensor, " batch"], num_points: int
+    ) -> Float[Tensor, "batch points"]:
+        """1 / σ² of some images at the first points of the lattice."""
+        return 1 / self.spectra[self.groups[rows]][:, self.shells[:num_points]]
+
+
+class ResidualPower:
+    """Collects what is left of images once the model is subtracted.
+
+    Args:
+        noise: The model of noise whose groups and shells are kept apart.
+        num_points: Points of the lattice that are looked at.
+    """
+
+    def __init__(self, noise: NoiseModel, num_points: int) -> None:
+        self._noise = noise
+        self._shells = noise.shells[:num_points]
+        shape = (len(noise.spectra), num_points)
+        self._sums = torch.zeros(shape, dtype=torch.float64, device=noise.spectra.device)
+        self._counts = self._sums.new_zeros(len(noise.spectra))
+
+    def add(self, rows: Int[Tensor, " batch"], power: Float[Tensor, "batch points"]) -> None:
+        """Take squares of residuals, averaged over real and imaginary part, into account."""
+        groups = self._noise.groups[rows]
+        self._sums.index_add_(0, groups, power.double())
+        self._counts += torch.bincount(groups, minlength=len(self._counts))
+
+    def updated(self) -> NoiseModel:
+        """The noise model with these powers in place of its variances.
+
+        Shells beyond those that were looked at are scaled like the outermost of them.
+        """
+        old = self._noise.spectra
+        last = int(self._shells.max())
+        found = old.new_zeros(len(old), last + 1, dtype=torch.float64)
+        found.index_add_(1, self._shells, self._sums)
+        points = torch.bincount(self._shells, minlength=last + 1)
+        found = (found / (self._counts[:, None] * points).clamp_min(1)).to(old.dtype)
+        new = old.clone()
+        seen = (points > 0) & (self._counts[:, None] > 0)
+        new[:, : last + 1] = torch.where(seen, found, old[:, : last + 1])
+        new[:, last + 1 :] *= (new[:, last] / old[:, last])[:, None]
+        return NoiseModel(
+            groups=self._noise.groups, spectra=new.clamp_min(1e-12), shells=self._noise.shells
+        )
+
+
+def optics_groups(particles: ParticleSet) -> Int[np.ndarray, " particles"]:
+    """Number of the optics group of every particle.
+
+    Particles of equal pixel size, voltage, spherical aberration and amplitude contrast make a
+    group; groups of fewer than 500 particles are put together.
+    """
+    _, groups = np.unique(_optics(particles), axis=0, return_inverse=True)
+    counts = np.bincount(groups.ravel())
+    large = counts >= LEAST_GROUP
+    names = np.cumsum(large) - 1
+    names[~large] = names.max() + 1
+    return np.unique(names[groups.ravel()], return_inverse=True)[1].ravel()
+
+
+def optics_of_groups(
+    particles: ParticleSet, groups: Int[np.ndarray, " particles"]
+) -> Float[np.ndarray, "groups 4"]:
+    """Pixel size, voltage, spherical aberration and amplitude contrast of every group."""
+    _, first = np.unique(groups, return_index=True)
+    return _optics(particles)[first]
+
+
+def groups_by_optics(
+    particles: ParticleSet, optics: Float[np.ndarray, "groups 4"]
+) -> Int[np.ndarray, " particles"]:
+    """The most similar of known groups for every particle, by relative difference."""
+    scale = np.abs(optics).max(0).clip(1e-12)
+    distances = [np.abs((_optics(particles) - group) / scale).sum(1) for group in optics]
+    return np.argmin(distances, axis=0)
+
+
+def _optics(particles: ParticleSet) -> Float[np.ndarray, "particles 4"]:
+    ctf, zeros = particles.ctf, np.zeros(len(particles), np.float32)
+    columns = [particles.pixel_sizes, zeros, zeros, zeros]
+    if ctf is not None:
+        columns[1:] = [ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " particles"]) -> NoiseModel:
+    """Noise as if there were no signal: the power of up to 2000 images, evenly chosen."""
+    radii = images.lattice.points.double().square().sum(-1).sqrt()
+    shells = radii.round().long().to(images.device)
+    found = torch.from_numpy(groups).to(images.device)
+    ones = torch.ones(int(found.max()) + 1, int(shells.max()) + 1, device=images.device)
+    power = ResidualPower(
+        NoiseModel(groups=found, spectra=ones, shells=shells), len(images.lattice)
+    )
+    rows = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
+    for part in rows.split(200):
+        batch = images.batch(part)
+        squares = [exposure.images.square().mean(-1) for exposure in batch.exposures]
+        power.add(batch.rows, torch.stack(squares).mean(0))
+    return power.updated()

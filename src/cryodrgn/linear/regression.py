@@ -1,0 +1,194 @@
+"""Volumes regressed on functions of the latents of the images, from two halves of them.
+
+The M step of the linear model with known coefficients, at full radius:
+y_i = a_i C_i P_i (V_0 + Σ_k φ_k(z_i) V_k) plus noise.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.fourier.gridding import SliceSums
+from cryodrgn.linear.expectation import pair_products, with_one
+from cryodrgn.linear.halves import correlations, prior_from
+from cryodrgn.linear.iteration import DiscImages, add_batch, new_sums
+from cryodrgn.linear.masks import motion_mask, resize_mask
+from cryodrgn.linear.maximisation import noise_of, solve
+from cryodrgn.linear.noise import NoiseModel
+from cryodrgn.linear.subspace import Subspace
+from cryodrgn.progress import Progress
+
+# Half maps are damped no more than this share of their mean weight.
+LIGHT_DAMPING = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Coefficients:
+    """How much of each volume is in every image of a set.
+
+    Attributes:
+        values: φ of every particle.
+        covariances: How uncertain they are; None where they are taken for exact.
+        contrast: Mean of a.
+        contrast_square: Mean of a².
+    """
+
+    values: Float[Tensor, "particles functions"]
+    covariances: Float[Tensor, "particles functions functions"] | None = None
+    contrast: Float[Tensor, " particles"] | None = None
+    contrast_square: Float[Tensor, " particles"] | None = None
+
+    def at(
+        self, rows: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch volumes"], Float[Tensor, "batch products"]]:
+        """Means of a (1, φ) and of a² (1, φ)(1, φ)ᵀ (upper triangle) of some particles."""
+        values = self.values[rows]
+        doubt = None if self.covariances is None else self.covariances[rows]
+        coefficients, products = with_one(values), pair_products(values, doubt)
+        if self.contrast is None or self.contrast_square is None:
+            return coefficients, products
+        return (
+            coefficients * self.contrast[rows, None],
+            products * self.contrast_square[rows, None],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Regression:
+    """Volumes V_0 … V_K for the functions 1, φ_1 … φ_K.
+
+    Attributes:
+        volumes: From all images, regularised by the agreement of the halves, masked.
+        halves: From each half alone, with the same priors and masks: their difference is the
+            error.
+        half_maps: From each half alone, nearly without prior, and without mask.
+        fsc: Fourier shell correlation of the masked half maps, by volume and shell.
+        second_moment: Mean of (1, φ)(1, φ)ᵀ.
+        num_images: Number of images.
+    """
+
+    volumes: Float[Tensor, "volumes box box box"]
+    halves: tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]]
+    half_maps: tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]]
+    fsc: Float[Tensor, "volumes shells"]
+    second_moment: Float[Tensor, "volumes volumes"]
+    num_images: int
+
+
+def accumulate(
+    images: DiscImages,
+    rows: Int[Tensor, " rows"],
+    coefficients: Coefficients,
+    noise: NoiseModel,
+    radius: int,
+    progress: Progress | None = None,
+) -> SliceSums:
+    """Sums over images that determine the volumes."""
+    sums = new_sums(images, radius, coefficients.values.shape[1] + 1)
+    for batch in images.batches(rows, radius):
+        precision = noise.precision(batch.rows, images.num_points(radius))
+        add_batch(sums, batch, precision, *coefficients.at(batch.rows), images.box_size)
+        if progress is not None:
+            progress.advance(len(batch))
+    return sums
+
+
+def regress(
+    images: DiscImages,
+    rows: Int[Tensor, " rows"],
+    coefficients: Coefficients,
+    noise: NoiseModel,
+    mask: Float[Tensor, "size size size"],
+    *,
+    half_coefficients: Coefficients | None = None,
+    focus: Float[Tensor, "focus focus focus"] | None = None,
+) -> Regression:
+    """Regress volumes on functions of the latents.
+
+    Args:
+        images: The images.
+        rows: Those that are used; every other one belongs to the second half.
+        coefficients: The functions at each image.
+        noise: The noise.
+        mask: Where there may be density.
+        half_coefficients: For the half maps, functions of latents that were estimated from
+            each half by itself; None takes the same. Priors come from the same functions for
+            both halves in any case: those of independent halves are less alike, which would
+            damp the volumes of all images too much.
+        focus: Where V_1 … V_K may be; None confines them to where density varies most.
+    """
+    radius = min(images.largest_radius, images.box_size // 2 - 1)
+    passes = 1 if half_coefficients is None else 2
+    with Progress(passes * len(rows), "regressing volumes on images") as progress:
+        sums = [
+            accumulate(images, rows[start::2], coefficients, noise, radius, progress)
+            for start in (0, 1)
+        ]
+        stencil = resize_mask(mask, sums[0].grid.box_size)
+        noise_of_half = torch.stack([noise_of(part, radius) for part in sums]).mean(0)
+        half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
+        moment = _second_moment(coefficients, rows)
+        prior = prior_from(fsc, noise_of_half) / _variances(moment)[:, None]
+        masks = stencil.expand(len(prior), -1, -1, -1).clone()
+        whole = sums[0].merged(sums[1])
+        volumes = solve(whole, prior, masks, radius).volumes
+        if half_coefficients is not None:
+            del whole
+            sums.clear()
+            for start in (0, 1):
+                part = rows[start::2]
+                sums.append(
+                    accumulate(images, part, half_coefficients, noise, radius, progress)
+                )
+            half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
+    where = motion_mask(volumes, images.box_size) if focus is None else focus
+    masks[1:] *= resize_mask(where, sums[0].grid.box_size)
+    halves = [solve(part, prior, masks, radius).volumes for part in sums]
+    return Regression(
+        volumes=volumes * masks,
+        halves=(halves[0], halves[1]),
+        half_maps=half_maps,
+        fsc=fsc,
+        second_moment=moment,
+        num_images=len(rows),
+    )
+
+
+def _light_halves(
+    sums: list[SliceSums],
+    noise: Float[Tensor, " shells"],
+    mask: Float[Tensor, "box box box"],
+    radius: int,
+) -> tuple[
+    tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]],
+    Float[Tensor, "volumes shells"],
+]:
+    """Half maps with next to no prior, and the correlation of the masked ones."""
+    weak = noise.expand(sums[0].num_coefficients, -1) / LIGHT_DAMPING
+    first, second = (solve(part, weak, None, radius).volumes for part in sums)
+    masked = [
+        Subspace(volumes=volumes * mask, prior=weak, radius=radius)
+        for volumes in (first, second)
+    ]
+    return (first, second), correlations(*masked)
+
+
+def _variances(moment: Float[Tensor, "volumes volumes"]) -> Float[Tensor, " volumes"]:
+    """Variance of every function, 1 for the constant one."""
+    variances = moment.diagonal() - moment[0].square()
+    variances[0] = 1
+    return variances.clamp_min(1e-12)
+
+
+def _second_moment(
+    coefficients: Coefficients, rows: Int[Tensor, " rows"]
+) -> Float[Tensor, "volumes volumes"]:
+    plain = replace(coefficients, contrast=None, contrast_square=None)
+    count = coefficients.values.shape[1] + 1
+    first, second = torch.triu_indices(count, count)
+    moment = torch.zeros(count, count, device=coefficients.values.device)
+    mean = torch.stack([plain.at(part)[1].sum(0) for part in rows.split(10_000)]).sum(0)
+    moment[first, second] = moment[second, first] = mean / len(rows)
+    return moment

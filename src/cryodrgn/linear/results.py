@@ -1,0 +1,166 @@
+"""What a linear run writes, and what it says of itself."""
+
+import logging
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+import cryodrgn
+from cryodrgn.fourier.shells import ShellCurve
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.checkpoints import save_checkpoint
+from cryodrgn.io.curves import write_fsc
+from cryodrgn.io.legacy_pickle import save_latents
+from cryodrgn.io.mrc import write_volume
+from cryodrgn.io.run_config import save_run_config
+from cryodrgn.linear.config import LinearConfig
+from cryodrgn.linear.expectation import Posterior
+from cryodrgn.linear.fit import Fit
+from cryodrgn.linear.masks import resize_mask
+from cryodrgn.linear.noise import optics_of_groups
+from cryodrgn.linear.regression import Regression
+from cryodrgn.models.basis import BasisConfig, BasisModel
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.rundir import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LinearResult:
+    """What a linear run found.
+
+    Attributes:
+        fit: The model as fitted, with all components that were looked for.
+        kept: Those that are kept.
+        regression: Their volumes at full radius.
+        posterior: Latents of all particles.
+        half_means: Latents by half models, even rows by the first, odd rows by the second.
+        groups: Optics group of every particle.
+    """
+
+    fit: Fit
+    kept: Int[Tensor, " kept"]
+    regression: Regression
+    posterior: Posterior
+    half_means: Float[Tensor, "particles z"]
+    groups: Int[np.ndarray, " particles"]
+
+    @property
+    def num_signals(self) -> int:
+        """Number of components that carry signal."""
+        return int(self.fit.agreement.is_signal.sum())
+
+
+def verdict(result: LinearResult) -> str:
+    """What was found, in one sentence."""
+    count, asked = result.num_signals, len(result.fit.agreement.spread)
+    if count == 0:
+        return "no heterogeneity above noise found"
+    words = "1 component carries" if count == 1 else f"{count} components carry"
+    more = f"; there may be more, ask for them with --components {2 * asked}"
+    return f"{words} signal above noise{more if count == asked else ''}"
+
+
+def write_results(
+    result: LinearResult,
+    config: LinearConfig,
+    particles: ParticleSet,
+    norm: tuple[float, float],
+    run: RunDirectory,
+) -> None:
+    """Write everything that a run has beside its log and metrics.
+
+    Args:
+        result: What was found.
+        config: Settings.
+        particles: The images.
+        norm: Offset and scale of the images.
+        run: Where to write.
+    """
+    posterior, files = result.posterior, run.linear
+    diagonal = posterior.covariance.diagonal(dim1=1, dim2=2)
+    save_latents(run.latents(), posterior.mean.cpu().numpy(), diagonal.log().cpu().numpy())
+    arrays = {files.covariances: posterior.covariance, files.half_latents: result.half_means}
+    if config.with_contrast:
+        arrays[files.contrasts] = posterior.contrast
+    for path, values in arrays.items():
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.save(file, values.cpu().numpy())
+    _write_maps(result, particles, norm[1], run)
+    _write_tables(result, particles, run)
+    shape = BasisConfig(
+        kind="linear",
+        box_size=particles.box_size,
+        latent_dim=len(result.kept),
+        num_functions=len(result.kept),
+        num_groups=len(result.fit.noise.spectra),
+        radius=result.fit.agreement.joint.radius,
+    )
+    training = {
+        "pixel_size": float(particles.pixel_sizes[0]),
+        "num_particles": len(particles),
+        "box_size": config.data.box_size,
+        "components_with_signal": result.num_signals,
+        "verdict": verdict(result),
+        "linear": config.settings(),
+    }
+    mapping = {
+        "dataset_args": config.data.to_mapping(norm),
+        **shape.to_mapping(),
+        "seed": config.seed,
+        "training": training,
+        "version": cryodrgn.__version__,
+        "cmd": list(sys.argv),
+    }
+    save_run_config(run, mapping)
+    model = BasisModel(shape)
+    state = model.state_dict() | {
+        "volumes": result.regression.volumes.cpu() * norm[1],
+        "noise": result.fit.noise.spectra.cpu() * norm[1] ** 2,
+        "optics": torch.from_numpy(optics_of_groups(particles, result.groups)),
+        "contrast_spread": torch.tensor(result.fit.contrast_spread),
+    }
+    save_checkpoint(run.weights(), {"epoch": 0, "model_state_dict": state})
+
+
+def _write_maps(
+    result: LinearResult, particles: ParticleSet, scale: float, run: RunDirectory
+) -> None:
+    pixel_size = float(particles.pixel_sizes[0])
+    volumes = (result.regression.volumes * scale).cpu().numpy()
+    write_volume(run.linear.mean, volumes[0], pixel_size)
+    for number, volume in enumerate(volumes[1:], start=1):
+        write_volume(run.linear.component(number), volume, pixel_size)
+    mask = resize_mask(result.fit.mask, particles.box_size).cpu().numpy()
+    write_volume(run.linear.mask, mask, pixel_size)
+    box_size, fsc = particles.box_size, result.regression.fsc.cpu()
+    shells = torch.arange(1, box_size // 2)
+    for number, values in enumerate(fsc):
+        curve = ShellCurve(shells / box_size, values[1 : box_size // 2])
+        write_fsc(run.linear.fsc(number), curve)
+
+
+def _write_tables(result: LinearResult, particles: ParticleSet, run: RunDirectory) -> None:
+    found = result.fit.agreement
+    lines = [f"# {verdict(result)}", "# component spread share half_correlation signal"]
+    total = float(found.spread.sum())
+    for number, (spread, correlation, is_signal) in enumerate(
+        zip(found.spread, found.correlation, found.is_signal, strict=True), start=1
+    ):
+        lines.append(
+            f"{number} {float(spread):.6g} {float(spread) / total:.4f} "
+            f"{float(correlation):.4f} {'yes' if is_signal else 'no'}"
+        )
+    with atomic_path(run.linear.spectrum) as partial:
+        partial.write_text("\n".join(lines) + "\n")
+    spectra = result.fit.noise.spectra.cpu().numpy()
+    shells = np.arange(spectra.shape[1]) / particles.box_size
+    with atomic_path(run.linear.noise) as partial:
+        names = " ".join(f"group{number}" for number in range(len(spectra)))
+        table = np.column_stack([shells, spectra.T])
+        np.savetxt(partial, table, fmt="%.6g", header=f"pixres {names}")

@@ -1,0 +1,317 @@
+"""A linear run from its settings to its files."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+import cryodrgn
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.prepared import Storage
+from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
+from cryodrgn.devices import describe_device
+from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.io.atomic import make_folder
+from cryodrgn.io.mrc import read_volume
+from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig
+from cryodrgn.linear.embed import embed, subspace_of
+from cryodrgn.linear.expectation import Posterior
+from cryodrgn.linear.fit import Fit, Fitting, Iteration, Masks
+from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.linear.noise import initial_noise, optics_groups
+from cryodrgn.linear.regression import Coefficients, Regression, regress
+from cryodrgn.linear.results import LinearResult, verdict, write_results
+from cryodrgn.linear.subspace import Subspace
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.config import DataConfig
+from cryodrgn.training.run_log import Metrics, MetricsFile, log_to_file
+
+logger = logging.getLogger(__name__)
+
+
+def train_linear(
+    config: LinearConfig,
+    particles: ParticleSet,
+    run: RunDirectory,
+    device: torch.device,
+    *,
+    overwrite: bool = False,
+) -> LinearResult:
+    """Fit a linear model to images with known poses, embed all of them, and write the run.
+
+    Args:
+        config: Settings of the run.
+        particles: The images, with poses.
+        run: Folder for everything the run writes.
+        device: Where to compute.
+        overwrite: Whether the run that the folder holds may be replaced.
+
+    Raises:
+        CryodrgnError: The settings or the data cannot be used.
+    """
+    device = with_double_precision(device)
+    _check(config, particles, run, overwrite=overwrite)
+    masks = Masks(
+        solvent=_read_mask(config.mask, particles, device),
+        focus=_read_mask(config.focus_mask, particles, device),
+    )
+    norm = config.data.norm or (0.0, _estimated_scale(config.data, particles))
+    images = prepare_disc(
+        config.data, particles, norm, device, storage=config.storage(run.path)
+    )
+    make_folder(run.path)
+    for path in run.written_files():
+        path.unlink()
+    with log_to_file(run.log):
+        logger.info("%s", " ".join(sys.argv))
+        logger.info("cryodrgn %s on %s", cryodrgn.__version__, describe_device(device))
+        result = _fitted(config, particles, images, masks, run)
+        write_results(result, config, particles, norm, run)
+        logger.info("%s", verdict(result))
+    return result
+
+
+def with_double_precision(device: torch.device) -> torch.device:
+    """The processor in place of a device that cannot add up in double precision."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def prepare_disc(
+    data: DataConfig,
+    particles: ParticleSet,
+    norm: tuple[float, float],
+    device: torch.device,
+    *,
+    storage: Storage,
+) -> DiscImages:
+    """Images made ready as for training, their points ordered by radius.
+
+    Args:
+        data: What is done to them.
+        particles: The images, with poses.
+        norm: Offset and scale.
+        device: Where batches are wanted.
+        storage: Where they are kept.
+    """
+    prepared = prepare_exposures(
+        particles,
+        HalfLattice.disc(particles.box_size).by_radius(),
+        _preprocessing(data, norm),
+        device,
+        storage=storage,
+        tilted=data.tilted,
+        tilt_deg=data.tilt_deg,
+        datadir=data.files.datadir,
+    )
+    return DiscImages(prepared)
+
+
+def _fitted(
+    config: LinearConfig,
+    particles: ParticleSet,
+    images: DiscImages,
+    masks: Masks,
+    run: RunDirectory,
+) -> LinearResult:
+    """Fit, regress volumes at full radius, and embed everything."""
+    rows = _chosen_rows(len(images), config)
+    groups = optics_groups(particles)
+    reporter = _Reporter(run, len(rows))
+    fitting = Fitting(
+        images,
+        rows,
+        initial_noise(images.images, groups),
+        num_components=config.num_components,
+        radius=min(config.radius, images.largest_radius - 1),
+        masks=masks,
+        with_contrast=config.with_contrast,
+        seed=config.seed,
+        report=reporter.report,
+    )
+    fit = fitting.run()
+    kept = torch.nonzero(fit.agreement.is_signal).squeeze(1)
+    if len(kept) == 0:
+        kept = torch.zeros(1, dtype=torch.long, device=images.device)
+    found = fit.agreement.keeping(kept)
+    regression = _regression(images, rows, fit, found.joint, found.halves, masks.focus)
+    radius = found.joint.radius
+    posterior, reconstruction = embed(
+        images,
+        torch.arange(len(images)),
+        subspace_of(regression.volumes, radius),
+        fit.noise,
+        fit.contrast_spread,
+    )
+    reporter.finish(posterior, reconstruction, len(images))
+    halves = [subspace_of(volumes, radius) for volumes in regression.halves]
+    return LinearResult(
+        fit=fit,
+        kept=kept,
+        regression=regression,
+        posterior=posterior,
+        half_means=_half_latents(images, fit, (halves[0], halves[1])),
+        groups=groups,
+    )
+
+
+def _regression(
+    images: DiscImages,
+    rows: Int[Tensor, " rows"],
+    fit: Fit,
+    joint: Subspace,
+    halves: tuple[Subspace, Subspace],
+    focus: Float[Tensor, "box box box"] | None,
+) -> Regression:
+    """Volumes of the components at full radius, from independent halves."""
+    together, _ = embed(images, rows, joint, fit.noise, fit.contrast_spread)
+    apart = [
+        embed(images, rows[start::2], half, fit.noise, fit.contrast_spread)[0]
+        for start, half in enumerate(halves)
+    ]
+    return regress(
+        images,
+        rows,
+        _scattered(len(images), [rows], [together]),
+        fit.noise,
+        fit.mask,
+        half_coefficients=_scattered(len(images), [rows[0::2], rows[1::2]], apart),
+        focus=focus,
+    )
+
+
+def _half_latents(
+    images: DiscImages, fit: Fit, halves: tuple[Subspace, Subspace]
+) -> Float[Tensor, "particles z"]:
+    """Latents of even rows by the first half's model, of odd rows by the second's."""
+    rows = [torch.arange(start, len(images), 2) for start in (0, 1)]
+    found = [
+        embed(images, part, half, fit.noise, fit.contrast_spread)[0]
+        for part, half in zip(rows, halves, strict=True)
+    ]
+    return _scattered(len(images), rows, found).values
+
+
+def _scattered(
+    count: int, rows: list[Int[Tensor, " rows"]], posteriors: list[Posterior]
+) -> Coefficients:
+    """Posteriors of some particles as coefficients in the order of all particles."""
+    first = posteriors[0]
+    values = first.mean.new_zeros(count, first.mean.shape[1])
+    covariances = values.new_zeros(count, *first.covariance.shape[1:])
+    contrast, square = values.new_ones(2, count)
+    for part, posterior in zip(rows, posteriors, strict=True):
+        values[part] = posterior.mean
+        covariances[part] = posterior.covariance
+        contrast[part] = posterior.contrast
+        square[part] = posterior.contrast_square
+    return Coefficients(
+        values=values, covariances=covariances, contrast=contrast, contrast_square=square
+    )
+
+
+class _Reporter:
+    """Writes iterations to the log and to the metrics of the run."""
+
+    def __init__(self, run: RunDirectory, num_images: int) -> None:
+        self._metrics = MetricsFile(run.metrics)
+        self._num_images = num_images
+        self._count, self._seconds, self._images = 0, 0.0, 0
+        self._started = time.monotonic()
+
+    def report(self, row: Iteration) -> None:
+        """One iteration on the images that are fitted."""
+        logger.info("iteration %d up to radius %d", row.number + 1, row.radius)
+        self._write(row.reconstruction, row.kl, self._num_images)
+
+    def finish(self, posterior: Posterior, reconstruction: float, num_images: int) -> None:
+        """The embedding of all images."""
+        self._write(reconstruction, float(posterior.divergence().mean()), num_images)
+
+    def _write(self, reconstruction: float, kl: float, num_images: int) -> None:
+        self._images += num_images
+        seconds = time.monotonic() - self._started
+        row = Metrics(
+            epoch=self._count,
+            images=self._images,
+            reconstruction=reconstruction,
+            kl=kl,
+            total=reconstruction,
+            beta=1.0,
+            learning_rate=0.0,
+            skipped=0,
+            seconds=seconds,
+        )
+        self._metrics.append(row)
+        self._count += 1
+        logger.info(
+            "# =====> Epoch: %d Average gen loss = %.6f, KLD = %.6f, total loss = %.6f; "
+            "Finished in %.1f s",
+            self._count,
+            row.reconstruction,
+            row.kl,
+            row.total,
+            seconds - self._seconds,
+        )
+        self._seconds = seconds
+
+
+def _chosen_rows(count: int, config: LinearConfig) -> Int[Tensor, " rows"]:
+    """Rows that are fitted, as many even ones as odd ones where that is possible."""
+    if count <= config.fit_images:
+        return torch.arange(count)
+    order = torch.randperm(count, generator=generator_at(config.seed, 2))
+    half = config.fit_images // 2
+    parts = [order[order % 2 == parity][:half].sort().values for parity in (0, 1)]
+    return torch.stack(parts, dim=1).flatten()
+
+
+def _check(
+    config: LinearConfig, particles: ParticleSet, run: RunDirectory, *, overwrite: bool
+) -> None:
+    particles.require_poses()
+    least = 2 * LEAST_IMAGES_PER_COMPONENT * config.num_components
+    if len(particles) < least:
+        msg = (
+            f"{particles.source} has {len(particles)} images, but {config.num_components} "
+            f"components need at least {least}; ask for fewer with --components"
+        )
+        raise ShapeMismatchError(msg)
+    if (run.config_yaml.exists() or run.weights().exists()) and not overwrite:
+        msg = (
+            f"{run.path} holds a run already; choose another -o, or replace it with --overwrite"
+        )
+        raise ConfigError(msg)
+
+
+def _read_mask(
+    path: Path | None, particles: ParticleSet, device: torch.device
+) -> Float[Tensor, "box box box"] | None:
+    if path is None:
+        return None
+    mask, _ = read_volume(path)
+    if len(mask) != particles.box_size:
+        msg = f"the mask {path} has {len(mask)} voxels, the images {particles.box_size} px"
+        raise ShapeMismatchError(msg)
+    if mask.min() < -1e-3 or not 1e-3 < mask.max() < 1 + 1e-3:
+        msg = f"{path} is no mask: its values run from {mask.min():g} to {mask.max():g}"
+        raise ConfigError(msg)
+    return torch.from_numpy(np.clip(mask, 0, 1)).to(device)
+
+
+def _estimated_scale(data: DataConfig, particles: ParticleSet) -> float:
+    lattice = HalfLattice.disc(particles.box_size)
+    return estimate_scale(particles, lattice, _preprocessing(data, (0.0, 1.0)))
+
+
+def _preprocessing(data: DataConfig, norm: tuple[float, float]) -> Preprocessing:
+    return Preprocessing(
+        window_radius=data.window_radius, invert=data.invert, offset=norm[0], scale=norm[1]
+    )

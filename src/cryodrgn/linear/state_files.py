@@ -1,0 +1,256 @@
+"""States of a latent from particle file to files: the work behind ``reconstruct_states``."""
+
+import csv
+import io
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import cryodrgn
+from cryodrgn.data.prepared import Storage
+from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
+from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.shells import ShellCurve
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.checkpoints import save_checkpoint
+from cryodrgn.io.curves import write_fsc
+from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.io.run_config import save_run_config
+from cryodrgn.linear.latents import Latents
+from cryodrgn.linear.noise import initial_noise, optics_groups
+from cryodrgn.linear.runner import prepare_disc, with_double_precision
+from cryodrgn.linear.states import ImageModel, State, StateReconstruction, StateSettings
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.progress import track
+from cryodrgn.rundir import StateFiles
+from cryodrgn.training.config import DataConfig
+
+logger = logging.getLogger(__name__)
+
+THRESHOLD = 0.143
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StateSummary:
+    """What a figure shows of a state.
+
+    Attributes:
+        latent: The point in the latent space.
+        section: Central section of its volume, x across and y up.
+        projection: Its projection along z.
+        fsc: Correlation of its half maps.
+        resolution: In Å, where that falls below 0.143; None where it starts below.
+        effective_number: Number of images in a plain average of the same noise.
+        is_supported: Whether there are particles near the point.
+        pixel_size: Å/px.
+    """
+
+    latent: Float[np.ndarray, " z"]
+    section: Float[np.ndarray, "box box"]
+    projection: Float[np.ndarray, "box box"]
+    fsc: ShellCurve
+    resolution: float | None
+    effective_number: float
+    is_supported: bool
+    pixel_size: float
+
+    def in_words(self) -> str:
+        """How far the state can be trusted, in two short lines."""
+        resolution = "no agreement" if self.resolution is None else f"{self.resolution:.1f} Å"
+        support = "supported" if self.is_supported else "EXTRAPOLATED"
+        return f"{resolution}, {self.effective_number:.0f} images\n{support}"
+
+
+def reconstruct_states(
+    data: DataConfig,
+    particles: ParticleSet,
+    latents: Latents,
+    points: Float[np.ndarray, "states z"],
+    settings: StateSettings,
+    files: StateFiles,
+    device: torch.device,
+    *,
+    storage: Storage,
+    mask_path: Path | None = None,
+) -> list[StateSummary]:
+    """Reconstruct states from images and write them, with a model for all other points.
+
+    Args:
+        data: What is done to the images.
+        particles: The images, with poses.
+        latents: Their latents.
+        points: The states.
+        settings: How to reconstruct them.
+        files: Where to write.
+        device: Where to compute.
+        storage: Where prepared images are kept.
+        mask_path: A solvent mask; None finds one.
+
+    Raises:
+        CryodrgnError: The data cannot be used, or do not belong together.
+    """
+    device = with_double_precision(device)
+    _check(particles, latents, points, files)
+    mask = None if mask_path is None else _read_mask(mask_path, particles, device)
+    preprocessing = Preprocessing(window_radius=data.window_radius, invert=data.invert)
+    lattice = HalfLattice.disc(particles.box_size)
+    norm = data.norm or (0.0, estimate_scale(particles, lattice, preprocessing))
+    images = prepare_disc(data, particles, norm, device, storage=storage)
+    noise = initial_noise(images.images, optics_groups(particles))
+    reconstruction = StateReconstruction(images, latents, noise, settings, mask)
+    pixel_size = float(particles.pixel_sizes[0])
+    if settings.method == "kernel":
+        states = reconstruction.kernel_states(points, pixel_size)
+    else:
+        found = reconstruction.image_model()
+        _write_model(found, latents, data, settings, particles, norm, files)
+        states = reconstruction.states(found, points, pixel_size)
+    summaries = []
+    for number, state in enumerate(track(states, len(points), "writing states", "state")):
+        _write_state(state, number, files, norm[1], pixel_size)
+        summaries.append(_summary(state, norm[1], pixel_size))
+    _write_table(summaries, files)
+    extrapolated = [i for i, summary in enumerate(summaries) if not summary.is_supported]
+    if extrapolated:
+        logger.warning(
+            "no particles are near states %s: their volumes are extrapolated",
+            ", ".join(map(str, extrapolated)),
+        )
+    if latents.half_means is None:
+        logger.info("%s", SHARED_LATENT_NOTE)
+    return summaries
+
+
+SHARED_LATENT_NOTE = (
+    "z was estimated from all images: half maps share it, and their FSC is an upper bound"
+)
+
+
+def _check(
+    particles: ParticleSet,
+    latents: Latents,
+    points: Float[np.ndarray, "states z"],
+    files: StateFiles,
+) -> None:
+    particles.require_poses()
+    latents.require_count(len(particles), particles.source)
+    if points.shape[1] != latents.mean.shape[1]:
+        msg = (
+            f"{latents.source} holds latents of {latents.mean.shape[1]} dimensions, but the "
+            f"states have {points.shape[1]}"
+        )
+        raise ConfigError(msg)
+    if files.path.exists() and not files.path.is_dir():
+        msg = f"-o {files.path} is a file, expected a folder"
+        raise ConfigError(msg)
+    for path in (files.run.log, files.run.metrics):
+        if path.exists():
+            msg = f"{files.path} holds a training run; choose another -o"
+            raise ConfigError(msg)
+
+
+def _read_mask(
+    path: Path, particles: ParticleSet, device: torch.device
+) -> Float[Tensor, "box box box"]:
+    mask, _ = read_volume(path)
+    if len(mask) != particles.box_size:
+        msg = f"the mask {path} has {len(mask)} voxels, the images {particles.box_size} px"
+        raise ShapeMismatchError(msg)
+    return torch.from_numpy(np.clip(mask, 0, 1)).to(device)
+
+
+def _write_model(
+    found: ImageModel,
+    latents: Latents,
+    data: DataConfig,
+    settings: StateSettings,
+    particles: ParticleSet,
+    norm: tuple[float, float],
+    files: StateFiles,
+) -> None:
+    """The model as a run: config, weights and latents."""
+    model = found.model
+    state = {name: value.cpu() for name, value in model.state_dict().items()}
+    state["volumes"] = state["volumes"] * norm[1]
+    training: dict[str, Any] = {
+        "pixel_size": float(particles.pixel_sizes[0]),
+        "num_particles": len(particles),
+        "box_size": data.box_size,
+        "latents": latents.source,
+        "half_latents_independent": latents.half_means is not None,
+        "states": asdict(settings),
+    }
+    mapping = {
+        "dataset_args": data.to_mapping(norm),
+        **model.config.to_mapping(),
+        "seed": settings.seed,
+        "training": training,
+        "version": cryodrgn.__version__,
+        "cmd": list(sys.argv),
+    }
+    save_run_config(files.run, mapping)
+    if latents.covariances is None:
+        save_pickles(files.run.latents(), [latents.mean])
+    else:
+        variances = np.diagonal(latents.covariances, axis1=1, axis2=2)
+        save_latents(files.run.latents(), latents.mean, np.log(variances))
+    save_checkpoint(files.run.weights(), {"epoch": 0, "model_state_dict": state})
+
+
+def _write_state(
+    state: State, number: int, files: StateFiles, scale: float, pixel_size: float
+) -> None:
+    write_volume(files.volume(number), (state.volume * scale).numpy(), pixel_size)
+    for half, half_map in enumerate(state.half_maps):
+        write_volume(files.half_map(number, half), (half_map * scale).numpy(), pixel_size)
+    error = (state.standard_error * scale).numpy()
+    write_volume(files.standard_error(number), error, pixel_size)
+    local = state.local_resolution.numpy()
+    write_volume(files.local_resolution(number), local, pixel_size)
+    write_fsc(files.fsc(number), state.fsc)
+
+
+def _summary(state: State, scale: float, pixel_size: float) -> StateSummary:
+    frequency = state.fsc.first_crossing(THRESHOLD)
+    volume = state.volume * scale
+    return StateSummary(
+        latent=state.latent,
+        section=volume[len(volume) // 2].numpy(),
+        projection=volume.sum(0).numpy(),
+        fsc=state.fsc,
+        resolution=None if frequency is None else pixel_size / frequency,
+        effective_number=state.effective_number,
+        is_supported=state.is_supported,
+        pixel_size=pixel_size,
+    )
+
+
+def _write_table(summaries: Sequence[StateSummary], files: StateFiles) -> None:
+    dimensions = len(summaries[0].latent)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    latent_names = [f"z{number}" for number in range(dimensions)]
+    writer.writerow(["state", *latent_names, "resolution", "effective_images", "supported"])
+    for number, summary in enumerate(summaries):
+        resolution = "" if summary.resolution is None else f"{summary.resolution:.2f}"
+        writer.writerow(
+            [
+                number,
+                *(f"{value:.6g}" for value in summary.latent),
+                resolution,
+                f"{summary.effective_number:.0f}",
+                "yes" if summary.is_supported else "extrapolated",
+            ]
+        )
+    with atomic_path(files.table) as partial:
+        partial.write_text(text.getvalue())

@@ -1,0 +1,305 @@
+"""Volumes of any latent's states from the images themselves, with what can be said for them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cryodrgn.analysis.diffusion_map import diffusion_map
+from cryodrgn.analysis.neighbours import nearest_neighbours
+from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
+from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.linear.kernel import KernelRegression
+from cryodrgn.linear.latents import Latents
+from cryodrgn.linear.masks import molecule_mask, resize_mask, starting_mask
+from cryodrgn.linear.maximisation import noise_of, solve
+from cryodrgn.linear.noise import NoiseModel
+from cryodrgn.linear.quality import effective_number, local_resolution, standard_error
+from cryodrgn.linear.regression import Coefficients, Regression, accumulate, regress
+from cryodrgn.models.basis import BasisConfig, BasisModel
+
+Method = Literal["basis", "kernel"]
+Functions = Literal["auto", "linear", "smooth"]
+
+MASK_RADIUS = 16
+# A linear latent of so few dimensions is its own best basis.
+DIMENSIONS_KEPT_LINEAR = 2
+NEIGHBOURS_COMPARED = 10
+# States are supported as far from the particles as all but one in a hundred of them are.
+SUPPORTED_QUANTILE = 0.99
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateSettings:
+    """How states are reconstructed.
+
+    Attributes:
+        method: ``basis`` regresses on smooth functions of z, ``kernel`` averages near images.
+        functions: Which functions of z; ``auto`` takes smooth ones unless z is of a linear run
+            of at most two dimensions.
+        num_functions: Number of smooth functions.
+        seed: Of the choice of landmarks.
+    """
+
+    method: Method = "basis"
+    functions: Functions = "auto"
+    num_functions: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class State:
+    """The volume at one point of the latent space.
+
+    Attributes:
+        latent: The point.
+        volume: From all images, regularised by the agreement of the half maps, masked.
+        half_maps: From every other image, unfiltered and without mask.
+        fsc: Correlation of the half maps within the mask.
+        local_resolution: In Å.
+        standard_error: Of every voxel of the volume.
+        effective_number: Number of images in a plain average of the same noise.
+        is_supported: Whether there are particles near the point.
+    """
+
+    latent: Float[np.ndarray, " z"]
+    volume: Float[Tensor, "box box box"]
+    half_maps: tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]]
+    fsc: ShellCurve
+    local_resolution: Float[Tensor, "box box box"]
+    standard_error: Float[Tensor, "box box box"]
+    effective_number: float
+    is_supported: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageModel:
+    """Volumes regressed on functions of a latent.
+
+    Attributes:
+        model: Makes the volume of any point, in the units of the prepared images.
+        regression: The regression.
+    """
+
+    model: BasisModel
+    regression: Regression
+
+
+class StateReconstruction:
+    """Reconstructs states of a latent from the images.
+
+    Args:
+        images: The images.
+        latents: Their latents.
+        noise: Their noise.
+        settings: How to do it.
+        mask: Where there may be density; None finds it.
+    """
+
+    def __init__(
+        self,
+        images: DiscImages,
+        latents: Latents,
+        noise: NoiseModel,
+        settings: StateSettings,
+        mask: Float[Tensor, "size size size"] | None = None,
+    ) -> None:
+        self._images, self._latents = images, latents
+        self._noise, self._settings = noise, settings
+        self._model = _functions_of(latents, settings, images.box_size).to(images.device)
+        self._coefficients = self._evaluated(latents.mean)
+        self.mask = self._found_mask() if mask is None else mask
+
+    def image_model(self) -> ImageModel:
+        """Regress volumes on the functions."""
+        half = self._latents.half_means
+        regression = regress(
+            self._images,
+            torch.arange(len(self._images)),
+            self._coefficients,
+            self._noise,
+            self.mask,
+            half_coefficients=None if half is None else self._evaluated(half),
+        )
+        self._model.get_buffer("volumes").copy_(regression.volumes)
+        return ImageModel(model=self._model, regression=regression)
+
+    def states(
+        self, found: ImageModel, points: Float[np.ndarray, "states z"], pixel_size: float
+    ) -> Iterator[State]:
+        """States by regression on functions, one after another.
+
+        Args:
+            found: What :meth:`image_model` returned.
+            points: Where in the latent space.
+            pixel_size: Å/px.
+        """
+        on_device = torch.from_numpy(points).to(self._images.device)
+        functions = found.model.functions(on_device)
+        numbers = effective_number(found.regression, functions).tolist()
+        supported = self.supported(points)
+        for row, latent in enumerate(points):
+            whole, halves, maps = (
+                [_combined(part, functions[row]) for part in parts]
+                for parts in (
+                    [found.regression.volumes],
+                    found.regression.halves,
+                    found.regression.half_maps,
+                )
+            )
+            yield self._described(
+                latent,
+                whole[0],
+                (halves[0], halves[1]),
+                (maps[0], maps[1]),
+                numbers[row],
+                pixel_size,
+                is_supported=bool(supported[row]),
+            )
+
+    def kernel_states(
+        self, points: Float[np.ndarray, "states z"], pixel_size: float
+    ) -> Iterator[State]:
+        """States by kernel regression, one after another.
+
+        Args:
+            points: Where in the latent space.
+            pixel_size: Å/px.
+        """
+        device = self._images.device
+        latents = self._latents
+        tensors = [
+            None if array is None else torch.from_numpy(array).to(device)
+            for array in (latents.mean, latents.covariances, latents.half_means)
+        ]
+        mean, covariances, half = tensors
+        assert mean is not None
+        kernel = KernelRegression(self._images, mean, covariances, half, self._noise, self.mask)
+        on_device = torch.from_numpy(points).to(device)
+        kernel.choose_bandwidths(on_device)
+        supported = self.supported(points)
+        for row, latent in enumerate(points):
+            state = kernel.state(on_device[row])
+            yield self._described(
+                latent,
+                state.volume,
+                state.halves,
+                state.half_maps,
+                state.effective_number,
+                pixel_size,
+                is_supported=bool(supported[row]),
+            )
+
+    def supported(self, points: Float[np.ndarray, "states z"]) -> Bool[np.ndarray, " states"]:
+        """Whether there are particles as near as nearly every particle has its neighbours."""
+        latents = self._latents.mean
+        count = min(NEIGHBOURS_COMPARED, len(latents) - 1)
+        own = nearest_neighbours(latents, count + 1)[0][:, -1]
+        there = nearest_neighbours(latents, count, points)[0][:, -1]
+        return there <= np.quantile(own, SUPPORTED_QUANTILE)
+
+    def _evaluated(self, latents: Float[np.ndarray, "particles z"]) -> Coefficients:
+        device = self._images.device
+        values = self._model.functions(torch.from_numpy(latents).to(device))
+        contrasts = self._latents.contrasts
+        contrast = None if contrasts is None else torch.from_numpy(contrasts).to(device)
+        doubt = None
+        if self._latents.is_linear and self._model.config.kind == "linear":
+            assert self._latents.covariances is not None
+            doubt = torch.from_numpy(self._latents.covariances).to(device)
+        return Coefficients(
+            values=values,
+            covariances=doubt,
+            contrast=contrast,
+            contrast_square=None if contrast is None else contrast.square(),
+        )
+
+    def _found_mask(self) -> Float[Tensor, "size size size"]:
+        """A mask from a regression of coarse volumes."""
+        images = self._images
+        radius = min(MASK_RADIUS, images.largest_radius - 1)
+        sums = accumulate(
+            images, torch.arange(len(images)), self._coefficients, self._noise, radius
+        )
+        noise = noise_of(sums, radius)
+        prior = 10 * noise.expand(sums.num_coefficients, -1)
+        ball = starting_mask(sums.grid.box_size, images.device)
+        volumes = solve(sums, prior, ball.expand(len(prior), -1, -1, -1), radius).volumes
+        return molecule_mask(volumes, images.box_size)
+
+    def _described(
+        self,
+        latent: Float[np.ndarray, " z"],
+        volume: Float[Tensor, "box box box"],
+        halves: tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]],
+        half_maps: tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]],
+        number: float,
+        pixel_size: float,
+        *,
+        is_supported: bool,
+    ) -> State:
+        mask = resize_mask(self.mask, len(volume))
+        masked = [half_map * mask for half_map in half_maps]
+        return State(
+            latent=latent,
+            volume=volume.cpu(),
+            half_maps=(half_maps[0].cpu(), half_maps[1].cpu()),
+            fsc=fourier_shell_correlation(masked[0].cpu(), masked[1].cpu()),
+            local_resolution=local_resolution(masked[0], masked[1], pixel_size).cpu(),
+            standard_error=standard_error(*halves).cpu(),
+            effective_number=number,
+            is_supported=is_supported,
+        )
+
+
+def _combined(
+    volumes: Float[Tensor, "volumes box box box"], functions: Float[Tensor, " functions"]
+) -> Float[Tensor, "box box box"]:
+    return volumes[0] + torch.tensordot(functions, volumes[1:], dims=1)
+
+
+def _functions_of(latents: Latents, settings: StateSettings, box_size: int) -> BasisModel:
+    """A model whose functions are known and whose volumes are not yet."""
+    dimensions = latents.mean.shape[1]
+    is_linear = settings.functions == "linear" or (
+        settings.functions == "auto"
+        and latents.is_linear
+        and dimensions <= DIMENSIONS_KEPT_LINEAR
+    )
+    if is_linear:
+        return BasisModel(
+            BasisConfig(
+                kind="linear",
+                box_size=box_size,
+                latent_dim=dimensions,
+                num_functions=dimensions,
+            )
+        )
+    doubt = latents.covariances
+    found = diffusion_map(
+        latents.mean,
+        settings.num_functions,
+        covariance=None if doubt is None else doubt.mean(0),
+        seed=settings.seed,
+    )
+    model = BasisModel(
+        BasisConfig(
+            kind="basis",
+            box_size=box_size,
+            latent_dim=dimensions,
+            num_functions=settings.num_functions,
+            num_landmarks=len(found.landmarks),
+            num_neighbours=found.num_neighbours,
+        )
+    )
+    names = ("metric", "landmarks", "values", "scales", "densities")
+    tables = {name: torch.from_numpy(getattr(found, name)) for name in names}
+    model.functions.load_state_dict(tables)
+    values = model.functions(torch.from_numpy(latents.mean))
+    # Weights of an extension add up to 1: what is done to its tables is done to its values.
+    model.functions.get_buffer("values").sub_(values.mean(0)).div_(values.std(0))
+    return model

@@ -1,0 +1,138 @@
+"""A warm start: the encoder learns latents that are known, before all else is trained."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.io.legacy_pickle import load_pickles
+from cryodrgn.models.vae import Vae
+from cryodrgn.progress import Progress
+from cryodrgn.rundir import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+BATCH = 64
+LEARNING_RATE = 1e-3
+# Latents without an uncertainty of their own count as this certain.
+TYPICAL_LOG_VARIANCE = -2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarmStart:
+    """Latents that an encoder begins with.
+
+    Attributes:
+        latents: A ``z.pkl``, or the folder of a run that holds one.
+        epochs: Passes through the data in which the encoder learns them.
+    """
+
+    latents: Path
+    epochs: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse a phase of no length.
+
+        Raises:
+            ConfigError: There is no epoch.
+        """
+        if self.epochs < 1:
+            msg = f"--init-epochs must be at least 1, got {self.epochs}"
+            raise ConfigError(msg)
+
+
+def load_targets(
+    start: WarmStart, count: int, latent_dim: int
+) -> tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z"]]:
+    """Mean and log-variance that the encoder is to learn.
+
+    Latents of fewer dimensions than the model's are followed by standard normal ones; of more,
+    the first are taken. Means are scaled to unit variance, which is that of the prior.
+
+    Args:
+        start: Where they are.
+        count: Number of particles.
+        latent_dim: Dimensions of the model's latent.
+
+    Raises:
+        ShapeMismatchError: They are of another number of particles.
+    """
+    path = start.latents
+    path = RunDirectory(path).latents() if path.is_dir() else path
+    parts = [torch.as_tensor(part).float() for part in load_pickles(path)[:2]]
+    if parts[0].ndim != 2 or len(parts[0]) != count:
+        msg = (
+            f"{path} holds latents of shape {tuple(parts[0].shape)}, but there are {count} "
+            "particles"
+        )
+        raise ShapeMismatchError(msg)
+    found = parts[0][:, :latent_dim]
+    known = found.shape[1]
+    mean, log_variance = torch.zeros(2, count, latent_dim)
+    spread = found.std(0).clamp_min(1e-6)
+    mean[:, :known] = (found - found.mean(0)) / spread
+    has_variances = len(parts) > 1 and parts[1].shape == parts[0].shape
+    if has_variances:
+        log_variance[:, :known] = parts[1][:, :known] - 2 * spread.log()
+    else:
+        log_variance[:, :known] = TYPICAL_LOG_VARIANCE
+    return mean, log_variance.clamp(-8.0, 0.0)
+
+
+def teach_encoder(
+    model: Vae,
+    particles: TrainingSet,
+    targets: tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z"]],
+    *,
+    epochs: int,
+    seed: int,
+) -> float:
+    """Minimise the KL divergence of the encoder's posterior from known ones.
+
+    Args:
+        model: The model; only its encoder is changed.
+        particles: The images.
+        targets: Mean and log-variance of every particle's latent.
+        epochs: Passes through the images.
+        seed: Of the order of the images.
+
+    Returns:
+        The divergence per dimension in the last pass.
+    """
+    optimizer = torch.optim.Adam(model.encoder.parameters(), lr=LEARNING_RATE)
+    mean, log_variance = (target.to(particles.device) for target in targets)
+    divergence = torch.zeros(())
+    with Progress(epochs * len(particles), "teaching the encoder") as progress:
+        for epoch in range(epochs):
+            generator = generator_at(seed, epoch, len(particles))
+            total = mean.new_zeros(())
+            for rows in torch.randperm(len(particles), generator=generator).split(BATCH):
+                batch = particles.batch(rows)
+                views = [exposure.phase_flipped() for exposure in batch.exposures]
+                found, found_log = model.encoder(views)
+                loss = _divergence(mean[batch.rows], log_variance[batch.rows], found, found_log)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach() * len(batch)
+                progress.advance(len(batch))
+            divergence = total / len(particles)
+    model.encoder.zero_grad(set_to_none=True)
+    return float(divergence)
+
+
+def _divergence(
+    mean: Float[Tensor, "batch z"],
+    log_variance: Float[Tensor, "batch z"],
+    found_mean: Float[Tensor, "batch z"],
+    found_log_variance: Float[Tensor, "batch z"],
+) -> Float[Tensor, ""]:
+    """KL divergence of N(found) from N(known), averaged over dimensions."""
+    ratio = (log_variance.exp() + (mean - found_mean).square()) / found_log_variance.exp()
+    return ((found_log_variance - log_variance + ratio - 1) / 2).mean()
