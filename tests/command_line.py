@@ -2,12 +2,13 @@
 
 import argparse
 
-from cryodrgn.cli.main import build_parser
+from cryodrgn.cli.main import CRYODRGN
+from cryodrgn.cli.program import Program
 
 
-def subparsers() -> dict[str, argparse.ArgumentParser]:
+def subparsers(program: Program = CRYODRGN) -> dict[str, argparse.ArgumentParser]:
     """The parser of every command by name."""
-    for action in build_parser()._actions:
+    for action in program.build_parser()._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
     raise AssertionError

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
 from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.mrc import stack_writer
@@ -76,6 +77,34 @@ def fail(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return captured.err
 
     return run_command
+
+
+@pytest.fixture
+def tool(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a tool that must succeed and returns what it printed."""
+
+    def run_tool(*arguments: object) -> str:
+        status = tools.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert status == 0, captured.err
+        return captured.out
+
+    return run_tool
+
+
+@pytest.fixture
+def fail_tool(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a tool that must end with a user's error and returns its one sentence."""
+
+    def run_tool(*arguments: object) -> str:
+        status = tools.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert status == 2, captured.out
+        assert captured.err.count("\n") == 1, captured.err
+        assert captured.err.startswith(f"cryodrgn_utils {arguments[0]}: ")
+        return captured.err
+
+    return run_tool
 
 
 @pytest.fixture

@@ -247,3 +247,45 @@ class DemoFiles:
     def volume(self, number: int) -> Path:
         """One of the volumes."""
         return self.volumes / f"vol_{number:03d}.mrc"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFiles:
+    """The files of one check.
+
+    Attributes:
+        path: The folder that holds them.
+    """
+
+    path: Path
+
+    @property
+    def page(self) -> Path:
+        """What was found, with pictures."""
+        return self.path / "check.html"
+
+    @property
+    def json(self) -> Path:
+        """What was found, for programs."""
+        return self.path / "check.json"
+
+
+@dataclass(frozen=True, slots=True)
+class NuisanceFiles:
+    """The files of one nuisance report.
+
+    Attributes:
+        path: The folder that holds them.
+    """
+
+    path: Path
+
+    @property
+    def page(self) -> Path:
+        """What was found, with pictures."""
+        return self.path / "nuisance.html"
+
+    @property
+    def json(self) -> Path:
+        """What was found, for programs."""
+        return self.path / "nuisance.json"

@@ -3,6 +3,7 @@
 import pytest
 
 from command_line import subparsers
+from cryodrgn.cli.tools import CRYODRGN_UTILS
 
 RUN = (
     "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
@@ -54,6 +55,7 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
+    "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "analyze": (
         "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "
         "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed"
@@ -73,8 +75,19 @@ FROZEN_FLAGS: dict[str, str] = {
         "data --anchors --max-neighbors --avg-neighbors --batch-size --max-images -o --out-z "
         "| --outind --outtxt -v --verbose"
     ),
-    "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "demo": "-o --outdir --seed",
+    "check": (
+        "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
+        "--num-screened --accept --seed"
+    ),
+    "nuisance": (
+        "particles latents --poses --ctf -o --outdir --ind --datadir -n --num-images --seed"
+    ),
+    "select": (
+        "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "
+        "--all-of --any-of --none-of --invert --near --near-particle --random --count --seed"
+    ),
+    "export": "particles --ind -o --passthrough --labels --latents --table-ind",
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "
         "--hinge-range --snr --shift --no-ctf --defocus --kv --cs -w --b-factor --white "
@@ -87,10 +100,53 @@ FROZEN_FLAGS["eval_decoder"] = FROZEN_FLAGS["eval_vol"]
 FROZEN_FLAGS["get_z_pcs"] = FROZEN_FLAGS["pc_traversal"]
 
 
+# Flags of cryoDRGN's scripts and of its cryodrgn_utils come first, our additions after the bar.
+FROZEN_TOOL_FLAGS: dict[str, str] = {
+    "add_noise": "mrcs --snr --sigma --mask --mask-r --datadir -o --out-png | --seed",
+    "add_psize": "input --Apix --apix --flip --invert -o",
+    "align3d": (
+        "ref vol -o --niter --max-D -rb -tb --t-extent --t-grid --r-resol --keep-r --keep-t "
+        "--flip -v | --verbose"
+    ),
+    "clean": ("outglobs -n -f -v -d | --every-n-epochs --force --verbose --dry-run"),
+    "concat_pkls": "input -o",
+    "filter_cs": "particles --ind -o",
+    "filter_mrcs": "input --ind -o | --datadir",
+    "filter_pkl": "input --ind --first -o",
+    "filter_star": "input --ind --et -m -o | --micrograph-files",
+    "flip_hand": "input -o",
+    "fsc": "vol1 vol2 --ref-volume --mask --corrected -p --plot --Apix -o",
+    "gen_mask": "input output --threshold --dilate --dist --Apix -p | --png",
+    "invert_contrast": "input -o",
+    "phase_flip": "mrcs ctf_params --datadir -o",
+    "plot_fsc": "input -a --Apix -t -o | --threshold",
+    "project3d": (
+        "mrc -o --out-pose --out-png -N -b --t-extent --grid --tilt --seed -v | --verbose"
+    ),
+    "select_clusters": "labels --sel -o --parent-ind --N-orig",
+    "select_random": "N -o -n --frac -s --seed",
+    "translate_mrcs": "mrcs trans --tscale --datadir -o --out-png",
+    "view_cs_header": "input",
+    "view_header": "input",
+    "view_mrcs": "input -o | --datadir",
+    "write_star": "particles -o --ctf --poses --ind --datadir --full-path --relion30",
+}
+for alias, name in CRYODRGN_UTILS.aliases.items():
+    FROZEN_TOOL_FLAGS[alias] = FROZEN_TOOL_FLAGS[name]
+
+
+def flags(parser):
+    found = {flag for a in parser._actions for flag in a.option_strings or [a.dest]}
+    return found - {"-h", "--help"}
+
+
 @pytest.mark.parametrize("command", subparsers())
 def test_flags_match_the_frozen_list(command):
-    found = set()
-    for action in subparsers()[command]._actions:
-        found |= set(action.option_strings or [action.dest])
     frozen = set(FROZEN_FLAGS[command].replace("|", " ").split())
-    assert found - {"-h", "--help"} == frozen
+    assert flags(subparsers()[command]) == frozen
+
+
+@pytest.mark.parametrize("command", subparsers(CRYODRGN_UTILS))
+def test_flags_of_the_tools_match_the_frozen_list(command):
+    frozen = set(FROZEN_TOOL_FLAGS[command].replace("|", " ").split())
+    assert flags(subparsers(CRYODRGN_UTILS)[command]) == frozen

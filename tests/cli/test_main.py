@@ -4,7 +4,10 @@ import sys
 import pytest
 
 from command_line import subparsers
-from cryodrgn.cli.main import ALIASES, COMMANDS, CommandParser, main
+from cryodrgn.cli import tools
+from cryodrgn.cli.main import CRYODRGN, main
+from cryodrgn.cli.program import CommandParser
+from cryodrgn.cli.tools import CRYODRGN_UTILS
 
 HEAVY = ("numpy", "torch", "matplotlib", "gemmi", "mrcfile", "scipy", "yaml")
 
@@ -22,11 +25,13 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *ALIASES])
-def test_every_commands_help_imports_nothing_heavy(command):
+@pytest.mark.parametrize("program", [CRYODRGN, CRYODRGN_UTILS], ids=lambda p: p.name)
+def test_the_help_of_no_command_imports_anything_heavy(program):
+    module = "main" if program is CRYODRGN else "tools"
     code = (
-        "import sys\nfrom cryodrgn.cli.main import main\n"
-        f"try:\n    main([{command!r}, '--help'])\nexcept SystemExit:\n    pass\n"
+        f"import sys\nfrom cryodrgn.cli.{module} import main\n"
+        f"for command in {[*program.commands, *program.aliases]!r}:\n"
+        "    try:\n        main([command, '--help'])\n    except SystemExit:\n        pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -58,10 +63,17 @@ def test_wrong_command_lines_end_with_status_2(arguments, capsys):
     assert "usage: cryodrgn" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *ALIASES])
-def test_every_option_has_help(command):
-    for action in subparsers()[command]._actions:
-        assert action.help, f"{command} {action.option_strings or action.dest}"
+@pytest.mark.parametrize("program", [CRYODRGN, CRYODRGN_UTILS], ids=lambda p: p.name)
+def test_every_option_has_help(program):
+    for command, parser in subparsers(program).items():
+        for action in parser._actions:
+            assert action.help, f"{command} {action.option_strings or action.dest}"
+
+
+def test_the_version_of_the_tools_is_that_of_the_program(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        tools.main(["--version"])
+    assert capsys.readouterr().out.startswith("cryoDRGN ")
 
 
 def test_numbers_in_exponent_notation_are_values_not_options():

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
+from cryodrgn.fourier.shells import (
+    ShellCurve,
+    fourier_shell_correlation,
+    mask_corrected_fsc,
+    randomise_phases,
+    shell_numbers,
+)
+from cryodrgn.fourier.transforms import centred_fft, centred_ifft
+from cryodrgn.imaging.masks import soft_sphere
 
 
 def noise(seed: int, box_size: int = 16) -> torch.Tensor:
@@ -49,3 +57,43 @@ def test_resolution_is_read_at_the_first_crossing():
 def test_area_is_that_of_the_trapezoids():
     curve = ShellCurve(torch.tensor([0.0, 0.1, 0.3]), torch.tensor([1.0, 1.0, 0.0]))
     assert curve.area() == pytest.approx(0.2)
+
+
+def test_randomised_phases_keep_amplitudes_and_low_shells_and_stay_real():
+    generator = torch.Generator().manual_seed(0)
+    volume = torch.randn(16, 16, 16, generator=generator)
+    changed = randomise_phases(volume, 4, generator)
+    before, after = centred_fft(volume.double(), 3), centred_fft(changed.double(), 3)
+    torch.testing.assert_close(after.abs(), before.abs(), atol=1e-3, rtol=1e-4)
+    shells = shell_numbers(16)
+    torch.testing.assert_close(after[shells < 4], before[shells < 4], atol=1e-3, rtol=1e-4)
+    # A Hermitian spectrum has a real volume: nothing was cut off by taking the real part.
+    curve = fourier_shell_correlation(volume, changed).values
+    assert curve[:3].min() > 0.9999
+    assert curve[3:].abs().max() < 0.5
+
+
+def test_what_a_mask_alone_correlates_is_corrected_away():
+    masked, corrected = [], []
+    mask = soft_sphere(32, 9.0, 2.0)
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        first, second, signal = torch.randn(3, 32, 32, 32, generator=generator)
+        # Common signal in the low shells only, which the mask smears into the others.
+        transform = centred_fft(signal.double(), 3) * (shell_numbers(32) < 5)
+        common = 10 * centred_ifft(transform, 3).real.float()
+        halves = (common + first, common + second)
+        curve = fourier_shell_correlation(halves[0] * mask, halves[1] * mask)
+        masked.append(curve.values)
+        corrected.append(mask_corrected_fsc(halves, mask, 5, generator).values)
+    masked, corrected = torch.stack(masked).mean(0), torch.stack(corrected).mean(0)
+    assert masked[6:10].mean() > 0.2
+    assert corrected[6:10].abs().max() < 0.15
+    torch.testing.assert_close(corrected[:6], masked[:6])
+
+
+def test_half_maps_that_agree_still_agree_after_the_correction():
+    volume = noise(0)
+    generator = torch.Generator().manual_seed(1)
+    curve = mask_corrected_fsc((volume, volume), soft_sphere(16, 5.0, 2.0), 3, generator)
+    torch.testing.assert_close(curve.values, torch.ones(7))

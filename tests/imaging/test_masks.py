@@ -1,7 +1,12 @@
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
-from cryodrgn.imaging.masks import circular_window
+from cryodrgn.errors import ConfigError
+from cryodrgn.imaging.masks import circular_window, default_threshold, soft_mask
 
 
 def test_recorded_values_of_the_standard_window():
@@ -16,3 +21,39 @@ def test_recorded_values_of_the_standard_window():
 def test_window_is_symmetric_about_the_origin_at_half_the_box():
     window = circular_window(16)
     torch.testing.assert_close(window[1:, 1:], window[1:, 1:].flip(0, 1))
+
+
+def test_a_soft_mask_of_one_voxel_is_its_distance_law():
+    volume = torch.zeros(21, 21, 21)
+    volume[10, 10, 10] = 1
+    mask = soft_mask(volume, 2.0, threshold=0.5, dilation=0.0, edge=10.0)
+    axis = torch.arange(21) - 10
+    squares = axis.square()
+    distance = (squares[:, None, None] + squares[:, None] + squares).sqrt().clamp_max(5)
+    torch.testing.assert_close(mask, torch.cos(torch.pi / 2 * distance / 5), atol=1e-6, rtol=0)
+
+
+@given(st.integers(0, 4), st.floats(0.5, 6), st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_soft_masks_agree_with_scipy(dilation, edge, seed):
+    volume = np.random.default_rng(seed).random((9, 12, 10))
+    volume = (volume > 0.99) | (volume == volume.max())
+    grown = volume
+    if dilation:
+        grown = ndimage.binary_dilation(volume, iterations=dilation)
+    distance = ndimage.distance_transform_edt(~grown).clip(max=edge)
+    mask = soft_mask(torch.from_numpy(volume).float(), 1.0, dilation=float(dilation), edge=edge)
+    np.testing.assert_allclose(mask, np.cos(np.pi / 2 * distance / edge), atol=2e-6)
+
+
+def test_the_default_threshold_is_half_of_the_highest_percentile(rng):
+    volume = rng.normal(size=(12, 14, 16)).astype(np.float32)
+    expected = np.percentile(volume.astype(np.float64), 99.99) / 2
+    assert default_threshold(torch.from_numpy(volume)) == pytest.approx(expected)
+
+
+def test_masks_of_nothing_and_negative_lengths_are_refused():
+    with pytest.raises(ConfigError, match="nothing is denser than 1 "):
+        soft_mask(torch.zeros(4, 4, 4), 1.0, threshold=1.0)
+    with pytest.raises(ConfigError, match="must not be negative"):
+        soft_mask(torch.ones(4, 4, 4), 1.0, threshold=0.0, edge=-1.0)

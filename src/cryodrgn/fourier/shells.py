@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.transforms import centred_fft
+from cryodrgn.fourier.transforms import centred_fft, centred_ifft
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +88,68 @@ def fourier_shell_correlation(
     correlation = torch.where(power > 0, cross / power.clamp_min(1e-300).sqrt(), 0.0)
     radii = sums(_radii(box_size)) / sums(torch.ones_like(_radii(box_size)))
     return ShellCurve((radii / box_size).float(), correlation.float())
+
+
+def weight_shells(
+    volume: Float[Tensor, "box box box"], weights: Float[Tensor, " shells"]
+) -> Float[Tensor, "box box box"]:
+    """A volume whose transform is multiplied by a number per shell.
+
+    Args:
+        volume: A real volume of even side.
+        weights: For the shells 1, 2, …; the origin and shells beyond become 0.
+    """
+    shells = shell_numbers(len(volume))
+    of_shell = weights.new_zeros(int(shells.max()) + 1)
+    of_shell[1 : len(weights) + 1] = weights
+    return centred_ifft(centred_fft(volume, 3) * of_shell[shells], 3).real
+
+
+def randomise_phases(
+    volume: Float[Tensor, "box box box"], first_shell: int, generator: torch.Generator
+) -> Float[Tensor, "box box box"]:
+    """A real volume with the amplitudes of another, and random phases from a shell on.
+
+    The phases are those of white noise, so that F(−k) = conj F(k) still holds.
+
+    Args:
+        volume: A real volume of even side.
+        first_shell: The first shell whose phases are changed.
+        generator: Of the noise.
+    """
+    transform = centred_fft(volume.double(), 3)
+    noise = centred_fft(torch.randn(volume.shape, generator=generator, dtype=torch.float64), 3)
+    changed = transform.abs() * torch.sgn(noise)
+    chosen = shell_numbers(len(volume)) >= first_shell
+    return centred_ifft(torch.where(chosen, changed, transform), 3).real.float()
+
+
+def mask_corrected_fsc(
+    half_maps: tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]],
+    mask: Float[Tensor, "box box box"],
+    first_shell: int,
+    generator: torch.Generator,
+) -> ShellCurve:
+    """FSC of masked half maps, freed of the correlation that the mask itself brings.
+
+    FSC = (FSC_t − FSC_n) / (1 − FSC_n) from ``first_shell`` on, FSC_t being that of the masked
+    half maps and FSC_n that of the same after their phases were randomised from that shell on
+    (Chen et al. 2013). The first two of these shells keep FSC_t, since the mask spreads the
+    phases that were left in order into them.
+
+    Args:
+        half_maps: Volumes of two halves of the data.
+        mask: A soft mask.
+        first_shell: Where the random phases begin.
+        generator: Of the random phases.
+    """
+    masked = fourier_shell_correlation(half_maps[0] * mask, half_maps[1] * mask)
+    random = [randomise_phases(half, first_shell, generator) for half in half_maps]
+    noise = fourier_shell_correlation(random[0] * mask, random[1] * mask).values
+    corrected = (masked.values - noise) / (1 - noise).clamp_min(1e-6)
+    # Curves begin with shell 1.
+    far = torch.arange(1, len(noise) + 1) >= first_shell + 2
+    return ShellCurve(masked.frequencies, torch.where(far, corrected, masked.values))
 
 
 def _radii(box_size: int) -> Float[Tensor, "box box box"]:

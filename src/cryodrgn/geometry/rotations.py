@@ -20,6 +20,11 @@ def rotation_about_x(angle: float) -> Float[Tensor, "3 3"]:
     return torch.tensor([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
 
 
+def rotation_from_vector(vector: Float[Tensor, " 3"]) -> Float[Tensor, "3 3"]:
+    """Right-handed rotation about an axis, given as axis times angle in radians."""
+    return roma.rotvec_to_rotmat(vector)
+
+
 def rotation_distance(
     first: Float[Tensor, "batch 3 3"], second: Float[Tensor, "batch 3 3"]
 ) -> Float[Tensor, " batch"]:

@@ -1,4 +1,4 @@
-"""Projections of volumes by way of their central slices."""
+"""Projections and rotations of volumes by way of their transforms."""
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from cryodrgn.imaging.slices import slice_coordinates
 
 # Interpolation errors fall with the square of the padding, its memory grows with the cube.
 PADDING, PADDING_OF_LARGE_BOXES, LARGE_BOX = 3, 2, 160
+POINTS_PER_BATCH = 1_000_000
 
 
 class VolumeSlicer:
@@ -43,11 +44,48 @@ class VolumeSlicer:
             lattice: Frequencies wanted, for images of the volume's box size.
             rotations: From the volume's frame to the image's.
         """
-        points = slice_coordinates(self._padding * lattice.points.float(), rotations)
-        points = points.reshape(-1, 3)
-        sign, neighbours = self._grid.neighbours(points)
+        points = slice_coordinates(lattice.points.float(), rotations)
+        return self.values_at(points.reshape(-1, 3)).reshape(len(rotations), -1, 2)
+
+    def values_at(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 2"]:
+        """The transform as pairs (real, imaginary).
+
+        Args:
+            points: (kx, ky, kz) in cycles per box, within Nyquist.
+        """
+        sign, neighbours = self._grid.neighbours(self._padding * points)
         values = torch.zeros(len(points), 2, device=points.device)
         for places, shares in neighbours:
             values += self._spectrum[places] * shares[:, None]
         values[:, 1] *= sign
-        return values.reshape(len(rotations), -1, 2)
+        return values
+
+
+def move_volume(
+    volume: Float[Tensor, "box box box"],
+    rotation: Float[Tensor, "3 3"],
+    shift: Float[Tensor, " 3"],
+) -> Float[Tensor, "box box box"]:
+    """Rotate a volume about its origin, then shift it.
+
+    What stood at x stands at R x + t afterwards. Frequencies beyond the Nyquist sphere are
+    left out.
+
+    Args:
+        volume: The volume.
+        rotation: R.
+        shift: t = (x, y, z) in voxels.
+    """
+    box_size = len(volume)
+    grid = HalfGrid(box_size)
+    radii = grid.radii()
+    within = radii <= box_size // 2
+    z, y, x = torch.nonzero(within).unbind(-1)
+    points = torch.stack([x, y - box_size // 2, z - box_size // 2], dim=-1).float()
+    slicer = VolumeSlicer(volume)
+    spectrum = torch.zeros(grid.shape, dtype=torch.complex64)
+    # F'(k) = F(Rᵀ k) exp(−2πi k·t / n).
+    parts = [slicer.values_at(part @ rotation) for part in points.split(POINTS_PER_BATCH)]
+    ramp = torch.exp(-2j * torch.pi / box_size * (points @ shift))
+    spectrum[within] = torch.view_as_complex(torch.cat(parts)) * ramp
+    return grid.volume_of(spectrum)

@@ -8,8 +8,9 @@ from typing import Literal, Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
+from cryodrgn.io.cryosparc_tables import read_table, with_passthrough
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
@@ -31,6 +32,9 @@ ABERRATIONS = ("ctf/tilt_A", "ctf/trefoil_A", "ctf/tetra_A", "ctf/anisomag")
 class CryosparcParticles:
     """The particles of a ``.cs`` file.
 
+    Columns of images, CTF or poses that the file lacks are taken from the passthrough files
+    of the same job that lie beside it.
+
     Args:
         path: A ``.cs`` file.
         alignments: The group of columns that holds the poses: ``alignments3D`` of a refinement,
@@ -50,15 +54,9 @@ class CryosparcParticles:
         self.path = path
         self._alignments = alignments
         self._shift_scale = shift_scale
-        try:
-            table = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            msg = f"{path} cannot be read as a cryoSPARC table: {error}"
-            raise InputFileError(msg) from error
-        if not isinstance(table, np.ndarray) or not table.dtype.names or table.ndim != 1:
-            msg = f"{path} is a numpy file, but no table of particles"
-            raise InputFileError(msg)
-        self._table = table
+        self._table = with_passthrough(
+            read_table(path), path, ("blob", "ctf", "location", alignments)
+        )
 
     def __len__(self) -> int:
         return len(self._table)
@@ -92,6 +90,15 @@ class CryosparcParticles:
     def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
         """Å/px of each image, if the file says."""
         return self._numbers("blob/psize_A") if self._has("blob/psize_A") else None
+
+    def categories(self) -> dict[str, list[str]]:
+        """What groups particles, by name: micrographs and optics groups, if the file says."""
+        names = {"micrograph": "location/micrograph_path", "optics group": "ctf/exp_group_id"}
+        return {
+            group: self._table[name].astype(str).tolist()
+            for group, name in names.items()
+            if self._has(name)
+        }
 
     def has_poses(self) -> bool:
         """Whether the file holds orientations."""

@@ -1,6 +1,7 @@
 """Images of a particle set, read from their stacks when they are asked for."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -68,15 +69,41 @@ class ImageStack:
         """Å/px from the header of the first stack, None if it gives none."""
         return self._files[0].pixel_size
 
+    def names(self, folder: Path | None) -> list[str]:
+        """``NUMBER@STACK`` of every image, as RELION names them.
+
+        Args:
+            folder: Where the paths of stacks start; None makes them absolute.
+        """
+        paths = [file.path.resolve() for file in self._files]
+        if folder is None:
+            stacks = [str(path) for path in paths]
+        else:
+            stacks = [os.path.relpath(path, folder.resolve()) for path in paths]
+        pairs = zip(self._file_numbers.tolist(), self._frames.tolist(), strict=True)
+        return [f"{frame + 1:06d}@{stacks[number]}" for number, frame in pairs]
+
+    @property
+    def dtype(self) -> str:
+        """Type of number that holds every image without loss: ``float16`` or ``float32``."""
+        halves = all(file.dtype == np.float16 for file in self._files)
+        return "float16" if halves else "float32"
+
     def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
         """The view of only these images, in this order."""
         return type(self)(self._files, self._file_numbers[rows], self._frames[rows])
 
-    def read(self, rows: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows box box"]:
+    def read(
+        self, rows: Int[np.ndarray, " rows"], *, require_finite: bool = True
+    ) -> Float[np.ndarray, "rows box box"]:
         """Images as float32, in the order asked for.
 
+        Args:
+            rows: Rows of the images.
+            require_finite: Whether to refuse values that are not finite.
+
         Raises:
-            InputFileError: An image cannot be read or holds values that are not finite.
+            InputFileError: An image cannot be read, or holds values that are refused.
         """
         images = np.empty((len(rows), self.box_size, self.box_size), dtype=np.float32)
         # Neighbouring frames of a file are read together, whatever order was asked for.
@@ -87,7 +114,8 @@ class ImageStack:
             if len(run):
                 start, stop = int(frames[run[0]]), int(frames[run[-1]]) + 1
                 images[order[run]] = self._files[int(files[run[0]])].sections(start, stop)
-        self._require_finite(images, rows)
+        if require_finite:
+            self._require_finite(images, rows)
         return images
 
     def fingerprint(self) -> bytes:

@@ -194,6 +194,35 @@ def load_indices(path: Path) -> Int[np.ndarray, " rows"]:
     return array.astype(np.int64)
 
 
+def load_labels(path: Path) -> Int[np.ndarray, " particles"]:
+    """Cluster numbers of a ``labels.pkl``.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+    """
+    array = np.asarray(load_pickles(path)[0])
+    if array.ndim != 1 or not (array == np.round(array)).all():
+        msg = (
+            f"{path} holds no labels: expected one whole number per particle, found shape "
+            f"{array.shape} of type {array.dtype}"
+        )
+        raise InputFileError(msg)
+    return array.astype(np.int64)
+
+
+def load_shifts(path: Path) -> Float[np.ndarray, "particles 2"]:
+    """Shifts (x, y) as fractions of the box, of a pickle of shifts alone or of poses.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+        MetadataError: The shifts are no fractions.
+    """
+    content = load_pickles(path)[0]
+    if isinstance(content, np.ndarray) and content.ndim == 2 and content.shape[1] == 2:
+        return content.astype(np.float32)
+    return load_poses(path)[1]
+
+
 def save_latents(
     path: Path,
     mean: Float[np.ndarray, "particles latent"],

@@ -36,6 +36,10 @@ class ParticleMetadata(Protocol):
         """Å/px of each image, if the file says."""
         ...
 
+    def categories(self) -> dict[str, list[str]]:
+        """What groups particles, by name: micrographs and optics groups, if the file says."""
+        ...
+
     def has_poses(self) -> bool:
         """Whether the file holds orientations."""
         ...

@@ -113,10 +113,21 @@ def read_volume(path: Path) -> tuple[Float[np.ndarray, "box box box"], float | N
         InputFileError: The file cannot be read, is no cube, or holds numbers that are not
             finite.
     """
-    file = MrcFile.open(path)
-    if len(set(file.shape)) != 1:
-        msg = f"{path} is no cubic volume: {file.shape[0]} × {file.shape[1]} × {file.shape[2]}"
+    volume, pixel_size = read_map(path)
+    if len(set(volume.shape)) != 1:
+        sides = " × ".join(str(side) for side in volume.shape)
+        msg = f"{path} is no cubic volume: {sides}"
         raise InputFileError(msg)
+    return volume, pixel_size
+
+
+def read_map(path: Path) -> tuple[Float[np.ndarray, "z y x"], float | None]:
+    """A volume of any sides as float32, and its pixel size in Å if the header gives one.
+
+    Raises:
+        InputFileError: The file cannot be read or holds numbers that are not finite.
+    """
+    file = MrcFile.open(path)
     volume = np.array(file.sections(), dtype=np.float32)
     if not np.isfinite(volume).all():
         msg = f"{path} holds values that are not finite"

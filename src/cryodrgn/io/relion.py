@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_relion_angles
-from cryodrgn.io.star import StarTable, read_star
+from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.units import ANGSTROM_PER_MICRON
@@ -52,12 +52,9 @@ class RelionParticles:
         self.path = path
         self._overrides = overrides or {}
         blocks = read_star(path)
-        self._optics = blocks.pop("optics", None)
-        if not blocks:
-            msg = f"{path} holds an optics table but no particles"
-            raise InputFileError(msg)
-        largest = max(blocks.values(), key=len)
-        self._particles = blocks.get("particles", largest)
+        self._optics = blocks.get("optics")
+        name = particle_block(path, {block: len(table) for block, table in blocks.items()})
+        self._particles = blocks[name]
         self._groups = None
         if self._optics is not None:
             self._groups = _group_rows(self._particles, self._optics)
@@ -114,6 +111,16 @@ class RelionParticles:
             detector = self._numbers("rlnDetectorPixelSize") * ANGSTROM_PER_MICRON
             return detector / self._numbers("rlnMagnification")
         return None
+
+    def categories(self) -> dict[str, list[str]]:
+        """What groups particles, by name: micrographs and optics groups, if the file says."""
+        names = {"micrograph": "rlnMicrographName", "optics group": "rlnOpticsGroup"}
+        found = {}
+        for group, name in names.items():
+            if name in self._particles:
+                column = self._particles.text(name)
+                found[group] = [column[row] for row in self._rows.tolist()]
+        return found
 
     def has_poses(self) -> bool:
         """Whether the file holds orientations."""

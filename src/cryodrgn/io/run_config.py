@@ -53,6 +53,23 @@ def find_run_config(weights: Path) -> Path:
     raise InputFileError(msg)
 
 
+def parent_indices(folder: Path) -> Path | None:
+    """The index file by which the particles of a run were filtered; None if they were not.
+
+    Raises:
+        InputFileError: The folder is no training run, or its index file is gone.
+    """
+    config = load_run_config(find_run_config(RunDirectory(folder).weights()))
+    named = config.get("dataset_args", {}).get("ind")
+    if named is None:
+        return None
+    path = Path(named)
+    if not path.is_file():
+        msg = f"{path}, by which {folder} was filtered, is not there; name it with --ind"
+        raise InputFileError(msg)
+    return path
+
+
 def save_run_config(run: RunDirectory, config: Mapping[str, Any]) -> None:
     """Write the settings as ``config.yaml`` and, what 0.2.0 knows of them, ``config.pkl``."""
     with atomic_path(run.config_yaml) as partial:

@@ -86,6 +86,23 @@ def read_star(path: Path) -> dict[str, StarTable]:
     return blocks
 
 
+def particle_block(path: Path, rows: Mapping[str, int]) -> str:
+    """Name of the block that lists the particles: ``particles``, or else the largest.
+
+    Args:
+        path: The file, for messages.
+        rows: Number of rows by name of block.
+
+    Raises:
+        InputFileError: There is nothing but an optics table.
+    """
+    others = {name: count for name, count in rows.items() if name != "optics"}
+    if not others:
+        msg = f"{path} holds an optics table but no particles"
+        raise InputFileError(msg)
+    return "particles" if "particles" in others else max(others, key=others.__getitem__)
+
+
 def _table(path: Path, block: gemmi.cif.Block) -> StarTable:
     columns: dict[str, Sequence[str]] = {}
     for item in block:
@@ -99,7 +116,11 @@ def _table(path: Path, block: gemmi.cif.Block) -> StarTable:
     return StarTable(path, columns)
 
 
-def write_star(path: Path, blocks: Mapping[str, Mapping[str, Sequence[object]]]) -> None:
+def write_star(
+    path: Path,
+    blocks: Mapping[str, Mapping[str, Sequence[object]]],
+    version: int | None = 30001,
+) -> None:
     """Write tables as RELION 3.1 and later write them.
 
     The comment ``# version 30001`` before each block is what tells RELION that shifts are in
@@ -109,10 +130,12 @@ def write_star(path: Path, blocks: Mapping[str, Mapping[str, Sequence[object]]])
         path: The file to write.
         blocks: Columns by name (without the leading underscore) by block name (without
             ``data_``).
+        version: Number in that comment; None leaves it out, as RELION 3.0 does.
     """
+    comment = "" if version is None else f"# version {version}\n\n"
     with atomic_path(path) as partial, partial.open("w") as file:
         for name, columns in blocks.items():
-            file.write(f"\n# version 30001\n\ndata_{name}\n\nloop_ \n")
+            file.write(f"\n{comment}data_{name}\n\nloop_ \n")
             for number, column in enumerate(columns, start=1):
                 file.write(f"_{column} #{number} \n")
             text = [[_format(value) for value in values] for values in columns.values()]

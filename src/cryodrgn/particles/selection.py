@@ -1,4 +1,6 @@
-"""Lists of particle indices."""
+"""Lists of particle indices: checked, combined, and led back to the original file."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -31,3 +33,106 @@ def check_indices(
         msg = f"{source} holds index {found}, but {of} has {count} particles (0 to {count - 1})"
         raise ShapeMismatchError(msg)
     return indices
+
+
+def complement(rows: Int[np.ndarray, " rows"], count: int) -> Int[np.ndarray, " others"]:
+    """Those of ``count`` rows that are not among some rows, in order."""
+    return np.setdiff1d(np.arange(count), rows)
+
+
+def random_subset(count: int, size: int, seed: int) -> Int[np.ndarray, " rows"]:
+    """Rows drawn without replacement, in order.
+
+    The generator is numpy's old one, so that the numbers are those of cryoDRGN's
+    ``select_random`` with the same seed.
+
+    Args:
+        count: Number of rows to draw from.
+        size: Number of rows to draw.
+        seed: Of the draw.
+
+    Raises:
+        ShapeMismatchError: There are not that many.
+    """
+    if not 0 < size <= count:
+        msg = f"{size} particles cannot be chosen out of {count}"
+        raise ShapeMismatchError(msg)
+    generator = np.random.RandomState(seed)
+    return np.sort(generator.choice(count, size, replace=False))
+
+
+def rows_with_labels(
+    labels: Int[np.ndarray, " particles"], wanted: Sequence[int]
+) -> Int[np.ndarray, " rows"]:
+    """Rows that carry one of some labels.
+
+    Raises:
+        ShapeMismatchError: A label does not occur.
+    """
+    missing = sorted(set(wanted) - set(labels.tolist()))
+    if missing:
+        msg = (
+            f"no particle is in cluster {missing[0]}; the labels run from {labels.min()} to "
+            f"{labels.max()}"
+        )
+        raise ShapeMismatchError(msg)
+    return np.flatnonzero(np.isin(labels, wanted))
+
+
+def to_original_rows(
+    rows: Int[np.ndarray, " rows"],
+    num_rows: int,
+    parent: Int[np.ndarray, " filtered"] | None,
+    *,
+    num_original: int | None = None,
+    source: str = "the index",
+) -> Int[np.ndarray, " rows"]:
+    """Rows of the original file that belong to rows of a table of filtered particles.
+
+    Args:
+        rows: Rows of the table.
+        num_rows: Number of rows of the table.
+        parent: Original row of every row of the table; None where nothing was filtered.
+        num_original: Number of particles in the original file, if it is known.
+        source: Where ``parent`` comes from, for messages.
+
+    Raises:
+        ShapeMismatchError: The table has not as many rows as there are filtered particles, or
+            these point beyond the original file.
+    """
+    if parent is None:
+        if num_original is not None and num_original != num_rows:
+            msg = (
+                f"the table has {num_rows} rows, but the original file {num_original}; give "
+                "the indices by which it was filtered"
+            )
+            raise ShapeMismatchError(msg)
+        return rows
+    if len(parent) != num_rows:
+        msg = f"{source} selects {len(parent)} particles, but the table has {num_rows} rows"
+        raise ShapeMismatchError(msg)
+    if num_original is not None:
+        check_indices(parent, num_original, source=source, of="the original file")
+    return parent[rows]
+
+
+def positions_in(
+    rows: Int[np.ndarray, " rows"], parent: Int[np.ndarray, " filtered"], *, source: str
+) -> Int[np.ndarray, " rows"]:
+    """Where original rows stand in a table of filtered particles; inverse of the above.
+
+    Args:
+        rows: Rows of the original file.
+        parent: Original row of every row of the table.
+        source: The table, for messages.
+
+    Raises:
+        ShapeMismatchError: The table lacks one of them.
+    """
+    order = np.argsort(parent, kind="stable")
+    places = order[np.searchsorted(parent, rows, sorter=order).clip(0, len(parent) - 1)]
+    lost = parent[places] != rows
+    if lost.any():
+        msg = f"{source} has no row for particle {rows[lost][0]} of the original file"
+        raise ShapeMismatchError(msg)
+    return places

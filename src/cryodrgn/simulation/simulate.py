@@ -16,14 +16,13 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice
-from cryodrgn.geometry.conventions import relion_angles_from_matrices
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.legacy_pickle import save_ctf, save_poses
 from cryodrgn.io.mrc import stack_writer, write_volume
-from cryodrgn.io.star import write_star
+from cryodrgn.io.relion_write import write_particle_star
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
@@ -228,36 +227,14 @@ def _write_metadata(
         np.save(file, labels)
     side = np.array([box_size * settings.pixel_size])
     save_poses(files.poses, poses, side)
-    optics: dict[str, Sequence[object]] = {
-        "rlnOpticsGroup": [1],
-        "rlnOpticsGroupName": ["opticsGroup1"],
-        "rlnAmplitudeContrast": [settings.amplitude_contrast],
-        "rlnSphericalAberration": [settings.spherical_aberration_mm],
-        "rlnVoltage": [settings.voltage_kv],
-        "rlnImagePixelSize": [settings.pixel_size],
-        "rlnImageSize": [box_size],
-        "rlnImageDimensionality": [2],
-    }
-    angles = relion_angles_from_matrices(poses.rotations)
-    count = settings.num_images
-    particles: dict[str, Sequence[object]] = {
-        "rlnImageName": [
-            f"{number:06d}@{files.particles.name}" for number in range(1, count + 1)
-        ],
-        "rlnOpticsGroup": [1] * count,
-        "rlnAngleRot": angles[:, 0].tolist(),
-        "rlnAngleTilt": angles[:, 1].tolist(),
-        "rlnAnglePsi": angles[:, 2].tolist(),
-        "rlnOriginXAngst": poses.shifts[:, 0].tolist(),
-        "rlnOriginYAngst": poses.shifts[:, 1].tolist(),
-        "rlnClassNumber": (labels + 1).tolist(),
-    }
     if ctf is not None:
         save_ctf(files.ctf, ctf, box_size, np.array([settings.pixel_size]))
-        particles |= {
-            "rlnDefocusU": ctf.defocus_u.tolist(),
-            "rlnDefocusV": ctf.defocus_v.tolist(),
-            "rlnDefocusAngle": np.rad2deg(ctf.defocus_angle).tolist(),
-            "rlnPhaseShift": np.rad2deg(ctf.phase_shift).tolist(),
-        }
-    write_star(files.star, {"optics": optics, "particles": particles})
+    write_particle_star(
+        files.star,
+        [f"{number:06d}@{files.particles.name}" for number in range(1, len(labels) + 1)],
+        box_size=box_size,
+        pixel_sizes=np.full(len(labels), settings.pixel_size),
+        poses=poses,
+        ctf=ctf,
+        more={"rlnClassNumber": (labels + 1).tolist()},
+    )

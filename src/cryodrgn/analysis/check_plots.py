@@ -1,0 +1,93 @@
+"""Figures about particle files: where they look from, how they fit, what they contain."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from cryodrgn.analysis.plots import Figure, new_figure
+
+
+def plot_comparisons(
+    names: Sequence[str],
+    gains: Sequence[float],
+    stated: float,
+    control: float,
+) -> Figure:
+    """How well images fit under every convention.
+
+    Args:
+        names: The conventions.
+        gains: Mean gain of an image under each, in nats.
+        stated: The same under the convention of the file.
+        control: The same with shuffled rows.
+    """
+    figure = new_figure(8.5, 0.24 * len(names) + 1.5)
+    axes = figure.subplots()
+    rows = np.arange(len(names))
+    colours = ["#c53030" if gain > stated else "#90a4b4" for gain in gains]
+    axes.barh(rows, gains, color=colours, height=0.7)
+    axes.axvline(stated, color="#2b6cb0", label="as the file stands")
+    axes.axvline(control, color="#718096", linestyle="--", label="shuffled rows")
+    axes.set_yticks(rows, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("gain of likelihood per image (nats)")
+    axes.legend(fontsize=8, loc="upper right")
+    return figure
+
+
+def plot_directions(rotations: Float[np.ndarray, "particles 3 3"]) -> Figure:
+    """Directions of view of particles, on a map of the sphere of equal areas."""
+    x, y, z = rotations[:, 2].T
+    longitude, latitude = np.arctan2(y, x), np.arcsin(np.clip(z, -1, 1))
+    # Columns of equal longitude and rows of equal sine of latitude have equal areas.
+    counts, edges, heights = np.histogram2d(
+        longitude,
+        np.sin(latitude),
+        bins=(36, 18),
+        range=((-np.pi, np.pi), (-1, 1)),
+    )
+    figure = new_figure(7.0, 3.8)
+    axes = figure.add_subplot(projection="mollweide")
+    drawn = axes.pcolormesh(edges, np.arcsin(heights), counts.T, cmap="viridis", vmin=0)
+    axes.tick_params(labelsize=7, colors="#555555")
+    axes.grid(visible=True, alpha=0.3)
+    figure.colorbar(drawn, ax=axes, label="particles per area", shrink=0.8)
+    return figure
+
+
+def plot_defocus(
+    defocus_um: Float[np.ndarray, " particles"],
+    astigmatism_um: Float[np.ndarray, " particles"],
+) -> Figure:
+    """Histograms of defocus and astigmatism, in µm."""
+    figure = new_figure(8.0, 2.8)
+    for axes, values, label in zip(
+        figure.subplots(1, 2),
+        (defocus_um, astigmatism_um),
+        ("defocus (µm underfocus)", "astigmatism (µm)"),
+        strict=True,
+    ):
+        axes.hist(values, bins=40, color="#4a7ba6")
+        axes.set(xlabel=label, ylabel="particles")
+    return figure
+
+
+def plot_views(
+    averages: Float[np.ndarray, "views box box"],
+    projections: Float[np.ndarray, "views box box"],
+    numbers: Sequence[int],
+) -> Figure:
+    """Averages of images in some directions of view, above projections of the map there."""
+    figure = new_figure(1.45 * len(averages) + 0.5, 3.3)
+    grid = figure.subplots(2, len(averages), squeeze=False)
+    for column, number in enumerate(numbers):
+        for axes, image in zip(
+            grid[:, column], (averages[column], projections[column]), strict=True
+        ):
+            axes.imshow(image, cmap="gray", origin="lower")
+            axes.set(xticks=[], yticks=[])
+        grid[0, column].set_title(f"{number} images", fontsize=9)
+    grid[0, 0].set_ylabel("average")
+    grid[1, 0].set_ylabel("projection")
+    return figure

@@ -1,0 +1,1 @@
+"""One module for each tool of ``cryodrgn_utils``."""

@@ -1,0 +1,33 @@
+"""``cryodrgn_utils filter_mrcs``."""
+
+import argparse
+import logging
+
+from cryodrgn.cli.options import add_datadir
+from cryodrgn.cli.tool_options import add_indices, add_input, add_output, require_mrc
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_input(parser, "Particles (.mrcs, .star, .cs, or .txt)")
+    add_indices(parser)
+    add_datadir(parser)
+    add_output(parser, "Output stack (.mrcs)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.data.stack_changes import change_stack
+    from cryodrgn.io.legacy_pickle import load_indices
+    from cryodrgn.io.particle_files import open_stack
+    from cryodrgn.particles.selection import check_indices
+
+    require_mrc(args.output)
+    images, pixel_size = open_stack(args.input, args.datadir)
+    rows = check_indices(
+        load_indices(args.ind), len(images), source=str(args.ind), of=str(args.input)
+    )
+    change_stack(images.select(rows), args.output, None, pixel_size)
+    logger.info("wrote %d of %d images to %s", len(rows), len(images), args.output)

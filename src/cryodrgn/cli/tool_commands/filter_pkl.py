@@ -1,0 +1,34 @@
+"""``cryodrgn_utils filter_pkl``."""
+
+import argparse
+import logging
+
+from cryodrgn.cli.options import require_ending
+from cryodrgn.cli.tool_options import add_indices, add_input, add_output
+from cryodrgn.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_input(parser, "Poses, CTF parameters, latents, or other arrays (.pkl)")
+    add_indices(parser, required=False)
+    parser.add_argument("--first", type=int, metavar="N", help="Keep the first N rows")
+    add_output(parser, "Output (.pkl)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    import numpy as np
+
+    from cryodrgn.io.legacy_pickle import load_indices
+    from cryodrgn.io.pickle_rows import filter_pickle
+
+    require_ending(args.output, (".pkl",), "-o")
+    if (args.ind is None) == (args.first is None):
+        msg = "say which rows to keep in one way: --ind or --first"
+        raise ConfigError(msg)
+    rows = np.arange(args.first or 0) if args.ind is None else load_indices(args.ind)
+    count = filter_pickle(args.input, rows, args.output)
+    logger.info("wrote %d of %d rows to %s", len(rows), count, args.output)

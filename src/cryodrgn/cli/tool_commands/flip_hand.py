@@ -1,0 +1,23 @@
+"""``cryodrgn_utils flip_hand``."""
+
+import argparse
+import logging
+
+from cryodrgn.cli.tool_options import add_input, add_output, beside
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_input(parser, "Volume (.mrc)")
+    add_output(parser, "Output file (default: INPUT_flipped.mrc)", required=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.io.mrc_edit import rewrite_map
+
+    output = args.output or beside(args.input, "flipped")
+    rewrite_map(args.input, output, reverse=True)
+    logger.info("wrote %s", output)

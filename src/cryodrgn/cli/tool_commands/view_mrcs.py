@@ -1,0 +1,29 @@
+"""``cryodrgn_utils view_mrcs``, in 0.2.0 ``view_stack.py``."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from cryodrgn.cli.options import add_datadir
+from cryodrgn.cli.tool_options import add_input, add_output, draw_images
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_input(parser, "Particles (.mrcs, .star, .cs, or .txt)")
+    add_output(parser, "Picture of the first images (default: INPUT.png)", required=False)
+    add_datadir(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.io.particle_files import open_stack
+
+    images, pixel_size = open_stack(args.input, args.datadir)
+    size = "pixel size unknown" if pixel_size is None else f"{pixel_size:g} Å/px"
+    logger.info("%d images of %d px, %s", len(images), images.box_size, size)
+    output = args.output or Path(args.input.name).with_suffix(".png")
+    draw_images(images, output)
+    logger.info("wrote %s", output)

@@ -1,0 +1,222 @@
+"""How well images fit a convention: each half of them is predicted from a map of the other.
+
+For every convention both halves of the images are backprojected at low resolution. Every image
+is then predicted, by its pose and CTF, from the map of the half to which it does not belong, so
+that noise cannot predict itself. The gain of an image is what the prediction adds to the
+logarithm of its likelihood under white noise per shell,
+
+    g = Σ_shells (2 a Re Σ p* y − a² Σ |p|²) / σ²,
+
+with a scale a per shell fitted to all images, and σ² the mean square of a value of the shell.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.preprocessing import Preprocessing, ctf_parameters, preprocess
+from cryodrgn.diagnosis.conventions import Convention
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.shifts import shift_transform
+from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
+from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.progress import Progress
+from cryodrgn.reconstruction.backproject import FourierAccumulator
+
+MAX_RADIUS = 20
+BATCH, BYTES_PER_BATCH = 1000, 2**26
+# Weight of the prior of an empty map, in units of a shell's mean weight.
+RIDGE = 0.1
+Model = tuple[
+    Float[Tensor, "batch points 2"],
+    Float[Tensor, "batch points"],
+    Float[Tensor, "batch points 3"],
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Fit:
+    """How images fit one convention.
+
+    Attributes:
+        gains: Gain of every image, in nats.
+        shell_correlations: Correlation of images and predictions, shell by shell from shell 1.
+        half_maps: The maps of both halves.
+    """
+
+    gains: Float[np.ndarray, " images"]
+    shell_correlations: Float[np.ndarray, " shells"]
+    half_maps: tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]]
+
+    @property
+    def mean_gain(self) -> float:
+        """Mean gain of an image, in nats."""
+        return float(self.gains.mean())
+
+
+class QuickImages:
+    """Images of a sample of particles, cut to low resolution and kept in memory.
+
+    Args:
+        particles: The particles, with poses.
+        rows: Those in the sample.
+        max_radius: Highest frequency kept, in cycles per box.
+        invert: Whether to change the sign of the data.
+    """
+
+    def __init__(
+        self,
+        particles: ParticleSet,
+        rows: Int[np.ndarray, " rows"],
+        max_radius: int = MAX_RADIUS,
+        *,
+        invert: bool = False,
+    ) -> None:
+        self.particles = particles
+        self.rows = rows
+        self.radius = min(max_radius, particles.box_size // 2 - 1)
+        self.lattice = HalfLattice.disc(particles.box_size, self.radius)
+        settings = Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=invert)
+        parts = []
+        with Progress(len(rows), "reading a sample of images") as progress:
+            size = max(1, BYTES_PER_BATCH // (4 * particles.box_size**2))
+            for start in range(0, len(rows), size):
+                chosen = rows[start : start + size]
+                images = torch.from_numpy(particles.images.read(chosen))
+                parts.append(preprocess(images, self.lattice, settings))
+                progress.advance(len(chosen))
+        values = torch.cat(parts)
+        self.values = values / values.square().mean().sqrt()
+        shells = self.lattice.points.float().norm(dim=1).round().long() - 1
+        self._shells = torch.nn.functional.one_hot(shells.clamp_max(self.radius - 1)).float()
+
+    @property
+    def grid(self) -> HalfGrid:
+        """Grid of the maps."""
+        return HalfGrid(2 * self.radius + 2)
+
+    @property
+    def pixel_size(self) -> float:
+        """Å/px of the maps."""
+        side = self.particles.box_size * float(self.particles.pixel_sizes[self.rows[0]])
+        return side / self.grid.box_size
+
+    def fit(
+        self, convention: Convention, order: Int[np.ndarray, " particles"] | None = None
+    ) -> Fit:
+        """How the images fit a convention.
+
+        Args:
+            convention: How to understand poses and CTF.
+            order: Row of the tables of poses and CTF that belongs to each particle; by
+                default its own.
+        """
+        batches = np.array_split(np.arange(len(self.rows)), -(-len(self.rows) // BATCH))
+        models = [self.model(places, convention, order) for places in batches]
+        halves = [FourierAccumulator(self.grid, torch.device("cpu")) for _ in range(2)]
+        for places, (values, ctf, points) in zip(batches, models, strict=True):
+            for parity, half in enumerate(halves):
+                mine = torch.from_numpy(places % 2 == parity)
+                weighted = (values[mine] * ctf[mine, :, None]).reshape(-1, 2)
+                weights = ctf[mine].square().reshape(-1)
+                half.add(points[mine].reshape(-1, 3), weighted, weights)
+        maps = [self.solve(half) for half in halves]
+        compared = [
+            self._compare(places, model, maps)
+            for places, model in zip(batches, models, strict=True)
+        ]
+        cross, power, total = (torch.cat(part) for part in zip(*compared, strict=True))
+        scale = (cross.sum(0) / power.sum(0).clamp_min(1e-12)).clamp_min(0)
+        variance = total.sum(0) / (len(total) * self._shells.sum(0))
+        gains = ((2 * scale * cross - scale.square() * power) / variance).sum(1)
+        correlation = cross.sum(0) / (power.sum(0) * total.sum(0)).clamp_min(1e-12).sqrt()
+        volumes = [self.grid.volume_of(torch.view_as_complex(m.contiguous())) for m in maps]
+        return Fit(
+            gains=gains.double().numpy(),
+            shell_correlations=correlation.numpy(),
+            half_maps=(volumes[0], volumes[1]),
+        )
+
+    def model(
+        self,
+        places: Int[np.ndarray, " batch"],
+        convention: Convention,
+        order: Int[np.ndarray, " particles"] | None = None,
+    ) -> Model:
+        """Centred images, their CTF, and where their slices lie in the map.
+
+        Args:
+            places: Places of the images in the sample.
+            convention: How to understand poses and CTF.
+            order: As for :meth:`fit`.
+        """
+        rows = self.rows[places]
+        table_rows = (rows + convention.row_offset) % len(self.particles)
+        if order is not None:
+            table_rows = order[table_rows]
+        poses, pixel_sizes = self.particles.require_poses(), self.particles.pixel_sizes
+        shifts = convention.shifts(poses.shifts[table_rows] / pixel_sizes[table_rows, None])
+        values = shift_transform(
+            self.values[places], self.lattice.frequencies[None], torch.from_numpy(shifts)
+        )
+        rotations = torch.from_numpy(convention.rotations(poses.rotations[table_rows]))
+        points = slice_coordinates(self.lattice.points.float(), rotations)
+        return values, self._ctf(table_rows, convention), points
+
+    def _ctf(
+        self, table_rows: Int[np.ndarray, " batch"], convention: Convention
+    ) -> Float[Tensor, "batch points"]:
+        table = self.particles.ctf
+        if table is None or convention.ctf == "off":
+            return torch.ones(len(table_rows), len(self.lattice))
+        changed = convention.ctf_table(table.select(table_rows))
+        parameters = ctf_parameters(changed, np.arange(len(changed)))
+        sizes = self.particles.pixel_sizes[table_rows] * np.float32(convention.pixel_scale)
+        frequencies = self.lattice.frequencies / torch.from_numpy(sizes)[:, None, None]
+        ctf = contrast_transfer(frequencies, parameters)
+        return ctf.abs() if convention.ctf == "magnitude" else ctf
+
+    def sample(
+        self, spectrum: Float[Tensor, "z y x 2"], points: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points 2"]:
+        """The transform of a map at some points."""
+        sign, neighbours = self.grid.neighbours(points.reshape(-1, 3))
+        columns = spectrum.reshape(-1, 2)
+        values = torch.zeros(len(sign), 2)
+        for positions, shares in neighbours:
+            values += columns[positions] * shares[:, None]
+        values[:, 1] *= sign
+        return values.view(*points.shape[:2], 2)
+
+    def solve(self, accumulator: FourierAccumulator) -> Float[Tensor, "z y x 2"]:
+        """The transform of a map from its sums, zero where there are none."""
+        sums, weights = accumulator.sums()
+        shells = self.grid.radii().round().long()
+        mean = torch.bincount(shells.flatten(), weights.flatten()) / torch.bincount(
+            shells.flatten()
+        )
+        ridge = (RIDGE * mean).clamp_min(1e-6)[shells]
+        return sums / (weights + ridge)[..., None]
+
+    def _compare(
+        self,
+        places: Int[np.ndarray, " batch"],
+        model: Model,
+        maps: list[Float[Tensor, "z y x 2"]],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Per image and shell: image × prediction, prediction², image²."""
+        values, ctf, points = model
+        predicted = torch.empty_like(values)
+        for parity in range(2):
+            mine = torch.from_numpy(places % 2 == parity)
+            slices = self.sample(maps[1 - parity], points[mine])
+            predicted[mine] = slices * ctf[mine, :, None]
+        products = (predicted * values, predicted.square(), values.square())
+        cross, power, total = (product.sum(-1) @ self._shells for product in products)
+        return cross, power, total

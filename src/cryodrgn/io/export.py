@@ -1,0 +1,75 @@
+"""Chosen particles back into the files of the program they came from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, Num
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.io.cryosparc_tables import export_result_group, read_table
+from cryodrgn.io.star_rows import StarRows
+from cryodrgn.particles.selection import check_indices
+
+Tables = Mapping[str, Num[np.ndarray, "rows ..."]]
+
+
+def export_particles(
+    source: Path,
+    rows: Int[np.ndarray, " rows"],
+    output: Path,
+    *,
+    columns: Tables | None = None,
+    passthrough: Sequence[Path] | None = None,
+) -> list[Path]:
+    """Write some particles in the format of the file that lists them.
+
+    Of a ``.star`` every block, column and byte stays as it is, apart from the rows left out. A
+    ``.cs`` gets its ``.csg`` and passthrough tables.
+
+    Args:
+        source: The original ``.star`` or ``.cs`` file.
+        rows: Numbers of its rows, from 0, in the order wanted.
+        output: The file to write, of the same kind.
+        columns: Columns to add, by name, one row per chosen particle: ``cluster`` becomes
+            ``_cryodrgnCluster`` or ``cryodrgn/cluster``, and each column of a table ``latent``
+            becomes ``_cryodrgnLatent1``, … or together ``cryodrgn/latent``.
+        passthrough: Passthrough tables of a ``.cs``; None finds them by itself.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: The file is of another kind, or output and source differ in theirs.
+        CryodrgnError: A row does not exist, or a file cannot be used.
+    """
+    if source.suffix not in {".star", ".cs"}:
+        msg = f"{source} is no .star or .cs file; only these can be exported again"
+        raise ConfigError(msg)
+    if output.suffix != source.suffix:
+        msg = f"-o {output} must end in {source.suffix}, as {source} does"
+        raise ConfigError(msg)
+    if output.resolve() == source.resolve():
+        msg = f"-o {output} is the file that is exported; give another name"
+        raise ConfigError(msg)
+    columns = columns or {}
+    if source.suffix == ".cs":
+        check_indices(rows, len(read_table(source)), source="the index", of=str(source))
+        own = {f"cryodrgn/{name}": values for name, values in columns.items()}
+        return export_result_group(source, rows, output, passthrough=passthrough, columns=own)
+    star = StarRows.read(source)
+    check_indices(rows, len(star.rows), source="the index", of=str(source))
+    star.write(output, rows, _star_columns(columns))
+    return [output]
+
+
+def _star_columns(columns: Tables) -> dict[str, list[object]]:
+    text: dict[str, list[object]] = {}
+    for name, values in columns.items():
+        title = f"cryodrgn{name.capitalize()}"
+        if values.ndim == 1:
+            text[title] = values.tolist()
+            continue
+        for number, column in enumerate(values.T, start=1):
+            text[f"{title}{number}"] = column.tolist()
+    return text

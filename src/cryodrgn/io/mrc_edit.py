@@ -1,0 +1,116 @@
+"""Changes to MRC files that leave the rest of the header, and if possible the data, alone."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.mrc import MrcFile
+
+MODE_FLOAT32 = 2
+BYTES_AT_A_TIME = 2**26
+
+
+def rewrite_map(
+    source: Path,
+    output: Path,
+    *,
+    pixel_size: float | None = None,
+    reverse: bool = False,
+    negate: bool = False,
+) -> None:
+    """Copy a volume or stack with another pixel size, sign, or order of sections.
+
+    Everything else is kept: origin, labels, extended header, byte order, and the type of the
+    numbers, which becomes float32 only where the sign changes.
+
+    Args:
+        source: The file.
+        output: Where the changed copy goes; may be the same path.
+        pixel_size: Å/px to write into the header; None leaves it.
+        reverse: Whether to write the sections in reverse order, which mirrors a volume.
+        negate: Whether to change the sign of all values.
+
+    Raises:
+        ConfigError: The pixel size is not positive.
+        CryodrgnError: The file cannot be read or written.
+    """
+    if pixel_size is not None and not pixel_size > 0:
+        msg = f"the pixel size must be positive, got {pixel_size:g}"
+        raise ConfigError(msg)
+    file = MrcFile.open(source)
+    header = read_header(file)
+    if pixel_size is not None:
+        for axis in "xyz":
+            if header[f"m{axis}"] <= 0:
+                header[f"m{axis}"] = header[f"n{axis}"]
+            header["cella"][axis] = pixel_size * header[f"m{axis}"]
+    dtype = file.dtype
+    if negate:
+        dtype = np.dtype(f"{header.dtype['mode'].str[0]}f4")
+        header["mode"] = MODE_FLOAT32
+        # Statistics that are not set are marked by dmax < dmin or a mean below both.
+        if header["dmin"] <= header["dmean"] <= header["dmax"]:
+            low, high = -header["dmax"], -header["dmin"]
+            header["dmin"], header["dmax"], header["dmean"] = low, high, -header["dmean"]
+    with atomic_path(output) as partial, partial.open("wb") as target:
+        target.write(header.tobytes())
+        with source.open("rb") as content:
+            content.seek(header.nbytes)
+            target.write(content.read(file.data_offset - header.nbytes))
+            if not (reverse or negate):
+                shutil.copyfileobj(content, target)
+        if reverse or negate:
+            for part in _parts(file, reverse=reverse):
+                # A negative comes out in the byte order of the machine.
+                values = (-part.astype(np.float32)).astype(dtype) if negate else part
+                target.write(np.ascontiguousarray(values).data)
+
+
+def read_header(file: MrcFile) -> np.ndarray:
+    """The header of a file as it stands there, as one record in the byte order of the file."""
+    record = np.zeros((), HEADER_DTYPE)
+    for dtype in (HEADER_DTYPE.newbyteorder("<"), HEADER_DTYPE.newbyteorder(">")):
+        record = np.fromfile(file.path, dtype=dtype, count=1)[0].copy()
+        if (record["nz"], record["ny"], record["nx"]) == file.shape:
+            break
+    return record
+
+
+def describe_header(path: Path) -> list[str]:
+    """The fields of a header, a line each, the labels as text."""
+    file = MrcFile.open(path)
+    header = read_header(file)
+    lines = []
+    for name in header.dtype.names or ():
+        value = header[name]
+        if name == "label":
+            texts = [bytes(label).decode("ascii", "replace").strip() for label in value]
+            lines += [f"label {number}: {text}" for number, text in enumerate(texts) if text]
+        elif value.dtype.names:
+            lines.append(f"{name}: {', '.join(f'{part:g}' for part in value.item())}")
+        else:
+            lines.append(f"{name}: {value.tolist()!r}")
+    size = "unknown" if file.pixel_size is None else f"{file.pixel_size:g} Å/px"
+    sections, rows, columns = file.shape
+    lines.append(
+        f"{sections} sections of {rows} × {columns} numbers of type {file.dtype.name}; "
+        f"pixel size {size}"
+    )
+    return lines
+
+
+def _parts(file: MrcFile, *, reverse: bool) -> Iterator[np.ndarray]:
+    """The sections in order or in reverse order, some at a time."""
+    count = file.shape[0]
+    size = max(1, BYTES_AT_A_TIME // (file.shape[1] * file.shape[2] * file.dtype.itemsize))
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        if reverse:
+            yield file.sections(count - stop, count - start)[::-1]
+        else:
+            yield file.sections(start, stop)

@@ -1,0 +1,102 @@
+"""Particle tables in the layouts of RELION 3.1 and 3.0."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from cryodrgn.geometry.conventions import relion_angles_from_matrices
+from cryodrgn.io.star import write_star
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.poses import Poses
+
+Columns = dict[str, Sequence[object]]
+
+
+def write_particle_star(
+    path: Path,
+    image_names: Sequence[str],
+    *,
+    box_size: int,
+    pixel_sizes: Float[np.ndarray, " particles"],
+    poses: Poses | None = None,
+    ctf: CtfTable | None = None,
+    more: Mapping[str, Sequence[object]] | None = None,
+    relion30: bool = False,
+) -> None:
+    """Write particles as RELION lists them.
+
+    Particles of the same pixel size and microscope form an optics group. RELION 3.0 knows no
+    optics groups: everything then stands in every row, shifts in pixels.
+
+    Args:
+        path: The file to write.
+        image_names: ``NUMBER@STACK`` of every particle.
+        box_size: Side of the images in pixels.
+        pixel_sizes: Å/px of every image.
+        poses: Poses, if any are known.
+        ctf: CTF parameters, if any are known.
+        more: Further columns by name, without underscore.
+        relion30: Whether to write the layout of RELION 3.0.
+    """
+    per_particle = {"rlnImagePixelSize": np.asarray(pixel_sizes, dtype=np.float64)}
+    if ctf is not None:
+        per_particle |= {
+            "rlnVoltage": ctf.voltage_kv,
+            "rlnSphericalAberration": ctf.spherical_aberration_mm,
+            "rlnAmplitudeContrast": ctf.amplitude_contrast,
+        }
+    table = np.stack(list(per_particle.values()), axis=1).astype(np.float32)
+    unique, groups = np.unique(table, axis=0, return_inverse=True)
+    columns: Columns = {"rlnImageName": list(image_names)}
+    if not relion30:
+        columns["rlnOpticsGroup"] = (groups.reshape(-1) + 1).tolist()
+    columns |= _pose_columns(poses, pixel_sizes, in_pixels=relion30) | _defocus_columns(ctf)
+    columns |= dict(more or {})
+    if relion30:
+        columns |= {name: values.tolist() for name, values in per_particle.items()}
+        columns["rlnImageSize"] = [box_size] * len(image_names)
+        write_star(path, {"": columns}, version=None)
+        return
+    numbers = range(1, len(unique) + 1)
+    optics: Columns = {
+        "rlnOpticsGroup": list(numbers),
+        "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers],
+    }
+    optics |= {
+        name: column.tolist() for name, column in zip(per_particle, unique.T, strict=True)
+    }
+    optics |= {
+        "rlnImageSize": [box_size] * len(unique),
+        "rlnImageDimensionality": [2] * len(unique),
+    }
+    write_star(path, {"optics": optics, "particles": columns})
+
+
+def _pose_columns(
+    poses: Poses | None, pixel_sizes: Float[np.ndarray, " particles"], *, in_pixels: bool
+) -> Columns:
+    if poses is None:
+        return {}
+    angles = relion_angles_from_matrices(poses.rotations)
+    shifts = poses.shifts / pixel_sizes[:, None] if in_pixels else poses.shifts
+    ending = "" if in_pixels else "Angst"
+    return {
+        "rlnAngleRot": angles[:, 0].tolist(),
+        "rlnAngleTilt": angles[:, 1].tolist(),
+        "rlnAnglePsi": angles[:, 2].tolist(),
+        f"rlnOriginX{ending}": shifts[:, 0].tolist(),
+        f"rlnOriginY{ending}": shifts[:, 1].tolist(),
+    }
+
+
+def _defocus_columns(ctf: CtfTable | None) -> Columns:
+    if ctf is None:
+        return {}
+    return {
+        "rlnDefocusU": ctf.defocus_u.tolist(),
+        "rlnDefocusV": ctf.defocus_v.tolist(),
+        "rlnDefocusAngle": np.rad2deg(ctf.defocus_angle).tolist(),
+        "rlnPhaseShift": np.rad2deg(ctf.phase_shift).tolist(),
+    }

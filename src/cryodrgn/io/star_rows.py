@@ -1,0 +1,172 @@
+"""Some rows of a STAR file's particle table, with every other byte of the file as it was.
+
+The file is treated as lines of text, not as values: what is kept keeps its spaces, quotes,
+comments, number formats, and line ends.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from jaxtyping import Int
+
+from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.star import particle_block, read_star
+
+# A value is quoted text or a run without blanks; a quote ends only before a blank.
+_VALUE = re.compile(rb"""'(?:[^']|'(?=\S))*'|"(?:[^"]|"(?=\S))*"|[^\s#]\S*""")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StarRows:
+    """The text of a STAR file, cut at the rows of its particle table.
+
+    Attributes:
+        path: The file.
+        before: Everything up to the first row.
+        rows: The rows, each with its line end.
+        after: Everything behind the last row.
+        num_columns: Columns of the table.
+    """
+
+    path: Path
+    before: bytes
+    rows: Sequence[bytes]
+    after: bytes
+    num_columns: int
+
+    @classmethod
+    def read(cls, path: Path) -> "StarRows":
+        """Cut a file at its rows.
+
+        Raises:
+            InputFileError: The file cannot be read, or its particle table is not laid out
+                with whole rows on lines.
+        """
+        tables = read_star(path)
+        name = particle_block(path, {block: len(table) for block, table in tables.items()})
+        lines = path.read_bytes().splitlines(keepends=True)
+        first, num_columns = _find_loop(path, lines, name)
+        rows, last = _collect_rows(lines, first, num_columns)
+        expected = len(tables[name])
+        if len(rows) != expected:
+            msg = (
+                f"{path}: the table data_{name} has {expected} rows, but {len(rows)} were "
+                "found as lines of text; rows must stand on lines of their own"
+            )
+            raise InputFileError(msg)
+        return cls(
+            path=path,
+            before=b"".join(lines[:first]),
+            rows=rows,
+            after=b"".join(lines[last:]),
+            num_columns=num_columns,
+        )
+
+    def write(
+        self,
+        output: Path,
+        chosen: Int[np.ndarray, " rows"],
+        columns: Mapping[str, Sequence[object]] | None = None,
+    ) -> None:
+        """Write the file with some of the rows.
+
+        Args:
+            output: The file to write.
+            chosen: Numbers of the rows, from 0, in the order wanted.
+            columns: Columns to add at the end of the rows, by name without underscore, one
+                value per chosen row.
+
+        Raises:
+            MetadataError: A column of that name is there already.
+            ShapeMismatchError: A column has another number of values.
+        """
+        before, rows = self.before, [self.rows[row] for row in chosen.tolist()]
+        for number, (name, values) in enumerate((columns or {}).items(), self.num_columns + 1):
+            if len(values) != len(rows):
+                msg = f"column {name} has {len(values)} values for {len(rows)} particles"
+                raise ShapeMismatchError(msg)
+            if re.search(rb"^\s*_" + name.encode() + rb"\s", before, re.MULTILINE):
+                msg = f"{self.path} has a column {name} already; give another name"
+                raise MetadataError(msg)
+            end = b"\r\n" if before.endswith(b"\r\n") else b"\n"
+            before += f"_{name} #{number} ".encode() + end
+            rows = [_append(row, value) for row, value in zip(rows, values, strict=True)]
+        with atomic_path(output) as partial:
+            partial.write_bytes(before + b"".join(rows) + self.after)
+
+
+def _append(row: bytes, value: object) -> bytes:
+    text = f"{value:.6f}" if isinstance(value, float | np.floating) else str(value)
+    content = row.rstrip()
+    return (
+        content
+        + b" "
+        + gemmi.cif.quote(text).encode()
+        + b" "
+        + row[len(content) :].lstrip(b" ")
+    )
+
+
+def _values(line: bytes) -> list[bytes]:
+    """The values on a line, comments left out."""
+    values, place = [], 0
+    while place < len(line):
+        if line[place : place + 1].isspace():
+            place += 1
+            continue
+        if line[place : place + 1] == b"#":
+            break
+        match = _VALUE.match(line, place)
+        if match is None:
+            break
+        values.append(match.group())
+        place = match.end()
+    return values
+
+
+def _find_loop(path: Path, lines: Sequence[bytes], name: str) -> tuple[int, int]:
+    """Line of the first row of a block's first loop, and the number of its columns."""
+    block, in_loop, num_columns = None, False, 0
+    for number, line in enumerate(lines):
+        word = line.split(None, 1)[0] if line.strip() else b""
+        if word.lower().startswith(b"data_"):
+            block, in_loop, num_columns = word[5:].decode(errors="replace"), False, 0
+        elif block != name or not word or word.startswith(b"#"):
+            continue
+        elif word.lower() == b"loop_":
+            in_loop = True
+        elif in_loop and word.startswith(b"_"):
+            num_columns += 1
+        elif in_loop and num_columns:
+            return number, num_columns
+    msg = f"{path}: the table data_{name} is no loop of rows; nothing can be selected from it"
+    raise InputFileError(msg)
+
+
+def _collect_rows(
+    lines: Sequence[bytes], first: int, num_columns: int
+) -> tuple[list[bytes], int]:
+    """The rows from a line on, and the line behind the last of them."""
+    rows: list[bytes] = []
+    parts, count, last = [], 0, first
+    for number, line in enumerate(lines[first:], first):
+        word = line.split(None, 1)[0].lower() if line.strip() else b""
+        if word == b"loop_" or word.startswith((b"data_", b"_")):
+            break
+        found = len(_values(line))
+        if not found:
+            continue
+        parts.append(line)
+        count += found
+        if count == num_columns:
+            rows.append(b"".join(parts))
+            parts, count, last = [], 0, number + 1
+    # A last line without an end would run into what follows it elsewhere.
+    if rows and not rows[-1].endswith((b"\n", b"\r")):
+        rows[-1] += b"\n"
+    return rows, last

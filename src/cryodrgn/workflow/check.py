@@ -1,0 +1,251 @@
+"""The check of a particle file: what it holds, whether it fits its images, on one page."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cryodrgn.analysis.check_plots import (
+    plot_comparisons,
+    plot_defocus,
+    plot_directions,
+    plot_views,
+)
+from cryodrgn.analysis.image_plots import plot_slices
+from cryodrgn.analysis.plots import plot_fsc
+from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.diagnosis.conventions import STATED
+from cryodrgn.diagnosis.fit import QuickImages
+from cryodrgn.diagnosis.screening import Screening, screen_images
+from cryodrgn.diagnosis.verdict import Verdict, judge
+from cryodrgn.diagnosis.views import view_averages
+from cryodrgn.errors import MetadataError
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.particle_files import ParticleFiles, open_images, open_metadata, open_particles
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.rundir import CheckFiles
+from cryodrgn.units import ANGSTROM_PER_MICRON
+
+logger = logging.getLogger(__name__)
+
+ROWS_NAMED = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckSettings:
+    """How thoroughly a particle file is checked.
+
+    Attributes:
+        num_images: Images from which the conventions are judged.
+        num_screened: Images that are looked at one by one.
+        invert: Whether to change the sign of the data first.
+        seed: Of the shuffled control.
+    """
+
+    num_images: int = 3000
+    num_screened: int = 5000
+    invert: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CheckResult:
+    """What a check found.
+
+    Attributes:
+        passed: Whether the file can be used as it stands.
+        sentence: The verdict in words.
+        files: Where it is written.
+    """
+
+    passed: bool
+    sentence: str
+    files: CheckFiles
+
+
+def check_particles(
+    files: ParticleFiles, output: Path, settings: CheckSettings | None = None
+) -> CheckResult:
+    """Check a particle file and write what was found as a page and as JSON.
+
+    Args:
+        files: The files that describe the particles.
+        output: Folder for ``check.html`` and ``check.json``.
+        settings: How thoroughly.
+
+    Raises:
+        CryodrgnError: A file cannot be used, or there are no poses.
+    """
+    settings = settings or CheckSettings()
+    particles = open_particles(files)
+    particles.require_poses()
+    stack = open_images(files.particles, open_metadata(files.particles), files.datadir)
+    stack = stack.select(particles.original_rows)
+    screening = screen_images(stack, _spread(len(particles), settings.num_screened))
+    logger.info("%s", screening.in_words())
+    rows = np.setdiff1d(_spread(len(particles), settings.num_images), screening.unusable)
+    if len(rows) < 2:
+        msg = f"{particles.source} has fewer than two images that can be computed with"
+        raise MetadataError(msg)
+    images = QuickImages(particles, rows, invert=settings.invert)
+    verdict = judge(images, seed=settings.seed)
+    summary = summarise(particles)
+    result = CheckFiles(output)
+    _write_json(result.json, summary, screening, verdict, particles)
+    _write_page(result.page, summary, screening, verdict, images)
+    logger.info("%s\nThe page is %s", verdict.sentence, result.page)
+    return CheckResult(passed=verdict.passed, sentence=verdict.sentence, files=result)
+
+
+def summarise(particles: ParticleSet) -> dict[str, str]:
+    """What is known of particles, and where each quantity comes from."""
+    poses, ctf = particles.require_poses(), particles.ctf
+    sizes = ", ".join(f"{size:.4g}" for size in np.unique(particles.pixel_sizes)[:5])
+    pixels = poses.shifts / particles.pixel_sizes[:, None]
+    found = {
+        "particles": f"{len(particles)} of {particles.source}",
+        "box": f"{particles.box_size} px",
+        "pixel size": f"{sizes} Å/px",
+        "poses": f"from {poses.source}",
+        "shifts": f"up to {np.abs(pixels).max(initial=0):.2f} px, from {poses.source}",
+    }
+    if ctf is None:
+        return found | {"CTF": "none: images are taken to carry no CTF"}
+    microscopes = np.unique(
+        np.stack([ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast], axis=1),
+        axis=0,
+    )
+    lines = [f"{kv:g} kV, Cs {cs:g} mm, amplitude contrast {w:g}" for kv, cs, w in microscopes]
+    mean = (ctf.defocus_u + ctf.defocus_v) / 2 / ANGSTROM_PER_MICRON
+    return found | {
+        "CTF": f"from {ctf.source}",
+        "optics": "; ".join(lines[:5]),
+        "defocus": f"{mean.min():.2f} to {mean.max():.2f} µm",
+        "phase shift": f"{np.rad2deg(ctf.phase_shift).min():.0f}° to "
+        f"{np.rad2deg(ctf.phase_shift).max():.0f}°",
+    }
+
+
+def _spread(count: int, wanted: int) -> np.ndarray:
+    """Rows spread evenly over a file."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
+
+
+def _write_json(
+    path: Path,
+    summary: dict[str, str],
+    screening: Screening,
+    verdict: Verdict,
+    particles: ParticleSet,
+) -> None:
+    rows = particles.original_rows
+    content: dict[str, Any] = {
+        "passed": verdict.passed,
+        "verdict": verdict.sentence,
+        "changes": list(verdict.changes),
+        "found": summary,
+        "screened": screening.num_screened,
+        "odd_images": {
+            words: rows[found].tolist() for words, found in screening.findings().items()
+        },
+        "gain_per_image": {
+            "as stated": verdict.stated_gain,
+            "shuffled rows": verdict.control_gain,
+            "best": verdict.fit.mean_gain,
+        },
+        "best_convention": asdict(verdict.convention),
+        "map_skewness": verdict.skewness,
+        "conventions": [
+            {
+                "words": comparison.words,
+                "gain": comparison.gain,
+                "difference": comparison.difference,
+                "standard_error": comparison.error,
+            }
+            for comparison in verdict.comparisons
+        ],
+        "fsc": {
+            "cycles_per_pixel": verdict.fsc.frequencies.tolist(),
+            "values": verdict.fsc.values.tolist(),
+        },
+    }
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_page(
+    path: Path,
+    summary: dict[str, str],
+    screening: Screening,
+    verdict: Verdict,
+    images: QuickImages,
+) -> None:
+    report = HtmlReport("cryodrgn check")
+    report.verdict(verdict.sentence)
+    report.heading("What was found")
+    report.commands([f"{name:12} {value}" for name, value in summary.items()])
+    report.paragraph(screening.in_words())
+    for words, rows in screening.findings().items():
+        numbers = ", ".join(map(str, images.particles.original_rows[rows][:ROWS_NAMED]))
+        report.paragraph(f"Images with {words}, rows of the file from 0: {numbers}")
+    _add_fit(report, verdict)
+    _add_map(report, verdict, images)
+    _add_distributions(report, images)
+    report.write(path)
+
+
+def _add_fit(report: HtmlReport, verdict: Verdict) -> None:
+    report.heading("Which convention fits")
+    report.figure(
+        plot_comparisons(
+            [comparison.words for comparison in verdict.comparisons],
+            [comparison.gain for comparison in verdict.comparisons],
+            verdict.stated_gain,
+            verdict.control_gain,
+        ),
+        "How much better each image is predicted, by its pose and CTF, from a map of the other "
+        "half of the images. Conventions right of the blue line fit better than the file as "
+        "it stands.",
+    )
+
+
+def _add_map(report: HtmlReport, verdict: Verdict, images: QuickImages) -> None:
+    sign = -1 if verdict.skewness is not None and verdict.skewness < 0 else 1
+    volume = sign * (verdict.fit.half_maps[0] + verdict.fit.half_maps[1]) / 2
+    as_stated = "as the file stands" if verdict.convention == STATED else "as it fits best"
+    report.heading(f"The map, {as_stated}")
+    report.figure(
+        plot_slices(volume.numpy()),
+        f"Sections and projections of the map of {len(images.rows)} images, at "
+        f"{images.pixel_size:.3g} Å per voxel, without any filter.",
+    )
+    report.figure(
+        plot_fsc({"half maps": verdict.fsc}, images.pixel_size),
+        "Fourier shell correlation of the half maps.",
+    )
+    averages, projections, numbers = view_averages(images, verdict.convention, volume)
+    report.figure(
+        plot_views((sign * averages).numpy(), projections.numpy(), numbers),
+        "Averages of images seen from nearly the same direction, and projections of the map "
+        "in these directions.",
+    )
+
+
+def _add_distributions(report: HtmlReport, images: QuickImages) -> None:
+    particles = images.particles
+    report.heading("Views and defocus")
+    report.figure(
+        plot_directions(particles.require_poses().rotations),
+        "Directions of view of all particles.",
+    )
+    if particles.ctf is not None:
+        high, low = particles.ctf.defocus_u, particles.ctf.defocus_v
+        report.figure(
+            plot_defocus(
+                (high + low) / 2 / ANGSTROM_PER_MICRON, (high - low) / ANGSTROM_PER_MICRON
+            ),
+            "Defocus and astigmatism of all particles.",
+        )

@@ -1,0 +1,235 @@
+"""The nuisance report of a latent space: what it follows besides structure, on one page."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from cryodrgn.analysis.nuisance_plots import plot_coloured, plot_explained, plot_shares
+from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.analysis.selection import principal_coordinates
+from cryodrgn.diagnosis.fit import QuickImages
+from cryodrgn.diagnosis.nuisance import NuisanceScore, nuisance_scores, nuisances_of
+from cryodrgn.diagnosis.rigid_motion import AxisChange, axis_changes
+from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.particle_files import ParticleFiles, open_metadata, open_particles
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.rundir import NuisanceFiles
+from cryodrgn.units import ANGSTROM_PER_MICRON
+
+logger = logging.getLogger(__name__)
+
+MAX_AXES = 8
+# Share of a change from which its cause is named.
+LEAST_SHARE = 0.5
+PARTICLES_DRAWN = 20_000
+BYTES_PER_BATCH = 2**26
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NuisanceResult:
+    """What a latent space follows besides structure.
+
+    Attributes:
+        sentence: The verdict in words.
+        is_pose_driven: Whether most of what changes along the axes, by power, is where the
+            molecule is placed.
+        changes: What changes along every principal axis.
+        scores: What every nuisance explains of every principal axis.
+        files: Where it is written.
+    """
+
+    sentence: str
+    is_pose_driven: bool
+    changes: list[AxisChange]
+    scores: list[NuisanceScore]
+    files: NuisanceFiles
+
+
+def report_nuisances(
+    files: ParticleFiles,
+    latents: Float[np.ndarray, "particles z"],
+    output: Path,
+    *,
+    num_images: int = 3000,
+    seed: int = 0,
+) -> NuisanceResult:
+    """Say what a latent space follows besides structure, on a page and as JSON.
+
+    Args:
+        files: The particles of the latents, with poses.
+        latents: Latent coordinates, one row per particle.
+        output: Folder for ``nuisance.html`` and ``nuisance.json``.
+        num_images: Images from which the change along every axis is estimated.
+        seed: Of folds and shuffles.
+
+    Raises:
+        CryodrgnError: A file cannot be used, or the latents are those of other particles.
+    """
+    particles = open_particles(files)
+    if len(latents) != len(particles):
+        msg = (
+            f"there are {len(latents)} latents, but {particles.source} has {len(particles)} "
+            "particles; if they had been filtered, give the indices with --ind"
+        )
+        raise ShapeMismatchError(msg)
+    axes = principal_coordinates(latents)[:, :MAX_AXES]
+    sample = np.linspace(0, len(axes) - 1, min(len(axes), num_images)).round().astype(np.int64)
+    images = QuickImages(particles, np.unique(sample))
+    changes = axis_changes(images, axes[images.rows], seed=seed)
+    nuisances = nuisances_of(particles, _categories(files, particles), _statistics(particles))
+    scores = nuisance_scores(axes, nuisances, seed=seed)
+    labels = [f"PC{number}" for number in range(1, axes.shape[1] + 1)]
+    sentence, is_pose_driven = describe(labels, changes, scores)
+    result = NuisanceResult(
+        sentence=sentence,
+        is_pose_driven=is_pose_driven,
+        changes=changes,
+        scores=scores,
+        files=NuisanceFiles(output),
+    )
+    _write_json(result, labels)
+    _write_page(result, labels, axes, particles)
+    logger.info("%s\nThe page is %s", sentence, result.files.page)
+    return result
+
+
+def describe(
+    labels: Sequence[str], changes: Sequence[AxisChange], scores: Sequence[NuisanceScore]
+) -> tuple[str, bool]:
+    """The verdict in words, and whether the latent space is pose-driven.
+
+    Args:
+        labels: Names of the axes.
+        changes: What changes along each.
+        scores: What each nuisance explains of each.
+    """
+    real = [change for change in changes if change.is_real]
+    rigid = [change.is_real and change.rigid_share > LEAST_SHARE for change in changes]
+    contrast = [change.is_real and change.contrast_share > LEAST_SHARE for change in changes]
+    power = sum(change.power for change in real)
+    moved = sum(change.power * change.rigid_share for change in real)
+    is_pose_driven = power > 0 and moved > LEAST_SHARE * power
+    parts = []
+    if is_pose_driven:
+        parts.append(
+            f"the latent space is pose-driven: {100 * moved / power:.0f} % of what changes "
+            "along it is where the molecule is placed, not its structure"
+        )
+    elif any(rigid):
+        parts.append(f"errors of the poses show along {_names(labels, rigid)}")
+    if any(contrast):
+        parts.append(f"the contrast of images shows along {_names(labels, contrast)}")
+    for score in scores:
+        counts = score.counts()
+        if counts.any():
+            largest = float(score.explained[counts].max())
+            parts.append(
+                f"{_names(labels, counts)} can be predicted from {score.name} (R² up to "
+                f"{largest:.2f})"
+            )
+    if not real:
+        parts.append("no change of structure above noise was found along any axis")
+    if not parts:
+        axes = _names(labels, [change.is_real for change in changes])
+        parts.append(f"no nuisance explains the latent space; structure changes along {axes}")
+    sentence = "; ".join(parts) + "."
+    return sentence[0].upper() + sentence[1:], is_pose_driven
+
+
+def _names(labels: Sequence[str], chosen: Sequence[bool] | np.ndarray) -> str:
+    return ", ".join(label for label, is_in in zip(labels, chosen, strict=True) if is_in)
+
+
+def _categories(files: ParticleFiles, particles: ParticleSet) -> Mapping[str, list[str]]:
+    metadata = open_metadata(files.particles)
+    return {} if metadata is None else metadata.select(particles.original_rows).categories()
+
+
+def _statistics(particles: ParticleSet) -> Float[np.ndarray, "particles 2"]:
+    """Mean and standard deviation of every image."""
+    parts = []
+    size = max(1, BYTES_PER_BATCH // (4 * particles.box_size**2))
+    for start in range(0, len(particles), size):
+        rows = np.arange(start, min(start + size, len(particles)))
+        pixels = particles.images.read(rows).reshape(len(rows), -1)
+        parts.append(np.stack([pixels.mean(1), pixels.std(1)], axis=1))
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _write_json(result: NuisanceResult, labels: Sequence[str]) -> None:
+    content = {
+        "verdict": result.sentence,
+        "is_pose_driven": result.is_pose_driven,
+        "axes": {
+            label: asdict(change)
+            | {score.name: float(score.explained[number]) for score in result.scores}
+            for number, (label, change) in enumerate(zip(labels, result.changes, strict=True))
+        },
+        "shuffled": {score.name: score.baseline.tolist() for score in result.scores},
+    }
+    with atomic_path(result.files.json) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_page(
+    result: NuisanceResult,
+    labels: Sequence[str],
+    axes: Float[np.ndarray, "particles axes"],
+    particles: ParticleSet,
+) -> None:
+    report = HtmlReport("cryodrgn nuisance")
+    report.verdict(result.sentence)
+    report.heading("What changes along each axis")
+    changes = result.changes
+    report.figure(
+        plot_shares(
+            labels,
+            [change.rigid_share for change in changes],
+            [change.contrast_share for change in changes],
+            [change.agreement for change in changes],
+        ),
+        "The change of the map along each principal axis was estimated from two halves of the "
+        "images. Shown is how much of it rotations and shifts of the whole molecule explain, "
+        "how much its contrast, and how well the halves agree; without agreement the shares "
+        "mean nothing.",
+    )
+    report.heading("What each axis can be predicted from")
+    explained = np.stack([score.explained for score in result.scores])
+    report.figure(
+        plot_explained([score.name for score in result.scores], explained, labels),
+        "Share of the variance of each axis that is predicted on particles left out of the "
+        "regression. Shuffled nuisances explain "
+        f"{max(float(score.baseline.max()) for score in result.scores):.2f} at most.",
+    )
+    if axes.shape[1] > 1:
+        rows = np.arange(0, len(axes), -(-len(axes) // PARTICLES_DRAWN))
+        report.figure(
+            plot_coloured(
+                axes[rows][:, :2],
+                {name: values[rows] for name, values in _colours(particles).items()},
+                (labels[0], labels[1]),
+            ),
+            "The first two axes, coloured by nuisances.",
+        )
+    report.write(result.files.page)
+
+
+def _colours(particles: ParticleSet) -> dict[str, Float[np.ndarray, " particles"]]:
+    poses = particles.require_poses()
+    view, pixels = poses.rotations[:, 2], poses.shifts / particles.pixel_sizes[:, None]
+    found = {
+        "longitude of the view (°)": np.rad2deg(np.arctan2(view[:, 1], view[:, 0])),
+        "tilt of the view (°)": np.rad2deg(np.arccos(view[:, 2].clip(-1, 1))),
+        "length of the shift (px)": np.linalg.norm(pixels, axis=1),
+        "place in the file": np.arange(len(particles), dtype=np.float64),
+    }
+    if particles.ctf is not None:
+        mean = (particles.ctf.defocus_u + particles.ctf.defocus_v) / 2
+        found["defocus (µm)"] = mean / ANGSTROM_PER_MICRON
+    return found

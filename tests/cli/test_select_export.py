@@ -1,0 +1,101 @@
+"""Selections and their way back into the files they came from, by the commands."""
+
+import numpy as np
+import pytest
+import starfile
+import yaml
+
+from cryodrgn.io.legacy_pickle import load_indices, save_latents, save_pickles
+from cryodrgn.io.star_rows import StarRows
+
+
+@pytest.fixture
+def simulated(run, tmp_path):
+    run("simulate", "-D", 16, "--Apix", 12, "-n", 12, "--num-states", 1, "-o", tmp_path / "sim")
+    return tmp_path / "sim/particles.star"
+
+
+@pytest.fixture
+def filtered_run(tmp_path, write_pickle):
+    """A run on the even particles, whose latent is the number of the particle."""
+    parent = write_pickle(np.arange(0, 12, 2), "parent.pkl")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    z = np.arange(0, 12, 2)[:, None] * np.ones((1, 2))
+    save_latents(folder / "z.pkl", z, z)
+    config = {"model_args": {}, "dataset_args": {"ind": str(parent)}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def test_a_run_on_filtered_particles_gives_rows_of_the_original(run, filtered_run, tmp_path):
+    out = tmp_path / "keep.pkl"
+    run("select", filtered_run, "--box", 0, 3, 8, "-o", out)
+    assert load_indices(out).tolist() == [4, 6, 8]
+    run("select", filtered_run, "--near-particle", 10, "--count", 2, "-o", out)
+    assert load_indices(out).tolist() == [8, 10]
+
+
+def test_lists_are_joined_intersected_and_left_out(run, write_pickle, tmp_path):
+    a = write_pickle(np.array([0, 1, 2, 3]), "a.pkl")
+    b = write_pickle(np.array([2, 3, 4]), "b.pkl")
+    out = tmp_path / "out.pkl"
+    run("select", "--all-of", a, b, "-o", out)
+    assert load_indices(out).tolist() == [2, 3]
+    run("select", "--any-of", a, b, "--num-original", 10, "-o", out)
+    assert load_indices(out).tolist() == [0, 1, 2, 3, 4]
+    run("select", "--all-of", a, "--none-of", b, "-o", out)
+    assert load_indices(out).tolist() == [0, 1]
+    run("select", "--any-of", a, b, "--invert", "--num-original", 7, "-o", out)
+    assert load_indices(out).tolist() == [5, 6]
+    run("select", "--num-original", 50, "--random", "--count", 5, "-o", out)
+    assert len(set(load_indices(out).tolist())) == 5
+
+
+def test_a_twice_filtered_subset_comes_back_as_the_original_rows(
+    run, simulated, filtered_run, tmp_path
+):
+    save_pickles(tmp_path / "labels.pkl", [np.array([0, 0, 1, 1, 2, 2])])
+    run(
+        *("select", filtered_run, "--labels", tmp_path / "labels.pkl", "--clusters", 1, 2),
+        *("-o", tmp_path / "keep.pkl"),
+    )
+    out = tmp_path / "kept.star"
+    run(
+        *("export", simulated, "--ind", tmp_path / "keep.pkl", "-o", out),
+        *("--labels", tmp_path / "labels.pkl", "--latents", filtered_run / "z.pkl"),
+        *("--table-ind", tmp_path / "parent.pkl"),
+    )
+    original, kept = StarRows.read(simulated), StarRows.read(out)
+    for line, row in zip(kept.rows, [4, 6, 8, 10], strict=True):
+        assert line.startswith(original.rows[row].rstrip())
+    table = starfile.read(out)["particles"]
+    assert table["cryodrgnCluster"].tolist() == [1, 1, 2, 2]
+    assert table["cryodrgnLatent2"].tolist() == [4, 6, 8, 10]
+    run("export", simulated, "--ind", tmp_path / "keep.pkl", "-o", out)
+    exact = StarRows.read(out)
+    assert list(exact.rows) == [original.rows[row] for row in (4, 6, 8, 10)]
+    assert (exact.before, exact.after) == (original.before, original.after)
+
+
+def test_mistakes_are_named(run, fail, simulated, filtered_run, write_pickle, tmp_path):
+    out = tmp_path / "o.pkl"
+    assert "needs --labels" in fail("select", filtered_run, "--clusters", 1, "-o", out)
+    assert "--num-original or --ind" in fail("select", "--random", "-o", out)
+    far = ("--box", 0, 90, 99)
+    assert "selects no particles" in fail("select", filtered_run, *far, "-o", out)
+    assert not out.exists()
+    beyond = write_pickle(np.array([12]), "beyond.pkl")
+    wrong = ("export", simulated, "--ind", beyond, "-o")
+    assert "has 12 particles (0 to 11)" in fail(*wrong, tmp_path / "x.star")
+    assert "must end in .star" in fail(*wrong, tmp_path / "x.cs")
+    fine = write_pickle(np.array([1]), "fine.pkl")
+    assert "give another name" in fail("export", simulated, "--ind", fine, "-o", simulated)
+    stack = simulated.with_name("particles.mrcs")
+    assert "only these can be exported" in fail(
+        "export", stack, "--ind", fine, "-o", tmp_path / "x.star"
+    )
+    odd = ("--latents", filtered_run / "z.pkl", "--table-ind", tmp_path / "parent.pkl")
+    message = fail("export", simulated, "--ind", fine, *odd, "-o", tmp_path / "x.star")
+    assert "no row for particle 1" in message
+    assert not list(tmp_path.glob("x.*"))

@@ -1,0 +1,28 @@
+import numpy as np
+
+from cryodrgn.diagnosis.screening import screen_images
+from cryodrgn.io.image_stack import ImageStack
+
+
+def test_odd_images_are_listed_by_what_is_odd_about_them(write_stack, rng):
+    images = rng.normal(size=(60, 16, 16))
+    images[3, 2, 2] = np.nan
+    images[7] = 5.0
+    images[11, 4, 4] = 500.0
+    images[20] *= 40
+    stack = ImageStack.whole_files([write_stack(images)])
+    found = screen_images(stack, np.arange(60))
+    assert found.not_finite.tolist() == [3]
+    assert found.constant.tolist() == [7]
+    assert found.hot_pixels.tolist() == [11]
+    assert 20 in found.extreme.tolist()
+    assert found.unusable.tolist() == [3, 7]
+    assert "1 with no contrast at all" in found.in_words()
+
+
+def test_sound_images_have_nothing_odd(write_stack, rng):
+    stack = ImageStack.whole_files([write_stack(rng.normal(size=(40, 16, 16)))])
+    found = screen_images(stack, np.arange(0, 40, 2))
+    assert not found.findings()
+    assert found.num_screened == 20
+    assert "nothing is odd" in found.in_words()
