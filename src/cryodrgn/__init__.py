@@ -13,11 +13,13 @@ _HOMES = {
     "Preprocessing": "cryodrgn.data.preprocessing",
     "RunDirectory": "cryodrgn.rundir",
     "VolumeDecoder": "cryodrgn.reconstruction.decode",
+    "Run": "cryodrgn.runs.run",
     "backproject": "cryodrgn.reconstruction.backproject",
     "fourier_shell_correlation": "cryodrgn.fourier.shells",
     "load_latents": "cryodrgn.io.legacy_pickle",
     "load_run_config": "cryodrgn.io.run_config",
     "open_particles": "cryodrgn.io.particle_files",
+    "open_run": "cryodrgn.runs.run",
     "read_volume": "cryodrgn.io.mrc",
     "write_volume": "cryodrgn.io.mrc",
 }

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryodrgn.analysisdir import AnalysisFiles, LandscapeFiles
+
 
 class RunDirectory:
     """The files of one training run.
@@ -70,9 +72,20 @@ class RunDirectory:
 
     def epochs(self) -> list[int]:
         """Epochs that have weights, in order."""
-        pattern = re.compile(r"weights\.(\d+)\.pkl")
-        matches = (pattern.fullmatch(path.name) for path in self.path.glob("weights.*.pkl"))
-        return sorted(int(match.group(1)) for match in matches if match)
+        return self._numbers("weights")
+
+    def latent_epochs(self) -> list[int]:
+        """Epochs that have latents, in order."""
+        return self._numbers("z")
+
+    def analysis(self, epoch: int | None = None) -> AnalysisFiles:
+        """Where the analysis of an epoch goes, unless the user says otherwise."""
+        return AnalysisFiles(self.path / ("analyze" if epoch is None else f"analyze.{epoch}"))
+
+    def landscape(self, epoch: int | None = None) -> LandscapeFiles:
+        """Where the landscape of an epoch goes, unless the user says otherwise."""
+        name = "landscape" if epoch is None else f"landscape.{epoch}"
+        return LandscapeFiles(self.path / name)
 
     def written_files(self) -> list[Path]:
         """Everything in the folder that a training run wrote."""
@@ -80,6 +93,11 @@ class RunDirectory:
         pattern = re.compile(r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc")
         found = [path for path in self.path.glob("*") if pattern.fullmatch(path.name)]
         return sorted(found + [path for path in fixed if path.exists()])
+
+    def _numbers(self, stem: str) -> list[int]:
+        pattern = re.compile(rf"{stem}\.(\d+)\.pkl")
+        matches = (pattern.fullmatch(path.name) for path in self.path.glob(f"{stem}.*.pkl"))
+        return sorted(int(match.group(1)) for match in matches if match)
 
     def _numbered(self, stem: str, epoch: int | None, ending: str = "pkl") -> Path:
         return self.path / (f"{stem}.{ending}" if epoch is None else f"{stem}.{epoch}.{ending}")

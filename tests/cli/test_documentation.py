@@ -37,6 +37,12 @@ EVALUATE = r"""
 python $CDRGN_SRC/eval_decoder.py [WORKDIR]/weights.pkl --config [WORKDIR]/config.pkl -z ZVALUE -o reconstruct.sample1.mrc
 python $CDRGN_SRC/eval_decoder.py [WORKDIR]/weights.pkl --config [WORKDIR]/config.pkl --zfile zvalues.txt -o [WORKDIR]/trajectory
 """
+ANALYZE = r"""
+$CDRGN_SRC/utils/analysis/analyze.sh [WORKDIR] [EPOCH] # Use 0-based index for the epoch number
+"""
+HELP = r"""
+python $CDRGN_SRC/utils/analysis/get_z_pcs.py -h
+"""
 COUNT = 2
 
 
@@ -52,8 +58,9 @@ def typed(run, tmp_path, monkeypatch):
     def run_line(line: str, epochs: int = 1) -> str:
         line = line.replace("[input particle stack]", "particles.star")
         line = line.replace("[WORKDIR]", "00_vae128_z1").replace("ZVALUE", "0.3")
-        line = re.sub(r"python \$CDRGN_SRC/(\w+)\.py", r"cryodrgn \1", line)
-        words = shlex.split(line)[1:]
+        line = line.replace("[EPOCH]", "0")
+        line = re.sub(r"(?:python )?\$CDRGN_SRC/(?:\w+/)*(\w+)\.\w+", r"cryodrgn \1", line)
+        words = shlex.split(line, comments=True)[1:]
         build_parser().parse_args(words)
         if "-n" in words:
             words[words.index("-n") + 1] = str(epochs)
@@ -157,3 +164,20 @@ def test_generating_volumes(typed, downsampled, line):
         with mrcfile.open(path) as mrc:
             assert mrc.data.shape == (128, 128, 128)
             assert mrc.data.std() > 0
+
+
+@pytest.mark.parametrize("line", lines(HELP))
+def test_asking_for_help(typed, capsys, line):
+    with pytest.raises(SystemExit) as stopped:
+        typed(line)
+    assert stopped.value.code == 0
+    assert "principal components" in capsys.readouterr().out.lower()
+
+
+@pytest.mark.parametrize("line", lines(ANALYZE))
+def test_analysing(typed, downsampled, line):
+    # There are two particles here, fewer than twenty clusters: one dimension has none.
+    typed(lines(TRAIN)[0])
+    typed(f"{line.partition('#')[0]} --n-per-pc 2")
+    assert (downsampled / "00_vae128_z1/analyze.0/report.html").is_file()
+    assert (downsampled / "00_vae128_z1/analyze.0/vol_001.mrc").is_file()

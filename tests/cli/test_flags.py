@@ -56,6 +56,25 @@ FROZEN_FLAGS: dict[str, str] = {
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
     "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
+    "analyze": (
+        "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "
+        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed"
+    ),
+    "analyze_landscape": (
+        "workdir epoch | --device -o --outdir --seed -N --sketch-size -d --downsample --Apix "
+        "--flip --skip-vol --thresh --dilate --cosine-edge --mask --linkage -M --pc-dim "
+        "--plot-dim"
+    ),
+    "analyze_landscape_full": (
+        "workdir epoch | --device --landscape-dir -o --outdir --seed -N --training-volumes "
+        "--skip-vol --batch-size --epochs --dim --layers --lr --skip-umap --num-neighbors"
+    ),
+    "pc_traversal": "z --dim -n --lim -o | --pc --use-percentile-spacing --outdir",
+    "direct_traversal": "zfile --anchors -n --loop -o --outtxt",
+    "graph_traversal": (
+        "data --anchors --max-neighbors --avg-neighbors --batch-size --max-images -o --out-z "
+        "| --outind --outtxt -v --verbose"
+    ),
     "demo": "-o --outdir --seed",
     "check": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
@@ -82,6 +101,7 @@ FROZEN_FLAGS: dict[str, str] = {
 
 
 FROZEN_FLAGS["eval_decoder"] = FROZEN_FLAGS["eval_vol"]
+FROZEN_FLAGS["get_z_pcs"] = FROZEN_FLAGS["pc_traversal"]
 
 
 # Flags of cryoDRGN's scripts and of its cryodrgn_utils come first, our additions after the bar.

@@ -5,10 +5,12 @@ import torch
 
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.resample import downsample_volume
+from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.fourier.transforms import centred_fft, hartley, inverse_hartley
 from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.reconstruction import decode, pointwise
 from cryodrgn.reconstruction.decode import PostProcessing, VolumeDecoder, straight_path
 
 CPU = torch.device("cpu")
@@ -16,16 +18,22 @@ LATENT = torch.tensor([0.5, -1.0])
 
 
 def volume_decoder(
-    domain="fourier", offset=0.0, scale=1.0, *, whole_cube=False
+    domain="fourier",
+    offset=0.0,
+    scale=1.0,
+    *,
+    hidden_dim=16,
+    dtype=torch.float32,
+    whole_cube=False,
 ) -> VolumeDecoder:
     config = ModelConfig(
         box_size=16,
         latent_dim=2,
         encoder=EncoderConfig(hidden_dim=8),
-        decoder=DecoderConfig(hidden_dim=16, domain=domain),
+        decoder=DecoderConfig(hidden_dim=hidden_dim, domain=domain),
     )
     decoder = build_model(config, seed=1).decoder
-    return VolumeDecoder(decoder, offset, scale, CPU, whole_cube=whole_cube)
+    return VolumeDecoder(decoder, offset, scale, CPU, dtype, whole_cube=whole_cube)
 
 
 @pytest.mark.parametrize("domain", ["fourier", "hartley"])
@@ -39,6 +47,24 @@ def test_the_volumes_transform_is_what_the_network_says(domain):
     kx, ky = lattice.points.unbind(-1)
     found = torch.view_as_real(transform[ky + 8, kx + 8])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("domain", ["fourier", "hartley"])
+@pytest.mark.parametrize("hidden_dim", [16, 50])
+def test_volumes_made_together_are_those_made_alone(monkeypatch, domain, hidden_dim):
+    # At width 50 the first layer of 48 + 2 inputs is residual.
+    monkeypatch.setattr(decode, "BYTES_AT_A_TIME", 40_000)
+    monkeypatch.setattr(pointwise, "VALUES_PER_PART", {"cpu": 0})
+    decoder = volume_decoder(domain, hidden_dim=hidden_dim)
+    latents = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    for together, latent in zip(decoder.volumes(latents), latents, strict=True):
+        torch.testing.assert_close(together, decoder.volume(latent), atol=1e-6, rtol=1e-5)
+
+
+def test_half_precision_keeps_the_volume():
+    exact, rounded = (volume_decoder(dtype=d) for d in (torch.float32, torch.bfloat16))
+    curve = fourier_shell_correlation(exact.volume(LATENT), rounded.volume(LATENT))
+    assert curve.values.min() > 0.99
 
 
 def test_scale_and_offset_turn_network_values_into_those_of_images():

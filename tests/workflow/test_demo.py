@@ -1,9 +1,19 @@
 import re
 
+import numpy as np
 import pytest
+import torch
+from scipy.stats import spearmanr
 
 from cryodrgn.errors import CryodrgnError
+from cryodrgn.fourier.resample import downsample_volume
+from cryodrgn.io.mrc import read_volume
 from cryodrgn.workflow.demo import run_demo
+
+
+def small(path):
+    """A true volume at the box size of the demo."""
+    return downsample_volume(torch.from_numpy(read_volume(path)[0]), 32).numpy().ravel()
 
 
 @pytest.mark.slow
@@ -23,10 +33,24 @@ def test_the_demo_finds_the_motion_and_shows_it_in_one_self_contained_page(run, 
         "parse_ctf_star",
         "backproject_voxel",
         "train_vae",
+        "analyze",
         "eval_vol",
     ]
+    # Along the latent the volumes go through the true motion in its order.
+    truths = [small(path) for path in sorted((tmp_path / "demo/simulated/gt").iterdir())]
+    line = sorted((tmp_path / "demo/00_vae32_z1/analyze").glob("vol_*.mrc"))
+    found = [read_volume(path)[0].ravel() for path in line]
+    best = [
+        np.argmax([np.corrcoef(volume, truth)[0, 1] for truth in truths]) for volume in found
+    ]
+    assert len(best) == 10
+    assert abs(spearmanr(best, range(10))[0]) >= 0.9
+
     page = (tmp_path / "demo/report.html").read_text()
-    assert page.count('src="data:image/png;base64,') == 4
+    # Three figures against the truth, then what analyze shows: two plots of the latent, two of
+    # the training, a film, ten volumes and nine differences.
+    assert page.count('src="data:image/png;base64,') == 3 + 2 + 2 + 10 + 9
+    assert page.count('src="data:image/gif;base64,') == 1
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert sentence in page
 

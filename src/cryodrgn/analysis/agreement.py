@@ -4,14 +4,14 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from cryodrgn.analysis.pca import principal_components
+
 
 def first_component(
     latent: Float[np.ndarray, "particles z"],
 ) -> Float[np.ndarray, " particles"]:
     """Coordinate of every particle along the direction in which the latents vary most."""
-    centred = latent - latent.mean(0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    return centred @ directions[0]
+    return principal_components(latent, 1).project(latent)[:, 0]
 
 
 def rank_correlation(

@@ -3,6 +3,8 @@
 import base64
 import html
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,15 +12,51 @@ from matplotlib.figure import Figure
 from cryodrgn.io.atomic import atomic_path
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
        padding: 0 1rem; color: #1a1a1a; background: #fff; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; }
+h3 { font-size: 1.05rem; margin-top: 1.6rem; }
+p { max-width: 46rem; }
 .verdict { font-size: 1.1rem; background: #eef4fb; border-left: 4px solid #2b6cb0;
-           padding: .6rem 1rem; }
-pre { background: #f6f6f6; padding: .8rem; font-size: .85rem; white-space: pre-wrap; }
+           padding: .6rem 1rem; max-width: none; }
+pre { background: #f6f6f6; padding: .8rem; font-size: .85rem; white-space: pre-wrap;
+      overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
 figcaption { color: #555; font-size: .9rem; }
+.figures { display: grid; gap: .5rem 1.5rem;
+           grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); }
+.gallery { display: grid; gap: .8rem;
+           grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
+.gallery figure { margin: 0; } .gallery img { width: 100%; border: 1px solid #ddd; }
+.gallery figcaption { font-size: .8rem; }
+.small { grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)); }
+table { border-collapse: collapse; font-size: .9rem; width: 100%; }
+td, th { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
+         border-bottom: 1px solid #e5e5e5; overflow-wrap: anywhere; }
 """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Illustration:
+    """A picture with its caption.
+
+    Attributes:
+        content: A PNG or GIF file.
+        caption: What it shows.
+    """
+
+    content: bytes
+    caption: str
+
+    def as_html(self) -> str:
+        """The figure element, with the file inside."""
+        kind = "gif" if self.content.startswith(b"GIF8") else "png"
+        data = base64.b64encode(self.content).decode("ascii")
+        text = html.escape(self.caption)
+        return (
+            f'<figure><img alt="{text}" src="data:image/{kind};base64,{data}">'
+            f"<figcaption>{text}</figcaption></figure>"
+        )
 
 
 class HtmlReport:
@@ -52,12 +90,31 @@ class HtmlReport:
         """Add a figure with its caption."""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        text = html.escape(caption)
-        self._parts.append(
-            f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{text}</figcaption></figure>"
-        )
+        self._parts.append(Illustration(content=buffer.getvalue(), caption=caption).as_html())
+
+    def figures(self, illustrations: Sequence[Illustration]) -> None:
+        """Add pictures side by side, or one below the other where the screen is narrow."""
+        self._grid("figures", illustrations)
+
+    def gallery(self, illustrations: Sequence[Illustration], *, small: bool = False) -> None:
+        """Add many pictures of equal size, as many in a row as the screen has room for."""
+        self._grid("gallery small" if small else "gallery", illustrations)
+
+    def subheading(self, text: str) -> None:
+        """Begin a part of a section."""
+        self._parts.append(f"<h3>{html.escape(text)}</h3>")
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Add a table; the first cell of a row says what is in the others."""
+        lines = []
+        for first, *others in rows:
+            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in others)
+            lines.append(f"<tr><th>{html.escape(first)}</th>{cells}</tr>")
+        self._parts.append(f"<table>{''.join(lines)}</table>")
+
+    def _grid(self, kind: str, illustrations: Sequence[Illustration]) -> None:
+        inside = "\n".join(item.as_html() for item in illustrations)
+        self._parts.append(f'<div class="{kind}">\n{inside}\n</div>')
 
     def write(self, path: Path) -> None:
         """Write the page."""
@@ -65,6 +122,7 @@ class HtmlReport:
         body = "\n".join(self._parts)
         page = (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{title}</title><style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n{body}\n</body></html>\n"
         )
         with atomic_path(path) as partial:

@@ -21,6 +21,12 @@ COMMANDS = {
     "train_dec": "Train a decoder with a free latent for every particle (auto-decoder)",
     "eval_images": "Evaluate the latents and losses of images under a trained model",
     "eval_vol": "Generate volumes from a trained model",
+    "analyze": "Look at a run: volumes, plots, a page, a notebook",
+    "analyze_landscape": "Compare volumes of a run: their components and states",
+    "analyze_landscape_full": "Map every particle into the landscape of volumes",
+    "pc_traversal": "Points of the latent space along its principal components",
+    "direct_traversal": "Points of the latent space on straight lines between particles",
+    "graph_traversal": "Points of the latent space along neighbouring particles",
     "simulate": "Simulate a particle set from volumes, atomic models or a built-in molecule",
     "benchmark": "Measure how fast this machine trains, prepares, reconstructs and decodes",
     "nuisance": "Say what a latent space follows besides structure: poses, contrast, optics",
@@ -29,7 +35,7 @@ COMMANDS = {
     "demo": "Show the whole way on simulated particles, from the stack to a moving molecule",
 }
 # Names under which the documentation of 0.2.0 runs the same commands as scripts.
-ALIASES = {"eval_decoder": "eval_vol"}
+ALIASES = {"eval_decoder": "eval_vol", "get_z_pcs": "pc_traversal"}
 
 CRYODRGN = Program(
     name="cryodrgn",

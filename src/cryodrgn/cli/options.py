@@ -76,6 +76,74 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_run_and_epoch(parser: argparse.ArgumentParser) -> None:
+    """A finished run, and one of its epochs."""
+    parser.add_argument("workdir", type=Path, help="Folder of a training run")
+    parser.add_argument(
+        "epoch",
+        type=int,
+        help="Number of an epoch as in the names of its files (from 0; of cryoDRGN 4 from 1); "
+        "-1 for the files without a number",
+    )
+
+
+def add_volume_processing(group: argparse._ActionsContainer) -> None:
+    """What is done to decoded volumes."""
+    group.add_argument(
+        "--Apix",
+        dest="pixel_size",
+        type=float,
+        help="Angstroms per pixel of the training images (default: as in the config, else 1)",
+    )
+    group.add_argument("--flip", action="store_true", help="Flip handedness of the volumes")
+    group.add_argument("--invert", action="store_true", help="Invert contrast of the volumes")
+    group.add_argument(
+        "-d",
+        "--downsample",
+        type=int,
+        metavar="BOX",
+        help="Downsample volumes to this box size (pixels)",
+    )
+    group.add_argument("--low-pass", type=float, metavar="Å", help="Low-pass filter in Å")
+    group.add_argument(
+        "--crop", type=int, metavar="PIX", help="Crop volumes to this box size after filtering"
+    )
+
+
+def add_anchors(parser: argparse.ArgumentParser) -> None:
+    """Particles that a path visits."""
+    parser.add_argument(
+        "--anchors",
+        nargs="+",
+        required=True,
+        metavar="A",
+        help="Particles to visit, by number from 0, or text files of such numbers",
+    )
+
+
+def read_anchors(words: list[str], count: int) -> list[int]:
+    """The particles that ``--anchors`` names.
+
+    Args:
+        words: Numbers, or names of text files that hold numbers.
+        count: Particles there are.
+
+    Raises:
+        CryodrgnError: A word is neither, or there is no such particle.
+    """
+    from cryodrgn.io.latent_text import load_index_text
+
+    anchors: list[int] = []
+    for word in words:
+        is_number = word.lstrip("-").isdigit()
+        anchors += [int(word)] if is_number else load_index_text(Path(word)).tolist()
+    for anchor in anchors:
+        if not 0 <= anchor < count:
+            msg = f"--anchors names particle {anchor}, but they are numbered 0 to {count - 1}"
+            raise ConfigError(msg)
+    return anchors
+
+
 def particle_files(args: argparse.Namespace) -> "ParticleFiles":
     """The files that the options name."""
     from cryodrgn.io.particle_files import ParticleFiles

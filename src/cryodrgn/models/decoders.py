@@ -102,13 +102,16 @@ class Decoder(nn.Module):
     def _network(
         self, frequencies: Float[Tensor, "batch points 3"], latent: Tensor, dtype: torch.dtype
     ) -> Float[Tensor, "batch points out"]:
-        features = self._features(frequencies)
+        features = self.features(frequencies)
         lower = dtype != torch.float32
         with torch.autocast(frequencies.device.type, dtype, enabled=lower):
             values = self.decoder.conditioned(features.to(dtype), latent)
         return values.float()
 
-    def _features(self, frequencies: Tensor) -> Tensor:
+    def features(
+        self, frequencies: Float[Tensor, "*batch 3"]
+    ) -> Float[Tensor, "*batch features"]:
+        """What the perceptron is given of frequencies in cycles per pixel."""
         if self.config.encoding == "none":
             return frequencies * (self.config.extent / 0.5)
         if self.config.encoding == "gaussian":

@@ -1,22 +1,47 @@
 """Volumes from a trained decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier.grids import HalfLattice, half_to_hartley, volume_frequencies
+from cryodrgn.fourier.grids import HalfLattice, volume_frequencies
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.fourier.transforms import centred_fft, centred_ifft, inverse_hartley
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.progress import track
+from cryodrgn.reconstruction.pointwise import PointwiseNetwork
 
-POINTS_PER_BATCH = 100_000
+# Values of the transform kept at a time, for how many volumes at most.
+BYTES_AT_A_TIME = 256 << 20
+MOST_AT_A_TIME = 64
+
+
+@runtime_checkable
+class VolumeSource(Protocol):
+    """What makes volumes of latents: the decoder of a network, or another model."""
+
+    @property
+    def box_size(self) -> int:
+        """Side of the volumes in voxels, unless a smaller one is asked for."""
+        ...
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions of the latent; 0 for a single structure."""
+        ...
+
+    def volume(
+        self, latent: Float[Tensor, " z"], box_size: int | None = None
+    ) -> Float[Tensor, "box box box"]:
+        """The volume at one point of the latent space."""
+        ...
 
 
 class VolumeDecoder:
@@ -27,6 +52,7 @@ class VolumeDecoder:
         offset: Added to the Hartley values after scaling.
         scale: What the network's values are multiplied with to be those of images.
         device: Where to compute.
+        dtype: Number type of the network's matrix products.
         whole_cube: Whether to ask the decoder also beyond the Nyquist sphere, where no image
             has told it anything. cryoDRGN does so with decoders of Hartley values.
     """
@@ -37,12 +63,14 @@ class VolumeDecoder:
         offset: float,
         scale: float,
         device: torch.device,
+        dtype: torch.dtype = torch.float32,
         *,
         whole_cube: bool = False,
     ) -> None:
         self._decoder = decoder.to(device).eval()
         self._offset, self._scale = offset, scale
         self._device = device
+        self._dtype = dtype
         self._whole_cube = whole_cube
 
     @property
@@ -55,47 +83,101 @@ class VolumeDecoder:
         """Dimensions of the latent."""
         return self._decoder.latent_dim
 
-    @torch.inference_mode()
     def volume(
         self, latent: Float[Tensor, " z"], box_size: int | None = None
     ) -> Float[Tensor, "box box box"]:
-        """The volume at one point of the latent space.
+        """The volume at one point of the latent space; see :meth:`volumes`."""
+        return next(self.volumes(latent[None], box_size))
+
+    def volumes(
+        self, latents: Float[Tensor, "volumes z"], box_size: int | None = None
+    ) -> Iterator[Float[Tensor, "box box box"]]:
+        """The volumes at points of the latent space, one after another.
+
+        A decoder of Fourier values is asked for half of the transform only, since the other
+        half follows from it.
 
         Args:
-            latent: The point.
+            latents: The points.
             box_size: A smaller even side, which leaves out the frequencies beyond it; the
                 values of the transform are kept.
-        """
-        box_size = box_size or self.box_size
-        check_new_box_size(self.box_size, box_size)
-        side, half = box_size + 1, box_size // 2
-        transform = torch.zeros(side, side, side)
-        for plane in range(-half, 0):
-            values = self._plane(volume_frequencies(box_size, plane), latent, half)
-            first, mates = half_to_hartley(values).view(2, side, side)
-            transform[half + plane], transform[half - plane] = first, mates
-        lattice = HalfLattice.square(box_size)
-        centre = torch.cat([lattice.points, torch.zeros_like(lattice.points[:, :1])], dim=1)
-        values = self._plane(centre, latent, half)
-        transform[half] = half_to_hartley(values, has_origin=True).view(side, side)
-        return inverse_hartley(transform[:-1, :-1, :-1], 3)
 
-    def _plane(
-        self, points: Tensor, latent: Float[Tensor, " z"], radius: int
-    ) -> Float[Tensor, "points 2"]:
-        """Scaled transform at integer frequencies, zero where it is not asked for."""
-        within = torch.ones(len(points), dtype=torch.bool)
+        Raises:
+            ConfigError: The side is odd or too large.
+        """
+        size = box_size or self.box_size
+        check_new_box_size(self.box_size, size)
+        is_hartley = self._decoder.config.domain == "hartley"
+        points = _whole_cube(size) if is_hartley else _half_cube(size)
         if not self._whole_cube:
-            within = points.square().sum(-1) <= radius**2
-        values = torch.zeros(len(points), 2)
-        asked = (points[within] / self.box_size).to(self._device)
-        decoded = [
-            self._decoder(part[None], latent[None].to(self._device))[0]
-            for part in asked.split(POINTS_PER_BATCH)
-        ]
-        offset = torch.tensor([self._offset, 0.0])
-        values[within] = torch.cat(decoded).cpu() * self._scale + offset
-        return values
+            points = points[points.square().sum(-1) <= (size // 2) ** 2]
+        points = points.to(self._device)
+        network = PointwiseNetwork(self._decoder, self._dtype)
+        group = max(1, BYTES_AT_A_TIME // (4 * network.outputs * len(points)))
+        for part in latents.to(self._device).split(min(group, MOST_AT_A_TIME)):
+            decoded = network(points / self.box_size, part)
+            for values in decoded * self._scale:
+                yield self._inverse(points, values, size).cpu()
+
+    def _inverse(
+        self, points: Int[Tensor, "points 3"], values: Float[Tensor, "points out"], size: int
+    ) -> Float[Tensor, "box box box"]:
+        """The volume whose transform has some values and is zero elsewhere."""
+        side = size + 1
+        transform = values.new_zeros(side**3)
+        kx, ky, kz = (points + size // 2).unbind(-1)
+        places = (kz * side + ky) * side + kx
+        if values.shape[1] == 1:
+            transform[places] = values[:, 0] + self._offset
+        else:
+            # Reversing the layout takes k to −k. The origin is its own mate.
+            real, imaginary = values.unbind(-1)
+            transform[side**3 - 1 - places] = real + imaginary + self._offset
+            transform[places] = real - imaginary + self._offset
+        return inverse_hartley(transform.view(side, side, side)[:-1, :-1, :-1], 3)
+
+
+def _half_cube(box_size: int) -> Int[Tensor, "points 3"]:
+    """One of every pair ±k of frequencies up to box/2: kz < 0, and half of kz = 0."""
+    planes = [volume_frequencies(box_size, plane) for plane in range(-(box_size // 2), 0)]
+    flat = HalfLattice.square(box_size).points
+    return torch.cat([*planes, torch.nn.functional.pad(flat, (0, 1))])
+
+
+def _whole_cube(box_size: int) -> Int[Tensor, "points 3"]:
+    """All frequencies from −box/2 to box/2 − 1."""
+    axis = torch.arange(-(box_size // 2), box_size // 2)
+    return torch.cartesian_prod(axis, axis, axis).flip(-1)
+
+
+def decode_volumes(
+    source: VolumeSource,
+    latents: Float[Tensor, "volumes z"],
+    box_size: int | None = None,
+    description: str = "decoding",
+) -> Iterator[Float[Tensor, "box box box"]]:
+    """The volumes at points of the latent space, one after another, with their progress.
+
+    Args:
+        source: What makes them.
+        latents: The points.
+        box_size: A smaller even side to decode at.
+        description: What is being done.
+
+    Raises:
+        ConfigError: The latents have the wrong dimension, or the side is impossible.
+    """
+    if latents.shape[1] != source.latent_dim:
+        msg = (
+            f"the model has a latent of {source.latent_dim} dimensions, got {latents.shape[1]}"
+        )
+        raise ConfigError(msg)
+    check_new_box_size(source.box_size, box_size or source.box_size)
+    if isinstance(source, VolumeDecoder):
+        volumes = source.volumes(latents, box_size)
+    else:
+        volumes = (source.volume(latent, box_size) for latent in latents)
+    return track(volumes, len(latents), description, "volume")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +252,7 @@ def straight_path(
 
 
 def write_volumes(
-    decoder: VolumeDecoder,
+    decoder: VolumeSource,
     latents: Float[Tensor, "volumes z"],
     paths: Sequence[Path],
     *,
@@ -191,17 +273,11 @@ def write_volumes(
     Raises:
         ConfigError: The latents have the wrong dimension, or a size is impossible.
     """
-    if latents.shape[1] != decoder.latent_dim:
-        msg = (
-            f"the model has a latent of {decoder.latent_dim} dimensions, got {latents.shape[1]}"
-        )
-        raise ConfigError(msg)
     processing = processing or PostProcessing()
     size = box_size or decoder.box_size
-    check_new_box_size(decoder.box_size, size)
     processing.check(size)
     sampling = pixel_size * decoder.box_size / size
-    pairs = zip(latents, paths, strict=True)
-    for latent, path in track(pairs, len(paths), "decoding", "volume"):
-        volume, origin = processing.apply(decoder.volume(latent, size), sampling)
-        write_volume(path, volume.numpy(), sampling, origin)
+    volumes = decode_volumes(decoder, latents, box_size)
+    for volume, path in zip(volumes, paths, strict=True):
+        processed, origin = processing.apply(volume, sampling)
+        write_volume(path, processed.numpy(), sampling, origin)

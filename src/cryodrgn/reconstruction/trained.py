@@ -82,11 +82,20 @@ class TrainedModel:
             is_foreign="settings" not in ours,
         )
 
-    def volume_decoder(self, device: torch.device) -> VolumeDecoder:
-        """What makes volumes of it: the same as the program that trained it would make."""
+    def volume_decoder(
+        self, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> VolumeDecoder:
+        """What makes volumes of it: the same as the program that trained it would make.
+
+        Args:
+            device: Where to compute.
+            dtype: Number type of the network's matrix products.
+        """
         decoder = decoder_of(self.model)
         whole_cube = self.is_foreign and decoder.config.domain == "hartley"
-        return VolumeDecoder(decoder, self.offset, self.scale, device, whole_cube=whole_cube)
+        return VolumeDecoder(
+            decoder, self.offset, self.scale, device, dtype, whole_cube=whole_cube
+        )
 
 
 def prepare_as_trained(

@@ -1,6 +1,5 @@
 """The whole way from a particle stack to a moving molecule, on particles with a known truth."""
 
-import csv
 import logging
 import shlex
 from collections.abc import Callable, Sequence
@@ -16,10 +15,10 @@ from cryodrgn.analysis.agreement import first_component, rank_correlation
 from cryodrgn.analysis.plots import (
     plot_fsc,
     plot_latent_against_truth,
-    plot_learning_curve,
     plot_volumes_beside_truth,
 )
 from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.analysis.run_report import add_analysis
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
@@ -87,6 +86,7 @@ def run_demo(output: Path, run_command: RunCommand, seed: int = 0) -> DemoResult
     centres = np.stack([latents[labels == state].mean(0) for state in range(NUM_STATES)])
     with atomic_path(files.z_values) as partial:
         np.savetxt(partial, centres, fmt="%.6f")
+    commands.run(["analyze", files.run.path, -1])
     commands.run(_volumes(files))
     return _report(files, commands.lines, latents, labels, shown)
 
@@ -181,7 +181,7 @@ def _report(
         f"angles from {angles[0]:.0f}° to {angles[-1]:.0f}°, with random orientations, shifts "
         "and defocus and ten times more noise than signal. The program saw none of the angles."
     )
-    report.heading("The motion")
+    report.heading("The motion, against the truth")
     report.figure(
         plot_volumes_beside_truth(
             [volumes[state].numpy() for state in shown],
@@ -209,8 +209,8 @@ def _report(
         ),
         "Fourier shell correlation, averaged over the states.",
     )
-    report.figure(plot_learning_curve(_epoch_losses(files)), "Average loss of every epoch.")
-    report.heading("The commands")
+    add_analysis(report, files.run.analysis())
+    report.heading("All commands of this demo")
     report.commands(commands)
     report.write(files.report)
     logger.info("\n%s\nThe report is %s", result.in_words(), files.report)
@@ -230,12 +230,3 @@ def _mean_curve(curves: list[ShellCurve]) -> ShellCurve:
 def _half_map_curve(files: DemoFiles) -> ShellCurve:
     table = torch.from_numpy(np.loadtxt(files.consensus_fsc, dtype=np.float32))
     return ShellCurve(table[:, 0].contiguous(), table[:, 1].contiguous())
-
-
-def _epoch_losses(files: DemoFiles) -> Float[np.ndarray, " epochs"]:
-    """Average loss per epoch from the table of metrics."""
-    with files.run.metrics.open() as file:
-        rows = [(int(row["epoch"]), float(row["total"])) for row in csv.DictReader(file)]
-    epochs = np.array([epoch for epoch, _ in rows])
-    losses = np.array([loss for _, loss in rows])
-    return np.array([losses[epochs == epoch].mean() for epoch in np.unique(epochs)])

@@ -9,10 +9,11 @@ from cryodrgn.cli.options import (
     MRC_ENDINGS,
     add_config_overrides,
     add_device,
+    add_volume_processing,
     load_trained,
     require_ending,
 )
-from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="Say every z-value")
     _add_latents(parser.add_argument_group("Specify z values, in one of three ways"))
-    _add_processing(parser.add_argument_group("Volume arguments"))
+    group = parser.add_argument_group("Volume arguments")
+    add_volume_processing(group)
+    add_device(group)
     add_config_overrides(parser)
 
 
@@ -63,29 +66,6 @@ def _add_latents(group: argparse._ArgumentGroup) -> None:
         "-n", type=int, default=10, help="Volumes along the path (default: %(default)s)"
     )
     group.add_argument("--zfile", type=Path, help="Text file of z-values, one row per volume")
-
-
-def _add_processing(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--Apix",
-        dest="pixel_size",
-        type=float,
-        help="Angstroms per pixel of the training images (default: as in the config, else 1)",
-    )
-    group.add_argument("--flip", action="store_true", help="Flip handedness of the volumes")
-    group.add_argument("--invert", action="store_true", help="Invert contrast of the volumes")
-    group.add_argument(
-        "-d",
-        "--downsample",
-        type=int,
-        metavar="BOX",
-        help="Downsample volumes to this box size (pixels)",
-    )
-    group.add_argument("--low-pass", type=float, metavar="Å", help="Low-pass filter in Å")
-    group.add_argument(
-        "--crop", type=int, metavar="PIX", help="Crop volumes to this box size after filtering"
-    )
-    add_device(group)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -115,9 +95,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _latents(args: argparse.Namespace, latent_dim: int) -> "Tensor":
     """The z-values that the options name."""
-    import numpy as np
     import torch
 
+    from cryodrgn.io.latent_text import load_latent_text
     from cryodrgn.reconstruction.decode import straight_path
 
     path = args.z_start is not None or args.z_end is not None
@@ -131,15 +111,7 @@ def _latents(args: argparse.Namespace, latent_dim: int) -> "Tensor":
             msg = "--z-start and --z-end must both be given, with equally many numbers"
             raise ConfigError(msg)
         return straight_path(torch.tensor(args.z_start), torch.tensor(args.z_end), args.n)
-    try:
-        values = np.array(args.zfile.read_text().split(), dtype=np.float32)
-    except (OSError, ValueError) as error:
-        msg = f"{args.zfile} cannot be read as z-values: {error}"
-        raise InputFileError(msg) from error
-    if len(values) == 0 or len(values) % latent_dim or not np.isfinite(values).all():
-        msg = f"{args.zfile} holds {len(values)} numbers, not rows of {latent_dim}"
-        raise InputFileError(msg)
-    return torch.from_numpy(values.reshape(-1, latent_dim))
+    return torch.from_numpy(load_latent_text(args.zfile, latent_dim))
 
 
 def _paths(args: argparse.Namespace, count: int) -> list[Path]:

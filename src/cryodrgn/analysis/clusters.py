@@ -1,0 +1,87 @@
+"""Clusters of particles, and a particle at the centre of each."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import ConfigError, MissingDependencyError
+
+try:
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from sklearn.cluster import KMeans
+except ImportError as error:
+    message = "clusters need scikit-learn; install it with: pip install 'cryodrgn[analysis]'"
+    raise MissingDependencyError(message) from error
+
+# Many clusters are a sketch of the particles, for which one start is as good as the best.
+STARTS = 10
+FEW = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Clusters:
+    """A partition of particles.
+
+    Attributes:
+        labels: Cluster of every particle, from 0.
+        particles: For every cluster, the particle of it that is nearest to its mean.
+        centres: Where those particles are.
+    """
+
+    labels: Int[np.ndarray, " particles"]
+    particles: Int[np.ndarray, " clusters"]
+    centres: Float[np.ndarray, "clusters z"]
+
+    @property
+    def sizes(self) -> Int[np.ndarray, " clusters"]:
+        """Particles in every cluster."""
+        return np.bincount(self.labels, minlength=len(self.particles))
+
+
+def cluster_by_means(
+    latents: Float[np.ndarray, "particles z"], count: int, seed: int = 0
+) -> Clusters:
+    """K-means, with centres on particles and an order in which neighbours look alike.
+
+    The order is that of the leaves of the tree of average linkage between the centres.
+
+    Args:
+        latents: The particles.
+        count: Number of clusters.
+        seed: Of the random starts; of few clusters the best of ten is taken.
+
+    Raises:
+        ConfigError: There are fewer different particles than clusters, or no cluster at all.
+    """
+    if count < 1:
+        msg = f"the number of clusters must be at least 1, got {count}"
+        raise ConfigError(msg)
+    different = len(np.unique(latents[: 100 * count], axis=0))
+    if different < count and len(np.unique(latents, axis=0)) < count:
+        msg = (
+            f"{count} clusters need as many different latents, but there are "
+            f"{len(np.unique(latents, axis=0))} among {len(latents)} particles"
+        )
+        raise ConfigError(msg)
+    starts: Any = STARTS if count <= FEW else 1
+    means = KMeans(count, n_init=starts, random_state=seed).fit(latents)
+    labels = np.asarray(means.labels_, dtype=np.int64)
+    distances = np.linalg.norm(latents - means.cluster_centers_[labels], axis=1)
+    by_cluster = np.lexsort([distances, labels])
+    nearest = by_cluster[np.searchsorted(labels[by_cluster], np.arange(count))]
+    order = similarity_order(latents[nearest])
+    place = np.empty(count, np.int64)
+    place[order] = np.arange(count)
+    return Clusters(
+        labels=place[labels], particles=nearest[order], centres=latents[nearest[order]]
+    )
+
+
+def similarity_order(points: Float[np.ndarray, "points dim"]) -> Int[np.ndarray, " points"]:
+    """An order of points in which neighbours are near one another."""
+    if len(points) < 3:
+        return np.arange(len(points))
+    tree = linkage(points.astype(np.float64), "average", optimal_ordering=True)
+    return leaves_list(tree).astype(np.int64)

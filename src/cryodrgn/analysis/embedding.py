@@ -1,0 +1,84 @@
+"""A map of the latent space in two dimensions (UMAP, McInnes et al. 2018)."""
+
+import io
+import logging
+import os
+import sys
+import warnings
+from contextlib import redirect_stdout
+
+import numpy as np
+from jaxtyping import Float
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+FITTED_AT_MOST = 100_000
+TRANSFORMED_AT_A_TIME = 10_000
+FEWEST = 4
+
+
+def umap_embedding(
+    latents: Float[np.ndarray, "particles z"],
+    seed: int = 0,
+    *,
+    fitted_at_most: int = FITTED_AT_MOST,
+    num_neighbours: int = 15,
+) -> Float[np.ndarray, "particles 2"]:
+    """Embed particles in the plane; the same seed gives the same map.
+
+    A random subset is embedded where there are many particles, and the others are then placed
+    among it.
+
+    Args:
+        latents: The particles.
+        seed: Of all random numbers.
+        fitted_at_most: Size of the subset.
+        num_neighbours: Neighbours whose distances are to be kept.
+
+    Raises:
+        ConfigError: There are too few particles, or the library does not work.
+    """
+    if len(latents) < FEWEST:
+        msg = f"UMAP needs at least {FEWEST} particles, got {len(latents)}"
+        raise ConfigError(msg)
+    # Importing umap otherwise asks TensorFlow for itself, which prints.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from umap import UMAP  # noqa: PLC0415 (takes seconds, and may be missing)
+    except ImportError as error:
+        msg = "UMAP needs umap-learn; install it with: pip install 'cryodrgn[analysis]'"
+        raise ConfigError(msg) from error
+    rows = np.arange(len(latents))
+    if len(latents) > fitted_at_most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, fitted_at_most, replace=False))
+    logger.info("embedding %d particles with UMAP", len(rows))
+    on_terminal = sys.stderr.isatty()
+    reducer = UMAP(
+        n_neighbors=min(num_neighbours, len(rows) - 1),
+        random_state=seed,
+        n_jobs=1,
+        verbose=on_terminal,
+        tqdm_kwds={"desc": "embedding", "file": sys.stderr, "disable": not on_terminal},
+    )
+    embedding = np.empty((len(latents), 2), np.float32)
+    # Of what it reports, the bar on standard error is kept and the rest is not.
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        embedding[rows] = reducer.fit_transform(latents[rows])
+    reducer.verbose = False
+    others = np.setdiff1d(np.arange(len(latents)), rows, assume_unique=True)
+    with (
+        warnings.catch_warnings(),
+        Progress(len(others), "placing the others", "particle") as progress,
+    ):
+        warnings.simplefilter("ignore")
+        for start in range(0, len(others), TRANSFORMED_AT_A_TIME):
+            part = others[start : start + TRANSFORMED_AT_A_TIME]
+            embedding[part] = reducer.transform(latents[part])
+            progress.advance(len(part))
+    return embedding

@@ -1,0 +1,183 @@
+"""The notebook in which an analysis is carried on by hand: plain functions and matplotlib."""
+
+from pathlib import Path
+
+from cryodrgn.analysisdir import AnalysisFiles
+from cryodrgn.errors import MissingDependencyError
+
+try:
+    import nbformat
+    from nbformat import v4
+except ImportError as error:
+    message = "notebooks need nbformat; install it with: pip install 'cryodrgn[analysis]'"
+    raise MissingDependencyError(message) from error
+
+TITLE = """
+# {name}
+
+Runs as it stands. Every selection below is an array of particle numbers (rows of the latents);
+change the numbers, run the cell, look, and save the particles at the end.
+"""
+OPEN = """
+%matplotlib inline
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+import cryodrgn
+from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+
+EPOCH = {epoch}  # None: the finished run
+run = cryodrgn.open_run({run!r})
+analysis = Path({analysis!r})
+latents = run.latents(EPOCH)
+components = run.components(EPOCH)
+places = components.project(latents)
+print(f"{{len(latents)}} particles, latent of {{run.latent_dim}} dimensions, "
+      f"box {{run.box_size}} px of {{run.pixel_size:.3g}} Å")
+"""
+CURVE = """
+run.plot_learning_curve()
+"""
+PLANE = """
+run.plot_latents(EPOCH)
+"""
+LINE = """
+figure, axes = plt.subplots(figsize=(6, 3))
+axes.hist(latents[:, 0], bins=80)
+axes.set(xlabel="z", ylabel="particles");
+"""
+VIEWS = """
+# From where the particles were seen; needs the files the run was trained on.
+try:
+    display(run.plot_view_directions(EPOCH))
+except cryodrgn.errors.CryodrgnError as error:
+    print(error)
+"""
+SHOW = """
+def show(selected, title):
+    \"\"\"A selection on the first two components (of one dimension: as a histogram).\"\"\"
+    figure, axes = plt.subplots(figsize=(5, 4.5))
+    if places.shape[1] > 1:
+        axes.scatter(*places[:, :2].T, s=3, color="silver")
+        axes.scatter(*places[selected, :2].T, s=3, color="tab:blue")
+        axes.set(xlabel="PC1", ylabel="PC2")
+    else:
+        axes.hist([latents[:, 0], latents[selected, 0]], bins=60, color=["silver", "tab:blue"])
+        axes.set(xlabel="z", ylabel="particles")
+    axes.set_title(f"{title}: {len(selected)} of {len(latents)} particles")
+"""
+BY_CLUSTER = """
+labels = load_pickles(analysis / "kmeans{count}" / "labels.pkl")[0]
+CHOSEN = [0]  # numbers of clusters, as in the report
+by_cluster = np.flatnonzero(np.isin(labels, CHOSEN))
+show(by_cluster, f"clusters {{CHOSEN}}")
+"""
+BY_BOX = """
+AXIS, LOW, HIGH = 0, *np.percentile(places[:, 0], [50, 100])  # PC1, its upper half
+by_box = np.flatnonzero((places[:, AXIS] >= LOW) & (places[:, AXIS] <= HIGH))
+show(by_box, f"PC{AXIS + 1} from {LOW:.3g} to {HIGH:.3g}")
+"""
+BY_MIXTURE = """
+from sklearn.mixture import GaussianMixture
+
+NUMBER, PART = 2, 0  # of Gaussians, and which one to keep
+mixture = GaussianMixture(NUMBER, random_state=0).fit(latents)
+by_mixture = np.flatnonzero(mixture.predict(latents) == PART)
+show(by_mixture, f"Gaussian {PART} of {NUMBER}")
+"""
+OUTLIERS = """
+norms = np.linalg.norm(latents, axis=1)
+outliers = np.flatnonzero(norms > norms.mean() + 2 * norms.std())
+show(outliers, "far from the origin")
+"""
+COMBINE = """
+# np.intersect1d: in both; np.union1d: in either; np.setdiff1d: in the first, not in the second.
+keep = np.setdiff1d(by_box, outliers)
+show(keep, "kept")
+"""
+SAVE = """
+# Numbers of rows in the file the run was given, before its --ind, if it had one.
+rows = run.original_rows(len(latents))
+for name, selected in (("keep", keep), ("drop", np.setdiff1d(np.arange(len(latents)), keep))):
+    path = analysis / f"ind_{name}.{len(selected)}_particles.pkl"
+    save_pickles(path, [rows[selected]])
+    print(path)
+"""
+VOLUMES = """
+# Volumes where you want them: here at the mean of what is kept, and at its first particle.
+points = np.stack([latents[keep].mean(0), latents[keep[0]]])
+volumes = run.volumes(points, EPOCH)
+figure, row = plt.subplots(1, len(volumes), figsize=(3 * len(volumes), 3), squeeze=False)
+for number, (axes, volume) in enumerate(zip(row[0], volumes)):
+    axes.imshow(volume[len(volume) // 2], cmap="gray", origin="lower")
+    axes.set(title=f"volume {number}, central slice", xticks=[], yticks=[])
+    cryodrgn.write_volume(analysis / f"notebook_{number:03d}.mrc", volume, run.pixel_size)
+"""
+IMAGES = """
+# Some of the images themselves; needs the files the run was trained on.
+try:
+    shown = np.sort(np.random.default_rng(0).choice(keep, min(9, len(keep)), replace=False))
+    images = run.particles().images.read(shown)
+    figure, grid = plt.subplots(3, 3, figsize=(6, 6))
+    for axes, image, number in zip(grid.flat, images, shown):
+        axes.imshow(image, cmap="gray")
+        axes.set_title(str(number), fontsize=8)
+    for axes in grid.flat:
+        axes.axis("off")
+except cryodrgn.errors.CryodrgnError as error:
+    print(error)
+"""
+
+
+def analysis_notebook(
+    run_folder: Path, epoch: int | None, files: AnalysisFiles, num_clusters: int | None
+) -> str:
+    """The content of a notebook that loads a run, selects particles, and makes volumes.
+
+    Args:
+        run_folder: The run.
+        epoch: The epoch; None for the finished run.
+        files: Where its analysis is.
+        num_clusters: K-means clusters of the analysis; None where it has none.
+    """
+    values = {
+        "name": run_folder.resolve().name,
+        "run": str(run_folder.resolve()),
+        "analysis": str(files.path.resolve()),
+        "epoch": epoch,
+        "count": num_clusters,
+    }
+    clustered = num_clusters is not None
+    cells = [
+        v4.new_markdown_cell(TITLE.strip().format(**values)),
+        v4.new_code_cell(OPEN.strip().format(**values)),
+        v4.new_code_cell(CURVE.strip()),
+        v4.new_code_cell((PLANE if clustered else LINE).strip()),
+        v4.new_code_cell(VIEWS.strip()),
+        v4.new_markdown_cell("## Select particles"),
+        v4.new_code_cell(SHOW.strip()),
+        *([v4.new_code_cell(BY_CLUSTER.strip().format(**values))] if clustered else []),
+        *(v4.new_code_cell(text.strip()) for text in (BY_BOX, BY_MIXTURE, OUTLIERS, COMBINE)),
+        v4.new_markdown_cell("## Save them, for `--ind`"),
+        v4.new_code_cell(SAVE.strip()),
+        v4.new_markdown_cell("## Look at them"),
+        v4.new_code_cell(VOLUMES.strip()),
+        v4.new_code_cell(IMAGES.strip()),
+    ]
+    for number, cell in enumerate(cells):
+        # Equal runs give equal files: nbformat would draw the names of cells at random.
+        cell["id"] = f"cell{number:02d}"
+    notebook = v4.new_notebook(
+        cells=cells,
+        metadata={
+            "kernelspec": {
+                "name": "python3",
+                "display_name": "Python 3",
+                "language": "python",
+            }
+        },
+    )
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook)

@@ -1,0 +1,193 @@
+"""The page of one analysis, put together from the files that the analysis wrote.
+
+Nothing is computed here: pictures are embedded as they lie in the folder, so that the page can
+be made again at any time, with whatever there is.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from cryodrgn.analysis.report import HtmlReport, Illustration
+from cryodrgn.analysis.volume_pictures import AXIS_NAMES
+from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
+from cryodrgn.io.legacy_pickle import load_pickles
+from cryodrgn.progress import format_duration
+
+LATENT_PLOTS = {
+    "z_hist": "How often every value of the latent occurs; lines are the volumes.",
+    "z": "The latent of every particle, in the order of their file: drifts would show.",
+    "z_pca_hexbin": "Particles along the first two principal components.",
+    "z_pca_marginals": "The same, a dot for every particle, with histograms.",
+    "umap_hexbin": "The map of the latent space (UMAP); distances on it mean little.",
+    "umap_marginals": "The same, a dot for every particle, with histograms.",
+}
+TRAINING_PLOTS = {
+    "learning_curve": "Average loss of every epoch.",
+    "view_directions": "From where the particles were seen. Directions that are missing make "
+    "volumes that are smeared along them.",
+}
+PATH_PLOTS = {
+    "pca_traversal": "The volumes' places on the first two principal components.",
+    "umap_traversal": "The volumes' places on the map; each stands at its nearest particle.",
+}
+CLUSTER_PLOTS = {
+    "particles_per_cluster": "Particles in every cluster.",
+    "z_pca": "Clusters on the first two principal components.",
+    "umap": "Clusters on the map.",
+}
+
+
+def add_analysis(page: HtmlReport, files: AnalysisFiles) -> None:
+    """Add all sections of an analysis to a page.
+
+    Args:
+        page: The page.
+        files: What the analysis wrote.
+    """
+    record = yaml.safe_load(files.record.read_text())
+    series = record["series"]
+    folders = {"line": files.line} | {f.path.name: f for f in files.components()}
+    for name, folder in folders.items():
+        if name in series:
+            _add_path(page, folder, series[name])
+    page.heading("The latent space")
+    page.figures(_existing(files.path, LATENT_PLOTS))
+    if "clusters" in series:
+        _add_clusters(page, files, series["clusters"])
+    training = _existing(files.path, TRAINING_PLOTS)
+    if training:
+        page.heading("How it was trained")
+        page.figures(training)
+    _add_provenance(page, record)
+    _add_next_steps(page, files, record)
+
+
+def _add_path(page: HtmlReport, folder: VolumeSeries, described: dict[str, Any]) -> None:
+    page.heading(described["title"])
+    page.paragraph(described["text"])
+    look = described.get("look")
+    if look is None:
+        page.figures(_existing(folder.path, PATH_PLOTS))
+        return
+    page.figures(
+        [
+            Illustration(
+                content=folder.film.read_bytes(),
+                caption="The volumes one after another, forwards and back.",
+            ),
+            *_existing(folder.path, PATH_PLOTS),
+        ]
+    )
+    page.paragraph(_look_in_words(look))
+    page.gallery(_tiles(folder, described["captions"]))
+    _add_differences(page, folder, len(described["captions"]))
+
+
+def _add_clusters(page: HtmlReport, files: AnalysisFiles, described: dict[str, Any]) -> None:
+    folder = files.clusters(described["count"])
+    page.heading(described["title"])
+    page.paragraph(described["text"])
+    page.figures(_existing(folder.path, CLUSTER_PLOTS))
+    if "look" in described:
+        page.paragraph(_look_in_words(described["look"]))
+        page.gallery(_tiles(folder, described["captions"]))
+        _add_differences(page, folder, len(described["captions"]))
+
+
+def _tiles(folder: VolumeSeries, captions: dict[int, str]) -> list[Illustration]:
+    return [
+        Illustration(content=folder.picture(number).read_bytes(), caption=caption)
+        for number, caption in captions.items()
+    ]
+
+
+def _add_differences(page: HtmlReport, folder: VolumeSeries, count: int) -> None:
+    if count < 2:
+        return
+    page.subheading("Differences between neighbours")
+    page.paragraph(
+        "Projections of what each volume has more (red) and less (blue) than the one before."
+    )
+    page.gallery(
+        [
+            Illustration(
+                content=folder.difference(number).read_bytes(),
+                caption=f"{number + 1} − {number}",
+            )
+            for number in range(count - 1)
+        ],
+        small=True,
+    )
+
+
+def _look_in_words(look: dict[str, Any]) -> str:
+    sign = (
+        "The densities are negative and drawn with the other sign: the data may need "
+        "--invert-data. "
+        if look["sign"] < 0
+        else ""
+    )
+    axis = AXIS_NAMES[look["axis"]]
+    return (
+        f"{sign}Every picture: surface at level {look['level']:.4g}, seen along {axis} and "
+        f"from the side, over the central slice and the projection along {axis}. It is "
+        f"{look['width']:.0f} Å wide; level, grey values and scale are the same in all."
+    )
+
+
+def _add_provenance(page: HtmlReport, record: dict[str, Any]) -> None:
+    page.heading("Where it comes from")
+    page.table([(name, str(value)) for name, value in record["run"].items()])
+    page.subheading("Inputs")
+    inputs = record["inputs"]
+    page.table(
+        [(item["file"], item["size"], item["sha256"]) for item in inputs]
+        or [("none of the files that the run names is in its place any more",)]
+    )
+    page.subheading("Commands")
+    page.commands([line for line in record["commands"] if line])
+
+
+def _add_next_steps(page: HtmlReport, files: AnalysisFiles, record: dict[str, Any]) -> None:
+    page.heading("Where to go from here")
+    run = record["run"]
+    path = (
+        f"cryodrgn direct_traversal {run['latents']} --anchors 0 1 -o path.txt, then "
+        f"cryodrgn eval_vol {run['weights']} --zfile path.txt -o path"
+    )
+    in_3d = f"open {files.chimerax} in ChimeraX: all volumes, one level, a slider"
+    page.table(
+        [
+            ("by hand", f"jupyter lab {files.notebook} selects particles and makes volumes"),
+            *([("in 3-D", in_3d)] if files.chimerax.is_file() else []),
+            ("a path of your own", path),
+            ("the files", f"{files.path} holds every picture of this page, and the volumes"),
+        ]
+    )
+    seconds = record.get("seconds")
+    if seconds is not None:
+        page.paragraph(f"The analysis took {format_duration(seconds)}.")
+
+
+def _existing(folder: Path, plots: dict[str, str]) -> list[Illustration]:
+    paths = {folder / f"{name}.png": caption for name, caption in plots.items()}
+    return [
+        Illustration(content=path.read_bytes(), caption=caption)
+        for path, caption in paths.items()
+        if path.is_file()
+    ]
+
+
+def cluster_captions(labels_path: Path, particles: np.ndarray) -> dict[int, str]:
+    """What stands under the picture of every cluster: its number, size and central particle."""
+    labels = load_pickles(labels_path)[0]
+    sizes = np.bincount(labels, minlength=len(particles))
+    return {
+        number: f"{number}: {size} particles ({size / len(labels):.0%}), at particle {particle}"
+        for number, (size, particle) in enumerate(
+            zip(sizes.tolist(), particles.tolist(), strict=True)
+        )
+    }

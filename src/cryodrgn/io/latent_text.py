@@ -1,0 +1,55 @@
+"""Points of a latent space as text, one per line, as ``eval_vol --zfile`` takes them."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.errors import InputFileError
+from cryodrgn.io.atomic import atomic_path
+
+
+def save_latent_text(path: Path, latents: Float[np.ndarray, "points z"]) -> None:
+    """Write points, with all digits of their numbers."""
+    with atomic_path(path) as partial:
+        np.savetxt(partial, latents.astype(np.float32), fmt="%.9g")
+
+
+def load_latent_text(path: Path, latent_dim: int) -> Float[np.ndarray, "points z"]:
+    """Read points.
+
+    Args:
+        path: The file.
+        latent_dim: Numbers per point; line breaks are not looked at.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+    """
+    try:
+        values = np.array(path.read_text().split(), dtype=np.float32)
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read as z-values: {error}"
+        raise InputFileError(msg) from error
+    if len(values) == 0 or len(values) % latent_dim or not np.isfinite(values).all():
+        msg = f"{path} holds {len(values)} numbers, not rows of {latent_dim}"
+        raise InputFileError(msg)
+    return values.reshape(-1, latent_dim)
+
+
+def save_index_text(path: Path, indices: Int[np.ndarray, " rows"]) -> None:
+    """Write row numbers, one per line."""
+    with atomic_path(path) as partial:
+        np.savetxt(partial, indices, fmt="%d")
+
+
+def load_index_text(path: Path) -> Int[np.ndarray, " rows"]:
+    """Read row numbers.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+    """
+    try:
+        return np.array(path.read_text().split(), dtype=np.int64)
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read as a list of particle numbers: {error}"
+        raise InputFileError(msg) from error

@@ -1,0 +1,98 @@
+"""A decoder's perceptron at many points, for one latent after another.
+
+The features of a point and their share of the first layer do not depend on the latent, so
+they are computed once for all volumes. A residual layer x ↦ W x + b + x is the plain layer
+with the weights W + 1.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cryodrgn.models.decoders import Decoder
+from cryodrgn.models.layers import ResidualLinear
+
+# Hidden values of one part: they stay in a processor's cache, or fill a GPU.
+VALUES_PER_PART = {"cpu": 1 << 19}
+VALUES_PER_PART_ON_GPU = 1 << 26
+
+
+class PointwiseNetwork:
+    """The perceptron of a decoder, arranged for fixed points and changing latents.
+
+    Args:
+        decoder: The decoder; later changes of its weights are not seen.
+        dtype: Number type of the matrix products.
+    """
+
+    def __init__(self, decoder: Decoder, dtype: torch.dtype) -> None:
+        layers = [_as_plain(layer) for layer in list(decoder.decoder.main)[::2]]
+        self._decoder = decoder
+        self._dtype = dtype
+        self._activation = decoder.decoder.main[1]
+        (first, self._first_bias), *others = layers
+        num_features = first.shape[1] - decoder.latent_dim
+        of_features, self._of_latent = first.split([num_features, decoder.latent_dim], dim=1)
+        self._of_features = of_features.to(dtype)
+        self._others = [(weight.to(dtype).mT, bias.to(dtype)) for weight, bias in others]
+
+    @property
+    def outputs(self) -> int:
+        """Numbers returned per point."""
+        return self._others[-1][0].shape[1]
+
+    @property
+    def points_per_part(self) -> int:
+        """Points that are best evaluated together."""
+        values = VALUES_PER_PART.get(self._of_latent.device.type, VALUES_PER_PART_ON_GPU)
+        return max(256, values // len(self._of_latent))
+
+    @torch.inference_mode()
+    def __call__(
+        self, points: Float[Tensor, "points 3"], latents: Float[Tensor, "volumes z"]
+    ) -> Float[Tensor, "volumes points out"]:
+        """Values at all points for all latents.
+
+        Args:
+            points: Frequencies in cycles per pixel.
+            latents: The latents.
+        """
+        shares = nn.functional.linear(latents, self._of_latent, self._first_bias)
+        shares = shares.to(self._dtype)
+        values = points.new_empty(len(latents), len(points), self.outputs)
+        size = self.points_per_part
+        buffers = [shares.new_empty(size, len(self._of_latent)) for _ in range(2)]
+        for start in range(0, len(points), size):
+            part = slice(start, start + size)
+            features = self._decoder.features(points[part]).to(self._dtype)
+            first = nn.functional.linear(features, self._of_features)
+            for number, share in enumerate(shares):
+                values[number, part] = self._rest(first, share, buffers)
+        return values
+
+    def _rest(
+        self,
+        first: Float[Tensor, "points hidden"],
+        share: Float[Tensor, " hidden"],
+        buffers: list[Tensor],
+    ) -> Float[Tensor, "points out"]:
+        """All that follows the product of the first layer's features."""
+        source, target = (buffer[: len(first)] for buffer in buffers)
+        torch.add(first, share, out=source)
+        for weight, bias in self._others[:-1]:
+            torch.addmm(bias, self._activation(source), weight, out=target)
+            source, target = target, source
+        weight, bias = self._others[-1]
+        return torch.addmm(bias, self._activation(source), weight)
+
+
+def _as_plain(
+    layer: nn.Module,
+) -> tuple[Float[Tensor, "out in"], Float[Tensor, " out"]]:
+    """Weights and biases of a layer, without its residual connection."""
+    if isinstance(layer, ResidualLinear):
+        weight = layer.linear.weight.detach()
+        identity = torch.eye(len(weight), device=weight.device)
+        return weight + identity, layer.linear.bias.detach()
+    assert isinstance(layer, nn.Linear)
+    return layer.weight.detach(), layer.bias.detach()

@@ -1,0 +1,1 @@
+"""Finished runs, as objects one can ask."""

@@ -1,0 +1,227 @@
+"""A run of this program or of cryoDRGN: its latents, volumes, poses and plots."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+
+from cryodrgn.analysis.clusters import Clusters, cluster_by_means
+from cryodrgn.analysis.latent_plots import plot_clusters, plot_hexbin, plot_view_directions
+from cryodrgn.analysis.pca import PrincipalComponents, principal_components
+from cryodrgn.analysis.plots import plot_learning_curve
+from cryodrgn.devices import choose_device, choose_network_dtype
+from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.io.latent_text import load_latent_text
+from cryodrgn.io.learning_curve import load_epoch_losses
+from cryodrgn.io.legacy_pickle import load_ctf, load_indices, load_latents, load_poses
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.reconstruction.decode import VolumeSource, decode_volumes
+from cryodrgn.reconstruction.trained import TrainedModel
+from cryodrgn.rundir import RunDirectory
+
+
+class Run:
+    """The folder of a training run, opened by :func:`open_run`.
+
+    Epochs are given by the numbers in the names of their files, which count from 0 here and
+    in cryoDRGN 0.2.0, from 1 in cryoDRGN 4; None means the files without a number.
+
+    Args:
+        path: The folder.
+        settings: The content of its config file.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.settings = settings
+        self.files = RunDirectory(path)
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions of the latent; 0 for a single structure."""
+        return int(self.settings["model_args"].get("zdim") or 0)
+
+    @property
+    def box_size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.settings["lattice_args"]["D"]) - 1
+
+    @cached_property
+    def pixel_size(self) -> float:
+        """Å/px of the images; from the CTF where the run does not say it, else 1."""
+        stated = self.settings.get("training", {}).get("pixel_size")
+        ctf = self._path("ctf")
+        if stated:
+            return float(stated)
+        if ctf is None or not ctf.is_file():
+            return 1.0
+        _, side_lengths = load_ctf(ctf)
+        return float(side_lengths[0]) / self.box_size
+
+    def epochs(self) -> list[int]:
+        """Epochs that have latents, in order."""
+        return self.files.latent_epochs()
+
+    def latents(self, epoch: int | None = None) -> Float[np.ndarray, "particles z"]:
+        """Latent of every particle.
+
+        Raises:
+            InputFileError: There are none of that epoch.
+            ConfigError: The run has a single structure, without latents.
+        """
+        if self.latent_dim == 0:
+            msg = (
+                f"{self.path} is a run of a single structure, without latents: look at "
+                f"{self.files.reconstruction()}, there is nothing to compare"
+            )
+            raise ConfigError(msg)
+        return load_latents(self._existing(self.files.latents(epoch), epoch))
+
+    def model(self, epoch: int | None = None) -> TrainedModel:
+        """The trained model.
+
+        Raises:
+            InputFileError: There are no weights of that epoch, or they do not fit the config.
+        """
+        weights = self._existing(self.files.weights(epoch), epoch)
+        return TrainedModel.load(weights, self.settings)
+
+    def volume_source(self, epoch: int | None = None, device: str = "auto") -> VolumeSource:
+        """What makes volumes of latents, in the precision that is fast on the device."""
+        where = choose_device(device)
+        return self.model(epoch).volume_decoder(where, choose_network_dtype(where))
+
+    def volumes(
+        self,
+        latents: Float[np.ndarray, "volumes z"] | Path,
+        epoch: int | None = None,
+        *,
+        box_size: int | None = None,
+        device: str = "auto",
+    ) -> Float[np.ndarray, "volumes box box box"]:
+        """Volumes at points of the latent space.
+
+        Args:
+            latents: The points, or a text file of them.
+            epoch: Whose weights to use.
+            box_size: A smaller even side.
+            device: Where to compute.
+        """
+        if isinstance(latents, Path):
+            latents = load_latent_text(latents, self.latent_dim)
+        points = torch.as_tensor(np.atleast_2d(latents), dtype=torch.float32)
+        source = self.volume_source(epoch, device)
+        return np.stack([v.numpy() for v in decode_volumes(source, points, box_size)])
+
+    def particles(self) -> ParticleSet:
+        """The images with their poses and CTF, as the run was given them.
+
+        Raises:
+            CryodrgnError: The files are no longer there.
+        """
+        particles = self._path("particles")
+        if particles is None:
+            msg = f"the config of {self.path} does not say which particles it was trained on"
+            raise InputFileError(msg)
+        files = ParticleFiles(
+            particles=particles,
+            poses=self._path("poses"),
+            ctf=self._path("ctf"),
+            indices=self._path("ind"),
+            datadir=self._path("datadir"),
+        )
+        return open_particles(files)
+
+    def rotations(self, epoch: int | None = None) -> Float[np.ndarray, "particles 3 3"]:
+        """Orientation of every particle: refined by the run, or as it was given them.
+
+        Raises:
+            CryodrgnError: The files are no longer there.
+        """
+        refined = self.files.poses(epoch)
+        if refined.is_file():
+            return load_poses(refined)[0]
+        return self.particles().require_poses().rotations
+
+    def original_rows(self, count: int) -> Int[np.ndarray, " particles"]:
+        """Row of every particle in the file that the run was given, before its ``--ind``.
+
+        Args:
+            count: Particles of the run.
+        """
+        indices = self._path("ind")
+        return np.arange(count) if indices is None else load_indices(indices)
+
+    def losses(self) -> Float[np.ndarray, " epochs"]:
+        """Average loss of every epoch."""
+        return load_epoch_losses(self.files)
+
+    def components(self, epoch: int | None = None) -> PrincipalComponents:
+        """Principal components of the latents."""
+        return principal_components(self.latents(epoch))
+
+    def clusters(self, count: int = 20, epoch: int | None = None, seed: int = 0) -> Clusters:
+        """K-means clusters of the latents, with centres on particles."""
+        return cluster_by_means(self.latents(epoch), count, seed)
+
+    def plot_learning_curve(self) -> Figure:
+        """Average loss of every epoch."""
+        return plot_learning_curve(self.losses())
+
+    def plot_latents(self, epoch: int | None = None) -> Figure:
+        """Particles along the first two principal components."""
+        latents = self.latents(epoch)
+        components = principal_components(latents)
+        if len(components) < 2:
+            msg = f"{self.path} has a latent of one dimension, which has no second component"
+            raise ConfigError(msg)
+        return plot_hexbin(components.project(latents)[:, :2], ("PC1", "PC2"))
+
+    def plot_clusters(self, count: int = 20, epoch: int | None = None) -> Figure:
+        """K-means clusters along the first two principal components."""
+        latents = self.latents(epoch)
+        places = principal_components(latents).project(latents)[:, :2]
+        clusters = cluster_by_means(latents, count)
+        return plot_clusters(places, clusters.labels, clusters.particles, ("PC1", "PC2"))
+
+    def plot_view_directions(self, epoch: int | None = None) -> Figure:
+        """From where the particles were seen."""
+        return plot_view_directions(self.rotations(epoch)[:, 2])
+
+    def _path(self, name: str) -> Path | None:
+        value = self.settings.get("dataset_args", {}).get(name)
+        return None if value is None else Path(value)
+
+    def _existing(self, path: Path, epoch: int | None) -> Path:
+        if path.is_file():
+            return path
+        wanted = "results without a number" if epoch is None else f"results of epoch {epoch}"
+        there = [f"epoch {number}" for number in self.epochs()]
+        if epoch is not None and self.files.latents().is_file():
+            there.append("-1 for those without a number")
+        found = f"there is {', '.join(there)}" if there else "it has no results at all"
+        msg = f"{self.path} has no {wanted} ({path.name} is missing); {found}"
+        raise InputFileError(msg)
+
+
+def open_run(path: Path | str) -> Run:
+    """Open the folder of a training run, of this program or of cryoDRGN.
+
+    Raises:
+        InputFileError: The folder is missing or holds no config file.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        msg = f"{folder} is no folder of a training run"
+        raise InputFileError(msg)
+    settings = load_run_config(find_run_config(RunDirectory(folder).weights()))
+    if "lattice_args" not in settings:
+        msg = f"the config in {folder} does not say the size of its images"
+        raise InputFileError(msg)
+    return Run(folder, settings)

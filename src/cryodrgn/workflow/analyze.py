@@ -1,0 +1,405 @@
+"""The analysis of a run: what is computed and written, in this order.
+
+Numbers and plots come first, volumes next, then the page. The map of the latent space (UMAP)
+takes longest and fails most often, so it comes last, and the page is made once more after it.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Float
+
+import cryodrgn
+from cryodrgn.analysis.chimerax import chimerax_script
+from cryodrgn.analysis.clusters import Clusters, cluster_by_means
+from cryodrgn.analysis.embedding import umap_embedding
+from cryodrgn.analysis.latent_plots import (
+    colours,
+    plot_cluster_sizes,
+    plot_clusters,
+    plot_hexbin,
+    plot_histogram,
+    plot_marginals,
+    plot_one_dimension,
+    plot_path,
+    plot_view_directions,
+)
+from cryodrgn.analysis.neighbours import nearest_neighbours
+from cryodrgn.analysis.notebook import analysis_notebook
+from cryodrgn.analysis.pca import PrincipalComponents, principal_components
+from cryodrgn.analysis.plots import plot_learning_curve, save_figure
+from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.analysis.run_report import add_analysis, cluster_captions
+from cryodrgn.analysis.trajectories import component_path
+from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
+from cryodrgn.errors import ConfigError, CryodrgnError
+from cryodrgn.fourier.resample import check_new_box_size
+from cryodrgn.io.latent_text import save_index_text, save_latent_text
+from cryodrgn.io.legacy_pickle import save_pickles
+from cryodrgn.io.mrc import MrcFile
+from cryodrgn.io.provenance import describe_files
+from cryodrgn.progress import Progress
+from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, write_volumes
+from cryodrgn.runs.run import Run
+from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
+
+logger = logging.getLogger(__name__)
+
+PCA_NAMES = ("PC1", "PC2")
+UMAP_NAMES = ("UMAP1", "UMAP2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysisOptions:
+    """What an analysis does.
+
+    Attributes:
+        num_components: Principal components along which volumes are made.
+        per_component: Volumes along each.
+        num_clusters: K-means clusters, with a volume at the centre of each.
+        skip_volumes: Make no volumes.
+        skip_umap: Make no map of the latent space.
+        pixel_size: Å/px of the images; None takes that of the run.
+        box_size: A smaller even side of the volumes.
+        processing: What is done to the volumes.
+        seed: Of clusters and map.
+        command: The command line, for the record.
+    """
+
+    num_components: int = 2
+    per_component: int = 10
+    num_clusters: int = 20
+    skip_volumes: bool = False
+    skip_umap: bool = False
+    pixel_size: float | None = None
+    box_size: int | None = None
+    processing: PostProcessing = field(default_factory=PostProcessing)
+    seed: int = 0
+    command: str = ""
+
+
+def analyze(
+    run: Run,
+    epoch: int | None,
+    files: AnalysisFiles,
+    options: AnalysisOptions,
+    device: str = "auto",
+) -> None:
+    """Analyse the latents and volumes of a run, and make a page of them.
+
+    Args:
+        run: The run.
+        epoch: The epoch; None for the files without a number.
+        files: Where everything goes.
+        options: What to do.
+        device: Where to decode.
+
+    Raises:
+        CryodrgnError: The run or the options cannot be used; nothing has been written then.
+    """
+    _Analysis(run, epoch, files, options).perform(device)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Series:
+    """Points of the latent space where volumes are made."""
+
+    name: str
+    folder: VolumeSeries
+    points: Float[np.ndarray, "points z"]
+    title: str
+    text: str
+    captions: dict[int, str]
+    count: int | None = None
+
+    @property
+    def is_path(self) -> bool:
+        return self.count is None
+
+    def paths(self) -> list[Path]:
+        return [self.folder.volume(number) for number in range(len(self.points))]
+
+
+class _Analysis:
+    def __init__(
+        self, run: Run, epoch: int | None, files: AnalysisFiles, options: AnalysisOptions
+    ) -> None:
+        self._run, self._epoch, self._files, self._options = run, epoch, files, options
+        self._started = time.monotonic()
+        self._latents = run.latents(epoch)
+        self._looks: dict[str, dict[str, Any]] = {}
+        self._captions: dict[str, dict[int, str]] = {}
+
+    def perform(self, device: str) -> None:
+        # Everything that a user's mistake can stop comes before the first file.
+        source = self._checked_source(device)
+        components = principal_components(self._latents)
+        paths = self._paths(components)
+        clusters = self._clusters()
+        series = [*paths, *([self._cluster_series(clusters)] if clusters else [])]
+
+        self._write_points(series, clusters)
+        self._plot_training()
+        self._plot_latents(components, paths, clusters)
+        if source is not None:
+            self._write_volumes(source, series)
+            self._draw_volumes(series)
+        self._write_notebook(series)
+        self._write_report(series)
+        if not self._options.skip_umap and self._run.latent_dim > 2:
+            self._add_umap(paths, clusters)
+            self._write_report(series)
+        logger.info("the report is %s", self._files.report)
+
+    def _checked_source(self, device: str) -> VolumeSource | None:
+        options = self._options
+        if options.per_component < 2 or options.num_components < 1:
+            msg = "--n-per-pc must be at least 2 and --pc at least 1"
+            raise ConfigError(msg)
+        if len(self._latents) < 2 or not np.isfinite(self._latents).all():
+            msg = f"the latents of {self._run.path} are fewer than two, or not all finite"
+            raise ConfigError(msg)
+        if options.skip_volumes:
+            return None
+        source = self._run.volume_source(self._epoch, device)
+        check_new_box_size(source.box_size, options.box_size or source.box_size)
+        options.processing.check(options.box_size or source.box_size)
+        return source
+
+    def _paths(self, components: PrincipalComponents) -> list[_Series]:
+        options, count = self._options, len(components)
+        if count > 1 and options.num_components > count:
+            msg = f"--pc {options.num_components} is more than the {count} components there are"
+            raise ConfigError(msg)
+        if count == 1:
+            return [self._line(components)]
+        found = []
+        for number in range(1, options.num_components + 1):
+            path = component_path(self._latents, components, number, options.per_component)
+            share = components.explained[number - 1]
+            found.append(
+                _Series(
+                    name=f"pc{number}",
+                    folder=self._files.component(number),
+                    points=path.points,
+                    title=f"What changes along PC{number}",
+                    text=(
+                        f"Volumes from the 5th to the 95th percentile of the particles along "
+                        f"principal component {number}, which holds {share:.0%} of the "
+                        "latents' variance; all other components are zero."
+                    ),
+                    captions={
+                        place: f"{place}: PC{number} = {value:.3g}"
+                        for place, value in enumerate(path.coordinates)
+                    },
+                )
+            )
+        return found
+
+    def _line(self, components: PrincipalComponents) -> _Series:
+        """The path along a latent of one dimension, in the order of its values."""
+        path = component_path(self._latents, components, 1, self._options.per_component)
+        points = np.sort(path.points, axis=0)
+        return _Series(
+            name="line",
+            folder=self._files.line,
+            points=points,
+            title="What changes along the latent",
+            text="Volumes from the 5th to the 95th percentile of the particles.",
+            captions={
+                place: f"{place}: z = {value:.3g}" for place, value in enumerate(points[:, 0])
+            },
+        )
+
+    def _clusters(self) -> Clusters | None:
+        if self._run.latent_dim == 1:
+            return None
+        return cluster_by_means(self._latents, self._options.num_clusters, self._options.seed)
+
+    def _cluster_series(self, clusters: Clusters) -> _Series:
+        count = len(clusters.particles)
+        return _Series(
+            name="clusters",
+            folder=self._files.clusters(count),
+            points=clusters.centres,
+            title=f"{count} clusters of particles",
+            text=(
+                "K-means clusters of the latents, ordered so that neighbours look alike; each "
+                "volume is decoded at the particle nearest to the middle of its cluster. "
+                "Clusters divide the particles evenly where there are no true classes."
+            ),
+            captions={},
+            count=count,
+        )
+
+    def _write_points(self, series: list[_Series], clusters: Clusters | None) -> None:
+        for item in series:
+            for path in item.folder.beyond(len(item.points)):
+                path.unlink()
+            save_latent_text(item.folder.z_values, item.points)
+            self._captions[item.name] = item.captions
+        if clusters is None:
+            return
+        folder = self._files.clusters(len(clusters.particles))
+        save_pickles(folder.labels, [clusters.labels])
+        save_latent_text(folder.centres, clusters.centres)
+        save_index_text(folder.centre_particles, clusters.particles)
+        self._captions["clusters"] = cluster_captions(folder.labels, clusters.particles)
+        save_figure(plot_cluster_sizes(clusters.sizes), folder.sizes)
+
+    def _plot_training(self) -> None:
+        losses = self._run.losses()
+        if len(losses):
+            save_figure(plot_learning_curve(losses), self._files.plot("learning_curve"))
+        try:
+            rotations = self._run.rotations(self._epoch)
+        except CryodrgnError as error:
+            logger.warning("no plot of the viewing directions: %s", error)
+            return
+        save_figure(plot_view_directions(rotations[:, 2]), self._files.plot("view_directions"))
+
+    def _plot_latents(
+        self, components: PrincipalComponents, paths: list[_Series], clusters: Clusters | None
+    ) -> None:
+        if clusters is None:
+            values, stops = self._latents[:, 0], paths[0].points[:, 0]
+            save_figure(plot_one_dimension(values, stops), self._files.plot("z"))
+            save_figure(plot_histogram(values, stops), self._files.plot("z_hist"))
+            return
+        places = components.project(self._latents)[:, :2]
+        self._plot_map("z_pca", places, PCA_NAMES)
+        folder = self._files.clusters(len(clusters.particles))
+        save_figure(
+            plot_clusters(places, clusters.labels, clusters.particles, PCA_NAMES),
+            folder.plot("z_pca"),
+        )
+        for path in paths:
+            stops = components.project(path.points)[:, :2]
+            save_figure(plot_path(places, stops, PCA_NAMES), path.folder.plot("pca_traversal"))
+
+    def _plot_map(
+        self, name: str, places: Float[np.ndarray, "particles 2"], names: tuple[str, str]
+    ) -> None:
+        save_figure(plot_hexbin(places, names), self._files.plot(f"{name}_hexbin"))
+        save_figure(plot_marginals(places, names), self._files.plot(f"{name}_marginals"))
+
+    def _write_volumes(self, source: VolumeSource, series: list[_Series]) -> None:
+        """All volumes of all series in one go, with the model loaded once."""
+        write_volumes(
+            source,
+            torch.from_numpy(np.concatenate([item.points for item in series])),
+            [path for item in series for path in item.paths()],
+            pixel_size=self._pixel_size,
+            box_size=self._options.box_size,
+            processing=self._options.processing,
+        )
+
+    @property
+    def _pixel_size(self) -> float:
+        return self._options.pixel_size or self._run.pixel_size
+
+    def _draw_volumes(self, series: list[_Series]) -> None:
+        script = []
+        total = sum(len(item.points) for item in series)
+        with Progress(total, "drawing", "volume") as progress:
+            for item in series:
+                paths = item.paths()
+                look = draw_series(item.folder, paths, progress, is_path=item.is_path)
+                header = MrcFile.open(paths[0])
+                self._looks[item.name] = look_as_mapping(
+                    look, header.pixel_size or 1.0, header.shape[0]
+                )
+                script.append((item.name, paths, colours(len(paths)), look.sign * look.level))
+        save_bytes(self._files.chimerax, chimerax_script(self._files.path, script).encode())
+
+    def _write_notebook(self, series: list[_Series]) -> None:
+        clusters = next((item.count for item in series if not item.is_path), None)
+        notebook = analysis_notebook(self._run.path, self._epoch, self._files, clusters)
+        save_bytes(self._files.notebook, notebook.encode())
+
+    def _write_report(self, series: list[_Series]) -> None:
+        record = self._record(series)
+        save_bytes(
+            self._files.record,
+            yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode(),
+        )
+        name = self._run.path.resolve().name
+        shown = "the finished run" if self._epoch is None else f"epoch {self._epoch}"
+        page = HtmlReport(f"{name}, {shown}")
+        page.verdict(
+            f"{len(self._latents)} particles with a latent of {self._run.latent_dim} "
+            f"dimensions, images of {self._run.box_size} px at {self._pixel_size:.3g} Å/px."
+        )
+        add_analysis(page, self._files)
+        page.write(self._files.report)
+
+    def _record(self, series: list[_Series]) -> dict[str, Any]:
+        run, settings = self._run, self._run.settings
+        dataset = settings.get("dataset_args", {})
+        named = [dataset.get(n) for n in ("particles", "poses", "ctf", "ind", "particles_tilt")]
+        latents, weights = run.files.latents(self._epoch), run.files.weights(self._epoch)
+        inputs = [*(Path(name) for name in named if name), latents, weights]
+        trained = settings.get("cmd", "")
+        return {
+            "run": {
+                "folder": str(run.path),
+                "latents": str(latents),
+                "weights": str(weights),
+                "particles": len(self._latents),
+                "latent dimensions": run.latent_dim,
+                "box size (px)": run.box_size,
+                "pixel size (Å/px)": self._pixel_size,
+                "network": _in_a_row(settings["model_args"]),
+                "data": _in_a_row({k: v for k, v in dataset.items() if not isinstance(v, str)}),
+                "trained with": settings.get("version", "an unknown version"),
+                "analysed with": f"cryodrgn {cryodrgn.__version__}, torch {torch.__version__}",
+            },
+            "series": {
+                item.name: {
+                    "title": item.title,
+                    "text": item.text,
+                    "captions": self._captions[item.name],
+                    **({"count": item.count} if item.count else {}),
+                    **({"look": self._looks[item.name]} if item.name in self._looks else {}),
+                }
+                for item in series
+            },
+            "inputs": describe_files(inputs),
+            "commands": [
+                " ".join(map(str, trained)) if isinstance(trained, list) else str(trained),
+                self._options.command,
+            ],
+            "seconds": round(time.monotonic() - self._started, 1),
+        }
+
+    def _add_umap(self, paths: list[_Series], clusters: Clusters | None) -> None:
+        """The map, and everything on it; nothing is lost if it fails."""
+        try:
+            places = umap_embedding(self._latents, self._options.seed)
+        except (CryodrgnError, ValueError, RuntimeError, TypeError, MemoryError) as error:
+            logger.warning("no map of the latent space, UMAP failed: %s", error)
+            return
+        save_pickles(self._files.umap, [places])
+        self._plot_map("umap", places, UMAP_NAMES)
+        if clusters is not None:
+            folder = self._files.clusters(len(clusters.particles))
+            save_figure(
+                plot_clusters(places, clusters.labels, clusters.particles, UMAP_NAMES),
+                folder.plot("umap"),
+            )
+        for path in paths:
+            _, nearest = nearest_neighbours(self._latents, 1, path.points)
+            save_figure(
+                plot_path(places, places[nearest[:, 0]], UMAP_NAMES),
+                path.folder.plot("umap_traversal"),
+            )
+
+
+def _in_a_row(mapping: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in mapping.items())

@@ -1,0 +1,368 @@
+"""The landscape of a run's volumes: a sketch of the particles, compared as volumes.
+
+Volumes are written once and read again one by one, so that memory holds only what the mask
+leaves of them.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Float, Int
+
+from cryodrgn.analysis.clusters import Clusters, cluster_by_means
+from cryodrgn.analysis.landscape import (
+    Linkage,
+    States,
+    Volume,
+    VolumeSpace,
+    find_states,
+    vector_of,
+)
+from cryodrgn.analysis.landscape_plots import plot_explained, plot_mask, plot_states
+from cryodrgn.analysis.latent_plots import plot_cluster_sizes, plot_clusters
+from cryodrgn.analysis.pca import principal_components
+from cryodrgn.analysis.plots import save_figure
+from cryodrgn.analysis.report import HtmlReport, Illustration
+from cryodrgn.analysisdir import LandscapeFiles, StateFiles, VolumeSeries
+from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.fourier.resample import check_new_box_size
+from cryodrgn.imaging.masks import default_threshold, soft_mask
+from cryodrgn.io.latent_text import save_index_text, save_latent_text
+from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+from cryodrgn.io.mrc import MrcFile, read_volume, write_volume
+from cryodrgn.progress import Progress, track
+from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
+from cryodrgn.runs.run import Run
+from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
+
+logger = logging.getLogger(__name__)
+
+STEPS_PER_COMPONENT = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LandscapeOptions:
+    """How a landscape is made.
+
+    Attributes:
+        sketch_size: Volumes that stand for all particles.
+        box_size: Side at which they are compared; larger ones are made smaller.
+        pixel_size: Å/px of the images; None takes that of the run.
+        flip: Reverse the z axis of the volumes.
+        skip_volumes: Use the volumes that an earlier call has written.
+        threshold: Density at which the mask begins; None takes half of the high densities.
+        dilation: By how much the mask is wider, in Å.
+        edge: Width of its soft edge in Å.
+        mask: A mask file, instead of all that.
+        linkage: How the distance between groups of volumes is measured.
+        num_states: Groups of volumes.
+        num_components: Principal components of the volumes that are kept.
+        num_plotted: Components that are plotted, and along which volumes are made.
+        seed: Of the sketch.
+    """
+
+    sketch_size: int = 1000
+    box_size: int = 128
+    pixel_size: float | None = None
+    flip: bool = False
+    skip_volumes: bool = False
+    threshold: float | None = None
+    dilation: float = 5.0
+    edge: float = 0.0
+    mask: Path | None = None
+    linkage: Linkage = "average"
+    num_states: int = 10
+    num_components: int = 20
+    num_plotted: int = 5
+    seed: int = 0
+
+
+def make_landscape(
+    run: Run,
+    epoch: int | None,
+    files: LandscapeFiles,
+    options: LandscapeOptions,
+    device: str = "auto",
+) -> None:
+    """Sketch the particles by volumes, and find components and states of those.
+
+    Args:
+        run: The run.
+        epoch: The epoch; None for the files without a number.
+        files: Where everything goes.
+        options: How to do it.
+        device: Where to decode.
+
+    Raises:
+        CryodrgnError: The run or the options cannot be used.
+    """
+    if not 1 <= options.num_states <= options.sketch_size or options.num_components < 1:
+        msg = (
+            f"-M {options.num_states} states and --pc-dim {options.num_components} components "
+            f"cannot be made of -N {options.sketch_size} volumes"
+        )
+        raise ConfigError(msg)
+    latents = run.latents(epoch)
+    sketch = cluster_by_means(latents, options.sketch_size, options.seed)
+    paths = _sketch_volumes(run, epoch, files, options, sketch, device)
+    pixel_size = MrcFile.open(paths[0]).pixel_size or 1.0
+
+    mean, mask = _mean_and_mask(files, options, paths, sketch, pixel_size)
+    vectors = np.stack([vector_of(volume, mask) for volume in _read(paths, "comparing")])
+    components = principal_components(vectors, options.num_components)
+    space = VolumeSpace(mask=mask, components=components)
+    space.save(files.components)
+    coordinates = components.project(vectors)
+    save_pickles(files.coordinates(len(paths)), [coordinates])
+    states = find_states(vectors, options.num_states, options.linkage)
+    del vectors
+    _write_component_volumes(files, options, space, coordinates, mean, pixel_size)
+    rows = run.original_rows(len(latents))
+    _write_states(files, options, states, sketch, paths, rows, pixel_size)
+    _plot(files, space, states, coordinates, sketch, options)
+    _plot_map(run, epoch, files, states, sketch)
+    _write_report(run, epoch, files, options, states, sketch, pixel_size)
+    logger.info("the report is %s", files.report)
+
+
+def _sketch_volumes(
+    run: Run,
+    epoch: int | None,
+    files: LandscapeFiles,
+    options: LandscapeOptions,
+    sketch: Clusters,
+    device: str,
+) -> list[Path]:
+    """The volumes of the sketch, made or found."""
+    folder = files.sketch(len(sketch.particles))
+    paths = [folder.volume(number) for number in range(len(sketch.particles))]
+    missing = [path for path in paths if not path.is_file()]
+    if options.skip_volumes:
+        if missing:
+            msg = f"{missing[0]} is missing; leave out --skip-vol to make the volumes"
+            raise InputFileError(msg)
+        return paths
+    source = run.volume_source(epoch, device)
+    box_size = min(options.box_size, source.box_size)
+    check_new_box_size(source.box_size, box_size)
+    save_pickles(folder.labels, [sketch.labels])
+    save_latent_text(folder.centres, sketch.centres)
+    save_latent_text(folder.z_values, sketch.centres)
+    save_index_text(folder.centre_particles, sketch.particles)
+    write_volumes(
+        source,
+        torch.from_numpy(sketch.centres),
+        paths,
+        pixel_size=options.pixel_size or run.pixel_size,
+        box_size=box_size,
+        processing=PostProcessing(flip=options.flip),
+    )
+    return paths
+
+
+def _read(paths: list[Path], description: str) -> Iterator[Volume]:
+    return (read_volume(path)[0] for path in track(paths, len(paths), description, "volume"))
+
+
+def _mean_and_mask(
+    files: LandscapeFiles,
+    options: LandscapeOptions,
+    paths: list[Path],
+    sketch: Clusters,
+    pixel_size: float,
+) -> tuple[Volume, Volume]:
+    """Mean of all particles' volumes, and what of the volumes is compared."""
+    mean = highest = np.zeros(0)
+    levels = []
+    for volume, size in zip(_read(paths, "averaging"), sketch.sizes, strict=True):
+        mean = volume * size if not mean.size else mean + volume * size
+        highest = volume if not highest.size else np.maximum(highest, volume)
+        levels.append(default_threshold(torch.from_numpy(volume)))
+    mean = (mean / sketch.sizes.sum()).astype(np.float32)
+    if options.mask is not None:
+        mask, _ = read_volume(options.mask)
+        if mask.shape != mean.shape or not (mask > 0).any():
+            msg = f"{options.mask} is empty, or not of the volumes' {len(mean)} voxels a side"
+            raise ConfigError(msg)
+    else:
+        level = float(np.mean(levels)) if options.threshold is None else options.threshold
+        mask = soft_mask(
+            torch.from_numpy(highest),
+            pixel_size,
+            threshold=level,
+            dilation=options.dilation,
+            edge=options.edge,
+        ).numpy()
+    write_volume(files.mean(len(paths)), mean, pixel_size)
+    write_volume(files.mask, mask, pixel_size)
+    save_figure(plot_mask(mask), files.plot("mask_slices"))
+    return mean, mask
+
+
+def _write_component_volumes(
+    files: LandscapeFiles,
+    options: LandscapeOptions,
+    space: VolumeSpace,
+    coordinates: Float[np.ndarray, "volumes components"],
+    mean: Volume,
+    pixel_size: float,
+) -> None:
+    for number in range(1, min(options.num_plotted, len(space.components)) + 1):
+        values = coordinates[:, number - 1]
+        change, folder = space.change(number), files.component(number)
+        steps = np.linspace(values.min(), values.max(), STEPS_PER_COMPONENT)
+        for place, value in enumerate(steps):
+            write_volume(folder.volume(place), mean + float(value) * change, pixel_size)
+
+
+def _write_states(
+    files: LandscapeFiles,
+    options: LandscapeOptions,
+    states: States,
+    sketch: Clusters,
+    paths: list[Path],
+    rows: Int[np.ndarray, " particles"],
+    pixel_size: float,
+) -> None:
+    """Mean and standard deviation of every state's volumes, and its particles."""
+    folder = files.states(options.linkage, states.count)
+    of_particles = states.of_particles(sketch.labels)
+    save_pickles(StateFiles(folder, 0).labels, [states.labels])
+    with Progress(len(paths), "averaging states", "volume") as progress:
+        for state in range(states.count):
+            members = np.flatnonzero(states.labels == state)
+            weights = sketch.sizes[members] / sketch.sizes[members].sum()
+            mean = square = np.zeros(())
+            for member, weight in zip(members, weights, strict=True):
+                volume = read_volume(paths[member])[0].astype(np.float64)
+                mean, square = mean + weight * volume, square + weight * volume**2
+                progress.advance()
+            of_state = StateFiles(folder, state)
+            deviation = np.sqrt(np.clip(square - np.square(mean), 0, None))
+            write_volume(of_state.mean, mean.astype(np.float32), pixel_size)
+            write_volume(of_state.deviation, deviation.astype(np.float32), pixel_size)
+            save_pickles(of_state.particles, [rows[of_particles == state]])
+
+
+def _plot(
+    files: LandscapeFiles,
+    space: VolumeSpace,
+    states: States,
+    coordinates: Float[np.ndarray, "volumes components"],
+    sketch: Clusters,
+    options: LandscapeOptions,
+) -> None:
+    save_figure(plot_explained(space.components.explained), files.plot("explained_variance"))
+    sizes = np.bincount(states.of_particles(sketch.labels), minlength=states.count)
+    save_figure(plot_cluster_sizes(sizes, "state"), files.plot("particles_per_state"))
+    shown = min(options.num_plotted, coordinates.shape[1])
+    for first in range(shown):
+        for second in range(first + 1, shown):
+            figure = plot_states(
+                coordinates[:, [first, second]],
+                states.labels,
+                sketch.sizes,
+                (first + 1, second + 1),
+            )
+            name = f"vol_pca_{len(coordinates)}_{first + 1}_{second + 1}"
+            save_figure(figure, files.plot(name))
+
+
+def _plot_map(
+    run: Run, epoch: int | None, files: LandscapeFiles, states: States, sketch: Clusters
+) -> None:
+    """The states on the map that ``analyze`` made, if it made one."""
+    path = run.files.analysis(epoch).umap
+    if not path.is_file():
+        return
+    places = load_pickles(path)[0]
+    if len(places) != len(sketch.labels):
+        logger.warning("%s is of another number of particles: no map of the states", path)
+        return
+    of_particles = states.of_particles(sketch.labels)
+    central = np.array(
+        [
+            max(np.flatnonzero(states.labels == state), key=lambda m: sketch.sizes[m])
+            for state in range(states.count)
+        ]
+    )
+    figure = plot_clusters(places, of_particles, sketch.particles[central], ("UMAP1", "UMAP2"))
+    save_figure(figure, files.plot("umap"))
+
+
+def _write_report(
+    run: Run,
+    epoch: int | None,
+    files: LandscapeFiles,
+    options: LandscapeOptions,
+    states: States,
+    sketch: Clusters,
+    pixel_size: float,
+) -> None:
+    count = len(sketch.particles)
+    page = HtmlReport(f"{run.path.resolve().name}: the landscape of {count} volumes")
+    page.verdict(
+        f"{len(sketch.labels)} particles are sketched by {count} volumes, which are divided "
+        f"into {states.count} states. A state is a group of volumes that look alike; where the "
+        "motion is continuous its borders are arbitrary."
+    )
+    page.figures(
+        _plots(
+            files,
+            {
+                f"vol_pca_{count}_1_2": "Volumes along their first two principal components; "
+                "dots are as large as the number of particles they stand for.",
+                "particles_per_state": "Particles in every state.",
+                "explained_variance": "Share of the variance of the volumes.",
+                "umap": "States on the map of the latent space.",
+                "mask_slices": "What of the volumes is compared.",
+            },
+        )
+    )
+    shares = np.bincount(states.of_particles(sketch.labels), minlength=states.count)
+    folder = files.states(options.linkage, states.count)
+    record: dict[str, Any] = {
+        "epoch": epoch,
+        "flip": options.flip,
+        "sketch_size": count,
+        "states": folder.name,
+    }
+    with Progress(states.count + STEPS_PER_COMPONENT, "drawing", "volume") as progress:
+        means = [StateFiles(folder, state).mean for state in range(states.count)]
+        look = draw_series(VolumeSeries(folder), means, progress, is_path=False)
+        record["box_size"] = box_size = MrcFile.open(means[0]).shape[0]
+        record["look"] = look_as_mapping(look, pixel_size, box_size)
+        page.heading("The mean volume of every state")
+        page.gallery(
+            [
+                Illustration(
+                    content=VolumeSeries(folder).picture(state).read_bytes(),
+                    caption=f"{state}: {share} particles ({share / shares.sum():.0%}), "
+                    f"{np.count_nonzero(states.labels == state)} volumes",
+                )
+                for state, share in enumerate(shares.tolist())
+            ]
+        )
+        if files.component(1).volumes():
+            first = files.component(1)
+            draw_series(first, first.volumes(), progress, is_path=True)
+            page.heading("What changes along the first component of the volumes")
+            page.figures(
+                [Illustration(content=first.film.read_bytes(), caption="From end to end.")]
+            )
+    save_bytes(files.record, yaml.safe_dump(record, sort_keys=False).encode())
+    page.write(files.report)
+
+
+def _plots(files: LandscapeFiles, captions: dict[str, str]) -> list[Illustration]:
+    return [
+        Illustration(content=files.plot(name).read_bytes(), caption=caption)
+        for name, caption in captions.items()
+        if files.plot(name).is_file()
+    ]

@@ -1,0 +1,161 @@
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from cryodrgn.analysis.landscape import (
+    VolumeSpace,
+    find_states,
+    particle_density,
+    vector_of,
+)
+from cryodrgn.analysis.mapping import MappingConfig, learn_mapping
+from cryodrgn.analysis.pca import principal_components
+from cryodrgn.io.legacy_pickle import load_pickles
+from cryodrgn.io.mrc import read_volume
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def landscape(trained):
+    from cryodrgn.cli.main import main
+
+    words = ["-N", "12", "-M", "3", "--pc-dim", "4", "--plot-dim", "2", "--thresh", "0.05"]
+    assert main(["analyze_landscape", str(trained), "1", *words]) == 0
+    return trained / "landscape.1"
+
+
+def test_a_landscape_has_states_whose_means_are_those_of_their_volumes(trained, landscape):
+    states = landscape / "sketch_clustering_average_3"
+    labels = load_pickles(states / "state_labels.pkl")[0]
+    of_particles = load_pickles(landscape / "kmeans12/labels.pkl")[0]
+    sizes = np.bincount(of_particles)
+    found = []
+    for state in range(3):
+        members = np.flatnonzero(labels == state)
+        volumes = [read_volume(landscape / f"kmeans12/vol_{m:03d}.mrc")[0] for m in members]
+        expected = np.average(volumes, axis=0, weights=sizes[members])
+        spread = np.average((volumes - expected) ** 2, axis=0, weights=sizes[members])
+        mean, pixel_size = read_volume(states / f"state_{state:03d}_mean.mrc")
+        np.testing.assert_allclose(mean, expected, atol=1e-5)
+        deviation, _ = read_volume(states / f"state_{state:03d}_std.mrc")
+        np.testing.assert_allclose(deviation, np.sqrt(spread), atol=1e-4)
+        assert pixel_size == 12.0
+        found.append(load_pickles(states / f"state_{state:03d}_particle_ind.pkl")[0])
+    np.testing.assert_array_equal(np.sort(np.concatenate(found)), np.arange(60))
+
+
+def test_volumes_along_a_component_span_the_coordinates(landscape):
+    space = VolumeSpace.load(landscape / "vol_pca.npz")
+    coordinates = load_pickles(landscape / "vol_pca_12.pkl")[0]
+    assert coordinates.shape == (12, 4)
+    ends = [read_volume(landscape / f"vol_pcs/pc1/vol_{n:03d}.mrc")[0] for n in (0, 9)]
+    length = np.linalg.norm(ends[1] - ends[0])
+    assert length == pytest.approx(np.ptp(coordinates[:, 0]), rel=1e-4)
+    assert not (ends[1] - ends[0])[space.mask == 0].any()
+
+
+def test_a_landscape_ends_in_a_page_and_can_be_made_again(run, landscape, trained):
+    page = (landscape / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert len(re.findall(r"\d: \d+ particles \(\d+%\), \d+ volumes<", page)) == 3
+    words = ("-N", 12, "-M", 2, "--pc-dim", 2, "--skip-vol", "--mask", landscape / "mask.mrc")
+    run("analyze_landscape", trained, 1, *words, "-o", landscape)
+    assert (landscape / "sketch_clustering_average_2/state_001_mean.mrc").is_file()
+
+
+def test_every_particle_is_mapped_as_the_sketch_was(run, trained, landscape, tmp_path):
+    folder = tmp_path / "landscape"
+    shutil.copytree(landscape, folder)
+    words = ("--landscape-dir", folder, "--epochs", 150, "--lr", 0.003, "--dim", 32)
+    printed = run(
+        "analyze_landscape_full", trained, 1, *words, "--skip-umap", "--batch-size", 8
+    )
+    assert "of volumes it never saw the mapping explains" in printed
+    everyone = load_pickles(folder / "vol_pca_all.pkl")[0]
+    particles = np.loadtxt(folder / "kmeans12/centers_ind.txt", dtype=int)
+    sampled = load_pickles(folder / "vol_pca_sampled.pkl")[0]
+    sketch = load_pickles(folder / f"vol_pca_{len(particles)}.pkl")[0]
+    # The volume of a central particle, made again, stands where it stood in the sketch.
+    np.testing.assert_allclose(
+        sampled[particles][:, : sketch.shape[1]], sketch, atol=0.02 * np.ptp(sketch)
+    )
+    residual = everyone[:, 0] - sampled[:, 0]
+    assert residual.var() < 0.2 * sampled[:, 0].var()
+    assert (folder / "particle_density.png").is_file()
+    assert len(load_pickles(folder / "state_labels_all.pkl")[0]) == 60
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("analyze_landscape", "-N", 61, "-M", 2), "61 clusters need as many different"),
+        (("analyze_landscape", "-N", 5, "-M", 6), "cannot be made of -N 5 volumes"),
+        (("analyze_landscape", "-N", 5, "-M", 2, "--skip-vol"), "leave out --skip-vol"),
+        (("analyze_landscape_full",), "run analyze_landscape first"),
+    ],
+)
+def test_impossible_landscapes_end_in_one_sentence(fail, trained, tmp_path, words, message):
+    command, *options = words
+    out = (("--landscape-dir", tmp_path) if "full" in command else ()) + ("-o", tmp_path / "x")
+    assert message in fail(command, trained, 1, *options, *out)
+    assert not (tmp_path / "x").exists()
+
+
+def test_vectors_are_masked_and_never_negative(rng):
+    volume, mask = rng.normal(size=(2, 4, 4, 4))
+    mask = np.clip(mask, 0, 1)
+    vector = vector_of(volume, mask)
+    assert len(vector) == np.count_nonzero(mask)
+    assert vector.min() == 0
+    assert vector.sum() == pytest.approx(np.clip(volume * mask, 0, None).sum(), rel=1e-5)
+
+
+def test_states_are_the_groups_of_the_volumes(rng):
+    truth = np.repeat([2, 0, 1], [5, 6, 7])
+    centres = 10 * rng.normal(size=(3, 50))
+    vectors = (centres[truth] + rng.normal(size=(18, 50))).astype(np.float32)
+    for linkage in ("average", "ward"):
+        states = find_states(vectors, 3, linkage)
+        pairs = set(zip(truth.tolist(), states.labels.tolist(), strict=True))
+        assert len(pairs) == 3
+    assert sorted(find_states(vectors, 18).labels.tolist()) == list(range(18))
+
+
+def test_a_space_is_read_as_it_was_written(rng, tmp_path):
+    mask = np.ones((4, 4, 4), np.float32)
+    volumes = rng.normal(size=(6, 4, 4, 4)).astype(np.float32)
+    vectors = np.stack([vector_of(volume, mask) for volume in volumes])
+    space = VolumeSpace(mask=mask, components=principal_components(vectors, 3))
+    space.save(tmp_path / "space.npz")
+    again = VolumeSpace.load(tmp_path / "space.npz")
+    expected = space.components.project(vectors)
+    np.testing.assert_allclose(again.coordinates(volumes, 6), expected, atol=1e-5)
+
+
+def test_the_density_of_particles_is_one_in_all_and_its_band_shrinks_with_their_number(rng):
+    widths = []
+    for count in (500, 50_000):
+        density = particle_density(rng.normal(size=(count, 2)), bins=10)
+        x, y = density.edges
+        assert density.density.sum() * (x[1] - x[0]) * (y[1] - y[0]) == pytest.approx(1)
+        assert (density.low <= density.density + 1e-9).all()
+        assert (density.high >= density.density - 1e-9).mean() > 0.95
+        widths.append(np.ptp(density.profile_band, axis=0).max())
+    assert widths[1] < 0.2 * widths[0]
+
+
+def test_a_mapping_learns_a_smooth_function_and_knows_how_well(rng):
+    latents = rng.normal(size=(400, 2)).astype(np.float32)
+    coordinates = np.stack(
+        [latents.sum(1), np.sin(latents[:, 0]), rng.normal(size=400)], axis=1
+    )
+    config = MappingConfig(hidden_dim=32, epochs=60, learning_rate=3e-3)
+    mapping = learn_mapping(latents, coordinates.astype(np.float32), config, CPU)
+    assert (mapping.explained[:2] > 0.9).all()
+    assert mapping.explained[2] < 0.2
+    error = mapping(latents)[:, :2] - coordinates[:, :2]
+    assert error.std() < 0.2
