@@ -346,3 +346,34 @@ class NuisanceFiles:
     def json(self) -> Path:
         """What was found, for programs."""
         return self.path / "nuisance.json"
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRunFiles:
+    """The files of one run from check to report.
+
+    Attributes:
+        path: The folder that holds them.
+    """
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Settings of the run, each with its reason."""
+        return self.path / "run.json"
+
+    @property
+    def check(self) -> CheckFiles:
+        """The check of the particles."""
+        return CheckFiles(self.path / "check")
+
+    @property
+    def training(self) -> RunDirectory:
+        """The training run."""
+        return RunDirectory(self.path / "training")
+
+    @property
+    def report(self) -> Path:
+        """The page of the analysis."""
+        return self.training.path / "analyze" / "report.html"

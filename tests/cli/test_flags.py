@@ -90,6 +90,10 @@ FROZEN_FLAGS: dict[str, str] = {
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
         "--num-screened --accept --seed"
     ),
+    "run": (
+        "particles --poses --ctf -o --outdir --ind --datadir --quick --full --seed --zdim -D "
+        "--qdim --pdim -b --lr -n --invert-data --uninvert-data"
+    ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir -n --num-images --seed"
     ),

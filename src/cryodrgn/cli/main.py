@@ -13,6 +13,7 @@ COMMANDS = {
     "parse_pose_csparc": "Parse image poses from a cryoSPARC .cs file",
     "parse_ctf_star": "Parse CTF parameters from a RELION .star file",
     "parse_ctf_csparc": "Parse CTF parameters from a cryoSPARC .cs file",
+    "run": "From a particle file to a report: check, train and analyze, with settings chosen",
     "check": "Check whether poses, CTF and sign of a particle file fit its images",
     "backproject_voxel": "Backproject images onto a voxel grid to check poses and CTF",
     "train_vae": "Train a VAE for heterogeneous reconstruction with known pose",

@@ -1,0 +1,77 @@
+"""``cryodrgn run``."""
+
+import argparse
+from pathlib import Path
+
+from cryodrgn.cli.options import (
+    add_datadir,
+    add_particles,
+    add_pose_and_ctf,
+    particle_files,
+)
+
+# Options of train_vae that take the place of what is chosen from the data.
+CHOICES = {
+    "-D": "Box size of training in pixels",
+    "--qdim": "Width of the encoder",
+    "--pdim": "Width of the decoder",
+    "-b": "Batch size",
+    "--lr": "Learning rate",
+    "-n": "Number of epochs",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_particles(parser)
+    add_pose_and_ctf(parser)
+    parser.add_argument(
+        "-o", "--outdir", type=Path, required=True, help="Folder for everything"
+    )
+    parser.add_argument("--ind", type=Path, help="Use only these particles (.pkl)")
+    add_datadir(parser)
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument(
+        "--quick", dest="effort", action="store_const", const="quick", help="A first look"
+    )
+    effort.add_argument(
+        "--full", dest="effort", action="store_const", const="full", help="Train to the end"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="Random seed (default: %(default)s)"
+    )
+    group = parser.add_argument_group("Settings that are otherwise chosen from the data")
+    group.add_argument(
+        "--zdim", type=int, default=8, help="Dimension of the latent (default: %(default)s)"
+    )
+    for option, text in CHOICES.items():
+        group.add_argument(option, type=float, help=text)
+    sign = group.add_mutually_exclusive_group()
+    sign.add_argument(
+        "--invert-data",
+        dest="invert",
+        action="store_true",
+        default=None,
+        help="Invert data sign",
+    )
+    sign.add_argument(
+        "--uninvert-data", dest="invert", action="store_false", help="Keep data sign"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from cryodrgn.cli.main import main
+    from cryodrgn.workflow.run import RunSettings, run_all
+
+    options = {option: getattr(args, option.lstrip("-")) for option in CHOICES}
+    settings = RunSettings(
+        files=particle_files(args),
+        output=args.outdir,
+        latent_dim=args.zdim,
+        effort=args.effort or "normal",
+        seed=args.seed,
+        given={option: value for option, value in options.items() if value is not None},
+        invert=args.invert,
+    )
+    run_all(settings, main)
