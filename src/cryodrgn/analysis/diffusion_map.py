@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse import csr_matrix, diags
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.errors import ShapeMismatchError
@@ -81,9 +81,21 @@ def diffusion_map(
     walk = diags(1 / densities) @ graph @ diags(1 / densities)
     degrees = np.asarray(walk.sum(1)).ravel()
     root = diags(degrees**-0.5)
+    symmetric = root @ walk @ root
+    # The constant is an eigenvector of eigenvalue 1, as is any constant on a separate part of
+    # the cloud: it is taken out by name, not by its place in the order.
+    constant = np.sqrt(degrees / degrees.sum())
+
+    def without_constant(vector: np.ndarray) -> np.ndarray:
+        vector = vector.ravel()
+        return symmetric @ vector - constant * (constant @ vector)
+
+    operator = LinearOperator(  # type: ignore[call-arg]
+        (count, count), matvec=without_constant, dtype=np.float64
+    )
     start = rng.uniform(0.5, 1.5, count)
-    eigenvalues, vectors = eigsh(root @ walk @ root, num_functions + 1, which="LA", v0=start)
-    order = np.argsort(-eigenvalues)[1:]
+    eigenvalues, vectors = eigsh(operator, num_functions, which="LA", v0=start)
+    order = np.argsort(-eigenvalues)
     functions = vectors[:, order] / np.sqrt(degrees)[:, None]
     functions /= functions.std(0)
     values = functions / np.maximum(eigenvalues[order], 0.05)
