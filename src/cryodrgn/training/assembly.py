@@ -14,6 +14,7 @@ from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.models.build import build_model, decoder_of
+from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
@@ -107,24 +108,7 @@ def assemble(
         name = team.agree(dtype_name(choose_network_dtype(device)))
     dtype: torch.dtype = getattr(torch, name)
 
-    if isinstance(model, Vae):
-        objective: Objective = VaeObjective(model, training.kl, dtype, team)
-    else:
-        volumes = VolumeDecoder(decoder_of(model), *norm, device)
-        pixel_size = float(particles.pixel_sizes[0])
-        if config.model.latent_dim == 0:
-            objective = HomogeneousObjective(model, volumes, pixel_size, dtype, team)
-        else:
-            latents = training.latents or LatentTableConfig()
-            objective = AutodecoderObjective(
-                model,
-                _latent_table(config, latents, len(particles), device, team),
-                latents.pretrain,
-                volumes,
-                pixel_size,
-                dtype,
-                team,
-            )
+    objective = _objective(config, model, particles, norm, dtype, device, team)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
@@ -135,6 +119,29 @@ def assemble(
         poses=poses,
         norm=norm,
         dtype=dtype,
+    )
+
+
+def _objective(
+    config: RunConfig,
+    model: Vae | Decoder,
+    particles: ParticleSet,
+    norm: tuple[float, float],
+    dtype: torch.dtype,
+    device: torch.device,
+    team: Team,
+) -> Objective:
+    """What is minimised, by the kind of the model."""
+    if isinstance(model, Vae):
+        return VaeObjective(model, config.training.kl, dtype, team)
+    volumes = VolumeDecoder(decoder_of(model), *norm, device)
+    pixel_size = float(particles.pixel_sizes[0])
+    if config.model.latent_dim == 0:
+        return HomogeneousObjective(model, volumes, pixel_size, dtype, team)
+    latents = config.training.latents or LatentTableConfig()
+    table = _latent_table(config, latents, len(particles), device, team)
+    return AutodecoderObjective(
+        *(model, table, latents.pretrain, volumes, pixel_size, dtype, team)
     )
 
 
