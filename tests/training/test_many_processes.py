@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.mrc import read_volume
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.rundir import RunDirectory
 from finished_run import SMALL_NN, SMALL_VAE, Finished
@@ -95,6 +96,15 @@ def test_two_processes_embed_the_images_as_one_does(run, simulated, tmp_path):
     assert said.count("41 images: reconstruction") == 1
     latents = Finished(tmp_path / "run").latents
     np.testing.assert_allclose(load_latents(tmp_path / "z.pkl"), latents, atol=1e-4)
+
+
+def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):
+    run("backproject_voxel", simulated, "-o", tmp_path / "one.mrc")
+    job = launch(("backproject_voxel", simulated, "-o", tmp_path / "two.mrc"))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    one, two = (read_volume(tmp_path / f"{name}.mrc")[0] for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cryodrgn.fourier import compiled
 from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.parallel import Team
 
 
 def slice_table(
@@ -121,6 +122,11 @@ class SliceSums:
         )
         for places, shares in neighbours:
             self._sums.index_add_(0, places, spread * shares[:, None])
+
+    def share(self, team: Team) -> None:
+        """Replace the sums by those of all processes, each of which has added other images."""
+        assert not self._is_folded, "the totals were asked for already"
+        team.add([self._sums])
 
     def merged(self, other: "SliceSums") -> "SliceSums":
         """The sums of both."""

@@ -29,6 +29,7 @@ from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.mrc import write_volume
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import ReconstructionFiles
@@ -64,6 +65,7 @@ def backproject(
     ctf_correction: CtfCorrection = "multiply",
     tilted: tuple[ParticleSet, Float[Tensor, "3 3"]] | None = None,
     device: torch.device | None = None,
+    team: Team = ALONE,
 ) -> Reconstruction:
     """Reconstruct a volume from all of a set's images.
 
@@ -75,6 +77,7 @@ def backproject(
         tilted: A second exposure of the same particles at another tilt of the stage, and the
             rotation X that leads to it: its images have the orientation X R.
         device: Where to compute, the processor by default.
+        team: Processes that share the images; all get the whole result.
 
     Raises:
         MetadataError: There are no poses.
@@ -88,15 +91,18 @@ def backproject(
     halves = [SliceSums(HalfGrid(lattice.box_size), 1, 1, device) for _ in range(2)]
     exposures = [(particles, torch.eye(3))] + ([tilted] if tilted else [])
     batch_size = max(1, POINTS_PER_BATCH // len(lattice))
-    with Progress(len(particles) * len(exposures), "backprojecting") as progress:
+    mine = team.piece(torch.arange(len(particles)))
+    with Progress(len(mine) * len(exposures), "backprojecting") as progress:
         for exposure, tilt in exposures:
-            for start in range(0, len(exposure), batch_size):
-                rows = np.arange(start, min(start + batch_size, len(exposure)))
+            for part in mine.split(batch_size):
+                rows = part.numpy()
                 for parity, sums in enumerate(halves):
                     chosen = rows[rows % 2 == parity]
                     _add_images(sums, exposure, chosen, lattice, settings, tilt, ctf_correction)
                 progress.advance(len(rows))
 
+    for half in halves:
+        half.share(team)
     box_size = particles.box_size
     first, second = (_volume(half, box_size).cpu() for half in halves)
     fsc = fourier_shell_correlation(first, second)

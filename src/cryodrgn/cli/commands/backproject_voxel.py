@@ -14,6 +14,7 @@ from cryodrgn.cli.options import (
     add_tilt,
     particle_files,
 )
+from cryodrgn.cli.processes import joined
 from cryodrgn.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.data.preprocessing import Preprocessing
-    from cryodrgn.devices import choose_device
     from cryodrgn.geometry.rotations import rotation_about_x
     from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
     from cryodrgn.io.particle_files import open_particles, open_tilted
@@ -75,16 +75,19 @@ def run(args: argparse.Namespace) -> None:
     if args.tilt is not None:
         second = open_tilted(particles, args.tilt, args.datadir)
         tilted = (_chosen(second, args), rotation_about_x(math.radians(args.tilt_deg)))
-    reconstruction = backproject(
-        _chosen(particles, args),
-        Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=args.invert_data),
-        ctf_correction="flip" if args.ctf_alg == "flip" else "multiply",
-        tilted=tilted,
-        device=choose_device(args.device),
-    )
-    pixel_size = float(particles.pixel_sizes[0])
-    save_reconstruction(reconstruction, files, pixel_size)
-    _draw(reconstruction, files, pixel_size)
+    with joined(args) as (team, device):
+        reconstruction = backproject(
+            _chosen(particles, args),
+            Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=args.invert_data),
+            ctf_correction="flip" if args.ctf_alg == "flip" else "multiply",
+            tilted=tilted,
+            device=device,
+            team=team,
+        )
+    if team.is_writer:
+        pixel_size = float(particles.pixel_sizes[0])
+        save_reconstruction(reconstruction, files, pixel_size)
+        _draw(reconstruction, files, pixel_size)
 
 
 def _chosen(particles: "ParticleSet", args: argparse.Namespace) -> "ParticleSet":
