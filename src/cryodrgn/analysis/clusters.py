@@ -62,7 +62,7 @@ def cluster_by_means(
     if different < count and len(np.unique(latents, axis=0)) < count:
         msg = (
             f"{count} clusters need as many different latents, but there are "
-            f"{len(np.unique(latents, axis=0))} among {len(latents)} particles"
+            f"{len(np.unique(latents, axis=0))} among {len(latents)} particles; ask for fewer clusters"
         )
         raise ConfigError(msg)
     starts: Any = STARTS if count <= FEW else 1
