@@ -58,11 +58,15 @@ def cluster_by_means(
     if count < 1:
         msg = f"the number of clusters must be at least 1, got {count}"
         raise ConfigError(msg)
-    different = len(np.unique(latents[: 100 * count], axis=0))
-    if different < count and len(np.unique(latents, axis=0)) < count:
+    # The first particles are mostly enough to tell, and all of them take long to sort.
+    if len(np.unique(latents[: 100 * count], axis=0)) < count:
+        different = len(np.unique(latents, axis=0))
+    else:
+        different = count
+    if different < count:
         msg = (
-            f"{count} clusters need as many different latents, but there are "
-            f"{len(np.unique(latents, axis=0))} among {len(latents)} particles"
+            f"{count} clusters need as many different latents, but there are {different} among "
+            f"{len(latents)} particles; ask for fewer clusters"
         )
         raise ConfigError(msg)
     starts: Any = STARTS if count <= FEW else 1
