@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 
-from cryodrgn.analysis.selection import Candidates, outlier_scores, principal_coordinates
+from cryodrgn.analysis.selection import Candidates, outlier_scores
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 
 ROWS = np.array([10, 12, 14, 16, 18])
@@ -49,11 +48,6 @@ def test_scores_are_standard_deviations_of_the_length(rng):
     assert scores.mean() == pytest.approx(0, abs=1e-9)
     assert scores.std() == pytest.approx(1)
     assert scores.argmax() == np.linalg.norm(z, axis=1).argmax()
-
-
-def test_principal_coordinates_are_those_of_scikit_learn(rng):
-    z = rng.normal(size=(50, 3)) * [1, 3, 2] + 5
-    np.testing.assert_allclose(principal_coordinates(z), PCA().fit_transform(z), atol=1e-9)
 
 
 def test_tables_of_other_particles_and_impossible_wishes_are_refused(everyone):

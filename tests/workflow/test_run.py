@@ -94,7 +94,7 @@ def test_settings_follow_the_data_unless_they_are_given(settings):
 
     values = {c.option: c.value for c in choose(2000, 64, 3.0, settings)}
     assert values["-D"] == 32
-    assert values["-n"] == 50
+    assert values["-n"] == 20
     large = {c.option: c.value for c in choose(200_000, 256, 1.2, settings)}
     assert large["-D"] == 104
     assert large["--pdim"] == 1024

@@ -36,26 +36,6 @@ def plot_comparisons(
     return figure
 
 
-def plot_directions(rotations: Float[np.ndarray, "particles 3 3"]) -> Figure:
-    """Directions of view of particles, on a map of the sphere of equal areas."""
-    x, y, z = rotations[:, 2].T
-    longitude, latitude = np.arctan2(y, x), np.arcsin(np.clip(z, -1, 1))
-    # Columns of equal longitude and rows of equal sine of latitude have equal areas.
-    counts, edges, heights = np.histogram2d(
-        longitude,
-        np.sin(latitude),
-        bins=(36, 18),
-        range=((-np.pi, np.pi), (-1, 1)),
-    )
-    figure = new_figure(7.0, 3.8)
-    axes = figure.add_subplot(projection="mollweide")
-    drawn = axes.pcolormesh(edges, np.arcsin(heights), counts.T, cmap="viridis", vmin=0)
-    axes.tick_params(labelsize=7, colors="#555555")
-    axes.grid(visible=True, alpha=0.3)
-    figure.colorbar(drawn, ax=axes, label="particles per area", shrink=0.8)
-    return figure
-
-
 def plot_defocus(
     defocus_um: Float[np.ndarray, " particles"],
     astigmatism_um: Float[np.ndarray, " particles"],

@@ -147,17 +147,3 @@ def outlier_scores(
     lengths = np.linalg.norm(coordinates, axis=1)
     spread = lengths.std()
     return (lengths - lengths.mean()) / spread if spread > 0 else np.zeros_like(lengths)
-
-
-def principal_coordinates(
-    coordinates: Float[np.ndarray, "particles axes"],
-) -> Float[np.ndarray, "particles axes"]:
-    """Coordinates along the directions of largest variance, the first first.
-
-    Each direction points to where its largest entry is positive, as in scikit-learn.
-    """
-    centred = coordinates - coordinates.mean(0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    largest = np.abs(directions).argmax(1)
-    signs = np.sign(directions[np.arange(len(directions)), largest])
-    return centred @ (directions * signs[:, None]).T

@@ -11,10 +11,10 @@ import numpy as np
 from cryodrgn.analysis.check_plots import (
     plot_comparisons,
     plot_defocus,
-    plot_directions,
     plot_views,
 )
 from cryodrgn.analysis.image_plots import plot_slices
+from cryodrgn.analysis.latent_plots import plot_view_directions
 from cryodrgn.analysis.plots import plot_fsc
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.diagnosis.conventions import STATED
@@ -238,7 +238,7 @@ def _add_distributions(report: HtmlReport, images: QuickImages) -> None:
     particles = images.particles
     report.heading("Views and defocus")
     report.figure(
-        plot_directions(particles.require_poses().rotations),
+        plot_view_directions(particles.require_poses().rotations[:, 2]),
         "Directions of view of all particles.",
     )
     if particles.ctf is not None:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.analysis.nuisance_plots import plot_coloured, plot_explained, plot_shares
+from cryodrgn.analysis.pca import principal_components
 from cryodrgn.analysis.report import HtmlReport
-from cryodrgn.analysis.selection import principal_coordinates
 from cryodrgn.diagnosis.fit import QuickImages
 from cryodrgn.diagnosis.nuisance import NuisanceScore, nuisance_scores, nuisances_of
 from cryodrgn.diagnosis.rigid_motion import AxisChange, axis_changes
@@ -78,7 +78,7 @@ def report_nuisances(
             "particles; if they had been filtered, give the indices with --ind"
         )
         raise ShapeMismatchError(msg)
-    axes = principal_coordinates(latents)[:, :MAX_AXES]
+    axes = principal_components(latents, MAX_AXES).project(latents)
     sample = np.linspace(0, len(axes) - 1, min(len(axes), num_images)).round().astype(np.int64)
     images = QuickImages(particles, np.unique(sample))
     changes = axis_changes(images, axes[images.rows], seed=seed)

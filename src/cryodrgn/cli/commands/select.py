@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _coordinates(args: argparse.Namespace) -> "np.ndarray | None":
     """Coordinates of the particles, if any are given."""
-    from cryodrgn.analysis.selection import principal_coordinates
+    from cryodrgn.analysis.pca import principal_components
     from cryodrgn.io.legacy_pickle import load_latents
     from cryodrgn.rundir import RunDirectory
 
@@ -129,7 +129,7 @@ def _coordinates(args: argparse.Namespace) -> "np.ndarray | None":
     if path is None:
         return None
     table = load_latents(path)
-    return principal_coordinates(table) if args.pc else table
+    return principal_components(table).project(table) if args.pc else table
 
 
 def _candidates(args: argparse.Namespace, tables: "list[np.ndarray]") -> "Candidates":
