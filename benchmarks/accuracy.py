@@ -60,7 +60,7 @@ def main() -> None:
             _run_case(name, seed, args, store)
     if args.honesty:
         _run_honesty(args, store)
-    PAGE.write_text(_page(store), encoding="utf-8")
+    PAGE.write_text(_page(store, args.note), encoding="utf-8")
     print(f"wrote {PAGE}")
 
 
@@ -123,7 +123,7 @@ def _machine() -> str:
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def _page(store: Results) -> str:
+def _page(store: Results, note: str) -> str:
     table: dict[tuple[str, str], list[dict]] = defaultdict(list)
     for key, row in store.rows.items():
         name, _, method = key.split("|")
@@ -147,6 +147,8 @@ def _page(store: Results) -> str:
     missing = [name for name in SETS if name not in seeds]
     if missing:
         lines += ["", f"Not run: {', '.join(f'`{name}`' for name in missing)}."]
+    if note:
+        lines += ["", note]
     return "\n".join(lines) + "\n"
 
 
@@ -215,6 +217,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--vae-epochs", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--honesty", action="store_true", help="compare half maps with subsets")
+    parser.add_argument("--note", default="", help="a sentence for the end of the page")
     parser.add_argument("--keep", action="store_true", help="keep the sets")
     return parser.parse_args()
 

@@ -90,9 +90,8 @@ def diffusion_map(
         vector = vector.ravel()
         return symmetric @ vector - constant * (constant @ vector)
 
-    operator = LinearOperator(  # type: ignore[call-arg]
-        (count, count), matvec=without_constant, dtype=np.float64
-    )
+    shape = (count, count)
+    operator = LinearOperator(shape, without_constant)
     start = rng.uniform(0.5, 1.5, count)
     eigenvalues, vectors = eigsh(operator, num_functions, which="LA", v0=start)
     order = np.argsort(-eigenvalues)

@@ -48,7 +48,7 @@ class Posterior:
 
 def with_one(latents: Float[Tensor, "batch z"]) -> Float[Tensor, "batch volumes"]:
     """(1, z): the mean volume has the coefficient 1."""
-    return torch.cat([torch.ones_like(latents[:, :1]), latents], dim=1)
+    return torch.cat([latents.new_ones(len(latents), 1), latents], dim=1)
 
 
 def pair_products(
