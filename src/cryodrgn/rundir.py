@@ -207,6 +207,11 @@ class SimulationFiles:
         return self.path / "particles.mrcs"
 
     @property
+    def tilted(self) -> Path:
+        """The images of the second exposure of tilt pairs."""
+        return self.path / "particles_tilt.mrcs"
+
+    @property
     def clean_images(self) -> Path:
         """Images without noise, kept only while the set is made."""
         return self.path / "clean.npy"

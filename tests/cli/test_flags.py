@@ -105,7 +105,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "
         "--hinge-range --snr --shift --no-ctf --defocus --kv --cs -w --b-factor --white "
-        "--float16"
+        "--float16 --tilt-deg"
     ),
 }
 

@@ -141,3 +141,27 @@ def test_mistakes_end_in_one_sentence_and_leave_no_folder(fail, tmp_path):
     assert "cannot be read" in fail("simulate", tmp_path / "missing.pdb", "-o", out)
     assert "defocus range" in fail("simulate", *SMALL, "--defocus", 2, 1, "-o", out)
     assert not out.exists()
+
+
+def test_a_second_exposure_shows_the_particles_from_the_tilted_stage(run, tmp_path):
+    from scipy.spatial.transform import Rotation
+
+    from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+
+    line = ("simulate", *SMALL, "--snr", 1e6, "--no-ctf", "--shift", 0)
+    run(*line, "--tilt-deg", 30, "-o", tmp_path / "a")
+    rotations, shifts = load_poses(tmp_path / "a/poses.pkl")
+    turned = Rotation.from_euler("x", 30, degrees=True).as_matrix() @ rotations
+    save_pickles(tmp_path / "turned.pkl", [(turned.astype(np.float32), shifts)])
+    maps = []
+    for stack, poses in (
+        (tmp_path / "a/particles.mrcs", tmp_path / "a/poses.pkl"),
+        (tmp_path / "a/particles_tilt.mrcs", tmp_path / "turned.pkl"),
+        (tmp_path / "a/particles_tilt.mrcs", tmp_path / "a/poses.pkl"),
+    ):
+        run("backproject_voxel", stack, "--poses", poses, "-o", tmp_path / "map.mrc")
+        with mrcfile.open(tmp_path / "map.mrc") as mrc:
+            maps.append(mrc.data.copy().ravel())
+    first, tilted, wrong = maps
+    assert np.corrcoef(first, tilted)[0, 1] > 0.9
+    assert np.corrcoef(first, wrong)[0, 1] < 0.8

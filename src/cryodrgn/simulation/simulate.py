@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice
-from cryodrgn.geometry.rotations import random_rotations
+from cryodrgn.geometry.rotations import random_rotations, rotation_about_x
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.io.atomic import atomic_path
@@ -52,6 +52,8 @@ class SimulationSettings:
         b_factor: Amplitudes fall by exp(−B k² / 4), in Å².
         invert: Write particles white on black.
         half_precision: Write images in float16 (MRC mode 12).
+        tilt_deg: Write a second exposure, the stage turned by this angle about x; None writes
+            none.
         seed: Of all random numbers.
     """
 
@@ -68,6 +70,7 @@ class SimulationSettings:
     b_factor: float = 0.0
     invert: bool = False
     half_precision: bool = False
+    tilt_deg: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -120,7 +123,11 @@ def simulate(
 
     for number, volume in enumerate(volumes):
         write_volume(files.state(number), volume, settings.pixel_size)
-    _write_images(volumes, labels, poses, ctf, settings, generator, files)
+    _write_images(volumes, labels, poses, ctf, settings, generator, files, files.particles)
+    if settings.tilt_deg is not None:
+        tilt = rotation_about_x(math.radians(settings.tilt_deg)).numpy()
+        tilted = replace(poses, rotations=tilt @ poses.rotations)
+        _write_images(volumes, labels, tilted, ctf, settings, generator, files, files.tilted)
     _write_metadata(labels, poses, ctf, settings, volumes[0].shape[0], files)
     with atomic_path(files.settings) as partial:
         content = {"simulation": asdict(settings) | {"num_states": len(volumes)}}
@@ -166,6 +173,7 @@ def _write_images(
     settings: SimulationSettings,
     generator: torch.Generator,
     files: SimulationFiles,
+    stack: Path,
 ) -> None:
     """Clean images state by state into a scratch file, then noise on them in their order."""
     box_size = volumes[0].shape[0]
@@ -182,7 +190,7 @@ def _write_images(
         sigma = float(clean.std(dtype=np.float64)) / math.sqrt(settings.snr)
         dtype = "float16" if settings.half_precision else "float32"
         with (
-            stack_writer(files.particles, box_size, settings.pixel_size, dtype) as writer,
+            stack_writer(stack, box_size, settings.pixel_size, dtype) as writer,
             Progress(settings.num_images, "adding noise") as progress,
         ):
             for start in range(0, settings.num_images, BATCH):

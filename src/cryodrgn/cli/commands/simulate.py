@@ -107,6 +107,13 @@ def _add_imaging(group: argparse._ArgumentGroup) -> None:
         help="Write particles white on black; they then need --invert-data",
     )
     group.add_argument("--float16", action="store_true", help="Write images in float16")
+    group.add_argument(
+        "--tilt-deg",
+        type=float,
+        metavar="DEG",
+        help="Also write a second exposure of every particle, the stage turned by this angle "
+        "about x",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -137,6 +144,7 @@ def run(args: argparse.Namespace) -> None:
         b_factor=args.b_factor,
         invert=args.white,
         half_precision=args.float16,
+        tilt_deg=args.tilt_deg,
         seed=args.seed,
     )
     files = simulate(states.volumes, settings, args.outdir, states.description)
