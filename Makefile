@@ -13,7 +13,7 @@ demo: $(VENV)/.analysis
 	$(BIN)/cryodrgn demo -o demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --durations=10
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=10
 
 check: lint format types layers
 
@@ -31,7 +31,7 @@ layers: $(VENV)/.test
 
 # Needs the acceptance data: CRYODRGN_ACCEPTANCE=/path/to/data make acceptance
 acceptance: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto tests/acceptance --durations=10
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/acceptance --durations=10
 
 fix: $(VENV)/.test
 	$(BIN)/ruff check --fix

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("workdir", type=Path, help="Folder of a run")
     parser.add_argument(
-        "epoch", type=_epoch, nargs="?", help="Epoch of the latents (default: the last)"
+        "epoch", type=int, nargs="?", help="Epoch of the latents (default: the last)"
     )
     parser.add_argument("-o", "--outdir", type=Path, required=True, help="Output folder")
     parser.add_argument(
@@ -40,11 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="Random seed (default: %(default)s)"
     )
-
-
-def _epoch(text: str) -> int | None:
-    # argparse converts its own mark for a missing value, too.
-    return None if text == argparse.SUPPRESS else int(text)
 
 
 def run(args: argparse.Namespace) -> None:

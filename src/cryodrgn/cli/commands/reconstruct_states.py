@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", type=Path, nargs="?", help="Folder of a run of any trainer")
     parser.add_argument(
         "epoch",
-        type=_epoch,
+        type=int,
         nargs="?",
         help="Epoch of the latents (default: the last)",
     )
@@ -70,11 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pose_and_ctf(group)
     add_dataset(parser)
     add_storage(parser)
-
-
-def _epoch(text: str) -> int | None:
-    # argparse converts its own mark for a missing value, too.
-    return None if text == argparse.SUPPRESS else int(text)
 
 
 def run(args: argparse.Namespace) -> None:
