@@ -51,7 +51,8 @@ def measure_machine(
         :class:`cryodrgn.benchmarking.steps.StepSpeed`) and, unless left out, ``around``
         (rates per second, and start-up in seconds).
     """
-    machine = describe_machine(device)
+    dtype = choose_network_dtype(device)
+    machine = describe_machine(device, dtype)
     ceilings = product_ceilings(device, seconds)
     sizes = [
         (box, width, LAYERS, batch) for box in boxes for width in widths for batch in batches
@@ -61,7 +62,7 @@ def measure_machine(
         steps = measure_steps(
             sizes,
             ceilings,
-            choose_network_dtype(device),
+            dtype,
             device,
             seconds=seconds,
             scratch=RunDirectory(folder),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from cryodrgn.devices import choose_network_dtype, describe_device, dtype_name, synchronize
+from cryodrgn.devices import describe_device, dtype_name, synchronize
 
 FEWEST = 3
 
@@ -33,8 +33,8 @@ def median_seconds(work: Callable[[], object], device: torch.device, seconds: fl
     return statistics.median(times)
 
 
-def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """What must stand beside every figure."""
+def describe_machine(device: torch.device, dtype: torch.dtype) -> dict[str, str | int]:
+    """What must stand beside every figure; ``dtype`` is that of the networks' products."""
     return {
         "device": describe_device(device),
         "processor": _processor(),
@@ -43,7 +43,7 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "network_dtype": dtype_name(choose_network_dtype(device)),
+        "network_dtype": dtype_name(dtype),
     }
 
 

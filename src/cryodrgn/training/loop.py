@@ -148,7 +148,9 @@ class Trainer:
         place = f"epoch {epoch + 1} of {config.num_epochs}"
         done = self.position.batch
         with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
-            for number, rows in enumerate(order.split(config.batch_size), start=done):
+            # A run may go on where an epoch was complete but for its checkpoint.
+            batches = order.split(config.batch_size) if len(order) else ()
+            for number, rows in enumerate(batches, start=done):
                 losses = self.step(rows, epoch, number)
                 self._whole.add(losses, len(rows))
                 self._recent.add(losses, len(rows))
