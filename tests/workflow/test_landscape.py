@@ -58,13 +58,15 @@ def test_volumes_along_a_component_span_the_coordinates(landscape):
     assert not (ends[1] - ends[0])[space.mask == 0].any()
 
 
-def test_a_landscape_ends_in_a_page_and_can_be_made_again(run, landscape, trained):
+def test_a_landscape_ends_in_a_page_and_can_be_made_again(run, landscape, trained, tmp_path):
     page = (landscape / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert len(re.findall(r"\d: \d+ particles \(\d+%\), \d+ volumes<", page)) == 3
-    words = ("-N", 12, "-M", 2, "--pc-dim", 2, "--skip-vol", "--mask", landscape / "mask.mrc")
-    run("analyze_landscape", trained, 1, *words, "-o", landscape)
-    assert (landscape / "sketch_clustering_average_2/state_001_mean.mrc").is_file()
+    folder = tmp_path / "landscape"
+    shutil.copytree(landscape, folder)
+    words = ("-N", 12, "-M", 2, "--pc-dim", 2, "--skip-vol", "--mask", folder / "mask.mrc")
+    run("analyze_landscape", trained, 1, *words, "-o", folder)
+    assert (folder / "sketch_clustering_average_2/state_001_mean.mrc").is_file()
 
 
 def test_every_particle_is_mapped_as_the_sketch_was(run, trained, landscape, tmp_path):
