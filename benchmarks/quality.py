@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--two-state-epochs", type=int, default=4)
     parser.add_argument("--hinge-epochs", type=int, default=12)
+    parser.add_argument("--crop", type=int, help="crop images to this box on the fly")
     parser.add_argument("--only", choices=("two", "hinge", "tilt"))
     args = parser.parse_args()
     lines = []
@@ -68,7 +69,9 @@ def main() -> None:
                     *("--num-states", states, "--seed", seed, "-o", simulated),
                 )
                 star = simulated / "particles.star"
-                latent, seconds = trained(folder / "run", star, "-n", epochs, "--seed", seed)
+                crop = () if args.crop is None else ("-D", args.crop)
+                options = (star, *crop, "-n", epochs, "--seed", seed)
+                latent, seconds = trained(folder / "run", *options)
                 value = measure(latent, np.load(simulated / "labels.npy"))
                 lines.append(
                     f"{kind} {seed}: {words} {value:.4f}, {epochs} epochs in {seconds:.0f} s"
@@ -91,7 +94,7 @@ def tilt_pairs(folder: Path, seeds: list[int]) -> list[str]:
         star, labels = simulated / "particles.star", np.load(simulated / "labels.npy")
         values = []
         for tilt in ((), ("--tilt", simulated / "particles_tilt.mrcs")):
-            options = (star, *tilt, "-n", 6, "--seed", seed, "--qdim", 128, "--pdim", 128)
+            options = (star, *tilt, "-n", 15, "--seed", seed, "--qdim", 128, "--pdim", 128)
             values.append(area(trained(folder / "run", *options)[0], labels))
         lines.append(
             f"tilt pairs, seed {seed}: AUC {values[1]:.4f}, without tilt {values[0]:.4f}"
