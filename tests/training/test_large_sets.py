@@ -101,3 +101,9 @@ def test_an_impossible_crop_is_refused(fail, simulated, tmp_path, box):
     line = ("train_vae", simulated / "particles.star", "--zdim", 1, "-D", box)
     assert "box size" in fail(*line, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_tilt_pairs_are_cropped_together(trained, simulated):
+    tilt = ("--tilt", simulated / "particles.mrcs", "--qlayers", 3)
+    found, _ = trained("a", *tilt, "-D", 12)
+    assert found.config["lattice_args"]["D"] == 13

@@ -147,10 +147,11 @@ def open_tilted(particles: ParticleSet, path: Path, datadir: Path | None = None)
         ShapeMismatchError: The two exposures differ in number or size of images.
     """
     images = open_images(path, open_metadata(path), datadir)
-    if particles.original_rows.max() >= len(images) or images.box_size != particles.box_size:
+    stored = particles.images.box_size
+    if particles.original_rows.max() >= len(images) or images.box_size != stored:
         msg = (
             f"{path} has {len(images)} images of {images.box_size} px, which does not fit "
-            f"{particles.source} with images of {particles.box_size} px up to row "
+            f"{particles.source} with images of {stored} px up to row "
             f"{particles.original_rows.max()}"
         )
         raise ShapeMismatchError(msg)
