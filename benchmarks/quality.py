@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from cryodrgn.cli.main import main as cryodrgn
 from cryodrgn.io.legacy_pickle import load_latents
 
+NARROW = ("--qdim", 128, "--pdim", 128)
 TRAINING = ("--zdim", 1, "--lr", 1e-3, "-b", 16)
 
 
@@ -94,7 +95,7 @@ def tilt_pairs(folder: Path, seeds: list[int]) -> list[str]:
         star, labels = simulated / "particles.star", np.load(simulated / "labels.npy")
         values = []
         for tilt in ((), ("--tilt", simulated / "particles_tilt.mrcs")):
-            options = (star, *tilt, "-n", 15, "--seed", seed, "--qdim", 128, "--pdim", 128)
+            options = (star, *tilt, "-D", 16, "-n", 12, "--seed", seed, *NARROW)
             values.append(area(trained(folder / "run", *options)[0], labels))
         lines.append(
             f"tilt pairs, seed {seed}: AUC {values[1]:.4f}, without tilt {values[0]:.4f}"
