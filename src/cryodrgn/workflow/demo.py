@@ -197,16 +197,13 @@ def _report(
         "The latent coordinate of every particle against its true hinge angle.",
     )
     report.heading("How good it is")
-    pixel_size = PIXEL_SIZE * BOX_SIZE / SMALL_BOX_SIZE
+    averages = {
+        "decoded volumes against truth": _mean_curve(curves),
+        "rigid average against truth": _mean_curve(of_consensus),
+        "half maps of the backprojection": _half_map_curve(files),
+    }
     report.figure(
-        plot_fsc(
-            {
-                "decoded volumes against truth": _mean_curve(curves),
-                "rigid average against truth": _mean_curve(of_consensus),
-                "half maps of the backprojection": _half_map_curve(files),
-            },
-            pixel_size,
-        ),
+        plot_fsc(averages, PIXEL_SIZE * BOX_SIZE / SMALL_BOX_SIZE),
         "Fourier shell correlation, averaged over the states.",
     )
     add_analysis(report, files.run.analysis())

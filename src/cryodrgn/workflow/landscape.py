@@ -296,6 +296,18 @@ def _plot_map(
     save_figure(figure, files.plot("umap"))
 
 
+COMPONENTS_CAPTION = (
+    "Volumes along their first two principal components; dots are as large as the number of "
+    "particles they stand for."
+)
+CAPTIONS = {
+    "particles_per_state": "Particles in every state.",
+    "explained_variance": "Share of the variance of the volumes.",
+    "umap": "States on the map of the latent space.",
+    "mask_slices": "What of the volumes is compared.",
+}
+
+
 def _write_report(
     run: Run,
     epoch: int | None,
@@ -312,19 +324,7 @@ def _write_report(
         f"into {states.count} states. A state is a group of volumes that look alike; where the "
         "motion is continuous its borders are arbitrary."
     )
-    page.figures(
-        _plots(
-            files,
-            {
-                f"vol_pca_{count}_1_2": "Volumes along their first two principal components; "
-                "dots are as large as the number of particles they stand for.",
-                "particles_per_state": "Particles in every state.",
-                "explained_variance": "Share of the variance of the volumes.",
-                "umap": "States on the map of the latent space.",
-                "mask_slices": "What of the volumes is compared.",
-            },
-        )
-    )
+    page.figures(_plots(files, {f"vol_pca_{count}_1_2": COMPONENTS_CAPTION} | CAPTIONS))
     shares = np.bincount(states.of_particles(sketch.labels), minlength=states.count)
     folder = files.states(options.linkage, states.count)
     record: dict[str, Any] = {
