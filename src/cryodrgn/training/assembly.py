@@ -14,14 +14,13 @@ from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.models.build import build_model, decoder_of
-from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig
+from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
 from cryodrgn.training.objectives import (
     AutodecoderObjective,
     HomogeneousObjective,
@@ -29,7 +28,7 @@ from cryodrgn.training.objectives import (
     VaeObjective,
 )
 from cryodrgn.training.pose_table import PoseTable
-from cryodrgn.training.row_table import RowTable
+from cryodrgn.training.row_table import Refined, RowTable
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +42,7 @@ class Assembly:
         objective: What is minimised, with its model.
         optimizer: Moves the weights of the model.
         poses: Poses that are refined; None where they are kept.
+        refined: Numbers of particles that are learnt along with the network, by name.
         norm: Offset and scale of the images.
         dtype: Number type of the networks' matrix products.
     """
@@ -51,6 +51,7 @@ class Assembly:
     objective: Objective
     optimizer: torch.optim.Optimizer
     poses: PoseTable | None
+    refined: dict[str, Refined]
     norm: tuple[float, float]
     dtype: torch.dtype
 
@@ -91,12 +92,7 @@ def assemble(
         (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
         _preprocessing(config, norm),
         device,
-        storage=Storage(
-            scratch_dir=run.path,
-            on_disk=training.on_disk,
-            memory=None if training.memory_gb is None else int(1e9 * training.memory_gb),
-            cache_dir=training.cache_dir,
-        ),
+        storage=_storage(training, run),
         tilted=config.data.tilted,
         tilt_deg=config.data.tilt_deg,
         datadir=config.data.files.datadir,
@@ -108,7 +104,23 @@ def assemble(
         name = team.agree(dtype_name(choose_network_dtype(device)))
     dtype: torch.dtype = getattr(torch, name)
 
-    objective = _objective(config, model, particles, norm, dtype, device, team)
+    refined: dict[str, Refined] = {}
+    if poses is not None and training.poses is not None:
+        refined["poses"] = Refined(numbers=poses, pretrain=training.poses.pretrain)
+    latents = None
+    if config.model.kind == "dec":
+        settings = training.latents or LatentTableConfig()
+        latents = _latent_table(config, settings, len(particles), device, team)
+        refined["latents"] = Refined(numbers=latents, pretrain=settings.pretrain)
+    if isinstance(model, Vae):
+        objective: Objective = VaeObjective(model, training.kl, dtype, team)
+    else:
+        volumes = VolumeDecoder(decoder_of(model), *norm, device)
+        of_run = (volumes, float(particles.pixel_sizes[0]), dtype, team)
+        if latents is None:
+            objective = HomogeneousObjective(model, *of_run)
+        else:
+            objective = AutodecoderObjective(model, latents, *of_run)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
@@ -117,31 +129,18 @@ def assemble(
         objective=objective,
         optimizer=optimizer,
         poses=poses,
+        refined=refined,
         norm=norm,
         dtype=dtype,
     )
 
 
-def _objective(
-    config: RunConfig,
-    model: Vae | Decoder,
-    particles: ParticleSet,
-    norm: tuple[float, float],
-    dtype: torch.dtype,
-    device: torch.device,
-    team: Team,
-) -> Objective:
-    """What is minimised, by the kind of the model."""
-    if isinstance(model, Vae):
-        return VaeObjective(model, config.training.kl, dtype, team)
-    volumes = VolumeDecoder(decoder_of(model), *norm, device)
-    pixel_size = float(particles.pixel_sizes[0])
-    if config.model.latent_dim == 0:
-        return HomogeneousObjective(model, volumes, pixel_size, dtype, team)
-    latents = config.training.latents or LatentTableConfig()
-    table = _latent_table(config, latents, len(particles), device, team)
-    return AutodecoderObjective(
-        *(model, table, latents.pretrain, volumes, pixel_size, dtype, team)
+def _storage(training: TrainConfig, run: RunDirectory) -> Storage:
+    return Storage(
+        scratch_dir=run.path,
+        on_disk=training.on_disk,
+        memory=None if training.memory_gb is None else int(1e9 * training.memory_gb),
+        cache_dir=training.cache_dir,
     )
 
 

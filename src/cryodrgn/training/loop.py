@@ -3,7 +3,7 @@
 import copy
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from cryodrgn.progress import Progress
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.guard import Guard
 from cryodrgn.training.objectives import Objective
-from cryodrgn.training.pose_table import PoseTable
+from cryodrgn.training.row_table import Refined
 from cryodrgn.training.run_log import Metrics, MetricsFile
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Trainer:
         optimizer: Moves the weights of its model.
         particles: The images.
         config: Settings.
-        poses: Poses that are refined along.
+        refined: Numbers of particles that are learnt along, by name.
         team: Processes that share the work.
     """
 
@@ -97,7 +97,7 @@ class Trainer:
         optimizer: Optimizer,
         particles: TrainingSet,
         config: TrainConfig,
-        poses: PoseTable | None = None,
+        refined: Mapping[str, Refined] | None = None,
         team: Team = ALONE,
     ) -> None:
         self._team = team
@@ -107,7 +107,7 @@ class Trainer:
         self._particles = particles
         self._config = config
         self._metrics: MetricsFile | None = None
-        self._poses = poses
+        self._refined = refined or {}
         self._guard = Guard(particles.original_rows.tolist())
         self._whole, self._recent = RunningMean(), RunningMean()
         self._part_size = part_size(particles)
@@ -201,23 +201,14 @@ class Trainer:
         self._team.add([p.grad for p in self._parameters if p.grad is not None])
         if self._guard.accepts(losses.total, self._parameters, rows):
             self._optimizer.step()
-            self._objective.step(epoch)
-            self._move_poses(epoch)
+            for refined in self._refined.values():
+                refined.step(epoch)
             return losses
-        self._objective.discard()
-        if self._poses is not None:
-            self._poses.discard()
+        for refined in self._refined.values():
+            refined.numbers.discard()
         if self._guard.must_return():
             self._return_to_good_state()
         return None
-
-    def _move_poses(self, epoch: int) -> None:
-        if self._poses is None or self._config.poses is None:
-            return
-        if epoch >= self._config.poses.pretrain:
-            self._poses.step()
-        else:
-            self._poses.discard()
 
     def _return_to_good_state(self) -> None:
         good = copy.deepcopy(self._good)
@@ -242,15 +233,11 @@ class Trainer:
         )
 
     def _tables(self) -> dict[str, Any]:
-        return {
-            "objective": self._objective.state_dict(),
-            "poses": None if self._poses is None else self._poses.state_dict(),
-        }
+        return {name: item.numbers.state_dict() for name, item in self._refined.items()}
 
     def _load_tables(self, state: dict[str, Any]) -> None:
-        self._objective.load_state_dict(state["objective"])
-        if self._poses is not None:
-            self._poses.load_state_dict(state["poses"])
+        for name, item in self._refined.items():
+            item.numbers.load_state_dict(state[name])
 
     def _report(self, epoch: int) -> None:
         """Write the averages since the last report; what led to them was good."""

@@ -5,7 +5,7 @@ Gradients are accumulated part by part, so the result is that of the whole batch
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -61,26 +61,10 @@ class Objective(Protocol):
         """
         ...
 
-    def step(self, epoch: int) -> None:
-        """Move what the optimiser of the network does not move."""
-        ...
-
-    def discard(self) -> None:
-        """Forget the gradients of what :meth:`step` moves."""
-        ...
-
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
         """Write what belongs beside the weights of an epoch, or of the finished run."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What must be remembered beside the model to go on exactly."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a remembered state."""
         ...
 
 
@@ -132,12 +116,6 @@ class VaeObjective:
             reconstruction=reconstruction, kl=kl, total=reconstruction + penalty / num_values
         )
 
-    def step(self, epoch: int) -> None:
-        """Nothing is left to move."""
-
-    def discard(self) -> None:
-        """Nothing is left to forget."""
-
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
@@ -145,13 +123,6 @@ class VaeObjective:
         latents = encode_all(self.model, particles, self._dtype, self._team)
         if self._team.is_writer:
             save_latents(run.latents(number), *latents)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing beside the model."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing beside the model."""
 
 
 class HomogeneousObjective:
@@ -194,12 +165,6 @@ class HomogeneousObjective:
         )
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
-    def step(self, epoch: int) -> None:
-        """Nothing is left to move."""
-
-    def discard(self) -> None:
-        """Nothing is left to forget."""
-
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
@@ -209,13 +174,6 @@ class HomogeneousObjective:
         volume = self._volumes.volume(torch.zeros(0))
         write_volume(run.reconstruction(number), volume.numpy(), self._pixel_size)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing beside the model."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing beside the model."""
-
 
 class AutodecoderObjective:
     """A structure for every image, its latent being free numbers of the particle.
@@ -223,7 +181,6 @@ class AutodecoderObjective:
     Args:
         model: A decoder.
         latents: The latents.
-        pretrain: Epochs in which they stay as they are.
         volumes: Makes volumes.
         pixel_size: Å/px of the volumes.
         dtype: Number type of the network's matrix products.
@@ -236,7 +193,6 @@ class AutodecoderObjective:
         self,
         model: Decoder,
         latents: RowTable,
-        pretrain: int,
         volumes: VolumeDecoder,
         pixel_size: float,
         dtype: torch.dtype,
@@ -245,7 +201,6 @@ class AutodecoderObjective:
         self._team = team
         self.model = model
         self._latents = latents
-        self._pretrain = pretrain
         self._volumes = volumes
         self._pixel_size = pixel_size
         self._dtype = dtype
@@ -264,17 +219,6 @@ class AutodecoderObjective:
         )
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
-    def step(self, epoch: int) -> None:
-        """Move the latents, once their pretraining is over."""
-        if epoch >= self._pretrain:
-            self._latents.step()
-        else:
-            self._latents.discard()
-
-    def discard(self) -> None:
-        """Forget the gradients of the latents."""
-        self._latents.discard()
-
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
@@ -285,14 +229,6 @@ class AutodecoderObjective:
         save_pickles(run.latents(number), [latents.numpy().astype(np.float32)])
         volume = self._volumes.volume(latents.mean(0))
         write_volume(run.reconstruction(number), volume.numpy(), self._pixel_size)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The latents and their moments."""
-        return {"latents": self._latents.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with remembered latents."""
-        self._latents.load_state_dict(state["latents"])
 
 
 def accumulate_reconstruction(

@@ -1,5 +1,8 @@
 """Numbers that belong to single particles and are learnt along with the network."""
 
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -7,6 +10,47 @@ from torch import Tensor
 from cryodrgn.parallel import ALONE, Team
 
 BETA1, BETA2, EPSILON = 0.5, 0.99, 1e-12
+
+
+@runtime_checkable
+class ParticleNumbers(Protocol):
+    """Numbers of single particles that are learnt: the rows looked up are those that move."""
+
+    def step(self) -> None:
+        """Move the rows looked up since the last step."""
+        ...
+
+    def discard(self) -> None:
+        """Forget the rows looked up since the last step."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that must be remembered to go on exactly."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a remembered state."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Refined:
+    """Numbers of particles that are learnt along with the network.
+
+    Attributes:
+        numbers: Poses, or latents.
+        pretrain: Epochs in which they stay as they are.
+    """
+
+    numbers: ParticleNumbers
+    pretrain: int
+
+    def step(self, epoch: int) -> None:
+        """Move what was looked up, unless it is too early."""
+        if epoch >= self.pretrain:
+            self.numbers.step()
+        else:
+            self.numbers.discard()
 
 
 class RowTable:

@@ -111,7 +111,7 @@ class _Session:
         self._should_stop = should_stop
         self._trainer = Trainer(
             *(parts.objective, parts.optimizer, parts.particles),
-            *(config.training, parts.poses, team),
+            *(config.training, parts.refined, team),
         )
         self._last_checkpoint = time.monotonic()
         self._targets = None
