@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from cryodrgn.data import memory, prepared
-from cryodrgn.data.memory import format_bytes
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
 from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.io.atomic import format_size
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 
 
@@ -59,7 +59,7 @@ def test_the_limit_of_a_batch_job_counts(tmp_path, monkeypatch):
 
 
 def test_bytes_are_said_in_sensible_units():
-    assert [format_bytes(n) for n in (999, 1.5e3, 38.5e6, 2e9, 3e12)] == [
+    assert [format_size(n) for n in (999, 1.5e3, 38.5e6, 2e9, 3e12)] == [
         "999 bytes",
         "1.5 kB",
         "38.5 MB",

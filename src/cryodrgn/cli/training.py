@@ -323,6 +323,10 @@ def _recorded(run: "RunDirectory", args: argparse.Namespace) -> "RunConfig":
         )
         raise ConfigError(msg)
     changes = {CHANGEABLE[name]: getattr(args, name) for name in args.given & CHANGEABLE.keys()}
+    if config.training.cache_dir is not None and "cache_dir" not in args.given:
+        # A folder may come from a colleague, and must not say where files are written.
+        changes["cache_dir"] = None
+        logger.info("--cache-dir was %s; give it again to use it", config.training.cache_dir)
     return config.with_training(**changes)
 
 

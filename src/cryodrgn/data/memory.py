@@ -23,15 +23,6 @@ def available_memory() -> int:
     return max(available, 0)
 
 
-def format_bytes(count: int | float) -> str:
-    """A number of bytes as people say it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
 def _machine_memory() -> int:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

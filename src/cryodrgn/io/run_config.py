@@ -9,6 +9,7 @@ import yaml
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+from cryodrgn.io.text import read_yaml
 from cryodrgn.rundir import RunDirectory
 
 # What cryoDRGN 0.2.0 puts into a config.pkl.
@@ -24,15 +25,7 @@ def load_run_config(path: Path) -> dict[str, Any]:
     Raises:
         InputFileError: The file cannot be read or holds no settings.
     """
-    if path.suffix == ".pkl":
-        content = load_pickles(path)[0]
-    else:
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
-            msg = f"{path} cannot be read as a config file: {reason}"
-            raise InputFileError(msg) from error
+    content = load_pickles(path)[0] if path.suffix == ".pkl" else read_yaml(path)
     if not isinstance(content, dict) or "model_args" not in content:
         msg = f"{path} is no config file of a training run: it has no model_args"
         raise InputFileError(msg)

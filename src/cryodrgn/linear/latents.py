@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles
+from cryodrgn.io.arrays import read_npy
+from cryodrgn.io.legacy_pickle import load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
@@ -132,8 +133,8 @@ def _path(text: str | None) -> Path | None:
 
 
 def _read_array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False).astype(np.float32)
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as an array: {error}"
-        raise InputFileError(msg) from error
+    array = read_npy(path)
+    if array.dtype.kind not in "biuf":
+        msg = f"{path} holds no numbers, but an array of type {array.dtype}"
+        raise InputFileError(msg)
+    return single_precision(array)

@@ -14,6 +14,7 @@ from cryodrgn.diagnosis.verdict import WRONG_SIGN
 from cryodrgn.errors import ConfigError, CryodrgnError, MetadataError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.io.text import read_json
 from cryodrgn.rundir import WholeRunFiles
 
 logger = logging.getLogger(__name__)
@@ -204,7 +205,7 @@ def _training(
 
 def _checked_sign(settings: RunSettings, files: WholeRunFiles) -> bool:
     """Whether to invert the data; refuses particles that do not fit their poses."""
-    found = json.loads(files.check.json.read_text())
+    found = read_json(files.check.json)
     others = [change for change in found["changes"] if change != WRONG_SIGN]
     if others or (found["changes"] and settings.invert is not None):
         msg = f"{found['verdict']} See {files.check.page}"
@@ -238,7 +239,7 @@ def _require_same(path: Path, manifest: Mapping[str, Any]) -> None:
     """Refuse to mix runs of different settings in one folder."""
     if not path.is_file():
         return
-    earlier = json.loads(path.read_text())
+    earlier = read_json(path)
     for name in ("particles", "seed", "choices"):
         if earlier.get(name) != manifest[name]:
             msg = (
