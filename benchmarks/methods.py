@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from scores import Scorer, central_images, label_auc, motion_r2
 from sets import BenchmarkSet
 
@@ -76,7 +75,7 @@ class Case:
 
     def labels(self) -> np.ndarray:
         """True state of every image, −1 for junk."""
-        return np.load(self.files.labels)
+        return read_npy(self.files.labels)
 
     def scorer(self) -> Scorer:
         """Scores against the true volumes."""
@@ -130,7 +129,7 @@ def true_bound(case: Case) -> dict:
 def linear_alone(case: Case) -> dict:
     """``train_linear`` and its own volumes."""
     run, seconds = _linear_run(case)
-    verdict = yaml.safe_load(run.config_yaml.read_text())["training"]["verdict"]
+    verdict = read_yaml(run.config_yaml)["training"]["verdict"]
     if case.labels().max() == 0:
         return {"seconds": seconds, "verdict": verdict}
     return {"seconds": seconds, "verdict": verdict} | _scores(case, run.path, run.path)

@@ -181,7 +181,7 @@ def make_set(
     files = simulate([volumes[state] for state in order], simulation, output)
     rng = np.random.default_rng(seed)
     junk = rng.random(settings.num_images) < settings.junk
-    labels = np.array(order)[np.load(files.labels)]
+    labels = np.array(order)[read_npy(files.labels)]
     np.save(files.labels, np.where(junk, -1, labels))
     for path in files.state(0).parent.iterdir():
         path.unlink()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import cryodrgn
-from cryodrgn.errors import CryodrgnError
+from cryodrgn.errors import CryodrgnError, printable
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -113,15 +113,22 @@ class Program:
         return frozenset(vars(parser.parse_args(arguments)))
 
 
+class _Printable(logging.Formatter):
+    """Lines without anything that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
+
+
 def _configure_logging() -> None:
     """What happens goes to standard output, warnings go to standard error."""
-    plain = logging.Formatter("%(message)s")
+    plain = _Printable("%(message)s")
     news = logging.StreamHandler(sys.stdout)
     news.addFilter(lambda record: record.levelno < logging.WARNING)
     news.setFormatter(plain)
     warnings = logging.StreamHandler(sys.stderr)
     warnings.setLevel(logging.WARNING)
-    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+    warnings.setFormatter(_Printable("warning: %(message)s"))
     package = logging.getLogger("cryodrgn")
     package.handlers[:] = [news, warnings]
     package.setLevel(logging.INFO)

@@ -35,6 +35,9 @@ def read_table(path: Path) -> np.ndarray:
     if not table.dtype.names or table.ndim != 1:
         msg = f"{path} is a numpy file, but no table of particles"
         raise InputFileError(msg)
+    if not len(table):
+        msg = f"{path} lists no particles"
+        raise InputFileError(msg)
     return table
 
 

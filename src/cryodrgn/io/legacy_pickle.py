@@ -190,7 +190,8 @@ def load_ctf(path: Path) -> tuple[CtfTable, Float[np.ndarray, " particles"]]:
     columns: dict[str, np.ndarray] = dict(
         zip(CTF_COLUMNS, single_precision(array).T, strict=True)
     )
-    side_lengths = columns.pop("box_size") * columns.pop("pixel_size")
+    with np.errstate(over="ignore"):
+        side_lengths = columns.pop("box_size") * columns.pop("pixel_size")
     if not (np.isfinite(side_lengths) & (side_lengths > 0)).all():
         msg = f"{path}: box size and pixel size must be positive in every row"
         raise MetadataError(msg)
@@ -242,7 +243,8 @@ def load_labels(path: Path) -> Int[np.ndarray, " particles"]:
         InputFileError: The file cannot be read or holds something else.
     """
     array = load_array(path)
-    if array.ndim != 1 or not (np.isfinite(array) & (array == np.round(array))).all():
+    # No cluster has a number that large; NaN compares as false.
+    if array.ndim != 1 or not ((array == np.round(array)) & (np.abs(array) < 2**31)).all():
         msg = (
             f"{path} holds no labels: expected one whole number per particle, found shape "
             f"{array.shape} of type {array.dtype}"

@@ -116,6 +116,10 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""
+
+
 def _ndarray(*_: object) -> Any:
     msg = "it asks for numpy.ndarray in an unusual way"
     raise pickle.UnpicklingError(msg)
@@ -129,6 +133,8 @@ STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
+    # How old protocols write an array of no elements.
+    ("__builtin__", "bytes"): _no_bytes,
 }
 for _core in ("numpy.core", "numpy._core"):
     STAND_INS[f"{_core}.multiarray", "_reconstruct"] = _reconstruct

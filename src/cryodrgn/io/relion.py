@@ -114,7 +114,8 @@ class RelionParticles:
             return self._numbers("rlnImagePixelSize")
         if self._has("rlnDetectorPixelSize") and self._has("rlnMagnification"):
             detector = self._numbers("rlnDetectorPixelSize") * ANGSTROM_PER_MICRON
-            return detector / self._numbers("rlnMagnification")
+            with np.errstate(all="ignore"):
+                return detector / self._numbers("rlnMagnification")
         return None
 
     def categories(self) -> dict[str, list[str]]:

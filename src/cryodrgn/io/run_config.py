@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from cryodrgn.errors import InputFileError
@@ -13,6 +14,24 @@ from cryodrgn.io.text import read_yaml
 from cryodrgn.rundir import RunDirectory
 
 # What cryoDRGN 0.2.0 puts into a config.pkl.
+GROUPS = ("dataset_args", "lattice_args", "model_args", "training")
+_NUMBER = int | float | np.number
+# Group, names, and what their values are: type, lowest, highest.
+KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
+    ("lattice_args", ("D",), int | np.integer, 3, 4097),
+    ("lattice_args", ("extent",), _NUMBER, 0, 100),
+    ("model_args", ("zdim",), int | np.integer, 0, 4096),
+    ("model_args", ("qlayers", "players", "layers"), int | np.integer, 0, 100),
+    ("model_args", ("qdim", "pdim", "dim"), int | np.integer, 1, 65536),
+    ("model_args", ("enc_mask", "pe_dim"), int | np.integer, -1, 4097),
+    ("model_args", ("feat_sigma",), _NUMBER, 0, 1e6),
+    ("model_args", ("pe_type", "domain", "activation", "encode_mode"), str, None, 0),
+    ("dataset_args", ("particles", "ind", "poses", "ctf", "datadir"), str, None, 0),
+    ("dataset_args", ("particles_tilt",), str, None, 0),
+    ("dataset_args", ("window_r",), _NUMBER, 0, 1),
+    ("training", ("pixel_size",), _NUMBER, 0, 1e6),
+    ("training", ("settings",), dict, None, 0),
+)
 LEGACY_GROUPS = ("dataset_args", "lattice_args", "model_args", "seed")
 
 
@@ -29,7 +48,45 @@ def load_run_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "model_args" not in content:
         msg = f"{path} is no config file of a training run: it has no model_args"
         raise InputFileError(msg)
+    _require_types(content, path)
     return content
+
+
+def _require_types(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings that are not of the kind they must be, where they are given.
+
+    Raises:
+        InputFileError: One of them is something else.
+    """
+    for group in GROUPS:
+        found = content.get(group, {})
+        if not isinstance(found, dict):
+            msg = f"{path}: {group} is {_shown(found)}, expected settings by name"
+            raise InputFileError(msg)
+    for group, names, kind, low, high in KINDS:
+        for name in names:
+            value = content.get(group, {}).get(name)
+            if value is None:
+                continue
+            fits = isinstance(value, kind) and not (kind is not bool and value is True)
+            if not fits or (low is not None and not low <= value <= high):
+                expected = getattr(kind, "__name__", "number")
+                limits = "" if low is None else f" between {low:g} and {high:g}"
+                msg = f"{path}: {name} is {_shown(value)}, expected {expected}{limits}"
+                raise InputFileError(msg)
+    norm = content.get("dataset_args", {}).get("norm")
+    if norm is not None and not (
+        isinstance(norm, list | tuple)
+        and len(norm) == 2
+        and all(isinstance(part, int | float | np.number) for part in norm)
+    ):
+        msg = f"{path}: norm is {_shown(norm)}, expected a shift and a scale"
+        raise InputFileError(msg)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:80]}…"
 
 
 def find_run_config(weights: Path) -> Path:

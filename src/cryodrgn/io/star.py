@@ -79,7 +79,7 @@ def read_star(path: Path) -> dict[str, StarTable]:
     """
     require_file(path)
     try:
-        document = gemmi.cif.read(str(path))
+        document = gemmi.cif.read(str(path))  # noqa: TID251
         blocks = {block.name.strip(): _table(path, block) for block in document}
     except (OSError, RuntimeError, ValueError) as error:
         msg = f"{path} cannot be read as a STAR file: {_first_line(error)}"

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles, single_precision
+from cryodrgn.io.legacy_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
@@ -96,9 +96,11 @@ def file_latents(path: Path) -> Latents:
     mean = load_latents(path)
     parts = load_pickles(path)
     covariances = None
-    if len(parts) > 1 and np.shape(parts[1]) == mean.shape:
-        variances = np.exp(np.asarray(parts[1], dtype=np.float32))
-        covariances = variances[:, :, None] * np.eye(mean.shape[1], dtype=np.float32)
+    if len(parts) > 1 and as_array(parts[1], path).shape == mean.shape:
+        with np.errstate(over="ignore", invalid="ignore"):
+            variances = np.exp(single_precision(as_array(parts[1], path)))
+        covariances = np.zeros((*mean.shape, mean.shape[1]), dtype=np.float32)
+        np.einsum("nii->ni", covariances)[:] = variances
     return Latents(mean=mean, covariances=covariances, source=str(path))
 
 
