@@ -171,7 +171,8 @@ def test_yaml_that_refers_to_itself_does_not_explode(refuse):
     lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 30)]
     refuse(read_yaml, "\n".join(lines).encode(), "x.yaml")
     refuse(read_yaml, b"a: &a [*a]", "x.yaml")
-    refuse(read_yaml, b"[" * 5000, "x.yaml", most=40 * MEGABYTE)
+    refuse(read_yaml, b"[" * 100_000, "x.yaml")
+    refuse(read_yaml, b"- " * 10_000, "x.yaml")
     refuse(read_json, b"[" * 100_000, "x.json")
 
 

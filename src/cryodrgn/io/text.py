@@ -16,6 +16,20 @@ MOST_NESTED = 100
 class _PlainLoader(yaml.SafeLoader):
     """Values and containers; mappings that take over others could double at every step."""
 
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        # The time that deep nesting takes grows with its square.
+        self._require_shallow(self.flow_level)
+        super().fetch_flow_collection_start(token_class)
+
+    def add_indent(self, column: int) -> bool:
+        self._require_shallow(len(self.indents))
+        return super().add_indent(column)
+
+    def _require_shallow(self, depth: int) -> None:
+        if depth > MOST_NESTED:
+            msg = f"it nests more than {MOST_NESTED} deep"
+            raise yaml.YAMLError(msg)
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             msg = "merge keys (<<) are not read"
