@@ -382,3 +382,24 @@ class WholeRunFiles:
     def report(self) -> Path:
         """The page of the analysis."""
         return self.training.path / "analyze" / "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class ScreeningFiles:
+    """What is written about images that cannot be used.
+
+    Attributes:
+        path: The folder of the results.
+    """
+
+    path: Path
+
+    @property
+    def table(self) -> Path:
+        """Row and reason of every bad image."""
+        return self.path / "screened.csv"
+
+    @property
+    def kept(self) -> Path:
+        """Rows of the images that are used, as an index pickle."""
+        return self.path / "screened_ind.pkl"

@@ -33,7 +33,9 @@ def downsample_stack(
 ) -> list[Path]:
     """Write images at a smaller box size; memory does not grow with their number.
 
-    When it is stopped, even by a kill or a full disk, the same call goes on where it was.
+    Rows stay what they are: an image that is not finite remains so, for the commands that use
+    images to leave it out. When it is stopped, even by a kill or a full disk, the same call
+    goes on where it was.
 
     Args:
         images: The images.
@@ -151,7 +153,9 @@ def _downsampled(
 ) -> Iterator[Float[np.ndarray, "batch new new"]]:
     batch_size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
     for start in range(0, len(rows), batch_size):
-        batch = torch.from_numpy(images.read(rows[start : start + batch_size]))
+        batch = torch.from_numpy(
+            images.read(rows[start : start + batch_size], require_finite=False)
+        )
         yield downsample_images(batch, new_box_size).numpy()
 
 

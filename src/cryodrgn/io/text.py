@@ -16,10 +16,10 @@ MOST_NESTED = 100
 class _PlainLoader(yaml.SafeLoader):
     """Values and containers; mappings that take over others could double at every step."""
 
-    def fetch_flow_collection_start(self, token_class: Any) -> None:
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
         # The time that deep nesting takes grows with its square.
         self._require_shallow(self.flow_level)
-        super().fetch_flow_collection_start(token_class)
+        super().fetch_flow_collection_start(TokenClass)
 
     def add_indent(self, column: int) -> bool:
         self._require_shallow(len(self.indents))

@@ -92,7 +92,7 @@ def assemble(
         (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
         _preprocessing(config, norm),
         device,
-        storage=_storage(training, run),
+        storage=storage_of(training, run),
         tilted=config.data.tilted,
         tilt_deg=config.data.tilt_deg,
         datadir=config.data.files.datadir,
@@ -135,7 +135,8 @@ def assemble(
     )
 
 
-def _storage(training: TrainConfig, run: RunDirectory) -> Storage:
+def storage_of(training: TrainConfig, run: RunDirectory) -> Storage:
+    """Where a run keeps its prepared images."""
     return Storage(
         scratch_dir=run.path,
         on_disk=training.on_disk,
