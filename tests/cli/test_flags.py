@@ -56,6 +56,7 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
+    "doctor": "--device",
     "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "analyze": (
         "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "

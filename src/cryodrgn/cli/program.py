@@ -20,6 +20,11 @@ from cryodrgn.errors import CryodrgnError, printable
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+NO_MEMORY = frozenset({"OutOfMemoryError"})
+OUT_OF_MEMORY = (
+    "memory is exhausted; take a smaller batch (-b), box (-D) or network, or a machine or job "
+    "with more of it"
+)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -91,6 +96,12 @@ class Program:
             self.load_command(args.command).run(args)
         except CryodrgnError as error:
             sys.stderr.write(f"{self.name} {args.command}: {error}\n")
+            return EXIT_USER_ERROR
+        except Exception as error:
+            # Named, not imported: torch takes seconds, and may not be there at all.
+            if not isinstance(error, MemoryError) and type(error).__name__ not in NO_MEMORY:
+                raise
+            sys.stderr.write(f"{self.name} {args.command}: {OUT_OF_MEMORY}\n")
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             sys.stderr.write(f"{self.name} {args.command}: interrupted\n")
