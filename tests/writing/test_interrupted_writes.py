@@ -23,7 +23,8 @@ NAMES = (
 @pytest.fixture(scope="module")
 def inputs():
     # Readable by everybody, which pytest's own folders are not.
-    folder = Path(tempfile.mkdtemp())
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     folder.chmod(0o755)
     harness.make_inputs(folder)
     yield folder
