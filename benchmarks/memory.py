@@ -1,4 +1,4 @@
-"""Memory that a run takes, compared with what its plan says: ``python benchmarks/memory.py``."""
+"""Memory of runs, compared with their plans: ``python benchmarks/memory.py``."""
 
 import os
 import re
