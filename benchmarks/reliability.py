@@ -1,7 +1,7 @@
 """Figures of docs/reliability.md, measured again: ``python benchmarks/reliability.py``.
 
-One part alone: ``--parts fuzz kills disks messages memory``. Figures of the other parts are kept
-from the last time (docs/reliability.json), each with the commit that they are of.
+One part alone: ``--parts fuzz kills disks messages memory``. Figures of the other parts are
+kept from the last time (docs/reliability.json), each with the commit that they are of.
 """
 
 import argparse
@@ -22,8 +22,8 @@ FUZZ_INPUTS, KILLS = 150_000, 4
 
 HEAD = """# Reliability, in figures
 
-Made by `python benchmarks/reliability.py`; one part again with `--parts NAME`. What is promised about files of others stands in
-[SECURITY.md](../SECURITY.md).
+Made by `python benchmarks/reliability.py`; one part again with `--parts NAME`.
+What is promised about files of others stands in [SECURITY.md](../SECURITY.md).
 
 | what | figure | command | commit |
 |---|---|---|---|
@@ -201,7 +201,7 @@ def rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
         errors = [c["predicted"] / c["measured"] - 1 for c in figures["memory"]["cases"]]
         text = (
             f"{len(errors)} runs: the plan is {min(errors):+.0%} to {max(errors):+.0%} off the "
-            f"peak of resident memory (mean of magnitudes {sum(map(abs, errors)) / len(errors):.0%})"
+            f"peak of resident memory ({sum(map(abs, errors)) / len(errors):.0%} on average)"
         )
         found.append(("memory planned", text, "memory"))
     return found
@@ -219,9 +219,8 @@ def page(figures: dict[str, Any]) -> str:
         for case in figures["memory"]["cases"]:
             values = " | ".join(str(value) for value in case["settings"])
             plan, peak = case["predicted"], case["measured"]
-            lines.append(
-                f"| {values} | {plan / 1e6:.0f} MB | {peak / 1e6:.0f} MB | {plan / peak - 1:+.0%} |\n"
-            )
+            sizes = f"{plan / 1e6:.0f} MB | {peak / 1e6:.0f} MB"
+            lines.append(f"| {values} | {sizes} | {plan / peak - 1:+.0%} |\n")
     return "".join(lines)
 
 
