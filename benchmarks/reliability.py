@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 FIGURES, PAGE = ROOT / "docs/reliability.json", ROOT / "docs/reliability.md"
 FUZZ_INPUTS, KILLS = 150_000, 4
+SHARES = (0.05, 0.3, 0.6, 0.9)
 
 HEAD = """# Reliability, in figures
 
@@ -56,6 +57,9 @@ def in_folder(measure: Callable[[Path], dict[str, Any]]) -> Callable[[], dict[st
     return measured
 
 
+kills_per_command = KILLS
+
+
 def kills(folder: Path) -> dict[str, Any]:
     from writing import harness
 
@@ -64,7 +68,7 @@ def kills(folder: Path) -> dict[str, Any]:
         whole = harness.undisturbed(command, folder / f"whole {name}")
         out = folder / f"killed {name}"
         counts["commands"] += 1
-        for number in range(KILLS):
+        for number in range(kills_per_command):
             if number % 2:
                 was_killed = harness.kill_at_random(command, out, whole, f"{name} {number}")
             else:
@@ -102,7 +106,7 @@ def disks(folder: Path) -> dict[str, Any]:
         command = every[name]
         whole = harness.undisturbed(command, folder / f"whole {name}")
         size = sum(map(len, whole.files.values()))
-        for share in (0.05, 0.3, 0.6, 0.9):
+        for share in SHARES:
             with harness.small_disk(folder / f"{name} {share}", int(share * size)) as resize:
                 if resize is None:
                     continue
@@ -227,10 +231,14 @@ def page(figures: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--kills", type=int, default=KILLS, help="of every command")
+    options = parser.parse_args()
+    global kills_per_command
+    kills_per_command = options.kills
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     words = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    for part in parser.parse_args().parts:
+    for part in options.parts:
         figures[part] = PARTS[part]() | {"commit": commit.stdout.strip()}
         print(part, json.dumps(figures[part]))
         sys.stdout.flush()

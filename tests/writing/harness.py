@@ -62,8 +62,8 @@ def commands(folder: Path) -> dict[str, Command]:
     sim, run = folder / "sim", folder / "run"
     star, stack, volume = sim / "particles.star", sim / "particles.mrcs", folder / "volume.mrc"
     weights, latents, index = run / "weights.pkl", run / "z.pkl", folder / "ind.pkl"
-    epochs = ("-n", 6, "-b", 4, "--load", "latest")
-    small = ("-D", 16, "--Apix", 12, "-n", 200, "--num-states", 2)
+    epochs = ("-n", 3, "-b", 6, "--load", "latest")
+    small = ("-D", 16, "--Apix", 12, "-n", 60, "--num-states", 2)
     return {
         "simulate": Command(("simulate", *small)),
         "downsample": Command(("downsample", stack, "-D", 12), "x.mrcs"),

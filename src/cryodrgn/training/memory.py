@@ -17,11 +17,11 @@ from cryodrgn.training.loop import ROWS_IN_CACHE
 
 # Bytes that libraries take beyond what they hold before the first step: compiled kernels,
 # workspaces of threads, what the allocator keeps.
-LIBRARIES = 90 * 10**6
+LIBRARIES = 15 * 10**6
 # Per weight: value, gradient, two moments, two copies of value and moments; 4 bytes each.
 BYTES_PER_WEIGHT = 40
 # Per frequency of an image in a batch: transform, CTF, coordinates, and what they are made by.
-BYTES_PER_POINT = 120
+BYTES_PER_POINT = 100
 # Per pixel of an image that is being prepared, of 64 at a time.
 BYTES_PER_PREPARED_PIXEL, PREPARED_TOGETHER = 40, 64
 FLOAT = 4
