@@ -67,7 +67,8 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "analyze_landscape_full": (
         "workdir epoch | --device --landscape-dir -o --outdir --seed -N --training-volumes "
-        "--skip-vol --batch-size --epochs --dim --layers --lr --skip-umap --num-neighbors"
+        "--flip -d --skip-vol --batch-size --epochs --dim --layers --lr --num-neighbors "
+        "--resolution | --skip-umap --downsample"
     ),
     "pc_traversal": "z --dim -n --lim -o | --pc --use-percentile-spacing --outdir",
     "direct_traversal": "zfile --anchors -n --loop -o --outtxt",

@@ -29,6 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Volumes to learn from, made as those of the landscape (default: %(default)s)",
     )
     parser.add_argument(
+        "-d",
+        "--downsample",
+        type=int,
+        help="Side of the volumes (default: that of the landscape, and no other will do)",
+    )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        default=None,
+        help="Reverse the z axis (default: as in the landscape)",
+    )
+    parser.add_argument(
         "--skip-vol", action="store_true", help="Use what an earlier call found of volumes"
     )
     group = parser.add_argument_group("Mapping")
@@ -46,7 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Map")
     group.add_argument("--skip-umap", action="store_true", help="Make no UMAP embedding")
     group.add_argument(
-        "--num-neighbors", type=int, default=50, help="Of UMAP (default: %(default)s)"
+        "--num-neighbors",
+        type=int,
+        default=50,
+        help="Of a particle (default: %(default)s)",
+    )
+    group.add_argument(
+        "--resolution",
+        type=float,
+        default=1.5,
+        help="Larger values make more communities (Leiden; default: %(default)s)",
     )
 
 
@@ -72,7 +93,10 @@ def run(args: argparse.Namespace) -> None:
         ),
         skip_umap=args.skip_umap,
         num_neighbours=args.num_neighbors,
+        resolution=args.resolution,
         seed=args.seed,
+        box_size=args.downsample,
+        flip=args.flip,
     )
     landscape = run.files.landscape(epoch)
     landscape = LandscapeFiles(args.landscape_dir) if args.landscape_dir else landscape
