@@ -14,7 +14,7 @@ DATASET = (
 )
 TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
-    "| --precision --no-amp --device --multigpu"
+    "| --precision --no-amp --device --multigpu --curriculum"
 )
 POSES = "--do-pose-sgd --emb-type --pose-lr"
 DECODER = "--pe-type --domain | --pe-dim --feat-sigma --activation"

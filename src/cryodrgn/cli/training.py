@@ -30,6 +30,7 @@ CHANGEABLE = {
     "memory": "memory_gb",
     "cache_dir": "cache_dir",
 }
+HALF = "half"
 WITHOUT_SETTING = frozenset({"command", "outdir", "load", "verbose", "device", "overwrite"})
 
 
@@ -134,6 +135,11 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def epochs(text: str) -> int | str:
+    """A number of epochs, or the word for half of them."""
+    return HALF if text == HALF else int(text)
+
+
 def add_training(
     parser: argparse.ArgumentParser, *, batch_size: int = 8
 ) -> argparse._ArgumentGroup:
@@ -152,6 +158,15 @@ def add_training(
         type=int,
         default=batch_size,
         help="Minibatch size (default: %(default)s)",
+    )
+    group.add_argument(
+        "--curriculum",
+        type=epochs,
+        nargs="?",
+        const=HALF,
+        metavar="EPOCHS",
+        help="Low frequencies first: all are compared only after this number of epochs (if "
+        "none is given, half of the epochs)",
     )
     group.add_argument(
         "--wd",
@@ -225,13 +240,20 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
     """The training settings that the options describe; ``more`` are those of one command."""
     from cryodrgn.training.config import TrainConfig
     from cryodrgn.training.pose_table import PoseConfig
+    from cryodrgn.training.schedules import Curriculum
 
     poses = None
     if args.do_pose_sgd:
         poses = PoseConfig(
             embedding=args.emb_type, learning_rate=args.pose_lr, pretrain=args.pose_pretrain
         )
+    curriculum = None
+    if args.curriculum is not None:
+        half = max(1, args.num_epochs // 2)
+        epochs = half if args.curriculum == HALF else args.curriculum
+        curriculum = Curriculum(num_epochs=epochs)
     return TrainConfig(
+        curriculum=curriculum,
         num_epochs=args.num_epochs,
         batch_size=args.batch_size,
         learning_rate=args.lr,

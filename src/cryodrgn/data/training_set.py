@@ -114,10 +114,7 @@ class TrainingSet:
         if particles.ctf is not None:
             self._ctf = ctf_parameters(particles.ctf, np.arange(len(particles))).to(device)
         self._frequencies = self.lattice.frequencies.to(device)
-        self._compared = None
-        if self.lattice.has_origin:
-            radius = self.lattice.box_size // 2
-            self._compared = self.lattice.positions_within(radius).to(device)
+        self._within: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._exposures[0])
@@ -125,7 +122,12 @@ class TrainingSet:
     @property
     def num_points(self) -> int:
         """Number of frequencies at which an image is compared with a slice."""
-        return len(self._frequencies if self._compared is None else self._compared)
+        return self.points_within(None)
+
+    def points_within(self, radius: int | None) -> int:
+        """Number of these frequencies within a radius in pixels; None means all."""
+        compared = self._compared(radius)
+        return len(self._frequencies if compared is None else compared)
 
     @property
     def in_order_of_storage(self) -> Int[Tensor, " particles"]:
@@ -158,12 +160,18 @@ class TrainingSet:
     def _order(self) -> VisitingOrder:
         return self._exposures[0].order
 
-    def batch(self, rows: Int[Tensor, " batch"], num_points: int | None = None) -> Batch:
+    def batch(
+        self,
+        rows: Int[Tensor, " batch"],
+        num_points: int | None = None,
+        radius: int | None = None,
+    ) -> Batch:
         """Some particles, in the order asked for.
 
         Args:
             rows: Which ones.
             num_points: Only the first frequencies of a lattice without origin; all by default.
+            radius: Compare images and slices only within this radius in pixels.
         """
         on_device = rows.to(self.device)
         kept = slice(num_points)
@@ -179,19 +187,29 @@ class TrainingSet:
         else:
             rotations, shifts = self._moving_poses.at(on_device)
             images = [shift_transform(image, frequencies, shifts) for image in images]
-        compared = self._frequencies[kept]
-        if self._compared is not None:
-            compared = compared[self._compared]
+        compared = self._compared(radius)
+        points = self._frequencies[kept]
+        points = points if compared is None else points[compared]
         exposures = [
             Exposure(
                 images=image,
                 ctf=ctf,
-                coordinates=slice_coordinates(compared, tilt @ rotations),
-                compared=self._compared,
+                coordinates=slice_coordinates(points, tilt @ rotations),
+                compared=compared,
             )
             for image, tilt in zip(images, self._tilts, strict=True)
         ]
         return Batch(rows=on_device, exposures=tuple(exposures))
+
+    def _compared(self, radius: int | None) -> Int[Tensor, " compared"] | None:
+        """Positions of the frequencies within a radius; None where all stored ones are."""
+        nyquist = self.lattice.box_size // 2
+        if not self.lattice.has_origin and (radius is None or radius >= nyquist):
+            return None
+        radius = min(radius or nyquist, nyquist)
+        if radius not in self._within:
+            self._within[radius] = self.lattice.positions_within(radius).to(self.device)
+        return self._within[radius]
 
     def _images(
         self,

@@ -12,7 +12,7 @@ from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
-from cryodrgn.training.schedules import KlWeighting
+from cryodrgn.training.schedules import Curriculum, KlWeighting
 from cryodrgn.training.warm_start import WarmStart
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -124,6 +124,7 @@ class TrainConfig:
         learning_rate: Of Adam.
         weight_decay: Of Adam.
         kl: How the KL divergence enters the loss.
+        curriculum: Which frequencies are compared in early epochs; None compares all.
         latents: How free latents are learnt, for models that have them.
         warm_start: Latents that the encoder learns before all else is trained.
         poses: How poses are refined; None keeps them.
@@ -143,6 +144,7 @@ class TrainConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     kl: KlWeighting = field(default_factory=KlWeighting)
+    curriculum: Curriculum | None = None
     latents: LatentTableConfig | None = None
     warm_start: WarmStart | None = None
     poses: PoseConfig | None = None
@@ -256,6 +258,8 @@ class RunConfig:
                 latents = training["latents"]
                 latents = latents | {"initial": _path(latents["initial"])}
                 training["latents"] = LatentTableConfig(**latents)
+            if training.get("curriculum") is not None:
+                training["curriculum"] = Curriculum(**training["curriculum"])
             warm = training.get("warm_start")
             if warm is not None:
                 warm = warm | {"latents": Path(warm["latents"])}

@@ -68,15 +68,15 @@ class RunningMean:
         self.total += share * (float(losses.total) - self.total)
 
 
-def part_size(particles: TrainingSet) -> int:
-    """Images whose activations are held at a time.
+def part_size(particles: TrainingSet, radius: int | None = None) -> int:
+    """Images whose activations are held at a time, compared within a radius.
 
     On a processor, layers of some thousand rows stay in its cache, which makes training up to
     1.4 times faster (benchmarks/training.py); other devices want the whole batch at once.
     """
     if particles.device.type != "cpu":
         return len(particles)
-    return max(1, ROWS_IN_CACHE // particles.num_points)
+    return max(1, ROWS_IN_CACHE // particles.points_within(radius))
 
 
 class Trainer:
@@ -110,7 +110,6 @@ class Trainer:
         self._refined = refined or {}
         self._guard = Guard(particles.original_rows.tolist())
         self._whole, self._recent = RunningMean(), RunningMean()
-        self._part_size = part_size(particles)
         self._parameters = [p for p in objective.model.parameters() if p.requires_grad]
         self._good = self._moving_state()
         self._started = time.monotonic()
@@ -146,6 +145,10 @@ class Trainer:
         epoch = self.position.epoch
         self._objective.model.train()
         place = f"epoch {epoch + 1} of {config.num_epochs}"
+        radius = self._radius(epoch)
+        if radius is not None:
+            nyquist = self._particles.lattice.box_size // 2
+            logger.info("epoch %d compares radius %d of %d", epoch + 1, radius, nyquist)
         done = self.position.batch
         with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
             # A run may go on where an epoch was complete but for its checkpoint.
@@ -193,7 +196,9 @@ class Trainer:
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         mine, divisor = self._team.share(torch.arange(len(rows)))
-        parts = [self._particles.batch(part) for part in rows[mine].split(self._part_size)]
+        radius = self._radius(epoch)
+        size = part_size(self._particles, radius)
+        parts = [self._particles.batch(p, radius=radius) for p in rows[mine].split(size)]
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._objective.accumulate_gradients(
             parts, noise[mine].to(self._particles.device), self.images_seen, divisor
@@ -209,6 +214,11 @@ class Trainer:
         if self._guard.must_return():
             self._return_to_good_state()
         return None
+
+    def _radius(self, epoch: int) -> int | None:
+        """Within which radius in pixels images are compared; None means all of them."""
+        curriculum, full = self._config.curriculum, self._particles.lattice.box_size // 2
+        return None if curriculum is None else curriculum.radius_at(epoch, full)
 
     def _return_to_good_state(self) -> None:
         good = copy.deepcopy(self._good)
