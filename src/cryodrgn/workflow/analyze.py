@@ -32,7 +32,7 @@ from cryodrgn.analysis.latent_plots import (
 )
 from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.analysis.notebook import analysis_notebook
-from cryodrgn.analysis.pca import PrincipalComponents, principal_components
+from cryodrgn.analysis.pca import PLANE, PrincipalComponents, principal_components
 from cryodrgn.analysis.plots import plot_learning_curve, save_figure
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis, cluster_captions
@@ -51,7 +51,6 @@ from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
 
 logger = logging.getLogger(__name__)
 
-PCA_NAMES = ("PC1", "PC2")
 UMAP_NAMES = ("UMAP1", "UMAP2")
 
 
@@ -273,15 +272,15 @@ class _Analysis:
             save_figure(plot_histogram(values, stops), self._files.plot("z_hist"))
             return
         places = components.project(self._latents)[:, :2]
-        self._plot_map("z_pca", places, PCA_NAMES)
+        self._plot_map("z_pca", places, PLANE)
         folder = self._files.clusters(len(clusters.particles))
         save_figure(
-            plot_clusters(places, clusters.labels, clusters.particles, PCA_NAMES),
+            plot_clusters(places, clusters.labels, clusters.particles, PLANE),
             folder.plot("z_pca"),
         )
         for path in paths:
             stops = components.project(path.points)[:, :2]
-            save_figure(plot_path(places, stops, PCA_NAMES), path.folder.plot("pca_traversal"))
+            save_figure(plot_path(places, stops, PLANE), path.folder.plot("pca_traversal"))
 
     def _plot_map(
         self, name: str, places: Float[np.ndarray, "particles 2"], names: tuple[str, str]
