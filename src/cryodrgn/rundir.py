@@ -45,6 +45,11 @@ class RunDirectory:
         """Losses along the run, as a table."""
         return self.path / "metrics.csv"
 
+    @property
+    def convergence(self) -> Path:
+        """What particles kept out of training said after every epoch, as a table."""
+        return self.path / "convergence.csv"
+
     def weights(self, epoch: int | None = None) -> Path:
         """Network weights after ``epoch``, or of the finished run."""
         return self._numbered("weights", epoch)
@@ -96,7 +101,7 @@ class RunDirectory:
     def written_files(self) -> list[Path]:
         """Everything in the folder that a training run wrote."""
         fixed = (self.config_yaml, self.config_pickle, self.log, self.metrics, self.checkpoint)
-        fixed += self.linear.fixed()
+        fixed += (self.convergence, *self.linear.fixed())
         pattern = re.compile(
             r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc|component\d+(\.fsc\.txt|\.mrc)"
         )

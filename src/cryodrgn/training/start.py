@@ -36,6 +36,14 @@ class Start:
     norm: tuple[float, float] | None = None
     precision: Precision | None = None
 
+    @property
+    def has_converged(self) -> bool:
+        """Whether particles kept out of training said so."""
+        if self.checkpoint is None or not self.is_same_run:
+            return False
+        records = self.checkpoint["run_state"].get("held_out", {}).get("records", [])
+        return bool(records) and records[-1]["converged"]
+
 
 def find_start(run: RunDirectory, config: RunConfig, load: Load, *, overwrite: bool) -> Start:
     """Decide where a run begins, before anything is written.

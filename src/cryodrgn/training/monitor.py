@@ -1,0 +1,266 @@
+"""What particles kept out of training say after every epoch."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.models.build import decoder_of
+from cryodrgn.models.decoders import Decoder
+from cryodrgn.models.vae import Vae
+from cryodrgn.parallel import ALONE, Team
+from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.reconstruction.encode import encode_rows
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.convergence import (
+    EPOCHS_COMPARED,
+    WORTHWHILE_LATENTS,
+    WORTHWHILE_MAP,
+    Exchange,
+    compare_exchanged,
+    exchange_errors,
+    gains_over_exchange,
+    still_improves,
+    verdict_in_words,
+)
+from cryodrgn.training.held_out import (
+    half_errors,
+    image_powers,
+    shell_errors,
+    state_groups,
+    view_blocks,
+)
+
+# Particles that are trained on, from whose latents states are made.
+REFERENCE_PARTICLES = 1000
+# The exchange of states looks at no more particles than this, which tells enough.
+MOST_EXCHANGED = 1200
+# Side of the maps whose change is followed, in voxels.
+MAP_BOX = 32
+STREAM = 0x57A7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochRecord:
+    """What was found after an epoch.
+
+    Attributes:
+        epoch: Its number, from 0.
+        error: Squared error of the particles kept out, per value.
+        explained: Share of their power that the model explains.
+        map_change: Change of the state maps since the epoch before, as a share of them.
+        exchange: Whether states say anything of images; None without latents.
+        shells: Squared error per value in every shell.
+        converged: Whether training had converged.
+    """
+
+    epoch: int
+    error: float
+    explained: float
+    map_change: float | None
+    exchange: Exchange | None
+    shells: list[float]
+    converged: bool
+
+    def row(self) -> dict[str, float | None]:
+        """The numbers by the names of columns."""
+        names = [field.name for field in fields(Exchange)]
+        exchange = {f"exchange_{name}": getattr(self.exchange, name, None) for name in names}
+        columns = {
+            "epoch": self.epoch,
+            "error": self.error,
+            "explained": self.explained,
+            "map_change": self.map_change,
+            **exchange,
+            "converged": float(self.converged),
+        }
+        return columns | {f"shell_{n}": value for n, value in enumerate(self.shells)}
+
+
+class Monitor:
+    """Follows particles that are kept out of training.
+
+    Args:
+        model: What is trained: encoder and decoder, or a decoder without latent.
+        particles: All images; those held out are looked at.
+        directions: Viewing direction of every particle.
+        seed: Of the particles from which states are made.
+        dtype: Number type of the networks' matrix products.
+        team: Processes that share the work.
+    """
+
+    def __init__(
+        self,
+        model: Vae | Decoder,
+        particles: TrainingSet,
+        directions: Float[np.ndarray, "particles 3"],
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        team: Team = ALONE,
+    ) -> None:
+        self._model, self._particles = model, particles
+        self._dtype, self._team = dtype, team
+        self._rows = particles.held_out
+        order = torch.randperm(len(particles), generator=generator_at(seed, STREAM))
+        self._reference = particles.visited(order)[:REFERENCE_PARTICLES].sort().values
+        views = torch.from_numpy(np.ascontiguousarray(directions))[self._rows][:MOST_EXCHANGED]
+        self._blocks = view_blocks(views)
+        self._records: list[EpochRecord] = []
+        self._errors: list[Float[np.ndarray, " held_out"]] = []
+        self._gains: list[Float[np.ndarray, " images"]] = []
+        self._groups: Int[Tensor, "states particles"] | None = None
+        self._maps: Float[Tensor, "states box box box"] | None = None
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether training had converged after the last epoch."""
+        return bool(self._records) and self._records[-1].converged
+
+    @property
+    def verdict(self) -> str:
+        """The state of the run in words."""
+        last = self._records[-1]
+        return verdict_in_words(last.epoch, last.exchange, has_converged=last.converged)
+
+    @torch.inference_mode()
+    def look(self, epoch: int) -> EpochRecord:
+        """Look at the particles kept out after an epoch, and remember what was found."""
+        was_training = self._model.training
+        self._model.eval()
+        latents = self._latents(self._rows)
+        powers = self._by_all(lambda rows: image_powers(self._particles, rows), self._rows)
+        table = self._by_all(
+            lambda rows: shell_errors(
+                *(self._decoder, latents[torch.searchsorted(self._rows, rows)]),
+                *(self._particles, rows, self._dtype),
+            ),
+            self._rows,
+        )
+        counts = torch.bincount(self._particles.shells.cpu()).clamp_min(1)
+        shells = table.mean(0) / counts
+        errors, power = table.sum(1), float(powers.mean())
+        self._errors = [*self._errors, errors.numpy()][-2 * EPOCHS_COMPARED :]
+        explained = power - float(errors.mean())
+        reference = self._latents(self._reference)
+        exchange = self._exchange(reference, shells)
+        record = EpochRecord(
+            epoch=epoch,
+            error=float(errors.mean() / counts.sum()),
+            explained=explained / power,
+            map_change=self._map_change(reference),
+            exchange=exchange,
+            shells=shells.tolist(),
+            converged=not self._improves(explained, exchange),
+        )
+        self._records.append(record)
+        self._model.train(was_training)
+        return record
+
+    def write(self, run: RunDirectory) -> None:
+        """Write the table of all epochs."""
+        rows = [record.row() for record in self._records]
+        lines = [",".join(rows[0])]
+        for row in rows:
+            values = ["" if value is None else f"{value:.6g}" for value in row.values()]
+            lines.append(",".join(values))
+        with atomic_path(run.convergence) as partial:
+            partial.write_text("\n".join(lines) + "\n")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that must be remembered to go on exactly."""
+        return {
+            "records": [asdict(record) for record in self._records],
+            "errors": [torch.from_numpy(values) for values in self._errors],
+            "gains": [torch.from_numpy(values) for values in self._gains],
+            "groups": self._groups,
+            "maps": self._maps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a remembered state."""
+        self._records = [_record(dict(mapping)) for mapping in state["records"]]
+        self._errors = [values.numpy() for values in state["errors"]]
+        self._gains = [values.numpy() for values in state["gains"]]
+        self._groups, self._maps = state["groups"], state["maps"]
+
+    @property
+    def _decoder(self) -> Decoder:
+        return decoder_of(self._model)
+
+    def _by_all(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """What a function gives for rows, of which each process takes its share."""
+        return self._team.gather(function(self._team.piece(rows))).cpu().double()
+
+    def _latents(self, rows: Int[Tensor, " rows"]) -> Float[Tensor, "rows z"]:
+        model = self._model
+        if not isinstance(model, Vae):
+            return torch.zeros(len(rows), 0, device=self._particles.device)
+        mine = encode_rows(model, self._particles, self._team.piece(rows), self._dtype)
+        return self._team.gather(mine)
+
+    def _exchange(
+        self, reference: Float[Tensor, "particles z"], noise: Float[Tensor, " shells"]
+    ) -> Exchange | None:
+        """Whether the states of one half of images say anything of the other."""
+        if not (reference.shape[1] and self._blocks.numel()):
+            return None
+        states = _means(reference, state_groups(reference))
+        rows, places = self._rows[self._blocks.flatten()].unique(return_inverse=True)
+        found = self._by_all(
+            lambda part: half_errors(
+                *(self._decoder, states, self._particles, part),
+                *(noise.float().to(states.device), self._dtype),
+            ),
+            rows,
+        )
+        halves = found.permute(1, 0, 2).numpy()
+        errors = exchange_errors(halves, places.view_as(self._blocks).numpy())
+        # The blocks are those of every epoch, so that gains are compared image by image.
+        gains = gains_over_exchange(errors).flatten()
+        self._gains = [*self._gains, gains][-2 * EPOCHS_COMPARED :]
+        return compare_exchanged(errors)
+
+    def _improves(self, explained: float, exchange: Exchange | None) -> bool:
+        if still_improves(self._errors, explained, WORTHWHILE_MAP):
+            return True
+        if exchange is None or not exchange.is_heterogeneous:
+            return False
+        losses = [-gains for gains in self._gains]
+        return still_improves(losses, exchange.gain, WORTHWHILE_LATENTS)
+
+    def _map_change(self, reference: Float[Tensor, "particles z"]) -> float | None:
+        """Change of the maps of the same groups of particles since the epoch before."""
+        change = None
+        if self._maps is not None:
+            maps = self._decoded(reference, self._groups)
+            change = float((maps - self._maps).norm() / maps.norm().clamp_min(1e-30))
+        has_latents = reference.shape[1] > 0
+        self._groups = state_groups(reference) if has_latents else None
+        self._maps = self._decoded(reference, self._groups)
+        return change
+
+    def _decoded(
+        self, reference: Float[Tensor, "particles z"], groups: Int[Tensor, "states m"] | None
+    ) -> Float[Tensor, "states box box box"]:
+        points = reference[:1] if groups is None else _means(reference, groups)
+        source = VolumeDecoder(self._decoder, 0.0, 1.0, self._particles.device, self._dtype)
+        size = min(MAP_BOX, self._decoder.box_size)
+        return torch.stack(list(source.volumes(points, size)))
+
+
+def _means(
+    latents: Float[Tensor, "particles z"], groups: Int[Tensor, "states members"]
+) -> Float[Tensor, "states z"]:
+    return latents[groups.to(latents.device)].mean(1)
+
+
+def _record(mapping: dict[str, Any]) -> EpochRecord:
+    exchange = mapping.pop("exchange")
+    return EpochRecord(**mapping, exchange=None if exchange is None else Exchange(**exchange))
