@@ -336,6 +336,11 @@ class CheckFiles:
         """What was found, for programs."""
         return self.path / "check.json"
 
+    @property
+    def map(self) -> Path:
+        """The map of the sample, at low resolution."""
+        return self.path / "map.mrc"
+
 
 @dataclass(frozen=True, slots=True)
 class NuisanceFiles:
@@ -370,8 +375,13 @@ class WholeRunFiles:
 
     @property
     def manifest(self) -> Path:
-        """Settings of the run, each with its reason."""
+        """Versions, seeds, inputs with hashes, choices with reasons, and steps of the run."""
         return self.path / "run.json"
+
+    @property
+    def log(self) -> Path:
+        """What all steps reported, line by line."""
+        return self.path / "run.log"
 
     @property
     def check(self) -> CheckFiles:
@@ -379,11 +389,26 @@ class WholeRunFiles:
         return CheckFiles(self.path / "check")
 
     @property
+    def linear(self) -> RunDirectory:
+        """The linear run, whose mean is the first volume."""
+        return RunDirectory(self.path / "linear")
+
+    @property
     def training(self) -> RunDirectory:
         """The training run."""
         return RunDirectory(self.path / "training")
 
     @property
+    def analysis(self) -> AnalysisFiles:
+        """The analysis of the training run."""
+        return self.training.analysis()
+
+    @property
+    def nuisance(self) -> NuisanceFiles:
+        """What the latents follow besides structure."""
+        return NuisanceFiles(self.path / "nuisance")
+
+    @property
     def report(self) -> Path:
-        """The page of the analysis."""
-        return self.training.path / "analyze" / "report.html"
+        """All of it on one page."""
+        return self.path / "report.html"

@@ -16,6 +16,7 @@ TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
     "| --precision --no-amp --device --multigpu --curriculum"
 )
+HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"
 DECODER = "--pe-type --domain | --pe-dim --feat-sigma --activation"
 OVERRIDES = (
@@ -37,10 +38,12 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
-        "--use-real | --init-z --init-epochs --enc-layers --enc-dim --dec-layers --dec-dim"
+        f"--use-real | {HELD_OUT} --init-z --init-epochs --enc-layers --enc-dim --dec-layers "
+        "--dec-dim"
     ),
     "train_nn": (
-        f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent"
+        f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent "
+        f"| {HELD_OUT}"
     ),
     "train_dec": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
@@ -93,7 +96,7 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "run": (
         "particles --poses --ctf -o --outdir --ind --datadir --quick --full --seed --zdim -D "
-        "--qdim --pdim -b --lr -n --invert-data --uninvert-data"
+        "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data"
     ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir -n --num-images --seed"

@@ -127,7 +127,7 @@ class TrainingSet:
         """Number of particles that an epoch visits."""
         return len(self) - len(self.held_out)
 
-    def visited(self, rows: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
+    def visited(self, rows: Int[Tensor, " rows"]) -> Int[Tensor, " visited"]:
         """Those of some rows that are not held out, in the same order."""
         return rows[~torch.isin(rows, self.held_out)] if len(self.held_out) else rows
 

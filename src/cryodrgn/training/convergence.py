@@ -11,7 +11,7 @@ EPOCHS_COMPARED = 3
 # Progress that counts: in standard errors, and as a share of what has been reached by the map
 # and by the latents.
 SIGNIFICANT, WORTHWHILE_MAP, WORTHWHILE_LATENTS = 2.0, 0.002, 0.02
-# Standard deviations of the exchanged states' error from which heterogeneity is found.
+# Standard deviations of the error after exchange from which heterogeneity is found.
 FOUND = 4.0
 
 
@@ -40,40 +40,51 @@ class Exchange:
 def exchange_errors(
     halves: Float[np.ndarray, "halves images states"], blocks: Int[np.ndarray, "blocks block"]
 ) -> Float[np.ndarray, "blocks block block"]:
-    """Error of one half of image i at the states that fit the other half of image j.
+    """Errors of halves of images at the states that fit halves of other images.
 
     Args:
         halves: Errors of both halves of every image at the same states, in units of the noise:
             |residual|² over its expectation, so that exp(−error) is a likelihood.
-        blocks: Images whose states are exchanged with one another.
+        blocks: Images whose halves are exchanged with one another.
+
+    Returns:
+        Entry (i, j) of a block, as if the first half of image i and the second of image j were
+        those of one image: the error of each at the states that fit the other, added up.
     """
-    table = np.zeros((len(blocks), blocks.shape[1], blocks.shape[1]))
-    for seen, compared in ((0, 1), (1, 0)):
-        # What all images of a block have in common is due to the map, not to an image.
-        known = halves[seen][blocks]
-        known = known - known.mean(1, keepdims=True)
-        weights = np.exp(known.min(2, keepdims=True) - known)
-        weights /= weights.sum(2, keepdims=True)
-        table += np.einsum("bjs,bis->bij", weights, halves[compared][blocks])
-    return table
+    likely = [_likely_states(half[blocks]) for half in halves]
+    first, second = (half[blocks] for half in halves)
+    return np.einsum("bis,bjs->bij", first, likely[1]) + np.einsum(
+        "bis,bjs->bij", likely[0], second
+    )
+
+
+def _likely_states(
+    errors: Float[np.ndarray, "blocks block states"],
+) -> Float[np.ndarray, "blocks block states"]:
+    """Probability of every state, given the errors of half an image at all of them."""
+    # What all images of a block have in common is due to the map, not to an image.
+    known = errors - errors.mean(1, keepdims=True)
+    weights = np.exp(known.min(2, keepdims=True) - known)
+    return weights / weights.sum(2, keepdims=True)
 
 
 def gains_over_exchange(
     errors: Float[np.ndarray, "blocks block block"],
 ) -> Float[np.ndarray, "blocks block"]:
-    """By how much every image is explained better by its own states than on average."""
-    return errors.mean(2) - np.diagonal(errors, axis1=1, axis2=2)
+    """By how much every image is explained better by its own halves than by exchanged ones."""
+    expected = errors.mean(2) + errors.mean(1) - errors.mean((1, 2))[:, None]
+    return expected - np.diagonal(errors, axis1=1, axis2=2)
 
 
 def compare_exchanged(errors: Float[np.ndarray, "blocks block block"]) -> Exchange:
-    """Compare the errors at images' own states with those at exchanged ones.
+    """Compare the errors of images with those of images put together from exchanged halves.
 
     If the states that fit one half of an image say nothing of the other half, every permutation
-    of them within a block is as good as any other. Mean and variance of the sum of errors over
-    all permutations are exact (Hoeffding, Ann. Math. Stat. 22, 558, 1951).
+    of halves within a block is as good as any other. Mean and variance over all permutations of
+    the sum of errors are exact (Hoeffding, Ann. Math. Stat. 22, 558, 1951).
 
     Args:
-        errors: Entry (i, j) of a block is the error of image i at the states of image j.
+        errors: See :func:`exchange_errors`.
     """
     gains = gains_over_exchange(errors)
     rest = errors - errors.mean(2, keepdims=True) - errors.mean(1, keepdims=True)
@@ -108,16 +119,19 @@ def still_improves(
     return bool(decrease.mean() > max(SIGNIFICANT * error, worthwhile * abs(reached)))
 
 
-def verdict_in_words(epoch: int, exchange: Exchange | None, *, has_converged: bool) -> str:
+def verdict_in_words(converged_at: int | None, exchange: Exchange | None) -> str:
     """The state of a run in a sentence.
 
     Args:
-        epoch: Number of the last epoch, from 0.
+        converged_at: Number of the epoch, from 0, at which training converged; None if it has
+            not.
         exchange: Whether states say anything of images; None where there are no states, or too
             few images to tell.
-        has_converged: Whether training has converged.
     """
-    words = f"converged at epoch {epoch + 1}" if has_converged else "still improving"
+    has_converged = converged_at is not None
+    words = "still improving"
+    if converged_at is not None:
+        words = f"converged at epoch {converged_at + 1}"
     if exchange is None:
         return words
     gain = f"{exchange.gain:.2f} ± {exchange.error:.2f} units of noise"

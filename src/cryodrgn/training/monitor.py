@@ -1,7 +1,6 @@
 """What particles kept out of training say after every epoch."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.io.atomic import atomic_path
 from cryodrgn.models.build import decoder_of
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.vae import Vae
@@ -28,8 +26,8 @@ from cryodrgn.training.convergence import (
     exchange_errors,
     gains_over_exchange,
     still_improves,
-    verdict_in_words,
 )
+from cryodrgn.training.epoch_records import EpochRecord, verdict_of, write_records
 from cryodrgn.training.held_out import (
     half_errors,
     image_powers,
@@ -45,43 +43,6 @@ MOST_EXCHANGED = 1200
 # Side of the maps whose change is followed, in voxels.
 MAP_BOX = 32
 STREAM = 0x57A7
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EpochRecord:
-    """What was found after an epoch.
-
-    Attributes:
-        epoch: Its number, from 0.
-        error: Squared error of the particles kept out, per value.
-        explained: Share of their power that the model explains.
-        map_change: Change of the state maps since the epoch before, as a share of them.
-        exchange: Whether states say anything of images; None without latents.
-        shells: Squared error per value in every shell.
-        converged: Whether training had converged.
-    """
-
-    epoch: int
-    error: float
-    explained: float
-    map_change: float | None
-    exchange: Exchange | None
-    shells: list[float]
-    converged: bool
-
-    def row(self) -> dict[str, float | None]:
-        """The numbers by the names of columns."""
-        names = [field.name for field in fields(Exchange)]
-        exchange = {f"exchange_{name}": getattr(self.exchange, name, None) for name in names}
-        columns = {
-            "epoch": self.epoch,
-            "error": self.error,
-            "explained": self.explained,
-            "map_change": self.map_change,
-            **exchange,
-            "converged": float(self.converged),
-        }
-        return columns | {f"shell_{n}": value for n, value in enumerate(self.shells)}
 
 
 class Monitor:
@@ -119,15 +80,14 @@ class Monitor:
         self._maps: Float[Tensor, "states box box box"] | None = None
 
     @property
-    def has_converged(self) -> bool:
-        """Whether training had converged after the last epoch."""
-        return bool(self._records) and self._records[-1].converged
+    def epochs_converged(self) -> int:
+        """Epochs since training has converged, that one included; 0 if it has not."""
+        return sum(record.converged for record in self._records)
 
     @property
     def verdict(self) -> str:
         """The state of the run in words."""
-        last = self._records[-1]
-        return verdict_in_words(last.epoch, last.exchange, has_converged=last.converged)
+        return verdict_of(self._records)
 
     @torch.inference_mode()
     def look(self, epoch: int) -> EpochRecord:
@@ -156,8 +116,8 @@ class Monitor:
             explained=explained / power,
             map_change=self._map_change(reference),
             exchange=exchange,
-            shells=shells.tolist(),
-            converged=not self._improves(explained, exchange),
+            shells=tuple(shells.tolist()),
+            converged=self.epochs_converged > 0 or not self._improves(explained, exchange),
         )
         self._records.append(record)
         self._model.train(was_training)
@@ -165,18 +125,12 @@ class Monitor:
 
     def write(self, run: RunDirectory) -> None:
         """Write the table of all epochs."""
-        rows = [record.row() for record in self._records]
-        lines = [",".join(rows[0])]
-        for row in rows:
-            values = ["" if value is None else f"{value:.6g}" for value in row.values()]
-            lines.append(",".join(values))
-        with atomic_path(run.convergence) as partial:
-            partial.write_text("\n".join(lines) + "\n")
+        write_records(run.convergence, self._records)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must be remembered to go on exactly."""
         return {
-            "records": [asdict(record) for record in self._records],
+            "records": [record.state() for record in self._records],
             "errors": [torch.from_numpy(values) for values in self._errors],
             "gains": [torch.from_numpy(values) for values in self._gains],
             "groups": self._groups,
@@ -185,7 +139,7 @@ class Monitor:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a remembered state."""
-        self._records = [_record(dict(mapping)) for mapping in state["records"]]
+        self._records = [EpochRecord.from_state(record) for record in state["records"]]
         self._errors = [values.numpy() for values in state["errors"]]
         self._gains = [values.numpy() for values in state["gains"]]
         self._groups, self._maps = state["groups"], state["maps"]
@@ -230,7 +184,7 @@ class Monitor:
     def _improves(self, explained: float, exchange: Exchange | None) -> bool:
         if still_improves(self._errors, explained, WORTHWHILE_MAP):
             return True
-        if exchange is None or not exchange.is_heterogeneous:
+        if exchange is None:
             return False
         losses = [-gains for gains in self._gains]
         return still_improves(losses, exchange.gain, WORTHWHILE_LATENTS)
@@ -259,8 +213,3 @@ def _means(
     latents: Float[Tensor, "particles z"], groups: Int[Tensor, "states members"]
 ) -> Float[Tensor, "states z"]:
     return latents[groups.to(latents.device)].mean(1)
-
-
-def _record(mapping: dict[str, Any]) -> EpochRecord:
-    exchange = mapping.pop("exchange")
-    return EpochRecord(**mapping, exchange=None if exchange is None else Exchange(**exchange))

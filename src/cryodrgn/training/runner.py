@@ -18,6 +18,7 @@ from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.legacy_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import load_named_weights, named_weights
+from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
@@ -32,6 +33,9 @@ from cryodrgn.training.start import Start
 from cryodrgn.training.warm_start import load_targets, teach_encoder
 
 logger = logging.getLogger(__name__)
+
+# Epochs after convergence before a run stops, and by how much its steps become shorter then.
+EPOCHS_SETTLING, SETTLING = 3, 5
 
 
 class _Stopped(Exception):  # noqa: N818 (it is no error)
@@ -115,9 +119,11 @@ class _Session:
             *(config.training, parts.refined, team),
         )
         self._monitor = None
+        model = parts.objective.model
         if config.training.held_out is not None:
+            assert isinstance(model, Vae | Decoder)
             self._monitor = Monitor(
-                *(parts.objective.model, parts.particles),
+                *(model, parts.particles),
                 particles.require_poses().rotations[:, 2],
                 *(config.training.seed, parts.dtype, team),
             )
@@ -197,7 +203,7 @@ class _Session:
         held_out = self._config.training.held_out
         if self._monitor is None or held_out is None or not held_out.stop:
             return False
-        return self._team.any(self._monitor.has_converged)
+        return self._team.any(self._monitor.epochs_converged > EPOCHS_SETTLING)
 
     def _look_at_held_out(self, epoch: int) -> None:
         """Say what particles kept out of training tell."""
@@ -213,6 +219,16 @@ class _Session:
             "" if found.map_change is None else f", maps changed by {found.map_change:.3f}",
         )
         logger.info("# held out: %s", self._monitor.verdict)
+        held_out = self._config.training.held_out
+        if held_out is not None and held_out.stop and self._monitor.epochs_converged == 1:
+            # Steps of the length with which weights come near their optimum keep them about it.
+            for group in self._parts.optimizer.param_groups:
+                group["lr"] /= SETTLING
+            logger.info(
+                "%d more epochs at a learning rate of %g let the weights settle",
+                EPOCHS_SETTLING,
+                self._parts.optimizer.param_groups[0]["lr"],
+            )
 
     def _warm_up(self, targets: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Teach the encoder latents that are known."""
@@ -313,10 +329,11 @@ def _require_epochs_left(config: RunConfig, start: Start, run: RunDirectory) -> 
         )
         raise ConfigError(msg)
     held_out = config.training.held_out
-    if held_out is not None and held_out.stop and is_complete and start.has_converged:
+    has_stopped = is_complete and start.epochs_converged > EPOCHS_SETTLING
+    if held_out is not None and held_out.stop and has_stopped:
         msg = (
-            f"nothing is left to train in {run.path}: it has converged at epoch "
-            f"{start.epochs_done}; go on with --no-stop-when-converged"
+            f"nothing is left to train in {run.path}: it has converged, and stopped after "
+            f"{start.epochs_done} epochs; go on with --no-stop-when-converged"
         )
         raise ConfigError(msg)
 

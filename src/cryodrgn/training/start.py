@@ -37,12 +37,12 @@ class Start:
     precision: Precision | None = None
 
     @property
-    def has_converged(self) -> bool:
-        """Whether particles kept out of training said so."""
+    def epochs_converged(self) -> int:
+        """Epochs for which particles kept out of training have said so."""
         if self.checkpoint is None or not self.is_same_run:
-            return False
+            return 0
         records = self.checkpoint["run_state"].get("held_out", {}).get("records", [])
-        return bool(records) and records[-1]["converged"]
+        return sum(record["converged"] for record in records)
 
 
 def find_start(run: RunDirectory, config: RunConfig, load: Load, *, overwrite: bool) -> Start:

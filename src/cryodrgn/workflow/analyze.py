@@ -6,6 +6,7 @@ takes longest and fails most often, so it comes last, and the page is made once 
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 import torch
 import yaml
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 import cryodrgn
 from cryodrgn.analysis.chimerax import chimerax_script
 from cryodrgn.analysis.clusters import Clusters, cluster_by_means
+from cryodrgn.analysis.convergence_plots import plot_convergence
 from cryodrgn.analysis.embedding import umap_embedding
 from cryodrgn.analysis.latent_plots import (
     colours,
@@ -47,6 +50,7 @@ from cryodrgn.io.provenance import describe_files
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, write_volumes
 from cryodrgn.runs.run import Run
+from cryodrgn.training.epoch_records import EpochRecord, verdict_of
 from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
 
 logger = logging.getLogger(__name__)
@@ -256,6 +260,9 @@ class _Analysis:
         losses = self._run.losses()
         if len(losses):
             save_figure(plot_learning_curve(losses), self._files.plot("learning_curve"))
+        records = self._run.convergence()
+        if records:
+            save_figure(draw_convergence(records), self._files.plot("convergence"))
         try:
             rotations = self._run.rotations(self._epoch)
         except CryodrgnError as error:
@@ -335,6 +342,9 @@ class _Analysis:
             f"{len(self._latents)} particles with a latent of {self._run.latent_dim} "
             f"dimensions, images of {self._run.box_size} px at {self._pixel_size:.3g} Å/px."
         )
+        held_out = verdict_of(self._run.convergence())
+        if held_out:
+            page.verdict(f"Training: {held_out}.")
         add_analysis(page, self._files)
         page.write(self._files.report)
 
@@ -398,6 +408,19 @@ class _Analysis:
                 plot_path(places, places[nearest[:, 0]], UMAP_NAMES),
                 path.folder.plot("umap_traversal"),
             )
+
+
+def draw_convergence(records: Sequence[EpochRecord]) -> Figure:
+    """The figure of what particles kept out of training said."""
+    exchanges = [record.exchange for record in records]
+    gains = [(e.gain, e.error) for e in exchanges if e is not None]
+    return plot_convergence(
+        np.array([record.explained for record in records]),
+        np.array([np.nan if r.map_change is None else r.map_change for r in records]),
+        np.array(gains) if len(gains) == len(records) else None,
+        np.array([record.shells for record in records]),
+        [record.converged for record in records],
+    )
 
 
 def _in_a_row(mapping: dict[str, Any]) -> str:
