@@ -145,7 +145,8 @@ class TrainingSet:
     def compared_points(self) -> Float[Tensor, "compared 2"]:
         """The frequencies at which images are compared with slices, in Fourier pixels."""
         points = self._frequencies * self.lattice.box_size
-        return points if self._compared is None else points[self._compared]
+        compared = self._compared(None)
+        return points if compared is None else points[compared]
 
     @property
     def shells(self) -> Int[Tensor, " compared"]:

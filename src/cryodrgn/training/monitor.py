@@ -90,8 +90,13 @@ class Monitor:
         return verdict_of(self._records)
 
     @torch.inference_mode()
-    def look(self, epoch: int) -> EpochRecord:
-        """Look at the particles kept out after an epoch, and remember what was found."""
+    def look(self, epoch: int, *, may_converge: bool = True) -> EpochRecord:
+        """Look at the particles kept out after an epoch, and remember what was found.
+
+        Args:
+            epoch: Its number.
+            may_converge: Whether training can have converged, for all that is known beside.
+        """
         was_training = self._model.training
         self._model.eval()
         latents = self._latents(self._rows)
@@ -117,7 +122,8 @@ class Monitor:
             map_change=self._map_change(reference),
             exchange=exchange,
             shells=tuple(shells.tolist()),
-            converged=self.epochs_converged > 0 or not self._improves(explained, exchange),
+            converged=self.epochs_converged > 0
+            or (may_converge and not self._improves(explained, exchange)),
         )
         self._records.append(record)
         self._model.train(was_training)

@@ -209,7 +209,9 @@ class _Session:
         """Say what particles kept out of training tell."""
         if self._monitor is None:
             return
-        found = self._monitor.look(epoch)
+        curriculum = self._config.training.curriculum
+        all_compared = curriculum is None or epoch >= curriculum.num_epochs
+        found = self._monitor.look(epoch, may_converge=all_compared)
         if self._team.is_writer:
             self._monitor.write(self._run)
         logger.info(
