@@ -1,4 +1,7 @@
-"""A map of the latent space in two dimensions (UMAP, McInnes et al. 2018)."""
+"""Maps of the latent space in two dimensions.
+
+UMAP: McInnes et al. 2018; t-SNE: van der Maaten & Hinton 2008.
+"""
 
 import importlib
 import io
@@ -14,6 +17,12 @@ from jaxtyping import Float
 
 from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.progress import Progress
+
+try:
+    from sklearn.manifold import TSNE
+except ImportError as error:
+    message = "maps need scikit-learn; install it with: pip install 'cryodrgn[analysis]'"
+    raise MissingDependencyError(message) from error
 
 logger = logging.getLogger(__name__)
 
@@ -93,3 +102,31 @@ def umap_embedding(
             embedding[part] = reducer.transform(latents[part])
             progress.advance(len(part))
     return embedding
+
+
+def tsne_embedding(
+    latents: Float[np.ndarray, "particles z"], perplexity: float, seed: int = 0
+) -> Float[np.ndarray, "particles 2"]:
+    """Embed particles in the plane by t-SNE; the same seed gives the same map.
+
+    Args:
+        latents: The particles.
+        perplexity: About how many neighbours count; at most a third of the particles do.
+        seed: Of all random numbers.
+
+    Raises:
+        ConfigError: There are too few particles, or the perplexity is not positive.
+    """
+    if len(latents) < FEWEST:
+        msg = f"t-SNE needs at least {FEWEST} particles, got {len(latents)}"
+        raise ConfigError(msg)
+    if not perplexity > 0:
+        msg = f"--perplexity must be positive, got {perplexity}"
+        raise ConfigError(msg)
+    most = (len(latents) - 1) / 3
+    if perplexity > most:
+        logger.info(
+            "perplexity %g is more than a third of the particles, so %g", perplexity, most
+        )
+    reducer = TSNE(perplexity=min(perplexity, most), random_state=seed, init="pca", n_jobs=1)
+    return reducer.fit_transform(latents).astype(np.float32)

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from cryodrgn.errors import ConfigError
 if TYPE_CHECKING:
     from cryodrgn.models.build import ModelConfig
     from cryodrgn.rundir import RunDirectory
-    from cryodrgn.training.config import DataConfig, RunConfig, TrainConfig
+    from cryodrgn.training.config import DataConfig, HeldOutConfig, RunConfig, TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,9 @@ CHANGEABLE = {
     "cache_dir": "cache_dir",
 }
 HALF = "half"
-WITHOUT_SETTING = frozenset({"command", "outdir", "load", "verbose", "device", "overwrite"})
+WITHOUT_SETTING = frozenset(
+    {"command", "outdir", "load", "verbose", "device", "overwrite", "stop_when_converged"}
+)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -206,6 +209,26 @@ def add_training(
     return group
 
 
+def add_held_out(parser: argparse.ArgumentParser) -> None:
+    """Particles that tell when training has come to its end."""
+    group = parser.add_argument_group("Convergence")
+    group.add_argument(
+        "--held-out",
+        type=float,
+        metavar="SHARE",
+        help="Keep this share of the particles, 0.05 for instance, out of training; how well "
+        "their images are explained tells whether training has converged and whether there is "
+        "heterogeneity above noise. They get latents like all others (default: train on all)",
+    )
+    group.add_argument(
+        "--stop-when-converged",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="Stop before the last epoch once they say that training has converged; keeps out "
+        "0.05 unless --held-out says otherwise (default: train all epochs)",
+    )
+
+
 def add_pose_refinement(
     parser: argparse.ArgumentParser, *, pretrain: int, learning_rate: float, name: str
 ) -> None:
@@ -242,6 +265,8 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
     from cryodrgn.training.pose_table import PoseConfig
     from cryodrgn.training.schedules import Curriculum
 
+    if "held_out" in vars(args):
+        more["held_out"] = _held_out(args)
     poses = None
     if args.do_pose_sgd:
         poses = PoseConfig(
@@ -269,6 +294,19 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
         precision="float32" if args.no_amp else args.precision,
         **more,
     )
+
+
+def _held_out(args: argparse.Namespace) -> "HeldOutConfig | None":
+    """Which particles the options keep out of training; none by default."""
+    from cryodrgn.training.config import HeldOutConfig
+
+    if args.held_out is None and not args.stop_when_converged:
+        return None
+    if args.held_out == 0 and not args.stop_when_converged:
+        return None
+    if args.held_out is None:
+        return HeldOutConfig(stop=True)
+    return HeldOutConfig(fraction=args.held_out, stop=args.stop_when_converged)
 
 
 def run_training(
@@ -345,6 +383,12 @@ def _recorded(run: "RunDirectory", args: argparse.Namespace) -> "RunConfig":
         )
         raise ConfigError(msg)
     changes = {CHANGEABLE[name]: getattr(args, name) for name in args.given & CHANGEABLE.keys()}
+    if "stop_when_converged" in args.given:
+        held_out = config.training.held_out
+        if held_out is None:
+            msg = f"{run.path} keeps no particles out, so nothing tells when it has converged"
+            raise ConfigError(msg)
+        changes["held_out"] = replace(held_out, stop=args.stop_when_converged)
     return config.with_training(**changes)
 
 

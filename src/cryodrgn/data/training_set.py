@@ -90,6 +90,7 @@ class TrainingSet:
         device: Where batches are wanted. Images are held there, too, if they fit.
         moving_poses: Poses that take the place of the particles' own; the images must then be
             prepared without their shifts.
+        held_out: Rows that no epoch visits.
     """
 
     def __init__(
@@ -99,7 +100,9 @@ class TrainingSet:
         tilts: Sequence[Float[Tensor, "3 3"]],
         device: torch.device,
         moving_poses: PoseSource | None = None,
+        held_out: Int[Tensor, " rows"] | None = None,
     ) -> None:
+        self.held_out = torch.zeros(0, dtype=torch.long) if held_out is None else held_out
         self.device = device
         self.lattice = exposures[0].lattice
         self.original_rows = particles.original_rows
@@ -120,6 +123,15 @@ class TrainingSet:
         return len(self._exposures[0])
 
     @property
+    def num_visited(self) -> int:
+        """Number of particles that an epoch visits."""
+        return len(self) - len(self.held_out)
+
+    def visited(self, rows: Int[Tensor, " rows"]) -> Int[Tensor, " visited"]:
+        """Those of some rows that are not held out, in the same order."""
+        return rows[~torch.isin(rows, self.held_out)] if len(self.held_out) else rows
+
+    @property
     def num_points(self) -> int:
         """Number of frequencies at which an image is compared with a slice."""
         return self.points_within(None)
@@ -130,20 +142,32 @@ class TrainingSet:
         return len(self._frequencies if compared is None else compared)
 
     @property
+    def compared_points(self) -> Float[Tensor, "compared 2"]:
+        """The frequencies at which images are compared with slices, in Fourier pixels."""
+        points = self._frequencies * self.lattice.box_size
+        compared = self._compared(None)
+        return points if compared is None else points[compared]
+
+    @property
+    def shells(self) -> Int[Tensor, " compared"]:
+        """Shell of each of them: its radius, rounded."""
+        return self.compared_points.norm(dim=-1).round().long()
+
+    @property
     def in_order_of_storage(self) -> Int[Tensor, " particles"]:
         """All particles, in an order in which they are read fast."""
         return self._order.stored()
 
     @contextmanager
     def epoch(self, seed: int, epoch: int, done: int = 0) -> Iterator[Int[Tensor, " rows"]]:
-        """The particles in the order of one epoch, whose images are read ahead.
+        """The particles of an epoch, in its order; their images are read ahead.
 
         Args:
             seed: Of the order.
             epoch: Number of the epoch.
             done: How many have been visited already and are left out.
         """
-        rows = replace(self._order, seed=seed).epoch(epoch)[done:]
+        rows = self.visited(replace(self._order, seed=seed).epoch(epoch))[done:]
         for number, resident in enumerate(self._resident):
             if resident is None:
                 store = self._exposures[number].store

@@ -117,7 +117,7 @@ class Trainer:
     @property
     def images_seen(self) -> int:
         """Images that passed since the run began, in all epochs."""
-        return self.position.epoch * len(self._particles) + self._whole.seen
+        return self.position.epoch * self._particles.num_visited + self._whole.seen
 
     def begin_at(self, position: Position) -> None:
         """Begin with weights that have been put into the model, counting epochs from there."""
@@ -141,7 +141,7 @@ class Trainer:
         Raises:
             NumericalError: Training diverges.
         """
-        config, count = self._config, len(self._particles)
+        config, count = self._config, self._particles.num_visited
         epoch = self.position.epoch
         self._objective.model.train()
         place = f"epoch {epoch + 1} of {config.num_epochs}"
