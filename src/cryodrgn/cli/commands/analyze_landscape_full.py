@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-vol", action="store_true", help="Use what an earlier call found of volumes"
     )
+    _add_mapping(parser)
+    _add_map(parser)
+
+
+def _add_mapping(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Mapping")
     for option, default, text in (
         ("--batch-size", 64, "Volumes per step"),
@@ -55,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--lr", type=float, default=1e-4, help="Learning rate of Adam (default: %(default)s)"
     )
+
+
+def _add_map(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Map")
     group.add_argument("--skip-umap", action="store_true", help="Make no UMAP embedding")
     group.add_argument(
