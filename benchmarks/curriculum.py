@@ -9,16 +9,19 @@ at all frequencies. The latent's agreement with the truth stands beside.
 """
 
 import argparse
+import io
 import os
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from cryodrgn.cli.main import main as cryodrgn
 from cryodrgn.io.legacy_pickle import load_latents, load_pickles, save_pickles
 
 TRAINED, HELD_OUT = 4000, 1000
@@ -29,7 +32,10 @@ def command(*words: object) -> list[str]:
 
 
 def run(*words: object) -> None:
-    subprocess.run(command(*words), check=True, stdout=subprocess.DEVNULL)
+    with redirect_stdout(io.StringIO()):
+        status = cryodrgn([str(word) for word in words])
+    if status:
+        raise SystemExit(status)
 
 
 def agreement(latent: np.ndarray, labels: np.ndarray) -> float:
