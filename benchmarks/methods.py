@@ -19,11 +19,13 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.latent_text import save_latent_text
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.text import read_yaml
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.masks import resize_mask

@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from cryodrgn.cli.main import main as cryodrgn
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.legacy_pickle import load_latents
 
 NARROW = ("--qdim", 128, "--pdim", 128)

@@ -10,6 +10,7 @@ import numpy as np
 import roma
 import torch
 
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.legacy_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import stack_writer, write_volume

@@ -33,7 +33,7 @@ def small_device(monkeypatch):
             return original(self, frequencies, latent, dtype)
 
         monkeypatch.setattr(Decoder, "forward", forward)
-        monkeypatch.setattr(loop, "part_size", lambda particles: 1000)
+        monkeypatch.setattr(loop, "part_size", lambda particles, radius=None: 1000)
         return seen
 
     return with_room_for

@@ -97,12 +97,6 @@ class Program:
         except CryodrgnError as error:
             sys.stderr.write(f"{self.name} {args.command}: {error}\n")
             return EXIT_USER_ERROR
-        except Exception as error:
-            # Named, not imported: torch takes seconds, and may not be there at all.
-            if not isinstance(error, MemoryError) and type(error).__name__ not in NO_MEMORY:
-                raise
-            sys.stderr.write(f"{self.name} {args.command}: {OUT_OF_MEMORY}\n")
-            return EXIT_USER_ERROR
         except KeyboardInterrupt:
             sys.stderr.write(f"{self.name} {args.command}: interrupted\n")
             return EXIT_INTERRUPTED
@@ -110,6 +104,12 @@ class Program:
             # The reader of our output (head, less) has gone; there is nobody left to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
+        except Exception as error:
+            # Named, not imported: torch takes seconds, and may not be there at all.
+            if not isinstance(error, MemoryError) and type(error).__name__ not in NO_MEMORY:
+                raise
+            sys.stderr.write(f"{self.name} {args.command}: {OUT_OF_MEMORY}\n")
+            return EXIT_USER_ERROR
         return 0
 
     def _given(self, arguments: Sequence[str], command: str) -> frozenset[str]:

@@ -69,15 +69,15 @@ class RunningMean:
         self.total += share * (float(losses.total) - self.total)
 
 
-def part_size(particles: TrainingSet) -> int:
-    """Images whose activations are held at a time.
+def part_size(particles: TrainingSet, radius: int | None = None) -> int:
+    """Images whose activations are held at a time, compared within a radius.
 
     On a processor, layers of some thousand rows stay in its cache, which makes training up to
     1.4 times faster (benchmarks/training.py); other devices want the whole batch at once.
     """
     if particles.device.type != "cpu":
         return len(particles)
-    return max(1, ROWS_IN_CACHE // particles.num_points)
+    return max(1, ROWS_IN_CACHE // particles.points_within(radius))
 
 
 class Trainer:
@@ -111,15 +111,16 @@ class Trainer:
         self._refined = refined or {}
         self._guard = Guard(particles.original_rows.tolist())
         self._whole, self._recent = RunningMean(), RunningMean()
-        self._part_size = part_size(particles)
         self._parameters = [p for p in objective.model.parameters() if p.requires_grad]
         self._good = self._moving_state()
+        # Images of a batch that the device has been found to hold at a time.
+        self._most_together = len(particles)
         self._started = time.monotonic()
 
     @property
     def images_seen(self) -> int:
         """Images that passed since the run began, in all epochs."""
-        return self.position.epoch * len(self._particles) + self._whole.seen
+        return self.position.epoch * self._particles.num_visited + self._whole.seen
 
     def begin_at(self, position: Position) -> None:
         """Begin with weights that have been put into the model, counting epochs from there."""
@@ -143,10 +144,14 @@ class Trainer:
         Raises:
             NumericalError: Training diverges.
         """
-        config, count = self._config, len(self._particles)
+        config, count = self._config, self._particles.num_visited
         epoch = self.position.epoch
         self._objective.model.train()
         place = f"epoch {epoch + 1} of {config.num_epochs}"
+        radius = self._radius(epoch)
+        if radius is not None:
+            nyquist = self._particles.lattice.box_size // 2
+            logger.info("epoch %d compares radius %d of %d", epoch + 1, radius, nyquist)
         done = self.position.batch
         with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
             # A run may go on where an epoch was complete but for its checkpoint.
@@ -194,7 +199,7 @@ class Trainer:
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         mine, divisor = self._team.share(torch.arange(len(rows)))
-        losses = self._accumulated(rows[mine], noise[mine], divisor)
+        losses = self._accumulated(rows[mine], noise[mine], divisor, self._radius(epoch))
         self._team.add([p.grad for p in self._parameters if p.grad is not None])
         if self._guard.accepts(losses.total, self._parameters, rows):
             self._optimizer.step()
@@ -208,7 +213,11 @@ class Trainer:
         return None
 
     def _accumulated(
-        self, rows: Int[Tensor, " mine"], noise: Float[Tensor, "mine noise"], divisor: float
+        self,
+        rows: Int[Tensor, " mine"],
+        noise: Float[Tensor, "mine noise"],
+        divisor: float,
+        radius: int | None,
     ) -> Losses:
         """Losses of a batch, its gradients added up in parts that fit into memory.
 
@@ -220,31 +229,39 @@ class Trainer:
         while True:
             self._optimizer.zero_grad(set_to_none=True)
             try:
-                parts = [self._particles.batch(part) for part in rows.split(self._part_size)]
+                size = min(part_size(self._particles, radius), self._most_together)
+                parts = [self._particles.batch(p, radius=radius) for p in rows.split(size)]
                 return self._objective.accumulate_gradients(
                     parts, noise.to(self._particles.device), self.images_seen, divisor
                 )
             except torch.OutOfMemoryError as error:
-                self._halve_parts(len(rows), error)
+                self._halve_parts(len(rows), radius, error)
             # Only here, behind the handler, is what the failed attempt held given up.
             if self._particles.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _halve_parts(self, count: int, error: torch.OutOfMemoryError) -> None:
-        size = min(self._part_size, count)
+    def _halve_parts(
+        self, count: int, radius: int | None, error: torch.OutOfMemoryError
+    ) -> None:
+        size = min(part_size(self._particles, radius), self._most_together, count)
         if size == 1 or self._team.size > 1:
             advice = "take smaller networks (--pdim, --qdim), a smaller -D, or a smaller -b"
             msg = f"{self._particles.device} has too little memory for this run; {advice}"
             raise NumericalError(msg) from error
-        self._part_size = (size + 1) // 2
+        self._most_together = (size + 1) // 2
         for refined in self._refined.values():
             refined.numbers.discard()
         logger.warning(
             "%s ran out of memory: batches of %d are now computed %d images at a time",
             self._particles.device,
             count,
-            self._part_size,
+            self._most_together,
         )
+
+    def _radius(self, epoch: int) -> int | None:
+        """Within which radius in pixels images are compared; None means all of them."""
+        curriculum, full = self._config.curriculum, self._particles.lattice.box_size // 2
+        return None if curriculum is None else curriculum.radius_at(epoch, full)
 
     def _return_to_good_state(self) -> None:
         good = copy.deepcopy(self._good)
