@@ -1,12 +1,13 @@
 """Memory of runs, compared with their plans: ``python benchmarks/memory.py``."""
 
+import json
 import os
 import re
 import resource
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -80,4 +81,4 @@ def main(limit: int | None = None) -> list[Case]:
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps([asdict(case) for case in main()]))
