@@ -52,7 +52,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "eval_vol": (
         f"weights -c --config -o --prefix -v --verbose -z --z-start --z-end -n --zfile --Apix "
         f"--flip -d --downsample {OVERRIDES} | --invert --low-pass --crop --vol-start-index "
-        "--device"
+        "--device --multigpu"
     ),
     "eval_images": (
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
@@ -61,7 +61,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "analyze": (
         "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "
-        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed"
+        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed --multigpu"
     ),
     "analyze_landscape": (
         "workdir epoch | --device -o --outdir --seed -N --sketch-size -d --downsample --Apix "

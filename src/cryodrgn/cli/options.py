@@ -76,6 +76,15 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_multigpu(parser: argparse._ActionsContainer) -> None:
+    """Whether all devices of the machine compute."""
+    parser.add_argument(
+        "--multigpu",
+        action="store_true",
+        help="Compute on all GPUs of this machine, as if started with torchrun",
+    )
+
+
 def add_run_and_epoch(parser: argparse.ArgumentParser) -> None:
     """A finished run, and one of its epochs."""
     parser.add_argument("workdir", type=Path, help="Folder of a training run")

@@ -10,7 +10,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from cryodrgn.cli.options import add_datadir, add_device, add_pose_and_ctf, particle_files
+from cryodrgn.cli.options import (
+    add_datadir,
+    add_device,
+    add_multigpu,
+    add_pose_and_ctf,
+    particle_files,
+)
 from cryodrgn.cli.processes import joined
 from cryodrgn.errors import ConfigError
 
@@ -201,11 +207,7 @@ def add_training(
         "--no-amp", action="store_true", help="The same as --precision float32"
     )
     add_device(group)
-    group.add_argument(
-        "--multigpu",
-        action="store_true",
-        help="Train on all GPUs of this machine, as if started with torchrun",
-    )
+    add_multigpu(group)
     return group
 
 
