@@ -47,10 +47,18 @@ def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
     if files.linear.config_yaml.is_file():
         record = load_run_config(files.linear.config_yaml)["training"]
         found["Linear model"] = f"{record['verdict']}."
-    held_out = verdict_of(read_records(files.training.convergence))
-    if held_out:
-        found["Training"] = f"{held_out}."
-    found["Latent"] = json.loads(files.nuisance.json.read_text())["verdict"]
+    records = read_records(files.training.convergence)
+    if records:
+        found["Training"] = f"{verdict_of(records)}."
+    exchange = records[-1].exchange if records else None
+    if exchange is not None and not exchange.is_heterogeneous:
+        # An encoder gives the noise of an image a latent, too, which that image then confirms.
+        found["Latent"] = (
+            "without heterogeneity it describes the noise of single images; what changes along "
+            "its axes is no structure."
+        )
+    else:
+        found["Latent"] = json.loads(files.nuisance.json.read_text())["verdict"]
     return found
 
 
