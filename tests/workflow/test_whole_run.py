@@ -1,4 +1,4 @@
-"""The whole way from a particle file to a report, and what it says of sets with a known truth."""
+"""The whole way from a particle file to a report, on sets with a known truth."""
 
 import json
 import re
