@@ -147,6 +147,11 @@ def verdict_in_words(converged_at: int | None, exchange: Exchange | None) -> str
             f"{words}; heterogeneity is found: the state that fits one half of an image "
             f"explains its other half better than other states, by {gain}"
         )
+    if exchange.is_suspected:
+        return (
+            f"{words}; heterogeneity is suspected, but not clear: the state that fits one half "
+            f"of an image explains its other half better than other states, by {gain}"
+        )
     reason = (
         "the state that fits one half of an image explains its other half no better than other "
         f"states, {gain}"
