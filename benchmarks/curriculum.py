@@ -22,6 +22,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from cryodrgn.cli.main import main as cryodrgn
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.legacy_pickle import load_latents, load_pickles, save_pickles
 
 TRAINED, HELD_OUT = 4000, 1000
@@ -75,7 +76,7 @@ def main() -> None:
                 *("simulate", "-D", 64, "--Apix", 3, "-n", TRAINED + HELD_OUT, "--snr", 0.1),
                 *("--num-states", states, "--seed", args.seed, "-o", data),
             )
-            star, labels = data / "particles.star", np.load(data / "labels.npy")[:TRAINED]
+            star, labels = data / "particles.star", read_npy(data / "labels.npy")[:TRAINED]
             trained, held = data / "trained.pkl", data / "held.pkl"
             save_pickles(trained, [np.arange(TRAINED)])
             save_pickles(held, [np.arange(TRAINED, TRAINED + HELD_OUT)])

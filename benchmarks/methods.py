@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from scores import Scorer, central_images, label_auc, motion_r2
 from sets import BenchmarkSet
 
@@ -20,11 +19,13 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.latent_text import save_latent_text
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.text import read_yaml
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.masks import resize_mask
@@ -76,7 +77,7 @@ class Case:
 
     def labels(self) -> np.ndarray:
         """True state of every image, −1 for junk."""
-        return np.load(self.files.labels)
+        return read_npy(self.files.labels)
 
     def scorer(self) -> Scorer:
         """Scores against the true volumes."""
@@ -130,7 +131,7 @@ def true_bound(case: Case) -> dict:
 def linear_alone(case: Case) -> dict:
     """``train_linear`` and its own volumes."""
     run, seconds = _linear_run(case)
-    verdict = yaml.safe_load(run.config_yaml.read_text())["training"]["verdict"]
+    verdict = read_yaml(run.config_yaml)["training"]["verdict"]
     if case.labels().max() == 0:
         return {"seconds": seconds, "verdict": verdict}
     return {"seconds": seconds, "verdict": verdict} | _scores(case, run.path, run.path)

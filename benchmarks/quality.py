@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from cryodrgn.cli.main import main as cryodrgn
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.legacy_pickle import load_latents
 
 NARROW = ("--qdim", 128, "--pdim", 128)
@@ -73,7 +74,7 @@ def main() -> None:
                 crop = () if args.crop is None else ("-D", args.crop)
                 options = (star, *crop, "-n", epochs, "--seed", seed)
                 latent, seconds = trained(folder / "run", *options)
-                value = measure(latent, np.load(simulated / "labels.npy"))
+                value = measure(latent, read_npy(simulated / "labels.npy"))
                 lines.append(
                     f"{kind} {seed}: {words} {value:.4f}, {epochs} epochs in {seconds:.0f} s"
                 )
@@ -92,7 +93,7 @@ def tilt_pairs(folder: Path, seeds: list[int]) -> list[str]:
             *("simulate", "-D", 32, "--Apix", 6, "-n", 4000, "--snr", 0.03, "--num-states", 2),
             *("--tilt-deg", 45, "--seed", seed, "-o", simulated),
         )
-        star, labels = simulated / "particles.star", np.load(simulated / "labels.npy")
+        star, labels = simulated / "particles.star", read_npy(simulated / "labels.npy")
         values = []
         for tilt in ((), ("--tilt", simulated / "particles_tilt.mrcs")):
             options = (star, *tilt, "-D", 16, "-n", 12, "--seed", seed, *NARROW)

@@ -10,6 +10,7 @@ import numpy as np
 import roma
 import torch
 
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.legacy_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import stack_writer, write_volume
@@ -181,7 +182,7 @@ def make_set(
     files = simulate([volumes[state] for state in order], simulation, output)
     rng = np.random.default_rng(seed)
     junk = rng.random(settings.num_images) < settings.junk
-    labels = np.array(order)[np.load(files.labels)]
+    labels = np.array(order)[read_npy(files.labels)]
     np.save(files.labels, np.where(junk, -1, labels))
     for path in files.state(0).parent.iterdir():
         path.unlink()

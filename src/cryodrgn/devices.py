@@ -9,6 +9,7 @@ from cryodrgn.errors import ConfigError
 # A lower precision must be clearly faster before it is used: it costs accuracy, and a
 # narrow margin would be decided by the noise of the measurement.
 REQUIRED_SPEEDUP = 1.3
+PRODUCT_OPERATIONS = 2 * 4096 * 256 * 256
 
 
 def choose_device(name: str = "auto", number: int = 0) -> torch.device:
@@ -62,6 +63,11 @@ def choose_network_dtype(device: torch.device) -> torch.dtype:
         return torch.float32
     single, half = (_seconds_per_product(device, t) for t in (torch.float32, torch.bfloat16))
     return torch.bfloat16 if single > REQUIRED_SPEEDUP * half else torch.float32
+
+
+def operations_per_second(device: torch.device) -> float:
+    """Floating point operations of matrix products in float32, as measured in a moment."""
+    return PRODUCT_OPERATIONS / max(_seconds_per_product(device, torch.float32), 1e-9)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -15,9 +15,30 @@ that is known, what to do. The command line prints it as one line and ends with 
 anything that is not a :class:`CryodrgnError` is a bug and ends in a traceback.
 """
 
+LONGEST_MESSAGE = 2000
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Text without what a terminal would obey: what files hold comes into messages.
+
+    Args:
+        text: Any text.
+        keep: Characters that stay although they are not printable.
+    """
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() or mark in keep else "�" for mark in text)
+
 
 class CryodrgnError(Exception):
-    """Base of all errors that a user can act on."""
+    """Base of all errors that a user can act on: one sentence on one line."""
+
+    def __init__(self, message: str = "") -> None:
+        message = printable(" ".join(message.splitlines()))
+        if len(message) > LONGEST_MESSAGE:
+            half = LONGEST_MESSAGE // 2
+            message = f"{message[:half]} … {message[-half:]}"
+        super().__init__(message)
 
 
 class InputFileError(CryodrgnError):

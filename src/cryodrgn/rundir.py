@@ -412,3 +412,24 @@ class WholeRunFiles:
     def report(self) -> Path:
         """All of it on one page."""
         return self.path / "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class ScreeningFiles:
+    """What is written about images that cannot be used.
+
+    Attributes:
+        path: The folder of the results.
+    """
+
+    path: Path
+
+    @property
+    def table(self) -> Path:
+        """Row and reason of every bad image."""
+        return self.path / "screened.csv"
+
+    @property
+    def kept(self) -> Path:
+        """Rows of the images that are used, as an index pickle."""
+        return self.path / "screened_ind.pkl"

@@ -10,7 +10,8 @@ RUN = (
     "--seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
 DATASET = (
-    "--invert-data --window --ind --lazy --datadir | --uninvert-data --no-window --window-r"
+    "--invert-data --window --ind --lazy --datadir "
+    "| --uninvert-data --no-window --window-r --screen"
 )
 TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
@@ -26,14 +27,14 @@ OVERRIDES = (
 )
 # Flags of the cryoDRGN 0.2.0 documentation come first, our additions after the bar.
 FROZEN_FLAGS: dict[str, str] = {
-    "downsample": "mrcs -D -o --is-vol --chunk --datadir",
+    "downsample": "mrcs -D -o --is-vol --chunk --datadir | --screen",
     "parse_pose_star": "input -D -o",
     "parse_pose_csparc": "input --abinit --hetrefine -D -o",
     "parse_ctf_star": "star --Apix -D -o --png --kv --cs -w --ps",
     "parse_ctf_csparc": "cs -o --png | -D --Apix",
     "backproject_voxel": (
         "particles --poses --ctf -o --invert-data --datadir --ind --first --tilt --tilt-deg "
-        "| --ctf-alg --device"
+        "| --ctf-alg --device --screen"
     ),
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
@@ -58,6 +59,7 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
         f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
     ),
+    "doctor": "--device",
     "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "analyze": (
         "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "

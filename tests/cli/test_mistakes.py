@@ -60,9 +60,10 @@ def test_values_that_are_not_finite(fail, simulated, command, write_stack, tmp_p
     images = np.random.default_rng(0).normal(size=(12, 16, 16))
     images[7, 3, 3] = np.nan
     message = fail(*command(write_stack(images), *pickles(simulated)))
-    assert "image 7 of" in message
+    assert "1 of 12 images screened cannot be used (rows 7; why is in" in message
     assert "--ind" in message
-    assert nothing_written(tmp_path)
+    (table,) = (tmp_path / "out").iterdir()
+    assert table.read_text() == "row,reason\n7,not finite\n"
 
 
 @pytest.mark.parametrize("name", ["backproject_voxel", "train_vae"])
@@ -119,4 +120,4 @@ def test_output_folder_that_cannot_be_made(fail, simulated, tmp_path):
         *("train_vae", simulated / "particles.star", "--zdim", 1),
         *("-o", tmp_path / "file"),
     )
-    assert "cannot be made" in message
+    assert "cannot be written" in message

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from cryodrgn.data import memory, prepared
-from cryodrgn.data.memory import format_bytes
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
 from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.io.atomic import format_size
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 
 
@@ -48,18 +48,45 @@ def test_images_that_do_not_fit_into_memory_go_to_disk(
 
 
 def test_the_limit_of_a_batch_job_counts(tmp_path, monkeypatch):
-    limit, use = tmp_path / "max", tmp_path / "current"
+    limit, use = tmp_path / "memory.max", tmp_path / "memory.current"
     limit.write_text("5000\n")
     use.write_text("2000\n")
-    monkeypatch.setattr(memory, "CGROUP_LIMITS", (limit,))
-    monkeypatch.setattr(memory, "CGROUP_USES", (use,))
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
     assert memory.available_memory() == 3000
     limit.write_text("max\n")
     assert memory.available_memory() > 3000
 
 
+def test_the_limits_of_all_groups_above_count_and_files_that_are_cached_do_not(
+    tmp_path, monkeypatch
+):
+    process, groups = tmp_path / "proc", tmp_path / "groups"
+    inner = groups / "memory" / "job" / "step"
+    inner.mkdir(parents=True)
+    process.mkdir()
+    (process / "cgroup").write_text("4:memory:/job/step\n0::/\n")
+    (inner / "memory.limit_in_bytes").write_text(str(2**63 - 4096))
+    (inner / "memory.usage_in_bytes").write_text("1000")
+    (inner.parent / "memory.limit_in_bytes").write_text("10000")
+    (inner.parent / "memory.usage_in_bytes").write_text("7000")
+    (inner.parent / "memory.stat").write_text("cache 6000\ntotal_inactive_file 4000\n")
+    monkeypatch.setattr(memory, "PROCESS", process)
+    monkeypatch.setattr(memory, "CGROUPS", groups)
+    assert memory.memory_limits({})["control group"] == 7000
+
+
+def test_what_slurm_grants_counts_less_what_is_held():
+    held = memory.resident_memory()
+    assert held > 10**7
+    of_node = memory.memory_limits({"SLURM_MEM_PER_NODE": "4000"})["SLURM"]
+    assert of_node == pytest.approx(4000 * 2**20 - held, abs=10**7)
+    of_cpus = {"SLURM_MEM_PER_CPU": "1000", "SLURM_CPUS_ON_NODE": "2"}
+    assert memory.memory_limits(of_cpus)["SLURM"] == pytest.approx(2000 * 2**20 - held, abs=1e7)
+    assert "SLURM" not in memory.memory_limits({"SLURM_MEM_PER_NODE": "0"})
+
+
 def test_bytes_are_said_in_sensible_units():
-    assert [format_bytes(n) for n in (999, 1.5e3, 38.5e6, 2e9, 3e12)] == [
+    assert [format_size(n) for n in (999, 1.5e3, 38.5e6, 2e9, 3e12)] == [
         "999 bytes",
         "1.5 kB",
         "38.5 MB",

@@ -69,5 +69,5 @@ def test_a_stream_reads_one_buffer_ahead_and_forgets_the_last(store):
 def test_a_full_disk_is_said(tmp_path, values, monkeypatch):
     store = FileStore(open_nameless(tmp_path), POINTS, torch.arange(COUNT))
     monkeypatch.setattr(os, "pwrite", lambda *_: 7)
-    with pytest.raises(OutputFileError, match="do not fit on the disk"):
+    with pytest.raises(OutputFileError, match="the disk is full"):
         store.write(np.arange(3), values[:3])

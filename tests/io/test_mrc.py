@@ -120,7 +120,7 @@ def test_unusable_files_are_refused_with_the_reason(tmp_path):
     text.write_text("hello " * 300)
     with pytest.raises(InputFileError, match=r"text.mrc"):
         MrcFile.open(text)
-    with pytest.raises(InputFileError, match="No such file"):
+    with pytest.raises(InputFileError, match="does not exist"):
         MrcFile.open(tmp_path / "missing.mrc")
 
     stack = tmp_path / "stack.mrc"

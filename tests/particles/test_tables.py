@@ -29,7 +29,7 @@ def test_poses_that_are_not_finite_are_refused():
     ("field", "value", "words"),
     [
         ("defocus_u", np.nan, "defocus_u of row 1 is nan, expected finite"),
-        ("voltage_kv", 0.0, "voltage_kv of row 1 is 0.0, expected positive"),
+        ("voltage_kv", 0.0, "voltage_kv of row 1 is 0.0, expected between 10 and 5000 kV"),
         ("amplitude_contrast", 1.0, "amplitude_contrast of row 1 is 1.0"),
     ],
 )
@@ -39,7 +39,8 @@ def test_ctf_parameters_out_of_range_are_refused(field, value, words):
         "amplitude_contrast phase_shift"
     )
     columns = {name: np.full(2, 0.5, np.float32) for name in names.split()}
-    columns[field] = np.array([0.5, value], np.float32)
+    columns["voltage_kv"][:] = 300
+    columns[field][1] = value
     with pytest.raises(MetadataError, match=f"ctf.pkl: {words}"):
         CtfTable(**columns, source="ctf.pkl")
 

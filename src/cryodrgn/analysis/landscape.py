@@ -14,6 +14,7 @@ from scipy.spatial.distance import squareform
 from cryodrgn.analysis.clusters import similarity_order
 from cryodrgn.analysis.pca import PrincipalComponents
 from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.io.arrays import read_npz
 from cryodrgn.io.atomic import atomic_path
 
 Linkage = Literal["average", "single", "complete", "ward"]
@@ -75,15 +76,15 @@ class VolumeSpace:
             InputFileError: The file cannot be read or holds something else.
         """
         try:
-            with np.load(path) as arrays:
-                components = PrincipalComponents(
-                    mean=arrays["mean"],
-                    directions=arrays["directions"],
-                    variances=arrays["variances"],
-                    total_variance=float(arrays["total_variance"]),
-                )
-                return cls(mask=arrays["mask"], components=components)
-        except (OSError, ValueError, KeyError) as error:
+            arrays = read_npz(path)
+            components = PrincipalComponents(
+                mean=arrays["mean"],
+                directions=arrays["directions"],
+                variances=arrays["variances"],
+                total_variance=float(arrays["total_variance"]),
+            )
+            return cls(mask=arrays["mask"], components=components)
+        except (InputFileError, TypeError, KeyError) as error:
             msg = f"{path} holds no volume space ({error}); run analyze_landscape first"
             raise InputFileError(msg) from error
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.analysis.volume_pictures import AXIS_NAMES
 from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
 from cryodrgn.io.legacy_pickle import load_pickles
+from cryodrgn.io.text import read_yaml
 from cryodrgn.progress import format_duration
 
 LATENT_PLOTS = {
@@ -52,7 +52,7 @@ def add_analysis(page: HtmlReport, files: AnalysisFiles) -> None:
         page: The page.
         files: What the analysis wrote.
     """
-    record = yaml.safe_load(files.record.read_text())
+    record = read_yaml(files.record)
     series = record["series"]
     folders = {"line": files.line} | {f.path.name: f for f in files.components()}
     for name, folder in folders.items():

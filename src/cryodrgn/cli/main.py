@@ -32,6 +32,7 @@ COMMANDS = {
     "graph_traversal": "Points of the latent space along neighbouring particles",
     "simulate": "Simulate a particle set from volumes, atomic models or a built-in molecule",
     "benchmark": "Measure how fast this machine trains, prepares, reconstructs and decodes",
+    "doctor": "Say what is installed, which limits hold, and what is wrong, for a bug report",
     "nuisance": "Say what a latent space follows besides structure: poses, contrast, optics",
     "select": "Choose particles by cluster, place in the latent space, lists, or chance",
     "export": "Write chosen particles back as a RELION .star or a cryoSPARC result group",

@@ -39,6 +39,18 @@ def add_datadir(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_screen(parser: argparse._ActionsContainer) -> None:
+    """How thoroughly images are looked at before work begins."""
+    parser.add_argument(
+        "--screen",
+        choices=("sample", "all", "none"),
+        default="sample",
+        help="Look for images that cannot be used (not finite, constant, hot pixels) among up "
+        "to 1000 of them, all, or none; a few are left out and listed in screened.csv "
+        "(default: %(default)s)",
+    )
+
+
 def add_pose_and_ctf(parser: argparse._ActionsContainer) -> None:
     """Pickles with poses and CTF."""
     parser.add_argument(

@@ -16,10 +16,15 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import cryodrgn
-from cryodrgn.errors import CryodrgnError
+from cryodrgn.errors import CryodrgnError, printable
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+NO_MEMORY = frozenset({"OutOfMemoryError"})
+OUT_OF_MEMORY = (
+    "memory is exhausted; take a smaller batch (-b), box (-D) or network, or a machine or job "
+    "with more of it"
+)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -99,6 +104,12 @@ class Program:
             # The reader of our output (head, less) has gone; there is nobody left to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
+        except Exception as error:
+            # Named, not imported: torch takes seconds, and may not be there at all.
+            if not isinstance(error, MemoryError) and type(error).__name__ not in NO_MEMORY:
+                raise
+            sys.stderr.write(f"{self.name} {args.command}: {OUT_OF_MEMORY}\n")
+            return EXIT_USER_ERROR
         return 0
 
     def _given(self, arguments: Sequence[str], command: str) -> frozenset[str]:
@@ -113,15 +124,22 @@ class Program:
         return frozenset(vars(parser.parse_args(arguments)))
 
 
+class _Printable(logging.Formatter):
+    """Lines without anything that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
+
+
 def _configure_logging() -> None:
     """What happens goes to standard output, warnings go to standard error."""
-    plain = logging.Formatter("%(message)s")
+    plain = _Printable("%(message)s")
     news = logging.StreamHandler(sys.stdout)
     news.addFilter(lambda record: record.levelno < logging.WARNING)
     news.setFormatter(plain)
     warnings = logging.StreamHandler(sys.stderr)
     warnings.setLevel(logging.WARNING)
-    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+    warnings.setFormatter(_Printable("warning: %(message)s"))
     package = logging.getLogger("cryodrgn")
     # A command that runs others keeps the file of its own log.
     files = [one for one in package.handlers if isinstance(one, logging.FileHandler)]

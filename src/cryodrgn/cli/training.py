@@ -15,6 +15,7 @@ from cryodrgn.cli.options import (
     add_device,
     add_multigpu,
     add_pose_and_ctf,
+    add_screen,
     particle_files,
 )
 from cryodrgn.cli.processes import joined
@@ -22,6 +23,7 @@ from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryodrgn.models.build import ModelConfig
+    from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.training.config import DataConfig, HeldOutConfig, RunConfig, TrainConfig
 
@@ -109,6 +111,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         help="Window from this fraction of half the box on (default: 0.85); implies --window",
     )
     group.add_argument("--ind", type=Path, help="Filter particle stack by these indices")
+    add_screen(group)
     group.add_argument(
         "--lazy",
         action="store_true",
@@ -323,7 +326,9 @@ def run_training(
         model: Makes the model's settings from the options and the box size.
         training: Makes the training settings from the options.
     """
+    from cryodrgn.preflight.plan import check_training
     from cryodrgn.rundir import RunDirectory
+    from cryodrgn.training.assembly import storage_of
     from cryodrgn.training.config import RunConfig
     from cryodrgn.training.runner import train
     from cryodrgn.training.start import find_start
@@ -343,9 +348,30 @@ def run_training(
         data = data_config(args)
         particles = data.open()
         config = RunConfig(data=data, model=model(args, particles.box_size), training=settings)
+    config, particles = _screened(config, particles, run, args)
     with joined(args) as (team, device), stop_on_signals() as should_stop:
         start = find_start(run, config, load, overwrite=args.overwrite)
+        storage = storage_of(config.training, run)
+        check_training(config, particles, args.outdir, device, storage)
         train(config, particles, run, start, device, should_stop, team)
+
+
+def _screened(
+    config: "RunConfig", particles: "ParticleSet", run: "RunDirectory", args: argparse.Namespace
+) -> "tuple[RunConfig, ParticleSet]":
+    """The run without images that cannot be used; a run that goes on has left them out."""
+    from dataclasses import replace
+
+    from cryodrgn.preflight.plan import require_output
+    from cryodrgn.preflight.screening import screen_data
+    from cryodrgn.rundir import ScreeningFiles
+
+    if args.particles is None:
+        return config, particles
+    require_output(run.path)
+    files = ScreeningFiles(run.path)
+    data, particles = screen_data(config.data, particles, files, args.screen)
+    return replace(config, data=data), particles
 
 
 def data_config(args: argparse.Namespace) -> "DataConfig":
@@ -385,6 +411,10 @@ def _recorded(run: "RunDirectory", args: argparse.Namespace) -> "RunConfig":
         )
         raise ConfigError(msg)
     changes = {CHANGEABLE[name]: getattr(args, name) for name in args.given & CHANGEABLE.keys()}
+    if config.training.cache_dir is not None and "cache_dir" not in args.given:
+        # A folder may come from a colleague, and must not say where files are written.
+        changes["cache_dir"] = None
+        logger.info("--cache-dir was %s; give it again to use it", config.training.cache_dir)
     if "stop_when_converged" in args.given:
         held_out = config.training.held_out
         if held_out is None:

@@ -1,5 +1,6 @@
 """Downsampling of image stacks and volumes, file to file."""
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from cryodrgn.errors import ConfigError
+from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.fourier.resample import check_new_box_size, downsample_images, downsample_volume
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.image_stack import ImageStack
-from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
+from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.io.resumable import read_record, record_path, resumable_stack, write_record
 from cryodrgn.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,10 @@ def downsample_stack(
     chunk: int | None = None,
 ) -> list[Path]:
     """Write images at a smaller box size; memory does not grow with their number.
+
+    Rows stay what they are: an image that is not finite remains so, for the commands that use
+    images to leave it out. When it is stopped, even by a kill or a full disk, the same call
+    goes on where it was.
 
     Args:
         images: The images.
@@ -58,23 +64,67 @@ def downsample_stack(
             output.with_name(f"{output.stem}.{i}{output.suffix}") for i in range(len(starts))
         ]
 
-    written: list[Path] = []
+    work = _Work(images, new_box_size, new_pixel_size, chunk)
     try:
         with Progress(len(images), "downsampling") as progress:
             for path, start in zip(paths, starts, strict=True):
-                rows = np.arange(start, min(start + count, len(images)))
-                with stack_writer(path, new_box_size, new_pixel_size) as writer:
-                    for batch in _downsampled(images, rows, new_box_size):
-                        writer.append(batch)
-                        progress.advance(len(batch))
-                written.append(path)
+                work.write(path, np.arange(start, min(start + count, len(images))), progress)
         if chunk is not None:
-            written.append(_write_list(output.with_suffix(".txt"), paths))
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
+            paths.append(_write_list(output.with_suffix(".txt"), paths))
+    except InputFileError:
+        # What cannot be finished is not left in parts.
+        for path in paths:
+            if work.has_finished(path):
+                path.unlink()
+            record_path(path).unlink(missing_ok=True)
         raise
-    return written
+    for path in paths:
+        record_path(path).unlink(missing_ok=True)
+    return paths
+
+
+class _Work:
+    """Stacks of downsampled images, of which those that are there already are kept."""
+
+    def __init__(
+        self, images: ImageStack, new_box_size: int, pixel_size: float | None, chunk: int | None
+    ) -> None:
+        self._images = images
+        self._new_box_size = new_box_size
+        self._pixel_size = pixel_size
+        self._is_in_parts = chunk is not None
+        # Only the same images and sizes have the same name.
+        words = repr((new_box_size, pixel_size, chunk))
+        self._key = hashlib.sha256(images.fingerprint() + words.encode()).hexdigest()
+
+    def write(self, path: Path, rows: np.ndarray, progress: Progress) -> None:
+        """Write one stack, or what is missing of it."""
+        if self._is_in_parts and self.has_finished(path):
+            progress.advance(len(rows))
+            return
+        size = self._new_box_size
+        with resumable_stack(path, self._key, len(rows), size, self._pixel_size) as writer:
+            if writer.count:
+                logger.info("%s goes on behind %d images", path, writer.count)
+                progress.advance(writer.count)
+            for batch in _downsampled(self._images, rows[writer.count :], size):
+                writer.append(batch)
+                progress.advance(len(batch))
+        if self._is_in_parts:
+            write_record(record_path(path), {"key": self._key, "finished": _state_of(path)})
+
+    def has_finished(self, path: Path) -> bool:
+        """Whether the same work finished a stack, which is still as it was."""
+        content = read_record(record_path(path), self._key)
+        return content is not None and content.get("finished") == _state_of(path)
+
+
+def _state_of(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def downsample_volume_file(
@@ -103,7 +153,9 @@ def _downsampled(
 ) -> Iterator[Float[np.ndarray, "batch new new"]]:
     batch_size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
     for start in range(0, len(rows), batch_size):
-        batch = torch.from_numpy(images.read(rows[start : start + batch_size]))
+        batch = torch.from_numpy(
+            images.read(rows[start : start + batch_size], require_finite=False)
+        )
         yield downsample_images(batch, new_box_size).numpy()
 
 

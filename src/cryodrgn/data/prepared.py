@@ -14,12 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.batches import VisitingOrder
-from cryodrgn.data.memory import available_memory, format_bytes
+from cryodrgn.data.memory import available_memory
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
 from cryodrgn.data.stores import FileStore, ImageStore, MemoryStore, open_nameless
 from cryodrgn.errors import InputFileError
 from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.io.atomic import atomic_path, make_folder
+from cryodrgn.io.atomic import atomic_path, format_size, make_folder
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
@@ -103,7 +103,7 @@ def prepare_all(
     """
     order = VisitingOrder(count=len(particles), row_bytes=8 * len(lattice))
     size = order.count * order.row_bytes
-    words = f"keeping {order.count} images as {format_bytes(size)}"
+    words = f"keeping {order.count} images as {format_size(size)}"
     if team.local_size > 1 or storage.cache_dir is not None:
         key = _fingerprint(particles, lattice, settings, centred=centred)
         path = (storage.cache_dir or storage.scratch_dir) / f"prepared.{key}.f32"
@@ -111,7 +111,7 @@ def prepare_all(
             logger.info("using the images prepared before in %s", path)
         elif team.local_rank == 0:
             logger.info("%s in %s", words, path)
-            with atomic_path(path) as partial, _opened(partial, order, lattice) as new:
+            with atomic_path(path, size) as partial, _opened(partial, order, lattice) as new:
                 _fill(new, particles, lattice, settings, centred=centred)
         team.wait()
         store: ImageStore = FileStore(_open(path, os.O_RDONLY), len(lattice), order.stored())

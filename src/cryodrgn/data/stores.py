@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.errors import OutputFileError
+from cryodrgn.io.atomic import format_size
 
 Rows = Int[np.ndarray, " rows"]
 Values = Float[np.ndarray, "rows points 2"]
@@ -99,14 +100,21 @@ class FileStore:
         return values
 
     def _write_at(self, offset: int, values: Values) -> None:
+        written = 0
         try:
             written = os.pwrite(self._descriptor, values.data, offset)
         except OSError as error:
-            msg = f"prepared images cannot be written to their file: {error.strerror}"
-            raise OutputFileError(msg) from error
+            self._refuse(error.strerror or str(error), error)
         if written < values.nbytes:
-            msg = "prepared images do not fit on the disk; choose another with --cache-dir"
-            raise OutputFileError(msg)
+            self._refuse("the disk is full")
+
+    def _refuse(self, reason: str, error: OSError | None = None) -> NoReturn:
+        msg = (
+            f"prepared images cannot be written to a scratch file ({reason}): they need "
+            f"{format_size(self._row_bytes * len(self._places))}; choose a folder with room "
+            "for them with --cache-dir"
+        )
+        raise OutputFileError(msg) from error
 
     def _runs(self, rows: Rows) -> Iterator[tuple[int, slice]]:
         """Rows in the order of their places, in pieces that stand together in the file."""

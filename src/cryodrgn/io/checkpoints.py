@@ -1,33 +1,56 @@
 """Files of weights and optimiser state."""
 
-import codecs
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
-from numpy._core import multiarray
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.plain_pickle import STAND_INS, ArrayParts, DtypeParts, finished
+from cryodrgn.io.text import require_file
 
 # cryoDRGN 4.x puts poses into its weight files as numpy arrays.
-_NUMPY_GLOBALS: list[Any] = [
-    (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
-    for name in ("_reconstruct", "scalar")
-    for core in ("core", "_core")
+_STAND_INS: list[Any] = [
+    (function, f"{module}.{name}") for (module, name), function in STAND_INS.items()
 ]
-_NUMPY_GLOBALS += [np.ndarray, np.dtype, codecs.encode]
-_NUMPY_GLOBALS += [type(np.dtype(code)) for code in "fdilq?"]
+# Objects that a file holds by these classes are built by them, not by numpy.
+_STAND_INS += [DtypeParts, ArrayParts]
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write a dictionary of tensors and plain values; the file appears whole or not at all."""
-    with atomic_path(path) as partial:
-        torch.save(dict(content), partial)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        recorder = _Recorder(file)
+        try:
+            torch.save(dict(content), recorder)  # type: ignore[arg-type]
+        except RuntimeError:
+            if recorder.error is None:
+                raise
+            # torch has errors of its own in place of the system's.
+            raise recorder.error from None
+
+
+class _Recorder:
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -38,17 +61,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputFileError: The file is missing, damaged, or no weight file.
     """
-    if not path.is_file():
-        msg = f"{path} does not exist"
-        raise InputFileError(msg)
+    require_file(path)
     try:
-        with torch.serialization.safe_globals(_NUMPY_GLOBALS), warnings.catch_warnings():
+        _refuse_compressed(path)
+        with torch.serialization.safe_globals(_STAND_INS), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+        content = finished(content)
+        _require_bytes(content, path.stat().st_size)
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror or error}"
+        raise InputFileError(msg) from error
     except pickle.UnpicklingError as error:
         msg = f"{path} is no weight file: it holds something other than tensors and arrays"
         raise InputFileError(msg) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:
+        # A damaged file makes torch raise nearly anything.
         reason = str(error).partition("\n")[0] or "it is cut short"
         msg = f"{path} is no readable weight file: {reason}"
         raise InputFileError(msg) from error
@@ -56,3 +84,28 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         msg = f"{path} is no weight file (weights.pkl): it holds no model_state_dict"
         raise InputFileError(msg)
     return content
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Weight files are archives without compression; another could unpack to any size."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                msg = "it is compressed"
+                raise ValueError(msg)
+
+
+def _require_bytes(content: Any, size: int) -> None:
+    """Refuse tensors that claim more numbers than the file holds."""
+    if isinstance(content, torch.Tensor):
+        if content.numel() * content.element_size() > size:
+            msg = f"a tensor of shape {tuple(content.shape)} is larger than the file"
+            raise ValueError(msg)
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            _require_bytes(value, size)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            _require_bytes(value, size)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
 from cryodrgn.io.cryosparc_tables import read_table, with_passthrough
+from cryodrgn.io.legacy_pickle import single_precision
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
@@ -69,9 +70,19 @@ class CryosparcParticles:
 
     def image_names(self) -> tuple[list[str], Int[np.ndarray, " particles"]]:
         """Stack of each particle as the file names it, and the image's number in it from 0."""
-        paths = self._column("blob/path", "extraction or import").astype(str)
-        names = [name.removeprefix(">") for name in paths.tolist()]
-        return names, self._column("blob/idx", "extraction or import").astype(np.int64)
+        job = "extraction or import"
+        paths = self._column("blob/path", job, kinds="SU")
+        try:
+            names = [name.removeprefix(">") for name in paths.astype(str).tolist()]
+        except UnicodeDecodeError as error:
+            msg = f"{self.path}: column blob/path is no text: {error.reason}"
+            raise MetadataError(msg) from error
+        frames = self._column("blob/idx", job, kinds="iu").astype(np.int64)
+        if (frames < 0).any():
+            row = int(np.flatnonzero(frames < 0)[0])
+            msg = f"{self.path}: blob/idx of row {row} is {frames[row]}, expected 0 or more"
+            raise MetadataError(msg)
+        return names, frames
 
     def box_size(self) -> int | None:
         """Side of the images in pixels, if the file says.
@@ -81,9 +92,10 @@ class CryosparcParticles:
         """
         if not self._has("blob/shape"):
             return None
-        sizes = np.unique(self._table["blob/shape"])
-        if len(sizes) > 1:
-            msg = f"{self.path} mixes images of {' and '.join(map(str, sizes))} pixels"
+        sizes = np.unique(self._numbers("blob/shape", 2))
+        if len(sizes) != 1:
+            found = " and ".join(f"{size:g}" for size in sizes[:20])
+            msg = f"{self.path} mixes images of {found} pixels"
             raise ShapeMismatchError(msg)
         return int(sizes[0])
 
@@ -95,7 +107,7 @@ class CryosparcParticles:
         """What groups particles, by name: micrographs and optics groups, if the file says."""
         names = {"micrograph": "location/micrograph_path", "optics group": "ctf/exp_group_id"}
         return {
-            group: self._table[name].astype(str).tolist()
+            group: self._table[name].astype(str).reshape(len(self), -1)[:, 0].tolist()
             for group, name in names.items()
             if self._has(name)
         }
@@ -121,8 +133,8 @@ class CryosparcParticles:
             MetadataError: There are no orientations.
         """
         job = "homogeneous, non-uniform, heterogeneous or ab-initio refinement"
-        vectors = self._column(f"{self._alignments}/pose", job)
-        pixels = self._column(f"{self._alignments}/shift", job)
+        vectors = self._column(f"{self._alignments}/pose", job, width=3)
+        pixels = self._column(f"{self._alignments}/shift", job, width=2)
         refined_at = f"{self._alignments}/psize_A"
         sizes, scale = pixel_sizes, self._shift_scale
         if self._has(refined_at):
@@ -135,11 +147,12 @@ class CryosparcParticles:
                     sizes[0],
                 )
                 scale = 1.0
-        return Poses(
-            rotations=matrices_from_cryosparc_poses(vectors).astype(np.float32),
-            shifts=(pixels * (scale * sizes[:, None])).astype(np.float32),
-            source=str(self.path),
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Poses(
+                rotations=matrices_from_cryosparc_poses(vectors).astype(np.float32),
+                shifts=(pixels * (scale * sizes[:, None])).astype(np.float32),
+                source=str(self.path),
+            )
 
     def ctf(self) -> CtfTable:
         """CTF parameters.
@@ -153,8 +166,8 @@ class CryosparcParticles:
                 logger.info("%s has no phase shift (%s): taken as 0", self.path, name)
                 columns[field] = np.zeros(len(self), dtype=np.float32)
                 continue
-            columns[field] = self._column(name, "Patch CTF estimation").astype(np.float32)
-        present = [n for n in ABERRATIONS if self._has(n) and self._table[n].any()]
+            columns[field] = single_precision(self._column(name, "Patch CTF estimation"))
+        present = [n for n in ABERRATIONS if self._has(n) and (self._table[n] != 0).any()]
         if present:
             logger.warning(
                 "%s: higher-order aberrations are not modelled, ignoring %s",
@@ -166,10 +179,20 @@ class CryosparcParticles:
     def _has(self, name: str) -> bool:
         return name in (self._table.dtype.names or ())
 
-    def _numbers(self, name: str) -> Float[np.ndarray, " particles"]:
-        return self._table[name].astype(np.float64)
+    def _numbers(self, name: str, width: int | None = None) -> Float[np.ndarray, "..."]:
+        return self._column(name, "extraction", width=width).astype(np.float64)
 
-    def _column(self, name: str, job: str) -> np.ndarray:
+    def _column(
+        self, name: str, job: str, *, kinds: str = "biuf", width: int | None = None
+    ) -> np.ndarray:
+        """A column, after a check of its type and width.
+
+        Args:
+            name: Its name.
+            job: What kind of job writes it, for messages.
+            kinds: Letters of the types of numbers or text that it may have.
+            width: Numbers per row; None for one.
+        """
         if not self._has(name):
             groups = sorted({field.split("/")[0] for field in self._table.dtype.names or ()})
             msg = (
@@ -177,4 +200,10 @@ class CryosparcParticles:
                 f"the file has {', '.join(groups)}. Pass the particles file of that job"
             )
             raise MetadataError(msg)
-        return self._table[name]
+        column = self._table[name]
+        expected = (len(column),) if width is None else (len(column), width)
+        if column.dtype.kind not in kinds or column.shape != expected:
+            per_row = "" if column.ndim == 1 else f" of shape {column.shape[1:]} per row"
+            msg = f"{self.path}: column {name} holds {column.dtype}{per_row}"
+            raise MetadataError(msg)
+        return column

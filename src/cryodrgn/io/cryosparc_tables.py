@@ -16,6 +16,7 @@ import yaml
 from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -30,13 +31,12 @@ def read_table(path: Path) -> np.ndarray:
     Raises:
         InputFileError: The file cannot be read or is no table.
     """
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        msg = f"{path} cannot be read as a cryoSPARC table: {error}"
-        raise InputFileError(msg) from error
-    if not isinstance(table, np.ndarray) or not table.dtype.names or table.ndim != 1:
+    table = read_npy(path)
+    if not table.dtype.names or table.ndim != 1:
         msg = f"{path} is a numpy file, but no table of particles"
+        raise InputFileError(msg)
+    if not len(table):
+        msg = f"{path} lists no particles"
         raise InputFileError(msg)
     return table
 

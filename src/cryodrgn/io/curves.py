@@ -9,6 +9,7 @@ import torch
 from cryodrgn.errors import InputFileError
 from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.text import read_text
 
 
 def write_fsc(path: Path, curve: ShellCurve) -> None:
@@ -40,12 +41,8 @@ def read_curves(path: Path) -> dict[str, ShellCurve]:
     Raises:
         InputFileError: The file cannot be read or holds no such table.
     """
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise InputFileError(msg) from error
-    words = [line.lstrip("# ").split() for line in lines if line.strip()]
+    lines = read_text(path).splitlines()
+    words = [line.lstrip("# ").split() for line in lines if line.strip("# \t")]
     names = words.pop(0) if words and not _is_number(words[0][0]) else []
     try:
         table = torch.tensor([[float(word) for word in row] for row in words])

@@ -148,7 +148,7 @@ class ImageStack:
             path = self._files[int(self._file_numbers[row])].path
             msg = (
                 f"image {self._frames[row]} of {path} (particle {row}, counting from 0) has "
-                "pixels that are not finite numbers; leave it out with --ind"
+                "pixels that are not finite numbers; leave it out with --screen all or --ind"
             )
             raise InputFileError(msg)
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.text import read_text
 
 
 def save_latent_text(path: Path, latents: Float[np.ndarray, "points z"]) -> None:
@@ -25,9 +26,11 @@ def load_latent_text(path: Path, latent_dim: int) -> Float[np.ndarray, "points z
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
+    words = read_text(path).split()
     try:
-        values = np.array(path.read_text().split(), dtype=np.float32)
-    except (OSError, ValueError) as error:
+        with np.errstate(over="ignore"):
+            values = np.array(words, dtype=np.float32)
+    except ValueError as error:
         msg = f"{path} cannot be read as z-values: {error}"
         raise InputFileError(msg) from error
     if len(values) == 0 or len(values) % latent_dim or not np.isfinite(values).all():
@@ -48,8 +51,9 @@ def load_index_text(path: Path) -> Int[np.ndarray, " rows"]:
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
+    words = read_text(path).split()
     try:
-        return np.array(path.read_text().split(), dtype=np.int64)
-    except (OSError, ValueError) as error:
+        return np.array(words, dtype=np.int64)
+    except (ValueError, OverflowError) as error:
         msg = f"{path} cannot be read as a list of particle numbers: {error}"
         raise InputFileError(msg) from error

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.errors import InputFileError
+from cryodrgn.io.text import read_bytes, read_text
 from cryodrgn.rundir import RunDirectory
 
 # How cryoDRGN's logs say it, of models with a latent and without.
@@ -18,10 +19,17 @@ def load_epoch_losses(run: RunDirectory) -> Float[np.ndarray, " epochs"]:
     """Average total loss of every epoch; empty where the run reported none.
 
     It comes from ``metrics.csv``, or else from ``run.log`` of any version of cryoDRGN.
+
+    Raises:
+        InputFileError: The file is damaged.
     """
     if run.metrics.is_file():
-        with run.metrics.open(newline="") as file:
-            rows = [(int(row["epoch"]), float(row["total"])) for row in csv.DictReader(file)]
+        table = csv.DictReader(read_text(run.metrics).splitlines())
+        try:
+            rows = [(int(row["epoch"]), float(row["total"])) for row in table]
+        except (KeyError, ValueError, TypeError, csv.Error) as error:
+            msg = f"{run.metrics} holds no losses: {error!r} of line {table.line_num}"
+            raise InputFileError(msg) from error
         epochs = np.array([epoch for epoch, _ in rows])
         losses = np.array([loss for _, loss in rows])
         return np.array([losses[epochs == epoch].mean() for epoch in np.unique(epochs)])
@@ -45,5 +53,9 @@ def read_log(path: Path) -> Float[np.ndarray, " epochs"]:
 
 
 def _losses_in(path: Path) -> Float[np.ndarray, " epochs"]:
-    found = LOSS.findall(path.read_text(errors="replace"))
-    return np.array([float(loss) for loss in found])
+    found = LOSS.findall(read_bytes(path).decode(errors="replace"))
+    try:
+        return np.array([float(loss) for loss in found])
+    except ValueError as error:
+        msg = f"{path} reports a loss that is no number: {error}"
+        raise InputFileError(msg) from error

@@ -14,17 +14,13 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.plain_pickle import plain_objects
+from cryodrgn.io.text import read_bytes
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
-_NUMPY_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
-_NUMPY_NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
-ADMITTED_GLOBALS = frozenset(
-    {(module, name) for module in _NUMPY_MULTIARRAY for name in ("_reconstruct", "scalar")}
-    | {(module, "_frombuffer") for module in _NUMPY_NUMERIC}
-    | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-    | {("collections", "OrderedDict"), ("builtins", "set")}
-)
+# Of nested lists of numbers.
+MOST_DIMENSIONS = 4
 
 CTF_COLUMNS = (
     "box_size",
@@ -39,14 +35,6 @@ CTF_COLUMNS = (
 )
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        if (module_name, global_name) not in ADMITTED_GLOBALS:
-            msg = f"it asks for {module_name}.{global_name}"
-            raise pickle.UnpicklingError(msg)
-        return super().find_class(module_name, global_name)
-
-
 def load_pickles(path: Path) -> list[Any]:
     """All objects of a pickle file, of which it may hold several in a row.
 
@@ -54,23 +42,76 @@ def load_pickles(path: Path) -> list[Any]:
         InputFileError: The file is missing, is no pickle, is cut short, or asks for anything
             but numpy arrays and plain containers.
     """
-    objects = []
+    content = read_bytes(path)
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            while file.tell() < size:
-                objects.append(_PlainUnpickler(file).load())
-    except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise InputFileError(msg) from error
+        objects = plain_objects(content)
     except Exception as error:
         # A damaged pickle makes the interpreter raise nearly anything.
-        msg = f"{path} is no readable pickle of numpy arrays: {error}"
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        msg = f"{path} is no readable pickle of numpy arrays: {reason}"
         raise InputFileError(msg) from error
     if not objects:
         msg = f"{path} is empty"
         raise InputFileError(msg)
     return objects
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The first object of a pickle file as an array of numbers.
+
+    Raises:
+        InputFileError: The file cannot be read or holds something else.
+    """
+    return as_array(load_pickles(path)[0], path)
+
+
+def as_array(item: Any, path: Path) -> np.ndarray:
+    """An array out of an array, a number, or lists of numbers.
+
+    Args:
+        item: What a pickle holds.
+        path: The pickle, for messages.
+
+    Raises:
+        InputFileError: There are things other than numbers, or more of them than fit into the
+            file, as when lists hold one another many times.
+    """
+    if not isinstance(item, np.ndarray):
+        _count_numbers(item, path, path.stat().st_size, depth=0)
+        try:
+            item = np.asarray(item)
+        except (ValueError, OverflowError) as error:
+            msg = f"{path} holds rows of different length"
+            raise InputFileError(msg) from error
+    if item.dtype.kind not in "biuf":
+        msg = f"{path} holds no numbers, but an array of type {item.dtype}"
+        raise InputFileError(msg)
+    return item
+
+
+def _count_numbers(item: Any, path: Path, most: int, *, depth: int) -> int:
+    """How many numbers there are in nested lists; there cannot be more than bytes."""
+    if isinstance(item, int | float | np.number | np.bool_):
+        return 1
+    if isinstance(item, np.ndarray):
+        count = item.size
+    elif isinstance(item, list | tuple) and depth < MOST_DIMENSIONS:
+        count = 0
+        for part in item:
+            count += _count_numbers(part, path, most - count, depth=depth + 1)
+    else:
+        msg = f"{path} holds no array of numbers, but {type(item).__name__}"
+        raise InputFileError(msg)
+    if count > most:
+        msg = f"{path} holds lists that repeat one another without end"
+        raise InputFileError(msg)
+    return count
+
+
+def single_precision(array: np.ndarray) -> Float[np.ndarray, "..."]:
+    """Numbers as float32; those beyond its range become infinite, which tables refuse."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def save_pickles(path: Path, objects: Sequence[Any]) -> None:
@@ -96,8 +137,8 @@ def load_poses(
         MetadataError: The shifts are no fractions.
     """
     content = load_pickles(path)[0]
-    parts = content if isinstance(content, tuple | list) else (content,)
-    arrays = [np.asarray(part) for part in parts]
+    parts = content if isinstance(content, tuple | list) and len(content) < 3 else (content,)
+    arrays = [as_array(part, path) for part in parts]
     count = len(arrays[0]) if arrays and arrays[0].ndim else 0
     if len(arrays) == 1:
         arrays.append(np.zeros((count, 2)))
@@ -105,7 +146,7 @@ def load_poses(
     if shapes != [(count, 3, 3), (count, 2)]:
         msg = f"{path} holds no poses: expected arrays (N, 3, 3) and (N, 2), found {shapes}"
         raise InputFileError(msg)
-    rotations, fractions = (array.astype(np.float32) for array in arrays)
+    rotations, fractions = (single_precision(array) for array in arrays)
     largest = np.abs(fractions).max(initial=0)
     if largest > 1:
         msg = (
@@ -142,14 +183,15 @@ def load_ctf(path: Path) -> tuple[CtfTable, Float[np.ndarray, " particles"]]:
         InputFileError: The file cannot be read or holds something else.
         MetadataError: A value is not finite or out of range.
     """
-    array = np.asarray(load_pickles(path)[0])
+    array = load_array(path)
     if array.ndim != 2 or array.shape[1] != len(CTF_COLUMNS):
         msg = f"{path} holds no CTF parameters: expected an array (N, 9), found {array.shape}"
         raise InputFileError(msg)
     columns: dict[str, np.ndarray] = dict(
-        zip(CTF_COLUMNS, array.astype(np.float32).T, strict=True)
+        zip(CTF_COLUMNS, single_precision(array).T, strict=True)
     )
-    side_lengths = columns.pop("box_size") * columns.pop("pixel_size")
+    with np.errstate(over="ignore"):
+        side_lengths = columns.pop("box_size") * columns.pop("pixel_size")
     if not (np.isfinite(side_lengths) & (side_lengths > 0)).all():
         msg = f"{path}: box size and pixel size must be positive in every row"
         raise MetadataError(msg)
@@ -184,7 +226,7 @@ def load_indices(path: Path) -> Int[np.ndarray, " rows"]:
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
-    array = np.asarray(load_pickles(path)[0])
+    array = load_array(path)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         msg = (
             f"{path} holds no list of indices: expected a one-dimensional integer array, "
@@ -200,8 +242,9 @@ def load_labels(path: Path) -> Int[np.ndarray, " particles"]:
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
-    array = np.asarray(load_pickles(path)[0])
-    if array.ndim != 1 or not (array == np.round(array)).all():
+    array = load_array(path)
+    # No cluster has a number that large; NaN compares as false.
+    if array.ndim != 1 or not ((array == np.round(array)) & (np.abs(array) < 2**31)).all():
         msg = (
             f"{path} holds no labels: expected one whole number per particle, found shape "
             f"{array.shape} of type {array.dtype}"
@@ -219,7 +262,7 @@ def load_shifts(path: Path) -> Float[np.ndarray, "particles 2"]:
     """
     content = load_pickles(path)[0]
     if isinstance(content, np.ndarray) and content.ndim == 2 and content.shape[1] == 2:
-        return content.astype(np.float32)
+        return single_precision(as_array(content, path))
     return load_poses(path)[1]
 
 
@@ -238,8 +281,8 @@ def load_latents(path: Path) -> Float[np.ndarray, "particles latent"]:
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
-    array = np.asarray(load_pickles(path)[0])
+    array = load_array(path)
     if array.ndim != 2:
         msg = f"{path} holds no latents: expected an array (N, zdim), found {array.shape}"
         raise InputFileError(msg)
-    return array.astype(np.float32)
+    return single_precision(array)

@@ -55,7 +55,7 @@ def _locate(name: str, metadata_path: Path, datadir: Path | None) -> Path:
     for group in places:
         group = list(dict.fromkeys(group))
         tried += group
-        hits = [place for place in group if place.is_file()]
+        hits = [place for place in group if _is_file(place)]
         different = [hit for hit in hits[1:] if not hit.samefile(hits[0])]
         if different:
             msg = (
@@ -71,6 +71,14 @@ def _locate(name: str, metadata_path: Path, datadir: Path | None) -> Path:
         "with --datadir"
     )
     raise InputFileError(msg)
+
+
+def _is_file(place: Path) -> bool:
+    """Whether a name is that of a file; devices and pipes are none, nor what cannot be one."""
+    try:
+        return place.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _below(datadir: Path, name: str) -> Iterator[Iterable[Path]]:

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from mrcfile.dtypes import HEADER_DTYPE
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.io.atomic import atomic_path
-from cryodrgn.io.mrc import MrcFile
+from cryodrgn.io.mrc import MrcFile, read_header
 
 MODE_FLOAT32 = 2
 BYTES_AT_A_TIME = 2**26
@@ -43,7 +42,7 @@ def rewrite_map(
         msg = f"the pixel size must be positive, got {pixel_size:g}"
         raise ConfigError(msg)
     file = MrcFile.open(source)
-    header = read_header(file)
+    header = read_header(file.path)
     if pixel_size is not None:
         for axis in "xyz":
             if header[f"m{axis}"] <= 0:
@@ -71,20 +70,10 @@ def rewrite_map(
                 target.write(np.ascontiguousarray(values).data)
 
 
-def read_header(file: MrcFile) -> np.ndarray:
-    """The header of a file as it stands there, as one record in the byte order of the file."""
-    record = np.zeros((), HEADER_DTYPE)
-    for dtype in (HEADER_DTYPE.newbyteorder("<"), HEADER_DTYPE.newbyteorder(">")):
-        record = np.fromfile(file.path, dtype=dtype, count=1)[0].copy()
-        if (record["nz"], record["ny"], record["nx"]) == file.shape:
-            break
-    return record
-
-
 def describe_header(path: Path) -> list[str]:
     """The fields of a header, a line each, the labels as text."""
     file = MrcFile.open(path)
-    header = read_header(file)
+    header = read_header(file.path)
     lines = []
     for name in header.dtype.names or ():
         value = header[name]

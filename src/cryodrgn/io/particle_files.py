@@ -14,6 +14,7 @@ from cryodrgn.io.legacy_pickle import load_ctf, load_indices, load_poses
 from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.metadata import ParticleMetadata
 from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.text import read_text, require_file
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
@@ -49,9 +50,7 @@ def open_metadata(path: Path) -> ParticleMetadata | None:
     Raises:
         InputFileError: The file is missing, unreadable, or of unknown type.
     """
-    if not path.is_file():
-        msg = f"{path} is no file" if path.exists() else f"{path} does not exist"
-        raise InputFileError(msg)
+    require_file(path)
     if path.suffix == ".star":
         return RelionParticles(path)
     if path.suffix == ".cs":
@@ -81,7 +80,7 @@ def open_images(
         return ImageStack.from_names(locate_stacks(names, path, datadir), names, frames)
     if path.suffix != ".txt":
         return ImageStack.whole_files([path])
-    lines = [line.strip() for line in path.read_text().splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     stacks = [path.parent / line for line in lines if line]
     if not stacks:
         msg = f"{path} names no stacks"

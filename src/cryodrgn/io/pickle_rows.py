@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError, ShapeMismatchError
-from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+from cryodrgn.io.legacy_pickle import as_array, load_pickles, save_pickles
 from cryodrgn.particles.selection import check_indices
+
+MOST_ARRAYS = 100
 
 
 def filter_pickle(source: Path, rows: Int[np.ndarray, " rows"], output: Path) -> int:
@@ -53,7 +55,7 @@ def concatenate_pickles(sources: Sequence[Path], output: Path) -> list[int]:
     """
     contents = [load_pickles(source) for source in sources]
     counts = [_count(item, path) for item, path in zip(contents, sources, strict=True)]
-    layouts = [_layout(content) for content in contents]
+    layouts = [_layout(item, path) for item, path in zip(contents, sources, strict=True)]
     for layout, source in zip(layouts, sources, strict=True):
         if layout != layouts[0]:
             msg = f"{source} holds arrays {layout}, but {sources[0]} holds {layouts[0]}"
@@ -75,25 +77,28 @@ def _map(item: Any, change: Any) -> Any:
     return change(np.asarray(item))
 
 
-def _arrays(objects: Sequence[Any]) -> list[np.ndarray]:
+def _arrays(objects: Sequence[Any], path: Path) -> list[np.ndarray]:
     parts = [
         part
         for item in objects
         for part in (item if isinstance(item, tuple | list) else [item])
     ]
-    return [np.asarray(part) for part in parts]
+    if len(parts) > MOST_ARRAYS:
+        msg = f"{path} holds {len(parts)} objects, not arrays with a row for every particle"
+        raise InputFileError(msg)
+    return [as_array(part, path) for part in parts]
 
 
-def _layout(objects: Sequence[Any]) -> list[tuple[int, ...]]:
+def _layout(objects: Sequence[Any], path: Path) -> list[tuple[int, ...]]:
     """Shape of a row of every array."""
-    return [array.shape[1:] for array in _arrays(objects)]
+    return [array.shape[1:] for array in _arrays(objects, path)]
 
 
 def _count(objects: Sequence[Any], path: Path) -> int:
     """Number of rows, the same for every array."""
-    arrays = _arrays(objects)
+    arrays = _arrays(objects, path)
     lengths = {array.shape[0] if array.ndim else None for array in arrays}
-    if len(lengths) != 1 or None in lengths or any(a.dtype == object for a in arrays):
+    if len(lengths) != 1 or None in lengths:
         shapes = [array.shape for array in arrays]
         msg = f"{path} holds no arrays with a row for every particle: found shapes {shapes}"
         raise InputFileError(msg)

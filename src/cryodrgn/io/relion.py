@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,9 @@ from cryodrgn.particles.poses import Poses
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
 logger = logging.getLogger(__name__)
+
+# Up to ten digits, as many as any stack has images.
+_FRAME = re.compile(r"[0-9]{1,10}")
 
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 SHIFTS_IN_ANGSTROM = ("rlnOriginXAngst", "rlnOriginYAngst")
@@ -80,8 +84,9 @@ class RelionParticles:
         for row in self._rows.tolist():
             text = column[row]
             number, at, name = text.partition("@")
-            if not (at and name and number.isdecimal() and int(number) > 0):
-                msg = f"{self.path}: rlnImageName of row {row} is {text!r}, not NUMBER@STACK"
+            if not (at and name and _FRAME.fullmatch(number) and int(number) > 0):
+                shown = text if len(text) < 200 else f"{text[:200]}…"
+                msg = f"{self.path}: rlnImageName of row {row} is {shown!r}, not NUMBER@STACK"
                 raise MetadataError(msg)
             names.append(name)
             numbers.append(int(number) - 1)
@@ -109,7 +114,8 @@ class RelionParticles:
             return self._numbers("rlnImagePixelSize")
         if self._has("rlnDetectorPixelSize") and self._has("rlnMagnification"):
             detector = self._numbers("rlnDetectorPixelSize") * ANGSTROM_PER_MICRON
-            return detector / self._numbers("rlnMagnification")
+            with np.errstate(all="ignore"):
+                return detector / self._numbers("rlnMagnification")
         return None
 
     def categories(self) -> dict[str, list[str]]:
@@ -155,11 +161,12 @@ class RelionParticles:
         else:
             logger.warning("%s has no shifts (rlnOriginX, rlnOriginY): taken as 0", self.path)
             shifts = np.zeros((len(self), 2))
-        return Poses(
-            rotations=matrices_from_relion_angles(angles).astype(np.float32),
-            shifts=shifts.astype(np.float32),
-            source=str(self.path),
-        )
+        with np.errstate(over="ignore"):
+            return Poses(
+                rotations=matrices_from_relion_angles(angles).astype(np.float32),
+                shifts=shifts.astype(np.float32),
+                source=str(self.path),
+            )
 
     def ctf(self) -> CtfTable:
         """CTF parameters.
@@ -181,7 +188,8 @@ class RelionParticles:
         columns["defocus_u"] = self._numbers("rlnDefocusU")
         columns["defocus_v"] = self._numbers("rlnDefocusV")
         columns["defocus_angle"] = np.deg2rad(self._numbers("rlnDefocusAngle"))
-        single = {name: values.astype(np.float32) for name, values in columns.items()}
+        with np.errstate(over="ignore"):
+            single = {name: values.astype(np.float32) for name, values in columns.items()}
         return CtfTable(**single, source=str(self.path))
 
     def _optics_column(self, field: str) -> Float[np.ndarray, " particles"]:
@@ -234,8 +242,8 @@ def _group_rows(particles: StarTable, optics: StarTable) -> Int[np.ndarray, " pa
             return np.zeros(len(particles), dtype=np.int64)
         msg = f"{particles.path} has {len(optics)} optics groups but no column rlnOpticsGroup"
         raise MetadataError(msg)
-    numbers = optics.numbers("rlnOpticsGroup").astype(np.int64)
-    wanted = particles.numbers("rlnOpticsGroup").astype(np.int64)
+    numbers = optics.numbers("rlnOpticsGroup")
+    wanted = particles.numbers("rlnOpticsGroup")
     order = np.argsort(numbers)
     places = np.searchsorted(numbers, wanted, sorter=order).clip(0, len(numbers) - 1)
     rows = order[places]
@@ -243,7 +251,11 @@ def _group_rows(particles: StarTable, optics: StarTable) -> Int[np.ndarray, " pa
     if unknown.any():
         msg = (
             f"{particles.path}: row {int(np.flatnonzero(unknown)[0])} belongs to optics group "
-            f"{wanted[unknown][0]}, but the optics table has {sorted(numbers.tolist())}"
+            f"{wanted[unknown][0]:g}, but the optics table has {_shown(numbers)}"
         )
         raise MetadataError(msg)
     return rows
+
+
+def _shown(numbers: Float[np.ndarray, " groups"]) -> str:
+    return ", ".join(f"{number:g}" for number in np.unique(numbers)[:20])

@@ -4,14 +4,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+from cryodrgn.io.text import read_yaml
 from cryodrgn.rundir import RunDirectory
 
 # What cryoDRGN 0.2.0 puts into a config.pkl.
+GROUPS = ("dataset_args", "lattice_args", "model_args", "training")
+_NUMBER = int | float | np.number
+# Group, names, and what their values are: type, lowest, highest.
+KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
+    ("lattice_args", ("D",), int | np.integer, 3, 4097),
+    ("lattice_args", ("extent",), _NUMBER, 0, 100),
+    ("model_args", ("zdim",), int | np.integer, 0, 4096),
+    ("model_args", ("qlayers", "players", "layers"), int | np.integer, 0, 100),
+    ("model_args", ("qdim", "pdim", "dim"), int | np.integer, 1, 65536),
+    ("model_args", ("enc_mask", "pe_dim"), int | np.integer, -1, 4097),
+    ("model_args", ("feat_sigma",), _NUMBER, 0, 1e6),
+    ("model_args", ("pe_type", "domain", "activation", "encode_mode"), str, None, 0),
+    ("dataset_args", ("particles", "ind", "poses", "ctf", "datadir"), str, None, 0),
+    ("dataset_args", ("particles_tilt",), str, None, 0),
+    ("dataset_args", ("window_r",), _NUMBER, 0, 1),
+    ("training", ("pixel_size",), _NUMBER, 0, 1e6),
+    ("training", ("settings",), dict, None, 0),
+)
 LEGACY_GROUPS = ("dataset_args", "lattice_args", "model_args", "seed")
 
 
@@ -24,19 +44,49 @@ def load_run_config(path: Path) -> dict[str, Any]:
     Raises:
         InputFileError: The file cannot be read or holds no settings.
     """
-    if path.suffix == ".pkl":
-        content = load_pickles(path)[0]
-    else:
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
-            msg = f"{path} cannot be read as a config file: {reason}"
-            raise InputFileError(msg) from error
+    content = load_pickles(path)[0] if path.suffix == ".pkl" else read_yaml(path)
     if not isinstance(content, dict) or "model_args" not in content:
         msg = f"{path} is no config file of a training run: it has no model_args"
         raise InputFileError(msg)
+    _require_types(content, path)
     return content
+
+
+def _require_types(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings that are not of the kind they must be, where they are given.
+
+    Raises:
+        InputFileError: One of them is something else.
+    """
+    for group in GROUPS:
+        found = content.get(group, {})
+        if not isinstance(found, dict):
+            msg = f"{path}: {group} is {_shown(found)}, expected settings by name"
+            raise InputFileError(msg)
+    for group, names, kind, low, high in KINDS:
+        for name in names:
+            value = content.get(group, {}).get(name)
+            if value is None:
+                continue
+            fits = isinstance(value, kind) and not (kind is not bool and value is True)
+            if not fits or (low is not None and not low <= value <= high):
+                expected = getattr(kind, "__name__", "number")
+                limits = "" if low is None else f" between {low:g} and {high:g}"
+                msg = f"{path}: {name} is {_shown(value)}, expected {expected}{limits}"
+                raise InputFileError(msg)
+    norm = content.get("dataset_args", {}).get("norm")
+    if norm is not None and not (
+        isinstance(norm, list | tuple)
+        and len(norm) == 2
+        and all(isinstance(part, int | float | np.number) for part in norm)
+    ):
+        msg = f"{path}: norm is {_shown(norm)}, expected a shift and a scale"
+        raise InputFileError(msg)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:80]}…"
 
 
 def find_run_config(weights: Path) -> Path:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.text import require_file
 
 
 class StarTable:
@@ -45,6 +46,9 @@ class StarTable:
         except KeyError:
             msg = f"{self.path}: no column {name}; the file has {', '.join(self._columns)}"
             raise MetadataError(msg) from None
+        except UnicodeDecodeError as error:
+            msg = f"{self.path}: column {name} is no text: {error.reason}"
+            raise MetadataError(msg) from None
 
     def numbers(self, name: str) -> Float[np.ndarray, " rows"]:
         """A column as float64.
@@ -56,7 +60,7 @@ class StarTable:
         try:
             values = np.array(text, dtype=np.float64)
         except ValueError as error:
-            msg = f"{self.path}: column {name} is not numeric: {error}"
+            msg = f"{self.path}: column {name} is not numeric: {str(error)[:200]}"
             raise MetadataError(msg) from None
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -73,12 +77,13 @@ def read_star(path: Path) -> dict[str, StarTable]:
     Raises:
         InputFileError: The file cannot be read, is no STAR file, or holds no table.
     """
+    require_file(path)
     try:
-        document = gemmi.cif.read(str(path))
+        document = gemmi.cif.read(str(path))  # noqa: TID251
+        blocks = {block.name.strip(): _table(path, block) for block in document}
     except (OSError, RuntimeError, ValueError) as error:
         msg = f"{path} cannot be read as a STAR file: {_first_line(error)}"
         raise InputFileError(msg) from error
-    blocks = {block.name.strip(): _table(path, block) for block in document}
     blocks = {name: table for name, table in blocks.items() if len(table)}
     if not blocks:
         msg = f"{path} is a STAR file without any rows"
@@ -149,4 +154,4 @@ def _format(value: object) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

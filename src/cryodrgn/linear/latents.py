@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles
+from cryodrgn.io.arrays import read_npy
+from cryodrgn.io.legacy_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
@@ -95,9 +96,11 @@ def file_latents(path: Path) -> Latents:
     mean = load_latents(path)
     parts = load_pickles(path)
     covariances = None
-    if len(parts) > 1 and np.shape(parts[1]) == mean.shape:
-        variances = np.exp(np.asarray(parts[1], dtype=np.float32))
-        covariances = variances[:, :, None] * np.eye(mean.shape[1], dtype=np.float32)
+    if len(parts) > 1 and as_array(parts[1], path).shape == mean.shape:
+        with np.errstate(over="ignore", invalid="ignore"):
+            variances = np.exp(single_precision(as_array(parts[1], path)))
+        covariances = np.zeros((*mean.shape, mean.shape[1]), dtype=np.float32)
+        np.einsum("nii->ni", covariances)[:] = variances
     return Latents(mean=mean, covariances=covariances, source=str(path))
 
 
@@ -132,8 +135,8 @@ def _path(text: str | None) -> Path | None:
 
 
 def _read_array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False).astype(np.float32)
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as an array: {error}"
-        raise InputFileError(msg) from error
+    array = read_npy(path)
+    if array.dtype.kind not in "biuf":
+        msg = f"{path} holds no numbers, but an array of type {array.dtype}"
+        raise InputFileError(msg)
+    return single_precision(array)

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.models.decoders import Decoder, DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig, build_encoder
+from cryodrgn.models.decoders import Decoder, DecoderConfig, Domain
+from cryodrgn.models.encoders import EncoderConfig, EncoderMode, build_encoder
+from cryodrgn.models.encodings import EncodingName
+from cryodrgn.models.layers import Activation
 from cryodrgn.models.vae import Vae
 
 ModelKind = Literal["vae", "nn", "dec"]
@@ -37,6 +39,7 @@ class ModelConfig:
         Raises:
             ConfigError: A number is out of range.
         """
+        self._require_known_names()
         checks = {
             "the number of nodes in hidden layers": self.decoder.hidden_dim,
             "the number of hidden layers": self.decoder.num_layers,
@@ -51,6 +54,20 @@ class ModelConfig:
         for option, value in checks.items():
             if value < 1:
                 msg = f"{option} must be at least 1, got {value}"
+                raise ConfigError(msg)
+
+    def _require_known_names(self) -> None:
+        names: list[tuple[str, str, Any]] = [
+            ("--pe-type", self.decoder.encoding, EncodingName),
+            ("--domain", self.decoder.domain, Domain),
+            ("--activation", self.decoder.activation, Activation),
+        ]
+        if self.encoder is not None:
+            names.append(("--encode-mode", self.encoder.mode, EncoderMode))
+            names.append(("--activation", self.encoder.activation, Activation))
+        for option, name, kinds in names:
+            if name not in get_args(kinds):
+                msg = f"{option} is {name!r}, expected one of {', '.join(get_args(kinds))}"
                 raise ConfigError(msg)
 
     @property
@@ -113,10 +130,15 @@ class ModelConfig:
             encoder = _encoder_config(mapping, activation) if has_encoder else None
             latent_dim = model["zdim"] if has_encoder else model.get("zdim", 0)
             box_size = int(lattice["D"]) - 1
-        except (KeyError, TypeError) as error:
+            return cls(
+                box_size=box_size, latent_dim=latent_dim, decoder=decoder, encoder=encoder
+            )
+        except KeyError as error:
             msg = f"the config describes no model: {error} is missing"
             raise ConfigError(msg) from error
-        return cls(box_size=box_size, latent_dim=latent_dim, decoder=decoder, encoder=encoder)
+        except (TypeError, ValueError) as error:
+            msg = f"the config describes no model: {error}"
+            raise ConfigError(msg) from error
 
 
 def _encoder_config(mapping: Mapping[str, Any], activation: Any) -> EncoderConfig:

@@ -8,6 +8,14 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import MetadataError
 
+# What no microscope exceeds: lowest, highest, and the unit, by parameter.
+PHYSICAL = {
+    "voltage_kv": (10.0, 5000.0, "kV"),
+    "defocus_u": (-1e6, 1e6, "Å"),
+    "defocus_v": (-1e6, 1e6, "Å"),
+    "spherical_aberration_mm": (-50.0, 50.0, "mm"),
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CtfTable:
@@ -37,15 +45,17 @@ class CtfTable:
         """Refuse numbers that describe no microscope.
 
         Raises:
-            MetadataError: A number is not finite, or the voltage or amplitude contrast is
-                out of range.
+            MetadataError: A number is not finite, or beyond what any microscope has.
         """
         for name, values in self.columns().items():
             self._require(np.isfinite(values), name, values, "finite")
-        self._require(self.voltage_kv > 0, "voltage_kv", self.voltage_kv, "positive")
         contrast = self.amplitude_contrast
         inside = (contrast >= 0) & (contrast < 1)
         self._require(inside, "amplitude_contrast", contrast, "in [0, 1)")
+        for name, (low, high, unit) in PHYSICAL.items():
+            values = getattr(self, name)
+            inside = (values >= low) & (values <= high)
+            self._require(inside, name, values, f"between {low:g} and {high:g} {unit}")
 
     def __len__(self) -> int:
         return len(self.defocus_u)

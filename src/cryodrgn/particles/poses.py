@@ -34,9 +34,8 @@ class Poses:
         if not finite.all():
             msg = f"{self.source}: the pose of row {_first(~finite)} is not finite"
             raise MetadataError(msg)
-        products = self.rotations @ self.rotations.transpose(0, 2, 1)
-        deviation = np.abs(products - np.eye(3)).max((1, 2), initial=0)
-        rotates = (deviation < 1e-2) & (np.linalg.det(self.rotations) > 0)
+        with np.errstate(all="ignore"):
+            rotates = _are_rotations(self.rotations)
         if not rotates.all():
             msg = f"{self.source}: the matrix of row {_first(~rotates)} is no rotation"
             raise MetadataError(msg)
@@ -49,6 +48,14 @@ class Poses:
         return type(self)(
             rotations=self.rotations[rows], shifts=self.shifts[rows], source=self.source
         )
+
+
+def _are_rotations(
+    matrices: Float[np.ndarray, "particles 3 3"],
+) -> Bool[np.ndarray, " particles"]:
+    products = matrices @ matrices.transpose(0, 2, 1)
+    deviation = np.abs(products - np.eye(3)).max((1, 2), initial=0)
+    return (deviation < 1e-2) & (np.linalg.det(matrices) > 0)
 
 
 def _first(where: Bool[np.ndarray, " particles"]) -> int:

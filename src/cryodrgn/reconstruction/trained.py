@@ -63,10 +63,12 @@ class TrainedModel:
         try:
             if BasisConfig.describes(settings):
                 config: ModelConfig | BasisConfig = BasisConfig.from_mapping(settings)
+                _require_room_for(config, content, weights)
                 model: Vae | Decoder | BasisModel = BasisModel(config)
                 model.load_state_dict(content)
             else:
                 config = ModelConfig.from_mapping(settings)
+                _require_room_for(config, content, weights)
                 model = build_model(config)
                 load_named_weights(model, config, content)
         except RuntimeError as error:
@@ -74,7 +76,7 @@ class TrainedModel:
             msg = f"{weights} does not fit the config: {reason}"
             raise InputFileError(msg) from error
         dataset = settings.get("dataset_args", {})
-        if "norm" not in dataset:
+        if dataset.get("norm") is None:
             msg = f"the config of {weights} holds no norm; give it with --norm"
             raise ConfigError(msg)
         offset, scale = (float(value) for value in dataset["norm"])
@@ -165,3 +167,27 @@ def prepare_as_trained(
         tilt_deg=tilt_deg,
         datadir=datadir,
     )
+
+
+def _require_room_for(
+    config: ModelConfig | BasisConfig, weights: dict[str, Any], path: Path
+) -> None:
+    """Refuse a config of a model far larger than its weights, before the model is made.
+
+    Raises:
+        InputFileError: A side of a layer, or the number of layers, is not found in the file.
+    """
+    tensors = [value for value in weights.values() if isinstance(value, torch.Tensor)]
+    longest = max((side for tensor in tensors for side in tensor.shape), default=0)
+    total = sum(tensor.numel() for tensor in tensors)
+    if isinstance(config, BasisConfig):
+        sides = (config.num_functions, config.num_landmarks, config.num_groups)
+        fits = max(sides) <= longest and config.box_size**3 <= 8 * total
+    else:
+        parts = [part for part in (config.decoder, config.encoder) if part is not None]
+        fits = all(
+            part.hidden_dim <= longest and part.num_layers <= len(tensors) for part in parts
+        )
+    if not fits or len(tensors) < len(weights):
+        msg = f"{path} does not fit the config: the model that it describes is another size"
+        raise InputFileError(msg)

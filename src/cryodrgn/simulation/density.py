@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.errors import InputFileError
+from cryodrgn.io.text import require_file
 
 # Width of the blur for a nominal resolution, as in ChimeraX's molmap: 1 / (π √2).
 BLUR_PER_RESOLUTION = 1 / (math.pi * math.sqrt(2))
@@ -20,6 +21,7 @@ def read_models(path: Path) -> list[gemmi.Model]:
     Raises:
         InputFileError: The file cannot be read or holds no atoms.
     """
+    require_file(path)
     try:
         structure = gemmi.read_structure(str(path))
     except (OSError, RuntimeError, ValueError) as error:

@@ -19,7 +19,7 @@ from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations, rotation_about_x
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.projection import VolumeSlicer
-from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.atomic import atomic_path, reserve
 from cryodrgn.io.legacy_pickle import save_ctf, save_poses
 from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.io.relion_write import write_particle_star
@@ -178,8 +178,11 @@ def _write_images(
     """Clean images state by state into a scratch file, then noise on them in their order."""
     box_size = volumes[0].shape[0]
     shape = (settings.num_images, box_size, box_size)
-    with atomic_path(files.clean_images) as scratch:
-        clean = np.lib.format.open_memmap(scratch, "w+", np.float32, shape)
+    size = 4 * math.prod(shape)
+    with atomic_path(files.clean_images, size) as scratch:
+        # A file with holes would end the program when the disk is full.
+        reserve(scratch, size)
+        clean = np.memmap(scratch, np.float32, "r+", shape=shape)
         with Progress(settings.num_images, "projecting") as progress:
             for state, volume in enumerate(volumes):
                 slicer = VolumeSlicer(torch.from_numpy(volume))
@@ -190,7 +193,9 @@ def _write_images(
         sigma = float(clean.std(dtype=np.float64)) / math.sqrt(settings.snr)
         dtype = "float16" if settings.half_precision else "float32"
         with (
-            stack_writer(stack, box_size, settings.pixel_size, dtype) as writer,
+            stack_writer(
+                stack, box_size, settings.pixel_size, dtype, settings.num_images
+            ) as writer,
             Progress(settings.num_images, "adding noise") as progress,
         ):
             for start in range(0, settings.num_images, BATCH):

@@ -93,7 +93,7 @@ def assemble(
         (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
         _preprocessing(config, norm),
         device,
-        storage=_storage(training, run),
+        storage=storage_of(training, run),
         tilted=config.data.tilted,
         tilt_deg=config.data.tilt_deg,
         datadir=config.data.files.datadir,
@@ -155,7 +155,8 @@ def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:
     return rows
 
 
-def _storage(training: TrainConfig, run: RunDirectory) -> Storage:
+def storage_of(training: TrainConfig, run: RunDirectory) -> Storage:
+    """Where a run keeps its prepared images."""
     return Storage(
         scratch_dir=run.path,
         on_disk=training.on_disk,

@@ -306,7 +306,7 @@ class RunConfig:
                 model=ModelConfig(**model),
                 training=TrainConfig(**training),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             msg = f"the run was written by another version of cryodrgn: {error}"
             raise ConfigError(msg) from error
 

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim import Optimizer
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.errors import NumericalError
 from cryodrgn.models.losses import Losses
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
@@ -112,6 +113,8 @@ class Trainer:
         self._whole, self._recent = RunningMean(), RunningMean()
         self._parameters = [p for p in objective.model.parameters() if p.requires_grad]
         self._good = self._moving_state()
+        # Images of a batch that the device has been found to hold at a time.
+        self._most_together = len(particles)
         self._started = time.monotonic()
 
     @property
@@ -196,13 +199,7 @@ class Trainer:
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         mine, divisor = self._team.share(torch.arange(len(rows)))
-        radius = self._radius(epoch)
-        size = part_size(self._particles, radius)
-        parts = [self._particles.batch(p, radius=radius) for p in rows[mine].split(size)]
-        self._optimizer.zero_grad(set_to_none=True)
-        losses = self._objective.accumulate_gradients(
-            parts, noise[mine].to(self._particles.device), self.images_seen, divisor
-        )
+        losses = self._accumulated(rows[mine], noise[mine], divisor, self._radius(epoch))
         self._team.add([p.grad for p in self._parameters if p.grad is not None])
         if self._guard.accepts(losses.total, self._parameters, rows):
             self._optimizer.step()
@@ -214,6 +211,52 @@ class Trainer:
         if self._guard.must_return():
             self._return_to_good_state()
         return None
+
+    def _accumulated(
+        self,
+        rows: Int[Tensor, " mine"],
+        noise: Float[Tensor, "mine noise"],
+        divisor: float,
+        radius: int | None,
+    ) -> Losses:
+        """Losses of a batch, its gradients added up in parts that fit into memory.
+
+        Where they do not, parts half as large take their place; the sum is the same.
+
+        Raises:
+            NumericalError: Not even a single image fits.
+        """
+        while True:
+            self._optimizer.zero_grad(set_to_none=True)
+            try:
+                size = min(part_size(self._particles, radius), self._most_together)
+                parts = [self._particles.batch(p, radius=radius) for p in rows.split(size)]
+                return self._objective.accumulate_gradients(
+                    parts, noise.to(self._particles.device), self.images_seen, divisor
+                )
+            except torch.OutOfMemoryError as error:
+                self._halve_parts(len(rows), radius, error)
+            # Only here, behind the handler, is what the failed attempt held given up.
+            if self._particles.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _halve_parts(
+        self, count: int, radius: int | None, error: torch.OutOfMemoryError
+    ) -> None:
+        size = min(part_size(self._particles, radius), self._most_together, count)
+        if size == 1 or self._team.size > 1:
+            advice = "take smaller networks (--pdim, --qdim), a smaller -D, or a smaller -b"
+            msg = f"{self._particles.device} has too little memory for this run; {advice}"
+            raise NumericalError(msg) from error
+        self._most_together = (size + 1) // 2
+        for refined in self._refined.values():
+            refined.numbers.discard()
+        logger.warning(
+            "%s ran out of memory: batches of %d are now computed %d images at a time",
+            self._particles.device,
+            count,
+            self._most_together,
+        )
 
     def _radius(self, epoch: int) -> int | None:
         """Within which radius in pixels images are compared; None means all of them."""

@@ -2,13 +2,15 @@
 
 import csv
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from cryodrgn.errors import OutputFileError
-from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.atomic import atomic_path, why_not_written
+from cryodrgn.io.text import read_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +44,9 @@ class Metrics:
 def log_to_file(path: Path) -> Iterator[None]:
     """Copy what the program logs to a file, each line with date and time."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _LogFile(path, encoding="utf-8")
     except OSError as error:
-        msg = f"{path} cannot be written: {error.strerror}"
-        raise OutputFileError(msg) from error
+        raise OutputFileError(why_not_written(path, error)) from error
     handler.setFormatter(
         logging.Formatter("%(asctime)s     %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     )
@@ -55,7 +56,21 @@ def log_to_file(path: Path) -> Iterator[None]:
         yield
     finally:
         package.removeHandler(handler)
-        handler.close()
+        # What is still to be written may not fit on the disk, either.
+        with suppress(OSError):
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose disk may be full, which is then the user's to know."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        path = Path(self.baseFilename)
+        raise OutputFileError(why_not_written(path, error)) from error
 
 
 class MetricsFile:
@@ -77,14 +92,17 @@ class MetricsFile:
     def append(self, metrics: Metrics) -> None:
         """Write one row."""
         row = ",".join(f"{value:.8g}" for value in asdict(metrics).values())
-        with self._path.open("a") as file:
-            file.write(row + "\n")
+        try:
+            with self._path.open("a") as file:
+                file.write(row + "\n")
+        except OSError as error:
+            raise OutputFileError(why_not_written(self._path, error)) from error
 
 
 def _complete_rows(path: Path, num_columns: int, images_seen: int) -> list[list[str]]:
     """Rows of an earlier part of the run; a kill may have torn the last one."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if len(row) == num_columns]
+    lines = csv.reader(read_text(path).splitlines())
+    rows = [row for row in lines if len(row) == num_columns]
     return [row for row in rows[1:] if row[1].isdigit() and int(row[1]) <= images_seen]

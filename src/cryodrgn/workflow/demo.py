@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Float, Int
 
 from cryodrgn.analysis.agreement import first_component, rank_correlation
@@ -22,9 +21,11 @@ from cryodrgn.analysis.run_report import add_analysis
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.text import read_yaml
 from cryodrgn.rundir import DemoFiles
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def run_demo(output: Path, run_command: RunCommand, seed: int = 0) -> DemoResult
         commands.run(command)
     commands.run(_train(files, seed))
 
-    labels = np.load(files.simulation.labels)
+    labels = read_npy(files.simulation.labels)
     latents = load_latents(files.run.latents())
     shown = np.unique(np.linspace(0, NUM_STATES - 1, STATES_SHOWN).round().astype(int))
     centres = np.stack([latents[labels == state].mean(0) for state in range(NUM_STATES)])
@@ -158,7 +159,7 @@ def _report(
     shown: Int[np.ndarray, " shown"],
 ) -> DemoResult:
     """Compare with the truth, write the report, and say the result."""
-    description = yaml.safe_load(files.simulation.settings.read_text())
+    description = read_yaml(files.simulation.settings)
     angles = np.array(description["hinge_angles_deg"])
     truths = [_small_truth(files, state) for state in range(NUM_STATES)]
     volumes = [torch.from_numpy(read_volume(files.volume(s))[0]) for s in range(NUM_STATES)]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Float, Int
 
 from cryodrgn.analysis.communities import find_communities
@@ -24,6 +23,7 @@ from cryodrgn.analysisdir import LandscapeFiles, StateFiles
 from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.legacy_pickle import load_indices, load_latents, load_pickles, save_pickles
+from cryodrgn.io.text import read_yaml
 from cryodrgn.reconstruction.decode import PostProcessing, decode_volumes
 from cryodrgn.runs.run import Run
 
@@ -82,7 +82,7 @@ def map_all_particles(
     if not landscape.record.is_file():
         msg = f"{landscape.record} is missing; run analyze_landscape first"
         raise InputFileError(msg)
-    record = yaml.safe_load(landscape.record.read_text())
+    record = read_yaml(landscape.record)
     latents = run.latents(epoch)
     if record["epoch"] != epoch:
         msg = f"{landscape.path} is of epoch {record['epoch']}, not of {epoch}"

@@ -30,7 +30,7 @@ class Manifest:
         if path.is_file():
             try:
                 self._content = json.loads(path.read_text())
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 msg = f"{path} is damaged ({error}); give another folder with -o"
                 raise InputFileError(msg) from error
 

@@ -1,11 +1,10 @@
 """From a particle file to a report, in steps that a user could type, each made only once."""
 
-import json
 import logging
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from cryodrgn.io.atomic import make_folder
 from cryodrgn.io.particle_files import ParticleFiles, open_images, open_metadata, open_particles
 from cryodrgn.io.provenance import describe_files, describe_many_files
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.text import read_json
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import followed_by, format_duration
-from cryodrgn.rundir import WholeRunFiles
+from cryodrgn.rundir import ScreeningFiles, WholeRunFiles
 from cryodrgn.training.run_log import log_to_file
 from cryodrgn.workflow.choices import Choice, Effort, choose
 from cryodrgn.workflow.estimates import estimated_seconds, measured_speed
@@ -148,7 +148,7 @@ class _Pipeline:
         particles = settings.particle_options()
         self._step("check", choices, ["check", *particles, *self._sign(), "--accept"])
         invert = self._checked_sign()
-        choices = self._choose(json.loads(files.check.json.read_text()).get("density_radius"))
+        choices = self._choose(read_json(files.check.json).get("density_radius"))
         self._log_choices(choices, invert=invert)
         values = {choice.option: choice.value for choice in choices}
         data: list[object] = [*particles, "-D", f"{values['-D']:g}"]
@@ -161,6 +161,11 @@ class _Pipeline:
         self._step("training", choices, self._training(choices, data))
         self._step("analysis", choices, ["analyze", files.training.path, -1])
         latents = files.training.latents()
+        kept = ScreeningFiles(files.training.path).kept
+        if kept.is_file():
+            # Training left images out, and has latents of the others alone.
+            settings = replace(settings, files=replace(settings.files, indices=kept))
+            particles = settings.particle_options()
         line = ["nuisance", particles[0], latents, *particles[1:], "--seed", settings.seed]
         self._step("nuisance", choices, [*line, "-o", files.nuisance.path])
         sentence = write_run_page(files, self._manifest.content)
@@ -244,7 +249,7 @@ class _Pipeline:
     def _checked_sign(self) -> bool:
         """Whether to invert the data; refuses particles that do not fit their poses."""
         check, given = self._files.check, self._settings.invert
-        found = json.loads(check.json.read_text())
+        found = read_json(check.json)
         others = [change for change in found["changes"] if change != WRONG_SIGN]
         if others or (found["changes"] and given is not None):
             msg = f"{found['verdict']} See {check.page}"
@@ -255,7 +260,7 @@ class _Pipeline:
         if self._settings.invert is not None:
             reason = "given"
         else:
-            skewness = json.loads(self._files.check.json.read_text())["map_skewness"]
+            skewness = read_json(self._files.check.json)["map_skewness"]
             density = "negative" if invert else "positive"
             reason = f"density comes out {density} as the file stands (skewness {skewness})"
         sign = "--invert-data" if invert else "--uninvert-data"

@@ -1,12 +1,12 @@
 """The page at the end of a run: verdicts first, then all that was made."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.text import read_json
 from cryodrgn.rundir import WholeRunFiles
 from cryodrgn.training.epoch_records import exchange_of, read_records, verdict_of
 
@@ -43,7 +43,7 @@ def write_run_page(files: WholeRunFiles, manifest: Mapping[str, Any]) -> str:
 
 def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
     """What every step found, in words."""
-    found = {"Particles": json.loads(files.check.json.read_text())["verdict"]}
+    found = {"Particles": read_json(files.check.json)["verdict"]}
     if files.linear.config_yaml.is_file():
         record = load_run_config(files.linear.config_yaml)["training"]
         found["Linear model"] = f"{record['verdict']}."
@@ -58,7 +58,7 @@ def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
             "its axes is no structure."
         )
     else:
-        found["Latent"] = json.loads(files.nuisance.json.read_text())["verdict"]
+        found["Latent"] = read_json(files.nuisance.json)["verdict"]
     return found
 
 

@@ -11,6 +11,7 @@ from cryodrgn.cli.options import (
     add_device,
     add_particles,
     add_pose_and_ctf,
+    add_screen,
     add_tilt,
     particle_files,
 )
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--invert-data", action="store_true", help="Invert data sign")
     add_datadir(group)
     group.add_argument("--ind", type=Path, help="Use only the particles of this index pickle")
+    add_screen(group)
     group.add_argument(
         "--first",
         type=int,
@@ -66,18 +68,26 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.geometry.rotations import rotation_about_x
     from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
     from cryodrgn.io.particle_files import open_particles, open_tilted
+    from cryodrgn.preflight.plan import require_output
+    from cryodrgn.preflight.screening import screen_particles
     from cryodrgn.reconstruction.backproject import backproject, save_reconstruction
-    from cryodrgn.rundir import ReconstructionFiles
+    from cryodrgn.rundir import ReconstructionFiles, ScreeningFiles
 
     files = ReconstructionFiles.named(args.output)
-    particles = open_particles(particle_files(args))
+    particles = _chosen(open_particles(particle_files(args)), args)
+    particles.require_poses()
+    require_output(files.volume.parent, 20 * particles.box_size**3)
+    screening = ScreeningFiles(files.volume.parent)
+    particles = screen_particles(
+        particles, screening, args.screen, tilted=args.tilt, datadir=args.datadir
+    )
     tilted = None
     if args.tilt is not None:
         second = open_tilted(particles, args.tilt, args.datadir)
-        tilted = (_chosen(second, args), rotation_about_x(math.radians(args.tilt_deg)))
+        tilted = (second, rotation_about_x(math.radians(args.tilt_deg)))
     with joined(args) as (team, device):
         reconstruction = backproject(
-            _chosen(particles, args),
+            particles,
             Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=args.invert_data),
             ctf_correction="flip" if args.ctf_alg == "flip" else "multiply",
             tilted=tilted,

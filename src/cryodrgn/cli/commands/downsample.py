@@ -3,8 +3,12 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import MRC_ENDINGS, add_datadir, require_ending
+from cryodrgn.cli.options import MRC_ENDINGS, add_datadir, add_screen, require_ending
+
+if TYPE_CHECKING:
+    from cryodrgn.io.image_stack import ImageStack
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Chunksize (in # of images) to split particle stack when saving",
     )
     add_datadir(parser)
+    add_screen(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    import numpy as np
+
     from cryodrgn.data.downsample import downsample_stack, downsample_volume_file
+    from cryodrgn.fourier.resample import check_new_box_size
     from cryodrgn.io.particle_files import open_stack
+    from cryodrgn.preflight.screening import screen_stack
+    from cryodrgn.rundir import ScreeningFiles
 
     require_ending(args.output, MRC_ENDINGS, "-o")
     if args.is_vol:
@@ -57,6 +67,15 @@ def run(args: argparse.Namespace) -> None:
             args.mrcs,
             len(images),
         )
+    _require_room(images, args)
+    check_new_box_size(images.box_size, args.box_size)
+    screen_stack(
+        images,
+        np.arange(len(images)),
+        ScreeningFiles(args.output.parent),
+        args.screen,
+        source=str(args.mrcs),
+    )
     paths = downsample_stack(
         images, args.box_size, args.output, pixel_size=pixel_size, chunk=args.chunk
     )
@@ -67,6 +86,23 @@ def run(args: argparse.Namespace) -> None:
         len(images),
         names,
         _sampling(new),
+    )
+
+
+def _require_room(images: "ImageStack", args: argparse.Namespace) -> None:
+    """The plan, after a check that the result can be written."""
+    from cryodrgn.io.atomic import format_size
+    from cryodrgn.preflight.plan import require_output
+
+    size = 4 * len(images) * args.box_size**2
+    require_output(args.output.parent)
+    logger.info(
+        "plan: %d images from %d to %d px, %s written to %s",
+        len(images),
+        images.box_size,
+        args.box_size,
+        format_size(size),
+        args.output,
     )
 
 

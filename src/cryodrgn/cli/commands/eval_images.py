@@ -79,6 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.io.particle_files import open_particles
+    from cryodrgn.preflight.plan import require_output
+    from cryodrgn.preflight.screening import screen_particles
+    from cryodrgn.rundir import ScreeningFiles
 
     require_ending(args.output, (".pkl",), "-o")
     if args.batch_size < 1:
@@ -86,6 +89,14 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(msg)
     trained = _with_data_options(load_trained(args), args)
     particles = open_particles(particle_files(args))
+    require_output(args.output.parent)
+    particles = screen_particles(
+        particles,
+        ScreeningFiles(args.output.parent),
+        args.screen,
+        tilted=args.tilt,
+        datadir=args.datadir,
+    )
     with joined(args) as (team, device):
         result = _evaluated(trained, particles, args, device, team)
         if team.is_writer:

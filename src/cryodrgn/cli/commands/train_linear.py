@@ -66,10 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from dataclasses import replace
+
     from cryodrgn.devices import choose_device
     from cryodrgn.linear.config import LinearConfig
     from cryodrgn.linear.runner import train_linear
-    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.preflight.plan import require_output
+    from cryodrgn.preflight.screening import screen_data
+    from cryodrgn.rundir import RunDirectory, ScreeningFiles
 
     args.norm = None
     config = LinearConfig(
@@ -88,5 +92,10 @@ def run(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     particles = config.data.open()
     directory = RunDirectory(args.outdir)
+    require_output(args.outdir)
+    data, particles = screen_data(
+        config.data, particles, ScreeningFiles(args.outdir), args.screen
+    )
+    config = replace(config, data=data)
     train_linear(config, particles, directory, device, overwrite=args.overwrite)
     logger.info("wrote the run to %s", args.outdir)

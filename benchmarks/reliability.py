@@ -1,0 +1,250 @@
+"""Figures of docs/reliability.md, measured again: ``python benchmarks/reliability.py``.
+
+One part alone: ``--parts fuzz kills disks messages memory``. Figures of the other parts are
+kept from the last time (docs/reliability.json), each with the commit that they are of.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
+FIGURES, PAGE = ROOT / "docs/reliability.json", ROOT / "docs/reliability.md"
+FUZZ_INPUTS, KILLS = 150_000, 4
+SHARES = (0.05, 0.3, 0.6, 0.9)
+
+HEAD = """# Reliability, in figures
+
+Made by `python benchmarks/reliability.py`; one part again with `--parts NAME`.
+What is promised about files of others stands in [SECURITY.md](../SECURITY.md).
+
+| what | figure | command | commit |
+|---|---|---|---|
+"""
+
+
+def fuzz() -> dict[str, Any]:
+    words = [sys.executable, "tests/fuzz/long_run.py", "--inputs", str(FUZZ_INPUTS)]
+    done = subprocess.run(
+        [*words, "--seed", "20"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def in_folder(measure: Callable[[Path], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """A measurement in a folder that everybody may read, in memory where there is such."""
+
+    def measured() -> dict[str, Any]:
+        from writing import harness
+
+        memory = Path("/dev/shm")
+        folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+        folder.chmod(0o755)
+        try:
+            harness.make_inputs(folder)
+            return measure(folder)
+        finally:
+            shutil.rmtree(folder)
+
+    return measured
+
+
+kills_per_command = KILLS
+
+
+def kills(folder: Path) -> dict[str, Any]:
+    from writing import harness
+
+    counts = {"commands": 0, "kills": 0, "damaged": 0, "failed": 0}
+    for name, command in harness.commands(folder).items():
+        whole = harness.undisturbed(command, folder / f"whole {name}")
+        out = folder / f"killed {name}"
+        counts["commands"] += 1
+        for number in range(kills_per_command):
+            if number % 2:
+                was_killed = harness.kill_at_random(command, out, whole, f"{name} {number}")
+            else:
+                was_killed = harness.kill_at_write(command, out, number + 1)
+            counts["kills"] += was_killed
+            counts["damaged"] += len(
+                harness.damaged(harness.visible(out), whole.files, all_of=False)
+            )
+        status, _ = harness.call(command.line(out))
+        found = harness.visible(out)
+        counts["failed"] += bool(status) or bool(
+            harness.damaged(found, whole.files, all_of=True)
+        )
+    return counts
+
+
+def disks(folder: Path) -> dict[str, Any]:
+    from writing import harness
+
+    counts = {"full": 0, "limited": 0, "read_only": 0, "wrong": 0}
+    log = folder / "log"
+    every = harness.commands(folder)
+    for name, command in every.items():
+        out = folder / f"refused {name}"
+        out.mkdir()
+        out.chmod(0o555)
+        log.unlink(missing_ok=True)
+        log.touch()
+        log.chmod(0o666)
+        process = harness.begin(command.line(out), log, harness.as_nobody)
+        status, said = harness.finish(process, log)
+        counts["read_only"] += 1
+        counts["wrong"] += status != 2 or "Traceback" in said or bool(harness.visible(out))
+    for name in ("downsample", "train_vae", "analyze"):
+        command = every[name]
+        whole = harness.undisturbed(command, folder / f"whole {name}")
+        size = sum(map(len, whole.files.values()))
+        for share in SHARES:
+            with harness.small_disk(folder / f"{name} {share}", int(share * size)) as resize:
+                if resize is None:
+                    continue
+                out = folder / f"{name} {share}/out"
+                counts["full"] += 1
+                counts["wrong"] += not _recovers(command, out, whole, log, lambda: None)
+                resize(20 * size + 2**20)
+                counts["wrong"] += harness.call(command.line(out))[0]
+        largest = max(map(len, whole.files.values()))
+        for share in (0.1, 0.5, 0.9):
+            out, prepare = folder / f"{name} limited {share}", harness.limited_files
+            counts["limited"] += 1
+            limit = prepare(int(share * largest))
+            counts["wrong"] += not _recovers(command, out, whole, log, limit)
+            counts["wrong"] += harness.call(command.line(out))[0]
+    return counts
+
+
+def _recovers(command: Any, out: Path, whole: Any, log: Path, prepare: Any) -> bool:
+    """Whether a command that has no room says so and leaves nothing half."""
+    from writing import harness
+
+    status, said = harness.finish(harness.begin(command.line(out), log, prepare), log)
+    left = harness.damaged(harness.visible(out), whole.files, all_of=False)
+    return status == 2 and "needs" in said and "Traceback" not in said and not left
+
+
+def messages() -> dict[str, Any]:
+    from cli.messages import lines
+
+    words = [sys.executable, "-m", "pytest", "-q", "tests/cli/test_messages.py"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    passed = re.search(r"(\d+) passed", done.stdout)
+    return {
+        "lines": len(lines()),
+        "exact": sum(sentence is not None for _, sentence in lines()),
+        "passed": max(int(passed[1]) - 1, 0) if passed else 0,
+    }
+
+
+def memory() -> dict[str, Any]:
+    from memory import main as measured
+
+    return {
+        "cases": [
+            {"settings": c.settings, "predicted": c.predicted, "measured": c.measured}
+            for c in measured()
+        ]
+    }
+
+
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "fuzz": fuzz,
+    "kills": in_folder(kills),
+    "disks": in_folder(disks),
+    "messages": messages,
+    "memory": memory,
+}
+
+
+def rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What is measured, its figures, and the part."""
+    found = []
+    if "fuzz" in figures:
+        f = figures["fuzz"]
+        text = (
+            f"{f['inputs']:,} over {f['readers']} readers: {f['read']:,} read, "
+            f"{f['refused']:,} refused in a sentence, {f['found']} anything else, {f['slow']} "
+            f"over 5 s; memory grew by {f['memory_growth_bytes'] / 1e6:.0f} MB"
+        )
+        found.append(("damaged files", text, "fuzz"))
+    if "kills" in figures:
+        k = figures["kills"]
+        text = (
+            f"{k['kills']} kills of {k['commands']} commands, at random times and as a file is "
+            f"about to be put in place: {k['damaged']} files damaged, {k['failed']} commands "
+            "that did not succeed, with the same files, when run again"
+        )
+        found.append(("SIGKILL", text, "kills"))
+    if "disks" in figures:
+        d = figures["disks"]
+        text = (
+            f"{d['full']} full disks (tmpfs), {d['limited']} limits on the size of a file "
+            f"(RLIMIT_FSIZE), {d['read_only']} folders of somebody else: {d['wrong']} that did "
+            "not end in a sentence, left half a file, or failed when run again with room"
+        )
+        found.append(("no room", text, "disks"))
+    if "messages" in figures:
+        m = figures["messages"]
+        text = (
+            f"{m['lines']} mistakes, {m['exact']} with their exact sentence; {m['passed']} end "
+            "with status 2 on stderr alone, without a traceback, within 5 s"
+        )
+        found.append(("messages", text, "messages"))
+    if "memory" in figures:
+        errors = [c["predicted"] / c["measured"] - 1 for c in figures["memory"]["cases"]]
+        text = (
+            f"{len(errors)} runs: the plan is {min(errors):+.0%} to {max(errors):+.0%} off the "
+            f"peak of resident memory ({sum(map(abs, errors)) / len(errors):.0%} on average)"
+        )
+        found.append(("memory planned", text, "memory"))
+    return found
+
+
+def page(figures: dict[str, Any]) -> str:
+    lines = [HEAD]
+    for what, text, part in rows(figures):
+        command = f"`python benchmarks/reliability.py --parts {part}`"
+        lines.append(f"| {what} | {text} | {command} | {figures[part]['commit']} |\n")
+    if "memory" in figures:
+        lines.append("\n## Memory, case by case\n\n`train_vae --zdim 8` on the processor.\n\n")
+        lines.append("| box | batch | images | width | layers | plan | peak | error |\n")
+        lines.append("|---|---|---|---|---|---|---|---|\n")
+        for case in figures["memory"]["cases"]:
+            values = " | ".join(str(value) for value in case["settings"])
+            plan, peak = case["predicted"], case["measured"]
+            sizes = f"{plan / 1e6:.0f} MB | {peak / 1e6:.0f} MB"
+            lines.append(f"| {values} | {sizes} | {plan / peak - 1:+.0%} |\n")
+    return "".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--kills", type=int, default=KILLS, help="of every command")
+    options = parser.parse_args()
+    global kills_per_command
+    kills_per_command = options.kills
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    for part in options.parts:
+        figures[part] = PARTS[part]() | {"commit": commit.stdout.strip()}
+        print(part, json.dumps(figures[part]))
+        sys.stdout.flush()
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+        PAGE.write_text(page(figures))
+
+
+if __name__ == "__main__":
+    main()

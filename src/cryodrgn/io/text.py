@@ -1,0 +1,127 @@
+"""Files of text, YAML and JSON, read as data and no larger than they are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cryodrgn.errors import InputFileError
+
+# Values that a YAML file may come to when its references are followed.
+MOST_VALUES = 1_000_000
+MOST_NESTED = 100
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Values and containers; mappings that take over others could double at every step."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        # The time that deep nesting takes grows with its square.
+        self._require_shallow(self.flow_level)
+        super().fetch_flow_collection_start(TokenClass)
+
+    def add_indent(self, column: int) -> bool:
+        self._require_shallow(len(self.indents))
+        return super().add_indent(column)
+
+    def _require_shallow(self, depth: int) -> None:
+        if depth > MOST_NESTED:
+            msg = f"it nests more than {MOST_NESTED} deep"
+            raise yaml.YAMLError(msg)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            msg = "merge keys (<<) are not read"
+            raise yaml.YAMLError(msg)
+        super().flatten_mapping(node)
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is no plain file: a folder, or a device or pipe that would be read for ever.
+
+    Raises:
+        InputFileError: It is not there, or something else.
+    """
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:
+        msg = f"{str(path)[:200]!r} is no name of a file: {error}"
+        raise InputFileError(msg) from error
+    if not is_file:
+        msg = f"{path} is no file" if path.exists() else f"{path} does not exist"
+        raise InputFileError(msg)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        InputFileError: It cannot be read.
+    """
+    require_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise InputFileError(msg) from error
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file in UTF-8.
+
+    Raises:
+        InputFileError: It cannot be read or is no text.
+    """
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        msg = f"{path} is no text: byte {error.start} is not UTF-8"
+        raise InputFileError(msg) from error
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds: plain values and containers, nothing that it could construct.
+
+    Raises:
+        InputFileError: It cannot be read, or refers to its own parts so often or so deep that
+            it would not end.
+    """
+    try:
+        content = _PlainLoader(read_text(path)).get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        msg = f"{path} cannot be read as YAML: {reason}"
+        raise InputFileError(msg) from error
+    if _count_values(content, {}, MOST_NESTED) > MOST_VALUES:
+        msg = f"{path} holds references to its own parts without end"
+        raise InputFileError(msg)
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        InputFileError: It cannot be read.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} cannot be read as JSON: {error}"
+        raise InputFileError(msg) from error
+
+
+def _count_values(item: Any, counted: dict[int, int], depth: int) -> int:
+    """How many values an object comes to when every reference is followed."""
+    if not isinstance(item, dict | list | tuple | set):
+        return 1
+    if id(item) in counted:
+        return counted[id(item)]
+    if depth == 0:
+        return MOST_VALUES + 1
+    parts = [*item.keys(), *item.values()] if isinstance(item, dict) else list(item)
+    counted[id(item)] = total = 1 + sum(
+        _count_values(part, counted, depth - 1) for part in parts
+    )
+    return total

@@ -1,0 +1,128 @@
+"""What a training run takes of memory, told from its settings before it begins.
+
+The terms count what the program holds at its fullest moment: the prepared images; per weight
+its value, gradient, two moments of Adam and two copies of the last good state while one takes
+the place of the other; and the activations of the part of a batch that is computed at a time.
+What the libraries take is a constant, measured once (``benchmarks/memory.py`` compares all with
+runs).
+"""
+
+from dataclasses import dataclass
+
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.models.build import ModelConfig
+from cryodrgn.reconstruction.encode import BATCH as EVALUATED_TOGETHER
+from cryodrgn.training.config import RunConfig
+from cryodrgn.training.loop import ROWS_IN_CACHE
+
+# Bytes that libraries take beyond what they hold before the first step: compiled kernels,
+# workspaces of threads, what the allocator keeps.
+LIBRARIES = 15 * 10**6
+# Per weight: value, gradient, two moments, two copies of value and moments; 4 bytes each.
+BYTES_PER_WEIGHT = 40
+# Per frequency of an image in a batch: transform, CTF, coordinates, and what they are made by.
+BYTES_PER_POINT = 100
+# Per pixel of an image that is being prepared, of 64 at a time.
+BYTES_PER_PREPARED_PIXEL, PREPARED_TOGETHER = 40, 64
+FLOAT = 4
+# Floating point operations per weight and point: forward 2, backward 4; and the share of the
+# time that is not spent in matrix products.
+OPERATIONS, OVERHEAD = 6.0, 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryNeed:
+    """Bytes that a run takes at its fullest moment.
+
+    Attributes:
+        images: Of prepared images, wherever they are.
+        weights: Of weights, optimiser and their copies.
+        batch: Of the part of a batch that is computed at a time.
+        rest: Of the libraries, beyond what they hold now.
+    """
+
+    images: int
+    weights: int
+    batch: int
+    rest: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.images + self.weights + self.batch + self.rest
+
+
+def count_weights(config: ModelConfig) -> tuple[int, int]:
+    """Numbers of weights of the encoder and the decoder."""
+    points = len(HalfLattice.disc(config.box_size))
+    encoder = 0
+    if config.encoder is not None:
+        first = 2 * points if config.encoder.mode != "conv" else 64
+        encoder = _perceptron(
+            first, config.encoder.num_layers, config.encoder.hidden_dim, 2 * config.latent_dim
+        )
+    inputs = config.latent_dim + _features(config)
+    decoder = _perceptron(inputs, config.decoder.num_layers, config.decoder.hidden_dim, 2)
+    return encoder, decoder
+
+
+def memory_needed(config: RunConfig, count: int, *, is_processor: bool) -> MemoryNeed:
+    """What training takes where it computes.
+
+    Args:
+        config: The run.
+        count: Its particles.
+        is_processor: Whether it computes on the processor, part by part, and not on a device
+            that holds a whole batch.
+    """
+    model, batch_size = config.model, min(config.training.batch_size, count)
+    points = len(HalfLattice.disc(model.box_size))
+    exposures = 1 if config.data.tilted is None else 2
+    encoder, decoder = count_weights(model)
+    images = min(batch_size, max(1, ROWS_IN_CACHE // points)) if is_processor else batch_size
+    rows, layers = images * points, model.decoder.num_layers + 1
+    width = model.decoder.hidden_dim
+    activations = rows * FLOAT * (2.5 * _features(model) + width * (2 * layers + 3))
+    held = batch_size * points * BYTES_PER_POINT * exposures
+    together = min(EVALUATED_TOGETHER, count) if model.encoder is not None else 0
+    evaluated = together * points * BYTES_PER_POINT * exposures
+    stored = config.data.box_size or model.box_size
+    prepared = min(PREPARED_TOGETHER, count) * stored**2 * BYTES_PER_PREPARED_PIXEL
+    return MemoryNeed(
+        images=8 * points * count * exposures,
+        weights=BYTES_PER_WEIGHT * (encoder + decoder),
+        batch=int(max(activations + held, evaluated, prepared if is_processor else 0)),
+        rest=LIBRARIES if is_processor else 0,
+    )
+
+
+def operations_per_image(model: ModelConfig) -> float:
+    """Floating point operations of a training step on one image."""
+    encoder, decoder = count_weights(model)
+    points = len(HalfLattice.disc(model.box_size))
+    return OVERHEAD * OPERATIONS * (points * decoder + encoder)
+
+
+def bytes_written(config: RunConfig, count: int) -> int:
+    """Bytes of all files that a run writes."""
+    encoder, decoder = count_weights(config.model)
+    training = config.training
+    checkpoints = training.num_epochs // training.checkpoint_interval + 1
+    per_checkpoint = 3 * FLOAT * (encoder + decoder) + 2 * FLOAT * count * max(
+        config.model.latent_dim, 1
+    )
+    if config.model.kind == "nn":
+        per_checkpoint += FLOAT * config.model.box_size**3
+    return checkpoints * per_checkpoint
+
+
+def _features(config: ModelConfig) -> int:
+    """Inputs of the decoder for one point, without the latent."""
+    decoder = config.decoder
+    if decoder.encoding == "none":
+        return 3
+    return 6 * (decoder.encoding_dim or config.box_size // 2)
+
+
+def _perceptron(inputs: int, num_layers: int, width: int, outputs: int) -> int:
+    return (inputs + 1) * width + num_layers * (width + 1) * width + (width + 1) * outputs

@@ -1,0 +1,326 @@
+"""Mistakes and the exact sentences in which they end; ``{}`` is the folder of the files."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from cryodrgn.cli.main import main
+from cryodrgn.io.legacy_pickle import load_ctf, load_pickles, save_pickles
+from cryodrgn.io.mrc import stack_writer
+
+COUNT, BOX = 24, 16
+
+
+def write_stack(path: Path, images: np.ndarray, box: int | None = None) -> None:
+    with stack_writer(path, box or images.shape[-1], 12.0) as writer:
+        writer.append(images.astype(np.float32))
+
+
+def make_files(folder: Path) -> None:
+    """All files that the lines below name."""
+    words = f"simulate -D {BOX} --Apix 12 -n {COUNT} --num-states 1 -o {folder / 'sim'}"
+    assert main(words.split()) == 0
+    sim, rng = folder / "sim", np.random.default_rng(0)
+    rotations, shifts = load_pickles(sim / "poses.pkl")[0]
+    ctf = load_pickles(sim / "ctf.pkl")[0]
+    star = (sim / "particles.star").read_text()
+    images = rng.normal(size=(COUNT, BOX, BOX))
+    load_ctf(sim / "ctf.pkl")
+
+    def changed(array: np.ndarray, row: object, value: object) -> np.ndarray:
+        array = array.copy()
+        array[row] = value
+        return array
+
+    pickles = {
+        "short_poses": (rotations[:5], shifts[:5]),
+        "mirror": (changed(rotations, 3, np.diag([1, 1, -1])), shifts),
+        "scaled": (changed(rotations, 2, 2 * np.eye(3)), shifts),
+        "nan_poses": (changed(rotations, 4, np.nan), shifts),
+        "pixels": (rotations, changed(shifts, 0, -7)),
+        "flat": np.zeros((COUNT, 9)),
+        "text": "hello",
+        "nested": [[[[[1]]]]],
+        "short_ctf": ctf[:5],
+        "wide_ctf": np.ones((COUNT, 8)),
+        "volts": changed(ctf, (1, 5), 300_000),
+        "no_volts": changed(ctf, (1, 5), 0),
+        "contrast": changed(ctf, (2, 7), 1.5),
+        "defocus": changed(ctf, (3, 2), 1e9),
+        "nan_ctf": changed(ctf, (0, 3), np.nan),
+        "cs": changed(ctf, (5, 6), 2.7e7),
+        "no_size": changed(ctf, (5, 1), 0),
+        "beyond": np.array([0, COUNT]),
+        "negative": np.array([-1, 3]),
+        "none": np.array([], dtype=int),
+        "floats": np.array([0.5]),
+        "table": np.zeros((3, 2), dtype=int),
+    }
+    for name, content in pickles.items():
+        save_pickles(folder / f"{name}.pkl", [content])
+    (folder / "evil.pkl").write_bytes(pickle.dumps(print))
+    (folder / "garbage.pkl").write_bytes(b"garbage")
+    (folder / "empty.pkl").write_bytes(b"")
+    (folder / "folder.pkl").mkdir()
+    write_stack(folder / "odd.mrcs", np.zeros((COUNT, 15, 15)))
+    write_stack(folder / "more.mrcs", rng.normal(size=(COUNT + 1, BOX, BOX)))
+    write_stack(folder / "nan.mrcs", changed(images, 7, np.nan))
+    bad = changed(changed(images, 7, np.nan), 8, 0)
+    bad[9, 3, 3] = 1e6
+    write_stack(folder / "bad.mrcs", bad)
+    write_stack(folder / "zero.mrcs", np.zeros((COUNT, BOX, BOX)))
+    whole = (sim / "particles.mrcs").read_bytes()
+    (folder / "cut.mrcs").write_bytes(whole[:-100])
+    (folder / "short.mrcs").write_bytes(whole[:100])
+    (folder / "packed.mrcs").write_bytes(b"\x1f\x8b" + bytes(2000))
+    header = bytearray(whole)
+    header[12:16] = (77).to_bytes(4, "little")
+    (folder / "mode.mrcs").write_bytes(header)
+    (folder / "particles.xyz").write_text("")
+    (folder / "empty.txt").write_text("\n")
+    (folder / "lost.txt").write_text("nowhere.mrcs\n")
+    (folder / "binary.txt").write_bytes(b"\xff\xfe")
+    (folder / "empty.star").write_text("")
+    (folder / "no_name.star").write_text(star.replace("rlnImageName", "rlnImageTitle"))
+    (folder / "lost.star").write_text(star.replace("particles.mrcs", "lost.mrcs"))
+    (folder / "word.star").write_text(star.replace("000001@particles.mrcs", "particles.mrcs"))
+    (folder / "box.star").write_text(star.replace(f" {BOX} ", " 300 "))
+    (folder / "table.cs").write_bytes(b"no table")
+    (folder / "z.txt").write_text("1 2 3\n")
+
+
+PARTICLES = "{0}/sim/particles.mrcs"
+TRAIN = "-o {0}/out --zdim 2 -n 1"
+POSES, CTF = "--poses {0}/sim/poses.pkl", "--ctf {0}/sim/ctf.pkl"
+# The rest of a line that trains, and the sentence in which it ends.
+TRAINING: list[tuple[str, str]] = [
+    ("{0}/missing.mrcs", "{0}/missing.mrcs does not exist"),
+    ("{0}/sim", "{0}/sim is no file"),
+    (
+        "{0}/particles.xyz",
+        "{0}/particles.xyz has an unknown ending; expected .mrcs, .mrc, .star, .cs or .txt",
+    ),
+    (
+        f"{{0}}/cut.mrcs {POSES}",
+        "{0}/cut.mrcs is truncated: its header announces 24 × 16 × 16 values, 25600 bytes in "
+        "all, but the file has 25500",
+    ),
+    (
+        f"{{0}}/short.mrcs {POSES}",
+        "{0}/short.mrcs cannot be read as an MRC file: it has 100 bytes",
+    ),
+    (f"{{0}}/packed.mrcs {POSES}", "{0}/packed.mrcs is compressed; unpack it first"),
+    (
+        f"{{0}}/mode.mrcs {POSES}",
+        "{0}/mode.mrcs cannot be read as an MRC file: Unrecognised mode '77'",
+    ),
+    (
+        f"{{0}}/odd.mrcs {POSES}",
+        "{0}/odd.mrcs has images of 15 pixels; it must be an even number",
+    ),
+    (
+        f"{{0}}/more.mrcs {POSES}",
+        "{0}/more.mrcs lists 25 particles, but {0}/sim/poses.pkl has 24 rows; both must come "
+        "from the same particle file",
+    ),
+    (
+        f"{{0}}/bad.mrcs {POSES}",
+        "{0}/bad.mrcs: 3 of 24 images screened cannot be used (rows 7, 8, 9; why is in "
+        "{0}/out/screened.csv), which is more than 5%; find out what went wrong, or choose "
+        "others with --ind",
+    ),
+    ("{0}/empty.txt", "{0}/empty.txt names no stacks"),
+    ("{0}/lost.txt", "{0}/nowhere.mrcs does not exist"),
+    ("{0}/binary.txt", "{0}/binary.txt is no text: byte 0 is not UTF-8"),
+    ("{0}/empty.star", "{0}/empty.star is a STAR file without any rows"),
+    ("{0}/table.cs", None),  # type: ignore[list-item]
+    (
+        "{0}/word.star",
+        "{0}/word.star: rlnImageName of row 0 is 'particles.mrcs', not NUMBER@STACK",
+    ),
+    (
+        PARTICLES,
+        "{0}/sim/particles.mrcs holds no poses; give them with --poses, or pass the .star or "
+        ".cs file of a 3-D refinement instead of the image stack",
+    ),
+    (f"{PARTICLES} --poses {{0}}/missing.pkl", "{0}/missing.pkl does not exist"),
+    (f"{PARTICLES} --poses {{0}}/folder.pkl", "{0}/folder.pkl is no file"),
+    (f"{PARTICLES} --poses {{0}}/empty.pkl", "{0}/empty.pkl is empty"),
+    (
+        f"{PARTICLES} --poses {{0}}/evil.pkl",
+        "{0}/evil.pkl is no readable pickle of numpy arrays: it asks for builtins.print",
+    ),
+    (f"{PARTICLES} --poses {{0}}/garbage.pkl", None),  # type: ignore[list-item]
+    (f"{PARTICLES} --poses {{0}}/text.pkl", "{0}/text.pkl holds no array of numbers, but str"),
+    (
+        f"{PARTICLES} --poses {{0}}/flat.pkl",
+        "{0}/flat.pkl holds no poses: expected arrays (N, 3, 3) and (N, 2), found [(24, 9), "
+        "(24, 2)]",
+    ),
+    (
+        f"{PARTICLES} --poses {{0}}/short_poses.pkl",
+        "{0}/sim/particles.mrcs lists 24 particles, but {0}/short_poses.pkl has 5 rows; both "
+        "must come from the same particle file",
+    ),
+    (
+        f"{PARTICLES} --poses {{0}}/mirror.pkl",
+        "{0}/mirror.pkl: the matrix of row 3 is no rotation",
+    ),
+    (
+        f"{PARTICLES} --poses {{0}}/scaled.pkl",
+        "{0}/scaled.pkl: the matrix of row 2 is no rotation",
+    ),
+    (
+        f"{PARTICLES} --poses {{0}}/nan_poses.pkl",
+        "{0}/nan_poses.pkl: the pose of row 4 is not finite",
+    ),
+    (
+        f"{PARTICLES} --poses {{0}}/pixels.pkl",
+        "{0}/pixels.pkl: shifts must be fractions of the box, but the largest is 7.00; they "
+        "seem to be in pixels, parse the poses again",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/wide_ctf.pkl",
+        "{0}/wide_ctf.pkl holds no CTF parameters: expected an array (N, 9), found (24, 8)",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/short_ctf.pkl",
+        "{0}/sim/particles.mrcs lists 24 particles, but {0}/short_ctf.pkl has 5 rows; both "
+        "must come from the same particle file",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/volts.pkl",
+        "{0}/volts.pkl: voltage_kv of row 1 is 300000.0, expected between 10 and 5000 kV",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/no_volts.pkl",
+        "{0}/no_volts.pkl: voltage_kv of row 1 is 0.0, expected between 10 and 5000 kV",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/contrast.pkl",
+        "{0}/contrast.pkl: amplitude_contrast of row 2 is 1.5, expected in [0, 1)",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/defocus.pkl",
+        "{0}/defocus.pkl: defocus_u of row 3 is 1000000000.0, expected between -1e+06 and "
+        "1e+06 Å",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/nan_ctf.pkl",
+        "{0}/nan_ctf.pkl: defocus_v of row 0 is nan, expected finite",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/cs.pkl",
+        "{0}/cs.pkl: spherical_aberration_mm of row 5 is 27000000.0, expected between -50 and "
+        "50 mm",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ctf {{0}}/no_size.pkl",
+        "{0}/no_size.pkl: box size and pixel size must be positive in every row",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ind {{0}}/beyond.pkl",
+        "{0}/beyond.pkl holds index 24, but {0}/sim/particles.mrcs has 24 particles (0 to 23)",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ind {{0}}/negative.pkl",
+        "{0}/negative.pkl holds index -1, but {0}/sim/particles.mrcs has 24 particles (0 to "
+        "23)",
+    ),
+    (f"{PARTICLES} {POSES} --ind {{0}}/none.pkl", "{0}/none.pkl selects no particles"),
+    (
+        f"{PARTICLES} {POSES} --ind {{0}}/floats.pkl",
+        "{0}/floats.pkl holds no list of indices: expected a one-dimensional integer array, "
+        "found shape (1,) of type float64",
+    ),
+    (
+        f"{PARTICLES} {POSES} --ind {{0}}/table.pkl",
+        "{0}/table.pkl holds no list of indices: expected a one-dimensional integer array, "
+        "found shape (3, 2) of type int64",
+    ),
+    ("{0}/sim/particles.star --datadir {0}/nowhere", "--datadir {0}/nowhere is no folder"),
+    (f"{PARTICLES} {POSES} -n 0", "-n must be at least 1, got 0"),
+    (f"{PARTICLES} {POSES} -b 0", "-b must be at least 1, got 0"),
+    (f"{PARTICLES} {POSES} --lr 0", "--lr must be positive, got 0.0"),
+    (f"{PARTICLES} {POSES} --wd -1", "--wd and --seed must not be negative"),
+    (f"{PARTICLES} {POSES} --zdim 0", "--zdim must be at least 1, got 0"),
+    (f"{PARTICLES} {POSES} --checkpoint 0", "--checkpoint must be at least 1, got 0"),
+    (f"{PARTICLES} {POSES} --memory 0", "--memory must be positive, got 0.0"),
+    (
+        f"{PARTICLES} {POSES} --window-r 2",
+        "--window-r must lie between 0 and 0.99, got 2.0",
+    ),
+    (f"{PARTICLES} {POSES} --norm 0 0", "the scale of --norm must be positive, got 0.0"),
+    (f"{PARTICLES} {POSES} --qdim 0", "--qdim must be at least 1, got 0"),
+    (
+        f"{PARTICLES} {POSES} --pdim 0",
+        "the number of nodes in hidden layers must be at least 1, got 0",
+    ),
+    (
+        f"{PARTICLES} {POSES} --enc-mask 99",
+        "--enc-mask 99 must be a radius from 1 to 8 pixels, or −1 for no mask",
+    ),
+    (
+        f"{PARTICLES} {POSES} --pdim 400000",
+        None,  # type: ignore[list-item]
+    ),
+    (f"{PARTICLES} {POSES} --load {{0}}/missing.pkl", "{0}/missing.pkl does not exist"),
+    (
+        "--load latest",
+        "{0}/out holds no run to go on with",
+    ),
+]
+# Other lines; ``None`` stands for a sentence that only begins with the file's name.
+OTHERS: list[tuple[str, str | None]] = [
+    (
+        "downsample {0}/sim/particles.mrcs -D 15 -o {0}/out/x.mrcs",
+        "the new box size must be even and positive, got 15",
+    ),
+    (
+        "downsample {0}/sim/particles.mrcs -D 8 -o {0}/out/x.png",
+        "-o {0}/out/x.png must end in .mrc or .mrcs",
+    ),
+    (
+        "downsample {0}/sim/particles.mrcs -D 8 --chunk 0 -o {0}/out/x.mrcs",
+        "--chunk must be at least 1, got 0",
+    ),
+    (
+        "downsample {0}/sim/particles.mrcs -D 8 --is-vol -o {0}/out/x.mrc",
+        "{0}/sim/particles.mrcs is no cubic volume: 24 × 16 × 16",
+    ),
+    (
+        "parse_pose_star {0}/sim/particles.star -D 99 -o {0}/out/x.pkl",
+        "-D 99 contradicts {0}/sim/particles.star, whose images have 16 pixels; leave out -D, "
+        "or pass the file that belongs to the other box",
+    ),
+    (
+        "parse_ctf_star {0}/sim/particles.star --Apix 3 -o {0}/out/x.pkl",
+        "--Apix 3 contradicts {0}/sim/particles.star, which says 12 Å/px; leave out --Apix, or "
+        "pass the file that belongs to the other pixel size",
+    ),
+    (
+        "parse_pose_star {0}/missing.star -o {0}/out/x.pkl",
+        "{0}/missing.star does not exist",
+    ),
+    ("backproject_voxel {0}/zero.mrcs --poses {0}/sim/poses.pkl -o {0}/out/x.mrc", None),
+    ("eval_vol {0}/missing.pkl -z 0 -o {0}/out/x.mrc", "{0}/missing.pkl does not exist"),
+    ("analyze {0}/sim 0", None),
+    (
+        "train_vae {0}/sim/particles.star --zdim 2 --device nonsense -o {0}/out",
+        None,
+    ),
+]
+
+
+def lines() -> list[tuple[str, str | None]]:
+    """Every line without the program's name, and its sentence."""
+    return [
+        (
+            f"train_vae {rest} {TRAIN}"
+            if "-n " not in rest and "--zdim" not in rest
+            else f"train_vae {rest} -o {{0}}/out" + ("" if "--zdim" in rest else " --zdim 2"),
+            sentence,
+        )
+        for rest, sentence in TRAINING
+    ] + OTHERS

@@ -1,0 +1,124 @@
+"""Whatever stops a command, its files are whole or absent, and the same command succeeds after.
+
+More of the same, by hand: ``python benchmarks/reliability.py``.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from writing import harness
+
+NAMES = (
+    *("simulate", "downsample", "downsample --chunk", "downsample --is-vol", "parse_pose_star"),
+    *("parse_ctf_star", "backproject_voxel", "train_vae", "train_nn", "train_dec"),
+    *("train_linear", "eval_images", "eval_vol", "analyze", "pc_traversal", "direct_traversal"),
+    *("select", "export", "add_noise", "filter_mrcs", "filter_star", "filter_pkl", "flip_hand"),
+    *("invert_contrast", "gen_mask", "select_random"),
+)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    # Readable by everybody, which pytest's own folders are not.
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    folder.chmod(0o755)
+    harness.make_inputs(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def commands(inputs):
+    found = harness.commands(inputs)
+    assert tuple(found) == NAMES
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(commands, inputs):
+    known: dict[str, harness.Whole] = {}
+
+    def of(name):
+        if name not in known:
+            known[name] = harness.undisturbed(commands[name], inputs / f"whole {name}")
+        return known[name]
+
+    return of
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_kill_leaves_whole_files_and_the_command_succeeds_after(
+    commands, whole, inputs, name
+):
+    command, expected = commands[name], whole(name)
+    out = inputs / f"killed {name}"
+    if name in {"downsample", "train_vae", "eval_vol"}:
+        assert harness.kill_at_write(command, out, 1)
+    harness.kill_at_random(command, out, expected, name)
+    assert not harness.damaged(harness.visible(out), expected.files, all_of=False)
+    status, said = harness.call(command.line(out), inputs / "log")
+    assert status == 0, said
+    assert not harness.damaged(harness.visible(out), expected.files, all_of=True)
+    left = [path.name for path in out.rglob(".*") if path.is_file()]
+    assert not left
+
+
+@pytest.mark.parametrize("name", ["downsample", "train_vae", "analyze"])
+@pytest.mark.parametrize("share", [0.1, 0.7])
+def test_a_full_disk_is_said_and_the_command_succeeds_after(
+    commands, whole, inputs, name, share
+):
+    command, expected = commands[name], whole(name)
+    needed = sum(map(len, expected.files.values()))
+    disk = inputs / f"disk {name} {share}"
+    with harness.small_disk(disk, max(int(share * needed), 4096)) as resize:
+        if resize is None:
+            pytest.skip("no disk can be mounted here")
+        out = disk / "out"
+        status, said = harness.call(command.line(out), inputs / "log")
+        assert status == 2, said
+        message = said.strip().splitlines()[-1]
+        assert str(out) in message
+        assert "needs" in message
+        assert "has room for" in message
+        assert "Traceback" not in said
+        assert not harness.damaged(harness.visible(out), expected.files, all_of=False)
+        resize(20 * needed + 2**20)
+        status, said = harness.call(command.line(out), inputs / "log")
+        assert status == 0, said
+        assert not harness.damaged(harness.visible(out), expected.files, all_of=True)
+
+
+@pytest.mark.parametrize("name", ["downsample", "train_vae", "analyze", "simulate", "eval_vol"])
+def test_a_file_that_does_not_fit_is_said(commands, whole, inputs, name):
+    command, expected = commands[name], whole(name)
+    largest = max(map(len, expected.files.values()))
+    out, log = inputs / f"limited {name}", inputs / "log"
+    prepare = harness.limited_files(largest // 2)
+    status, said = harness.finish(harness.begin(command.line(out), log, prepare), log)
+    assert status == 2, said
+    assert "cannot be written: it needs" in said.strip().splitlines()[-1]
+    assert not harness.damaged(harness.visible(out), expected.files, all_of=False)
+    status, said = harness.call(command.line(out), log)
+    assert status == 0, said
+    assert not harness.damaged(harness.visible(out), expected.files, all_of=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_that_cannot_be_written_is_said(commands, inputs, name):
+    log = inputs / "log of nobody"
+    out = inputs / f"refused {name}"
+    out.mkdir()
+    out.chmod(0o555)
+    log.touch()
+    process = harness.begin(commands[name].line(out), log, harness.as_nobody)
+    status, said = harness.finish(process, log)
+    assert status == 2, said
+    assert "Permission denied" in said.strip().splitlines()[-1]
+    assert str(out) in said.strip().splitlines()[-1]
+    assert "Traceback" not in said
+    assert not list(out.iterdir())
