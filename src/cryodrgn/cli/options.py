@@ -41,11 +41,21 @@ def add_datadir(parser: argparse._ActionsContainer) -> None:
 
 def add_pose_and_ctf(parser: argparse._ActionsContainer) -> None:
     """Pickles with poses and CTF."""
+    add_poses(parser)
+    add_ctf(parser)
+
+
+def add_poses(parser: argparse._ActionsContainer) -> None:
+    """A pickle with poses."""
     parser.add_argument(
         "--poses",
         type=Path,
         help="Image poses (.pkl); taken from the particles if they are a .star or .cs file",
     )
+
+
+def add_ctf(parser: argparse._ActionsContainer) -> None:
+    """A pickle with CTF parameters."""
     parser.add_argument(
         "--ctf",
         metavar="pkl",

@@ -114,10 +114,8 @@ class TrainingSet:
         if particles.ctf is not None:
             self._ctf = ctf_parameters(particles.ctf, np.arange(len(particles))).to(device)
         self._frequencies = self.lattice.frequencies.to(device)
-        self._compared = None
-        if self.lattice.has_origin:
-            radius = self.lattice.box_size // 2
-            self._compared = self.lattice.positions_within(radius).to(device)
+        self._compared: Tensor | None = None
+        self.compare_within(None)
 
     def __len__(self) -> int:
         return len(self._exposures[0])
@@ -126,6 +124,35 @@ class TrainingSet:
     def num_points(self) -> int:
         """Number of frequencies at which an image is compared with a slice."""
         return len(self._frequencies if self._compared is None else self._compared)
+
+    def compare_within(self, radius: int | None) -> None:
+        """From now on compare images with slices within a radius only, in cycles per box.
+
+        Args:
+            radius: None compares them at all frequencies again.
+        """
+        largest = self.lattice.box_size // 2
+        if self.lattice.has_origin or (radius is not None and radius < largest):
+            positions = self.lattice.positions_within(min(radius or largest, largest))
+            self._compared = positions.to(self.device)
+        else:
+            self._compared = None
+
+    def uncentred(
+        self, rows: Int[Tensor, " batch"], positions: Int[Tensor, " points"]
+    ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"] | None]:
+        """Images of the first exposure as they are prepared, and their CTF.
+
+        Args:
+            rows: Which particles.
+            positions: Points of the lattice.
+        """
+        on_device = rows.to(self.device)
+        images = self._images(0, rows, on_device, slice(None))[:, positions]
+        if self._ctf is None:
+            return images, None
+        frequencies = self._frequencies[positions] / self._pixel_sizes[on_device, None, None]
+        return images, contrast_transfer(frequencies, self._ctf[on_device])
 
     @property
     def in_order_of_storage(self) -> Int[Tensor, " particles"]:

@@ -9,6 +9,7 @@ probabilities with images.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +103,11 @@ def stage_radii(settings: GridSettings, largest: int) -> list[int]:
 
 
 def initial_map(
-    sample: Sample, settings: GridSettings, seed: int, num_random: int | None = None
+    sample: Sample,
+    settings: GridSettings,
+    seed: int,
+    num_random: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> InitialMap:
     """Find a map that explains a sample of images, beginning with random rotations.
 
@@ -112,6 +117,7 @@ def initial_map(
         seed: Of the random rotations.
         num_random: Images that are backprojected in random rotations to begin with; None takes
             all that make the map.
+        check: Called after every iteration; may raise to stop.
     """
     generator = generator_at(seed, 0)
     radii = stage_radii(settings, int(sample.disc.shells[-1]))
@@ -121,7 +127,7 @@ def initial_map(
     for (level, _), radius in zip(STAGES, radii, strict=True):
         stage = _Stage(sample, settings, level, radius)
         volume, variance = at_radius(volume, radius), stage.continued(variance)
-        volume, variance = _converged(stage, volume, variance, generator)
+        volume, variance = _converged(stage, volume, variance, generator, check)
     rotations, advantages = stage.judge(volume, variance)
     return InitialMap(
         volume=volume,
@@ -138,6 +144,7 @@ def _converged(
     volume: Float[Tensor, "box box box"],
     variance: Float[Tensor, " points"],
     generator: torch.Generator,
+    check: Callable[[], None],
 ) -> tuple[Float[Tensor, "box box box"], Float[Tensor, " points"]]:
     """The map and the variance when they change no more."""
     power, unexplained = stage.power(), []
@@ -145,6 +152,7 @@ def _converged(
         for iteration in range(MOST_ITERATIONS):
             turn = random_rotations(1, generator)[0].to(volume.device)
             volume, variance = stage.iterate(volume, variance, turn)
+            check()
             unexplained.append(float((variance / power).log().mean()))
             share = 100 * (1 - float(variance.sum() / power.sum()))
             bar.advance(1, note=f"explains {share:.1f} % of the power")

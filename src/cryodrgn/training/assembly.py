@@ -1,9 +1,11 @@
 """The parts of a run, put together from its settings."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.exposures import prepare_exposures
@@ -14,11 +16,13 @@ from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.models.build import build_model, decoder_of
+from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
 from cryodrgn.training.objectives import (
@@ -27,6 +31,7 @@ from cryodrgn.training.objectives import (
     Objective,
     VaeObjective,
 )
+from cryodrgn.training.pose_search import PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import Refined, RowTable
 
@@ -43,6 +48,7 @@ class Assembly:
         optimizer: Moves the weights of the model.
         poses: Poses that are refined; None where they are kept.
         refined: Numbers of particles that are learnt along with the network, by name.
+        search: Finds poses; None where they are known.
         norm: Offset and scale of the images.
         dtype: Number type of the networks' matrix products.
     """
@@ -52,6 +58,7 @@ class Assembly:
     optimizer: torch.optim.Optimizer
     poses: PoseTable | None
     refined: dict[str, Refined]
+    search: PoseSearch | None
     norm: tuple[float, float]
     dtype: torch.dtype
 
@@ -121,6 +128,16 @@ def assemble(
             objective = HomogeneousObjective(model, *of_run)
         else:
             objective = AutodecoderObjective(model, latents, *of_run)
+    search = None
+    if training.search is not None:
+        assert poses is not None
+        search = PoseSearch(
+            *(images, poses, decoder_of(model)),
+            _latents_of(model, latents, images, dtype, team),
+            *(training, training.search),
+            particles.box_size * particles.pixel_sizes,
+            *(dtype, team),
+        )
     optimizer = torch.optim.Adam(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
@@ -130,9 +147,27 @@ def assemble(
         optimizer=optimizer,
         poses=poses,
         refined=refined,
+        search=search,
         norm=norm,
         dtype=dtype,
     )
+
+
+def _latents_of(
+    model: Vae | Decoder,
+    latents: RowTable | None,
+    images: TrainingSet,
+    dtype: torch.dtype,
+    team: Team,
+) -> Callable[[], Float[torch.Tensor, "particles z"]]:
+    """What tells the latent of every particle as it is now."""
+
+    def current() -> Float[torch.Tensor, "particles z"]:
+        if isinstance(model, Vae):
+            return torch.from_numpy(encode_all(model, images, dtype, team)[0])
+        return torch.zeros(len(images), 0) if latents is None else latents.values
+
+    return current
 
 
 def _storage(training: TrainConfig, run: RunDirectory) -> Storage:

@@ -10,8 +10,10 @@ from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.models.build import ModelConfig
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
+from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.schedules import KlWeighting
 from cryodrgn.training.warm_start import WarmStart
 
@@ -127,6 +129,7 @@ class TrainConfig:
         latents: How free latents are learnt, for models that have them.
         warm_start: Latents that the encoder learns before all else is trained.
         poses: How poses are refined; None keeps them.
+        search: How poses are found where none are known; None takes those of the particles.
         checkpoint_interval: Epochs between checkpoints.
         checkpoint_minutes: Minutes between checkpoints within an epoch; None makes none.
         log_interval: Images between lines of the log.
@@ -146,6 +149,7 @@ class TrainConfig:
     latents: LatentTableConfig | None = None
     warm_start: WarmStart | None = None
     poses: PoseConfig | None = None
+    search: SearchConfig | None = None
     checkpoint_interval: int = 1
     checkpoint_minutes: float | None = None
     log_interval: int = 1000
@@ -260,6 +264,12 @@ class RunConfig:
             if warm is not None:
                 warm = warm | {"latents": Path(warm["latents"])}
                 training["warm_start"] = WarmStart(**warm)
+            search = training.get("search")
+            if search is not None:
+                grids = search["grids"]
+                centre = tuple(grids["shift_centre_px"])
+                grids = GridSettings(**(grids | {"shift_centre_px": centre}))
+                training["search"] = SearchConfig(**(search | {"grids": grids}))
             return cls(
                 data=DataConfig(**data),
                 model=ModelConfig(**model),

@@ -110,7 +110,6 @@ class Trainer:
         self._refined = refined or {}
         self._guard = Guard(particles.original_rows.tolist())
         self._whole, self._recent = RunningMean(), RunningMean()
-        self._part_size = part_size(particles)
         self._parameters = [p for p in objective.model.parameters() if p.requires_grad]
         self._good = self._moving_state()
         self._started = time.monotonic()
@@ -193,7 +192,8 @@ class Trainer:
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         mine, divisor = self._team.share(torch.arange(len(rows)))
-        parts = [self._particles.batch(part) for part in rows[mine].split(self._part_size)]
+        size = part_size(self._particles)
+        parts = [self._particles.batch(part) for part in rows[mine].split(size)]
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._objective.accumulate_gradients(
             parts, noise[mine].to(self._particles.device), self.images_seen, divisor
