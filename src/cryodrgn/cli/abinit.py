@@ -4,6 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.cli.options import (
+    add_encoder_architecture,
+    decoder_only_config,
+    single_structure,
+    vae_config,
+)
 from cryodrgn.cli.training import (
     add_dataset,
     add_run,
@@ -13,6 +19,7 @@ from cryodrgn.cli.training import (
 )
 
 if TYPE_CHECKING:
+    from cryodrgn.models.build import ModelConfig
     from cryodrgn.training.config import TrainConfig
 
 
@@ -173,7 +180,8 @@ def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
         start_images=args.start_images,
         random_images=args.pretrain,
         takes_given=args.poses is not None,
-        **({"num_references": args.references} if hasattr(args, "references") else {}),
+        num_classes=getattr(args, "classes", 1),
+        num_references=getattr(args, "references", 1),
     )
     poses = PoseConfig(
         embedding=args.emb_type,
@@ -181,3 +189,83 @@ def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
         pretrain=max(0, args.num_epochs - args.refine_epochs),
     )
     return replace(train_config(args, **more), search=search, poses=poses)
+
+
+def add_latent(parser: argparse.ArgumentParser) -> None:
+    """The latent, and what tells it."""
+    group = parser.add_argument_group("Latent")
+    group.add_argument(
+        "--use-conf-encoder",
+        action="store_true",
+        help="Let an encoder tell latents from images, as train_vae does (default: they are "
+        "free numbers of each particle, as in train_dec)",
+    )
+    group.add_argument(
+        "--z-lr",
+        type=float,
+        default=1e-2,
+        help="Length of the steps of free latents (default: %(default)s)",
+    )
+    group.add_argument(
+        "--classes",
+        type=int,
+        default=2,
+        metavar="K",
+        help="Classes into which the first map is split; they tell the first latents (default: "
+        "%(default)s)",
+    )
+    group.add_argument(
+        "--references",
+        type=int,
+        default=8,
+        metavar="K",
+        help="Latents at most whose volumes images are compared with in a search, each image "
+        "with that of the nearest one (default: %(default)s)",
+    )
+    group.add_argument(
+        "--beta",
+        default="1.0",
+        help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight, with an "
+        "encoder (default: %(default)s)",
+    )
+    group.add_argument(
+        "--beta-control",
+        type=float,
+        help="KL-Controlled VAE gamma. Beta is KL target. (default: None)",
+    )
+    encoder = parser.add_argument_group("Encoder Network")
+    add_encoder_architecture(encoder)
+    encoder.add_argument(
+        "--use-real",
+        action="store_true",
+        help="Use real space image for encoder (for convolutional encoder)",
+    )
+
+
+def latent_model(
+    args: argparse.Namespace, box_size: int, *, allow_none: bool = False
+) -> "ModelConfig":
+    """The model of a command with a latent: an auto-encoder, or a decoder alone.
+
+    Args:
+        args: Its options.
+        box_size: Side of the images in pixels.
+        allow_none: Whether ``--zdim 0`` stands for a single structure.
+    """
+    args.tilt, args.layers, args.dim, args.l_extent = None, args.players, args.pdim, 0.5
+    if allow_none and args.zdim == 0:
+        return single_structure(args, box_size)
+    if args.use_conf_encoder:
+        return vae_config(args, box_size)
+    return decoder_only_config(args, box_size)
+
+
+def latent_training(args: argparse.Namespace) -> "TrainConfig":
+    """The training settings of a command with a latent."""
+    from cryodrgn.training.config import LatentTableConfig
+    from cryodrgn.training.schedules import KlWeighting, parse_beta
+
+    if args.use_conf_encoder:
+        kl = KlWeighting(beta=parse_beta(args.beta), control=args.beta_control)
+        return search_training(args, kl=kl)
+    return search_training(args, latents=LatentTableConfig(learning_rate=args.z_lr))

@@ -1,6 +1,7 @@
 """Options and checks that several commands share."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -400,7 +401,16 @@ def vae_config(args: argparse.Namespace, box_size: int) -> "ModelConfig":
 
 
 def decoder_only_config(args: argparse.Namespace, box_size: int) -> "ModelConfig":
-    """The decoder that the architecture options describe.
+    """The decoder with a latent that the architecture options describe.
+
+    Raises:
+        ConfigError: The options describe none.
+    """
+    return replace(single_structure(args, box_size), latent_dim=_latent_dim(args))
+
+
+def single_structure(args: argparse.Namespace, box_size: int) -> "ModelConfig":
+    """The decoder that the architecture options describe, without a latent.
 
     Raises:
         ConfigError: The options describe none.
@@ -409,7 +419,7 @@ def decoder_only_config(args: argparse.Namespace, box_size: int) -> "ModelConfig
 
     return ModelConfig(
         box_size=box_size,
-        latent_dim=_latent_dim(args) if hasattr(args, "zdim") else 0,
+        latent_dim=0,
         encoder=None,
         decoder=_decoder_config(args, args.layers, args.dim, extent=args.l_extent),
     )

@@ -155,7 +155,7 @@ def _best_frame(
 def _common_origin(
     rotations: Float[Tensor, "images 3 3"], differences: Float[Tensor, "images 2"]
 ) -> tuple[Float[Tensor, " 3"], Float[Tensor, " images"]]:
-    """c by least squares over the images that agree on it, and what is left."""
+    """C by least squares over the images that agree on it, and what is left."""
     equations = rotations[:, :2]
     near = torch.ones(len(rotations), dtype=torch.bool)
     origin = torch.zeros(3, dtype=rotations.dtype)

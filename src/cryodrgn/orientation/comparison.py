@@ -49,6 +49,15 @@ class Disc:
         """How many of the frequencies lie within a smaller radius."""
         return int((self.points.square().sum(-1) <= radius**2).sum())
 
+    def within(self, radius: int) -> Self:
+        """Those of the frequencies that lie within a smaller radius."""
+        count = self.count(radius)
+        return type(self)(
+            positions=self.positions[:count],
+            points=self.points[:count],
+            shells=self.shells[:count],
+        )
+
     def shell_means(self, values: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
         """At each of the first points, the mean of the values in its shell."""
         shells = self.shells[: len(values)]

@@ -9,6 +9,7 @@ probabilities with images.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,16 +70,16 @@ class InitialMap:
     """A first map and what is known of it.
 
     Attributes:
-        volume: The map, of the side that belongs to ``radius``.
-        radius: Of its frequencies, in cycles per box.
+        volumes: The map, of the side that belongs to ``radius``; or several, of classes.
+        radius: Of their frequencies, in cycles per box.
         variance: Of the noise at the frequencies within.
         rotations: The most probable rotation of every image of the sample.
-        advantages: Log-likelihood ratio of each held-out image, of the map over the map's
-            average over all rotations: of what a structure explains that a blob does not.
+        advantages: Log-likelihood ratio of each held-out image, of the maps over their
+            averages over all rotations: of what a structure explains that a blob does not.
         seed: Of the start.
     """
 
-    volume: Float[Tensor, "box box box"]
+    volumes: Float[Tensor, "maps box box box"]
     radius: int
     variance: Float[Tensor, " points"]
     rotations: Float[Tensor, "images 3 3"]
@@ -107,6 +108,7 @@ def initial_map(
     settings: GridSettings,
     seed: int,
     num_random: int | None = None,
+    num_classes: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> InitialMap:
     """Find a map that explains a sample of images, beginning with random rotations.
@@ -117,20 +119,28 @@ def initial_map(
         seed: Of the random rotations.
         num_random: Images that are backprojected in random rotations to begin with; None takes
             all that make the map.
+        num_classes: Maps into which the first one is split, with images in random classes to
+            begin with.
         check: Called after every iteration; may raise to stop.
     """
     generator = generator_at(seed, 0)
     radii = stage_radii(settings, int(sample.disc.shells[-1]))
     start = _Stage(sample, settings, STAGES[0][0], radii[0])
-    volume, variance = start.random_map(generator, num_random), start.power()
+    volumes, variance = start.random_map(generator, num_random)[None], start.power()
     stage = start
     for (level, _), radius in zip(STAGES, radii, strict=True):
         stage = _Stage(sample, settings, level, radius)
-        volume, variance = at_radius(volume, radius), stage.continued(variance)
-        volume, variance = _converged(stage, volume, variance, generator, check)
-    rotations, advantages = stage.judge(volume, variance)
+        volumes, variance = at_radius(volumes[0], radius)[None], stage.continued(variance)
+        volumes, variance = _converged(stage, volumes, variance, generator, check)
+    if num_classes > 1:
+        turn = random_rotations(1, generator)[0].to(volumes.device)
+        labels = torch.randint(num_classes, (sample.num_fitted,), generator=generator)
+        volumes = volumes.repeat(num_classes, 1, 1, 1)
+        volumes, variance = stage.iterate(volumes, variance, turn, labels.to(volumes.device))
+        volumes, variance = _converged(stage, volumes, variance, generator, check)
+    rotations, advantages = stage.judge(volumes, variance)
     return InitialMap(
-        volume=volume,
+        volumes=volumes,
         radius=radii[-1],
         variance=variance,
         rotations=rotations,
@@ -141,17 +151,17 @@ def initial_map(
 
 def _converged(
     stage: "_Stage",
-    volume: Float[Tensor, "box box box"],
+    volumes: Float[Tensor, "maps box box box"],
     variance: Float[Tensor, " points"],
     generator: torch.Generator,
     check: Callable[[], None],
-) -> tuple[Float[Tensor, "box box box"], Float[Tensor, " points"]]:
-    """The map and the variance when they change no more."""
+) -> tuple[Float[Tensor, "maps box box box"], Float[Tensor, " points"]]:
+    """The maps and the variance when they change no more."""
     power, unexplained = stage.power(), []
     with Progress(MOST_ITERATIONS, f"first map within {stage.radius}/box", "iterations") as bar:
         for iteration in range(MOST_ITERATIONS):
-            turn = random_rotations(1, generator)[0].to(volume.device)
-            volume, variance = stage.iterate(volume, variance, turn)
+            turn = random_rotations(1, generator)[0].to(volumes.device)
+            volumes, variance = stage.iterate(volumes, variance, turn)
             check()
             unexplained.append(float((variance / power).log().mean()))
             share = 100 * (1 - float(variance.sum() / power.sum()))
@@ -159,15 +169,13 @@ def _converged(
             fall = unexplained[max(0, iteration - WINDOW)] - unexplained[-1]
             if iteration >= max(2 * WINDOW, stage.least_iterations) and fall < LEAST_FALL:
                 break
-    return volume, variance
+    return volumes, variance
 
 
 class _Stage:
     """Expectation maximisation with one grid and one radius."""
 
-    def __init__(
-        self, sample: Sample, settings: GridSettings, level: int, radius: int
-    ) -> None:
+    def __init__(self, sample: Sample, settings: GridSettings, level: int, radius: int) -> None:
         self._sample, self._disc, self.radius = sample, sample.disc, radius
         self._count = sample.disc.count(radius)
         self._points = sample.disc.points[: self._count]
@@ -175,12 +183,6 @@ class _Stage:
         self._rotations = So3Grid(level).rotations().to(device)
         shifts, _ = settings.shifts(level, radius, sample.box_size)
         self._turns = phases(self._points, shifts.to(device))[None]
-        at_once = VALUES_AT_ONCE.get(device.type, VALUES_AT_ONCE_ON_GPU)
-        values = len(shifts) * len(self._rotations)
-        self._batches = torch.arange(sample.num_fitted).split(max(1, at_once // values))
-        self._held_out = torch.arange(sample.num_fitted, len(sample)).split(
-            max(1, at_once // values)
-        )
 
     @property
     def least_iterations(self) -> int:
@@ -210,53 +212,80 @@ class _Stage:
 
     def iterate(
         self,
-        volume: Float[Tensor, "box box box"],
+        volumes: Float[Tensor, "maps box box box"],
         variance: Float[Tensor, " points"],
         turn: Float[Tensor, "3 3"],
-    ) -> tuple[Float[Tensor, "box box box"], Float[Tensor, " points"]]:
-        """One iteration with the grid turned as a whole; the new map and variance."""
+        labels: Int[Tensor, " fitted"] | None = None,
+    ) -> tuple[Float[Tensor, "maps box box box"], Float[Tensor, " points"]]:
+        """One iteration with the grid turned as a whole; the new maps and variance.
+
+        Args:
+            volumes: The maps.
+            variance: Of the noise.
+            turn: Rotation of the grid.
+            labels: The map that each image belongs to; None lets probabilities tell.
+        """
         rotations = self._rotations @ turn
-        slices = Slices(volume[None], self.radius).at(self._points, rotations)[0]
+        slices = Slices(volumes, self.radius).at(self._points, rotations)
         sums, weights = torch.zeros_like(slices), torch.zeros_like(slices[..., 0])
         power = torch.zeros_like(variance)
-        for rows in self._batches:
+        for rows in self._fitted_batches(len(volumes)):
             images, ctf = self._images(rows)
             observed = Observed.of(images, ctf, variance)
             moved = shifted(observed.images, self._turns)
-            found = gains(moved, observed.weights, slices)
+            found = gains(moved, observed.weights, slices.flatten(0, 1))
+            if labels is not None:
+                other = labels[rows, None] != torch.arange(len(volumes), device=found.device)
+                excluded = other.repeat_interleave(len(rotations), 1)[:, None]
+                found = found.masked_fill(excluded, -torch.inf)
             shares = found.flatten(1).softmax(1).view_as(found)
             flat = shares.flatten(0, 1).T @ moved.flatten(2).flatten(0, 1)
             sums += flat.view_as(sums)
-            weights += shares.sum(1).T @ observed.weights
+            weights += (shares.sum(1).T @ observed.weights).view_as(weights)
             power += images.square().sum(-1).sum(0)
         # Σ |y − C x|², from sums that are divided by the variance.
-        overlap = (sums * slices).sum(-1).sum(0)
-        cost = (weights * slices.square().sum(-1)).sum(0)
+        overlap = (sums * slices).sum(-1).sum((0, 1))
+        cost = (weights * slices.square().sum(-1)).sum((0, 1))
         left = power + variance * (cost - 2 * overlap)
         left = self._disc.shell_means(left / (2 * self._sample.num_fitted))
-        volume = map_of_slices(self._points, self.radius, rotations, sums, weights)
-        return volume, left.clamp_min(LEAST_VARIANCE * self.power())
+        maps = [
+            map_of_slices(self._points, self.radius, rotations, *of_map)
+            for of_map in zip(sums, weights, strict=True)
+        ]
+        return torch.stack(maps), left.clamp_min(LEAST_VARIANCE * self.power())
 
     def judge(
-        self, volume: Float[Tensor, "box box box"], variance: Float[Tensor, " points"]
+        self, volumes: Float[Tensor, "maps box box box"], variance: Float[Tensor, " points"]
     ) -> tuple[Float[Tensor, "images 3 3"], Float[Tensor, " held_out"]]:
         """The most probable rotation of every image, and the advantages of those held out."""
-        slices = Slices(volume[None], self.radius).at(self._points, self._rotations)[0]
-        blob = torch.zeros_like(slices[0])
-        blob[:, 0] = self._disc.shell_means(slices[..., 0].mean(0))
+        slices = Slices(volumes, self.radius).at(self._points, self._rotations)
+        blobs = torch.zeros_like(slices[:, 0])
+        for blob, real in zip(blobs, slices[..., 0], strict=True):
+            blob[:, 0] = self._disc.shell_means(real.mean(0))
         best, advantages = [], []
-        for rows in (*self._batches, *self._held_out):
+        for rows in self._all_batches(len(volumes)):
             images, ctf = self._images(rows)
             observed = Observed.of(images, ctf, variance)
             moved = shifted(observed.images, self._turns)
-            found = gains(moved, observed.weights, slices)
-            plain = gains(moved, observed.weights, blob[None]).flatten(1).logsumexp(1)
+            found = gains(moved, observed.weights, slices.flatten(0, 1))
+            plain = gains(moved, observed.weights, blobs).flatten(1).logsumexp(1)
             # The evidence of a map is averaged over its rotations.
-            evidence = found.flatten(1).logsumexp(1) - torch.tensor(len(slices)).log()
-            best.append(found.amax(1).argmax(1))
+            evidence = found.flatten(1).logsumexp(1) - math.log(len(self._rotations))
+            best.append(found.amax(1).argmax(1) % len(self._rotations))
             advantages.append(evidence - plain)
         fitted = self._sample.num_fitted
         return self._rotations[torch.cat(best)], torch.cat(advantages)[fitted:]
+
+    def _fitted_batches(self, num_maps: int) -> tuple[Int[Tensor, " rows"], ...]:
+        return torch.arange(self._sample.num_fitted).split(self._batch_size(num_maps))
+
+    def _all_batches(self, num_maps: int) -> tuple[Int[Tensor, " rows"], ...]:
+        return torch.arange(len(self._sample)).split(self._batch_size(num_maps))
+
+    def _batch_size(self, num_maps: int) -> int:
+        at_once = VALUES_AT_ONCE.get(self._points.device.type, VALUES_AT_ONCE_ON_GPU)
+        values = self._turns.shape[1] * len(self._rotations) * num_maps
+        return max(1, at_once // values)
 
     def _images(
         self, rows: Int[Tensor, " rows"]
@@ -264,5 +293,3 @@ class _Stage:
         sample = self._sample
         ctf = None if sample.ctf is None else sample.ctf[rows, : self._count]
         return sample.images[rows, : self._count], ctf
-
-

@@ -44,6 +44,7 @@ def compare_starts(
     settings: GridSettings,
     seeds: list[int],
     num_random: int | None = None,
+    num_classes: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> Starts:
     """Make a first map from every seed and report how they compare.
@@ -53,12 +54,15 @@ def compare_starts(
         settings: Grids of the search.
         seeds: One per start.
         num_random: See :func:`~cryodrgn.orientation.initial.initial_map`.
+        num_classes: Maps of every start.
         check: Called after every iteration; may raise to stop.
 
     Raises:
         NumericalError: All starts have collapsed.
     """
-    found = [initial_map(sample, settings, seed, num_random, check) for seed in seeds]
+    found = [
+        initial_map(sample, settings, seed, num_random, num_classes, check) for seed in seeds
+    ]
     reasons = [why_collapsed(start.advantages, start.rotations) for start in found]
     for start, reason in zip(found, reasons, strict=True):
         logger.info(

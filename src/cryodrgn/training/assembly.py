@@ -1,7 +1,6 @@
 """The parts of a run, put together from its settings."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,11 +30,15 @@ from cryodrgn.training.objectives import (
     Objective,
     VaeObjective,
 )
-from cryodrgn.training.pose_search import PoseSearch
+from cryodrgn.training.pose_search import LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import Refined, RowTable
+from cryodrgn.training.warm_start import teach_encoder
 
 logger = logging.getLogger(__name__)
+
+# How an encoder is taught the latents that the classes of a first map tell.
+FIRST_LOG_VARIANCE, FIRST_LATENT_EPOCHS = -2.0, 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -133,7 +136,7 @@ def assemble(
         assert poses is not None
         search = PoseSearch(
             *(images, poses, decoder_of(model)),
-            _latents_of(model, latents, images, dtype, team),
+            _latents_of(model, latents, images, training.seed, dtype, team),
             *(training, training.search),
             particles.box_size * particles.pixel_sizes,
             *(dtype, team),
@@ -155,19 +158,30 @@ def assemble(
 
 def _latents_of(
     model: Vae | Decoder,
-    latents: RowTable | None,
+    table: RowTable | None,
     images: TrainingSet,
+    seed: int,
     dtype: torch.dtype,
     team: Team,
-) -> Callable[[], Float[torch.Tensor, "particles z"]]:
-    """What tells the latent of every particle as it is now."""
+) -> LatentAccess:
+    """The latents of a model: what its encoder says, or its table, or none."""
 
     def current() -> Float[torch.Tensor, "particles z"]:
         if isinstance(model, Vae):
             return torch.from_numpy(encode_all(model, images, dtype, team)[0])
-        return torch.zeros(len(images), 0) if latents is None else latents.values
+        return torch.zeros(len(images), 0) if table is None else table.values
 
-    return current
+    def replace(values: torch.Tensor) -> None:
+        if isinstance(model, Vae):
+            targets = values, torch.full_like(values, FIRST_LOG_VARIANCE)
+            teach_encoder(model, images, targets, epochs=FIRST_LATENT_EPOCHS, seed=seed)
+            for parameter in model.parameters():
+                # All processes have learnt the same, up to rounding.
+                parameter.data = team.total(parameter.data) / team.size
+        elif table is not None:
+            table.put(values)
+
+    return LatentAccess(dim=decoder_of(model).latent_dim, current=current, replace=replace)
 
 
 def _storage(training: TrainConfig, run: RunDirectory) -> Storage:

@@ -13,8 +13,8 @@ from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
-from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.schedules import KlWeighting
+from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.warm_start import WarmStart
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -7,6 +7,7 @@ Which frequencies it learns grows with the epochs, and the search uses no others
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.geometry.rotations import rotation_distance
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.orientation.branching import FoundPoses, PoseFinder
-from cryodrgn.orientation.comparison import Disc, Observed, phases, shifted
+from cryodrgn.orientation.comparison import Disc, phases, shifted
 from cryodrgn.orientation.initial import InitialMap, Sample
 from cryodrgn.orientation.slices import Slices, box_within
 from cryodrgn.orientation.starts import compare_starts, effective_directions
@@ -38,6 +39,23 @@ READ_AT_ONCE = 256
 # Levels to which the poses of a first map are refined: its frequencies tell no finer ones.
 LEVELS_OF_FIRST_MAP = 2
 KMEANS_ITERATIONS = 20
+# Spread of first latents in directions of which classes say nothing.
+UNKNOWN_SPREAD = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentAccess:
+    """The latents of a model, however it keeps them.
+
+    Attributes:
+        dim: Their dimensions; 0 for a single structure.
+        current: Says those of all particles as they are now.
+        replace: Makes them those of its argument.
+    """
+
+    dim: int
+    current: Callable[[], Float[Tensor, "particles z"]]
+    replace: Callable[[Tensor], None]
 
 
 class PoseSearch:
@@ -47,7 +65,7 @@ class PoseSearch:
         particles: The images.
         poses: Their poses, which are replaced.
         decoder: The network.
-        latents: The latent of every particle as it is now.
+        latents: The latents of its particles.
         training: Settings of the run.
         search: Settings of the search.
         side_lengths: Side of each image in Å.
@@ -60,7 +78,7 @@ class PoseSearch:
         particles: TrainingSet,
         poses: PoseTable,
         decoder: Decoder,
-        latents: Callable[[], Float[Tensor, "particles z"]],
+        latents: LatentAccess,
         training: TrainConfig,
         search: SearchConfig,
         side_lengths: Float[np.ndarray, " particles"],
@@ -103,33 +121,48 @@ class PoseSearch:
             min(settings.grids.radius_start, self._box_size // 2 - 1),
             self._device,
         )
-        found: InitialMap | None = None
+        found = None
         if self._team.is_writer:
-            seeds = [seed + number for number in range(settings.num_starts)]
-            random_images = settings.random_images or None
-            sample = self._sample(disc, generator_at(seed, 0, 0, 1))
-            found = compare_starts(sample, settings.grids, seeds, random_images, check).best
+            found = compare_starts(
+                self._sample(disc, generator_at(seed, 0, 0, 1)),
+                settings.grids,
+                [seed + number for number in range(settings.num_starts)],
+                settings.random_images or None,
+                settings.num_classes if self._latents.dim else 1,
+                check,
+            ).best
         found = self._team.agree(found)
         assert found is not None
-        slices = Slices(found.volume[None].to(self._device), found.radius)
-        count = disc.count(found.radius)
-        inner = Disc(
-            positions=disc.positions[:count],
-            points=disc.points[:count],
-            shells=disc.shells[:count],
-        )
-        finder = PoseFinder(
-            slices,
-            inner,
-            found.variance.to(self._device),
-            settings.grids,
-            [found.radius] * (1 + min(LEVELS_OF_FIRST_MAP, settings.grids.num_levels)),
-            self._box_size,
-            (seed, 0),
-            self._dtype,
-        )
+        self._take_over(found, disc.within(found.radius), check)
+
+    def _take_over(self, first: InitialMap, disc: Disc, check: Callable[[], None]) -> None:
+        """The poses of all images with respect to first maps, and their first latents."""
+        grids, seed = self._search.grids, self._training.seed
+        radii = [first.radius] * (1 + min(LEVELS_OF_FIRST_MAP, grids.num_levels))
         everyone = torch.zeros(len(self._particles), dtype=torch.long)
-        self._put(self._find([finder], everyone, inner, check), found.radius)
+        by_map = []
+        for volume in first.volumes:
+            slices = Slices(volume[None].to(self._device), first.radius)
+            finder = PoseFinder(
+                *(slices, disc, first.variance.to(self._device), grids, radii),
+                *(self._box_size, (seed, 0), self._dtype),
+            )
+            by_map.append(self._find([finder], everyone, disc, check))
+        found = torch.stack([poses.gains for poses in by_map], dim=1)
+        best, rows = found.argmax(1), torch.arange(len(found), device=found.device)
+        chosen = FoundPoses(
+            rotations=torch.stack([poses.rotations for poses in by_map], dim=1)[rows, best],
+            shifts=torch.stack([poses.shifts for poses in by_map], dim=1)[rows, best],
+            gains=found[rows, best],
+        )
+        self._put(chosen, first.radius)
+        if self._latents.dim:
+            shares = found.softmax(1).cpu()
+            counts = ", ".join(f"{100 * share:.0f} %" for share in shares.mean(0).tolist())
+            logger.info("%d classes of the first map hold %s", len(by_map), counts)
+            volumes, generator = first.volumes.cpu(), generator_at(seed, 0, 0, 2)
+            latents = latents_of_classes(shares, volumes, self._latents.dim, generator)
+            self._latents.replace(latents)
 
     def search(self, epoch: int, check: Callable[[], None]) -> None:
         """Find the pose of every image with respect to the network as it is."""
@@ -175,7 +208,7 @@ class PoseSearch:
         self, epoch: int
     ) -> tuple[Float[Tensor, "centres z"], Int[Tensor, " particles"]]:
         """Latents whose maps are searched with, and which of them is nearest to each image."""
-        latents = self._latents().cpu()
+        latents = self._latents.current().cpu()
         if latents.shape[1] == 0:
             return latents[:1], torch.zeros(len(latents), dtype=torch.long)
         generator = generator_at(self._training.seed, epoch, 0, 1)
@@ -233,7 +266,9 @@ class PoseSearch:
                 check()
         self._team.add([results])
         return FoundPoses(
-            rotations=results[:, :9].view(-1, 3, 3), shifts=results[:, 9:11], gains=results[:, 11]
+            rotations=results[:, :9].view(-1, 3, 3),
+            shifts=results[:, 9:11],
+            gains=results[:, 11],
         )
 
     def _put(self, found: FoundPoses, radius: int) -> None:
@@ -253,3 +288,31 @@ class PoseSearch:
         self._poses.put(
             Poses(rotations=rotations.numpy(), shifts=shifts.numpy(), source="found poses")
         )
+
+
+def latents_of_classes(
+    shares: Float[Tensor, "particles classes"],
+    volumes: Float[Tensor, "classes box box box"],
+    dim: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "particles z"]:
+    """Latents that say to which classes images belong: neighbours for similar volumes.
+
+    The volumes stand at their principal coordinates, images at the mean of those, and the
+    largest spread is made 1.
+
+    Args:
+        shares: Probability of each class for each particle.
+        volumes: Volumes of the classes.
+        dim: Dimensions of the latent. Those that are left over are drawn at random.
+        generator: For them.
+    """
+    flat = volumes.flatten(1)
+    left, sizes, _ = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    places = shares @ (left * sizes)[:, :dim]
+    places = places - places.mean(0)
+    latents = UNKNOWN_SPREAD * torch.randn(len(shares), dim, generator=generator)
+    largest = places.square().mean(0).max().sqrt()
+    if largest > 0:
+        latents[:, : places.shape[1]] += places / largest
+    return latents

@@ -21,6 +21,8 @@ class SearchConfig:
         start_images: Images of which they are made.
         random_images: Images in random poses from which each of them begins; 0 takes all of
             ``start_images``.
+        num_classes: Maps into which a first map is split where there is a latent; how probable
+            each image finds them tells its first latent.
         num_references: Latents at most whose maps images are compared with, where there is a
             latent: each image with that of the nearest one.
         takes_given: Whether the run begins with the poses of the particles instead of first
@@ -34,6 +36,7 @@ class SearchConfig:
     num_starts: int = 1
     start_images: int = 1000
     random_images: int = 0
+    num_classes: int = 2
     num_references: int = 8
     takes_given: bool = False
 
@@ -50,6 +53,7 @@ class SearchConfig:
             "--starts": (self.num_starts, 1),
             "--start-images": (self.start_images, 20),
             "--pretrain": (self.random_images, 0),
+            "--classes": (self.num_classes, 1),
             "--references": (self.num_references, 1),
         }
         for option, (value, least) in at_least.items():

@@ -3,7 +3,7 @@
 import argparse
 
 from cryodrgn.cli.abinit import add_search_run, search_training
-from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, decoder_only_config
+from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, single_structure
 from cryodrgn.cli.training import run_training
 
 
@@ -17,4 +17,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    run_training(args, decoder_only_config, search_training)
+    run_training(args, single_structure, search_training)
