@@ -97,10 +97,10 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--pretrain",
         type=int,
-        default=0,
+        default=10000,
         metavar="IMAGES",
-        help="Images in random poses from which each first map begins (default: all of "
-        "--start-images)",
+        help="Slices of the first map in random poses that the network learns before it learns "
+        "images (default: %(default)s)",
     )
     group.add_argument(
         "--starts",
@@ -178,7 +178,7 @@ def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
         refine_epochs=args.refine_epochs,
         num_starts=args.starts,
         start_images=args.start_images,
-        random_images=args.pretrain,
+        pretrain=args.pretrain,
         takes_given=args.poses is not None,
         num_classes=getattr(args, "classes", 1),
         num_references=getattr(args, "references", 1),

@@ -83,7 +83,7 @@ def mirrored(rotations: Float[Tensor, "images 3 3"]) -> Float[Tensor, "images 3 
 
 def align_poses(
     reference: tuple[Float[Tensor, "images 3 3"], Float[Tensor, "images 2"] | None],
-    poses: tuple[Float[Tensor, "images 3 3"], Float[Tensor, "images 2"] | None],
+    poses: tuple[Float[Tensor, "moved 3 3"], Float[Tensor, "moved 2"] | None],
     *,
     try_hands: bool = True,
 ) -> PoseAlignment:
@@ -133,14 +133,10 @@ def _best_frame(
     tried = _spread(len(wanted), NUM_TRIED)
     judges = _spread(len(wanted), NUM_TRIED_ON)
     frames = rotations[tried].mT @ wanted[tried]
-    losses = torch.stack(
-        [
-            roma.rotmat_geodesic_distance(rotations[judges] @ frame, wanted[judges])
-            .clamp_max(LARGEST_DISTANCE)
-            .mean()
-            for frame in frames
-        ]
-    )
+    # tr(Rᵀ R' Q) = 1 + 2 cos of the angle between R and R' Q.
+    traces = (wanted[judges].mT @ rotations[judges]).flatten(1) @ frames.mT.flatten(1).T
+    angles = ((traces - 1) / 2).clamp(-1, 1).acos()
+    losses = angles.clamp_max(LARGEST_DISTANCE).mean(0)
     frame = frames[losses.argmin()]
     for _ in range(REFINEMENTS):
         distances = roma.rotmat_geodesic_distance(rotations @ frame, wanted)

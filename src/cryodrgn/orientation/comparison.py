@@ -12,7 +12,6 @@ image, so that slices are those of the reference as they are, for all images ali
 
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -36,7 +35,7 @@ class Disc:
     shells: Int[Tensor, " points"]
 
     @classmethod
-    def of(cls, lattice: HalfLattice, radius: int, device: torch.device) -> Self:
+    def of(cls, lattice: HalfLattice, radius: int, device: torch.device) -> "Disc":
         """The frequencies of a lattice within a radius."""
         positions = lattice.positions_within(radius)
         points = lattice.points[positions].float()
@@ -49,10 +48,10 @@ class Disc:
         """How many of the frequencies lie within a smaller radius."""
         return int((self.points.square().sum(-1) <= radius**2).sum())
 
-    def within(self, radius: int) -> Self:
+    def within(self, radius: int) -> "Disc":
         """Those of the frequencies that lie within a smaller radius."""
         count = self.count(radius)
-        return type(self)(
+        return Disc(
             positions=self.positions[:count],
             points=self.points[:count],
             shells=self.shells[:count],
@@ -85,7 +84,7 @@ class Observed:
         images: Float[Tensor, "batch points 2"],
         ctf: Float[Tensor, "batch points"] | None,
         variance: Float[Tensor, " points"],
-    ) -> Self:
+    ) -> "Observed":
         """Images with their CTF, and the variance of the noise at each point."""
         certainty = 1 / variance
         if ctf is None:

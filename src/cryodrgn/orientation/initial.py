@@ -107,7 +107,6 @@ def initial_map(
     sample: Sample,
     settings: GridSettings,
     seed: int,
-    num_random: int | None = None,
     num_classes: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> InitialMap:
@@ -117,8 +116,6 @@ def initial_map(
         sample: The images.
         settings: Grids of the search; shifts and the first radius are used.
         seed: Of the random rotations.
-        num_random: Images that are backprojected in random rotations to begin with; None takes
-            all that make the map.
         num_classes: Maps into which the first one is split, with images in random classes to
             begin with.
         check: Called after every iteration; may raise to stop.
@@ -126,7 +123,7 @@ def initial_map(
     generator = generator_at(seed, 0)
     radii = stage_radii(settings, int(sample.disc.shells[-1]))
     start = _Stage(sample, settings, STAGES[0][0], radii[0])
-    volumes, variance = start.random_map(generator, num_random)[None], start.power()
+    volumes, variance = start.random_map(generator)[None], start.power()
     stage = start
     for (level, _), radius in zip(STAGES, radii, strict=True):
         stage = _Stage(sample, settings, level, radius)
@@ -198,11 +195,9 @@ class _Stage:
         """The variance of an earlier stage, with the power of the images beyond its radius."""
         return torch.cat([variance, self.power()[len(variance) :]])
 
-    def random_map(
-        self, generator: torch.Generator, count: int | None
-    ) -> Float[Tensor, "box box box"]:
+    def random_map(self, generator: torch.Generator) -> Float[Tensor, "box box box"]:
         """A map of images in random rotations."""
-        count = min(count or self._sample.num_fitted, self._sample.num_fitted)
+        count = self._sample.num_fitted
         rotations = random_rotations(count, generator).to(self._points.device)
         images, ctf = self._images(torch.arange(count))
         observed = Observed.of(images, ctf, torch.ones_like(images[0, :, 0]))

@@ -78,6 +78,10 @@ def at_radius(
     if size == side:
         return volume
     transform = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(volume)))
+    axis = (torch.arange(side, device=volume.device) - side // 2).square()
+    squared = axis[:, None, None] + axis[:, None] + axis
+    # The planes at −n/2 have no mates and would leave the result complex.
+    transform = transform * (squared <= min(radius, side // 2 - 1) ** 2)
     margin = (size - side) // 2
     if margin < 0:
         centre = (slice(-margin, side + margin),) * 3

@@ -43,7 +43,6 @@ def compare_starts(
     sample: Sample,
     settings: GridSettings,
     seeds: list[int],
-    num_random: int | None = None,
     num_classes: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> Starts:
@@ -53,16 +52,13 @@ def compare_starts(
         sample: The images.
         settings: Grids of the search.
         seeds: One per start.
-        num_random: See :func:`~cryodrgn.orientation.initial.initial_map`.
         num_classes: Maps of every start.
         check: Called after every iteration; may raise to stop.
 
     Raises:
         NumericalError: All starts have collapsed.
     """
-    found = [
-        initial_map(sample, settings, seed, num_random, num_classes, check) for seed in seeds
-    ]
+    found = [initial_map(sample, settings, seed, num_classes, check) for seed in seeds]
     reasons = [why_collapsed(start.advantages, start.rotations) for start in found]
     for start, reason in zip(found, reasons, strict=True):
         logger.info(
@@ -75,7 +71,7 @@ def compare_starts(
     usable = [start for start, reason in zip(found, reasons, strict=True) if reason is None]
     if not usable:
         msg = (
-            f"no first map can be made of these images: {reasons[0]}; look at the images, check "
+            f"no first map can be made of these images: {reasons[0]}; look at them, check "
             "their sign (--invert-data) and CTF, allow for larger shifts (--t-extent), or give "
             "--load-poses"
         )

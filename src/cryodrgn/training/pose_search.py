@@ -16,8 +16,10 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.geometry.rotations import rotation_distance
+from cryodrgn.geometry.rotations import random_rotations, rotation_distance
+from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.models.decoders import Decoder
+from cryodrgn.models.losses import reconstruction_loss
 from cryodrgn.orientation.branching import FoundPoses, PoseFinder
 from cryodrgn.orientation.comparison import Disc, phases, shifted
 from cryodrgn.orientation.initial import InitialMap, Sample
@@ -127,7 +129,6 @@ class PoseSearch:
                 self._sample(disc, generator_at(seed, 0, 0, 1)),
                 settings.grids,
                 [seed + number for number in range(settings.num_starts)],
-                settings.random_images or None,
                 settings.num_classes if self._latents.dim else 1,
                 check,
             ).best
@@ -163,6 +164,44 @@ class PoseSearch:
             volumes, generator = first.volumes.cpu(), generator_at(seed, 0, 0, 2)
             latents = latents_of_classes(shares, volumes, self._latents.dim, generator)
             self._latents.replace(latents)
+            members = torch.nn.functional.one_hot(best.cpu(), len(by_map)).float()
+            sizes = members.sum(0).clamp_min(1)[:, None]
+            self._teach(first, disc, members.T @ latents / sizes, check)
+        else:
+            self._teach(first, disc, torch.zeros(1, 0), check)
+
+    def _teach(
+        self,
+        first: InitialMap,
+        disc: Disc,
+        latents: Float[Tensor, "maps z"],
+        check: Callable[[], None],
+    ) -> None:
+        """Let the network learn the first maps, each at its latent."""
+        maps = [Slices(volume[None].to(self._device), first.radius) for volume in first.volumes]
+        parameters = [p for p in self._decoder.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=self._training.learning_rate)
+        frequencies = disc.points / self._box_size
+        size, total = self._training.batch_size, self._search.pretrain
+        with Progress(total, "learning the first map", "slices") as progress:
+            for number, start in enumerate(range(0, total, size)):
+                generator = generator_at(self._training.seed, 0, number, 3)
+                count, which = min(size, total - start), number % len(maps)
+                rotations = random_rotations(count, generator).to(self._device)
+                latent = latents[which].to(self._device).expand(count, -1)
+                points = slice_coordinates(frequencies, rotations)
+                predicted = self._decoder(points, latent, self._dtype)
+                wanted = maps[which].at(disc.points, rotations)[0]
+                loss = reconstruction_loss(predicted, wanted, None)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                progress.advance(count, note=f"loss {float(loss.detach()):.4f}")
+                check()
+        optimizer.zero_grad(set_to_none=True)
+        for parameter in parameters:
+            # All processes have learnt the same, up to rounding.
+            parameter.data = self._team.total(parameter.data) / self._team.size
 
     def search(self, epoch: int, check: Callable[[], None]) -> None:
         """Find the pose of every image with respect to the network as it is."""

@@ -19,8 +19,8 @@ class SearchConfig:
             their gradients.
         num_starts: First maps that are made from different seeds, and compared.
         start_images: Images of which they are made.
-        random_images: Images in random poses from which each of them begins; 0 takes all of
-            ``start_images``.
+        pretrain: Slices of the first map, in random poses, that the network learns before it
+            learns images; so that it is a reference from the first search on.
         num_classes: Maps into which a first map is split where there is a latent; how probable
             each image finds them tells its first latent.
         num_references: Latents at most whose maps images are compared with, where there is a
@@ -35,7 +35,7 @@ class SearchConfig:
     refine_epochs: int = 5
     num_starts: int = 1
     start_images: int = 1000
-    random_images: int = 0
+    pretrain: int = 10000
     num_classes: int = 2
     num_references: int = 8
     takes_given: bool = False
@@ -52,7 +52,7 @@ class SearchConfig:
             "--refine-epochs": (self.refine_epochs, 0),
             "--starts": (self.num_starts, 1),
             "--start-images": (self.start_images, 20),
-            "--pretrain": (self.random_images, 0),
+            "--pretrain": (self.pretrain, 0),
             "--classes": (self.num_classes, 1),
             "--references": (self.num_references, 1),
         }
