@@ -106,7 +106,9 @@ class PoseFinder:
         """Images that are best searched together."""
         kind = self._rotations.device.type
         values = VALUES_AT_ONCE.get(kind, VALUES_AT_ONCE_ON_GPU)
-        return max(1, values // (len(self._shifts) * len(self._rotations)))
+        of_grid = len(self._shifts) * len(self._rotations)
+        of_parts = 2 * len(self._parts) * self._settings.num_kept * self._counts[-1]
+        return max(1, values // max(of_grid, of_parts if len(self._counts) > 1 else 0))
 
     @torch.inference_mode()
     def find(
