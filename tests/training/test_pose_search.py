@@ -189,12 +189,12 @@ def test_commands_of_the_page_are_commands():
         which.build_parser(only=words[0]).parse_args(words)
 
 
-def test_poses_and_their_map_are_brought_into_another_frame(run_tool, found, simulated, tmp_path):
+def test_poses_and_their_map_are_brought_into_another_frame(tool, found, simulated, tmp_path):
     truth, poses = simulated / "poses.pkl", found.path / "pose.pkl"
     aligned, volume = tmp_path / "aligned.pkl", tmp_path / "aligned.mrc"
     maps = ("--vol", found.path / "reconstruct.mrc", "--out-vol", volume)
     maps += ("--ref-vol", simulated / "gt/state_000.mrc")
-    out = run_tool("align_poses", truth, poses, "-o", aligned, *maps)
+    out = tool("align_poses", truth, poses, "-o", aligned, *maps)
     assert "rotations differ by" in out
     assert "resolution at FSC 0.5" in out
     again = align_poses(poses_of(truth), poses_of(aligned), try_hands=False)
