@@ -252,6 +252,21 @@ class LandscapeFiles:
         return self.path / "umap_vol_pca.pkl"
 
     @property
+    def communities(self) -> Path:
+        """Community of every particle by its coordinates, from 1."""
+        return self.path / "full_clustering" / "cluster_labels.pkl"
+
+    @property
+    def communities_map(self) -> Path:
+        """A plot of the communities."""
+        return self.path / "full_clustering" / "umap.png"
+
+    @property
+    def full_report(self) -> Path:
+        """The page about all particles."""
+        return self.path / "report_full.html"
+
+    @property
     def density(self) -> Path:
         """Particle density along the first two components, with its bootstrap band."""
         return self.path / "particle_density.npz"

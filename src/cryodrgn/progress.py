@@ -4,6 +4,8 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TypeVar
 
@@ -13,6 +15,18 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 20.0
+# How long the steps after the present one will take, where it is one of several.
+_seconds_after: ContextVar[float | None] = ContextVar("seconds_after", default=None)
+
+
+@contextmanager
+def followed_by(seconds: float) -> Iterator[None]:
+    """While it lasts, lines of progress also count work of that duration that comes after."""
+    token = _seconds_after.set(seconds)
+    try:
+        yield
+    finally:
+        _seconds_after.reset(token)
 
 
 def format_duration(seconds: float) -> str:
@@ -67,11 +81,14 @@ class Progress:
 
     def _line(self, now: float, note: str) -> str:
         rate = (self._done - self._initial) / max(now - self._started, 1e-9)
-        remaining = format_duration((self._total - self._done) / max(rate, 1e-9))
+        seconds = (self._total - self._done) / max(rate, 1e-9)
         line = (
             f"{self._description}: {self._done} of {self._total} {self._unit} "
-            f"({100 * self._done / max(self._total, 1):.0f} %), {remaining} left"
+            f"({100 * self._done / max(self._total, 1):.0f} %), {format_duration(seconds)} left"
         )
+        after = _seconds_after.get()
+        if after is not None:
+            line += f", with all steps after it {format_duration(seconds + after)}"
         return f"{line}, {note}" if note else line
 
     def __enter__(self) -> "Progress":

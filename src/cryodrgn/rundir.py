@@ -45,6 +45,11 @@ class RunDirectory:
         """Losses along the run, as a table."""
         return self.path / "metrics.csv"
 
+    @property
+    def convergence(self) -> Path:
+        """What particles kept out of training said after every epoch, as a table."""
+        return self.path / "convergence.csv"
+
     def weights(self, epoch: int | None = None) -> Path:
         """Network weights after ``epoch``, or of the finished run."""
         return self._numbered("weights", epoch)
@@ -96,7 +101,7 @@ class RunDirectory:
     def written_files(self) -> list[Path]:
         """Everything in the folder that a training run wrote."""
         fixed = (self.config_yaml, self.config_pickle, self.log, self.metrics, self.checkpoint)
-        fixed += self.linear.fixed()
+        fixed += (self.convergence, *self.linear.fixed())
         pattern = re.compile(
             r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc|component\d+(\.fsc\.txt|\.mrc)"
         )
@@ -331,6 +336,11 @@ class CheckFiles:
         """What was found, for programs."""
         return self.path / "check.json"
 
+    @property
+    def map(self) -> Path:
+        """The map of the sample, at low resolution."""
+        return self.path / "map.mrc"
+
 
 @dataclass(frozen=True, slots=True)
 class NuisanceFiles:
@@ -365,8 +375,13 @@ class WholeRunFiles:
 
     @property
     def manifest(self) -> Path:
-        """Settings of the run, each with its reason."""
+        """Versions, seeds, inputs with hashes, choices with reasons, and steps of the run."""
         return self.path / "run.json"
+
+    @property
+    def log(self) -> Path:
+        """What all steps reported, line by line."""
+        return self.path / "run.log"
 
     @property
     def check(self) -> CheckFiles:
@@ -374,11 +389,26 @@ class WholeRunFiles:
         return CheckFiles(self.path / "check")
 
     @property
+    def linear(self) -> RunDirectory:
+        """The linear run, whose mean is the first volume."""
+        return RunDirectory(self.path / "linear")
+
+    @property
     def training(self) -> RunDirectory:
         """The training run."""
         return RunDirectory(self.path / "training")
 
     @property
+    def analysis(self) -> AnalysisFiles:
+        """The analysis of the training run."""
+        return self.training.analysis()
+
+    @property
+    def nuisance(self) -> NuisanceFiles:
+        """What the latents follow besides structure."""
+        return NuisanceFiles(self.path / "nuisance")
+
+    @property
     def report(self) -> Path:
-        """The page of the analysis."""
-        return self.training.path / "analyze" / "report.html"
+        """All of it on one page."""
+        return self.path / "report.html"

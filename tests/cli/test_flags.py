@@ -14,8 +14,9 @@ DATASET = (
 )
 TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
-    "| --precision --no-amp --device --multigpu"
+    "| --precision --no-amp --device --multigpu --curriculum"
 )
+HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"
 SEARCH = (
     "particles -o --outdir --ctf --load --load-poses --checkpoint --log-interval -v --verbose "
@@ -49,10 +50,12 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
-        "--use-real | --init-z --init-epochs --enc-layers --enc-dim --dec-layers --dec-dim"
+        f"--use-real | {HELD_OUT} --init-z --init-epochs --enc-layers --enc-dim --dec-layers "
+        "--dec-dim"
     ),
     "train_nn": (
-        f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent"
+        f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent "
+        f"| {HELD_OUT}"
     ),
     "train_dec": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
@@ -82,7 +85,8 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "analyze_landscape_full": (
         "workdir epoch | --device --landscape-dir -o --outdir --seed -N --training-volumes "
-        "--skip-vol --batch-size --epochs --dim --layers --lr --skip-umap --num-neighbors"
+        "--flip -d --skip-vol --batch-size --epochs --dim --layers --lr --num-neighbors "
+        "--resolution | --skip-umap --downsample"
     ),
     "pc_traversal": "z --dim -n --lim -o | --pc --use-percentile-spacing --outdir",
     "direct_traversal": "zfile --anchors -n --loop -o --outtxt",
@@ -107,7 +111,7 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "run": (
         "particles --poses --ctf -o --outdir --ind --datadir --quick --full --seed --zdim -D "
-        "--qdim --pdim -b --lr -n --invert-data --uninvert-data"
+        "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data"
     ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir -n --num-images --seed"
@@ -148,14 +152,21 @@ FROZEN_TOOL_FLAGS: dict[str, str] = {
     "fsc": "vol1 vol2 --ref-volume --mask --corrected -p --plot --Apix -o",
     "gen_mask": "input output --threshold --dilate --dist --Apix -p | --png",
     "invert_contrast": "input -o",
+    "kmeans": "z -k --stride -o --out-png --out-k --on-data | --seed",
     "phase_flip": "mrcs ctf_params --datadir -o",
     "plot_fsc": "input -a --Apix -t -o | --threshold",
+    "plot_loss": "logs -o",
+    "plot_z1": "z -o | --stride",
+    "plot_z2": "z -o | --stride",
+    "plot_z_pca": "z -o | --stride",
     "project3d": (
         "mrc -o --out-pose --out-png -N -b --t-extent --grid --tilt --seed -v | --verbose"
     ),
+    "run_umap": "z --stride -o --show | --seed",
     "select_clusters": "labels --sel -o --parent-ind --N-orig",
     "select_random": "N -o -n --frac -s --seed",
     "translate_mrcs": "mrcs trans --tscale --datadir -o --out-png",
+    "tsne": "z --stride -p -o | --perplexity --show --seed",
     "view_cs_header": "input",
     "view_header": "input",
     "view_mrcs": "input -o | --datadir",

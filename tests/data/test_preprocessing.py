@@ -25,16 +25,6 @@ def test_window_sign_offset_and_scale_act_in_this_order_on_hartley_values():
     torch.testing.assert_close(found, (-windowed - 0.5) / 4)
 
 
-def test_padding_samples_the_transform_more_finely():
-    lattice = HalfLattice.disc(24)
-    padded = torch.nn.functional.pad(IMAGES, (6, 6, 6, 6))
-    expected = centred_fft(padded, 2)
-    kx, ky = lattice.points.unbind(-1)
-    found = torch.view_as_complex(preprocess(IMAGES, lattice, Preprocessing(), padding=2))
-    expected = expected[:, (ky + 12) % 24, (kx + 12) % 24]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-
 def test_the_transform_of_a_cropped_image_is_part_of_that_of_the_image():
     small = HalfLattice.disc(8)
     found = torch.view_as_complex(preprocess(IMAGES, small, Preprocessing()))

@@ -58,6 +58,22 @@ def test_a_square_of_stored_values_is_compared_only_on_the_disc(particles, tmp_p
     torch.testing.assert_close(a.coordinates, b.coordinates)
 
 
+@pytest.mark.parametrize("lattice", [HalfLattice.disc(16), HalfLattice.square(16)])
+def test_images_are_compared_within_a_radius(particles, tmp_path, lattice):
+    images = training_set(particles, lattice, tmp_path)
+    rows = torch.tensor([0, 4])
+    whole = images.batch(rows).exposures[0]
+    inner = images.batch(rows, radius=4).exposures[0]
+    kept = torch.linalg.vector_norm(whole.coordinates[0], dim=-1) * 16 < 4.01
+    assert images.points_within(4) == kept.sum() < images.points_within(8) == images.num_points
+    assert torch.equal(inner.images, whole.images)
+    assert torch.equal(inner.targets(), whole.targets()[:, kept])
+    assert torch.equal(inner.compared_ctf(), whole.compared_ctf()[:, kept])
+    assert torch.equal(inner.coordinates, whole.coordinates[:, kept])
+    beyond = images.batch(rows, radius=100).exposures[0]
+    assert torch.equal(beyond.coordinates, whole.coordinates)
+
+
 def test_phase_flipping_changes_the_sign_where_the_ctf_is_negative(particles, tmp_path):
     exposure = (
         training_set(particles, HalfLattice.disc(16), tmp_path)

@@ -74,14 +74,15 @@ def test_coefficients_weigh_whole_images(either):
     torch.testing.assert_close(found_weights, expected_weights, atol=1e-5, rtol=1e-5)
 
 
-def test_the_number_of_threads_changes_nothing():
+@pytest.mark.parametrize("width", [1, 2])
+def test_the_number_of_threads_changes_nothing(width):
     points, threads = slice_points(), torch.get_num_threads()
     values, weights = random(*points.shape[:2], 2), random(*points.shape[:2], seed=3)
     results = []
     for count in (1, 3):
         torch.set_num_threads(count)
-        sums = SliceSums(HalfGrid(BOX), 2, 3, torch.device("cpu"))
-        sums.add(points, values, weights, random(IMAGES, 2), random(IMAGES, 3))
+        sums = SliceSums(HalfGrid(BOX), width, width, torch.device("cpu"))
+        sums.add(points, values, weights, random(IMAGES, width), random(IMAGES, width))
         results.append(torch.cat([part.flatten() for part in sums.totals()]))
     torch.set_num_threads(threads)
     assert torch.equal(*results)

@@ -19,7 +19,17 @@ from finished_run import SMALL_NN, SMALL_VAE, Finished
 
 SOURCE = Path(__file__).parents[2] / "src"
 KINDS = {
-    "train_vae": (*SMALL_VAE, "--zdim", 2, "--beta", 2.0, "--beta-control", 0.5),
+    "train_vae": (
+        *SMALL_VAE,
+        "--zdim",
+        2,
+        "--beta",
+        2.0,
+        "--beta-control",
+        0.5,
+        "--held-out",
+        0.2,
+    ),
     "train_dec": (*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 0),
 }
 

@@ -373,3 +373,29 @@ def test_multigpu_is_accepted(run, simulated, tmp_path, capsys):
     star = simulated / "particles.star"
     run("train_vae", star, "--zdim", 1, "-n", 1, *SMALL_VAE, "--multigpu", "-o", tmp_path / "a")
     assert "weights.pkl" in Finished(tmp_path / "a").names
+
+
+def test_a_curriculum_does_not_look_at_high_frequencies_at_first(trained, images, tmp_path):
+    at_nyquist = 5 * (-1.0) ** np.arange(BOX)
+    stacks = [write_stack(tmp_path / f"{n}.mrcs", images + n * at_nyquist) for n in (0, 1)]
+
+    def difference(*words):
+        options = ("--norm", 0, 30, "-b", 8, *words)
+        one, other = (
+            trained(
+                f"{stack.stem}{len(words)}",
+                *options,
+                particles=stack,
+                command="train_nn",
+                pickles=True,
+            )
+            for stack in stacks
+        )
+        pairs = zip(one.weights().values(), other.weights().values(), strict=True)
+        return float(sum((a - b).abs().sum() for a, b in pairs))
+
+    seen = difference()
+    # Rounding in the transforms of images is all that is left.
+    assert difference("--curriculum", 1) < 0.05 * seen
+    # The second of two epochs compares all.
+    assert difference("-n", 2, "--curriculum") > 0.5 * seen

@@ -18,7 +18,7 @@ EPOCHS = 50
 # A checkpoint after every step.
 ALWAYS = ("--checkpoint-minutes", 1e-9)
 KINDS = {
-    "train_vae": (*SMALL_VAE, "--zdim", 2),
+    "train_vae": (*SMALL_VAE, "--zdim", 2, "--held-out", 0.2),
     "train_nn": (*SMALL_NN, "--do-pose-sgd", "--pretrain", 1),
     "train_dec": (*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 1),
     "abinit_homo": (

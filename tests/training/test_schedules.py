@@ -1,7 +1,7 @@
 import pytest
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.training.schedules import KlWeighting, parse_beta
+from cryodrgn.training.schedules import Curriculum, KlWeighting, parse_beta
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,19 @@ def test_a_number_is_a_constant():
 def test_what_has_no_meaning_is_refused(beta, words):
     with pytest.raises(ConfigError, match=words):
         KlWeighting(beta=beta)
+
+
+def test_a_curriculum_grows_to_all_frequencies():
+    curriculum = Curriculum(num_epochs=4)
+    assert [curriculum.radius_at(epoch, 32) for epoch in range(6)] == [
+        8,
+        14,
+        20,
+        26,
+        None,
+        None,
+    ]
+    assert curriculum.radius_at(0, 8) == 4
+    assert curriculum.radius_at(0, 3) == 3
+    with pytest.raises(ConfigError, match="at least 1 epoch, got 0"):
+        Curriculum(num_epochs=0)

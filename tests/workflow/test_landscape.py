@@ -89,6 +89,19 @@ def test_every_particle_is_mapped_as_the_sketch_was(run, trained, landscape, tmp
     assert residual.var() < 0.2 * sampled[:, 0].var()
     assert (folder / "particle_density.png").is_file()
     assert len(load_pickles(folder / "state_labels_all.pkl")[0]) == 60
+    communities = load_pickles(folder / "full_clustering/cluster_labels.pkl")[0]
+    assert communities.dtype == np.int32
+    assert set(communities) == set(range(1, communities.max() + 1))
+    page = (folder / "report_full.html").read_text()
+    assert page.count("data:image/png") == 2
+    assert f"community {communities.max()}<" in page
+
+
+def test_volumes_unlike_those_of_the_landscape_are_refused(fail, trained, landscape, tmp_path):
+    words = ("analyze_landscape_full", trained, 1, "--landscape-dir", landscape)
+    assert "was made with 16; leave -d out" in fail(*words, "-d", 12, "-o", tmp_path / "x")
+    assert "was made with False; leave --flip" in fail(*words, "--flip", "-o", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +118,25 @@ def test_impossible_landscapes_end_in_one_sentence(fail, trained, tmp_path, word
     out = (("--landscape-dir", tmp_path) if "full" in command else ()) + ("-o", tmp_path / "x")
     assert message in fail(command, trained, 1, *options, *out)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("left", "message"),
+    [
+        ("vol_pca.npz", "run analyze_landscape first"),
+        ("landscape.yaml", "run analyze_landscape first"),
+    ],
+)
+def test_half_of_a_landscape_is_said_to_be_one(
+    fail, trained, landscape, tmp_path, left, message
+):
+    folder = tmp_path / "landscape"
+    shutil.copytree(landscape, folder)
+    (folder / left).unlink()
+    before = sorted(folder.rglob("*"))
+    words = ("analyze_landscape_full", trained, 1, "--landscape-dir", folder)
+    assert message in fail(*words)
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_vectors_are_masked_and_never_negative(rng):

@@ -1,6 +1,7 @@
 """The order of the steps of a run, with commands that only leave their files behind."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,18 @@ import pytest
 from cryodrgn.diagnosis.verdict import WRONG_SIGN
 from cryodrgn.errors import ConfigError, CryodrgnError, MetadataError
 from cryodrgn.io.particle_files import ParticleFiles
-from cryodrgn.workflow.run import RunSettings, choose, run_all
+from cryodrgn.workflow import run as module
+from cryodrgn.workflow.choices import BOUNDS, choose
+from cryodrgn.workflow.run import RunSettings, run_all
+
+STEPS = ["check", "train_linear", "train_vae", "analyze", "nuisance"]
 
 
 @pytest.fixture
-def settings(run, tmp_path):
+def settings(run, tmp_path, monkeypatch):
     run("simulate", "-D", 16, "--Apix", 12, "-n", 12, "--num-states", 1, "-o", tmp_path / "s")
+    monkeypatch.setattr(module, "write_run_page", lambda *_: "All is well.")
+    monkeypatch.setattr(module, "FEWEST_LINEAR", 10)
     files = ParticleFiles(particles=tmp_path / "s/particles.star")
     return RunSettings(files=files, output=tmp_path / "out", given={})
 
@@ -21,24 +28,28 @@ def settings(run, tmp_path):
 class Commands:
     """Stands for the command line: remembers what was typed and leaves results."""
 
-    def __init__(self, changes=(), dies_in=None):
+    def __init__(self, changes=(), dies_in=None, signals=0):
         self.typed = []
-        self.changes, self.dies_in = list(changes), dies_in
+        self.changes, self.dies_in, self.signals = list(changes), dies_in, signals
 
     def __call__(self, words):
         self.typed.append(words)
         name, output = words[0], Path(words[words.index("-o") + 1]) if "-o" in words else None
         if name == self.dies_in:
-            (output / "weights.3.pkl").parent.mkdir(parents=True)
-            (output / "weights.3.pkl").touch()
             return 1
         results = {
             "check": lambda: output / "check.json",
+            "train_linear": lambda: output / "weights.pkl",
             "train_vae": lambda: output / "weights.pkl",
             "analyze": lambda: Path(words[1]) / "analyze/report.html",
+            "nuisance": lambda: output / "nuisance.json",
         }
         path = results[name]()
         path.parent.mkdir(parents=True, exist_ok=True)
+        if name == "train_linear":
+            (output / "config.yaml").write_text(
+                f"{{model_args: {{}}, training: {{components_with_signal: {self.signals}}}}}"
+            )
         content = {"changes": self.changes, "verdict": "No good.", "map_skewness": 1.0}
         path.write_text(json.dumps(content))
         return 0
@@ -51,27 +62,45 @@ class Commands:
 def test_steps_are_made_once_and_in_order(settings):
     commands = Commands()
     files = run_all(settings, commands)
-    assert commands.names == ["check", "train_vae", "analyze"]
-    assert files.report.is_file()
+    assert commands.names == STEPS
     again = Commands()
     run_all(settings, again)
     assert not again.typed
+    steps = json.loads(files.manifest.read_text())["steps"]
+    assert [step["command"].split()[1] for step in steps.values()] == STEPS
 
 
-def test_an_interrupted_training_is_taken_up_again(settings):
-    with pytest.raises(CryodrgnError, match="the run stopped because this failed: .*train_vae"):
-        run_all(settings, Commands(dies_in="train_vae"))
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_that_ended_in_any_step_goes_on_with_it(settings, step):
+    with pytest.raises(CryodrgnError, match=f"because this failed: cryodrgn {step} .*go on"):
+        run_all(settings, Commands(dies_in=step))
     commands = Commands()
     run_all(settings, commands)
-    assert commands.names == ["train_vae", "analyze"]
-    assert commands.typed[0][-2:] == ["--load", "latest"]
+    assert commands.names == STEPS[STEPS.index(step) :]
+
+
+def test_training_takes_up_what_an_earlier_call_left(settings):
+    commands = Commands()
+    run_all(settings, commands)
+    line = commands.typed[STEPS.index("train_vae")]
+    assert line[-2:] == ["--load", "latest"]
+
+
+def test_a_linear_latent_is_taken_over_where_it_carries_signal(settings):
+    for signals, is_taken in ((0, False), (2, True)):
+        commands = Commands(signals=signals)
+        run_all(replace(settings, output=settings.output / str(signals)), commands)
+        assert ("--init-z" in commands.typed[2]) == is_taken
 
 
 def test_white_particles_are_inverted_and_said(settings):
     commands = Commands(changes=[WRONG_SIGN])
     files = run_all(settings, commands)
+    assert "--invert-data" not in commands.typed[0]
     assert "--invert-data" in commands.typed[1]
-    assert json.loads(files.manifest.read_text())["invert_data"]
+    assert "--invert-data" in commands.typed[2]
+    choices = json.loads(files.manifest.read_text())["choices"]
+    assert "density comes out negative" in choices["--invert-data"]["reason"]
 
 
 def test_particles_that_do_not_fit_their_poses_are_not_trained_on(settings):
@@ -81,25 +110,50 @@ def test_particles_that_do_not_fit_their_poses_are_not_trained_on(settings):
     assert commands.names == ["check"]
 
 
-def test_runs_of_other_settings_are_not_mixed(settings):
-    from dataclasses import replace
-
+def test_runs_of_other_settings_or_particles_are_not_mixed(settings):
     run_all(settings, Commands())
-    with pytest.raises(ConfigError, match="holds a run with other choices"):
+    with pytest.raises(ConfigError, match="holds a run with latent_dim 8, not 2"):
         run_all(replace(settings, latent_dim=2), Commands())
+    star = settings.files.particles
+    star.write_text(star.read_text().replace("opticsGroup1", "opticsGroup2"))
+    with pytest.raises(ConfigError, match="particles.star has changed since"):
+        run_all(settings, Commands())
 
 
-def test_settings_follow_the_data_unless_they_are_given(settings):
-    from dataclasses import replace
+def test_one_manifest_holds_versions_seed_and_hashes_of_all_inputs(settings):
+    files = run_all(settings, Commands())
+    manifest = json.loads(files.manifest.read_text())
+    assert {"cryodrgn", "torch", "numpy", "python"} <= manifest["versions"].keys()
+    assert manifest["request"]["seed"] == 0
+    assert manifest["inputs"].keys() == {str(settings.files.particles), "image stacks"}
+    for found in manifest["inputs"].values():
+        assert len(found["sha256"]) == 64
+    assert all(choice["reason"] for choice in manifest["choices"].values())
 
-    values = {c.option: c.value for c in choose(2000, 64, 3.0, settings)}
-    assert values["-D"] == 32
-    assert values["-n"] == 20
-    large = {c.option: c.value for c in choose(200_000, 256, 1.2, settings)}
-    assert large["-D"] == 104
-    assert large["--pdim"] == 1024
-    assert large["-n"] == 5
-    given = replace(settings, given={"-D": 48.0})
-    chosen = {c.option: c for c in choose(2000, 64, 3.0, given)}
+
+def values(*args, **more):
+    return {choice.option: choice.value for choice in choose(*args, **more)}
+
+
+def test_settings_follow_the_data_unless_they_are_given():
+    few = values(2000, 64, 3.0)
+    assert (few["-D"], few["--held-out"]) == (32, 0.1)
+    large = values(200_000, 256, 1.2)
+    assert (large["-D"], large["--pdim"], large["--held-out"]) == (104, 1024, 0.05)
+    assert values(5, 64, 3.0)["--held-out"] == 0
+    chosen = {choice.option: choice for choice in choose(2000, 64, 3.0, given={"-D": 48.0})}
     assert (chosen["-D"].value, chosen["-D"].reason) == (48.0, "given")
     assert all(choice.reason for choice in chosen.values())
+
+
+def test_the_window_leaves_the_molecule_whole():
+    assert values(2000, 64, 3.0, molecule_radius=0.6)["--window-r"] == 0.85
+    assert values(2000, 64, 3.0, molecule_radius=0.9)["--window-r"] == 0.9
+    assert values(2000, 64, 3.0, molecule_radius=1.0)["--window-r"] == 0.95
+
+
+def test_quick_is_coarser_and_shorter_and_full_finer_and_longer():
+    quick, normal, full = (values(50_000, 300, 1.0, effort=effort) for effort in BOUNDS)
+    for option in ("-D", "-n"):
+        assert quick[option] < normal[option] < full[option]
+    assert quick["--pdim"] < normal["--pdim"]

@@ -39,6 +39,14 @@ class Clusters:
         """Particles in every cluster."""
         return np.bincount(self.labels, minlength=len(self.particles))
 
+    def means(
+        self, latents: Float[np.ndarray, "particles z"]
+    ) -> Float[np.ndarray, "clusters z"]:
+        """Mean latent of every cluster, between particles rather than on one."""
+        sums = np.zeros((len(self.particles), latents.shape[1]))
+        np.add.at(sums, self.labels, latents)
+        return (sums / self.sizes[:, None]).astype(np.float32)
+
 
 def cluster_by_means(
     latents: Float[np.ndarray, "particles z"], count: int, seed: int = 0

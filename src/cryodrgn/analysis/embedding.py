@@ -1,23 +1,51 @@
-"""A map of the latent space in two dimensions (UMAP, McInnes et al. 2018)."""
+"""Maps of the latent space in two dimensions.
 
+UMAP: McInnes et al. 2018; t-SNE: van der Maaten & Hinton 2008.
+"""
+
+import importlib
 import io
 import logging
 import os
 import sys
 import warnings
 from contextlib import redirect_stdout
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from cryodrgn.errors import ConfigError
+from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.progress import Progress
+
+try:
+    from sklearn.manifold import TSNE
+except ImportError as error:
+    message = "maps need scikit-learn; install it with: pip install 'cryodrgn[analysis]'"
+    raise MissingDependencyError(message) from error
 
 logger = logging.getLogger(__name__)
 
 FITTED_AT_MOST = 100_000
 TRANSFORMED_AT_A_TIME = 10_000
 FEWEST = 4
+
+
+def umap_library() -> Any:
+    """The module ``umap``, which takes seconds to load and warns of what it does not need.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    # It otherwise asks TensorFlow for itself, which prints.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("umap")
+    except ImportError as error:
+        msg = "UMAP needs umap-learn; install it with: pip install 'cryodrgn[analysis]'"
+        raise MissingDependencyError(msg) from error
 
 
 def umap_embedding(
@@ -39,26 +67,18 @@ def umap_embedding(
         num_neighbours: Neighbours whose distances are to be kept.
 
     Raises:
-        ConfigError: There are too few particles, or the library does not work.
+        CryodrgnError: There are too few particles, or the library is missing.
     """
     if len(latents) < FEWEST:
         msg = f"UMAP needs at least {FEWEST} particles, got {len(latents)}"
         raise ConfigError(msg)
-    # Importing umap otherwise asks TensorFlow for itself, which prints.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from umap import UMAP  # noqa: PLC0415 (takes seconds, and may be missing)
-    except ImportError as error:
-        msg = "UMAP needs umap-learn; install it with: pip install 'cryodrgn[analysis]'"
-        raise ConfigError(msg) from error
+    umap = umap_library()
     rows = np.arange(len(latents))
     if len(latents) > fitted_at_most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, fitted_at_most, replace=False))
     logger.info("embedding %d particles with UMAP", len(rows))
     on_terminal = sys.stderr.isatty()
-    reducer = UMAP(
+    reducer = umap.UMAP(
         n_neighbors=min(num_neighbours, len(rows) - 1),
         random_state=seed,
         n_jobs=1,
@@ -82,3 +102,31 @@ def umap_embedding(
             embedding[part] = reducer.transform(latents[part])
             progress.advance(len(part))
     return embedding
+
+
+def tsne_embedding(
+    latents: Float[np.ndarray, "particles z"], perplexity: float, seed: int = 0
+) -> Float[np.ndarray, "particles 2"]:
+    """Embed particles in the plane by t-SNE; the same seed gives the same map.
+
+    Args:
+        latents: The particles.
+        perplexity: About how many neighbours count; at most a third of the particles do.
+        seed: Of all random numbers.
+
+    Raises:
+        ConfigError: There are too few particles, or the perplexity is not positive.
+    """
+    if len(latents) < FEWEST:
+        msg = f"t-SNE needs at least {FEWEST} particles, got {len(latents)}"
+        raise ConfigError(msg)
+    if not perplexity > 0:
+        msg = f"--perplexity must be positive, got {perplexity}"
+        raise ConfigError(msg)
+    most = (len(latents) - 1) / 3
+    if perplexity > most:
+        logger.info(
+            "perplexity %g is more than a third of the particles, so %g", perplexity, most
+        )
+    reducer = TSNE(perplexity=min(perplexity, most), random_state=seed, init="pca", n_jobs=1)
+    return reducer.fit_transform(latents).astype(np.float32)

@@ -61,6 +61,7 @@ def plot_clusters(
     labels: Int[np.ndarray, " particles"],
     centres: Int[np.ndarray, " clusters"],
     names: AxisNames,
+    first: int = 0,
 ) -> Figure:
     """Particles in the colour of their cluster, and the number of each at its centre.
 
@@ -69,6 +70,7 @@ def plot_clusters(
         labels: Cluster of every particle.
         centres: The particle at the centre of every cluster.
         names: Of the axes.
+        first: Number of the first cluster.
     """
     figure = new_figure(6, 5.5)
     axes = figure.subplots()
@@ -76,7 +78,7 @@ def plot_clusters(
     _dots(axes, places, colour=shades[labels])
     for number, (x, y) in enumerate(places[centres]):
         axes.plot(x, y, "o", color=shades[number], markeredgecolor="black", markersize=6)
-    _number(axes, places[centres])
+    _number(axes, places[centres], first)
     _label(axes, places, names)
     return figure
 
@@ -195,8 +197,8 @@ def _label(axes: Axes, places: Float[np.ndarray, "points 2"], names: AxisNames) 
     )
 
 
-def _number(axes: Axes, places: Float[np.ndarray, "points 2"]) -> None:
-    for number, place in enumerate(places):
+def _number(axes: Axes, places: Float[np.ndarray, "points 2"], first: int = 0) -> None:
+    for number, place in enumerate(places, first):
         axes.annotate(
             str(number),
             place,

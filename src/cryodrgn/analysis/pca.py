@@ -7,6 +7,8 @@ from jaxtyping import Float
 
 from cryodrgn.errors import ShapeMismatchError
 
+PLANE = ("PC1", "PC2")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PrincipalComponents:
@@ -81,6 +83,12 @@ def principal_components(
         variances=values,
         total_variance=float(np.trace(matrix) / (number - 1)),
     )
+
+
+def plane_of(points: Float[np.ndarray, "points dim"]) -> Float[np.ndarray, "points 2"]:
+    """Points along their first two principal components; one dimension is joined by zeros."""
+    places = principal_components(points, 2).project(points)
+    return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
 
 
 def _product(left: np.ndarray, right: np.ndarray, block: int = 65_536) -> np.ndarray:

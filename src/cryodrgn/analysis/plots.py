@@ -1,6 +1,6 @@
 """Figures from arrays. Functions return a Figure; only :func:`save_figure` touches files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +96,19 @@ def plot_fsc(curves: dict[str, ShellCurve], pixel_size: float) -> Figure:
 
 def plot_learning_curve(losses: Float[np.ndarray, " epochs"]) -> Figure:
     """Average loss of every epoch."""
+    return plot_learning_curves({"": losses})
+
+
+def plot_learning_curves(curves: Mapping[str, Float[np.ndarray, " epochs"]]) -> Figure:
+    """Average loss of every epoch, of runs by their names."""
     figure = new_figure(6, 3.2)
     axes = figure.subplots()
-    axes.plot(np.arange(1, len(losses) + 1), losses, marker="o", markersize=3)
+    for name, losses in curves.items():
+        axes.plot(
+            np.arange(1, len(losses) + 1), losses, marker="o", markersize=3, label=name or None
+        )
+    if any(curves):
+        axes.legend(fontsize=8)
     axes.set(xlabel="epoch", ylabel="average loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

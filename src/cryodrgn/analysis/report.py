@@ -31,9 +31,14 @@ figcaption { color: #555; font-size: .9rem; }
 .gallery figcaption { font-size: .8rem; }
 .small { grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)); }
 table { border-collapse: collapse; font-size: .9rem; width: 100%; }
+@media (max-width: 40rem) { .wide { overflow-x: auto; }
+                            .wide img { max-width: none; width: 44rem; } }
 td, th { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
          border-bottom: 1px solid #e5e5e5; overflow-wrap: anywhere; }
 """
+
+# Pictures at least as wide as this are scrolled sideways on narrow screens.
+WIDE_IN_PIXELS = 800
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +56,18 @@ class Illustration:
     def as_html(self) -> str:
         """The figure element, with the file inside."""
         kind = "gif" if self.content.startswith(b"GIF8") else "png"
+        kind_of_figure = ' class="wide"' if self._is_wide() else ""
         data = base64.b64encode(self.content).decode("ascii")
         text = html.escape(self.caption)
         return (
-            f'<figure><img alt="{text}" src="data:image/{kind};base64,{data}">'
+            f'<figure{kind_of_figure}><img alt="{text}" src="data:image/{kind};base64,{data}">'
             f"<figcaption>{text}</figcaption></figure>"
         )
+
+    def _is_wide(self) -> bool:
+        """Whether its letters become too small when it is shrunk to the width of a phone."""
+        header, width = self.content[:16], int.from_bytes(self.content[16:20], "big")
+        return header.startswith(b"\x89PNG") and width >= WIDE_IN_PIXELS
 
 
 class HtmlReport:

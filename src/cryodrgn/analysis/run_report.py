@@ -26,6 +26,11 @@ LATENT_PLOTS = {
 }
 TRAINING_PLOTS = {
     "learning_curve": "Average loss of every epoch.",
+    "convergence": "Particles kept out of training. Left: how much of their images' power is "
+    "explained, and how much the maps of states change. Middle: how much better states that "
+    "fit one half of an image explain its other half than those of other images do, with "
+    "standard errors; without heterogeneity it is zero. Right: the error by shell. The dashed "
+    "line is where training had converged.",
     "view_directions": "From where the particles were seen. Directions that are missing make "
     "volumes that are smeared along them.",
 }

@@ -17,6 +17,7 @@ from cryodrgn.cli.training import (
     add_training,
     train_config,
 )
+from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryodrgn.models.build import ModelConfig
@@ -161,6 +162,9 @@ def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
     from cryodrgn.training.pose_table import PoseConfig
     from cryodrgn.training.search_config import SearchConfig
 
+    if args.curriculum is not None:
+        msg = "frequencies rise with --l-ramp-epochs here; leave out --curriculum"
+        raise ConfigError(msg)
     grids = GridSettings(
         radius_start=args.l_start,
         radius_end=max(args.l_start, args.l_end),

@@ -8,6 +8,7 @@ from cryodrgn.cli.options import MRC_ENDINGS
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from cryodrgn.io.image_stack import ImageStack
@@ -51,6 +52,50 @@ def add_picture(parser: argparse.ArgumentParser) -> None:
 def beside(path: Path, ending: str) -> Path:
     """A file beside another one, its name prolonged by ``_ending``."""
     return path.with_name(f"{path.stem}_{ending}.mrc")
+
+
+def add_latents(parser: argparse.ArgumentParser) -> None:
+    """Latents, all of them or every n-th."""
+    parser.add_argument("z", type=Path, help="Latent of every particle (z.pkl)")
+    parser.add_argument(
+        "--stride",
+        type=int,
+        default=1,
+        metavar="N",
+        help="Take every N-th particle only (default: all)",
+    )
+
+
+def read_latents(args: argparse.Namespace) -> "np.ndarray":
+    """The latents of the particles that ``--stride`` keeps.
+
+    Raises:
+        ConfigError: The stride is no positive number, or fewer than two particles are left.
+    """
+    from cryodrgn.io.legacy_pickle import load_latents
+
+    if args.stride < 1:
+        msg = f"--stride must be at least 1, got {args.stride}"
+        raise ConfigError(msg)
+    latents = load_latents(args.z)[:: args.stride]
+    if len(latents) < 2:
+        msg = f"{args.z} has {len(latents)} particles at --stride {args.stride}, two are needed"
+        raise ConfigError(msg)
+    return latents
+
+
+def require_dimensions(latents: "np.ndarray", count: int, path: Path) -> None:
+    """Refuse latents of another number of dimensions.
+
+    Raises:
+        ShapeMismatchError: They have another number.
+    """
+    if latents.shape[1] != count:
+        msg = (
+            f"{path} holds a latent of dimension {latents.shape[1]}, expected {count}; "
+            "plot_z_pca draws any"
+        )
+        raise ShapeMismatchError(msg)
 
 
 def read_two_volumes(

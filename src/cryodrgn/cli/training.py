@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from cryodrgn.errors import ConfigError
 if TYPE_CHECKING:
     from cryodrgn.models.build import ModelConfig
     from cryodrgn.rundir import RunDirectory
-    from cryodrgn.training.config import DataConfig, RunConfig, TrainConfig
+    from cryodrgn.training.config import DataConfig, HeldOutConfig, RunConfig, TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,10 @@ CHANGEABLE = {
     "memory": "memory_gb",
     "cache_dir": "cache_dir",
 }
-WITHOUT_SETTING = frozenset({"command", "outdir", "load", "verbose", "device", "overwrite"})
+HALF = "half"
+WITHOUT_SETTING = frozenset(
+    {"command", "outdir", "load", "verbose", "device", "overwrite", "stop_when_converged"}
+)
 
 
 def add_run(parser: argparse.ArgumentParser, *, with_poses: bool = True) -> None:
@@ -136,6 +140,11 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def epochs(text: str) -> int | str:
+    """A number of epochs, or the word for half of them."""
+    return HALF if text == HALF else int(text)
+
+
 def add_training(
     parser: argparse.ArgumentParser,
     *,
@@ -158,6 +167,15 @@ def add_training(
         type=int,
         default=batch_size,
         help="Minibatch size (default: %(default)s)",
+    )
+    group.add_argument(
+        "--curriculum",
+        type=epochs,
+        nargs="?",
+        const=HALF,
+        metavar="EPOCHS",
+        help="Low frequencies first: all are compared only after this number of epochs (if "
+        "none is given, half of the epochs)",
     )
     group.add_argument(
         "--wd",
@@ -197,6 +215,26 @@ def add_training(
     return group
 
 
+def add_held_out(parser: argparse.ArgumentParser) -> None:
+    """Particles that tell when training has come to its end."""
+    group = parser.add_argument_group("Convergence")
+    group.add_argument(
+        "--held-out",
+        type=float,
+        metavar="SHARE",
+        help="Keep this share of the particles, 0.05 for instance, out of training; how well "
+        "their images are explained tells whether training has converged and whether there is "
+        "heterogeneity above noise. They get latents like all others (default: train on all)",
+    )
+    group.add_argument(
+        "--stop-when-converged",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="Stop before the last epoch once they say that training has converged; keeps out "
+        "0.05 unless --held-out says otherwise (default: train all epochs)",
+    )
+
+
 def add_pose_refinement(
     parser: argparse.ArgumentParser, *, pretrain: int, learning_rate: float, name: str
 ) -> None:
@@ -231,13 +269,22 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
     """The training settings that the options describe; ``more`` are those of one command."""
     from cryodrgn.training.config import TrainConfig
     from cryodrgn.training.pose_table import PoseConfig
+    from cryodrgn.training.schedules import Curriculum
 
+    if "held_out" in vars(args):
+        more["held_out"] = _held_out(args)
     poses = None
     if getattr(args, "do_pose_sgd", False):
         poses = PoseConfig(
             embedding=args.emb_type, learning_rate=args.pose_lr, pretrain=args.pose_pretrain
         )
+    curriculum = None
+    if args.curriculum is not None:
+        half = max(1, args.num_epochs // 2)
+        epochs = half if args.curriculum == HALF else args.curriculum
+        curriculum = Curriculum(num_epochs=epochs)
     return TrainConfig(
+        curriculum=curriculum,
         num_epochs=args.num_epochs,
         batch_size=args.batch_size,
         learning_rate=args.lr,
@@ -253,6 +300,19 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
         precision="float32" if args.no_amp else args.precision,
         **more,
     )
+
+
+def _held_out(args: argparse.Namespace) -> "HeldOutConfig | None":
+    """Which particles the options keep out of training; none by default."""
+    from cryodrgn.training.config import HeldOutConfig
+
+    if args.held_out is None and not args.stop_when_converged:
+        return None
+    if args.held_out == 0 and not args.stop_when_converged:
+        return None
+    if args.held_out is None:
+        return HeldOutConfig(stop=True)
+    return HeldOutConfig(fraction=args.held_out, stop=args.stop_when_converged)
 
 
 def run_training(
@@ -329,6 +389,12 @@ def _recorded(run: "RunDirectory", args: argparse.Namespace) -> "RunConfig":
         )
         raise ConfigError(msg)
     changes = {CHANGEABLE[name]: getattr(args, name) for name in args.given & CHANGEABLE.keys()}
+    if "stop_when_converged" in args.given:
+        held_out = config.training.held_out
+        if held_out is None:
+            msg = f"{run.path} keeps no particles out, so nothing tells when it has converged"
+            raise ConfigError(msg)
+        changes["held_out"] = replace(held_out, stop=args.stop_when_converged)
     return config.with_training(**changes)
 
 

@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
@@ -26,6 +28,7 @@ def prepare_exposures(
     tilt_deg: float = 45.0,
     datadir: Path | None = None,
     moving_poses: PoseSource | None = None,
+    held_out: Int[Tensor, " rows"] | None = None,
     team: Team = ALONE,
 ) -> TrainingSet:
     """Prepare all images once.
@@ -40,6 +43,7 @@ def prepare_exposures(
         tilt_deg: Angle of its stage in degrees, right-handed about x.
         datadir: Folder of the stacks that ``tilted`` names.
         moving_poses: Poses that are looked up for every batch; images are then not centred.
+        held_out: Rows that no epoch visits.
         team: Processes that share the images.
     """
     sets, tilts = [particles], [torch.eye(3)]
@@ -57,4 +61,4 @@ def prepare_exposures(
         )
         for exposure in sets
     ]
-    return TrainingSet(particles, prepared, tilts, device, moving_poses)
+    return TrainingSet(particles, prepared, tilts, device, moving_poses, held_out)

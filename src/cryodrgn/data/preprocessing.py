@@ -42,18 +42,14 @@ def preprocess(
     lattice: HalfLattice,
     settings: Preprocessing,
     shifts: Float[Tensor, "batch 2"] | None = None,
-    *,
-    padding: int = 1,
 ) -> Float[Tensor, "batch points 2"]:
     """Window, transform, scale and shift images.
 
     Args:
         images: Real images.
-        lattice: Where the transform is wanted, in cycles per side of the padded images.
+        lattice: Where the transform is wanted, in cycles per side of the images.
         settings: What to do.
         shifts: Translations (x, y) in pixels of the images' content; None moves nothing.
-        padding: The images are padded with zeros to this many times their box, which samples
-            the transform more finely.
 
     Returns:
         Transforms as pairs (real, imaginary).
@@ -63,9 +59,6 @@ def preprocess(
     if settings.window_radius is not None:
         images = images * (circular_window(box_size, settings.window_radius) * factor)
         factor = 1.0
-    if padding > 1:
-        margin = (padding - 1) * box_size // 2
-        images = torch.nn.functional.pad(images, (margin,) * 4)
     values = transform_on_lattice(images, lattice, shifts)
     if factor != 1:
         values *= factor
@@ -98,7 +91,6 @@ def prepare_images(
     settings: Preprocessing,
     *,
     centred: bool = True,
-    padding: int = 1,
 ) -> Float[Tensor, "rows points 2"]:
     """Transforms of some particles, preprocessed and, if wanted, centred by their shifts.
 
@@ -109,7 +101,6 @@ def prepare_images(
         lattice: Where the transforms are wanted.
         settings: What is done to the images.
         centred: Whether to apply the shifts.
-        padding: See :func:`preprocess`.
     """
     images = torch.from_numpy(particles.images.read(rows))
     shifts = None
@@ -117,7 +108,7 @@ def prepare_images(
         stored = particles.pixel_sizes[rows] * (particles.box_size / images.shape[-1])
         in_pixels = particles.poses.shifts[rows] / stored[:, None]
         shifts = torch.from_numpy(in_pixels.astype(np.float32))
-    return preprocess(images, lattice, settings, shifts, padding=padding)
+    return preprocess(images, lattice, settings, shifts)
 
 
 def spatial_frequencies(

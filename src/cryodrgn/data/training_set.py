@@ -90,6 +90,7 @@ class TrainingSet:
         device: Where batches are wanted. Images are held there, too, if they fit.
         moving_poses: Poses that take the place of the particles' own; the images must then be
             prepared without their shifts.
+        held_out: Rows that no epoch visits.
     """
 
     def __init__(
@@ -99,7 +100,9 @@ class TrainingSet:
         tilts: Sequence[Float[Tensor, "3 3"]],
         device: torch.device,
         moving_poses: PoseSource | None = None,
+        held_out: Int[Tensor, " rows"] | None = None,
     ) -> None:
+        self.held_out = torch.zeros(0, dtype=torch.long) if held_out is None else held_out
         self.device = device
         self.lattice = exposures[0].lattice
         self.original_rows = particles.original_rows
@@ -114,29 +117,41 @@ class TrainingSet:
         if particles.ctf is not None:
             self._ctf = ctf_parameters(particles.ctf, np.arange(len(particles))).to(device)
         self._frequencies = self.lattice.frequencies.to(device)
-        self._compared: Tensor | None = None
-        self.compare_within(None)
+        self._within: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._exposures[0])
 
     @property
+    def num_visited(self) -> int:
+        """Number of particles that an epoch visits."""
+        return len(self) - len(self.held_out)
+
+    def visited(self, rows: Int[Tensor, " rows"]) -> Int[Tensor, " visited"]:
+        """Those of some rows that are not held out, in the same order."""
+        return rows[~torch.isin(rows, self.held_out)] if len(self.held_out) else rows
+
+    @property
     def num_points(self) -> int:
         """Number of frequencies at which an image is compared with a slice."""
-        return len(self._frequencies if self._compared is None else self._compared)
+        return self.points_within(None)
 
-    def compare_within(self, radius: int | None) -> None:
-        """From now on compare images with slices within a radius only, in cycles per box.
+    def points_within(self, radius: int | None) -> int:
+        """Number of these frequencies within a radius in pixels; None means all."""
+        compared = self._compared(radius)
+        return len(self._frequencies if compared is None else compared)
 
-        Args:
-            radius: None compares them at all frequencies again.
-        """
-        largest = self.lattice.box_size // 2
-        if self.lattice.has_origin or (radius is not None and radius < largest):
-            positions = self.lattice.positions_within(min(radius or largest, largest))
-            self._compared = positions.to(self.device)
-        else:
-            self._compared = None
+    @property
+    def compared_points(self) -> Float[Tensor, "compared 2"]:
+        """The frequencies at which images are compared with slices, in Fourier pixels."""
+        points = self._frequencies * self.lattice.box_size
+        compared = self._compared(None)
+        return points if compared is None else points[compared]
+
+    @property
+    def shells(self) -> Int[Tensor, " compared"]:
+        """Shell of each of them: its radius, rounded."""
+        return self.compared_points.norm(dim=-1).round().long()
 
     def uncentred(
         self, rows: Int[Tensor, " batch"], positions: Int[Tensor, " points"]
@@ -161,14 +176,14 @@ class TrainingSet:
 
     @contextmanager
     def epoch(self, seed: int, epoch: int, done: int = 0) -> Iterator[Int[Tensor, " rows"]]:
-        """The particles in the order of one epoch, whose images are read ahead.
+        """The particles of an epoch, in its order; their images are read ahead.
 
         Args:
             seed: Of the order.
             epoch: Number of the epoch.
             done: How many have been visited already and are left out.
         """
-        rows = replace(self._order, seed=seed).epoch(epoch)[done:]
+        rows = self.visited(replace(self._order, seed=seed).epoch(epoch))[done:]
         for number, resident in enumerate(self._resident):
             if resident is None:
                 store = self._exposures[number].store
@@ -185,12 +200,18 @@ class TrainingSet:
     def _order(self) -> VisitingOrder:
         return self._exposures[0].order
 
-    def batch(self, rows: Int[Tensor, " batch"], num_points: int | None = None) -> Batch:
+    def batch(
+        self,
+        rows: Int[Tensor, " batch"],
+        num_points: int | None = None,
+        radius: int | None = None,
+    ) -> Batch:
         """Some particles, in the order asked for.
 
         Args:
             rows: Which ones.
             num_points: Only the first frequencies of a lattice without origin; all by default.
+            radius: Compare images and slices only within this radius in pixels.
         """
         on_device = rows.to(self.device)
         kept = slice(num_points)
@@ -206,19 +227,29 @@ class TrainingSet:
         else:
             rotations, shifts = self._moving_poses.at(on_device)
             images = [shift_transform(image, frequencies, shifts) for image in images]
-        compared = self._frequencies[kept]
-        if self._compared is not None:
-            compared = compared[self._compared]
+        compared = self._compared(radius)
+        points = self._frequencies[kept]
+        points = points if compared is None else points[compared]
         exposures = [
             Exposure(
                 images=image,
                 ctf=ctf,
-                coordinates=slice_coordinates(compared, tilt @ rotations),
-                compared=self._compared,
+                coordinates=slice_coordinates(points, tilt @ rotations),
+                compared=compared,
             )
             for image, tilt in zip(images, self._tilts, strict=True)
         ]
         return Batch(rows=on_device, exposures=tuple(exposures))
+
+    def _compared(self, radius: int | None) -> Int[Tensor, " compared"] | None:
+        """Positions of the frequencies within a radius; None where all stored ones are."""
+        nyquist = self.lattice.box_size // 2
+        if not self.lattice.has_origin and (radius is None or radius >= nyquist):
+            return None
+        radius = min(radius or nyquist, nyquist)
+        if radius not in self._within:
+            self._within[radius] = self.lattice.positions_within(radius).to(self.device)
+        return self._within[radius]
 
     def _images(
         self,

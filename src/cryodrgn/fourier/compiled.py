@@ -179,6 +179,89 @@ def _accumulate(
                 out[v, 2 * width + a] += weight * products[b, a]
 
 
+@_compiled
+@no_type_check
+def _sort_by_plane(
+    points: np.ndarray,
+    values: np.ndarray,
+    half: int,
+    rows: int,
+    starts: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Counting sort of points by the lower of the planes z between which they lie.
+
+    A point comes out as its place, counted from the grid's corner, and its value there.
+    ``starts`` has two elements to spare: plane n comes out from ``starts[n]`` to
+    ``starts[n + 1]``.
+    """
+    count = points.shape[0]
+    planes = np.empty(count, np.int32)
+    for p in range(count):
+        z = points[p, 2] if points[p, 0] >= 0 else -points[p, 2]
+        planes[p] = min(int(z + half), rows - 2)
+        starts[planes[p] + 2] += 1
+    for n in range(2, len(starts)):
+        starts[n] += starts[n - 1]
+    for p in range(count):
+        sign = np.float32(1.0) if points[p, 0] >= 0 else np.float32(-1.0)
+        to = starts[planes[p] + 1]
+        starts[planes[p] + 1] = to + 1
+        out[to, 0] = points[p, 0] * sign
+        out[to, 1] = points[p, 1] * sign + half
+        out[to, 2] = points[p, 2] * sign + half
+        out[to, 3], out[to, 4], out[to, 5] = values[p, 0], values[p, 1] * sign, values[p, 2]
+
+
+@_compiled
+@no_type_check
+def _add_row(
+    out: np.ndarray,
+    v: int,
+    fx: float,
+    share: float,
+    real: float,
+    imaginary: float,
+    weight: float,
+) -> None:
+    """Add a value to two neighbours along x."""
+    low, high = share * (1 - fx), share * fx
+    out[v, 0] += low * real
+    out[v, 1] += low * imaginary
+    out[v, 2] += low * weight
+    out[v + 1, 0] += high * real
+    out[v + 1, 1] += high * imaginary
+    out[v + 1, 2] += high * weight
+
+
+@_compiled
+@no_type_check
+def _scatter(
+    entries: np.ndarray,
+    rows: int,
+    columns: int,
+    starts: np.ndarray,
+    first: int,
+    last: int,
+    out: np.ndarray,
+) -> None:
+    """Add sorted values to their eight neighbours, where those lie in some of the planes z."""
+    for lower in range(max(first - 1, 0), last):
+        for e in range(starts[lower], starts[lower + 1]):
+            x, y, z = entries[e, 0], entries[e, 1], entries[e, 2]
+            real, imaginary, weight = entries[e, 3], entries[e, 4], entries[e, 5]
+            ix, iy = int(x), min(int(y), rows - 2)
+            fx, fy, fz = x - ix, y - iy, z - lower
+            v = (lower * rows + iy) * columns + ix
+            if lower >= first:
+                _add_row(out, v, fx, (1 - fz) * (1 - fy), real, imaginary, weight)
+                _add_row(out, v + columns, fx, (1 - fz) * fy, real, imaginary, weight)
+            if lower + 1 < last:
+                v += rows * columns
+                _add_row(out, v, fx, fz * (1 - fy), real, imaginary, weight)
+                _add_row(out, v + columns, fx, fz * fy, real, imaginary, weight)
+
+
 def _in_threads(work: Callable[[int, int], None], bounds: list[int]) -> None:
     """Call ``work`` for every pair of neighbouring bounds."""
     pairs = [(first, last) for first, last in pairwise(bounds) if first < last]
@@ -220,6 +303,10 @@ def spread(
 ) -> None:
     """Add slices times coefficients to ``sums``, see :meth:`SliceSums.add`."""
     rows, columns = shape[1:]
+    if coefficients.shape[1] == products.shape[1] == 1:
+        factors = np.concatenate([coefficients, coefficients, products], axis=1)
+        _scatter_all(sums, shape, points, values * factors[:, None])
+        return
     count, capacity = points.shape[0], 8 * points.shape[1]
     voxels = np.empty((count, capacity), np.int32)
     found = np.empty((count, capacity, 3), np.float32)
@@ -252,3 +339,25 @@ def spread(
     shares = np.linspace(0, len(images), torch.get_num_threads() + 1)
     bounds = np.searchsorted(starts[:-1], shares[1:-1]).tolist()
     _in_threads(accumulate, [0, *bounds, len(sums)])
+
+
+def _scatter_all(
+    sums: Float[np.ndarray, "voxels 3"],
+    shape: tuple[int, int, int],
+    points: Float[np.ndarray, "images points 3"],
+    values: Float[np.ndarray, "images points 3"],
+) -> None:
+    """Add slices as they are; every thread has planes of its own, with about as many points."""
+    rows, columns = shape[1:]
+    half, flat_points, flat_values = rows // 2, points.reshape(-1, 3), values.reshape(-1, 3)
+    # Points of neighbouring planes one after another find their neighbours in the cache.
+    starts = np.zeros(rows + 2, np.int64)
+    entries = np.empty((len(flat_points), 6), np.float32)
+    _sort_by_plane(flat_points, flat_values, half, rows, starts, entries)
+
+    def scatter(first: int, last: int) -> None:
+        _scatter(entries, rows, columns, starts, first, last, sums)
+
+    shares = np.linspace(0, len(entries), torch.get_num_threads() + 1)
+    bounds = np.searchsorted(starts[:rows], shares[1:-1]).tolist()
+    _in_threads(scatter, [0, *bounds, rows])

@@ -84,6 +84,11 @@ class ImageStack:
         return [f"{frame + 1:06d}@{stacks[number]}" for number, frame in pairs]
 
     @property
+    def paths(self) -> list[Path]:
+        """The stacks."""
+        return [file.path for file in self._files]
+
+    @property
     def dtype(self) -> str:
         """Type of number that holds every image without loss: ``float16`` or ``float32``."""
         halves = all(file.dtype == np.float16 for file in self._files)

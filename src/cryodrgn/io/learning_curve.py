@@ -2,10 +2,12 @@
 
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from cryodrgn.errors import InputFileError
 from cryodrgn.rundir import RunDirectory
 
 # How cryoDRGN's logs say it, of models with a latent and without.
@@ -25,5 +27,23 @@ def load_epoch_losses(run: RunDirectory) -> Float[np.ndarray, " epochs"]:
         return np.array([losses[epochs == epoch].mean() for epoch in np.unique(epochs)])
     if not run.log.is_file():
         return np.zeros(0)
-    found = LOSS.findall(run.log.read_text(errors="replace"))
+    return _losses_in(run.log)
+
+
+def read_log(path: Path) -> Float[np.ndarray, " epochs"]:
+    """Average total loss of every epoch that a log reports, of any version of cryoDRGN.
+
+    Raises:
+        InputFileError: There is no such file, or it reports no loss.
+    """
+    losses = _losses_in(path) if path.is_file() else np.zeros(0)
+    if not len(losses):
+        reason = "reports no epoch" if path.is_file() else "does not exist"
+        msg = f"{path} {reason}; give the run.log of a training run"
+        raise InputFileError(msg)
+    return losses
+
+
+def _losses_in(path: Path) -> Float[np.ndarray, " epochs"]:
+    found = LOSS.findall(path.read_text(errors="replace"))
     return np.array([float(loss) for loss in found])

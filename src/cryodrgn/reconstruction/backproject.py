@@ -1,8 +1,9 @@
 """Reconstruction of a volume from posed images by backprojection onto a voxel grid.
 
-Images are padded to twice their box, and their transforms spread with trilinear weights onto
-the grid of the padded volume's transform. The volume is cut back to the box and freed of the
-weights' envelope, sinc² along each axis (gridding correction, O'Sullivan 1985).
+Transforms of images are spread with trilinear weights onto the transform of a volume of twice
+the box. The volume is cut back to the box and freed of the weights' envelope, sinc² along each
+axis (gridding correction, O'Sullivan 1985). Images are periodic in that: their copies, which
+begin where the box ends, reach its corners, so that only the sphere within it is kept.
 """
 
 import logging
@@ -26,6 +27,7 @@ from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.mrc import write_volume
@@ -40,6 +42,8 @@ PADDING = 2
 POINTS_PER_BATCH = 1_000_000
 # A voxel that got less than this share of its shell's mean weight is damped towards zero.
 LEAST_WEIGHT = 1e-3
+# Width in voxels in which volumes fade out beyond the sphere that every image shows.
+EDGE = 4.0
 CtfCorrection = Literal["multiply", "flip"]
 
 
@@ -87,8 +91,9 @@ def backproject(
         msg = f"{particles.source}: half maps need at least two images, got {len(particles)}"
         raise ShapeMismatchError(msg)
     device = device or torch.device("cpu")
-    lattice = HalfLattice.disc(PADDING * particles.box_size)
-    halves = [SliceSums(HalfGrid(lattice.box_size), 1, 1, device) for _ in range(2)]
+    lattice = HalfLattice.disc(particles.box_size)
+    grid = HalfGrid(PADDING * particles.box_size)
+    halves = [SliceSums(grid, 1, 1, device) for _ in range(2)]
     exposures = [(particles, torch.eye(3))] + ([tilted] if tilted else [])
     batch_size = max(1, POINTS_PER_BATCH // len(lattice))
     mine = team.piece(torch.arange(len(particles)))
@@ -146,7 +151,7 @@ def _add_images(
 ) -> None:
     """Spread the slices of some images."""
     device = sums.device
-    values = prepare_images(particles, rows, lattice, settings, padding=PADDING).to(device)
+    values = prepare_images(particles, rows, lattice, settings).to(device)
     weights = values.new_ones(values.shape[:2])
     if particles.ctf is not None:
         frequencies = spatial_frequencies(particles, rows, lattice).to(device)
@@ -154,7 +159,8 @@ def _add_images(
         values = values * (ctf if ctf_correction == "multiply" else ctf.sign())[..., None]
         weights = ctf.square() if ctf_correction == "multiply" else weights
     rotations = tilt @ torch.from_numpy(particles.require_poses().rotations[rows])
-    points = slice_coordinates(lattice.points.float().to(device), rotations.to(device))
+    frequencies = PADDING * lattice.points.float().to(device)
+    points = slice_coordinates(frequencies, rotations.to(device))
     ones = values.new_ones(len(values), 1)
     sums.add(points, values, weights, ones, ones)
 
@@ -188,4 +194,5 @@ def _volume(
     volume = grid.volume_of(torch.view_as_complex(transform))
     margin = (grid.box_size - box_size) // 2
     centre = (slice(margin, margin + box_size),) * 3
-    return volume[centre] / interpolation_envelope(box_size, grid.box_size, volume.device)
+    volume = volume[centre] / interpolation_envelope(box_size, grid.box_size, volume.device)
+    return volume * soft_sphere(box_size, box_size / 2, EDGE, volume.device)

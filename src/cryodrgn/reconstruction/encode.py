@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
@@ -70,6 +70,18 @@ def encode_all(
         msg = "a latent is not finite: the weights of the encoder have run away"
         raise NumericalError(msg)
     return mean, log_variance
+
+
+@torch.inference_mode()
+def encode_rows(
+    model: Vae,
+    particles: TrainingSet,
+    rows: Int[Tensor, " rows"],
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "rows z"]:
+    """Mean of the latents of some particles, in the model's present mode."""
+    parts = rows.split(BATCH)
+    return torch.cat([model.encoder(_views(particles.batch(p)), dtype)[0] for p in parts])
 
 
 @torch.inference_mode()

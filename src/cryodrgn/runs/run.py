@@ -24,6 +24,7 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeSource, decode_volumes
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.epoch_records import EpochRecord, read_records
 
 
 class Run:
@@ -82,6 +83,10 @@ class Run:
             )
             raise ConfigError(msg)
         return load_latents(self._existing(self.files.latents(epoch), epoch))
+
+    def convergence(self) -> list[EpochRecord]:
+        """What particles kept out of training said after every epoch; empty without any."""
+        return read_records(self.files.convergence)
 
     def model(self, epoch: int | None = None) -> TrainedModel:
         """The trained model.

@@ -12,7 +12,7 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_network_dtype, dtype_name
-from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.models.build import build_model, decoder_of
 from cryodrgn.models.decoders import Decoder
@@ -24,6 +24,7 @@ from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
+from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.objectives import (
     AutodecoderObjective,
     HomogeneousObjective,
@@ -107,6 +108,7 @@ def assemble(
         tilt_deg=config.data.tilt_deg,
         datadir=config.data.files.datadir,
         moving_poses=poses,
+        held_out=_held_out(training, len(particles)),
         team=team,
     )
     name = precision or training.precision
@@ -182,6 +184,24 @@ def _latents_of(
             table.put(values)
 
     return LatentAccess(dim=decoder_of(model).latent_dim, current=current, replace=replace)
+
+
+def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:
+    """The particles to keep out of training.
+
+    Raises:
+        ConfigError: They are too few to judge by.
+    """
+    if training.held_out is None:
+        return None
+    rows = choose_held_out(count, training.held_out.fraction, training.seed)
+    if len(rows) < 2:
+        msg = (
+            f"--held-out {training.held_out.fraction:g} of {count} particles keeps out "
+            f"{len(rows)}, at least two are needed"
+        )
+        raise ConfigError(msg)
+    return rows
 
 
 def _storage(training: TrainConfig, run: RunDirectory) -> Storage:

@@ -13,7 +13,7 @@ from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
-from cryodrgn.training.schedules import KlWeighting
+from cryodrgn.training.schedules import Curriculum, KlWeighting
 from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.warm_start import WarmStart
 
@@ -30,6 +30,7 @@ CHANGEABLE = frozenset(
         "on_disk",
         "memory_gb",
         "cache_dir",
+        "held_out.stop",
     )
 )
 
@@ -117,6 +118,29 @@ class LatentTableConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOutConfig:
+    """Particles that are kept out of training, to tell when it has come to its end.
+
+    Attributes:
+        fraction: Share of the particles.
+        stop: Whether to stop before the last epoch once training has converged.
+    """
+
+    fraction: float = 0.05
+    stop: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave nothing to train with, or nothing to judge by.
+
+        Raises:
+            ConfigError: The share is out of range.
+        """
+        if not 0 < self.fraction <= 0.5:
+            msg = f"--held-out must be a share of the particles up to 0.5, got {self.fraction}"
+            raise ConfigError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """How a model is trained.
 
@@ -126,10 +150,12 @@ class TrainConfig:
         learning_rate: Of Adam.
         weight_decay: Of Adam.
         kl: How the KL divergence enters the loss.
+        curriculum: Which frequencies are compared in early epochs; None compares all.
         latents: How free latents are learnt, for models that have them.
         warm_start: Latents that the encoder learns before all else is trained.
         poses: How poses are refined; None keeps them.
         search: How poses are found where none are known; None takes those of the particles.
+        held_out: Particles to keep out of training; None keeps out none.
         checkpoint_interval: Epochs between checkpoints.
         checkpoint_minutes: Minutes between checkpoints within an epoch; None makes none.
         log_interval: Images between lines of the log.
@@ -146,10 +172,12 @@ class TrainConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     kl: KlWeighting = field(default_factory=KlWeighting)
+    curriculum: Curriculum | None = None
     latents: LatentTableConfig | None = None
     warm_start: WarmStart | None = None
     poses: PoseConfig | None = None
     search: SearchConfig | None = None
+    held_out: HeldOutConfig | None = None
     checkpoint_interval: int = 1
     checkpoint_minutes: float | None = None
     log_interval: int = 1000
@@ -213,6 +241,15 @@ class RunConfig:
         if encoder is not None and encoder.mode == "tilt" and self.data.tilted is None:
             msg = "--encode-mode tilt needs the second exposure of the tilt pairs; give --tilt"
             raise ConfigError(msg)
+        if self.training.held_out is None:
+            return
+        if self.training.poses is not None or self.model.kind == "dec":
+            learnt = "poses" if self.training.poses is not None else "latents"
+            msg = (
+                f"--held-out does not go with {learnt} that are learnt for every particle: "
+                "those of the particles kept out would stay as they are"
+            )
+            raise ConfigError(msg)
 
     def to_mapping(self, norm: tuple[float, float], **more: Any) -> dict[str, Any]:
         """The run as written to ``config.yaml``, in the layout of cryoDRGN.
@@ -260,6 +297,10 @@ class RunConfig:
                 latents = training["latents"]
                 latents = latents | {"initial": _path(latents["initial"])}
                 training["latents"] = LatentTableConfig(**latents)
+            if training.get("curriculum") is not None:
+                training["curriculum"] = Curriculum(**training["curriculum"])
+            if training.get("held_out") is not None:
+                training["held_out"] = HeldOutConfig(**training["held_out"])
             warm = training.get("warm_start")
             if warm is not None:
                 warm = warm | {"latents": Path(warm["latents"])}

@@ -68,15 +68,15 @@ class RunningMean:
         self.total += share * (float(losses.total) - self.total)
 
 
-def part_size(particles: TrainingSet) -> int:
-    """Images whose activations are held at a time.
+def part_size(particles: TrainingSet, radius: int | None = None) -> int:
+    """Images whose activations are held at a time, compared within a radius.
 
     On a processor, layers of some thousand rows stay in its cache, which makes training up to
     1.4 times faster (benchmarks/training.py); other devices want the whole batch at once.
     """
     if particles.device.type != "cpu":
         return len(particles)
-    return max(1, ROWS_IN_CACHE // particles.num_points)
+    return max(1, ROWS_IN_CACHE // particles.points_within(radius))
 
 
 class Trainer:
@@ -117,7 +117,7 @@ class Trainer:
     @property
     def images_seen(self) -> int:
         """Images that passed since the run began, in all epochs."""
-        return self.position.epoch * len(self._particles) + self._whole.seen
+        return self.position.epoch * self._particles.num_visited + self._whole.seen
 
     def begin_at(self, position: Position) -> None:
         """Begin with weights that have been put into the model, counting epochs from there."""
@@ -141,10 +141,14 @@ class Trainer:
         Raises:
             NumericalError: Training diverges.
         """
-        config, count = self._config, len(self._particles)
+        config, count = self._config, self._particles.num_visited
         epoch = self.position.epoch
         self._objective.model.train()
         place = f"epoch {epoch + 1} of {config.num_epochs}"
+        radius = self._radius(epoch)
+        if radius is not None:
+            nyquist = self._particles.lattice.box_size // 2
+            logger.info("epoch %d compares radius %d of %d", epoch + 1, radius, nyquist)
         done = self.position.batch
         with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
             # A run may go on where an epoch was complete but for its checkpoint.
@@ -192,8 +196,9 @@ class Trainer:
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         mine, divisor = self._team.share(torch.arange(len(rows)))
-        size = part_size(self._particles)
-        parts = [self._particles.batch(part) for part in rows[mine].split(size)]
+        radius = self._radius(epoch)
+        size = part_size(self._particles, radius)
+        parts = [self._particles.batch(p, radius=radius) for p in rows[mine].split(size)]
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._objective.accumulate_gradients(
             parts, noise[mine].to(self._particles.device), self.images_seen, divisor
@@ -209,6 +214,15 @@ class Trainer:
         if self._guard.must_return():
             self._return_to_good_state()
         return None
+
+    def _radius(self, epoch: int) -> int | None:
+        """Within which radius in pixels images are compared; None means all of them."""
+        curriculum, full = self._config.curriculum, self._particles.lattice.box_size // 2
+        if self._config.search is not None:
+            box_size = self._particles.lattice.box_size
+            radius = self._config.search.learnt_radius(epoch, self._config.num_epochs, box_size)
+            return radius if radius < full else None
+        return None if curriculum is None else curriculum.radius_at(epoch, full)
 
     def _return_to_good_state(self) -> None:
         good = copy.deepcopy(self._good)

@@ -95,7 +95,7 @@ class PoseSearch:
         self._device = particles.device
 
     def before_epoch(self, epoch: int, check: Callable[[], None]) -> None:
-        """Search, if it is time, and say which frequencies the epoch learns.
+        """Search, if it is time, and say whether the epoch keeps the poses.
 
         Args:
             epoch: Number of the epoch that begins.
@@ -106,10 +106,8 @@ class PoseSearch:
         self.go_on(epoch)
 
     def go_on(self, epoch: int) -> None:
-        """Say which frequencies an epoch learns, and whether poses are kept in it."""
-        settings = self._search, self._training.num_epochs
-        self._particles.compare_within(self._radius(epoch))
-        self._poses.hold(epoch < settings[1] - settings[0].refine_epochs)
+        """Say whether poses are kept in an epoch."""
+        self._poses.hold(epoch < self._training.num_epochs - self._search.refine_epochs)
 
     def start(self, check: Callable[[], None]) -> None:
         """Find poses without a network, from the first maps that the images make.

@@ -20,6 +20,7 @@ from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.legacy_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import load_named_weights, named_weights
+from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
@@ -29,12 +30,16 @@ from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.assembly import Assembly, assemble
 from cryodrgn.training.config import RunConfig
 from cryodrgn.training.loop import Position, RunningMean, Trainer
+from cryodrgn.training.monitor import Monitor
 from cryodrgn.training.pose_search import PoseSearch
 from cryodrgn.training.run_log import MetricsFile, log_to_file
 from cryodrgn.training.start import Start
 from cryodrgn.training.warm_start import load_targets, teach_encoder
 
 logger = logging.getLogger(__name__)
+
+# Epochs after convergence before a run stops, and by how much its steps become shorter then.
+EPOCHS_SETTLING, SETTLING = 3, 5
 
 
 class _Stopped(Exception):  # noqa: N818 (it is no error)
@@ -118,6 +123,15 @@ class _Session:
             *(parts.objective, parts.optimizer, parts.particles),
             *(config.training, parts.refined, team),
         )
+        self._monitor = None
+        model = parts.objective.model
+        if config.training.held_out is not None:
+            assert isinstance(model, Vae | Decoder)
+            self._monitor = Monitor(
+                *(model, parts.particles),
+                particles.require_poses().rotations[:, 2],
+                *(config.training.seed, parts.dtype, team),
+            )
         self._last_checkpoint = time.monotonic()
         self._targets = None
         if config.training.warm_start is not None:
@@ -143,6 +157,8 @@ class _Session:
             raise InputFileError(msg) from error
         if start.is_same_run:
             self._trainer.load_state_dict(start.checkpoint["run_state"])
+            if self._monitor is not None:
+                self._monitor.load_state_dict(start.checkpoint["run_state"]["held_out"])
             return
         for group in optimizer.param_groups:
             group["lr"] = self._config.training.learning_rate
@@ -170,7 +186,7 @@ class _Session:
 
     def _run_epochs(self) -> None:
         """Train, and write what belongs to every epoch and to the end."""
-        training, count = self._config.training, len(self._particles)
+        training, count = self._config.training, self._parts.particles.num_visited
         trainer, started = self._trainer, time.monotonic()
         done = trainer.images_seen
         if self._team.is_writer:
@@ -180,16 +196,51 @@ class _Session:
         if self._parts.search is not None:
             self._find_first_poses(self._parts.search)
         with Progress(training.num_epochs * count, "training", initial=done) as progress:
-            while trainer.position.epoch < training.num_epochs:
+            while trainer.position.epoch < training.num_epochs and not self._must_stop:
                 epoch, epoch_started = trainer.position.epoch, time.monotonic()
                 if self._parts.search is not None:
                     self._search_poses(self._parts.search, trainer.position)
                 average = trainer.train_epoch(progress, self._after_step)
                 self._log_epoch(epoch, average, time.monotonic() - epoch_started)
+                self._look_at_held_out(epoch)
                 if epoch % training.checkpoint_interval == 0:
                     self._save(epoch)
-        self._finish(training.num_epochs - 1)
+        self._finish(trainer.position.epoch - 1)
         logger.info("finished in %s", _clock(time.monotonic() - started))
+
+    @property
+    def _must_stop(self) -> bool:
+        held_out = self._config.training.held_out
+        if self._monitor is None or held_out is None or not held_out.stop:
+            return False
+        return self._team.any(self._monitor.epochs_converged > EPOCHS_SETTLING)
+
+    def _look_at_held_out(self, epoch: int) -> None:
+        """Say what particles kept out of training tell."""
+        if self._monitor is None:
+            return
+        curriculum = self._config.training.curriculum
+        all_compared = curriculum is None or epoch >= curriculum.num_epochs
+        found = self._monitor.look(epoch, may_converge=all_compared)
+        if self._team.is_writer:
+            self._monitor.write(self._run)
+        logger.info(
+            "# held out: error %.6f, %.4f of the power explained%s",
+            found.error,
+            found.explained,
+            "" if found.map_change is None else f", maps changed by {found.map_change:.3f}",
+        )
+        logger.info("# held out: %s", self._monitor.verdict)
+        held_out = self._config.training.held_out
+        if held_out is not None and held_out.stop and self._monitor.epochs_converged == 1:
+            # Steps of the length with which weights come near their optimum keep them about it.
+            for group in self._parts.optimizer.param_groups:
+                group["lr"] /= SETTLING
+            logger.info(
+                "%d more epochs at a learning rate of %g let the weights settle",
+                EPOCHS_SETTLING,
+                self._parts.optimizer.param_groups[0]["lr"],
+            )
 
     def _warm_up(self, targets: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Teach the encoder latents that are known."""
@@ -253,6 +304,8 @@ class _Session:
             "optimizer_state_dict": self._parts.optimizer.state_dict(),
             "run_state": state | {"settings": self._config.settings()},
         }
+        if self._monitor is not None:
+            content["run_state"]["held_out"] = self._monitor.state_dict()
         if self._config.model.encoder is None:
             content["norm"] = list(self._parts.norm)
         return content
@@ -324,6 +377,14 @@ def _require_epochs_left(config: RunConfig, start: Start, run: RunDirectory) -> 
         msg = (
             f"nothing is left to train in {run.path}: {start.epochs_done} of {wanted} epochs "
             "are done; ask for more with -n"
+        )
+        raise ConfigError(msg)
+    held_out = config.training.held_out
+    has_stopped = is_complete and start.epochs_converged > EPOCHS_SETTLING
+    if held_out is not None and held_out.stop and has_stopped:
+        msg = (
+            f"nothing is left to train in {run.path}: it has converged, and stopped after "
+            f"{start.epochs_done} epochs; go on with --no-stop-when-converged"
         )
         raise ConfigError(msg)
 

@@ -1,4 +1,4 @@
-"""The weight of the KL divergence along a run."""
+"""What changes along a run: the weight of the KL divergence, and the frequencies compared."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,44 @@ SCHEDULES = {
     "c": (5.0, 18.0, 200_000, 800_000),
     "d": (5.0, 18.0, 1_000_000, 5_000_000),
 }
+
+
+# Where a curriculum begins, as a fraction of the Nyquist radius, and at least in pixels.
+FIRST_SHARE = 0.25
+FIRST_RADIUS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curriculum:
+    """Low frequencies first: images are compared on a disc that grows from epoch to epoch.
+
+    Attributes:
+        num_epochs: Epochs after which all frequencies are compared.
+    """
+
+    num_epochs: int
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning.
+
+        Raises:
+            ConfigError: The number of epochs is not positive.
+        """
+        if self.num_epochs < 1:
+            msg = f"--curriculum must last at least 1 epoch, got {self.num_epochs}"
+            raise ConfigError(msg)
+
+    def radius_at(self, epoch: int, full: int) -> int | None:
+        """Radius in pixels of the disc in an epoch; None for all frequencies.
+
+        Args:
+            epoch: Number of the epoch.
+            full: The Nyquist radius, half of the box size.
+        """
+        if epoch >= self.num_epochs:
+            return None
+        first = min(max(FIRST_SHARE * full, FIRST_RADIUS), full)
+        return round(first + (full - first) * epoch / self.num_epochs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,6 +36,14 @@ class Start:
     norm: tuple[float, float] | None = None
     precision: Precision | None = None
 
+    @property
+    def epochs_converged(self) -> int:
+        """Epochs for which particles kept out of training have said so."""
+        if self.checkpoint is None or not self.is_same_run:
+            return 0
+        records = self.checkpoint["run_state"].get("held_out", {}).get("records", [])
+        return sum(record["converged"] for record in records)
+
 
 def find_start(run: RunDirectory, config: RunConfig, load: Load, *, overwrite: bool) -> Start:
     """Decide where a run begins, before anything is written.

@@ -108,11 +108,12 @@ def teach_encoder(
     optimizer = torch.optim.Adam(model.encoder.parameters(), lr=LEARNING_RATE)
     mean, log_variance = (target.to(particles.device) for target in targets)
     divergence = torch.zeros(())
-    with Progress(epochs * len(particles), "teaching the encoder") as progress:
+    with Progress(epochs * particles.num_visited, "teaching the encoder") as progress:
         for epoch in range(epochs):
             generator = generator_at(seed, epoch, len(particles))
             total = mean.new_zeros(())
-            for rows in torch.randperm(len(particles), generator=generator).split(BATCH):
+            order = torch.randperm(len(particles), generator=generator)
+            for rows in particles.visited(order).split(BATCH):
                 batch = particles.batch(rows)
                 views = [exposure.phase_flipped() for exposure in batch.exposures]
                 found, found_log = model.encoder(views)
@@ -122,7 +123,7 @@ def teach_encoder(
                 optimizer.step()
                 total += loss.detach() * len(batch)
                 progress.advance(len(batch))
-            divergence = total / len(particles)
+            divergence = total / particles.num_visited
     model.encoder.zero_grad(set_to_none=True)
     return float(divergence)
 

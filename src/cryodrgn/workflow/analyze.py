@@ -6,6 +6,7 @@ takes longest and fails most often, so it comes last, and the page is made once 
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 import torch
 import yaml
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 import cryodrgn
 from cryodrgn.analysis.chimerax import chimerax_script
 from cryodrgn.analysis.clusters import Clusters, cluster_by_means
+from cryodrgn.analysis.convergence_plots import plot_convergence
 from cryodrgn.analysis.embedding import umap_embedding
 from cryodrgn.analysis.latent_plots import (
     colours,
@@ -32,7 +35,7 @@ from cryodrgn.analysis.latent_plots import (
 )
 from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.analysis.notebook import analysis_notebook
-from cryodrgn.analysis.pca import PrincipalComponents, principal_components
+from cryodrgn.analysis.pca import PLANE, PrincipalComponents, principal_components
 from cryodrgn.analysis.plots import plot_learning_curve, save_figure
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis, cluster_captions
@@ -47,11 +50,11 @@ from cryodrgn.io.provenance import describe_files
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, write_volumes
 from cryodrgn.runs.run import Run
+from cryodrgn.training.epoch_records import EpochRecord, verdict_of
 from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
 
 logger = logging.getLogger(__name__)
 
-PCA_NAMES = ("PC1", "PC2")
 UMAP_NAMES = ("UMAP1", "UMAP2")
 
 
@@ -257,6 +260,9 @@ class _Analysis:
         losses = self._run.losses()
         if len(losses):
             save_figure(plot_learning_curve(losses), self._files.plot("learning_curve"))
+        records = self._run.convergence()
+        if records:
+            save_figure(draw_convergence(records), self._files.plot("convergence"))
         try:
             rotations = self._run.rotations(self._epoch)
         except CryodrgnError as error:
@@ -273,15 +279,15 @@ class _Analysis:
             save_figure(plot_histogram(values, stops), self._files.plot("z_hist"))
             return
         places = components.project(self._latents)[:, :2]
-        self._plot_map("z_pca", places, PCA_NAMES)
+        self._plot_map("z_pca", places, PLANE)
         folder = self._files.clusters(len(clusters.particles))
         save_figure(
-            plot_clusters(places, clusters.labels, clusters.particles, PCA_NAMES),
+            plot_clusters(places, clusters.labels, clusters.particles, PLANE),
             folder.plot("z_pca"),
         )
         for path in paths:
             stops = components.project(path.points)[:, :2]
-            save_figure(plot_path(places, stops, PCA_NAMES), path.folder.plot("pca_traversal"))
+            save_figure(plot_path(places, stops, PLANE), path.folder.plot("pca_traversal"))
 
     def _plot_map(
         self, name: str, places: Float[np.ndarray, "particles 2"], names: tuple[str, str]
@@ -336,6 +342,9 @@ class _Analysis:
             f"{len(self._latents)} particles with a latent of {self._run.latent_dim} "
             f"dimensions, images of {self._run.box_size} px at {self._pixel_size:.3g} Å/px."
         )
+        held_out = verdict_of(self._run.convergence())
+        if held_out:
+            page.verdict(f"Training: {held_out}.")
         add_analysis(page, self._files)
         page.write(self._files.report)
 
@@ -399,6 +408,19 @@ class _Analysis:
                 plot_path(places, places[nearest[:, 0]], UMAP_NAMES),
                 path.folder.plot("umap_traversal"),
             )
+
+
+def draw_convergence(records: Sequence[EpochRecord]) -> Figure:
+    """The figure of what particles kept out of training said."""
+    exchanges = [record.exchange for record in records]
+    gains = [(e.gain, e.error) for e in exchanges if e is not None]
+    return plot_convergence(
+        np.array([record.explained for record in records]),
+        np.array([np.nan if r.map_change is None else r.map_change for r in records]),
+        np.array(gains) if len(gains) == len(records) else None,
+        np.array([record.shells for record in records]),
+        [record.converged for record in records],
+    )
 
 
 def _in_a_row(mapping: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from cryodrgn.analysis.check_plots import (
     plot_comparisons,
@@ -18,12 +20,14 @@ from cryodrgn.analysis.latent_plots import plot_view_directions
 from cryodrgn.analysis.plots import plot_fsc
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.diagnosis.conventions import STATED
+from cryodrgn.diagnosis.extent import density_radius
 from cryodrgn.diagnosis.fit import QuickImages
 from cryodrgn.diagnosis.screening import Screening, screen_images
 from cryodrgn.diagnosis.verdict import Verdict, judge
 from cryodrgn.diagnosis.views import view_averages
 from cryodrgn.errors import MetadataError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_images, open_metadata, open_particles
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import CheckFiles
@@ -69,11 +73,11 @@ class CheckResult:
 def check_particles(
     files: ParticleFiles, output: Path, settings: CheckSettings | None = None
 ) -> CheckResult:
-    """Check a particle file and write what was found as a page and as JSON.
+    """Check a particle file and write what was found as a page, as JSON, and a first map.
 
     Args:
         files: The files that describe the particles.
-        output: Folder for ``check.html`` and ``check.json``.
+        output: Folder for ``check.html``, ``check.json`` and ``map.mrc``.
         settings: How thoroughly.
 
     Raises:
@@ -95,6 +99,7 @@ def check_particles(
     summary = summarise(particles)
     result = CheckFiles(output)
     _write_json(result.json, summary, screening, verdict, particles)
+    _write_map(result.map, verdict, images.pixel_size)
     _write_page(result.page, summary, screening, verdict, images)
     logger.info("%s\nThe page is %s", verdict.sentence, result.page)
     return CheckResult(passed=verdict.passed, sentence=verdict.sentence, files=result)
@@ -158,6 +163,7 @@ def _write_json(
         },
         "best_convention": asdict(verdict.convention),
         "map_skewness": verdict.skewness,
+        "density_radius": density_radius(verdict.fit.half_maps),
         "conventions": [
             {
                 "words": comparison.words,
@@ -174,6 +180,17 @@ def _write_json(
     }
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _map(verdict: Verdict) -> Float[Tensor, "box box box"]:
+    """The map of both halves, with its density positive."""
+    sign = -1 if verdict.skewness is not None and verdict.skewness < 0 else 1
+    return sign * (verdict.fit.half_maps[0] + verdict.fit.half_maps[1]) / 2
+
+
+def _write_map(path: Path, verdict: Verdict, pixel_size: float) -> None:
+    write_volume(path, _map(verdict).numpy(), pixel_size)
+    logger.info("a first map of the sample is %s (%.3g Å per voxel)", path, pixel_size)
 
 
 def _write_page(
@@ -214,7 +231,7 @@ def _add_fit(report: HtmlReport, verdict: Verdict) -> None:
 
 def _add_map(report: HtmlReport, verdict: Verdict, images: QuickImages) -> None:
     sign = -1 if verdict.skewness is not None and verdict.skewness < 0 else 1
-    volume = sign * (verdict.fit.half_maps[0] + verdict.fit.half_maps[1]) / 2
+    volume = _map(verdict)
     as_stated = "as the file stands" if verdict.convention == STATED else "as it fits best"
     report.heading(f"The map, {as_stated}")
     report.figure(

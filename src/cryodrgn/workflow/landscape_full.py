@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ import torch
 import yaml
 from jaxtyping import Float, Int
 
+from cryodrgn.analysis.communities import find_communities
 from cryodrgn.analysis.embedding import umap_embedding
 from cryodrgn.analysis.landscape import Volume, VolumeSpace, particle_density, save_density
 from cryodrgn.analysis.landscape_plots import plot_density
-from cryodrgn.analysis.latent_plots import plot_hexbin
+from cryodrgn.analysis.latent_plots import plot_clusters, plot_hexbin
 from cryodrgn.analysis.mapping import MappingConfig, learn_mapping
 from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.analysis.plots import save_figure
+from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.analysisdir import LandscapeFiles, StateFiles
 from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
@@ -36,8 +39,11 @@ class FullLandscapeOptions:
         skip_volumes: Use the coordinates that an earlier call has found.
         mapping: How the mapping is learnt.
         skip_umap: Make no map of the coordinates.
-        num_neighbours: Neighbours in that map.
+        num_neighbours: Neighbours in that map, and in the graph of communities.
+        resolution: Of the communities; larger values make more of them.
         seed: Of the choice of particles, and of the map.
+        box_size: Side of the volumes, which must be that of the landscape; None takes it.
+        flip: Whether their z axis is reversed, as that of the landscape; None does the same.
     """
 
     num_volumes: int = 10_000
@@ -45,7 +51,10 @@ class FullLandscapeOptions:
     mapping: MappingConfig = field(default_factory=MappingConfig)
     skip_umap: bool = False
     num_neighbours: int = 50
+    resolution: float = 1.5
     seed: int = 0
+    box_size: int | None = None
+    flip: bool | None = None
 
 
 def map_all_particles(
@@ -70,11 +79,15 @@ def map_all_particles(
         CryodrgnError: The run, the landscape or the options cannot be used.
     """
     space = VolumeSpace.load(landscape.components)
+    if not landscape.record.is_file():
+        msg = f"{landscape.record} is missing; run analyze_landscape first"
+        raise InputFileError(msg)
     record = yaml.safe_load(landscape.record.read_text())
     latents = run.latents(epoch)
     if record["epoch"] != epoch:
         msg = f"{landscape.path} is of epoch {record['epoch']}, not of {epoch}"
         raise ConfigError(msg)
+    _check_volumes(landscape, record, options)
     if options.skip_volumes:
         sampled, coordinates = _earlier(files)
     else:
@@ -87,7 +100,8 @@ def map_all_particles(
         latents[sampled], coordinates, options.mapping, choose_device(device)
     )
     shares = ", ".join(f"{share:.0%}" for share in mapping.explained[:5])
-    logger.info("of volumes it never saw the mapping explains %s (first components)", shares)
+    learnt = f"of volumes it never saw the mapping explains {shares} (first components)"
+    logger.info(learnt)
     everyone = mapping(latents)
     save_pickles(files.all_coordinates, [everyone])
     _assign_states(landscape, files, record, everyone)
@@ -99,9 +113,25 @@ def map_all_particles(
             plot_hexbin(everyone[:, :2], ("volume PC1", "volume PC2")),
             files.plot("volpca_landscape"),
         )
-    if not options.skip_umap:
-        _embed(files, everyone, options)
-    logger.info("wrote the coordinates of %d particles to %s", len(everyone), files.path)
+    _group(files, everyone, options)
+    _write_report(run, files, len(everyone), len(sampled), learnt)
+    logger.info("the report is %s", files.full_report)
+
+
+def _check_volumes(
+    landscape: LandscapeFiles, record: dict[str, Any], options: FullLandscapeOptions
+) -> None:
+    """Volumes are made as those of the landscape, or they could not be compared."""
+    for option, name, asked in (
+        ("-d", "box_size", options.box_size),
+        ("--flip", "flip", options.flip),
+    ):
+        if asked is not None and asked != record[name]:
+            msg = (
+                f"{option} {asked} was asked for, but {landscape.path} was made with "
+                f"{record[name]}; leave {option} out, or run analyze_landscape again"
+            )
+            raise ConfigError(msg)
 
 
 def _earlier(
@@ -152,17 +182,77 @@ def _assign_states(
     save_pickles(files.all_states, [labels[nearest[:, 0]]])
 
 
-def _embed(
+def _group(
     files: LandscapeFiles,
     coordinates: Float[np.ndarray, "particles components"],
     options: FullLandscapeOptions,
 ) -> None:
+    """Communities and a map of all particles; neither can lose what was written before."""
+    count = options.num_neighbours
     try:
-        places = umap_embedding(
-            coordinates, options.seed, num_neighbours=options.num_neighbours
+        labels = find_communities(
+            coordinates, num_neighbours=count, resolution=options.resolution, seed=options.seed
         )
+        save_pickles(files.communities, [(labels + 1).astype(np.int32)])
+        logger.info("the particles form %d communities", labels.max() + 1)
+        if options.skip_umap:
+            return
+        places = umap_embedding(coordinates, options.seed, num_neighbours=count)
     except (CryodrgnError, ValueError, RuntimeError, TypeError, MemoryError) as error:
-        logger.warning("no map of the volumes, UMAP failed: %s", error)
+        logger.warning("communities and map of the volumes are incomplete: %s", error)
         return
     save_pickles(files.umap, [places])
     save_figure(plot_hexbin(places, ("UMAP1", "UMAP2")), files.plot("umap_vol_pca_hexbin"))
+    middles = np.array([_middle(coordinates, labels == n) for n in range(labels.max() + 1)])
+    figure = plot_clusters(places, labels, middles, ("UMAP1", "UMAP2"), first=1)
+    save_figure(figure, files.communities_map)
+
+
+def _middle(coordinates: Float[np.ndarray, "particles components"], members: Any) -> int:
+    """The particle nearest to the mean of some."""
+    rows = np.flatnonzero(members)
+    away = np.linalg.norm(coordinates[rows] - coordinates[rows].mean(0), axis=1)
+    return int(rows[away.argmin()])
+
+
+CAPTIONS = {
+    "particle_density": "How many particles there are in every place, on the first two "
+    "components of the volumes and on the first alone. It is a density of particles as they "
+    "were found, not an energy.",
+    "volpca_landscape": "The same with finer bins, on a logarithmic scale.",
+    "umap_vol_pca_hexbin": "A map of the components (UMAP); distances on it mean little.",
+}
+
+
+def _write_report(
+    run: Run, files: LandscapeFiles, num_particles: int, num_volumes: int, learnt: str
+) -> None:
+    page = HtmlReport(f"{run.path.resolve().name}: where all particles are in the landscape")
+    page.verdict(
+        f"The places of {num_particles} particles among the volumes were learnt from "
+        f"{num_volumes} volumes: {learnt}."
+    )
+    page.figures(_plots({files.plot(name): text for name, text in CAPTIONS.items()}))
+    if files.communities.is_file():
+        page.heading("Communities")
+        sizes = np.bincount(load_pickles(files.communities)[0])[1:]
+        page.paragraph(
+            f"{len(sizes)} groups of particles that are denser inside than between (Leiden). "
+            "Of a continuous motion they are pieces whose borders are arbitrary."
+        )
+        page.figures(_plots({files.communities_map: "The communities on the map."}))
+        page.table(
+            [
+                (f"community {n}", f"{size} particles", f"{size / sizes.sum():.0%}")
+                for n, size in enumerate(sizes.tolist(), 1)
+            ]
+        )
+    page.write(files.full_report)
+
+
+def _plots(captions: dict[Path, str]) -> list[Illustration]:
+    return [
+        Illustration(content=path.read_bytes(), caption=caption)
+        for path, caption in captions.items()
+        if path.is_file()
+    ]

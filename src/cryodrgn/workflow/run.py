@@ -2,45 +2,40 @@
 
 import json
 import logging
-import math
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import cryodrgn
 from cryodrgn.diagnosis.verdict import WRONG_SIGN
-from cryodrgn.errors import ConfigError, CryodrgnError, MetadataError
-from cryodrgn.io.atomic import atomic_path
-from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.errors import CryodrgnError, MetadataError
+from cryodrgn.io.atomic import make_folder
+from cryodrgn.io.particle_files import ParticleFiles, open_images, open_metadata, open_particles
+from cryodrgn.io.provenance import describe_files, describe_many_files
+from cryodrgn.io.run_config import load_run_config
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.progress import followed_by, format_duration
 from cryodrgn.rundir import WholeRunFiles
+from cryodrgn.training.run_log import log_to_file
+from cryodrgn.workflow.choices import Choice, Effort, choose
+from cryodrgn.workflow.estimates import estimated_seconds, measured_speed
+from cryodrgn.workflow.manifest import Manifest
+from cryodrgn.workflow.run_page import write_run_page
 
 logger = logging.getLogger(__name__)
 
 RunCommand = Callable[[Sequence[str]], int]
-Effort = Literal["quick", "normal", "full"]
-# Images that the networks see in all, by effort.
-IMAGES_SEEN: Mapping[Effort, int] = {"quick": 20_000, "normal": 400_000, "full": 2_000_000}
-# With more passes over few images, networks learn their noise: on 2,000 images of the hinge the
-# latent follows the angle best after 20 epochs (rank correlation 0.94, after 50 it is 0.88).
-FEWEST_EPOCHS, MOST_EPOCHS = 5, 20
-SMALLEST_BOX, LARGEST_BOX = 24, 128
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """A setting, and why it has its value.
-
-    Attributes:
-        option: The option of ``train_vae`` that sets it.
-        value: Its value.
-        reason: Why.
-    """
-
-    option: str
-    value: float
-    reason: str
+# A linear model of fewer particles says nothing.
+FEWEST_LINEAR = 200
+WORDS = {
+    "check": "do poses, CTF and sign fit the images?",
+    "linear": "a first volume, and what moves",
+    "training": "the heterogeneous reconstruction",
+    "analysis": "volumes and plots",
+    "nuisance": "does the latent follow structure, or poses and optics?",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +46,7 @@ class RunSettings:
         files: The files that describe the particles.
         output: Folder for everything.
         latent_dim: Dimensions of the latent.
-        effort: How long to train.
+        effort: How far to go.
         seed: Of all random numbers.
         given: Settings that the user chose, by option of ``train_vae``.
         invert: Sign of the data; None finds it out.
@@ -65,59 +60,33 @@ class RunSettings:
     given: Mapping[str, float]
     invert: bool | None = None
 
+    def request(self) -> dict[str, Any]:
+        """What must be the same when a run goes on."""
+        return {
+            "particles": [str(word) for word in self.particle_options()],
+            "latent_dim": self.latent_dim,
+            "effort": self.effort,
+            "seed": self.seed,
+            "given": dict(self.given),
+            "invert": self.invert,
+        }
 
-def choose(count: int, box_size: int, pixel_size: float, settings: RunSettings) -> list[Choice]:
-    """Settings of the training, from the number and size of the images.
-
-    Args:
-        count: Number of particles.
-        box_size: Side of the images in pixels.
-        pixel_size: Å/px.
-        settings: What the user asks for; what is given there is taken as it is.
-    """
-    target = 6.0 if count < 10_000 else 4.5 if count < 50_000 else 3.0
-    wanted = 4 * math.ceil(box_size * pixel_size / target / 4)
-    box = min(max(wanted, SMALLEST_BOX), LARGEST_BOX, box_size)
-    sampling = pixel_size * box_size / box
-    width = 128 if count < 10_000 else 256 if count < 100_000 else 1024
-    epochs = round(IMAGES_SEEN[settings.effort] / count)
-    epochs = min(max(epochs, FEWEST_EPOCHS), MOST_EPOCHS)
-    few = f"{count} particles"
-    chosen = [
-        Choice(
-            option="--zdim",
-            value=settings.latent_dim,
-            reason="room for several motions; unused dimensions stay empty",
-        ),
-        Choice(
-            option="-D",
-            value=box,
-            reason=f"{few} reach about {2 * sampling:.0f} Å, which {sampling:.2g} Å/px hold",
-        ),
-        Choice(option="--qdim", value=width, reason=f"encoder in proportion to {few}"),
-        Choice(option="--pdim", value=width, reason=f"decoder in proportion to {few}"),
-        Choice(option="-b", value=16 if count < 100_000 else 64, reason="steps per epoch"),
-        Choice(
-            option="--lr",
-            value=1e-3 if width < 1024 else 3e-4,
-            reason=f"stable for networks of width {width}",
-        ),
-        Choice(
-            option="-n",
-            value=epochs,
-            reason=f"{epochs * count} images seen in all ({settings.effort})",
-        ),
-    ]
-    return [
-        replace(choice, value=settings.given[choice.option], reason="given")
-        if choice.option in settings.given
-        else choice
-        for choice in chosen
-    ]
+    def particle_options(self) -> list[object]:
+        """The particles on a command line."""
+        files = self.files
+        options: list[object] = [files.particles]
+        for name, path in (
+            ("--poses", files.poses),
+            ("--ctf", files.ctf),
+            ("--ind", files.indices),
+            ("--datadir", files.datadir),
+        ):
+            options += [] if path is None else [name, path]
+        return options
 
 
 def run_all(settings: RunSettings, run_command: RunCommand) -> WholeRunFiles:
-    """Check, train and analyse; what an earlier call with the same settings made is kept.
+    """Check, train, analyse, report; what an earlier call with these settings made is kept.
 
     Args:
         settings: What to do.
@@ -125,124 +94,177 @@ def run_all(settings: RunSettings, run_command: RunCommand) -> WholeRunFiles:
 
     Raises:
         CryodrgnError: The particles cannot be used, a command failed, or the folder holds a
-            run of other settings.
+            run of other settings or other particles.
     """
     files = WholeRunFiles(settings.output)
     particles = open_particles(settings.files)
-    choices = choose(
-        len(particles), particles.box_size, float(particles.pixel_sizes[0]), settings
-    )
-    manifest = _manifest(settings, choices)
-    _require_same(files.manifest, manifest)
-    _log_choices(choices)
-    steps = _Steps(run_command)
-    if files.check.json.is_file():
-        logger.info("the check is there already: %s", files.check.page)
-    else:
-        steps.run(["check", *_particle_options(settings), *_sign(settings), "--accept"])
-    invert = _checked_sign(settings, files)
-    with atomic_path(files.manifest) as partial:
-        partial.write_text(json.dumps(manifest | {"invert_data": invert}, indent=1) + "\n")
-    if files.training.weights().is_file():
-        logger.info("the trained model is there already: %s", files.training.weights())
-    else:
-        steps.run(_training(settings, choices, files, invert=invert))
-    if files.report.is_file():
-        logger.info("the analysis is there already")
-    else:
-        steps.run(["analyze", files.training.path, -1])
-    logger.info("The report is %s", files.report)
+    particles.require_poses()
+    manifest = Manifest(files.manifest)
+    manifest.begin(settings.request(), input_files(settings.files))
+    make_folder(files.path)
+    with log_to_file(files.log):
+        _Pipeline(settings, files, particles, manifest, run_command).perform()
     return files
 
 
-class _Steps:
-    """Prints commands as a user would type them, and runs them."""
+def input_files(files: ParticleFiles) -> dict[str, dict[str, Any]]:
+    """Everything a run is made from, with sizes and hashes."""
+    tables = [files.particles, files.poses, files.ctf, files.indices]
+    described = describe_files([path for path in tables if path is not None])
+    found: dict[str, dict[str, Any]] = {str(item.pop("file")): dict(item) for item in described}
+    stack = open_images(files.particles, open_metadata(files.particles), files.datadir)
+    return found | {"image stacks": describe_many_files(stack.paths)}
 
-    def __init__(self, run_command: RunCommand) -> None:
-        self._run_command = run_command
 
-    def run(self, arguments: Sequence[object]) -> None:
+class _Pipeline:
+    """The steps of one run."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        files: WholeRunFiles,
+        particles: ParticleSet,
+        manifest: Manifest,
+        run_command: RunCommand,
+    ) -> None:
+        self._settings, self._files, self._particles = settings, files, particles
+        self._manifest, self._run_command = manifest, run_command
+        self._speed = measured_speed()
+        self._results = {
+            "check": files.check.json,
+            "linear": files.linear.weights(),
+            "training": files.training.weights(),
+            "analysis": files.analysis.report,
+            "nuisance": files.nuisance.json,
+        }
+        if len(particles) < FEWEST_LINEAR:
+            logger.info("no linear model: %d particles are too few", len(particles))
+            del self._results["linear"]
+
+    def perform(self) -> None:
+        """Make every step whose result is not there, and the page."""
+        settings, files = self._settings, self._files
+        choices = self._choose(None)
+        particles = settings.particle_options()
+        self._step("check", choices, ["check", *particles, *self._sign(), "--accept"])
+        invert = self._checked_sign()
+        choices = self._choose(json.loads(files.check.json.read_text()).get("density_radius"))
+        self._log_choices(choices, invert=invert)
+        values = {choice.option: choice.value for choice in choices}
+        data: list[object] = [*particles, "-D", f"{values['-D']:g}"]
+        data += ["--window-r", f"{values['--window-r']:g}", "--seed", settings.seed]
+        data += ["--invert-data"] if invert else []
+        if "linear" in self._results:
+            line = ["train_linear", *data, "--overwrite", "-o", files.linear.path]
+            self._step("linear", choices, line)
+            logger.info("the first volume at full size is %s", files.linear.linear.mean)
+        self._step("training", choices, self._training(choices, data))
+        self._step("analysis", choices, ["analyze", files.training.path, -1])
+        latents = files.training.latents()
+        line = ["nuisance", particles[0], latents, *particles[1:], "--seed", settings.seed]
+        self._step("nuisance", choices, [*line, "-o", files.nuisance.path])
+        sentence = write_run_page(files, self._manifest.content)
+        self._manifest.record(verdict=sentence)
+        logger.info("\n%s\nThe report is %s", sentence, files.report)
+
+    def _choose(self, molecule_radius: float | None) -> list[Choice]:
+        particles, settings = self._particles, self._settings
+        return choose(
+            *(len(particles), particles.box_size, float(particles.pixel_sizes[0])),
+            latent_dim=settings.latent_dim,
+            effort=settings.effort,
+            molecule_radius=molecule_radius,
+            given=settings.given,
+        )
+
+    def _step(self, name: str, choices: Sequence[Choice], arguments: Sequence[object]) -> None:
+        """Run a command as a user would type it, unless its result is there."""
+        result = self._results[name]
+        if result.is_file():
+            logger.info("%s is there already: %s", name, result)
+            return
+        values = {choice.option: choice.value for choice in choices}
+        seconds = estimated_seconds(
+            len(self._particles), self._particles.box_size, values, self._speed
+        )
+        names = list(self._results)
+        after = [later for later in names[names.index(name) + 1 :] if not self._is_done(later)]
+        rest = sum(seconds[later] for later in after)
         words = [str(argument) for argument in arguments]
         line = f"cryodrgn {shlex.join(words)}"
-        logger.info("\n$ %s", line)
-        if self._run_command(words):
-            msg = f"the run stopped because this failed: {line}"
+        logger.info(
+            "\n[%d of %d] %s: %s\nabout %s, with all steps after it about %s%s\n$ %s",
+            *(names.index(name) + 1, len(names), name, WORDS[name]),
+            *(format_duration(seconds[name]), format_duration(seconds[name] + rest)),
+            ", or less if training converges early" if name in {"check", "training"} else "",
+            line,
+        )
+        started = time.monotonic()
+        with followed_by(rest):
+            status = self._run_command(words)
+        if status or not result.is_file():
+            # A command that was asked to stop ends well, without its result.
+            what = "this failed" if status else "this was stopped"
+            msg = f"the run ended because {what}: {line}; call it again to go on"
             raise CryodrgnError(msg)
+        self._manifest.add_step(name, line, time.monotonic() - started)
 
+    def _is_done(self, name: str) -> bool:
+        return self._results[name].is_file()
 
-def _particle_options(settings: RunSettings) -> list[object]:
-    files = settings.files
-    options: list[object] = [files.particles]
-    for name, path in (
-        ("--poses", files.poses),
-        ("--ctf", files.ctf),
-        ("--ind", files.indices),
-        ("--datadir", files.datadir),
-    ):
-        options += [] if path is None else [name, path]
-    return options
+    def _sign(self) -> list[object]:
+        flag = ["--invert-data"] if self._settings.invert else []
+        return [*flag, "--seed", self._settings.seed, "-o", self._files.check.path]
 
-
-def _sign(settings: RunSettings) -> list[object]:
-    flag = ["--invert-data"] if settings.invert else []
-    check = WholeRunFiles(settings.output).check
-    return [*flag, "--seed", settings.seed, "-o", check.path]
-
-
-def _training(
-    settings: RunSettings, choices: Sequence[Choice], files: WholeRunFiles, *, invert: bool
-) -> list[object]:
-    line: list[object] = ["train_vae", *_particle_options(settings)]
-    for choice in choices:
-        line += [choice.option, f"{choice.value:g}"]
-    line += ["--window", "--seed", settings.seed, "-o", files.training.path]
-    line += ["--invert-data"] if invert else []
-    if files.training.written_files():
-        line += ["--load", "latest"]
-    return line
-
-
-def _checked_sign(settings: RunSettings, files: WholeRunFiles) -> bool:
-    """Whether to invert the data; refuses particles that do not fit their poses."""
-    found = json.loads(files.check.json.read_text())
-    others = [change for change in found["changes"] if change != WRONG_SIGN]
-    if others or (found["changes"] and settings.invert is not None):
-        msg = f"{found['verdict']} See {files.check.page}"
-        raise MetadataError(msg)
-    if settings.invert is not None:
-        return settings.invert
-    invert = WRONG_SIGN in found["changes"]
-    sign = "white on black and are inverted" if invert else "dark, as they should be"
-    logger.info("particles are %s (skewness of the map %s)", sign, found["map_skewness"])
-    return invert
-
-
-def _log_choices(choices: Sequence[Choice]) -> None:
-    for choice in choices:
-        logger.info("%-7s %-6g %s", choice.option, choice.value, choice.reason)
-
-
-def _manifest(settings: RunSettings, choices: Sequence[Choice]) -> dict[str, Any]:
-    return {
-        "version": cryodrgn.__version__,
-        "particles": [str(word) for word in _particle_options(settings)],
-        "seed": settings.seed,
-        "choices": {
-            choice.option: {"value": choice.value, "reason": choice.reason}
-            for choice in choices
-        },
-    }
-
-
-def _require_same(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse to mix runs of different settings in one folder."""
-    if not path.is_file():
-        return
-    earlier = json.loads(path.read_text())
-    for name in ("particles", "seed", "choices"):
-        if earlier.get(name) != manifest[name]:
-            msg = (
-                f"{path.parent} holds a run with other {name}; give another folder with -o, "
-                "or the settings of that run"
+    def _training(self, choices: Sequence[Choice], data: Sequence[object]) -> list[object]:
+        files = self._files
+        line: list[object] = ["train_vae", *data]
+        for choice in choices:
+            if choice.option not in {"-D", "--window-r", "--held-out"}:
+                line += [choice.option, f"{choice.value:g}"]
+        held_out = next(c.value for c in choices if c.option == "--held-out")
+        if held_out:
+            line += ["--held-out", f"{held_out:g}", "--stop-when-converged"]
+        signals = self._linear_signals()
+        if signals:
+            line += ["--init-z", files.linear.path]
+            logger.info(
+                "training begins with the linear latent, %d components of which carry signal",
+                signals,
             )
-            raise ConfigError(msg)
+        return [*line, "-o", files.training.path, "--load", "latest"]
+
+    def _linear_signals(self) -> int:
+        """Components of the linear model that carry signal."""
+        if "linear" not in self._results:
+            return 0
+        record = load_run_config(self._files.linear.config_yaml)["training"]
+        return int(record["components_with_signal"])
+
+    def _checked_sign(self) -> bool:
+        """Whether to invert the data; refuses particles that do not fit their poses."""
+        check, given = self._files.check, self._settings.invert
+        found = json.loads(check.json.read_text())
+        others = [change for change in found["changes"] if change != WRONG_SIGN]
+        if others or (found["changes"] and given is not None):
+            msg = f"{found['verdict']} See {check.page}"
+            raise MetadataError(msg)
+        return WRONG_SIGN in found["changes"] if given is None else given
+
+    def _log_choices(self, choices: Sequence[Choice], *, invert: bool) -> None:
+        if self._settings.invert is not None:
+            reason = "given"
+        else:
+            skewness = json.loads(self._files.check.json.read_text())["map_skewness"]
+            density = "negative" if invert else "positive"
+            reason = f"density comes out {density} as the file stands (skewness {skewness})"
+        sign = "--invert-data" if invert else "--uninvert-data"
+        logger.info("\n%-15s %-6s %s", sign, "", reason)
+        for choice in choices:
+            logger.info("%-15s %-6g %s", choice.option, choice.value, choice.reason)
+        self._manifest.record(
+            choices={
+                sign: {"value": None, "reason": reason},
+                **{c.option: {"value": c.value, "reason": c.reason} for c in choices},
+            }
+        )

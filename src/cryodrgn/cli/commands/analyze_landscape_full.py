@@ -29,8 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Volumes to learn from, made as those of the landscape (default: %(default)s)",
     )
     parser.add_argument(
+        "-d",
+        "--downsample",
+        type=int,
+        help="Side of the volumes (default: that of the landscape, and no other will do)",
+    )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        default=None,
+        help="Reverse the z axis (default: as in the landscape)",
+    )
+    parser.add_argument(
         "--skip-vol", action="store_true", help="Use what an earlier call found of volumes"
     )
+    _add_mapping(parser)
+    _add_map(parser)
+
+
+def _add_mapping(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Mapping")
     for option, default, text in (
         ("--batch-size", 64, "Volumes per step"),
@@ -43,10 +60,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--lr", type=float, default=1e-4, help="Learning rate of Adam (default: %(default)s)"
     )
+
+
+def _add_map(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Map")
     group.add_argument("--skip-umap", action="store_true", help="Make no UMAP embedding")
     group.add_argument(
-        "--num-neighbors", type=int, default=50, help="Of UMAP (default: %(default)s)"
+        "--num-neighbors",
+        type=int,
+        default=50,
+        help="Of a particle (default: %(default)s)",
+    )
+    group.add_argument(
+        "--resolution",
+        type=float,
+        default=1.5,
+        help="Larger values make more communities (Leiden; default: %(default)s)",
     )
 
 
@@ -72,7 +101,10 @@ def run(args: argparse.Namespace) -> None:
         ),
         skip_umap=args.skip_umap,
         num_neighbours=args.num_neighbors,
+        resolution=args.resolution,
         seed=args.seed,
+        box_size=args.downsample,
+        flip=args.flip,
     )
     landscape = run.files.landscape(epoch)
     landscape = LandscapeFiles(args.landscape_dir) if args.landscape_dir else landscape

@@ -17,7 +17,10 @@ CHOICES = {
     "--pdim": "Width of the decoder",
     "-b": "Batch size",
     "--lr": "Learning rate",
-    "-n": "Number of epochs",
+    "-n": "Largest number of epochs",
+    "--window-r": "Window images from this fraction of half the box on",
+    "--held-out": "Share of the particles kept out of training, to tell when it has converged; "
+    "0 for none, and then all epochs are trained",
 }
 
 
@@ -32,10 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_datadir(parser)
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument(
-        "--quick", dest="effort", action="store_const", const="quick", help="A first look"
+        "--quick",
+        dest="effort",
+        action="store_const",
+        const="quick",
+        help="A first look: coarser images (at most 64 px), small networks, at most 8 epochs",
     )
     effort.add_argument(
-        "--full", dest="effort", action="store_const", const="full", help="Train to the end"
+        "--full",
+        dest="effort",
+        action="store_const",
+        const="full",
+        help="All the detail there is: finer images (at most 256 px) and at most 100 epochs; "
+        "without either, at most 128 px and 50 epochs",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="Random seed (default: %(default)s)"
@@ -64,7 +76,8 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.cli.main import main
     from cryodrgn.workflow.run import RunSettings, run_all
 
-    options = {option: getattr(args, option.lstrip("-")) for option in CHOICES}
+    names = {option: option.lstrip("-").replace("-", "_") for option in CHOICES}
+    options = {option: getattr(args, name) for option, name in names.items()}
     settings = RunSettings(
         files=particle_files(args),
         output=args.outdir,

@@ -5,6 +5,7 @@ import argparse
 from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, single_structure
 from cryodrgn.cli.training import (
     add_dataset,
+    add_held_out,
     add_pose_refinement,
     add_run,
     add_storage,
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser)
     add_storage(parser)
     add_training(parser)
+    add_held_out(parser)
     add_pose_refinement(parser, pretrain=5, learning_rate=1e-4, name="--pretrain")
     group = parser.add_argument_group("Network Architecture")
     add_bare_decoder(group, hidden_dim=256)

@@ -12,6 +12,7 @@ from cryodrgn.cli.options import (
 )
 from cryodrgn.cli.training import (
     add_dataset,
+    add_held_out,
     add_pose_refinement,
     add_run,
     add_storage,
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="EPOCHS",
         help="Epochs of that (default: %(default)s)",
     )
+    add_held_out(parser)
     add_pose_refinement(parser, pretrain=1, learning_rate=3e-4, name="--pretrain")
     encoder = parser.add_argument_group("Encoder Network")
     add_encoder_architecture(encoder)

@@ -1,0 +1,154 @@
+"""Particles kept out of training, and how well the model explains their images."""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.training_set import Exposure, TrainingSet
+from cryodrgn.models.decoders import Decoder
+
+# Random numbers of the choice are not those of any epoch.
+STREAM = 0x4E1D
+# Particles whose states are exchanged with one another.
+BLOCK = 6
+# Frequencies so near to the border of the two halves, in Fourier pixels, belong to neither:
+# the window correlates the noise of neighbours.
+GUARD_PX = 1.0
+AT_A_TIME = 32
+# States are means over groups of particles along the first principal components.
+COMPONENTS, GROUPS = 2, 4
+
+
+def choose_held_out(count: int, fraction: float, seed: int) -> Int[Tensor, " held_out"]:
+    """Rows of the particles that are kept out of training, in ascending order."""
+    kept = round(fraction * count)
+    order = torch.randperm(count, generator=generator_at(seed, STREAM))
+    return order[:kept].sort().values
+
+
+@torch.inference_mode()
+def shell_errors(
+    decoder: Decoder,
+    latents: Float[Tensor, "held_out z"],
+    particles: TrainingSet,
+    rows: Int[Tensor, " held_out"],
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "held_out shells"]:
+    """Squared errors of images against their slices, summed over every shell.
+
+    Args:
+        decoder: The network.
+        latents: Where each slice is decoded.
+        particles: All images.
+        rows: Those that are compared.
+        dtype: Number type of the network's matrix products.
+    """
+    shells = particles.shells
+    sums = []
+    for part, latent in zip(rows.split(AT_A_TIME), latents.split(AT_A_TIME), strict=True):
+        batch = particles.batch(part)
+        errors = _mean(_errors(decoder, e, latent, dtype) for e in batch.exposures)
+        table = errors.new_zeros(len(part), int(shells.max()) + 1)
+        sums.append(table.index_add_(1, shells, errors))
+    return torch.cat(sums)
+
+
+def image_powers(particles: TrainingSet, rows: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+    """Sum of the squared values of images, where they are compared with slices."""
+    parts = [
+        _mean(e.targets().square().sum((1, 2)) for e in particles.batch(part).exposures)
+        for part in rows.split(AT_A_TIME)
+    ]
+    return torch.cat(parts)
+
+
+def state_groups(
+    latents: Float[Tensor, "particles z"],
+) -> Int[Tensor, "states members"]:
+    """Particles that stand for a state: groups of neighbours along principal components."""
+    centred = latents - latents.mean(0)
+    directions = torch.linalg.svd(centred.cpu(), full_matrices=False).Vh
+    size = len(latents) // GROUPS
+    groups = [
+        (centred.cpu() @ direction).argsort(stable=True)[: size * GROUPS].view(GROUPS, size)
+        for direction in directions[:COMPONENTS]
+    ]
+    return torch.cat(groups)
+
+
+@torch.inference_mode()
+def half_errors(
+    decoder: Decoder,
+    states: Float[Tensor, "states z"],
+    particles: TrainingSet,
+    rows: Int[Tensor, " held_out"],
+    noise: Float[Tensor, " shells"],
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "held_out halves states"]:
+    """Errors of both halves of images at the same states, in units of the noise.
+
+    Args:
+        decoder: The network.
+        states: Points of the latent space.
+        particles: All images.
+        rows: Those that are compared.
+        noise: Mean squared error of a value, by shell.
+        dtype: Number type of the network's matrix products.
+    """
+    weights = (1 / noise.clamp_min(1e-12))[particles.shells]
+    halves = _quadrants(particles) * weights
+    tables = []
+    for part in rows.split(AT_A_TIME):
+        batch = particles.batch(part)
+        columns = []
+        for state in states:
+            latent = state.expand(len(part), -1)
+            errors = _mean(_errors(decoder, e, latent, dtype) for e in batch.exposures)
+            columns.append(errors @ halves.T)
+        tables.append(torch.stack(columns, dim=-1))
+    return torch.cat(tables)
+
+
+def view_blocks(
+    directions: Float[Tensor, "particles 3"], size: int = BLOCK
+) -> Int[Tensor, "blocks block"]:
+    """Particles in blocks of similar viewing directions; a few may be left out.
+
+    The set is halved along the axis on which its directions differ most, again and again.
+    """
+
+    def divide(rows: Tensor) -> list[Tensor]:
+        if len(rows) < 2 * size:
+            return [rows[:size]] if len(rows) >= size else []
+        spread = directions[rows]
+        axis = int(spread.var(0).argmax())
+        order = rows[spread[:, axis].argsort(stable=True)]
+        middle = len(rows) // (2 * size) * size
+        return divide(order[:middle]) + divide(order[middle:])
+
+    blocks = divide(torch.arange(len(directions)))
+    return torch.stack(blocks) if blocks else torch.zeros(0, size, dtype=torch.long)
+
+
+def _quadrants(particles: TrainingSet) -> Float[Tensor, "halves points"]:
+    """Which points belong to the one and to the other half of an image."""
+    kx, ky = particles.compared_points.unbind(-1)
+    apart = torch.minimum(kx.abs(), ky.abs()) > GUARD_PX
+    return torch.stack([apart & (kx * ky > 0), apart & (kx * ky < 0)]).float()
+
+
+def _errors(
+    decoder: Decoder, exposure: Exposure, latent: Tensor, dtype: torch.dtype
+) -> Float[Tensor, "batch points"]:
+    predicted = decoder(exposure.coordinates, latent, dtype)
+    ctf = exposure.compared_ctf()
+    if ctf is not None:
+        predicted = predicted * ctf[..., None]
+    return (predicted - exposure.targets()).square().sum(-1)
+
+
+def _mean(exposures: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(exposures)).mean(0)

@@ -1,0 +1,72 @@
+"""The page at the end of a run: verdicts first, then all that was made."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.analysis.run_report import add_analysis
+from cryodrgn.io.run_config import load_run_config
+from cryodrgn.rundir import WholeRunFiles
+from cryodrgn.training.epoch_records import read_records, verdict_of
+
+
+def write_run_page(files: WholeRunFiles, manifest: Mapping[str, Any]) -> str:
+    """Write the page from the files of all steps.
+
+    Args:
+        files: Where they are.
+        manifest: What is recorded of the run.
+
+    Returns:
+        What was found, in words.
+    """
+    verdicts = verdicts_of(files)
+    page = HtmlReport(f"{files.path.resolve().name}: from particles to states")
+    for name, sentence in verdicts.items():
+        page.verdict(f"{name}: {sentence}")
+    page.heading("What was chosen, and why")
+    page.table(
+        [
+            (option, "" if entry["value"] is None else f"{entry['value']:g}", entry["reason"])
+            for option, entry in manifest["choices"].items()
+        ]
+    )
+    page.heading("Pages and files")
+    page.table(_places(files))
+    add_analysis(page, files.analysis)
+    page.heading("The steps")
+    page.commands([step["command"] for step in manifest["steps"].values()])
+    page.write(files.report)
+    return "\n".join(f"{name}: {sentence}" for name, sentence in verdicts.items())
+
+
+def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
+    """What every step found, in words."""
+    found = {"Particles": json.loads(files.check.json.read_text())["verdict"]}
+    if files.linear.config_yaml.is_file():
+        record = load_run_config(files.linear.config_yaml)["training"]
+        found["Linear model"] = f"{record['verdict']}."
+    held_out = verdict_of(read_records(files.training.convergence))
+    if held_out:
+        found["Training"] = f"{held_out}."
+    found["Latent"] = json.loads(files.nuisance.json.read_text())["verdict"]
+    return found
+
+
+def _places(files: WholeRunFiles) -> list[tuple[str, str]]:
+    places = {
+        "the check": files.check.page,
+        "what the latent follows": files.nuisance.page,
+        "the analysis": files.analysis.report,
+        "a first map": files.check.map,
+        "the mean map of the linear model": files.linear.linear.mean,
+        "the trained model": files.training.weights(),
+        "latents of all particles": files.training.latents(),
+        "versions, seed, inputs, choices": files.manifest,
+    }
+    return [
+        (name, str(path.relative_to(files.path)))
+        for name, path in places.items()
+        if path.is_file()
+    ]
