@@ -144,7 +144,8 @@ def _best_frame(
         near = distances <= min(limit, LARGEST_DISTANCE)
         if not near.any():
             break
-        frame = roma.special_procrustes((rotations[near].mT @ wanted[near]).mean(0))
+        mean = (rotations[near].mT @ wanted[near]).mean(0)
+        frame = torch.as_tensor(roma.special_procrustes(mean))
     return frame
 
 

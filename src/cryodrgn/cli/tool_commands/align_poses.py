@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> None:
         )
         reference = reference[0][rows], reference[1][rows]
     poses = load_poses(args.poses)
-    fixed, moving = (tuple(map(torch.from_numpy, pair)) for pair in (reference, poses))
+    fixed = torch.from_numpy(reference[0]), torch.from_numpy(reference[1])
+    moving = torch.from_numpy(poses[0]), torch.from_numpy(poses[1])
     found = align_poses(fixed, moving, try_hands=not args.same_hand)
     aligned = (
         found.rotations_of(moving[0]).numpy(),
