@@ -111,31 +111,12 @@ def assemble(
         held_out=_held_out(training, len(particles)),
         team=team,
     )
-    name = precision or training.precision
-    if name == "auto":
-        name = team.agree(dtype_name(choose_network_dtype(device)))
-    dtype: torch.dtype = getattr(torch, name)
-
-    refined: dict[str, Refined] = {}
-    if poses is not None and training.poses is not None:
-        refined["poses"] = Refined(numbers=poses, pretrain=training.poses.pretrain)
+    dtype = _network_dtype(precision or training.precision, device, team)
     latents = None
     if config.model.kind == "dec":
-        settings = training.latents or LatentTableConfig()
-        latents = _latent_table(config, settings, len(particles), device, team)
-        refined["latents"] = Refined(numbers=latents, pretrain=settings.pretrain)
-    if isinstance(model, Vae):
-        objective: Objective = VaeObjective(model, training.kl, dtype, team)
-    else:
-        volumes = VolumeDecoder(decoder_of(model), *norm, device)
-        of_run = (volumes, float(particles.pixel_sizes[0]), dtype, team)
-        if latents is None:
-            objective = HomogeneousObjective(model, *of_run)
-        else:
-            objective = AutodecoderObjective(model, latents, *of_run)
+        latents = _latent_table(config, len(particles), device, team)
     search = None
-    if training.search is not None:
-        assert poses is not None
+    if training.search is not None and poses is not None:
         search = PoseSearch(
             *(images, poses, decoder_of(model)),
             _latents_of(model, latents, images, training.seed, dtype, team),
@@ -148,14 +129,54 @@ def assemble(
     )
     return Assembly(
         particles=images,
-        objective=objective,
+        objective=_objective(config, particles, model, latents, norm, dtype, team),
         optimizer=optimizer,
         poses=poses,
-        refined=refined,
+        refined=_refined(training, poses, latents),
         search=search,
         norm=norm,
         dtype=dtype,
     )
+
+
+def _network_dtype(name: Precision, device: torch.device, team: Team) -> torch.dtype:
+    """The number type of a name, on all processes the same."""
+    if name == "auto":
+        return getattr(torch, team.agree(dtype_name(choose_network_dtype(device))))
+    return getattr(torch, name)
+
+
+def _refined(
+    training: TrainConfig, poses: PoseTable | None, latents: RowTable | None
+) -> dict[str, Refined]:
+    """The tables of particles, and for how many epochs they stay as they are."""
+    refined: dict[str, Refined] = {}
+    if poses is not None and training.poses is not None:
+        refined["poses"] = Refined(numbers=poses, pretrain=training.poses.pretrain)
+    if latents is not None:
+        settings = training.latents or LatentTableConfig()
+        refined["latents"] = Refined(numbers=latents, pretrain=settings.pretrain)
+    return refined
+
+
+def _objective(
+    config: RunConfig,
+    particles: ParticleSet,
+    model: Vae | Decoder,
+    latents: RowTable | None,
+    norm: tuple[float, float],
+    dtype: torch.dtype,
+    team: Team,
+) -> Objective:
+    """What a model is asked: with an encoder, with a table of latents, or without any."""
+    if isinstance(model, Vae):
+        return VaeObjective(model, config.training.kl, dtype, team)
+    device = next(model.parameters()).device
+    volumes = VolumeDecoder(decoder_of(model), *norm, device)
+    of_run = (volumes, float(particles.pixel_sizes[0]), dtype, team)
+    if latents is None:
+        return HomogeneousObjective(model, *of_run)
+    return AutodecoderObjective(model, latents, *of_run)
 
 
 def _latents_of(
@@ -229,14 +250,9 @@ def _preprocessing(config: RunConfig, norm: tuple[float, float]) -> Preprocessin
     )
 
 
-def _latent_table(
-    config: RunConfig,
-    latents: LatentTableConfig,
-    count: int,
-    device: torch.device,
-    team: Team,
-) -> RowTable:
+def _latent_table(config: RunConfig, count: int, device: torch.device, team: Team) -> RowTable:
     """Latents to begin with: those of a file, or draws from a standard normal."""
+    latents = config.training.latents or LatentTableConfig()
     shape = (count, config.model.latent_dim)
     if latents.initial is None:
         generator = generator_at(config.training.seed)
