@@ -6,12 +6,16 @@ import random
 import resource
 import signal
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# What commands import only when they run, and a user without rights could not.
+import cryodrgn.analysis.trajectories
+import cryodrgn.workflow.analyze  # noqa: F401
 from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
 from cryodrgn.io import atomic
@@ -116,12 +120,16 @@ def begin(
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        # Tests put others in their place.
+        sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
         prepare()
         run = tools.main if words[0] == "tool" else main
         status = run(words[1:] if words[0] == "tool" else words)
     except BaseException:  # noqa: BLE001 (the process must end here)
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
 
 
