@@ -10,6 +10,7 @@ from cryodrgn.imaging.masks import soft_mask
 from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack
+from cryodrgn.io.star import read_star
 from cryodrgn.io.star_rows import StarRows
 
 STARS = {
@@ -19,6 +20,7 @@ STARS = {
     "toy_projections_13.star": 13,
     "toy.star": 1000,
     "toy_projections.star": 1000,
+    "toy_projections_dir.star": 1000,
 }
 
 
@@ -53,6 +55,21 @@ def test_all_rows_of_a_real_file_are_the_file(acceptance, tmp_path, name):
     assert (tmp_path / "all.star").read_bytes() == before + (
         b"" if before.endswith(b"\n") else b"\n"
     )
+
+
+@pytest.mark.parametrize("name", STARS)
+def test_real_files_read_as_the_starfile_package_reads_them(acceptance, name):
+    path = acceptance / "upstream" / name
+    found = read_star(path)
+    for block, expected in starfile.read(path, always_dict=True).items():
+        table = found[block]
+        assert sorted(table.names) == sorted(expected.columns)
+        for column in table.names:
+            values = expected[column].tolist()
+            if isinstance(values[0], str):
+                assert table.text(column) == values
+            else:
+                assert table.numbers(column).tolist() == values
 
 
 @pytest.mark.parametrize("name", STARS)

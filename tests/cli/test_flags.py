@@ -19,6 +19,18 @@ TRAINING = (
 )
 HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"
+SEARCH = (
+    "particles -o --outdir --ctf --load --load-poses --checkpoint --log-interval -v --verbose "
+    "--seed --t-extent --t-ngrid --t-xshift --t-yshift --no-trans --pretrain --ps-freq "
+    "--l-start --l-end --niter --nkeptposes --base-healpy --l-ramp-epochs --emb-type --pose-lr "
+    "| --overwrite --checkpoint-minutes -D --memory --cache-dir --starts --start-images "
+    "--refine-epochs"
+)
+LATENT = (
+    "--zdim --beta --beta-control --qlayers --qdim --encode-mode --enc-mask --use-real "
+    "--players --pdim | --use-conf-encoder --z-lr --classes --references --enc-layers "
+    "--enc-dim --dec-layers --dec-dim"
+)
 DECODER = "--pe-type --domain | --pe-dim --feat-sigma --activation"
 OVERRIDES = (
     "--norm -D --zdim --qlayers --qdim --encode-mode --enc-mask --players --pdim --pe-type "
@@ -50,10 +62,13 @@ FROZEN_FLAGS: dict[str, str] = {
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
         "--l-extent --zdim --load-z --z-lr --pretrain-z"
     ),
+    "abinit_homo": f"{SEARCH} {DATASET} {TRAINING} {DECODER} --layers --dim --l-extent",
+    "abinit_het": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",
+    "abinit": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",
     "eval_vol": (
         f"weights -c --config -o --prefix -v --verbose -z --z-start --z-end -n --zfile --Apix "
         f"--flip -d --downsample {OVERRIDES} | --invert --low-pass --crop --vol-start-index "
-        "--device"
+        "--device --multigpu"
     ),
     "eval_images": (
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
@@ -63,7 +78,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "analyze": (
         "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "
-        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed"
+        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed --multigpu"
     ),
     "analyze_landscape": (
         "workdir epoch | --device -o --outdir --seed -N --sketch-size -d --downsample --Apix "
@@ -128,6 +143,7 @@ FROZEN_TOOL_FLAGS: dict[str, str] = {
         "ref vol -o --niter --max-D -rb -tb --t-extent --t-grid --r-resol --keep-r --keep-t "
         "--flip -v | --verbose"
     ),
+    "align_poses": "ref poses -o --ind --same-hand --vol --ref-vol --out-vol",
     "clean": ("outglobs -n -f -v -d | --every-n-epochs --force --verbose --dry-run"),
     "concat_pkls": "input -o",
     "filter_cs": "particles --ind -o",

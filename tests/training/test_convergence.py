@@ -14,7 +14,7 @@ from cryodrgn.training.convergence import (
     still_improves,
     verdict_in_words,
 )
-from cryodrgn.training.epoch_records import EpochRecord, read_records, write_records
+from cryodrgn.training.epoch_records import EpochRecord, read_records, verdict_of, write_records
 from cryodrgn.training.held_out import choose_held_out, view_blocks
 
 
@@ -114,6 +114,8 @@ def test_verdicts_are_said_in_words():
     assert verdict_in_words(13, none).startswith(
         "no heterogeneity above noise found (converged at epoch 14)"
     )
+    doubtful = Exchange(gain=6.0, error=1.4, score=3.9, num_images=60)
+    assert "heterogeneity is suspected, but not clear" in verdict_in_words(13, doubtful)
     assert verdict_in_words(None, none).startswith("still improving; no heterogeneity above")
     assert verdict_in_words(None, None) == "still improving"
 
@@ -142,6 +144,23 @@ def test_records_come_back_from_their_table_and_from_checkpoints(tmp_path):
     assert read_records(tmp_path / "c.csv") == [first, second]
     assert EpochRecord.from_state(second.state()) == second
     assert read_records(tmp_path / "none.csv") == []
+
+
+def test_what_was_clear_at_convergence_remains_so():
+    def record(epoch, score):
+        return EpochRecord(
+            epoch=epoch,
+            error=0.5,
+            explained=0.5,
+            map_change=0.1,
+            exchange=Exchange(gain=score, error=1.0, score=score, num_images=60),
+            shells=(0.5,),
+            converged=epoch > 5,
+        )
+
+    assert "is found" in verdict_of([record(5, 1.0), record(6, 4.2), record(7, 3.9)])
+    assert "is suspected" in verdict_of([record(5, 4.2), record(6, 3.0), record(7, 3.9)])
+    assert "no heterogeneity" in verdict_of([record(5, 4.2), record(6, 1.5), record(7, 1.0)])
 
 
 def test_particles_kept_out_follow_the_seed_and_have_the_share_asked_for():

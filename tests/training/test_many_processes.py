@@ -117,6 +117,29 @@ def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):
     np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
 
 
+def test_two_processes_decode_the_volumes_of_one(run, simulated, tmp_path):
+    run(*line("train_vae", simulated, tmp_path / "run"))
+    words = ("analyze", tmp_path / "run", -1, "--pc", 1, "--n-per-pc", 3, "--ksample", 2)
+    for command, out in (
+        (words, ("-o", tmp_path / "one")),
+        (("eval_vol", tmp_path / "run/weights.pkl", "-z", 0, 1), ("-o", tmp_path / "vol.mrc")),
+    ):
+        run(*command, *out)
+        process = launch((*command, "-o", tmp_path / f"two_{out[1].name}"))
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+    expected = sorted((tmp_path / "one").rglob("*.mrc"))
+    assert len(expected) == 5
+    pairs = {
+        path: tmp_path / "two_one" / path.relative_to(tmp_path / "one") for path in expected
+    }
+    pairs[tmp_path / "vol.mrc"] = tmp_path / "two_vol.mrc"
+    for alone, shared in pairs.items():
+        found, reference = read_volume(shared)[0], read_volume(alone)[0]
+        np.testing.assert_allclose(found, reference, atol=0.02 * np.abs(reference).max())
+    assert (tmp_path / "two_one/report.html").is_file()
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 8])
 def test_shares_of_a_batch_add_up_to_its_mean(count):
     values = torch.randn(count, generator=torch.Generator().manual_seed(0))

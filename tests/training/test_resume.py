@@ -21,6 +21,10 @@ KINDS = {
     "train_vae": (*SMALL_VAE, "--zdim", 2, "--held-out", 0.2),
     "train_nn": (*SMALL_NN, "--do-pose-sgd", "--pretrain", 1),
     "train_dec": (*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 1),
+    "abinit_homo": (
+        *(*SMALL_NN, "--l-start", 4, "--l-end", 7, "--niter", 1, "--base-healpy", 1),
+        *("--no-trans", "--ps-freq", 20, "--refine-epochs", 20, "--pretrain", 200),
+    ),
 }
 
 
@@ -78,7 +82,8 @@ def content(folder) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("command", "kills"), [("train_vae", 20), ("train_nn", 5), ("train_dec", 5)]
+    ("command", "kills"),
+    [("train_vae", 20), ("train_nn", 5), ("train_dec", 5), ("abinit_homo", 3)],
 )
 def test_a_run_killed_at_random_times_ends_with_the_same_files(command, kills, line, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -49,8 +49,8 @@ def plot_convergence(
     shown = np.unique(np.linspace(0, len(shells) - 1, min(5, len(shells))).round().astype(int))
     for epoch in shown:
         shade = str(0.75 * (1 - (epoch + 1) / len(shells)))
-        right.plot(shells[epoch], color=shade, label=f"epoch {epoch + 1}")
+        numbers = np.arange(1, shells.shape[1])
+        right.plot(numbers, shells[epoch, 1:], color=shade, label=f"epoch {epoch + 1}")
     right.set(xlabel="shell (cycles per box)", ylabel="squared error per value")
-    right.set_xlim(left=1)
     right.legend(fontsize=8)
     return figure

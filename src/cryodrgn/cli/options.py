@@ -1,6 +1,7 @@
 """Options and checks that several commands share."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +54,21 @@ def add_screen(parser: argparse._ActionsContainer) -> None:
 
 def add_pose_and_ctf(parser: argparse._ActionsContainer) -> None:
     """Pickles with poses and CTF."""
+    add_poses(parser)
+    add_ctf(parser)
+
+
+def add_poses(parser: argparse._ActionsContainer) -> None:
+    """A pickle with poses."""
     parser.add_argument(
         "--poses",
         type=Path,
         help="Image poses (.pkl); taken from the particles if they are a .star or .cs file",
     )
+
+
+def add_ctf(parser: argparse._ActionsContainer) -> None:
+    """A pickle with CTF parameters."""
     parser.add_argument(
         "--ctf",
         metavar="pkl",
@@ -85,6 +96,15 @@ def add_device(parser: argparse._ActionsContainer) -> None:
         "--device",
         default="auto",
         help="cpu, cuda, cuda:1, mps … (default: %(default)s, a GPU if there is one)",
+    )
+
+
+def add_multigpu(parser: argparse._ActionsContainer) -> None:
+    """Whether all devices of the machine compute."""
+    parser.add_argument(
+        "--multigpu",
+        action="store_true",
+        help="Compute on all GPUs of this machine, as if started with torchrun",
     )
 
 
@@ -402,7 +422,16 @@ def vae_config(args: argparse.Namespace, box_size: int) -> "ModelConfig":
 
 
 def decoder_only_config(args: argparse.Namespace, box_size: int) -> "ModelConfig":
-    """The decoder that the architecture options describe.
+    """The decoder with a latent that the architecture options describe.
+
+    Raises:
+        ConfigError: The options describe none.
+    """
+    return replace(single_structure(args, box_size), latent_dim=_latent_dim(args))
+
+
+def single_structure(args: argparse.Namespace, box_size: int) -> "ModelConfig":
+    """The decoder that the architecture options describe, without a latent.
 
     Raises:
         ConfigError: The options describe none.
@@ -411,7 +440,7 @@ def decoder_only_config(args: argparse.Namespace, box_size: int) -> "ModelConfig
 
     return ModelConfig(
         box_size=box_size,
-        latent_dim=_latent_dim(args) if hasattr(args, "zdim") else 0,
+        latent_dim=0,
         encoder=None,
         decoder=_decoder_config(args, args.layers, args.dim, extent=args.l_extent),
     )

@@ -141,5 +141,7 @@ def _configure_logging() -> None:
     warnings.setLevel(logging.WARNING)
     warnings.setFormatter(_Printable("warning: %(message)s"))
     package = logging.getLogger("cryodrgn")
-    package.handlers[:] = [news, warnings]
+    # A command that runs others keeps the file of its own log.
+    files = [one for one in package.handlers if isinstance(one, logging.FileHandler)]
+    package.handlers[:] = [*files, news, warnings]
     package.setLevel(logging.INFO)

@@ -9,6 +9,7 @@ TOOLS = {
     "add_noise": "Add white noise to a particle stack",
     "add_psize": "Write the pixel size into the header of a volume or stack",
     "align3d": "Align one volume to another",
+    "align_poses": "Bring poses and their map into the frame of other poses, and compare them",
     "clean": "Delete the checkpoints of a training run that are not needed any more",
     "concat_pkls": "Join pickles of arrays or poses",
     "filter_cs": "Take some particles out of a cryoSPARC .cs file",

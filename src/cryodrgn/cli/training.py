@@ -11,9 +11,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cryodrgn.cli.options import (
+    add_ctf,
     add_datadir,
     add_device,
-    add_pose_and_ctf,
+    add_multigpu,
+    add_poses,
     add_screen,
     particle_files,
 )
@@ -44,7 +46,7 @@ WITHOUT_SETTING = frozenset(
 )
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
+def add_run(parser: argparse.ArgumentParser, *, with_poses: bool = True) -> None:
     """Where the run goes, what it begins with, and what it reports."""
     parser.add_argument(
         "particles",
@@ -55,7 +57,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--outdir", type=Path, required=True, help="Output directory to save model"
     )
-    add_pose_and_ctf(parser)
+    if with_poses:
+        add_poses(parser)
+    add_ctf(parser)
     parser.add_argument(
         "--load",
         help="Initialize training from a checkpoint: a weights file, or 'latest' to go on with "
@@ -152,7 +156,11 @@ def epochs(text: str) -> int | str:
 
 
 def add_training(
-    parser: argparse.ArgumentParser, *, batch_size: int = 8
+    parser: argparse.ArgumentParser,
+    *,
+    batch_size: int = 8,
+    num_epochs: int = 20,
+    learning_rate: float = 1e-4,
 ) -> argparse._ArgumentGroup:
     """How the network is trained; returns the group, for what one command has more."""
     group = parser.add_argument_group("Training parameters")
@@ -160,7 +168,7 @@ def add_training(
         "-n",
         "--num-epochs",
         type=int,
-        default=20,
+        default=num_epochs,
         help="Number of training epochs (default: %(default)s)",
     )
     group.add_argument(
@@ -188,7 +196,7 @@ def add_training(
     group.add_argument(
         "--lr",
         type=float,
-        default=1e-4,
+        default=learning_rate,
         help="Learning rate in Adam optimizer (default: %(default)s)",
     )
     group.add_argument(
@@ -209,11 +217,7 @@ def add_training(
         "--no-amp", action="store_true", help="The same as --precision float32"
     )
     add_device(group)
-    group.add_argument(
-        "--multigpu",
-        action="store_true",
-        help="Train on all GPUs of this machine, as if started with torchrun",
-    )
+    add_multigpu(group)
     return group
 
 
@@ -276,7 +280,7 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
     if "held_out" in vars(args):
         more["held_out"] = _held_out(args)
     poses = None
-    if args.do_pose_sgd:
+    if getattr(args, "do_pose_sgd", False):
         poses = PoseConfig(
             embedding=args.emb_type, learning_rate=args.pose_lr, pretrain=args.pose_pretrain
         )

@@ -153,6 +153,22 @@ class TrainingSet:
         """Shell of each of them: its radius, rounded."""
         return self.compared_points.norm(dim=-1).round().long()
 
+    def uncentred(
+        self, rows: Int[Tensor, " batch"], positions: Int[Tensor, " points"]
+    ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"] | None]:
+        """Images of the first exposure as they are prepared, and their CTF.
+
+        Args:
+            rows: Which particles.
+            positions: Points of the lattice.
+        """
+        on_device = rows.to(self.device)
+        images = self._images(0, rows, on_device, slice(None))[:, positions]
+        if self._ctf is None:
+            return images, None
+        frequencies = self._frequencies[positions] / self._pixel_sizes[on_device, None, None]
+        return images, contrast_transfer(frequencies, self._ctf[on_device])
+
     @property
     def in_order_of_storage(self) -> Int[Tensor, " particles"]:
         """All particles, in an order in which they are read fast."""

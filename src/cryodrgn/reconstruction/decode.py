@@ -16,6 +16,7 @@ from cryodrgn.fourier.transforms import centred_fft, centred_ifft, inverse_hartl
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.decoders import Decoder
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import track
 from cryodrgn.reconstruction.pointwise import PointwiseNetwork
 
@@ -301,6 +302,7 @@ def write_volumes(
     pixel_size: float,
     box_size: int | None = None,
     processing: PostProcessing | None = None,
+    team: Team = ALONE,
 ) -> None:
     """Decode and write one volume per latent.
 
@@ -311,6 +313,8 @@ def write_volumes(
         pixel_size: Å/px at the decoder's own box size.
         box_size: A smaller even side to decode at.
         processing: What is done to the volumes before they are written.
+        team: Processes that share the volumes; this is the first of them, and the others call
+            :func:`help_to_write`.
 
     Raises:
         ConfigError: The latents have the wrong dimension, or a size is impossible.
@@ -318,8 +322,29 @@ def write_volumes(
     processing = processing or PostProcessing()
     size = box_size or decoder.box_size
     processing.check(size)
-    sampling = pixel_size * decoder.box_size / size
-    volumes = decode_volumes(decoder, latents, box_size)
-    for volume, path in zip(volumes, paths, strict=True):
-        processed, origin = processing.apply(volume, sampling)
-        write_volume(path, processed.numpy(), sampling, origin)
+    job = _Volumes(latents, list(paths), pixel_size, size, processing)
+    team.agree(job).write(decoder, team)
+
+
+def help_to_write(decoder: VolumeSource, team: Team) -> None:
+    """Decode and write this process's share of what the first process of a team writes."""
+    team.agree(None).write(decoder, team)
+
+
+@dataclass(frozen=True, slots=True)
+class _Volumes:
+    latents: Float[Tensor, "volumes z"]
+    paths: list[Path]
+    pixel_size: float
+    box_size: int
+    processing: PostProcessing
+
+    def write(self, decoder: VolumeSource, team: Team) -> None:
+        sampling = self.pixel_size * decoder.box_size / self.box_size
+        mine = slice(team.rank, None, team.size)
+        latents, paths = self.latents[mine], self.paths[mine]
+        volumes = decode_volumes(decoder, latents, self.box_size) if paths else ()
+        for volume, path in zip(volumes, paths, strict=True):
+            processed, origin = self.processing.apply(volume, sampling)
+            write_volume(path, processed.numpy(), sampling, origin)
+        team.wait()

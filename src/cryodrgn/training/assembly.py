@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.exposures import prepare_exposures
@@ -14,11 +15,13 @@ from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.models.build import build_model, decoder_of
+from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
 from cryodrgn.training.held_out import choose_held_out
@@ -28,10 +31,15 @@ from cryodrgn.training.objectives import (
     Objective,
     VaeObjective,
 )
+from cryodrgn.training.pose_search import LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import Refined, RowTable
+from cryodrgn.training.warm_start import teach_encoder
 
 logger = logging.getLogger(__name__)
+
+# How an encoder is taught the latents that the classes of a first map tell.
+FIRST_LOG_VARIANCE, FIRST_LATENT_EPOCHS = -2.0, 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,6 +52,7 @@ class Assembly:
         optimizer: Moves the weights of the model.
         poses: Poses that are refined; None where they are kept.
         refined: Numbers of particles that are learnt along with the network, by name.
+        search: Finds poses; None where they are known.
         norm: Offset and scale of the images.
         dtype: Number type of the networks' matrix products.
     """
@@ -53,6 +62,7 @@ class Assembly:
     optimizer: torch.optim.Optimizer
     poses: PoseTable | None
     refined: dict[str, Refined]
+    search: PoseSearch | None
     norm: tuple[float, float]
     dtype: torch.dtype
 
@@ -101,40 +111,100 @@ def assemble(
         held_out=_held_out(training, len(particles)),
         team=team,
     )
-    name = precision or training.precision
-    if name == "auto":
-        name = team.agree(dtype_name(choose_network_dtype(device)))
-    dtype: torch.dtype = getattr(torch, name)
-
-    refined: dict[str, Refined] = {}
-    if poses is not None and training.poses is not None:
-        refined["poses"] = Refined(numbers=poses, pretrain=training.poses.pretrain)
+    dtype = _network_dtype(precision or training.precision, device, team)
     latents = None
     if config.model.kind == "dec":
-        settings = training.latents or LatentTableConfig()
-        latents = _latent_table(config, settings, len(particles), device, team)
-        refined["latents"] = Refined(numbers=latents, pretrain=settings.pretrain)
-    if isinstance(model, Vae):
-        objective: Objective = VaeObjective(model, training.kl, dtype, team)
-    else:
-        volumes = VolumeDecoder(decoder_of(model), *norm, device)
-        of_run = (volumes, float(particles.pixel_sizes[0]), dtype, team)
-        if latents is None:
-            objective = HomogeneousObjective(model, *of_run)
-        else:
-            objective = AutodecoderObjective(model, latents, *of_run)
+        latents = _latent_table(config, len(particles), device, team)
+    search = None
+    if training.search is not None and poses is not None:
+        search = PoseSearch(
+            *(images, poses, decoder_of(model)),
+            _latents_of(model, latents, images, training.seed, dtype, team),
+            *(training, training.search),
+            particles.box_size * particles.pixel_sizes,
+            *(dtype, team),
+        )
     optimizer = torch.optim.Adam(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
     return Assembly(
         particles=images,
-        objective=objective,
+        objective=_objective(config, particles, model, latents, norm, dtype, team),
         optimizer=optimizer,
         poses=poses,
-        refined=refined,
+        refined=_refined(training, poses, latents),
+        search=search,
         norm=norm,
         dtype=dtype,
     )
+
+
+def _network_dtype(name: Precision, device: torch.device, team: Team) -> torch.dtype:
+    """The number type of a name, on all processes the same."""
+    if name == "auto":
+        return getattr(torch, team.agree(dtype_name(choose_network_dtype(device))))
+    return getattr(torch, name)
+
+
+def _refined(
+    training: TrainConfig, poses: PoseTable | None, latents: RowTable | None
+) -> dict[str, Refined]:
+    """The tables of particles, and for how many epochs they stay as they are."""
+    refined: dict[str, Refined] = {}
+    if poses is not None and training.poses is not None:
+        refined["poses"] = Refined(numbers=poses, pretrain=training.poses.pretrain)
+    if latents is not None:
+        settings = training.latents or LatentTableConfig()
+        refined["latents"] = Refined(numbers=latents, pretrain=settings.pretrain)
+    return refined
+
+
+def _objective(
+    config: RunConfig,
+    particles: ParticleSet,
+    model: Vae | Decoder,
+    latents: RowTable | None,
+    norm: tuple[float, float],
+    dtype: torch.dtype,
+    team: Team,
+) -> Objective:
+    """What a model is asked: with an encoder, with a table of latents, or without any."""
+    if isinstance(model, Vae):
+        return VaeObjective(model, config.training.kl, dtype, team)
+    device = next(model.parameters()).device
+    volumes = VolumeDecoder(decoder_of(model), *norm, device)
+    of_run = (volumes, float(particles.pixel_sizes[0]), dtype, team)
+    if latents is None:
+        return HomogeneousObjective(model, *of_run)
+    return AutodecoderObjective(model, latents, *of_run)
+
+
+def _latents_of(
+    model: Vae | Decoder,
+    table: RowTable | None,
+    images: TrainingSet,
+    seed: int,
+    dtype: torch.dtype,
+    team: Team,
+) -> LatentAccess:
+    """The latents of a model: what its encoder says, or its table, or none."""
+
+    def current() -> Float[torch.Tensor, "particles z"]:
+        if isinstance(model, Vae):
+            return torch.from_numpy(encode_all(model, images, dtype, team)[0])
+        return torch.zeros(len(images), 0) if table is None else table.values
+
+    def replace(values: torch.Tensor) -> None:
+        if isinstance(model, Vae):
+            targets = values, torch.full_like(values, FIRST_LOG_VARIANCE)
+            teach_encoder(model, images, targets, epochs=FIRST_LATENT_EPOCHS, seed=seed)
+            for parameter in model.parameters():
+                # All processes have learnt the same, up to rounding.
+                parameter.data = team.total(parameter.data) / team.size
+        elif table is not None:
+            table.put(values)
+
+    return LatentAccess(dim=decoder_of(model).latent_dim, current=current, replace=replace)
 
 
 def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:
@@ -180,14 +250,9 @@ def _preprocessing(config: RunConfig, norm: tuple[float, float]) -> Preprocessin
     )
 
 
-def _latent_table(
-    config: RunConfig,
-    latents: LatentTableConfig,
-    count: int,
-    device: torch.device,
-    team: Team,
-) -> RowTable:
+def _latent_table(config: RunConfig, count: int, device: torch.device, team: Team) -> RowTable:
     """Latents to begin with: those of a file, or draws from a standard normal."""
+    latents = config.training.latents or LatentTableConfig()
     shape = (count, config.model.latent_dim)
     if latents.initial is None:
         generator = generator_at(config.training.seed)

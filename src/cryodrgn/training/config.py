@@ -10,9 +10,11 @@ from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.models.build import ModelConfig
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
 from cryodrgn.training.schedules import Curriculum, KlWeighting
+from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.warm_start import WarmStart
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -152,6 +154,7 @@ class TrainConfig:
         latents: How free latents are learnt, for models that have them.
         warm_start: Latents that the encoder learns before all else is trained.
         poses: How poses are refined; None keeps them.
+        search: How poses are found where none are known; None takes those of the particles.
         held_out: Particles to keep out of training; None keeps out none.
         checkpoint_interval: Epochs between checkpoints.
         checkpoint_minutes: Minutes between checkpoints within an epoch; None makes none.
@@ -173,6 +176,7 @@ class TrainConfig:
     latents: LatentTableConfig | None = None
     warm_start: WarmStart | None = None
     poses: PoseConfig | None = None
+    search: SearchConfig | None = None
     held_out: HeldOutConfig | None = None
     checkpoint_interval: int = 1
     checkpoint_minutes: float | None = None
@@ -301,6 +305,12 @@ class RunConfig:
             if warm is not None:
                 warm = warm | {"latents": Path(warm["latents"])}
                 training["warm_start"] = WarmStart(**warm)
+            search = training.get("search")
+            if search is not None:
+                grids = search["grids"]
+                centre = tuple(grids["shift_centre_px"])
+                grids = GridSettings(**(grids | {"shift_centre_px": centre}))
+                training["search"] = SearchConfig(**(search | {"grids": grids}))
             return cls(
                 data=DataConfig(**data),
                 model=ModelConfig(**model),

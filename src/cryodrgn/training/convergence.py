@@ -13,6 +13,8 @@ EPOCHS_COMPARED = 3
 SIGNIFICANT, WORTHWHILE_MAP, WORTHWHILE_LATENTS = 2.0, 0.002, 0.02
 # Standard deviations of the error after exchange from which heterogeneity is found.
 FOUND = 4.0
+# And from which it may be there, so that training goes on.
+SUSPECTED = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,11 @@ class Exchange:
     def is_heterogeneous(self) -> bool:
         """Whether states say something of their images that noise cannot."""
         return self.score > FOUND
+
+    @property
+    def is_suspected(self) -> bool:
+        """Whether they may, so that it is too early to say that they do not."""
+        return self.score > SUSPECTED
 
 
 def exchange_errors(
@@ -139,6 +146,11 @@ def verdict_in_words(converged_at: int | None, exchange: Exchange | None) -> str
         return (
             f"{words}; heterogeneity is found: the state that fits one half of an image "
             f"explains its other half better than other states, by {gain}"
+        )
+    if exchange.is_suspected:
+        return (
+            f"{words}; heterogeneity is suspected, but not clear: the state that fits one half "
+            f"of an image explains its other half better than other states, by {gain}"
         )
     reason = (
         "the state that fits one half of an image explains its other half no better than other "

@@ -117,4 +117,15 @@ def verdict_of(records: Sequence[EpochRecord]) -> str:
     if not records:
         return ""
     converged = [record.epoch for record in records if record.converged]
-    return verdict_in_words(converged[0] if converged else None, records[-1].exchange)
+    return verdict_in_words(converged[0] if converged else None, exchange_of(records))
+
+
+def exchange_of(records: Sequence[EpochRecord]) -> Exchange | None:
+    """What the exchange of halves says of a run: the last word, or what was found before it.
+
+    From convergence on the same states are looked at again and again; what has been clear
+    once remains so.
+    """
+    settled = [record.exchange for record in records if record.converged]
+    clear = [one for one in settled if one is not None and one.is_heterogeneous]
+    return clear[-1] if clear else records[-1].exchange

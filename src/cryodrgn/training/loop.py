@@ -261,6 +261,10 @@ class Trainer:
     def _radius(self, epoch: int) -> int | None:
         """Within which radius in pixels images are compared; None means all of them."""
         curriculum, full = self._config.curriculum, self._particles.lattice.box_size // 2
+        if self._config.search is not None:
+            box_size = self._particles.lattice.box_size
+            radius = self._config.search.learnt_radius(epoch, self._config.num_epochs, box_size)
+            return radius if radius < full else None
         return None if curriculum is None else curriculum.radius_at(epoch, full)
 
     def _return_to_good_state(self) -> None:

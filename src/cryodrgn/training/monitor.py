@@ -192,6 +192,9 @@ class Monitor:
             return True
         if exchange is None:
             return False
+        if exchange.is_suspected and not exchange.is_heterogeneous:
+            # A latent that begins to follow structure needs more epochs to show it.
+            return True
         losses = [-gains for gains in self._gains]
         return still_improves(losses, exchange.gain, WORTHWHILE_LATENTS)
 

@@ -67,11 +67,11 @@ class PoseTable:
         team: Team = ALONE,
     ) -> None:
         self._embedding: Embedding = config.embedding
+        self._device = device
         # Turning by δ moves the rim of the image by δ · side / 2: shifts in units of half the
         # side are as sensitive as angles, and one learning rate serves both.
         self._units = torch.from_numpy(side_lengths).float()[:, None].to(device) / 2
-        rotations = _embed(torch.from_numpy(poses.rotations), config.embedding)
-        shifts = torch.from_numpy(poses.shifts) / self._units.cpu()
+        rotations, shifts = self._numbers(poses)
         self._rotations = RowTable(rotations, config.learning_rate, device, team)
         self._shifts = RowTable(shifts, config.learning_rate, device, team)
 
@@ -81,6 +81,16 @@ class PoseTable:
         """Rotations, and shifts in Å, of some particles."""
         rotations = _rotations(self._rotations.rows(rows), self._embedding)
         return rotations, self._shifts.rows(rows) * self._units[rows]
+
+    def put(self, poses: Poses) -> None:
+        """Replace all poses by others that were found anew."""
+        rotations, shifts = self._numbers(poses)
+        self._rotations.put(rotations)
+        self._shifts.put(shifts)
+
+    def hold(self, held: bool) -> None:  # noqa: FBT001 (it is what is said)
+        """Say whether poses stay as they are for now, which spares their gradients."""
+        self._rotations.is_held = self._shifts.is_held = held
 
     def step(self) -> None:
         """Move the poses looked up since the last step."""
@@ -101,6 +111,13 @@ class PoseTable:
             shifts=shifts.cpu().numpy(),
             source="refined poses",
         )
+
+    def _numbers(
+        self, poses: Poses
+    ) -> tuple[Float[Tensor, "particles numbers"], Float[Tensor, "particles 2"]]:
+        rotations = _embed(torch.from_numpy(poses.rotations), self._embedding)
+        shifts = torch.from_numpy(poses.shifts).float().to(self._device) / self._units
+        return rotations.to(self._device), shifts
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Everything that must be remembered to go on exactly."""

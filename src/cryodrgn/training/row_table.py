@@ -68,6 +68,9 @@ class RowTable:
         learning_rate: Root mean square length of the steps of an element.
         device: Where the table is kept.
         team: Processes that all keep the table and look up different rows of it.
+
+    Attributes:
+        is_held: Whether rows stay as they are, and gradients need not be taken.
     """
 
     def __init__(
@@ -85,14 +88,22 @@ class RowTable:
         self._second = torch.zeros((), device=device)
         self._steps = torch.zeros((), device=device)
         self._pending: list[tuple[Tensor, Tensor]] = []
+        self.is_held = False
 
     def rows(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
         """Some rows. Where gradients are taken, they are remembered for the next step."""
         values = self.values[rows]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not self.is_held:
             values.requires_grad_()
             self._pending.append((rows, values))
         return values
+
+    def put(self, values: Float[Tensor, "particles dim"]) -> None:
+        """Replace all rows by others, and forget how the old ones moved."""
+        self.discard()
+        self.values.copy_(values)
+        for moment in (self._first, self._visits, self._second, self._steps):
+            moment.zero_()
 
     def step(self) -> None:
         """Move the rows looked up since the last step against their gradients."""

@@ -5,9 +5,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 
 import cryodrgn
@@ -22,12 +24,14 @@ from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.assembly import Assembly, assemble
 from cryodrgn.training.config import RunConfig
 from cryodrgn.training.loop import Position, RunningMean, Trainer
 from cryodrgn.training.monitor import Monitor
+from cryodrgn.training.pose_search import PoseSearch
 from cryodrgn.training.run_log import MetricsFile, log_to_file
 from cryodrgn.training.start import Start
 from cryodrgn.training.warm_start import load_targets, teach_encoder
@@ -51,11 +55,11 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     team: Team = ALONE,
 ) -> bool:
-    """Train a model on images with known poses.
+    """Train a model on images with known poses, or find them along with it.
 
     Args:
         config: Settings of the run.
-        particles: The images, with poses.
+        particles: The images, with poses unless they are searched.
         run: Folder for everything the run writes. Files of an earlier run are replaced, unless
             the run goes on.
         start: Where the run begins, see :func:`cryodrgn.training.start.find_start`.
@@ -70,7 +74,7 @@ def train(
     Raises:
         CryodrgnError: The settings or the data cannot be used, or training diverges.
     """
-    particles.require_poses()
+    particles = _with_first_poses(config, particles)
     _require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
     parts = assemble(config, particles, run, device, start.norm, start.precision, team)
@@ -114,6 +118,7 @@ class _Session:
         self._run = run
         self._parts = parts
         self._should_stop = should_stop
+        self._is_same_run = False
         self._trainer = Trainer(
             *(parts.objective, parts.optimizer, parts.particles),
             *(config.training, parts.refined, team),
@@ -139,6 +144,7 @@ class _Session:
         Raises:
             InputFileError: The weights do not fit the model.
         """
+        self._is_same_run = start.is_same_run
         if start.checkpoint is None:
             return
         model, optimizer = self._parts.objective.model, self._parts.optimizer
@@ -187,9 +193,13 @@ class _Session:
             trainer.report_to(MetricsFile(self._run.metrics, done))
         if self._targets is not None and done == 0:
             self._warm_up(self._targets)
+        if self._parts.search is not None:
+            self._find_first_poses(self._parts.search)
         with Progress(training.num_epochs * count, "training", initial=done) as progress:
             while trainer.position.epoch < training.num_epochs and not self._must_stop:
                 epoch, epoch_started = trainer.position.epoch, time.monotonic()
+                if self._parts.search is not None:
+                    self._search_poses(self._parts.search, trainer.position)
                 average = trainer.train_epoch(progress, self._after_step)
                 self._log_epoch(epoch, average, time.monotonic() - epoch_started)
                 self._look_at_held_out(epoch)
@@ -254,6 +264,26 @@ class _Session:
             parameter.data = self._team.total(parameter.data) / self._team.size
         self._trainer.begin_at(self._trainer.position)
 
+    def _find_first_poses(self, search: PoseSearch) -> None:
+        """Poses to begin with, unless the run goes on or was given some."""
+        assert self._config.training.search is not None
+        if self._is_same_run and self._trainer.images_seen:
+            return
+        if not self._config.training.search.takes_given:
+            if self._trainer.position.epoch:
+                search.search(self._trainer.position.epoch, self._after_step)
+            else:
+                search.start(self._after_step)
+        self._trainer.begin_at(self._trainer.position)
+
+    def _search_poses(self, search: PoseSearch, position: Position) -> None:
+        """Find the poses with which an epoch begins, unless it has begun before."""
+        if position.batch:
+            search.go_on(position.epoch)
+            return
+        search.before_epoch(position.epoch, self._after_step)
+        self._trainer.begin_at(position)
+
     def _after_step(self) -> None:
         """Write a checkpoint if one is due, and stop if that is wanted."""
         stop = self._team.any(self._should_stop())
@@ -285,8 +315,9 @@ class _Session:
         self._parts.objective.write_results(self._run, number, self._parts.particles)
         if not self._team.is_writer:
             return
-        poses = self._config.training.poses
-        if poses is not None and self._trainer.position.epoch > poses.pretrain:
+        training = self._config.training
+        poses, epoch = training.poses, self._trainer.position.epoch
+        if poses is not None and (training.search or epoch > poses.pretrain):
             assert self._parts.poses is not None
             sides = self._particles.box_size * self._particles.pixel_sizes
             save_poses(self._run.poses(number), self._parts.poses.poses(), sides)
@@ -318,6 +349,24 @@ class _Session:
         logger.info(
             "# =====> Epoch: %d Average %s; Finished in %s", epoch + 1, losses, _clock(seconds)
         )
+
+
+def _with_first_poses(config: RunConfig, particles: ParticleSet) -> ParticleSet:
+    """The particles with the poses that a run begins with.
+
+    Raises:
+        MetadataError: There are none, and none are searched.
+    """
+    search = config.training.search
+    if search is None or search.takes_given:
+        particles.require_poses()
+        return particles
+    unknown = Poses(
+        rotations=np.tile(np.eye(3, dtype=np.float32), (len(particles), 1, 1)),
+        shifts=np.zeros((len(particles), 2), np.float32),
+        source="no poses",
+    )
+    return replace(particles, poses=unknown)
 
 
 def _require_epochs_left(config: RunConfig, start: Start, run: RunDirectory) -> None:

@@ -47,8 +47,14 @@ from cryodrgn.io.latent_text import save_index_text, save_latent_text
 from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.provenance import describe_files
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
-from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, write_volumes
+from cryodrgn.reconstruction.decode import (
+    PostProcessing,
+    VolumeSource,
+    help_to_write,
+    write_volumes,
+)
 from cryodrgn.runs.run import Run
 from cryodrgn.training.epoch_records import EpochRecord, verdict_of
 from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
@@ -93,6 +99,7 @@ def analyze(
     files: AnalysisFiles,
     options: AnalysisOptions,
     device: str = "auto",
+    team: Team = ALONE,
 ) -> None:
     """Analyse the latents and volumes of a run, and make a page of them.
 
@@ -102,11 +109,15 @@ def analyze(
         files: Where everything goes.
         options: What to do.
         device: Where to decode.
+        team: Processes that share the decoding; all call this, and the first does the rest.
 
     Raises:
         CryodrgnError: The run or the options cannot be used; nothing has been written then.
     """
-    _Analysis(run, epoch, files, options).perform(device)
+    if team.is_writer:
+        _Analysis(run, epoch, files, options, team).perform(device)
+    elif not options.skip_volumes:
+        help_to_write(run.volume_source(epoch, device), team)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -131,9 +142,15 @@ class _Series:
 
 class _Analysis:
     def __init__(
-        self, run: Run, epoch: int | None, files: AnalysisFiles, options: AnalysisOptions
+        self,
+        run: Run,
+        epoch: int | None,
+        files: AnalysisFiles,
+        options: AnalysisOptions,
+        team: Team,
     ) -> None:
         self._run, self._epoch, self._files, self._options = run, epoch, files, options
+        self._team = team
         self._started = time.monotonic()
         self._latents = run.latents(epoch)
         self._looks: dict[str, dict[str, Any]] = {}
@@ -304,6 +321,7 @@ class _Analysis:
             pixel_size=self._pixel_size,
             box_size=self._options.box_size,
             processing=self._options.processing,
+            team=self._team,
         )
 
     @property

@@ -8,7 +8,7 @@ from cryodrgn.analysis.run_report import add_analysis
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.text import read_json
 from cryodrgn.rundir import WholeRunFiles
-from cryodrgn.training.epoch_records import read_records, verdict_of
+from cryodrgn.training.epoch_records import exchange_of, read_records, verdict_of
 
 
 def write_run_page(files: WholeRunFiles, manifest: Mapping[str, Any]) -> str:
@@ -47,10 +47,18 @@ def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
     if files.linear.config_yaml.is_file():
         record = load_run_config(files.linear.config_yaml)["training"]
         found["Linear model"] = f"{record['verdict']}."
-    held_out = verdict_of(read_records(files.training.convergence))
-    if held_out:
-        found["Training"] = f"{held_out}."
-    found["Latent"] = read_json(files.nuisance.json)["verdict"]
+    records = read_records(files.training.convergence)
+    if records:
+        found["Training"] = f"{verdict_of(records)}."
+    exchange = exchange_of(records) if records else None
+    if exchange is not None and not exchange.is_suspected:
+        # An encoder gives the noise of an image a latent, too, which that image then confirms.
+        found["Latent"] = (
+            "without heterogeneity it describes the noise of single images; what changes along "
+            "its axes is no structure."
+        )
+    else:
+        found["Latent"] = read_json(files.nuisance.json)["verdict"]
     return found
 
 

@@ -5,7 +5,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from cryodrgn.cli.options import add_device, add_run_and_epoch, add_volume_processing
+from cryodrgn.cli.options import (
+    add_device,
+    add_multigpu,
+    add_run_and_epoch,
+    add_volume_processing,
+)
+from cryodrgn.cli.processes import joined
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Folder for the results (default: [WORKDIR]/analyze.[EPOCH])",
     )
     add_device(parser)
+    add_multigpu(parser)
     parser.add_argument("--skip-vol", action="store_true", help="Make no volumes")
     parser.add_argument("--skip-umap", action="store_true", help="Make no UMAP embedding")
     add_volume_processing(parser.add_argument_group("Volume arguments"))
@@ -67,4 +74,5 @@ def run(args: argparse.Namespace) -> None:
         command=shlex.join(["cryodrgn", *sys.argv[1:]]),
     )
     files = AnalysisFiles(args.outdir) if args.outdir else run.files.analysis(epoch)
-    analyze(run, epoch, files, options, args.device)
+    with joined(args) as (team, device):
+        analyze(run, epoch, files, options, str(device), team)

@@ -9,14 +9,19 @@ from cryodrgn.cli.options import (
     MRC_ENDINGS,
     add_config_overrides,
     add_device,
+    add_multigpu,
     add_volume_processing,
     load_trained,
     require_ending,
 )
+from cryodrgn.cli.processes import joined
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+
+    from cryodrgn.parallel import Team
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Volume arguments")
     add_volume_processing(group)
     add_device(group)
+    add_multigpu(group)
     add_config_overrides(parser)
 
 
@@ -70,11 +76,18 @@ def _add_latents(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from cryodrgn.devices import choose_device
-    from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
+    with joined(args) as (team, device):
+        _decode(args, device, team)
+
+
+def _decode(args: argparse.Namespace, device: "torch.device", team: "Team") -> None:
+    from cryodrgn.reconstruction.decode import PostProcessing, help_to_write, write_volumes
 
     trained = load_trained(args)
-    decoder = trained.volume_decoder(choose_device(args.device))
+    decoder = trained.volume_decoder(device)
+    if not team.is_writer:
+        help_to_write(decoder, team)
+        return
     latents = _latents(args, decoder.latent_dim)
     paths = _paths(args, len(latents))
     if args.verbose:
@@ -89,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
         processing=PostProcessing(
             flip=args.flip, invert=args.invert, low_pass=args.low_pass, crop=args.crop
         ),
+        team=team,
     )
     logger.info("wrote %d volumes to %s", len(paths), args.output)
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, decoder_only_config
+from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, single_structure
 from cryodrgn.cli.training import (
     add_dataset,
     add_held_out,
@@ -30,4 +30,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    run_training(args, decoder_only_config, train_config)
+    run_training(args, single_structure, train_config)

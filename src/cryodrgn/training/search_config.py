@@ -1,0 +1,82 @@
+"""How poses are found along with a model, when none are known."""
+
+from dataclasses import dataclass, field
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.orientation.settings import GridSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig:
+    """When and how poses are searched.
+
+    Attributes:
+        grids: Grids of rotations and shifts.
+        interval: Epochs from one search of all images to the next; in between, poses are kept.
+        ramp_epochs: Epochs in which the radius of the frequencies that are learnt rises from
+            the first to the last one of the grids.
+        refine_epochs: Epochs at the end in which all frequencies are learnt and poses follow
+            their gradients.
+        num_starts: First maps that are made from different seeds, and compared.
+        start_images: Images of which they are made.
+        pretrain: Slices of the first map, in random poses, that the network learns before it
+            learns images; so that it is a reference from the first search on.
+        num_classes: Maps into which a first map is split where there is a latent; how probable
+            each image finds them tells its first latent.
+        num_references: Latents at most whose maps images are compared with, where there is a
+            latent: each image with that of the nearest one.
+        takes_given: Whether the run begins with the poses of the particles instead of first
+            maps.
+    """
+
+    grids: GridSettings = field(default_factory=GridSettings)
+    interval: int = 5
+    ramp_epochs: int = 10
+    refine_epochs: int = 5
+    num_starts: int = 1
+    start_images: int = 1000
+    pretrain: int = 10000
+    num_classes: int = 2
+    num_references: int = 8
+    takes_given: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ConfigError: A number is out of range.
+        """
+        at_least = {
+            "--ps-freq": (self.interval, 1),
+            "--l-ramp-epochs": (self.ramp_epochs, 0),
+            "--refine-epochs": (self.refine_epochs, 0),
+            "--starts": (self.num_starts, 1),
+            "--start-images": (self.start_images, 20),
+            "--pretrain": (self.pretrain, 0),
+            "--classes": (self.num_classes, 1),
+            "--references": (self.num_references, 1),
+        }
+        for option, (value, least) in at_least.items():
+            if value < least:
+                msg = f"{option} must be at least {least}, got {value}"
+                raise ConfigError(msg)
+
+    def learnt_radius(self, epoch: int, num_epochs: int, box_size: int) -> int:
+        """Radius in cycles per box of the frequencies that an epoch learns.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            num_epochs: Epochs of the whole run.
+            box_size: Side of the images in pixels.
+        """
+        nyquist = box_size // 2
+        if epoch >= num_epochs - self.refine_epochs:
+            return nyquist
+        first, last = self.grids.radius_start, self.grids.radius_end
+        done = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0
+        return min(nyquist, first + int(done * (last - first)))
+
+    def searches_in(self, epoch: int, num_epochs: int) -> bool:
+        """Whether poses are searched at the beginning of an epoch, with what was learnt."""
+        last = num_epochs - self.refine_epochs
+        return 0 < epoch <= last and (epoch % self.interval == 0 or epoch == last)

@@ -1,0 +1,147 @@
+"""Poses with respect to a map that is known."""
+
+import pytest
+import torch
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.resample import downsample_volume
+from cryodrgn.geometry.rotations import rotation_distance
+from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.orientation.branching import PoseFinder
+from cryodrgn.orientation.comparison import Disc, Observed, gains, phases, shifted
+from cryodrgn.orientation.settings import GridSettings
+from cryodrgn.orientation.slices import Slices, box_within
+
+
+def test_gains_are_differences_of_squared_distances(views):
+    generator = torch.Generator().manual_seed(0)
+    count, radius = 5, 6
+    disc = views.disc.within(radius)
+    images = torch.randn(count, len(disc.points), 2, generator=generator)
+    ctf = torch.randn(count, len(disc.points), generator=generator)
+    variance = disc.shell_means(torch.rand(len(disc.points), generator=generator) + 0.5)
+    slices = torch.randn(7, len(disc.points), 2, generator=generator)
+    shifts = torch.rand(3, 2, generator=generator) / 10
+    observed = Observed.of(images, ctf, variance)
+    moved = shifted(observed.images, phases(disc.points, shifts)[None])
+    found = gains(moved, observed.weights, slices)
+
+    turned = shifted(images, phases(disc.points, shifts)[None])[:, :, None]
+    predicted = ctf[:, None, None, :, None] * slices
+
+    def distance(difference):
+        return (difference.square().sum(-1) / variance).sum(-1) / 2
+
+    expected = distance(turned) - distance(turned - predicted)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_slices_of_a_small_map_are_those_of_the_whole(views):
+    radius = 8
+    disc = views.disc.within(radius)
+    small = downsample_volume(views.volume, box_within(radius))
+    found = Slices(small[None], radius).at(disc.points, views.rotations[:20])[0]
+    lattice = HalfLattice.disc(len(views.volume))
+    exact = VolumeSlicer(views.volume).slices(lattice, views.rotations[:20])
+    error = found - exact[:, disc.positions]
+    assert float(error.norm() / found.norm()) < 0.03
+
+
+def finder_for(views, radius: int, settings: GridSettings, dtype=torch.float32) -> PoseFinder:
+    volume = downsample_volume(views.volume, box_within(radius))
+    disc = views.disc.within(radius)
+    variance = torch.ones(len(disc.points))
+    reference = Slices(volume[None], radius)
+    radii = settings.radii(radius)
+    return PoseFinder(
+        reference, disc, variance, settings, radii, len(views.volume), dtype=dtype
+    )
+
+
+SETTINGS = GridSettings(radius_start=6, radius_end=11, num_levels=3, shift_extent_px=2.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_poses_are_found_to_the_spacing_of_the_last_grid(views, dtype):
+    finder = finder_for(views, 11, SETTINGS, dtype)
+    found = finder.find(views.images[:64], views.ctf[:64])
+    # The first grid is 15° fine, and was refined three times.
+    angles = rotation_distance(found.rotations, views.rotations[:64]).rad2deg()
+    assert float(angles.quantile(0.95)) < 15 / 8
+    distances = (found.shifts - views.shifts[:64]).norm(dim=1) * len(views.volume)
+    assert float(distances.quantile(0.95)) < 0.2
+
+
+def test_images_without_ctf_and_without_shifts_are_searched(views):
+    disc = views.disc
+    settings = GridSettings(radius_start=6, radius_end=11, shift_extent_px=0.0)
+    plain = Slices(views.volume[None], 11).at(disc.points, views.rotations[:16])[0]
+    found = finder_for(views, 11, settings).find(plain, None)
+    angles = rotation_distance(found.rotations, views.rotations[:16]).rad2deg()
+    assert float(angles.max()) < 2
+    assert not found.shifts.any()
+
+
+def test_what_is_found_explains_the_image_as_well_as_it_says(views):
+    finder = finder_for(views, 11, SETTINGS)
+    found = finder.find(views.images[:8], views.ctf[:8])
+    disc = views.disc
+    volume = downsample_volume(views.volume, box_within(11))
+    slices = Slices(volume[None], 11).at(disc.points, found.rotations)[0]
+    moved = shifted(views.images[:8], phases(disc.points, found.shifts)[:, None])[:, 0]
+    left = (moved - views.ctf[:8, :, None] * slices).square().sum((-1, -2)) / 2
+    gain = moved.square().sum((-1, -2)) / 2 - left
+    torch.testing.assert_close(found.gains, gain, rtol=1e-3, atol=1e-2)
+
+
+def test_all_images_may_be_searched_in_any_batches(views):
+    finder = finder_for(views, 11, SETTINGS)
+    whole = finder.find(views.images[:12], views.ctf[:12])
+    parts = [finder.find(views.images[i : i + 5], views.ctf[i : i + 5]) for i in (0, 5)]
+    joined = torch.cat([part.rotations for part in parts])
+    torch.testing.assert_close(joined, whole.rotations[:10])
+
+
+def test_shifts_are_centred_and_no_finer_than_frequencies_tell():
+    settings = GridSettings(shift_extent_px=10.0, num_shifts=7, shift_centre_px=(1.0, -2.0))
+    shifts, spacing = settings.shifts(level=2, radius=12, box_size=64)
+    assert len(shifts) == 14**2
+    assert spacing * 64 == pytest.approx(20 / 14)
+    torch.testing.assert_close(shifts.mean(0) * 64, torch.tensor([1.0, -2.0]))
+    # The middles of the outermost cells lie half a spacing within the extent; x runs fast.
+    torch.testing.assert_close(shifts[1] - shifts[0], torch.tensor([spacing, 0.0]))
+    few, spacing = GridSettings(shift_extent_px=2.0).shifts(level=2, radius=6, box_size=24)
+    assert len(few) == 4**2
+    assert spacing == pytest.approx(1 / 24)
+
+
+def test_radii_rise_to_what_was_learnt():
+    settings = GridSettings(radius_start=12, radius_end=32, num_levels=4)
+    assert settings.radii(64) == [12, 17, 22, 27, 32]
+    assert settings.radii(20) == [12, 14, 16, 18, 20]
+    assert settings.radii(8) == [8] * 5
+
+
+@pytest.mark.parametrize(
+    ("change", "option"),
+    [
+        ({"radius_start": 2}, "--l-start"),
+        ({"radius_end": 5}, "--l-end"),
+        ({"num_kept": 0}, "--nkeptposes"),
+        ({"base_level": 9}, "--base-healpy"),
+        ({"shift_extent_px": -1.0}, "--t-extent"),
+    ],
+)
+def test_grids_that_cannot_be_searched_are_refused(change, option):
+    with pytest.raises(ConfigError, match=option):
+        GridSettings(**change)
+
+
+def test_discs_stand_in_each_other():
+    disc = Disc.of(HalfLattice.disc(16), 7, torch.device("cpu"))
+    inner = Disc.of(HalfLattice.disc(16), 4, torch.device("cpu"))
+    assert torch.equal(disc.within(4).points, inner.points)
+    assert torch.equal(disc.within(4).positions, inner.positions)
+    flat = disc.shell_means(torch.arange(len(disc.points)).float())
+    assert len(flat.unique()) == 7

@@ -1,0 +1,70 @@
+"""The whole way from a particle file to a report, on sets with a known truth."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryodrgn.analysis.agreement import rank_correlation
+from cryodrgn.cli.main import build_parser
+from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.rundir import WholeRunFiles
+from finished_run import Finished
+
+PAGE = Path(__file__).parents[2] / "docs/run.md"
+SMALL = ("--qdim", 32, "--pdim", 32, "-b", 8, "-n", 40)
+
+
+def simulate(run, folder, states):
+    line = ("simulate", "-D", 16, "--Apix", 12, "-n", 600, "--snr", 3, "--num-states", states)
+    run(*line, "-o", folder)
+    return folder / "particles.star"
+
+
+@pytest.mark.slow
+def test_a_star_file_becomes_a_report_with_the_motion_in_it(run, tmp_path):
+    star, files = simulate(run, tmp_path / "sim", 10), WholeRunFiles(tmp_path / "out")
+    line = ("run", star, "-o", files.path, "--zdim", 2, *SMALL)
+    said = run(*line)
+    assert re.search(r"^Training: converged at epoch \d+; heterogeneity is found", said, re.M)
+    # Images of 16 px hold less of the angle than those of the demo.
+    latents = load_latents(files.training.latents())
+    assert rank_correlation(latents, np.load(tmp_path / "sim/labels.npy")) > 0.75
+    page = files.report.read_text()
+    assert "heterogeneity is found" in page
+    assert "skewness" in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert files.check.map.is_file()
+    assert files.linear.linear.mean.is_file()
+    manifest = json.loads(files.manifest.read_text())
+    assert "heterogeneity is found" in manifest["verdict"]
+    log = files.log.read_text()
+    for step in ("check", "train_linear", "train_vae", "analyze", "nuisance"):
+        assert f"$ cryodrgn {step} " in log
+    assert "# held out: " in log
+    before = files.training.weights().read_bytes()
+    again = run(*line)
+    assert again.count("is there already") == 5
+    assert "$ cryodrgn" not in again
+    assert files.training.weights().read_bytes() == before
+
+
+@pytest.mark.slow
+def test_one_structure_is_said_to_be_one(run, tmp_path):
+    star = simulate(run, tmp_path / "sim", 1)
+    network = ("--qdim", 32, "--pdim", 32, "--qlayers", 2, "--players", 2, "--lr", 1e-3)
+    kept_out = ("--held-out", 0.2, "--stop-when-converged", "-n", 40)
+    run("train_vae", star, "--zdim", 2, *network, *kept_out, "-o", tmp_path / "run")
+    last = [
+        line for line in Finished(tmp_path / "run").log.splitlines() if "held out: " in line
+    ]
+    assert "no heterogeneity above noise found (converged at epoch " in last[-1]
+
+
+def test_the_commands_of_the_page_are_understood():
+    lines = re.findall(r"^    (cryodrgn .*)$", PAGE.read_text(), re.M)
+    assert len(lines) == 2
+    for line in lines:
+        build_parser().parse_args(line.split()[1:])
