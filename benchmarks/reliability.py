@@ -98,7 +98,7 @@ def disks(folder: Path) -> dict[str, Any]:
         log.unlink(missing_ok=True)
         log.touch()
         log.chmod(0o666)
-        process = harness.begin(command.line(out), log, harness.as_nobody)
+        process = harness.start(command.line(out), log, harness.as_nobody)
         status, said = harness.finish(process, log)
         counts["read_only"] += 1
         counts["wrong"] += status != 2 or "Traceback" in said or bool(harness.visible(out))
@@ -129,7 +129,7 @@ def _recovers(command: Any, out: Path, whole: Any, log: Path, prepare: Any) -> b
     """Whether a command that has no room says so and leaves nothing half."""
     from writing import harness
 
-    status, said = harness.finish(harness.begin(command.line(out), log, prepare), log)
+    status, said = harness.finish(harness.start(command.line(out), log, prepare), log)
     left = harness.damaged(harness.visible(out), whole.files, all_of=False)
     return status == 2 and "needs" in said and "Traceback" not in said and not left
 

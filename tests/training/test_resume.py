@@ -1,14 +1,13 @@
 """A run that is interrupted anywhere goes on as if nothing had happened."""
 
-import os
 import random
 import signal
 import time
-import traceback
 
 import pytest
 import yaml
 
+from children import exit_status, start
 from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.legacy_pickle import load_pickles
@@ -45,26 +44,6 @@ def line(simulated):
     return words
 
 
-def start(words) -> int:
-    """Run a command in a process of its own, which costs no new imports."""
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = main([str(word) for word in words])
-    except BaseException:
-        traceback.print_exc()
-        raise
-    finally:
-        os._exit(status)
-
-
-def exit_status(process: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
 def assert_every_file_is_whole(folder):
     for path in folder.glob("*.pkl"):
         if path.name.startswith(("weights", "checkpoint")):
@@ -94,7 +73,7 @@ def test_a_run_killed_at_random_times_ends_with_the_same_files(command, kills, l
         is_alive = wait_for_progress(process, killed) if kill % 2 else True
         if not (is_alive and still_runs(process, times.uniform(0, 0.1))):
             break
-        os.kill(process, signal.SIGKILL)
+        process.kill()
         assert exit_status(process) == -signal.SIGKILL
         done += 1
         if killed.exists():
@@ -114,7 +93,7 @@ def test_a_run_killed_at_random_times_ends_with_the_same_files(command, kills, l
 
 
 def has_ended(process) -> bool:
-    return os.waitpid(process, os.WNOHANG)[0] != 0
+    return process.exitcode is not None
 
 
 def still_runs(process, seconds) -> bool:
@@ -138,7 +117,7 @@ def test_sigterm_writes_a_checkpoint_and_ends_cleanly(line, tmp_path):
     process = start(line("train_vae", out, "-n", 100000))
     while not (out / "weights.0.pkl").exists():
         assert still_runs(process, 0.01)
-    os.kill(process, signal.SIGTERM)
+    process.terminate()
     assert exit_status(process) == 0
     position = load_checkpoint(out / "checkpoint.pkl")["run_state"]["position"]
     assert (position["epoch"], position["batch"]) > (0, 0)

@@ -6,18 +6,13 @@ import random
 import resource
 import signal
 import subprocess
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-# What commands import only when they run, and a user without rights could not.
-import cryodrgn.analysis.trajectories
-import cryodrgn.workflow.analyze  # noqa: F401
-from cryodrgn.cli import tools
-from cryodrgn.cli.main import main
+from children import Child, exit_status, start
 from cryodrgn.io import atomic
 from finished_run import SMALL_NN, SMALL_VAE
 
@@ -47,7 +42,6 @@ class Command:
 
 def make_inputs(folder: Path) -> None:
     """A small particle set, a run on it, and a volume."""
-    # In this process, so that those forked from it need not import anything.
     star, run = folder / "sim/particles.star", folder / "run"
     sim = "simulate -D 16 --Apix 12 -n 60 --num-states 2 --snr 1 -o"
     lines: list[tuple[object, ...]] = [
@@ -56,8 +50,9 @@ def make_inputs(folder: Path) -> None:
         ("backproject_voxel", star, "-o", folder / "volume.mrc"),
     ]
     for line in lines:
-        assert main([str(word) for word in line]) == 0
-    assert tools.main(f"select_random 60 -n 10 -o {folder / 'ind.pkl'}".split()) == 0
+        assert exit_status(start(line)) == 0
+    line = f"tool select_random 60 -n 10 -o {folder / 'ind.pkl'}"
+    assert exit_status(start(line.split())) == 0
     (folder / "z.txt").write_text("0.1 0.2\n0.3 0.4\n-1 1\n")
 
 
@@ -84,7 +79,9 @@ def commands(folder: Path) -> dict[str, Command]:
         ),
         "eval_images": Command(("eval_images", star, weights), "x.pkl"),
         "eval_vol": Command(("eval_vol", weights, "--zfile", folder / "z.txt")),
-        "analyze": Command(("analyze", run, -1, "--skip-umap", "--ksample", 3)),
+        "analyze": Command(
+            ("analyze", run, -1, "--skip-umap", "--ksample", 2, "--pc", 1, "--n-per-pc", 2)
+        ),
         "pc_traversal": Command(("pc_traversal", latents)),
         "direct_traversal": Command(("direct_traversal", latents, "--anchors", 1, 7), "x.txt"),
         "select": Command(
@@ -104,37 +101,11 @@ def commands(folder: Path) -> dict[str, Command]:
 
 def call(words: list[str], log: Path | None = None) -> tuple[int, str]:
     """Run a command in a process of its own; its status and what it wrote to the terminal."""
-    return finish(begin(words, log), log)
+    return finish(start(words, log), log)
 
 
-def begin(
-    words: list[str], log: Path | None = None, prepare: Callable[[], None] = lambda: None
-) -> int:
-    """Start a command in a process of its own, which costs no new imports."""
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        target = os.devnull if log is None else str(log)
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        # Tests put others in their place.
-        sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
-        prepare()
-        run = tools.main if words[0] == "tool" else main
-        status = run(words[1:] if words[0] == "tool" else words)
-    except BaseException:  # noqa: BLE001 (the process must end here)
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def finish(process: int, log: Path | None = None) -> tuple[int, str]:
-    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+def finish(process: Child, log: Path | None = None) -> tuple[int, str]:
+    status = exit_status(process)
     return status, log.read_text(errors="replace") if log is not None else ""
 
 
@@ -208,27 +179,29 @@ def undisturbed(command: Command, folder: Path) -> Whole:
 
 def kill_at_random(command: Command, folder: Path, whole: Whole, seed: object) -> bool:
     """Kill a command at a random time; whether it was still running."""
-    process = begin(command.line(folder))
+    process = start(command.line(folder))
     time.sleep(random.Random(f"{seed}").uniform(0, whole.seconds))
-    os.kill(process, signal.SIGKILL)
-    return finish(process)[0] == -signal.SIGKILL
+    process.kill()
+    return exit_status(process) == -signal.SIGKILL
 
 
 def kill_at_write(command: Command, folder: Path, number: int) -> bool:
     """Kill a command as a file is about to get its name; whether there was such a file."""
 
-    def prepare() -> None:
-        original, count = atomic.os.fsync, [0]
+    process = start(command.line(folder), prepare=partial(_die_at_write, number))
+    return exit_status(process) == -signal.SIGKILL
 
-        def fsync(descriptor: int) -> None:
-            count[0] += 1
-            if count[0] == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            original(descriptor)
 
-        atomic.os.fsync = fsync  # type: ignore[assignment]
+def _die_at_write(number: int) -> None:
+    original, count = atomic.os.fsync, [0]
 
-    return finish(begin(command.line(folder), prepare=prepare))[0] == -signal.SIGKILL
+    def fsync(descriptor: int) -> None:
+        count[0] += 1
+        if count[0] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(descriptor)
+
+    atomic.os.fsync = fsync  # type: ignore[assignment]
 
 
 def as_nobody() -> None:
@@ -240,12 +213,12 @@ def as_nobody() -> None:
 
 def limited_files(size: int) -> Callable[[], None]:
     """A limit on the size of every file, where no small disk can be had."""
+    return partial(_limit_files, size)
 
-    def prepare() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-    return prepare
+def _limit_files(size: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 @contextlib.contextmanager

@@ -99,7 +99,7 @@ def test_a_file_that_does_not_fit_is_said(commands, whole, inputs, name):
     largest = max(map(len, expected.files.values()))
     out, log = inputs / f"limited {name}", inputs / "log"
     prepare = harness.limited_files(largest // 2)
-    status, said = harness.finish(harness.begin(command.line(out), log, prepare), log)
+    status, said = harness.finish(harness.start(command.line(out), log, prepare), log)
     assert status == 2, said
     assert "cannot be written: it needs" in said.strip().splitlines()[-1]
     assert not harness.damaged(harness.visible(out), expected.files, all_of=False)
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_written_is_said(commands, inputs, name):
     out.mkdir()
     out.chmod(0o555)
     log.touch()
-    process = harness.begin(commands[name].line(out), log, harness.as_nobody)
+    process = harness.start(commands[name].line(out), log, harness.as_nobody)
     status, said = harness.finish(process, log)
     assert status == 2, said
     assert "Permission denied" in said.strip().splitlines()[-1]

@@ -262,7 +262,7 @@ class _Pipeline:
         else:
             skewness = read_json(self._files.check.json)["map_skewness"]
             density = "negative" if invert else "positive"
-            reason = f"density comes out {density} as the file stands (skewness {skewness})"
+            reason = f"density comes out {density} as the file stands (skewness {skewness:.2f})"
         sign = "--invert-data" if invert else "--uninvert-data"
         logger.info("\n%-15s %-6s %s", sign, "", reason)
         for choice in choices:

@@ -1,0 +1,76 @@
+"""Commands in processes of their own, which cost no new imports.
+
+They are forked from a server that has imported everything and runs no threads: a process
+forked from one with threads may wait for ever for a lock that none of its own threads holds.
+"""
+
+import multiprocessing
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "cryodrgn.analysis.trajectories",
+        "cryodrgn.cli.main",
+        "cryodrgn.cli.tools",
+        "cryodrgn.linear.runner",
+        "cryodrgn.training.runner",
+        "cryodrgn.workflow.analyze",
+        "finished_run",
+    ]
+)
+Child = ForkServerProcess
+
+
+def nothing() -> None:
+    """What is prepared by default."""
+
+
+def start(
+    words: Sequence[object], log: Path | None = None, prepare: Callable[[], None] = nothing
+) -> Child:
+    """Begin a command; what it says goes to a log, or nowhere.
+
+    Args:
+        words: Its line; the word ``tool`` begins those of cryodrgn_utils.
+        log: Where its output goes.
+        prepare: Called in the new process before; must be picklable.
+    """
+    line = [str(word) for word in words]
+    child = CONTEXT.Process(target=_run, args=(line, log, prepare))
+    child.start()
+    return child
+
+
+def exit_status(child: Child) -> int:
+    """Status of a process when it has ended; minus the signal that killed it."""
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
+
+
+def _run(words: list[str], log: Path | None, prepare: Callable[[], None]) -> None:
+    from cryodrgn.cli import tools
+    from cryodrgn.cli.main import main
+
+    status = 1
+    try:
+        target = os.devnull if log is None else str(log)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+        prepare()
+        is_tool = words[0] == "tool"
+        status = tools.main(words[1:]) if is_tool else main(words)
+    except BaseException:  # noqa: BLE001 (the process must end here)
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
