@@ -111,7 +111,7 @@ def test_traversals_write_what_eval_vol_reads(run, z_path, tmp_path):
         (("pc_traversal", "-n", 0), "-n must be at least 1"),
         (("direct_traversal", "--anchors", 0, 200), "numbered 0 to 199"),
         (("direct_traversal", "--anchors", 1), "two anchors"),
-        (("direct_traversal", "--anchors", "no.txt", 1), "no.txt cannot be read"),
+        (("direct_traversal", "--anchors", "no.txt", 1), "no.txt does not exist"),
         (("graph_traversal", "--anchors", 0, 1, "--avg-neighbors", 20), "must be positive"),
         (("graph_traversal", "--anchors", 0, 1, "--avg-neighbors", 1e-3), "no path leads"),
         (("graph_traversal", "--anchors", 0, 1, "--max-images", 0), "must be at least 1"),

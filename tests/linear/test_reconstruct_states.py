@@ -120,7 +120,7 @@ def test_functions_without_number_are_the_coordinates(run, moving, tmp_path, rng
         (("-z", 1), "dimensions"),
         (("--latents", "{short}"), "latents of 7 particles"),
         (("--functions", -1), "--functions must not be negative"),
-        (("--zfile", "{short}"), "cannot be read as z-values"),
+        (("--zfile", "{short}"), "is no text"),
     ],
 )
 def test_mistakes_end_before_anything_is_written(

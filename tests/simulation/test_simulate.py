@@ -138,7 +138,7 @@ def test_mistakes_end_in_one_sentence_and_leave_no_folder(fail, tmp_path):
     assert "even number" in fail("simulate", "-D", 33, "-o", out)
     assert "signal-to-noise" in fail("simulate", *SMALL, "--snr", 0, "-o", out)
     assert "Å across, but the box only" in fail("simulate", "-D", 32, "--Apix", 2, "-o", out)
-    assert "cannot be read" in fail("simulate", tmp_path / "missing.pdb", "-o", out)
+    assert "does not exist" in fail("simulate", tmp_path / "missing.pdb", "-o", out)
     assert "defocus range" in fail("simulate", *SMALL, "--defocus", 2, 1, "-o", out)
     assert not out.exists()
 
