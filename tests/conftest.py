@@ -114,3 +114,8 @@ def acceptance() -> Path:
     if not folder:
         pytest.skip("needs the acceptance data: set CRYODRGN_ACCEPTANCE to their folder")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -26,3 +26,12 @@ def test_sound_images_have_nothing_odd(write_stack, rng):
     assert not found.findings()
     assert found.num_screened == 20
     assert "nothing is odd" in found.in_words()
+
+
+def test_particles_that_stand_out_of_little_noise_are_not_hot_pixels(write_stack, rng):
+    images = rng.normal(size=(60, 24, 24)).astype(np.float32)
+    images[:, 12, 12] += rng.uniform(8, 24, 60)
+    images[7, 3, 3] = 200
+    stack = ImageStack.whole_files([write_stack(images)])
+    screening = screen_images(stack, np.arange(60))
+    assert screening.hot_pixels.tolist() == [7]

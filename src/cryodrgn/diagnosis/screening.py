@@ -11,6 +11,8 @@ from cryodrgn.io.image_stack import ImageStack
 BYTES_PER_BATCH = 2**25
 # Robust standard deviations beyond which a pixel of an image, or an image among others, is odd.
 HOT_PIXEL, EXTREME_IMAGE = 20.0, 8.0
+# How many times as far outside as those of other images the pixels of an odd one must be.
+HOT_AMONG_OTHERS = 4.0
 # Median absolute deviation of a normal distribution, in standard deviations.
 MAD_OF_NORMAL = 0.6745
 
@@ -83,8 +85,9 @@ def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screeni
     outlier = np.concatenate(outliers)
     constant = np.logical_and(good, deviation == 0)
     sound = np.logical_and(good, ~constant)
-    # Images without noise have pixels far outside a background of zeros.
-    hot = sound & (outlier > HOT_PIXEL) & (_median(outlier[sound]) < HOT_PIXEL / 2)
+    # Particles stand out of images with little noise, which is nothing odd if all do it.
+    limit = max(HOT_PIXEL, HOT_AMONG_OTHERS * _median(outlier[sound]))
+    hot = sound & (outlier > limit)
     return Screening(
         num_screened=len(rows),
         not_finite=rows[~good],

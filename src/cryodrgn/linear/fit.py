@@ -188,7 +188,7 @@ class Fitting:
         return standardised(solution, drawn, mask, radius)
 
     def _iterate(
-        self, models: list[Subspace], rows: list[Int[Tensor, " rows"]]
+        self, models: list[Subspace], rows: list[Int[Tensor, " _"]]
     ) -> tuple[list[Subspace], list[Solution]]:
         """One iteration of separate models on separate images that share noise and masks."""
         radius = models[0].radius

@@ -200,7 +200,7 @@ def _half_latents(
 
 
 def _scattered(
-    count: int, rows: list[Int[Tensor, " rows"]], posteriors: list[Posterior]
+    count: int, rows: list[Int[Tensor, " _"]], posteriors: list[Posterior]
 ) -> Coefficients:
     """Posteriors of some particles as coefficients in the order of all particles."""
     first = posteriors[0]
