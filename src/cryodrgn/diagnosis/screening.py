@@ -70,7 +70,7 @@ def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screeni
         images: The stack.
         rows: Rows to look at.
     """
-    means, deviations, outliers, finite = [], [], [], []
+    means, deviations, outliers, alone, finite = [], [], [], [], []
     for batch in _batches(images, rows):
         good = np.asarray(np.isfinite(batch).all((1, 2)))
         pixels = np.where(good[:, None, None], batch, 0.0).reshape(len(batch), -1)
@@ -79,15 +79,17 @@ def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screeni
         finite.append(good)
         means.append(pixels.mean(1, dtype=np.float64))
         deviations.append(pixels.std(1, dtype=np.float64))
-        outliers.append(np.abs(pixels - middle).max(1) / np.maximum(spread, 1e-30))
+        away = np.abs(pixels - middle)
+        outliers.append(away.max(1) / np.maximum(spread, 1e-30))
+        alone.append(_stands_alone(away.reshape(batch.shape)))
     good = np.concatenate(finite)
     mean, deviation = np.concatenate(means), np.concatenate(deviations)
     outlier = np.concatenate(outliers)
     constant = np.logical_and(good, deviation == 0)
     sound = np.logical_and(good, ~constant)
-    # Particles stand out of images with little noise, which is nothing odd if all do it.
+    # Particles stand out of images with little noise, too, but over several pixels, and in all.
     limit = max(HOT_PIXEL, HOT_AMONG_OTHERS * _median(outlier[sound]))
-    hot = sound & (outlier > limit)
+    hot = sound & (outlier > limit) & np.concatenate(alone)
     return Screening(
         num_screened=len(rows),
         not_finite=rows[~good],
@@ -97,6 +99,15 @@ def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screeni
         mean=float(mean[sound].mean()) if sound.any() else 0.0,
         deviation=_median(deviation[sound]),
     )
+
+
+def _stands_alone(away: Float[np.ndarray, "images box box"]) -> np.ndarray:
+    """Whether the pixel farthest from the others is at least twice as far as its neighbours."""
+    box_size, number = away.shape[-1], np.arange(len(away))
+    y, x = np.unravel_index(away.reshape(len(away), -1).argmax(1), away.shape[1:])
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    beside = [away[number, (y + dy) % box_size, (x + dx) % box_size] for dy, dx in steps]
+    return np.max(beside, axis=0) < away[number, y, x] / 2
 
 
 def _median(values: Float[np.ndarray, " images"]) -> float:
