@@ -107,7 +107,7 @@ def fail_tool(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run_tool
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def acceptance() -> Path:
     """Folder of the acceptance data, which does not belong to the repository."""
     folder = os.environ.get("CRYODRGN_ACCEPTANCE")

@@ -67,14 +67,9 @@ def test_backprojected_tilt_pair_agrees_with_the_map_of_0_2_0(run, acceptance, t
 
 
 @pytest.fixture(scope="module")
-def antibody(tmp_path_factory):
-    import os
-
+def antibody(acceptance, tmp_path_factory):
     from cryodrgn.cli.main import main
 
-    folder = os.environ.get("CRYODRGN_ACCEPTANCE")
-    if not folder:
-        pytest.skip("needs the acceptance data: set CRYODRGN_ACCEPTANCE to their folder")
     out = tmp_path_factory.mktemp("antibody")
     arguments = [
         "-D",
@@ -89,7 +84,9 @@ def antibody(tmp_path_factory):
         "3",
         "-o",
     ]
-    assert main(["simulate", f"{folder}/structures/1hzh.pdb", *arguments, str(out)]) == 0
+    assert (
+        main(["simulate", str(acceptance / "structures/1hzh.pdb"), *arguments, str(out)]) == 0
+    )
     return out
 
 

@@ -1,6 +1,7 @@
 """Options and small acts that several tools share."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
     from cryodrgn.io.image_stack import ImageStack
+
+logger = logging.getLogger(__name__)
 
 IMAGES_SHOWN = 9
 
@@ -26,6 +29,38 @@ def add_output(
 ) -> None:
     """The file that a tool writes."""
     parser.add_argument("-o", dest="output", type=Path, required=required, help=help_text)
+
+
+def add_drawing(parser: argparse.ArgumentParser, default: str) -> None:
+    """The picture that a tool draws."""
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        default=Path(default),
+        help="Output picture (default: %(default)s)",
+    )
+
+
+def add_show(parser: argparse.ArgumentParser) -> None:
+    """Whether a map of the latents is drawn, too."""
+    parser.add_argument(
+        "--show", action="store_true", help="Also draw the map, as a picture beside the output"
+    )
+
+
+def save_map(args: argparse.Namespace, places: "np.ndarray", names: tuple[str, str]) -> None:
+    """Write a map of the latents, and its picture where ``--show`` asks for it."""
+    from cryodrgn.analysis.latent_plots import plot_marginals
+    from cryodrgn.analysis.plots import save_figure
+    from cryodrgn.io.legacy_pickle import save_pickles
+
+    save_pickles(args.output, [places])
+    logger.info("wrote %d places to %s", len(places), args.output)
+    if args.show:
+        picture = args.output.with_suffix(".png")
+        save_figure(plot_marginals(places, names), picture)
+        logger.info("wrote %s", picture)
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

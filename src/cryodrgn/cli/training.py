@@ -205,6 +205,13 @@ def add_training(
         nargs=2,
         help="Data normalization as shift, 1/scale (default: 0, std of dataset)",
     )
+    _add_precision(group)
+    add_device(group)
+    add_multigpu(group)
+    return group
+
+
+def _add_precision(group: argparse._ArgumentGroup) -> None:
     precision = group.add_mutually_exclusive_group()
     precision.add_argument(
         "--precision",
@@ -216,9 +223,6 @@ def add_training(
     precision.add_argument(
         "--no-amp", action="store_true", help="The same as --precision float32"
     )
-    add_device(group)
-    add_multigpu(group)
-    return group
 
 
 def add_held_out(parser: argparse.ArgumentParser) -> None:

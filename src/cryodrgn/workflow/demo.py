@@ -183,30 +183,28 @@ def _report(
         "and defocus and ten times more noise than signal. The program saw none of the angles."
     )
     report.heading("The motion, against the truth")
-    report.figure(
-        plot_volumes_beside_truth(
-            [volumes[state].numpy() for state in shown],
-            [truths[state].numpy() for state in shown],
-            [f"{angles[state]:.0f}°" for state in shown],
-        ),
-        "Volumes decoded at the mean latent of each state's particles, under the true ones.",
+    figure = plot_volumes_beside_truth(
+        [volumes[state].numpy() for state in shown],
+        [truths[state].numpy() for state in shown],
+        [f"{angles[state]:.0f}°" for state in shown],
     )
-    report.figure(
-        plot_latent_against_truth(
-            first_component(latents), angles[labels], "true hinge angle (°)"
-        ),
-        "The latent coordinate of every particle against its true hinge angle.",
+    caption = (
+        "Volumes decoded at the mean latent of each state's particles, under the true ones."
     )
+    report.figure(figure, caption)
+    figure = plot_latent_against_truth(
+        first_component(latents), angles[labels], "true hinge angle (°)"
+    )
+    caption = "The latent coordinate of every particle against its true hinge angle."
+    report.figure(figure, caption)
     report.heading("How good it is")
     averages = {
         "decoded volumes against truth": _mean_curve(curves),
         "rigid average against truth": _mean_curve(of_consensus),
         "half maps of the backprojection": _half_map_curve(files),
     }
-    report.figure(
-        plot_fsc(averages, PIXEL_SIZE * BOX_SIZE / SMALL_BOX_SIZE),
-        "Fourier shell correlation, averaged over the states.",
-    )
+    figure = plot_fsc(averages, PIXEL_SIZE * BOX_SIZE / SMALL_BOX_SIZE)
+    report.figure(figure, "Fourier shell correlation, averaged over the states.")
     add_analysis(report, files.run.analysis())
     report.heading("All commands of this demo")
     report.commands(commands)

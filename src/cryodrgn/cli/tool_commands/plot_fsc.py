@@ -4,6 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
+from cryodrgn.cli.tool_options import add_drawing
+
 logger = logging.getLogger(__name__)
 
 
@@ -26,13 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.143,
         help="Correlation at which resolutions are read (default: %(default)s)",
     )
-    parser.add_argument(
-        "-o",
-        dest="output",
-        type=Path,
-        default=Path("fsc-plot.png"),
-        help="Output picture (default: %(default)s)",
-    )
+    add_drawing(parser, "fsc-plot.png")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,19 +4,15 @@ import argparse
 import logging
 from pathlib import Path
 
+from cryodrgn.cli.tool_options import add_drawing
+
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("logs", type=Path, nargs="+", help="Logs of training runs (run.log)")
-    parser.add_argument(
-        "-o",
-        dest="output",
-        type=Path,
-        default=Path("loss.png"),
-        help="Output picture (default: %(default)s)",
-    )
+    add_drawing(parser, "loss.png")
 
 
 def run(args: argparse.Namespace) -> None:

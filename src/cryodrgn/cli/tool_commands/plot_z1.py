@@ -2,9 +2,8 @@
 
 import argparse
 import logging
-from pathlib import Path
 
-from cryodrgn.cli.tool_options import add_latents, read_latents, require_dimensions
+from cryodrgn.cli.tool_options import add_drawing, add_latents, read_latents, require_dimensions
 
 logger = logging.getLogger(__name__)
 
@@ -12,13 +11,7 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_latents(parser)
-    parser.add_argument(
-        "-o",
-        dest="output",
-        type=Path,
-        default=Path("z1.png"),
-        help="Output picture (default: %(default)s)",
-    )
+    add_drawing(parser, "z1.png")
 
 
 def run(args: argparse.Namespace) -> None:
