@@ -31,14 +31,15 @@ figcaption { color: #555; font-size: .9rem; }
 .gallery figcaption { font-size: .8rem; }
 .small { grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)); }
 table { border-collapse: collapse; font-size: .9rem; width: 100%; }
+.figures .wide { grid-column: 1 / -1; }
 @media (max-width: 40rem) { .wide { overflow-x: auto; }
                             .wide img { max-width: none; width: 44rem; } }
 td, th { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
          border-bottom: 1px solid #e5e5e5; overflow-wrap: anywhere; }
 """
 
-# Pictures at least as wide as this are scrolled sideways on narrow screens.
-WIDE_IN_PIXELS = 800
+# Pictures at least as wide as this have a row of their own, and are scrolled on narrow screens.
+WIDE_IN_PIXELS = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
