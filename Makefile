@@ -1,6 +1,6 @@
 # Two commands set everything up on a fresh machine:
 #   make demo   installs the program and shows it at work on simulated particles
-#   make test   installs the test tools too and runs the whole suite
+#   make test   installs the test tools too and runs the suite
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ demo: $(VENV)/.analysis
 	$(BIN)/cryodrgn demo -o demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations=10
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" --durations=10
 
 check: lint format types layers
 
@@ -29,9 +29,10 @@ types: $(VENV)/.test
 layers: $(VENV)/.test
 	$(BIN)/lint-imports
 
-# Needs the acceptance data: CRYODRGN_ACCEPTANCE=/path/to/data make acceptance
+# Whole runs that take minutes, and what needs the acceptance data, which is skipped without:
+# CRYODRGN_ACCEPTANCE=/path/to/data make acceptance
 acceptance: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal tests/acceptance --durations=10
+	$(BIN)/python -m pytest -n auto --maxschedchunk 1 -m "slow or acceptance" --durations=10
 
 fix: $(VENV)/.test
 	$(BIN)/ruff check --fix

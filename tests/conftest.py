@@ -118,4 +118,7 @@ def acceptance() -> Path:
 
 def pytest_collection_modifyitems(items):
     """The longest tests first, so that no worker is left with one at the end."""
+    for item in items:
+        if "acceptance" in item.path.parts:
+            item.add_marker("acceptance")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
