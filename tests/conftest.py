@@ -4,9 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+# Workers share the processors, and so do the commands that tests start: threads that wait for
+# one another on a busy machine cost ten times what they save. Libraries read it as they load.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
 from cryodrgn.cli import tools
@@ -17,7 +21,6 @@ from cryodrgn.io.mrc import stack_writer
 # The same examples in every run, and no failure because a machine is busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else torch.get_num_threads())
 
 
 @pytest.fixture

@@ -39,7 +39,9 @@ def simulated(tmp_path_factory):
 def line(simulated):
     def words(command, out, *options):
         star = simulated / "particles.star"
-        return (command, star, "-n", EPOCHS, "-b", 4, *KINDS[command], *options, "-o", out)
+        # Which number type is faster, every process would measure for itself.
+        fixed = ("-n", EPOCHS, "-b", 4, "--precision", "float32")
+        return (command, star, *fixed, *KINDS[command], *options, "-o", out)
 
     return words
 

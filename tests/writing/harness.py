@@ -61,7 +61,8 @@ def commands(folder: Path) -> dict[str, Command]:
     sim, run = folder / "sim", folder / "run"
     star, stack, volume = sim / "particles.star", sim / "particles.mrcs", folder / "volume.mrc"
     weights, latents, index = run / "weights.pkl", run / "z.pkl", folder / "ind.pkl"
-    epochs = ("-n", 3, "-b", 6, "--load", "latest")
+    # Which number type is faster, every process would measure for itself.
+    epochs = ("-n", 3, "-b", 6, "--load", "latest", "--precision", "float32")
     small = ("-D", 16, "--Apix", 12, "-n", 60, "--num-states", 2)
     return {
         "simulate": Command(("simulate", *small)),
