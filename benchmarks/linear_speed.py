@@ -57,11 +57,15 @@ def _tiled(folder: Path, args: argparse.Namespace) -> Path:
         return source
     tables = read_star(source)
     repeats = np.resize(np.arange(count), args.images)
-    particles = {
-        name: [column[row] for row in repeats] for name, column in tables["particles"].items()
-    }
+    optics, particles = tables["optics"], tables["particles"]
     target = folder / "tiled.star"
-    write_star(target, {"optics": tables["optics"], "particles": particles})
+    blocks = {
+        "optics": {name: optics.text(name) for name in optics.names},
+        "particles": {
+            name: np.array(particles.text(name))[repeats].tolist() for name in particles.names
+        },
+    }
+    write_star(target, blocks)
     return target
 
 
