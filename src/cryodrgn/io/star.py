@@ -56,17 +56,26 @@ class StarTable:
         Raises:
             MetadataError: There is no such column, or a value is not a finite number.
         """
-        text = self.text(name)
-        try:
-            values = np.array(text, dtype=np.float64)
-        except ValueError as error:
-            msg = f"{self.path}: column {name} is not numeric: {str(error)[:200]}"
-            raise MetadataError(msg) from None
+        values = self._plain_numbers(name)
+        if values is None:
+            try:
+                values = np.array(self.text(name), dtype=np.float64)
+            except ValueError as error:
+                msg = f"{self.path}: column {name} is not numeric: {str(error)[:200]}"
+                raise MetadataError(msg) from None
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
-            msg = f"{self.path}: column {name} holds {text[row]!r} in row {row}, not a number"
+            found = self.text(name)[row]
+            msg = f"{self.path}: column {name} holds {found!r} in row {row}, not a number"
             raise MetadataError(msg)
         return values
+
+    def _plain_numbers(self, name: str) -> Float[np.ndarray, " rows"] | None:
+        """The column if it holds numbers without quotes, which saves looking for them."""
+        try:
+            return np.array(list(self._columns[name]), dtype=np.float64)
+        except (KeyError, ValueError):
+            return None
 
 
 def read_star(path: Path) -> dict[str, StarTable]:
