@@ -8,7 +8,8 @@ from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import NumericalError
 from cryodrgn.io.checkpoints import load_checkpoint
-from cryodrgn.training.guard import Guard
+from cryodrgn.models.losses import Losses
+from cryodrgn.training.guard import Guard, Outcome, StepReport
 from finished_run import SMALL_VAE, Finished
 
 
@@ -85,14 +86,62 @@ def test_what_does_not_help_ends_the_run_with_its_cause(fail, simulated, poison,
     assert not (tmp_path / "run/weights.1.pkl").exists()
 
 
+@pytest.fixture
+def lagging(monkeypatch):
+    """Training as on a device that the host does not wait for, with a lag of four steps."""
+    monkeypatch.setattr("cryodrgn.training.loop.LAG", 4)
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: adam(*a, **k | {"fused": True}))
+
+
+def test_a_bad_batch_does_not_move_the_weights_where_the_host_does_not_wait(
+    run, simulated, poison, lagging, tmp_path, caplog
+):
+    poison(lambda call: call == 4)
+    found = train(run, simulated, tmp_path / "run", "-n", 2)
+    assert found.metrics[-1]["skipped"] == 1
+    assert found.metrics[-1]["images"] == 80
+    assert_finite(found)
+    (record,) = (r for r in caplog.records if "skipped a batch" in r.message)
+    order = VisitingOrder(count=40, row_bytes=784, seed=0).epoch(0)
+    names = [int(n) for n in record.message.rsplit("particles are ", 1)[1].split(", ")]
+    assert names == order[12:16].tolist()
+
+
+def test_not_waiting_for_the_device_changes_nothing(
+    run, simulated, monkeypatch, lagging, tmp_path
+):
+    lagged = train(run, simulated, tmp_path / "lagged", "-n", 2)
+    monkeypatch.setattr("cryodrgn.training.loop.LAG", 0)
+    waiting = train(run, simulated, tmp_path / "waiting", "-n", 2)
+    for name, value in lagged.weights().items():
+        assert torch.equal(value, waiting.weights()[name]), name
+    for found, expected in zip(lagged.metrics, waiting.metrics, strict=True):
+        assert found | {"seconds": 0} == expected | {"seconds": 0}
+
+
+def test_three_bad_batches_roll_back_where_the_host_does_not_wait(
+    run, simulated, poison, lagging, tmp_path, caplog
+):
+    poison(lambda call: call in {14, 15, 16})
+    found = train(run, simulated, tmp_path / "run", "-n", 3, "--lr", 1e-3)
+    assert "went back to the last good state" in caplog.text
+    assert [row["learning_rate"] for row in found.metrics] == [1e-3, 5e-4, 5e-4]
+    assert_finite(found)
+
+
+def report(total, gradient_norm=1.0):
+    return StepReport(reconstruction=total, kl=0.0, total=total, gradient_norm=gradient_norm)
+
+
 def test_a_guard_stops_after_its_second_series():
     guard, rows = Guard([5, 6]), torch.tensor([0, 1])
-    bad = torch.tensor(float("nan"))
+    bad = report(float("nan"))
     for _ in range(3):
-        assert not guard.accepts(bad, [], rows)
+        assert not guard.accepts(bad, rows)
     assert guard.must_return()
     for _ in range(3):
-        assert not guard.accepts(bad, [], rows)
+        assert not guard.accepts(bad, rows)
     with pytest.raises(NumericalError, match="training diverges"):
         guard.must_return()
 
@@ -100,7 +149,7 @@ def test_a_guard_stops_after_its_second_series():
 def test_a_good_batch_breaks_the_series():
     guard, rows = Guard([0]), torch.tensor([0])
     for loss in (float("inf"), float("inf"), 1.0, float("inf")):
-        guard.accepts(torch.tensor(loss), [], rows)
+        guard.accepts(report(loss), rows)
         assert not guard.must_return()
     assert guard.skipped == 3
 
@@ -108,4 +157,8 @@ def test_a_good_batch_breaks_the_series():
 def test_an_infinite_gradient_is_bad_even_if_the_loss_is_finite():
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([1.0, float("inf")])
-    assert not Guard([0]).accepts(torch.tensor(1.0), [parameter], torch.tensor([0]))
+    one = torch.tensor(1.0)
+    losses = Losses(reconstruction=one, kl=one, total=one)
+    outcome = Outcome.of(torch.tensor([0]), losses, [parameter])
+    assert outcome.is_bad
+    assert not Guard([0]).accepts(outcome.report(), torch.tensor([0]))

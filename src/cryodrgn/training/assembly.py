@@ -125,7 +125,10 @@ def assemble(
             *(dtype, team),
         )
     optimizer = torch.optim.Adam(
-        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        model.parameters(),
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        fused=True if device.type == "cuda" else None,
     )
     return Assembly(
         particles=images,

@@ -1,19 +1,83 @@
 """What happens when a batch makes the numbers run away."""
 
 import logging
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cryodrgn.errors import NumericalError
+from cryodrgn.models.losses import Losses
 
 logger = logging.getLogger(__name__)
 
 TOLERATED_IN_A_ROW = 3
 NAMED = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepReport:
+    """What a step led to, known to the host.
+
+    Attributes:
+        reconstruction: Mean squared error per compared value.
+        kl: Kullback–Leibler divergence of the latent posterior from the prior.
+        total: What is minimised.
+        gradient_norm: Length of the gradient of all weights.
+    """
+
+    reconstruction: float
+    kl: float
+    total: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What a step led to, on its way from the device to the host, which need not wait for it.
+
+    Attributes:
+        rows: The particles of the batch.
+        is_bad: Whether loss or gradient is not finite, on the device.
+    """
+
+    rows: Int[Tensor, " batch"]
+    is_bad: Bool[Tensor, ""]
+    _values: Float[Tensor, " 4"]
+    _arrived: torch.cuda.Event | None
+
+    @classmethod
+    def of(
+        cls, rows: Int[Tensor, " batch"], losses: Losses, parameters: Sequence[nn.Parameter]
+    ) -> "Outcome":
+        """Begin to send what a step led to.
+
+        Args:
+            rows: The particles of its batch.
+            losses: Their losses.
+            parameters: The weights, with their gradients.
+        """
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = norm.to(losses.total.device)
+        values = torch.stack([losses.reconstruction, losses.kl, losses.total, norm]).detach()
+        is_bad = ~torch.isfinite(values[2:]).all()
+        if values.device.type != "cuda":
+            return cls(rows, is_bad, values, None)
+        host = torch.empty(len(values), pin_memory=True).copy_(values, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return cls(rows, is_bad, host, arrived)
+
+    def report(self) -> StepReport:
+        """What the step led to, waiting for it to arrive."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        reconstruction, kl, total, norm = self._values.tolist()
+        return StepReport(reconstruction=reconstruction, kl=kl, total=total, gradient_norm=norm)
 
 
 class Guard:
@@ -33,13 +97,9 @@ class Guard:
         self._in_a_row = 0
         self._has_returned = False
 
-    def accepts(
-        self, loss: Float[Tensor, ""], parameters: Sequence[nn.Parameter], rows: Tensor
-    ) -> bool:
-        """Whether a step may be taken; a bad batch is counted and its particles are named."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
-        if torch.isfinite(loss) and norm < float("inf"):
+    def accepts(self, report: StepReport, rows: Int[Tensor, " batch"]) -> bool:
+        """Whether a step is good; a bad batch is counted and its particles are named."""
+        if math.isfinite(report.total) and math.isfinite(report.gradient_norm):
             self._in_a_row = 0
             return True
         self.skipped += 1
@@ -47,8 +107,8 @@ class Guard:
         particles = ", ".join(str(self._names[row]) for row in rows.tolist()[:NAMED])
         logger.warning(
             "skipped a batch with loss %g and gradient norm %g; its particles are %s",
-            float(loss),
-            norm,
+            report.total,
+            report.gradient_norm,
             particles,
         )
         return False

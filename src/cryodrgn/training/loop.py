@@ -2,13 +2,15 @@
 
 import copy
 import logging
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -19,7 +21,7 @@ from cryodrgn.models.losses import Losses
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.training.config import TrainConfig
-from cryodrgn.training.guard import Guard
+from cryodrgn.training.guard import Guard, Outcome, StepReport
 from cryodrgn.training.objectives import Objective
 from cryodrgn.training.row_table import Refined
 from cryodrgn.training.run_log import Metrics, MetricsFile
@@ -27,6 +29,7 @@ from cryodrgn.training.run_log import Metrics, MetricsFile
 logger = logging.getLogger(__name__)
 
 ROWS_IN_CACHE = 4096
+LAG = 16
 
 
 @dataclass(slots=True)
@@ -57,16 +60,16 @@ class RunningMean:
     kl: float = 0.0
     total: float = 0.0
 
-    def add(self, losses: Losses | None, count: int) -> None:
+    def add(self, report: StepReport | None, count: int) -> None:
         """Take a batch of ``count`` images into the average; None for a skipped one."""
         self.seen += count
-        if losses is None:
+        if report is None:
             return
         share = count / (self.images + count)
         self.images += count
-        self.reconstruction += share * (float(losses.reconstruction) - self.reconstruction)
-        self.kl += share * (float(losses.kl) - self.kl)
-        self.total += share * (float(losses.total) - self.total)
+        self.reconstruction += share * (report.reconstruction - self.reconstruction)
+        self.kl += share * (report.kl - self.kl)
+        self.total += share * (report.total - self.total)
 
 
 def part_size(particles: TrainingSet, radius: int | None = None) -> int:
@@ -80,6 +83,21 @@ def part_size(particles: TrainingSet, radius: int | None = None) -> int:
     return max(1, ROWS_IN_CACHE // particles.points_within(radius))
 
 
+def skips_on_device(optimizer: Optimizer) -> bool:
+    """Whether an optimiser can leave out a step without the host knowing."""
+    return all(group.get("fused") for group in optimizer.param_groups)
+
+
+def step_unless(is_bad: Bool[Tensor, ""], optimizer: Optimizer) -> None:
+    """Take a step unless it is bad, which only the device needs to know.
+
+    Fused optimisers look at this attribute of theirs, which is how
+    :class:`torch.amp.GradScaler` leaves out a step.
+    """
+    vars(optimizer)["found_inf"] = is_bad.float()
+    optimizer.step()
+
+
 class Trainer:
     """Takes optimisation steps and reports them.
 
@@ -90,6 +108,9 @@ class Trainer:
         config: Settings.
         refined: Numbers of particles that are learnt along, by name.
         team: Processes that share the work.
+        lag: Steps that may be taken before the host looks at what the first of them led to;
+            bad ones are skipped on the device. None means 16 where the optimiser can do that
+            (:func:`skips_on_device`) and nothing is learnt along, otherwise 0.
     """
 
     def __init__(
@@ -100,6 +121,7 @@ class Trainer:
         config: TrainConfig,
         refined: Mapping[str, Refined] | None = None,
         team: Team = ALONE,
+        lag: int | None = None,
     ) -> None:
         self._team = team
         self.position = Position()
@@ -110,6 +132,10 @@ class Trainer:
         self._metrics: MetricsFile | None = None
         self._refined = refined or {}
         self._guard = Guard(particles.original_rows.tolist())
+        if lag is None:
+            lag = LAG if skips_on_device(optimizer) and not self._refined else 0
+        self._lag = lag
+        self._waiting: deque[Outcome] = deque()
         self._whole, self._recent = RunningMean(), RunningMean()
         self._parameters = [p for p in objective.model.parameters() if p.requires_grad]
         self._good = self._moving_state()
@@ -120,7 +146,8 @@ class Trainer:
     @property
     def images_seen(self) -> int:
         """Images that passed since the run began, in all epochs."""
-        return self.position.epoch * self._particles.num_visited + self._whole.seen
+        waiting = sum(len(outcome.rows) for outcome in self._waiting)
+        return self.position.epoch * self._particles.num_visited + self._whole.seen + waiting
 
     def begin_at(self, position: Position) -> None:
         """Begin with weights that have been put into the model, counting epochs from there."""
@@ -152,14 +179,14 @@ class Trainer:
         if radius is not None:
             nyquist = self._particles.lattice.box_size // 2
             logger.info("epoch %d compares radius %d of %d", epoch + 1, radius, nyquist)
-        done = self.position.batch
+        done, num_batches = self.position.batch, math.ceil(count / config.batch_size)
         with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
             # A run may go on where an epoch was complete but for its checkpoint.
             batches = order.split(config.batch_size) if len(order) else ()
             for number, rows in enumerate(batches, start=done):
-                losses = self.step(rows, epoch, number)
-                self._whole.add(losses, len(rows))
-                self._recent.add(losses, len(rows))
+                self.step(rows, epoch, number)
+                if number + 1 == num_batches:
+                    self._settle(0)
                 if self._recent.seen >= config.log_interval or self._whole.seen == count:
                     self._report(epoch)
                 self.position.batch = number + 1
@@ -172,6 +199,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything beside model and optimiser that must be remembered to go on exactly."""
+        self._settle(0)
         good = self._good if self._recent.seen else None
         return self._tables() | {
             "position": asdict(self.position),
@@ -188,8 +216,8 @@ class Trainer:
         self._guard.load_state_dict(state["guard"])
         self._good = state["good"] or self._moving_state()
 
-    def step(self, rows: Int[Tensor, " batch"], epoch: int, number: int) -> Losses | None:
-        """One optimisation step on some particles; None if their batch was bad.
+    def step(self, rows: Int[Tensor, " batch"], epoch: int, number: int) -> None:
+        """One optimisation step on some particles, which is not taken if their batch is bad.
 
         Args:
             rows: The particles.
@@ -201,16 +229,40 @@ class Trainer:
         mine, divisor = self._team.share(torch.arange(len(rows)))
         losses = self._accumulated(rows[mine], noise[mine], divisor, self._radius(epoch))
         self._team.add([p.grad for p in self._parameters if p.grad is not None])
-        if self._guard.accepts(losses.total, self._parameters, rows):
-            self._optimizer.step()
-            for refined in self._refined.values():
-                refined.step(epoch)
-            return losses
+        outcome = Outcome.of(rows, losses, self._parameters)
+        if self._lag:
+            step_unless(outcome.is_bad, self._optimizer)
+        self._waiting.append(outcome)
+        self._settle(self._lag)
+
+    def _settle(self, lag: int) -> None:
+        """Look at what steps led to, until only the last ``lag`` of them wait for it.
+
+        Raises:
+            NumericalError: Training diverges.
+        """
+        while len(self._waiting) > lag:
+            outcome = self._waiting.popleft()
+            report = outcome.report()
+            is_good = self._guard.accepts(report, outcome.rows)
+            if not self._lag:
+                (self._move if is_good else self._stay)()
+            self._count(report if is_good else None, outcome)
+            if not is_good and self._guard.must_return():
+                self._return_to_good_state()
+
+    def _move(self) -> None:
+        self._optimizer.step()
+        for refined in self._refined.values():
+            refined.step(self.position.epoch)
+
+    def _stay(self) -> None:
         for refined in self._refined.values():
             refined.numbers.discard()
-        if self._guard.must_return():
-            self._return_to_good_state()
-        return None
+
+    def _count(self, report: StepReport | None, outcome: Outcome) -> None:
+        self._whole.add(report, len(outcome.rows))
+        self._recent.add(report, len(outcome.rows))
 
     def _accumulated(
         self,
@@ -268,6 +320,8 @@ class Trainer:
         return None if curriculum is None else curriculum.radius_at(epoch, full)
 
     def _return_to_good_state(self) -> None:
+        while self._waiting:
+            self._count(None, self._waiting.popleft())
         good = copy.deepcopy(self._good)
         self._objective.model.load_state_dict(good["model"])
         self._optimizer.load_state_dict(good["optimizer"])

@@ -150,7 +150,11 @@ class _Session:
         model, optimizer = self._parts.objective.model, self._parts.optimizer
         try:
             load_named_weights(model, self._config.model, start.checkpoint["model_state_dict"])
-            optimizer.load_state_dict(start.checkpoint["optimizer_state_dict"])
+            moments = start.checkpoint["optimizer_state_dict"]
+            for group in moments["param_groups"]:
+                # How steps are computed is a matter of this device, not of the one before.
+                group["fused"] = optimizer.param_groups[0]["fused"]
+            optimizer.load_state_dict(moments)
         except (RuntimeError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[-1].strip()
             msg = f"{start.source} does not fit the model of this run: {reason}"
