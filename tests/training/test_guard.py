@@ -10,6 +10,7 @@ from cryodrgn.errors import NumericalError
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.models.losses import Losses
 from cryodrgn.training.guard import Guard, Outcome, StepReport
+from cryodrgn.training.loop import LAG
 from finished_run import SMALL_VAE, Finished
 
 
@@ -89,9 +90,7 @@ def test_what_does_not_help_ends_the_run_with_its_cause(fail, simulated, poison,
 @pytest.fixture
 def lagging(monkeypatch):
     """Training as on a device that the host does not wait for, with a lag of four steps."""
-    monkeypatch.setattr("cryodrgn.training.loop.LAG", 4)
-    adam = torch.optim.Adam
-    monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: adam(*a, **k | {"fused": True}))
+    monkeypatch.setitem(LAG, "cpu", 4)
 
 
 def test_a_bad_batch_does_not_move_the_weights_where_the_host_does_not_wait(
@@ -112,7 +111,7 @@ def test_not_waiting_for_the_device_changes_nothing(
     run, simulated, monkeypatch, lagging, tmp_path
 ):
     lagged = train(run, simulated, tmp_path / "lagged", "-n", 2)
-    monkeypatch.setattr("cryodrgn.training.loop.LAG", 0)
+    monkeypatch.delitem(LAG, "cpu")
     waiting = train(run, simulated, tmp_path / "waiting", "-n", 2)
     for name, value in lagged.weights().items():
         assert torch.equal(value, waiting.weights()[name]), name

@@ -17,12 +17,24 @@ from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.star import write_star
 from cryodrgn.models.build import build_model, decoder_of
 from cryodrgn.reconstruction.backproject import backproject
 from cryodrgn.reconstruction.decode import VolumeDecoder
 
 CPU = torch.device("cpu")
 WINDOWED = Preprocessing(window_radius=0.85)
+STAR_NUMBERS = (
+    *("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"),
+    *("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift"),
+)
+STAR_OTHERS = (
+    *("rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit", "rlnClassNumber"),
+    *("rlnCtfMaxResolution", "rlnCtfFigureOfMerit", "rlnCtfBfactor", "rlnCtfScalefactor"),
+    *("rlnNormCorrection", "rlnLogLikeliContribution", "rlnMaxValueProbDistribution"),
+    *("rlnNrOfSignificantSamples", "rlnGroupNumber", "rlnRandomSubset"),
+)
 
 
 def measure_preparation(box: int, seconds: float, folder: Path) -> float:
@@ -69,6 +81,36 @@ def measure_decoding(
     volumes = VolumeDecoder(decoder_of(model), 0.0, 1.0, device)
     latent = torch.zeros(volumes.latent_dim)
     return 1 / median_seconds(lambda: volumes.volume(latent), device, seconds)
+
+
+def measure_star(rows: int, folder: Path) -> float:
+    """Seconds to read poses and CTF from a STAR file with as many columns as RELION writes."""
+    rng, path = np.random.default_rng(0), folder / "particles.star"
+    angles = [f"{value:.6f}" for value in rng.uniform(0, 180, rows)]
+    micrographs = [
+        f"MotionCorr/job002/Movies/image_{row // 500:05d}.mrc" for row in range(rows)
+    ]
+    columns = dict.fromkeys((*STAR_NUMBERS, *STAR_OTHERS), angles)
+    columns |= {"rlnMicrographName": micrographs, "rlnOpticsGroup": ["1"] * rows}
+    columns["rlnImageName"] = [f"{i % 500 + 1:06d}@{m}s" for i, m in enumerate(micrographs)]
+    optics = {
+        "rlnOpticsGroup": [1],
+        "rlnVoltage": [300.0],
+        "rlnSphericalAberration": [2.7],
+        "rlnAmplitudeContrast": [0.1],
+        "rlnImagePixelSize": [1.5],
+        "rlnImageSize": [128],
+    }
+    write_star(path, {"optics": optics, "particles": columns})
+
+    def work() -> None:
+        particles = RelionParticles(path)
+        pixel_sizes = particles.pixel_sizes()
+        assert pixel_sizes is not None
+        particles.poses(pixel_sizes)
+        particles.ctf()
+
+    return median_seconds(work, CPU, 1.0)
 
 
 def measure_start_up(*words: str) -> float:

@@ -14,6 +14,7 @@ from cryodrgn.benchmarking.around import (
     measure_decoding,
     measure_downsampling,
     measure_preparation,
+    measure_star,
     measure_start_up,
 )
 from cryodrgn.benchmarking.steps import measure_steps
@@ -25,6 +26,7 @@ from cryodrgn.rundir import RunDirectory
 
 LAYERS = 3
 MAP_BOX = 128
+STAR_ROWS = 200_000
 
 
 def measure_machine(
@@ -93,6 +95,7 @@ def _around(
         for width in widths:
             rate = measure_decoding(box, width, LAYERS, device, seconds)
             found[f"decoding at {box} px, {width}×{LAYERS}, volumes/s"] = rate
+    found[f"STAR file of {STAR_ROWS:,} rows, s"] = measure_star(STAR_ROWS, folder)
     found["cryodrgn --help, s"] = measure_start_up("--help")
     found["cryodrgn train_vae --help, s"] = measure_start_up("train_vae", "--help")
     return found

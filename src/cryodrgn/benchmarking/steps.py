@@ -20,6 +20,7 @@ from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.loop import Trainer
 from cryodrgn.training.objectives import VaeObjective
+from cryodrgn.training.optimizers import adam
 from cryodrgn.training.schedules import KlWeighting
 
 
@@ -146,7 +147,7 @@ class TrainingStep:
         model = build_model(config)
         assert isinstance(model, Vae)
         objective = VaeObjective(model.to(device), KlWeighting(), dtype)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+        optimizer = adam(model.parameters(), device, learning_rate=1e-4)
         self._trainer = Trainer(
             objective, optimizer, particles, TrainConfig(batch_size=batch, log_interval=10**9)
         )

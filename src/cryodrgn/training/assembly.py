@@ -31,6 +31,7 @@ from cryodrgn.training.objectives import (
     Objective,
     VaeObjective,
 )
+from cryodrgn.training.optimizers import adam
 from cryodrgn.training.pose_search import LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import Refined, RowTable
@@ -124,11 +125,11 @@ def assemble(
             particles.box_size * particles.pixel_sizes,
             *(dtype, team),
         )
-    optimizer = torch.optim.Adam(
+    optimizer = adam(
         model.parameters(),
-        lr=training.learning_rate,
+        device,
+        learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
-        fused=True if device.type == "cuda" else None,
     )
     return Assembly(
         particles=images,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -23,13 +23,15 @@ from cryodrgn.progress import Progress
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.guard import Guard, Outcome, StepReport
 from cryodrgn.training.objectives import Objective
+from cryodrgn.training.optimizers import skips_on_device, step_unless
 from cryodrgn.training.row_table import Refined
 from cryodrgn.training.run_log import Metrics, MetricsFile
 
 logger = logging.getLogger(__name__)
 
 ROWS_IN_CACHE = 4096
-LAG = 16
+# Steps that the host may run ahead of a device, by its type.
+LAG = {"cuda": 16}
 
 
 @dataclass(slots=True)
@@ -83,21 +85,6 @@ def part_size(particles: TrainingSet, radius: int | None = None) -> int:
     return max(1, ROWS_IN_CACHE // particles.points_within(radius))
 
 
-def skips_on_device(optimizer: Optimizer) -> bool:
-    """Whether an optimiser can leave out a step without the host knowing."""
-    return all(group.get("fused") for group in optimizer.param_groups)
-
-
-def step_unless(is_bad: Bool[Tensor, ""], optimizer: Optimizer) -> None:
-    """Take a step unless it is bad, which only the device needs to know.
-
-    Fused optimisers look at this attribute of theirs, which is how
-    :class:`torch.amp.GradScaler` leaves out a step.
-    """
-    vars(optimizer)["found_inf"] = is_bad.float()
-    optimizer.step()
-
-
 class Trainer:
     """Takes optimisation steps and reports them.
 
@@ -109,8 +96,9 @@ class Trainer:
         refined: Numbers of particles that are learnt along, by name.
         team: Processes that share the work.
         lag: Steps that may be taken before the host looks at what the first of them led to;
-            bad ones are skipped on the device. None means 16 where the optimiser can do that
-            (:func:`skips_on_device`) and nothing is learnt along, otherwise 0.
+            bad ones are skipped on the device. None means 16 on a GPU if the optimiser can do
+            that (:func:`~cryodrgn.training.optimizers.skips_on_device`) and nothing is learnt
+            along, otherwise 0.
     """
 
     def __init__(
@@ -133,7 +121,8 @@ class Trainer:
         self._refined = refined or {}
         self._guard = Guard(particles.original_rows.tolist())
         if lag is None:
-            lag = LAG if skips_on_device(optimizer) and not self._refined else 0
+            can_lag = skips_on_device(optimizer) and not self._refined
+            lag = LAG.get(particles.device.type, 0) if can_lag else 0
         self._lag = lag
         self._waiting: deque[Outcome] = deque()
         self._whole, self._recent = RunningMean(), RunningMean()
