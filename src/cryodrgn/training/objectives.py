@@ -58,6 +58,9 @@ class Objective(Protocol):
 
         Returns:
             The losses of the whole batch.
+
+        Raises:
+            torch.OutOfMemoryError: Some process has too little memory, and all know it.
         """
         ...
 
@@ -99,16 +102,18 @@ class VaeObjective:
         divisor: float,
     ) -> Losses:
         """Gradients at one random sample of every image's latent."""
-        mean, log_variance = self.model.encoder(_views(parts), self._dtype)
-        latent = sample_latent(mean, log_variance, noise)
-        # The decoder's graphs end at this copy; what they say of it is passed on at the end.
-        sampled = latent.detach().requires_grad_()
-        reconstruction = self._team.total(
-            accumulate_reconstruction(self.model.decoder, parts, sampled, self._dtype, divisor)
-        )
+        with self._team.failing_together(torch.OutOfMemoryError):
+            mean, log_variance = self.model.encoder(_views(parts), self._dtype)
+            latent = sample_latent(mean, log_variance, noise)
+            # The decoder's graphs end at this copy; what they say of it is passed on below.
+            sampled = latent.detach().requires_grad_()
+            reconstruction = accumulate_reconstruction(
+                self.model.decoder, parts, sampled, self._dtype, divisor
+            )
+            share = kl_divergence(mean, log_variance) * (len(mean) / divisor)
         assert sampled.grad is not None
-        share = kl_divergence(mean, log_variance) * (len(mean) / divisor)
-        kl = self._team.total(share.detach())
+        both = self._team.total(torch.stack([reconstruction, share.detach()]))
+        reconstruction, kl = both.unbind()
         penalty, slope = self._kl.penalty(kl, images_seen)
         num_values = 2 * parts[0].exposures[0].coordinates.shape[1]
         (slope * share / num_values + (latent * sampled.grad).sum()).backward()
@@ -160,9 +165,9 @@ class HomogeneousObjective:
         divisor: float,
     ) -> Losses:
         """Gradients of the reconstruction loss."""
-        loss = self._team.total(
-            accumulate_reconstruction(self.model, parts, noise, self._dtype, divisor)
-        )
+        with self._team.failing_together(torch.OutOfMemoryError):
+            loss = accumulate_reconstruction(self.model, parts, noise, self._dtype, divisor)
+        loss = self._team.total(loss)
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
     def write_results(
@@ -213,10 +218,10 @@ class AutodecoderObjective:
         divisor: float,
     ) -> Losses:
         """Gradients of the reconstruction loss, of the latents too."""
-        latents = self._latents.rows(torch.cat([part.rows for part in parts]))
-        loss = self._team.total(
-            accumulate_reconstruction(self.model, parts, latents, self._dtype, divisor)
-        )
+        with self._team.failing_together(torch.OutOfMemoryError):
+            latents = self._latents.rows(torch.cat([part.rows for part in parts]))
+            loss = accumulate_reconstruction(self.model, parts, latents, self._dtype, divisor)
+        loss = self._team.total(loss)
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
     def write_results(

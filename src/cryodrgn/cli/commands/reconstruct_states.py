@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.data.prepared import Storage
     from cryodrgn.devices import choose_device
-    from cryodrgn.linear.state_files import reconstruct_states
+    from cryodrgn.linear.state_files import check_states, reconstruct_states
     from cryodrgn.linear.states import StateSettings
+    from cryodrgn.preflight.plans import states_plan
     from cryodrgn.rundir import RunDirectory, StateFiles
 
     if args.functions < 0:
@@ -86,26 +87,38 @@ def run(args: argparse.Namespace) -> None:
     work = None if args.workdir is None else RunDirectory(args.workdir)
     data, latents = _data(args, work), _latents(args, work)
     device, files = choose_device(args.device), StateFiles(args.outdir)
+    particles = data.open()
+    latents.require_count(len(particles), particles.source)
+    points = _points(args, latents)
+    settings = StateSettings(
+        method=args.method,
+        functions="auto" if args.functions else "linear",
+        num_functions=args.functions,
+        seed=args.seed,
+    )
+    storage = Storage(
+        scratch_dir=args.outdir,
+        on_disk=args.lazy or None,
+        memory=None if args.memory is None else int(1e9 * args.memory),
+        cache_dir=args.cache_dir,
+    )
+    mask = args.mask or _mask_of(work)
+    check_states(particles, latents, points, files, mask)
+    plan = states_plan(
+        *(particles, data.tilted, latents.mean.shape[1], settings, len(points)),
+        *(args.outdir, device, storage),
+    )
+    plan.announce("the reconstruction")
     summaries = reconstruct_states(
         data,
-        data.open(),
+        particles,
         latents,
-        _points(args, latents),
-        StateSettings(
-            method=args.method,
-            functions="auto" if args.functions else "linear",
-            num_functions=args.functions,
-            seed=args.seed,
-        ),
+        points,
+        settings,
         files,
         device,
-        storage=Storage(
-            scratch_dir=args.outdir,
-            on_disk=args.lazy or None,
-            memory=None if args.memory is None else int(1e9 * args.memory),
-            cache_dir=args.cache_dir,
-        ),
-        mask_path=args.mask or _mask_of(work),
+        storage=storage,
+        mask_path=mask,
     )
     _draw(summaries, latents, args)
     logger.info("wrote %d states to %s", len(summaries), args.outdir)
