@@ -45,7 +45,7 @@ class Point:
 
 
 def measure(images: int, box: int, width: int, threads: int) -> Point:
-    """Train one epoch; its pace from the second of its reports on."""
+    """Train one epoch; its pace is the median between its reports."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     base = [sys.executable, "-m", "cryodrgn"]
     with tempfile.TemporaryDirectory() as name:
@@ -62,10 +62,10 @@ def measure(images: int, box: int, width: int, threads: int) -> Point:
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"training {images} images of {box} px failed")
-        header, *rows = (line.split(",") for line in (run / "metrics.csv").open())
+        header, *rows = (line.strip().split(",") for line in (run / "metrics.csv").open())
     seen, clock = header.index("images"), header.index("seconds")
-    taken = float(rows[-1][clock]) - float(rows[0][clock])
-    pace = taken / (int(rows[-1][seen]) - int(rows[0][seen]))
+    times, counts = (np.array([float(row[column]) for row in rows]) for column in (clock, seen))
+    pace = float(np.median(np.diff(times) / np.diff(counts)))
     point = Point(images, box, width, 1000 * pace, 1024 * usage.ru_maxrss)
     print(
         f"{images:6} images, {box:3} px, {width:4}×{LAYERS}: "
