@@ -342,17 +342,6 @@ def add_latent(parser: argparse.ArgumentParser) -> None:
         help="Latents at most whose volumes images are compared with in a search, each image "
         "with that of the nearest one (default: %(default)s)",
     )
-    group.add_argument(
-        "--beta",
-        default="1.0",
-        help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight, with an "
-        "encoder (default: %(default)s)",
-    )
-    group.add_argument(
-        "--beta-control",
-        type=float,
-        help="KL-Controlled VAE gamma. Beta is KL target. (default: None)",
-    )
     _add_encoder_training(parser.add_argument_group("Training of an encoder"))
     encoder = parser.add_argument_group("Encoder Network")
     add_encoder_architecture(encoder)
@@ -364,6 +353,17 @@ def add_latent(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_encoder_training(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--beta",
+        default="1.0",
+        help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight, with an "
+        "encoder (default: %(default)s)",
+    )
+    group.add_argument(
+        "--beta-control",
+        type=float,
+        help="KL-Controlled VAE gamma. Beta is KL target. (default: None)",
+    )
     group.add_argument(
         "--enc-only",
         action="store_true",
