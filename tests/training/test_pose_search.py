@@ -136,6 +136,19 @@ def test_noise_ends_in_one_sentence(fail, write_stack, rng, tmp_path):
     assert "no first map can be made of these images" in fail(*words, "-o", tmp_path / "out")
 
 
+def test_poses_that_collapse_along_the_way_end_in_one_sentence(
+    fail, write_stack, simulated, rng, tmp_path
+):
+    blob = np.exp(
+        -(np.add.outer(np.square(np.arange(16) - 9), np.square(np.arange(16) - 6))) / 8
+    )
+    stack = write_stack(np.tile(blob, (200, 1, 1)) + 1e-3 * rng.normal(size=(200, 16, 16)))
+    words = ("abinit_homo", stack, "--load-poses", simulated / "poses.pkl", *GRIDS, *SMALL_NN)
+    words += ("--no-trans", "-n", 3, "--ps-freq", 1, "--precision", "float32")
+    said = fail(*words, "-o", tmp_path / "out")
+    assert "the poses have collapsed in epoch 2: all images came to look along" in said
+
+
 def test_poses_of_another_set_are_refused(fail, simulated, tmp_path):
     path = tmp_path / "few.pkl"
     save_pickles(path, [(np.tile(np.eye(3), (3, 1, 1)), np.zeros((3, 2)))])

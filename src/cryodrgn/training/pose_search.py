@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.errors import NumericalError
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.models.decoders import Decoder
@@ -24,7 +25,7 @@ from cryodrgn.orientation.branching import FoundPoses, PoseFinder
 from cryodrgn.orientation.comparison import Disc, phases, shifted
 from cryodrgn.orientation.initial import InitialMap, Sample
 from cryodrgn.orientation.slices import Slices, box_within
-from cryodrgn.orientation.starts import compare_starts, effective_directions
+from cryodrgn.orientation.starts import compare_starts, effective_directions, why_too_alike
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
@@ -185,9 +186,9 @@ class PoseSearch:
     ) -> None:
         """Let the network learn the first maps, each at its latent."""
         maps = [Slices(volume[None].to(self._device), first.radius) for volume in first.volumes]
-        parameters = list(self._decoder.parameters())
         if self._training.keeps_decoder:
             return
+        parameters = list(self._decoder.parameters())
         optimizer = torch.optim.Adam(parameters, lr=self._training.learning_rate)
         frequencies = disc.points / self._box_size
         size, total = self._training.batch_size, self._search.pretrain
@@ -212,7 +213,11 @@ class PoseSearch:
             parameter.data = self._team.total(parameter.data) / self._team.size
 
     def search(self, epoch: int, check: Callable[[], None]) -> None:
-        """Find the pose of every image with respect to the network as it is."""
+        """Find the pose of every image with respect to the network as it is.
+
+        Raises:
+            NumericalError: All images came to look along the same few directions.
+        """
         grids = self._search.grids
         radius = self._search.searched_radius(max(epoch - 1, 0), self._box_size)
         learnt = min(radius, self._box_size // 2 - 1)
@@ -229,7 +234,16 @@ class PoseSearch:
             )
             for reference in references
         ]
-        self._put(self._find(finders, nearest, disc, check), learnt)
+        found = self._find(finders, nearest, disc, check)
+        self._put(found, learnt)
+        collapsed = why_too_alike(found.rotations.cpu())
+        if collapsed is not None:
+            msg = (
+                f"the poses have collapsed in epoch {epoch + 1}: {collapsed}; begin anew with "
+                "more first maps (--starts), more images of them (--start-images) or another "
+                "--seed"
+            )
+            raise NumericalError(msg)
 
     def _sample(self, disc: Disc, generator: torch.Generator) -> Sample:
         """Images, drawn at random, of which first maps are made."""
