@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from cryodrgn.cli.options import add_device, add_particles, add_pose_and_ctf, add_tilt
+from cryodrgn.cli.processes import joined
 from cryodrgn.cli.training import add_dataset, add_storage, data_config
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,6 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from dataclasses import replace
 
-    from cryodrgn.devices import choose_device
     from cryodrgn.linear.config import LinearConfig
     from cryodrgn.linear.runner import train_linear
     from cryodrgn.preflight.plan import require_output
@@ -89,7 +89,6 @@ def run(args: argparse.Namespace) -> None:
         memory_gb=args.memory,
         cache_dir=args.cache_dir,
     )
-    device = choose_device(args.device)
     particles = config.data.open()
     directory = RunDirectory(args.outdir)
     require_output(args.outdir)
@@ -97,5 +96,6 @@ def run(args: argparse.Namespace) -> None:
         config.data, particles, ScreeningFiles(args.outdir), args.screen
     )
     config = replace(config, data=data)
-    train_linear(config, particles, directory, device, overwrite=args.overwrite)
+    with joined(args) as (team, device):
+        train_linear(config, particles, directory, device, overwrite=args.overwrite, team=team)
     logger.info("wrote the run to %s", args.outdir)
