@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.geometry.rotations import rotation_distance
+from cryodrgn.io.legacy_pickle import load_latents, load_poses
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.rundir import RunDirectory, StateFiles
@@ -75,6 +76,29 @@ def test_two_processes_have_the_losses_of_one(run, simulated, tmp_path, command)
         assert b["images"] == a["images"]
         assert b["total"] == pytest.approx(a["total"], abs=1e-4)
     np.testing.assert_allclose(two.latents, one.latents, atol=1e-3)
+
+
+def test_two_processes_find_the_poses_of_one(run, tmp_path):
+    run("simulate", "-D", 16, "--Apix", 12, "-n", 41, "--snr", 4, "-o", tmp_path / "set")
+    star, search = tmp_path / "set/particles.star", ("--l-start", 4, "--l-end", 8, "--niter", 2)
+    schedule = ("--ps-freq", 1, "--refine-epochs", 1, "--pretrain", 200, "--l-ramp-epochs", 1)
+    words = ("abinit_het", star, *search, *schedule, "-n", 3, "--zdim", 1, "--pdim", 32)
+    words += ("--players", 1, "--no-trans", "--precision", "float32")
+    run(*words, "-o", tmp_path / "one")
+    job = launch((*words, "-o", tmp_path / "two"))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    one, two = Finished(tmp_path / "one"), Finished(tmp_path / "two")
+    assert "trained by 2 processes" in two.log
+    assert two.log.count("poses searched within") == one.log.count("poses searched within")
+    assert two.names == one.names
+    for a, b in zip(one.metrics, two.metrics, strict=True):
+        assert b["total"] == pytest.approx(a["total"], rel=1e-3)
+    found, expected = (
+        torch.from_numpy(load_poses(tmp_path / name / "pose.pkl")[0]) for name in ("two", "one")
+    )
+    # Rounding may choose another of two poses that are as good.
+    assert float(rotation_distance(found, expected).rad2deg().quantile(0.95)) < 0.1
 
 
 @pytest.mark.slow

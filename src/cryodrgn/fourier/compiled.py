@@ -21,14 +21,14 @@ except ImportError:  # the torch formulation in gridding.py takes over
 IS_AVAILABLE = njit is not None
 
 
-def jit(function: Callable) -> Callable:
-    """Compile a loop, if numba is there."""
+def compile_loop(function: Callable) -> Callable:
+    """Compile a function of numbers and arrays where numba is installed."""
     if njit is None:
         return function
     return njit(nogil=True, cache=True, fastmath=True)(function)
 
 
-@jit
+@compile_loop
 @no_type_check
 def _place(
     x: float, y: float, z: float, half: int, rows: int, columns: int
@@ -44,7 +44,7 @@ def _place(
     return first, np.float32(x - ix), np.float32(y - iy), np.float32(z - iz), sign
 
 
-@jit
+@compile_loop
 @no_type_check
 def _interpolate(
     table: np.ndarray,
@@ -81,7 +81,7 @@ def _interpolate(
                 out[p, c] = -out[p, c]
 
 
-@jit
+@compile_loop
 @no_type_check
 def _collect(
     points: np.ndarray,
@@ -129,7 +129,7 @@ def _collect(
         counts[b] = count
 
 
-@jit
+@compile_loop
 @no_type_check
 def _order_by_voxel(
     voxels: np.ndarray,
@@ -155,7 +155,7 @@ def _order_by_voxel(
             entries[to, 2] = sums[b, s, 2]
 
 
-@jit
+@compile_loop
 @no_type_check
 def _accumulate(
     starts: np.ndarray,
@@ -180,7 +180,7 @@ def _accumulate(
                 out[v, 2 * width + a] += weight * products[b, a]
 
 
-@jit
+@compile_loop
 @no_type_check
 def _sort_by_plane(
     points: np.ndarray,
@@ -214,7 +214,7 @@ def _sort_by_plane(
         out[to, 3], out[to, 4], out[to, 5] = values[p, 0], values[p, 1] * sign, values[p, 2]
 
 
-@jit
+@compile_loop
 @no_type_check
 def _add_row(
     out: np.ndarray,
@@ -235,7 +235,7 @@ def _add_row(
     out[v + 1, 2] += high * weight
 
 
-@jit
+@compile_loop
 @no_type_check
 def _scatter(
     entries: np.ndarray,
@@ -275,7 +275,7 @@ def in_threads(work: Callable[[int, int], None], bounds: list[int]) -> None:
 
 
 def even_bounds(count: int) -> list[int]:
-    """Bounds of as many equal parts as there are threads."""
+    """Bounds of as many even parts of a count as torch has threads."""
     return np.linspace(0, count, torch.get_num_threads() + 1).astype(int).tolist()
 
 

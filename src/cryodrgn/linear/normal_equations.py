@@ -10,7 +10,7 @@ from torch import Tensor
 from cryodrgn.fourier import compiled
 
 
-@compiled.jit
+@compiled.compile_loop
 @no_type_check
 def _factorise(matrix: np.ndarray) -> None:
     """Cholesky's L of a matrix, in its lower triangle; the inverse of L on the diagonal."""
@@ -26,7 +26,7 @@ def _factorise(matrix: np.ndarray) -> None:
         matrix[i, i] = 1 / np.sqrt(pivot)
 
 
-@compiled.jit
+@compiled.compile_loop
 @no_type_check
 def _substitute(factor: np.ndarray, x: np.ndarray) -> None:
     """Replace x by the solution of L Lᵀ y = x."""
@@ -41,7 +41,7 @@ def _substitute(factor: np.ndarray, x: np.ndarray) -> None:
             x[k] -= factor[i, k] * x[i]
 
 
-@compiled.jit
+@compiled.compile_loop
 @no_type_check
 def _invert(factor: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
     """(L Lᵀ)⁻¹ = L⁻ᵀ L⁻¹; ``inverse`` is room for L⁻¹."""
@@ -61,7 +61,7 @@ def _invert(factor: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
             out[i, j] = out[j, i] = total
 
 
-@compiled.jit
+@compiled.compile_loop
 @no_type_check
 def _solve(
     table: np.ndarray,

@@ -123,12 +123,14 @@ class PoseSearch:
         )
         found = None
         if self._team.is_writer:
+            # The others wait for the result: what asks all processes would wait for them.
+            alone = check if self._team.size == 1 else (lambda: None)
             found = compare_starts(
                 self._sample(disc, generator_at(seed, 0, 0, 1)),
                 settings.grids,
                 [seed + number for number in range(settings.num_starts)],
                 settings.num_classes if self._latents.dim else 1,
-                check,
+                alone,
             ).best
         found = self._team.agree(found)
         assert found is not None
@@ -267,7 +269,7 @@ class PoseSearch:
         chosen = torch.linspace(0, len(self._particles) - 1, count).long()
         with torch.inference_mode():
             for number, reference in enumerate(references):
-                for rows in chosen[nearest[chosen] == number].split(READ_AT_ONCE):
+                for rows in _batches(chosen[nearest[chosen] == number], READ_AT_ONCE):
                     images, ctf = self._particles.uncentred(rows, disc.positions)
                     on_device = rows.to(self._device)
                     rotations, shifts = self._poses.at(on_device)
@@ -293,7 +295,7 @@ class PoseSearch:
             # Processes may have different numbers of batches, but check equally often.
             for block in order.tensor_split(max(1, len(self._particles) // 1000)):
                 for number, finder in enumerate(finders):
-                    for rows in block[nearest[block] == number].split(finder.batch_size):
+                    for rows in _batches(block[nearest[block] == number], finder.batch_size):
                         images, ctf = self._particles.uncentred(rows, disc.positions)
                         found = finder.find(images, ctf)
                         results[rows.to(self._device)] = torch.cat(
@@ -325,6 +327,11 @@ class PoseSearch:
         self._poses.put(
             Poses(rotations=rotations.numpy(), shifts=shifts.numpy(), source="found poses")
         )
+
+
+def _batches(rows: Int[Tensor, " rows"], size: int) -> tuple[Int[Tensor, " batch"], ...]:
+    """Parts of a list; none of an empty one, of which torch makes an empty part."""
+    return rows.split(size) if len(rows) else ()
 
 
 def latents_of_classes(
