@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 
 mpl.use("Agg")
@@ -45,7 +46,7 @@ class Point:
 
 
 def measure(images: int, box: int, width: int, threads: int) -> Point:
-    """Train one epoch; its pace from the second of its reports on."""
+    """Train one epoch; its pace is the median between its reports."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     base = [sys.executable, "-m", "cryodrgn"]
     with tempfile.TemporaryDirectory() as name:
@@ -62,10 +63,10 @@ def measure(images: int, box: int, width: int, threads: int) -> Point:
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"training {images} images of {box} px failed")
-        header, *rows = (line.split(",") for line in (run / "metrics.csv").open())
+        header, *rows = (line.strip().split(",") for line in (run / "metrics.csv").open())
     seen, clock = header.index("images"), header.index("seconds")
-    taken = float(rows[-1][clock]) - float(rows[0][clock])
-    pace = taken / (int(rows[-1][seen]) - int(rows[0][seen]))
+    times, counts = (np.array([float(row[column]) for row in rows]) for column in (clock, seen))
+    pace = float(np.median(np.diff(times) / np.diff(counts)))
     point = Point(images, box, width, 1000 * pace, 1024 * usage.ru_maxrss)
     print(
         f"{images:6} images, {box:3} px, {width:4}×{LAYERS}: "
@@ -88,39 +89,44 @@ def draw(panels: list[tuple[str, list[int], list[Point]]], title: str) -> None:
         by_count = label.startswith("images")
         time = [p.epoch_seconds if by_count else p.ms_per_image for p in points]
         memory = [p.memory / 1e9 for p in points]
-        for row, (values, unit) in enumerate(
-            ((time, "s per epoch" if by_count else "ms per image"), (memory, "GB"))
-        ):
-            axis = axes[row, column]
-            axis.loglog(sizes, values, "o-", color="tab:blue", label="measured")
+        above, below = axes[:, column]
+        above.set_yscale("log")
+        for axis, values in ((above, time), (below, memory)):
+            axis.set_xscale("log")
+            axis.plot(sizes, values, "o-", color="tab:blue", label="measured")
             if by_count:
-                end = _extrapolated(sizes, values)
-                axis.loglog(
-                    [sizes[-1], MOST],
-                    [values[-1], end],
-                    "--",
-                    color="tab:blue",
-                    label="extrapolated",
-                )
-                text = f"{end:,.3g} {unit.split()[0]}"
-                axis.annotate(text, (MOST, end), ha="right", va="bottom")
-                axis.legend(loc="upper left")
+                _extrapolate(axis, sizes, values, "s" if axis is above else "GB")
             else:
-                axis.set_xticks(sizes, map(str, sizes), minor=False)
+                axis.set_xticks(sizes, map(str, sizes))
                 axis.set_xticks([], minor=True)
-                grows = exponent(sizes, values)
-                axis.set_title(f"exponent of the last step {grows:.2f}", fontsize=10)
-            axis.set_ylabel(unit)
+            axis.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+            axis.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
             axis.grid(alpha=0.3)
-        axes[1, column].set_xlabel(label)
+        below.set_ylim(0, 1.15 * below.get_ylim()[1])
+        if not by_count:
+            above.set_title(f"exponent of the last step {exponent(sizes, time):.2f}", size=10)
+        above.set_ylabel("s per epoch" if by_count else "ms per image")
+        below.set_ylabel("GB")
+        below.set_xlabel(label)
     figure.suptitle(title)
     figure.savefig(PAGE, dpi=110)
 
 
-def _extrapolated(sizes: list[int], values: list[float]) -> float:
+def _extrapolate(axis: plt.Axes, sizes: list[int], values: list[float], unit: str) -> None:
     """On along a straight line, which both time and memory follow in the number of images."""
     slope = (values[-1] - values[0]) / (sizes[-1] - sizes[0])
-    return values[-1] + slope * (MOST - sizes[-1])
+    beyond = np.geomspace(sizes[-1], MOST, 50)
+    line = values[-1] + slope * (beyond - sizes[-1])
+    axis.plot(beyond, line, "--", color="tab:blue", label="extrapolated")
+    axis.annotate(
+        f"{line[-1]:,.{0 if line[-1] > 100 else 1}f} {unit}",
+        (MOST, line[-1]),
+        xytext=(-8, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+    )
+    axis.legend(loc="upper left")
 
 
 def main() -> None:

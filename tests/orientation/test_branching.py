@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.fourier import compiled
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.resample import downsample_volume
-from cryodrgn.geometry.rotations import rotation_distance
+from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.orientation.branching import PoseFinder
 from cryodrgn.orientation.comparison import Disc, Observed, gains, phases, shifted
+from cryodrgn.orientation.nearby import best_of_shifts
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices, box_within
 
@@ -60,6 +62,38 @@ def finder_for(views, radius: int, settings: GridSettings, dtype=torch.float32) 
 
 
 SETTINGS = GridSettings(radius_start=6, radius_end=11, num_levels=3, shift_extent_px=2.0)
+
+
+@pytest.mark.parametrize("with_ctf", [True, False])
+def test_compiled_loops_find_what_products_of_matrices_find(views, with_ctf, monkeypatch):
+    if not compiled.IS_AVAILABLE:
+        pytest.skip("numba is not installed")
+    generator = torch.Generator().manual_seed(5)
+    batch, kept, parts, radius = 70, 3, 4, 10
+    disc = views.disc.within(radius)
+    count = len(disc.points)
+    volumes = torch.randn(1, *[box_within(11)] * 3, generator=generator)
+    images = torch.randn(batch, count, 2, generator=generator)
+    ctf = torch.randn(batch, count, generator=generator) if with_ctf else None
+    variance = torch.rand(count, generator=generator) + 0.5
+    rotations = random_rotations(batch * kept * parts, generator)
+    shifts = torch.rand(batch, kept, 2, generator=generator) / 10
+    steps = torch.cartesian_prod(*[torch.tensor([-0.02, 0.0, 0.02])] * 2)
+    case = (
+        Slices(volumes, 11),
+        disc.points,
+        Observed.of(images, ctf, variance),
+        rotations.view(batch, kept, parts, 3, 3),
+        shifts,
+        steps,
+    )
+    found, which = best_of_shifts(*case)
+    monkeypatch.setattr(compiled, "IS_AVAILABLE", False)
+    expected, expected_which = best_of_shifts(*case)
+    scale = float(expected.std())
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale)
+    assert torch.equal(which, expected_which)
+    assert len(which.unique()) == len(steps)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.io.legacy_pickle import load_indices, load_latents, save_pickles
+from cryodrgn.geometry.rotations import rotation_distance
+from cryodrgn.io.legacy_pickle import load_indices, load_latents, load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.parallel import ALONE, Team
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import RunDirectory, StateFiles
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -128,6 +129,29 @@ def test_no_room_for_one_image_in_one_process_ends_all(simulated, tmp_path):
     assert "has too little memory for this run; take smaller networks" in said
 
 
+def test_two_processes_find_the_poses_of_one(run, tmp_path):
+    run("simulate", "-D", 16, "--Apix", 12, "-n", 41, "--snr", 4, "-o", tmp_path / "set")
+    star, search = tmp_path / "set/particles.star", ("--l-start", 4, "--l-end", 8, "--niter", 2)
+    schedule = ("--ps-freq", 1, "--refine-epochs", 1, "--pretrain", 200, "--l-ramp-epochs", 1)
+    words = ("abinit_het", star, *search, *schedule, "-n", 3, "--zdim", 1, "--pdim", 32)
+    words += ("--players", 1, "--no-trans", "--precision", "float32")
+    run(*words, "-o", tmp_path / "one")
+    job = launch((*words, "-o", tmp_path / "two"))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    one, two = Finished(tmp_path / "one"), Finished(tmp_path / "two")
+    assert "trained by 2 processes" in two.log
+    assert two.log.count("poses searched within") == one.log.count("poses searched within")
+    assert two.names == one.names
+    for a, b in zip(one.metrics, two.metrics, strict=True):
+        assert b["total"] == pytest.approx(a["total"], rel=1e-3)
+    found, expected = (
+        torch.from_numpy(load_poses(tmp_path / name / "pose.pkl")[0]) for name in ("two", "one")
+    )
+    # Rounding may choose another of two poses that are as good.
+    assert float(rotation_distance(found, expected).rad2deg().quantile(0.95)) < 0.1
+
+
 @pytest.mark.slow
 def test_a_killed_process_ends_the_job_and_one_process_goes_on(run, simulated, tmp_path):
     out = tmp_path / "run"
@@ -188,6 +212,34 @@ def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):
     assert job.returncode == 0, said
     one, two = (read_volume(tmp_path / f"{name}.mrc")[0] for name in ("one", "two"))
     np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
+
+
+def test_two_processes_fit_the_linear_model_and_states_of_one(run, simulated, tmp_path):
+    one, two = RunDirectory(tmp_path / "one"), RunDirectory(tmp_path / "two")
+    fitting = ("train_linear", simulated, "--components", 2, "--radius", 6, "-o")
+    run(*fitting, one.path)
+    job = launch((*fitting, two.path))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    assert "fitted by 2 processes" in two.log.read_text()
+    assert {path.name for path in two.path.iterdir()} == {p.name for p in one.path.iterdir()}
+    first, second = (load_latents(directory.latents()) for directory in (one, two))
+    np.testing.assert_allclose(second, first, atol=1e-4 * np.abs(first).max())
+
+
+def test_two_processes_reconstruct_the_states_of_one(run, simulated, tmp_path, rng):
+    np.save(tmp_path / "z.npy", rng.normal(size=(41, 2)).astype(np.float32))
+    words = ("reconstruct_states", "--particles", simulated, "--latents", tmp_path / "z.npy")
+    words = (*words, "-z", 0.5, 0.2, "--functions", 5, "-o")
+    run(*words, tmp_path / "one")
+    job = launch((*words, tmp_path / "two"))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    files = [StateFiles(tmp_path / name) for name in ("one", "two")]
+    maps = [(f.volume(0), f.half_map(0, 0), f.standard_error(0)) for f in files]
+    for path, other in zip(*maps, strict=True):
+        expected, found = read_volume(path)[0], read_volume(other)[0]
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_two_processes_decode_the_volumes_of_one(run, simulated, tmp_path):

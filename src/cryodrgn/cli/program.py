@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import cryodrgn
+from cryodrgn.allocator import keep_freed_memory
 from cryodrgn.errors import CryodrgnError, printable
 
 EXIT_USER_ERROR = 2
@@ -92,6 +93,7 @@ class Program:
         args = self.build_parser(only=command).parse_args(arguments)
         args.given = self._given(arguments, command)
         _configure_logging()
+        keep_freed_memory()
         try:
             self.load_command(args.command).run(args)
         except CryodrgnError as error:

@@ -93,6 +93,12 @@ def add_run(parser: argparse.ArgumentParser, *, with_poses: bool = True) -> None
     parser.add_argument(
         "--seed", type=int, default=0, help="Random seed (default: %(default)s)"
     )
+    parser.add_argument(
+        "--shuffle-seed",
+        type=int,
+        metavar="SEED",
+        help="Random seed of the order of the images (default: that of --seed)",
+    )
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -308,6 +314,7 @@ def train_config(args: argparse.Namespace, **more: Any) -> "TrainConfig":
         memory_gb=args.memory,
         cache_dir=args.cache_dir,
         seed=args.seed,
+        shuffle_seed=args.shuffle_seed,
         precision="float32" if args.no_amp else args.precision,
         **more,
     )

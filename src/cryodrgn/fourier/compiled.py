@@ -21,13 +21,14 @@ except ImportError:  # the torch formulation in gridding.py takes over
 IS_AVAILABLE = njit is not None
 
 
-def _compiled(function: Callable) -> Callable:
+def compile_loop(function: Callable) -> Callable:
+    """Compile a function of numbers and arrays where numba is installed."""
     if njit is None:
         return function
     return njit(nogil=True, cache=True, fastmath=True)(function)
 
 
-@_compiled
+@compile_loop
 @no_type_check
 def _place(
     x: float, y: float, z: float, half: int, rows: int, columns: int
@@ -43,7 +44,7 @@ def _place(
     return first, np.float32(x - ix), np.float32(y - iy), np.float32(z - iz), sign
 
 
-@_compiled
+@compile_loop
 @no_type_check
 def _interpolate(
     table: np.ndarray,
@@ -80,7 +81,7 @@ def _interpolate(
                 out[p, c] = -out[p, c]
 
 
-@_compiled
+@compile_loop
 @no_type_check
 def _collect(
     points: np.ndarray,
@@ -128,7 +129,7 @@ def _collect(
         counts[b] = count
 
 
-@_compiled
+@compile_loop
 @no_type_check
 def _order_by_voxel(
     voxels: np.ndarray,
@@ -154,7 +155,7 @@ def _order_by_voxel(
             entries[to, 2] = sums[b, s, 2]
 
 
-@_compiled
+@compile_loop
 @no_type_check
 def _accumulate(
     starts: np.ndarray,
@@ -179,7 +180,7 @@ def _accumulate(
                 out[v, 2 * width + a] += weight * products[b, a]
 
 
-@_compiled
+@compile_loop
 @no_type_check
 def _sort_by_plane(
     points: np.ndarray,
@@ -213,7 +214,7 @@ def _sort_by_plane(
         out[to, 3], out[to, 4], out[to, 5] = values[p, 0], values[p, 1] * sign, values[p, 2]
 
 
-@_compiled
+@compile_loop
 @no_type_check
 def _add_row(
     out: np.ndarray,
@@ -234,7 +235,7 @@ def _add_row(
     out[v + 1, 2] += high * weight
 
 
-@_compiled
+@compile_loop
 @no_type_check
 def _scatter(
     entries: np.ndarray,
@@ -262,7 +263,7 @@ def _scatter(
                 _add_row(out, v + columns, fx, fz * fy, real, imaginary, weight)
 
 
-def _in_threads(work: Callable[[int, int], None], bounds: list[int]) -> None:
+def in_threads(work: Callable[[int, int], None], bounds: list[int]) -> None:
     """Call ``work`` for every pair of neighbouring bounds."""
     pairs = [(first, last) for first, last in pairwise(bounds) if first < last]
     if len(pairs) < 2:
@@ -273,7 +274,8 @@ def _in_threads(work: Callable[[int, int], None], bounds: list[int]) -> None:
         list(pool.map(lambda pair: work(*pair), pairs))
 
 
-def _even_bounds(count: int) -> list[int]:
+def even_bounds(count: int) -> list[int]:
+    """Bounds of as many even parts of a count as torch has threads."""
     return np.linspace(0, count, torch.get_num_threads() + 1).astype(int).tolist()
 
 
@@ -289,7 +291,7 @@ def interpolate(
     def work(first: int, last: int) -> None:
         _interpolate(table, points[first:last], rows // 2, rows, columns, out[first:last])
 
-    _in_threads(work, _even_bounds(len(points)))
+    in_threads(work, even_bounds(len(points)))
     return out
 
 
@@ -327,7 +329,7 @@ def spread(
             counts[part],
         )
 
-    _in_threads(collect, _even_bounds(count))
+    in_threads(collect, even_bounds(count))
     starts = np.zeros(len(sums) + 2, np.int64)
     images = np.empty(counts.sum(), np.int32)
     entries = np.empty((len(images), 3), np.float32)
@@ -338,7 +340,7 @@ def spread(
 
     shares = np.linspace(0, len(images), torch.get_num_threads() + 1)
     bounds = np.searchsorted(starts[:-1], shares[1:-1]).tolist()
-    _in_threads(accumulate, [0, *bounds, len(sums)])
+    in_threads(accumulate, [0, *bounds, len(sums)])
 
 
 def _scatter_all(
@@ -360,4 +362,4 @@ def _scatter_all(
 
     shares = np.linspace(0, len(entries), torch.get_num_threads() + 1)
     bounds = np.searchsorted(starts[:rows], shares[1:-1]).tolist()
-    _in_threads(scatter, [0, *bounds, rows])
+    in_threads(scatter, [0, *bounds, rows])

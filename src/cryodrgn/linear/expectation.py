@@ -59,7 +59,7 @@ def pair_products(
     outer = vectors[:, :, None] * vectors[:, None, :]
     if covariances is not None:
         outer[:, 1:, 1:] += covariances
-    first, second = torch.triu_indices(*2 * (vectors.shape[1],))
+    first, second = torch.triu_indices(*2 * (vectors.shape[1],), device=latents.device)
     return outer[:, first, second]
 
 
@@ -143,7 +143,7 @@ def posterior_of(
 
     def latents() -> tuple[Tensor, Tensor]:
         precision = identity + square[:, None, None] * gram[:, inner, inner]
-        covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision))
+        covariance = torch.cholesky_inverse(torch.linalg.cholesky_ex(precision).L)
         pull = contrast[:, None] * gram[:, inner, -1] - square[:, None] * gram[:, inner, 0]
         return (covariance @ pull[..., None])[..., 0], covariance
 
@@ -165,7 +165,7 @@ def posterior_of(
 def _residual_weights(posterior: Posterior) -> Float[Tensor, "batch columns parts"]:
     """What turns a design into residuals: at the mean, and once for each direction of doubt."""
     covariance = posterior.covariance
-    doubt = torch.linalg.cholesky(covariance)
+    doubt = torch.linalg.cholesky_ex(covariance).L
     doubt = doubt * posterior.contrast_square.sqrt()[:, None, None]
     parts = covariance.shape[1] + 1
     weights = covariance.new_zeros(len(covariance), parts + 1, parts)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.parallel import Team
 from cryodrgn.particles.particle_set import ParticleSet
 
 # Smaller groups say too little of their own noise and share one spectrum.
@@ -56,7 +57,11 @@ class ResidualPower:
         """Take squares of residuals, averaged over real and imaginary part, into account."""
         groups = self._noise.groups[rows]
         self._sums.index_add_(0, groups, power.double())
-        self._counts += torch.bincount(groups, minlength=len(self._counts))
+        self._counts.index_add_(0, groups, torch.ones_like(groups, dtype=torch.float64))
+
+    def share(self, team: Team) -> None:
+        """Replace the sums by those of all processes."""
+        team.add([self._sums, self._counts])
 
     def updated(self) -> NoiseModel:
         """The noise model with these powers in place of its variances.

@@ -8,15 +8,15 @@ rotation, which needs neither borders nor wrap-around and no table.
 
 from dataclasses import dataclass
 
-import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
-from cryodrgn.geometry.rotations import random_rotations
+from cryodrgn.geometry.rotations import random_rotations, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.orientation.comparison import Disc, Observed, gains, phases, shifted
+from cryodrgn.orientation.nearby import best_of_shifts, is_compiled
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
 
@@ -108,7 +108,21 @@ class PoseFinder:
         values = VALUES_AT_ONCE.get(kind, VALUES_AT_ONCE_ON_GPU)
         of_grid = len(self._shifts) * len(self._rotations)
         of_parts = 2 * len(self._parts) * self._settings.num_kept * self._counts[-1]
-        return max(1, values // max(of_grid, of_parts if len(self._counts) > 1 else 0))
+        if is_compiled(self._rotations.device) or len(self._counts) == 1:
+            of_parts = 0
+        return max(1, values // max(of_grid, of_parts))
+
+    @property
+    def operations_per_image(self) -> tuple[float, float]:
+        """Floating-point operations of comparisons with the first grid, and with refined ones.
+
+        Those of products of matrices: two for each of two numbers of a frequency, for each
+        shift, and two for the power of the slice. What reads slices is not counted.
+        """
+        first, *others = self._counts
+        shifts, steps = 4 * len(self._shifts) + 2, 4 * len(self._steps) + 2
+        kept = self._settings.num_kept * len(self._parts)
+        return float(first * len(self._rotations) * shifts), float(sum(others) * kept * steps)
 
     @torch.inference_mode()
     def find(
@@ -126,7 +140,7 @@ class PoseFinder:
         rotations, shifts, found = self._whole_grid(observed)
         spacing, shift_spacing = self._spacing, self._shift_spacing
         for count in self._counts[1:]:
-            parts = roma.rotvec_to_rotmat(spacing * self._parts)
+            parts = rotation_from_vector(spacing * self._parts)
             spacing, shift_spacing = spacing / 2, shift_spacing / 2
             rotations, shifts, found = self._refined(
                 observed, rotations, shifts, parts, shift_spacing * self._steps, count
@@ -147,8 +161,9 @@ class PoseFinder:
         Float[Tensor, "batch kept"],
     ]:
         count = self._counts[0]
-        moved = shifted(observed.images[:, :count], self._turns)
-        found = gains(moved, observed.weights[:, :count], self._table, self._dtype)
+        within = observed.within(count)
+        moved = shifted(within.images, self._turns)
+        found = gains(moved, within.weights, self._table, self._dtype)
         values, which = found.max(1)
         kept, places = values.topk(min(self._settings.num_kept, values.shape[1]), dim=1)
         return self._rotations[places], self._shifts[which.gather(1, places)], kept
@@ -167,21 +182,12 @@ class PoseFinder:
         Float[Tensor, "batch kept"],
     ]:
         """The best of all parts of some poses."""
-        points = self._disc.points[:count]
-        batch, kept = shifts.shape[:2]
         # A small rotation of the image's frame comes after that of the volume's.
         finer = parts @ rotations[:, :, None]
-        nearby = shifts[:, :, None] + steps
-        slices = self._slices.at(points, finer)[0]
-        weights = observed.weights[:, :count]
-        moved = shifted(observed.images[:, :count], phases(points, nearby))
-        overlap = slices.flatten(3) @ moved.flatten(3).mT
-        power = slices.square().sum(-1).flatten(1, 2)
-        cost = 0.5 * (power @ weights[..., None]).view(batch, kept, -1)
-        values, which = overlap.max(-1)
-        values = (values - cost).flatten(1)
+        points, within = self._disc.points[:count], observed.within(count)
+        values, which = best_of_shifts(self._slices, points, within, finer, shifts, steps)
+        values, which = values.flatten(1), which.flatten(1)
         best, places = values.topk(min(self._settings.num_kept, values.shape[1]), dim=1)
-        rows = torch.arange(batch, device=places.device)[:, None]
-        parent = places // len(parts)
-        chosen = which.flatten(1).gather(1, places)
-        return finer.flatten(1, 2)[rows, places], nearby[rows, parent, chosen], best
+        rows = torch.arange(len(best), device=places.device)[:, None]
+        moved = shifts[rows, places // len(parts)] + steps[which.gather(1, places)]
+        return finer.flatten(1, 2)[rows, places], moved, best

@@ -93,6 +93,10 @@ class Observed:
         scaled = ctf * certainty
         return cls(images=images * scaled[..., None], weights=ctf * scaled)
 
+    def within(self, count: int) -> "Observed":
+        """The images at the first points alone."""
+        return Observed(images=self.images[:, :count], weights=self.weights[:, :count])
+
 
 def phases(
     points: Float[Tensor, "points 2"], shifts: Float[Tensor, "*some 2"]

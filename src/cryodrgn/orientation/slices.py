@@ -25,19 +25,24 @@ class Slices:
         volumes: Real maps of the side :func:`box_within` of the radius: those of the whole box
             with the frequencies beyond left out.
         radius: Where slices end, in cycles per box.
+
+    Attributes:
+        num_maps: Number of maps.
+        grid: Layout of the padded half grid.
+        table: Their transforms on it, see :func:`~cryodrgn.fourier.gridding.slice_table`.
     """
 
     def __init__(self, volumes: Float[Tensor, "maps box box box"], radius: int) -> None:
         box_size = volumes.shape[-1]
         padded = PADDING * box_size
         self.num_maps = len(volumes)
-        self._grid = HalfGrid(padded)
+        self.grid = HalfGrid(padded)
         envelope = interpolation_envelope(box_size, padded, volumes.device)
         margin = (padded - box_size) // 2
         spread = torch.nn.functional.pad(volumes / envelope, (margin,) * 6)
         # The grid points around a point within the radius may lie just beyond it.
         reach = PADDING * radius + math.sqrt(3)
-        self._table = slice_table(self._grid, spread, reach)
+        self.table = slice_table(self.grid, spread, reach)
 
     def at(
         self, points: Float[Tensor, "points 2"], rotations: Float[Tensor, "*some 3 3"]
@@ -49,6 +54,6 @@ class Slices:
             rotations: From the frame of the maps to that of the image.
         """
         coordinates = slice_coordinates(PADDING * points, rotations.reshape(-1, 3, 3))
-        values = interpolate(self._grid, self._table, coordinates.reshape(-1, 3))
+        values = interpolate(self.grid, self.table, coordinates.reshape(-1, 3))
         pairs = values.view(-1, 2, self.num_maps).permute(2, 0, 1)
         return pairs.reshape(self.num_maps, *rotations.shape[:-2], len(points), 2)

@@ -169,7 +169,7 @@ def _evaluated(
     if isinstance(trained.model, BasisModel):
         model = trained.model
         return evaluate_linear(
-            model, particles, DiscImages(images), scale=trained.scale, beta=args.beta
+            model, particles, DiscImages(images, team), scale=trained.scale, beta=args.beta
         )
     model = trained.model.to(device)
     return evaluate_all(model, images, beta=args.beta, batch_size=args.batch_size, team=team)

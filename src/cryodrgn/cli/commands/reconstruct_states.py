@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import add_device, add_pose_and_ctf
+from cryodrgn.cli.processes import joined
 from cryodrgn.cli.training import add_dataset, add_storage, data_config
 from cryodrgn.errors import ConfigError, MissingDependencyError
 
@@ -75,7 +76,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.data.prepared import Storage
-    from cryodrgn.devices import choose_device
     from cryodrgn.linear.state_files import check_states, reconstruct_states
     from cryodrgn.linear.states import StateSettings
     from cryodrgn.preflight.plans import states_plan
@@ -85,11 +85,11 @@ def run(args: argparse.Namespace) -> None:
         msg = f"--functions must not be negative, got {args.functions}"
         raise ConfigError(msg)
     work = None if args.workdir is None else RunDirectory(args.workdir)
-    data, latents = _data(args, work), _latents(args, work)
-    device, files = choose_device(args.device), StateFiles(args.outdir)
+    data, latents, files = _data(args, work), _latents(args, work), StateFiles(args.outdir)
     particles = data.open()
     latents.require_count(len(particles), particles.source)
-    points = _points(args, latents)
+    points, mask = _points(args, latents), args.mask or _mask_of(work)
+    check_states(particles, latents, points, files, mask)
     settings = StateSettings(
         method=args.method,
         functions="auto" if args.functions else "linear",
@@ -102,26 +102,21 @@ def run(args: argparse.Namespace) -> None:
         memory=None if args.memory is None else int(1e9 * args.memory),
         cache_dir=args.cache_dir,
     )
-    mask = args.mask or _mask_of(work)
-    check_states(particles, latents, points, files, mask)
-    plan = states_plan(
-        *(particles, data.tilted, latents.mean.shape[1], settings, len(points)),
-        *(args.outdir, device, storage),
-    )
-    plan.announce("the reconstruction")
-    summaries = reconstruct_states(
-        data,
-        particles,
-        latents,
-        points,
-        settings,
-        files,
-        device,
-        storage=storage,
-        mask_path=mask,
-    )
-    _draw(summaries, latents, args)
-    logger.info("wrote %d states to %s", len(summaries), args.outdir)
+    with joined(args) as (team, device):
+        plan = states_plan(
+            *(particles, data.tilted, latents.mean.shape[1], settings, len(points)),
+            *(args.outdir, device, storage),
+        )
+        plan.announce("the reconstruction")
+        summaries = reconstruct_states(
+            *(data, particles, latents, points, settings, files, device),
+            storage=storage,
+            mask_path=mask,
+            team=team,
+        )
+    if team.is_writer:
+        _draw(summaries, latents, args)
+        logger.info("wrote %d states to %s", len(summaries), args.outdir)
 
 
 def _data(args: argparse.Namespace, work: "RunDirectory | None") -> "DataConfig":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import add_device, add_particles, add_pose_and_ctf, add_tilt
+from cryodrgn.cli.processes import joined
 from cryodrgn.cli.training import add_dataset, add_storage, data_config
 
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from dataclasses import replace
 
-    from cryodrgn.devices import choose_device
     from cryodrgn.linear.config import LinearConfig
     from cryodrgn.linear.runner import train_linear
     from cryodrgn.preflight.plan import require_output
@@ -96,7 +96,6 @@ def run(args: argparse.Namespace) -> None:
         memory_gb=args.memory,
         cache_dir=args.cache_dir,
     )
-    device = choose_device(args.device)
     particles = config.data.open()
     directory = RunDirectory(args.outdir)
     require_output(args.outdir)
@@ -104,11 +103,15 @@ def run(args: argparse.Namespace) -> None:
     def screened(how: "Screen") -> "tuple[DataConfig, ParticleSet]":
         return screen_data(config.data, particles, ScreeningFiles(args.outdir), how)
 
-    def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
-        data, particles = chosen
-        settings = replace(config, data=data)
-        linear_plan(settings, particles, args.outdir, device).announce("the fit")
-        train_linear(settings, particles, directory, device, overwrite=args.overwrite)
+    with joined(args) as (team, device):
 
-    on_sound_images(screened, work, args.screen)
+        def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
+            data, particles = chosen
+            settings = replace(config, data=data)
+            linear_plan(settings, particles, args.outdir, device).announce("the fit")
+            train_linear(
+                settings, particles, directory, device, overwrite=args.overwrite, team=team
+            )
+
+        on_sound_images(screened, work, args.screen)
     logger.info("wrote the run to %s", args.outdir)
