@@ -1,7 +1,9 @@
 import json
 
 import pytest
+import torch
 
+from cryodrgn.benchmarking.search import SearchCase
 from cryodrgn.benchmarking.steps import flops_per_image, model_config
 from cryodrgn.fourier.grids import HalfLattice
 
@@ -33,3 +35,16 @@ def test_figures_are_printed_and_kept(run, tmp_path):
     assert row["fraction"] == pytest.approx(row["gflops"] / figures["ceiling"][dtype])
     flops = flops_per_image(model_config(16, 16, 3), len(HalfLattice.disc(16)))
     assert row["gflops"] == pytest.approx(row["images_per_s"] * flops / 1e9)
+
+
+def test_a_search_is_bound_by_the_products_of_its_grids():
+    case = SearchCase(16, 0.0, torch.float32, torch.device("cpu"), num_levels=1)
+    # 4608 rotations on the disc of radius 7, then 64 of each image.
+    points = len(HalfLattice.disc(16, 7))
+    first, refined = case._finder.operations_per_image
+    assert (first, refined) == (6 * points * 4608, 6 * points * 64)
+    ceilings = {"float32": 2.0, "bfloat16": 8.0}
+    assert case.bound(ceilings) == pytest.approx(2e9 / (first + refined))
+    half = SearchCase(16, 0.0, torch.bfloat16, torch.device("cpu"), num_levels=1)
+    assert half.bound(ceilings) == pytest.approx(1e9 / (first / 8 + refined / 2))
+    assert case.images_per_s(0.0) > 0

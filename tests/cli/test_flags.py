@@ -1,13 +1,16 @@
 """The command line is a contract: a flag may be added, but none may change or go."""
 
+from argparse import Namespace
+
 import pytest
 
 from command_line import subparsers
 from cryodrgn.cli.tools import CRYODRGN_UTILS
+from cryodrgn.cli.without_effect import WITHOUT_EFFECT, warn_of
 
 RUN = (
     "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
-    "--seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
+    "--seed --shuffle-seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
 DATASET = (
     "--invert-data --window --ind --lazy --datadir "
@@ -23,12 +26,16 @@ SEARCH = (
     "particles -o --outdir --ctf --load --load-poses --checkpoint --log-interval -v --verbose "
     "--seed --t-extent --t-ngrid --t-xshift --t-yshift --no-trans --pretrain --ps-freq "
     "--l-start --l-end --niter --nkeptposes --base-healpy --l-ramp-epochs --emb-type --pose-lr "
+    "--shuffle-seed --no-trans-search-at-pose-search --n-imgs-pretrain --epochs-pose-search "
+    "--epochs-sgd --reset-model-every --reset-optim-every --l-ramp-model --output-mask "
+    "--max-freq --lr-pose-table --batch-size-sgd --window-radius-gt-real --hypervolume-domain "
     "| --overwrite --checkpoint-minutes -D --memory --cache-dir --starts --start-images "
-    "--refine-epochs"
-)
+    "--refine-epochs "
+) + " ".join(one.flag for one in WITHOUT_EFFECT)
 LATENT = (
     "--zdim --beta --beta-control --qlayers --qdim --encode-mode --enc-mask --use-real "
-    "--players --pdim | --use-conf-encoder --z-lr --classes --references --enc-layers "
+    "--players --pdim --initial-conf --std-z-init --lr-conf-table --enc-only --equivariance "
+    "--eq-start-it --eq-end-it | --use-conf-encoder --z-lr --classes --references --enc-layers "
     "--enc-dim --dec-layers --dec-dim"
 )
 DECODER = "--pe-type --domain | --pe-dim --feat-sigma --activation"
@@ -64,7 +71,7 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "abinit_homo": f"{SEARCH} {DATASET} {TRAINING} {DECODER} --layers --dim --l-extent",
     "abinit_het": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",
-    "abinit": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",
+    "abinit": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT} --layers --dim",
     "eval_vol": (
         f"weights -c --config -o --prefix -v --verbose -z --z-start --z-end -n --zfile --Apix "
         f"--flip -d --downsample {OVERRIDES} | --invert --low-pass --crop --vol-start-index "
@@ -187,6 +194,65 @@ def flags(parser):
 def test_flags_match_the_frozen_list(command):
     frozen = set(FROZEN_FLAGS[command].replace("|", " ").split())
     assert flags(subparsers()[command]) == frozen
+
+
+# The options of the commands of later versions that search for poses, with a value each.
+SHARED = (
+    "--ctf c.pkl --datadir d --ind i.pkl --relion31 --uninvert-data --lazy --max-threads 16 "
+    "--load-poses p.pkl --seed 1 -v --log-interval 1000 --checkpoint 1 -n 30 --multigpu --wd 0 "
+    "--no-amp --lr 1e-4 --pe-dim 64 --feat-sigma .5 --pe-type gaussian --l-start 12 --l-end 32 "
+    "--niter 4 --nkeptposes 8 --base-healpy 2 --t-extent 10 --t-ngrid 7 --t-xshift 0 "
+    "--t-yshift 0 --norm 0 1 --no-analysis"
+)
+OLD = (
+    "--load latest --shuffle-seed 1 --tilt t.mrcs --tilt-deg 45 -b 16 --pretrain 10000 "
+    "--ps-freq 5 --reset-model-every 2 --reset-optim-every 2 --reset-optim-after-pretrain "
+    "--pose-model-update-freq 100 --domain hartley --l-ramp-epochs 25 --num-workers 2 "
+    "--shuffler-size 0 --no-window --activation relu"
+)
+LATER_FLAGS = {
+    "abinit_homo": (
+        f"{SHARED} {OLD} --no-trans --probabilistic --l-extent .5 --layers 3 --dim 256"
+    ),
+    "abinit_het": (
+        f"{SHARED} {OLD} --zdim 8 --l-ramp-model 0 --enc-only --beta 1 --beta-control 1 "
+        "--equivariance 1 --eq-start-it 1e5 --eq-end-it 2e5 --enc-layers 3 --enc-dim 256 "
+        "--encode-mode conv --enc-mask 20 --use-real --dec-layers 3 --dec-dim 256"
+    ),
+    "abinit": (
+        f"{SHARED} --zdim 0 --load w.pkl --verbose-time --epochs-pose-search 3 --epochs-sgd 20 "
+        "--n-imgs-pose-search 1 --n-imgs-pretrain 10000 --pose-only-phase 0 --no-shuffle "
+        "--num-workers 2 --shuffler-size 32768 --batch-size-hps 16 --batch-size-known-poses 64 "
+        "--batch-size-sgd 128 --lr-pose-table 1e-3 --lr-conf-table 1e-2 --lr-conf-encoder 1e-4 "
+        "--hypervolume-optimizer-type adam --pose-table-optimizer-type lbfgs "
+        "--conf-table-optimizer-type adam --conf-encoder-optimizer-type adam "
+        "--output-mask circ --add-one-frequency-every 100000 --n-frequencies-per-epoch 10 "
+        "--max-freq 20 --window-radius-gt-real .85 --beta-conf 0 --trans-l1-regularizer 0 "
+        "--l2-smoothness-regularizer 0 --variational-het --std-z-init .1 --use-conf-encoder "
+        "--depth-cnn 5 --channels-cnn 32 --kernel-size-cnn 3 --resolution-encoder 64 "
+        "--explicit-volume --layers 3 --dim 256 --hypervolume-domain hartley --pe-type-conf "
+        "geom --initial-conf z.pkl --no-trans-search-at-pose-search --no-trans"
+    ),
+}
+
+
+@pytest.mark.parametrize("command", LATER_FLAGS)
+def test_every_flag_of_later_searches_parses(command):
+    words = ["particles.mrcs", "-o", "out", *LATER_FLAGS[command].split()]
+    args = subparsers()[command].parse_args(words)
+    if command == "abinit":
+        assert (args.batch_size, args.window_r, args.domain) == (128, 0.85, "hartley")
+        assert (args.players, args.pdim, args.refine_epochs) == (3, 256, 20)
+
+
+def test_a_flag_without_effect_says_why(caplog):
+    args = Namespace(given={"unused_tilt", "zdim"})
+    warn_of(args)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "--tilt has no effect: poses are searched with the untilted images alone"
+    )
+    assert len({one.flag for one in WITHOUT_EFFECT}) == len(WITHOUT_EFFECT)
 
 
 @pytest.mark.parametrize("command", subparsers(CRYODRGN_UTILS))

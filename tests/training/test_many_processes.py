@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cryodrgn.geometry.rotations import rotation_distance
-from cryodrgn.io.legacy_pickle import load_latents, load_poses
+from cryodrgn.io.legacy_pickle import load_indices, load_latents, load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.rundir import RunDirectory, StateFiles
@@ -130,6 +130,28 @@ def test_two_processes_embed_the_images_as_one_does(run, simulated, tmp_path):
     assert said.count("41 images: reconstruction") == 1
     latents = Finished(tmp_path / "run").latents
     np.testing.assert_allclose(load_latents(tmp_path / "z.pkl"), latents, atol=1e-4)
+
+
+@pytest.mark.parametrize("command", ["backproject_voxel", "train_vae"])
+def test_a_bad_image_that_one_process_finds_is_left_out_by_both(
+    simulated, tmp_path, rng, write_stack, command
+):
+    # More than a sample, so that nobody has looked at the bad one before.
+    images = rng.normal(size=(1200, 16, 16))
+    images[1196] = np.nan
+    assert 1196 not in np.linspace(0, 1199, 1000).round()
+    poses, out = tmp_path / "poses.pkl", tmp_path / "out"
+    save_pickles(poses, [np.tile(np.eye(3, dtype=np.float32), (1200, 1, 1))])
+    line = (command, write_stack(images), "--poses", poses, "-o", out / "x.mrc")
+    if command == "train_vae":
+        line = (*line, "--zdim", 2, "-n", 1, "-b", 64, *SMALL_VAE)
+    job = launch(line)
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    assert said.count("an image beyond the sample cannot be used") == 1
+    table = next(out.rglob("screened.csv"))
+    assert table.read_text().splitlines() == ["row,reason", "1196,not finite"]
+    assert len(load_indices(table.with_name("screened_ind.pkl"))) == 1199
 
 
 def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):

@@ -4,6 +4,7 @@ import torch
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.imaging.turning import turned_in_plane
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
@@ -11,7 +12,7 @@ from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.losses import kl_divergence, reconstruction_loss
 from cryodrgn.models.vae import sample_latent
 from cryodrgn.training.objectives import VaeObjective
-from cryodrgn.training.schedules import KlWeighting
+from cryodrgn.training.schedules import Equivariance, KlWeighting
 
 NOISE = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
 
@@ -27,14 +28,20 @@ def particles(run, tmp_path):
     return TrainingSet(particles, [images], [torch.eye(3)], torch.device("cpu"))
 
 
-def objective(beta=3.0) -> VaeObjective:
+def objective(beta=3.0, equivariance=None) -> VaeObjective:
     config = ModelConfig(
         box_size=16,
         latent_dim=2,
         encoder=EncoderConfig(hidden_dim=12),
         decoder=DecoderConfig(hidden_dim=12),
     )
-    return VaeObjective(build_model(config), KlWeighting(beta=beta), torch.float32)
+    return VaeObjective(
+        build_model(config),
+        KlWeighting(beta=beta),
+        torch.float32,
+        equivariance=equivariance,
+        lattice=EncoderConfig().stored_lattice(16),
+    )
 
 
 def gradients(target: VaeObjective) -> list[torch.Tensor]:
@@ -70,3 +77,32 @@ def test_parts_of_a_batch_add_up_to_the_whole(particles, size):
     torch.testing.assert_close(found.total, expected.total)
     for a, b in zip(gradients(in_parts), gradients(whole), strict=True):
         torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-4)
+
+
+def test_latents_that_change_when_images_are_turned_cost_what_is_documented(particles):
+    penalty = Equivariance(weight=2.0, start=100.0, end=200.0)
+    batch = particles.batch(torch.arange(6))
+    noise = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    before, half, full = (objective(equivariance=penalty) for _ in range(3))
+    plain = objective()
+    losses = [
+        target.accumulate_gradients([batch], noise[:, : target.noise_dim], seen, 6.0)
+        for target, seen in ((plain, 0), (before, 100), (half, 150), (full, 1000))
+    ]
+    torch.testing.assert_close(losses[1].total, losses[0].total)
+
+    view = batch.exposures[0].phase_flipped()
+    angles = torch.atan2(noise[:, 3], noise[:, 2])
+    turned = turned_in_plane(view, particles.lattice, angles)
+    model = objective().model
+    distance = model.encoder([view])[0] - model.encoder([turned])[0]
+    expected = distance.square().sum(1).mean()
+    assert float(expected.detach()) > 0
+    torch.testing.assert_close(losses[2].total - losses[0].total, expected.detach())
+    torch.testing.assert_close(losses[3].total - losses[0].total, 2 * expected.detach())
+    expected.backward()
+    for found, alone, of_penalty in zip(
+        gradients(half), gradients(plain), model.parameters(), strict=True
+    ):
+        own = torch.zeros_like(alone) if of_penalty.grad is None else of_penalty.grad
+        torch.testing.assert_close(found - alone, own, atol=1e-6, rtol=1e-3)

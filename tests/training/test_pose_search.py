@@ -136,6 +136,19 @@ def test_noise_ends_in_one_sentence(fail, write_stack, rng, tmp_path):
     assert "no first map can be made of these images" in fail(*words, "-o", tmp_path / "out")
 
 
+def test_poses_that_collapse_along_the_way_end_in_one_sentence(
+    fail, write_stack, simulated, rng, tmp_path
+):
+    blob = np.exp(
+        -(np.add.outer(np.square(np.arange(16) - 9), np.square(np.arange(16) - 6))) / 8
+    )
+    stack = write_stack(np.tile(blob, (200, 1, 1)) + 1e-3 * rng.normal(size=(200, 16, 16)))
+    words = ("abinit_homo", stack, "--load-poses", simulated / "poses.pkl", *GRIDS, *SMALL_NN)
+    words += ("--no-trans", "-n", 3, "--ps-freq", 1, "--precision", "float32")
+    said = fail(*words, "-o", tmp_path / "out")
+    assert "the poses have collapsed in epoch 2: all images came to look along" in said
+
+
 def test_poses_of_another_set_are_refused(fail, simulated, tmp_path):
     path = tmp_path / "few.pkl"
     save_pickles(path, [(np.tile(np.eye(3), (3, 1, 1)), np.zeros((3, 2)))])
@@ -165,6 +178,62 @@ def test_frequencies_rise_and_all_are_learnt_in_the_end():
     assert [e for e in range(4) if every.searches_in(e, 4)] == [1, 2, 3]
     with pytest.raises(ConfigError, match="--refine-epochs"):
         SearchConfig(refine_epochs=-1)
+
+
+def test_the_ramp_may_bind_the_search_alone_and_end_early():
+    bound = SearchConfig(ramp_epochs=4, refine_epochs=2, ramps_model=False, max_radius=24)
+    assert [bound.learnt_radius(epoch, 8, 128) for epoch in (0, 3, 7)] == [24, 24, 24]
+    assert [bound.searched_radius(epoch, 128) for epoch in (0, 1, 2, 7)] == [12, 17, 22, 24]
+
+
+def test_weights_are_drawn_anew_until_poses_are_refined():
+    search = SearchConfig(refine_epochs=3, model_reset_interval=2, optimizer_reset_interval=4)
+    assert [e for e in range(10) if search.resets_model_in(e, 10)] == [2, 4, 6]
+    assert [e for e in range(10) if search.resets_optimizer_in(e)] == [4, 8]
+    assert not any(SearchConfig().resets_model_in(e, 10) for e in range(10))
+
+
+def test_flags_of_later_versions_do_what_they_say(run, simulated, tmp_path):
+    star, first = simulated / "particles.star", ("--l-start", 4, "--niter", 1, "--no-trans")
+    words = (*GRIDS, *first, *SMALL_NN, "-n", 4, "--precision", "float32", "--max-freq", 7)
+    words = [*words, "--epochs-pose-search", 2, "--load-poses", simulated / "poses.pkl"]
+    del words[words.index("--refine-epochs") : words.index("--refine-epochs") + 2]
+    out = run("abinit_homo", star, *words, "--reset-model-every", 1, "-o", tmp_path / "a")
+    assert out.count("all weights are drawn anew") == 1
+    a = Finished(tmp_path / "a")
+    # Before epochs 2 and 3.
+    assert a.log.count("poses searched within") == 2
+    assert "epoch 4 compares radius 7 of 8" in a.log
+    run("abinit_homo", star, *words, "--reset-optim-every", 1, "-o", tmp_path / "b")
+    run("abinit_homo", star, *words, "--shuffle-seed", 1, "-o", tmp_path / "c")
+    run("abinit_homo", star, *words, "--shuffle-seed", 0, "-o", tmp_path / "d")
+    plain = Finished(tmp_path / "d")
+    for name in "abc":
+        assert not Finished(tmp_path / name).has_the_weights_of(plain)
+
+
+def test_only_the_encoder_learns_if_asked(run, fail, simulated, tmp_path):
+    star, short = simulated / "particles.star", (*GRIDS, "--l-start", 4, "--ps-freq", 1)
+    options = ("--zdim", 1, *SMALL_HET, "--use-conf-encoder", "--no-trans", "--niter", 1)
+    words = ("abinit_het", star, *short, *options, "--refine-epochs", 1)
+    run(*words, "-n", 1, "-o", tmp_path / "all")
+    assert "--load" in fail(*words, "--enc-only", "-o", tmp_path / "enc")
+    load = ("--load", tmp_path / "all/weights.pkl")
+    run(*words, "-n", 2, "--enc-only", *load, "-o", tmp_path / "enc")
+    before, after = (Finished(tmp_path / name).weights() for name in ("all", "enc"))
+    changed = {name.split(".")[0] for name in before if not before[name].equal(after[name])}
+    assert changed == {"encoder"}
+    words = ("abinit_het", star, "--zdim", 1, "--equivariance", 1)
+    assert "--use-conf-encoder" in fail(*words, "-o", tmp_path / "no")
+
+
+def test_latents_to_begin_with_are_kept(run, simulated, tmp_path):
+    given = np.linspace(-1, 1, 200, dtype=np.float32)[:, None]
+    save_pickles(tmp_path / "z.pkl", [given])
+    words = ("abinit_het", simulated / "particles.star", *GRIDS, "--l-start", 4, "--no-trans")
+    options = ("--zdim", 1, "--initial-conf", tmp_path / "z.pkl", "--lr-conf-table", 1e-9)
+    run(*words, *options, "--pdim", 16, "--players", 1, "-n", 1, "-o", tmp_path / "het")
+    np.testing.assert_allclose(Finished(tmp_path / "het").latents, given, atol=1e-6)
 
 
 def test_latents_follow_classes_and_similar_classes_are_neighbours():

@@ -17,6 +17,7 @@ from cryodrgn.benchmarking.around import (
     measure_star,
     measure_start_up,
 )
+from cryodrgn.benchmarking.search import SearchCase
 from cryodrgn.benchmarking.steps import measure_steps
 from cryodrgn.benchmarking.timing import describe_machine, product_ceilings
 from cryodrgn.devices import choose_network_dtype
@@ -27,6 +28,7 @@ from cryodrgn.rundir import RunDirectory
 LAYERS = 3
 MAP_BOX = 128
 STAR_ROWS = 200_000
+SEARCHED_BOX, SEARCHED_SHIFTS = 64, 4.0
 
 
 def measure_machine(
@@ -76,7 +78,18 @@ def measure_machine(
         }
         if not steps_only:
             figures["around"] = _around(device, widths, seconds, folder)
+            figures["around"] |= _search(device, dtype, ceilings, seconds)
     return figures
+
+
+def _search(
+    device: torch.device, dtype: torch.dtype, ceilings: dict[str, float], seconds: float
+) -> dict[str, float]:
+    case = SearchCase(SEARCHED_BOX, SEARCHED_SHIFTS, dtype, device)
+    return {
+        f"orientation search at {SEARCHED_BOX} px, images/s": case.images_per_s(seconds),
+        "  bound of its matrix products, images/s": case.bound(ceilings),
+    }
 
 
 def _around(

@@ -17,6 +17,7 @@ from cryodrgn.cli.training import (
     add_training,
     train_config,
 )
+from cryodrgn.cli.without_effect import add_without_effect, warn_of
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ def add_search_run(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
     add_training(parser, num_epochs=30, learning_rate=5e-4)
     _add_search(parser.add_argument_group("Pose search"))
-    _add_schedule(parser.add_argument_group("Schedule"))
+    schedule = parser.add_argument_group("Schedule")
+    _add_schedule(schedule)
+    _add_frequencies(schedule)
+    _add_refinement(schedule)
+    _add_other_names(parser)
+    add_without_effect(parser)
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:
@@ -91,12 +97,18 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
             default=0.0,
             help=f"Middle of the shifts along {axis} in pixels (default: %(default)s)",
         )
-    group.add_argument("--no-trans", action="store_true", help="Search no shifts")
+    group.add_argument(
+        "--no-trans",
+        "--no-trans-search-at-pose-search",
+        action="store_true",
+        help="Search no shifts",
+    )
 
 
 def _add_schedule(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--pretrain",
+        "--n-imgs-pretrain",
         type=int,
         default=10000,
         metavar="IMAGES",
@@ -126,6 +138,24 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
         help="Epochs from one search of all poses to the next (default: %(default)s)",
     )
     group.add_argument(
+        "--epochs-pose-search",
+        type=int,
+        metavar="EPOCHS",
+        help="Search this number of times, before every epoch but the first; from then on "
+        "poses follow their gradients. Takes the place of --ps-freq and --refine-epochs",
+    )
+    for what, name in (("model", "weights anew, after a search"), ("optim", "Adam anew")):
+        group.add_argument(
+            f"--reset-{what}-every",
+            type=int,
+            metavar="EPOCHS",
+            help=f"Begin with {name}, each time that this number of epochs is done "
+            "(default: never)",
+        )
+
+
+def _add_frequencies(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--l-ramp-epochs",
         type=int,
         default=10,
@@ -134,7 +164,31 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
         "--l-end (default: %(default)s)",
     )
     group.add_argument(
+        "--l-ramp-model",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="Whether the network learns no more than these (1), or all of them from the "
+        "beginning (0), so that only the search is bound to the ramp (default: %(default)s)",
+    )
+    group.add_argument(
+        "--output-mask",
+        choices=("circ", "frequency_marching"),
+        help="Another way to say --l-ramp-model 0 or 1",
+    )
+    group.add_argument(
+        "--max-freq",
+        type=int,
+        metavar="RADIUS",
+        help="Largest radius that is learnt, in cycles per box, in the last epochs too "
+        "(default: all)",
+    )
+
+
+def _add_refinement(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--refine-epochs",
+        "--epochs-sgd",
         type=int,
         default=5,
         metavar="EPOCHS",
@@ -142,6 +196,7 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--pose-lr",
+        "--lr-pose-table",
         type=float,
         default=3e-3,
         help="Length of the steps of the poses in them (default: %(default)s)",
@@ -152,6 +207,24 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
         default="quat",
         help="Numbers that stand for a rotation in them (default: %(default)s)",
     )
+
+
+def _add_other_names(parser: argparse.ArgumentParser) -> None:
+    """What later versions call options that several commands have."""
+    group = parser.add_argument_group("Other names")
+    for flag, same, kind in (
+        ("--batch-size-sgd", "--batch-size", int),
+        ("--window-radius-gt-real", "--window-r", float),
+        ("--hypervolume-domain", "--domain", str),
+    ):
+        group.add_argument(
+            flag,
+            dest=same.removeprefix("--").replace("-", "_"),
+            type=kind,
+            default=argparse.SUPPRESS,
+            choices=("hartley", "fourier") if kind is str else None,
+            help=f"The same as {same}",
+        )
 
 
 def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
@@ -175,11 +248,19 @@ def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
         num_shifts=args.t_ngrid,
         shift_centre_px=(args.t_xshift, args.t_yshift),
     )
+    warn_of(args)
+    interval, refine_epochs = _intervals(args)
+    mask = args.output_mask
     search = SearchConfig(
         grids=grids,
-        interval=args.ps_freq,
+        interval=interval,
         ramp_epochs=args.l_ramp_epochs,
-        refine_epochs=args.refine_epochs,
+        refine_epochs=refine_epochs,
+        ramps_model=mask == "frequency_marching" if mask else bool(args.l_ramp_model),
+        max_radius=args.max_freq,
+        model_reset_interval=args.reset_model_every,
+        optimizer_reset_interval=args.reset_optim_every,
+        latent_spread=getattr(args, "std_z_init", 0.0),
         num_starts=args.starts,
         start_images=args.start_images,
         pretrain=args.pretrain,
@@ -190,9 +271,30 @@ def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
     poses = PoseConfig(
         embedding=args.emb_type,
         learning_rate=args.pose_lr,
-        pretrain=max(0, args.num_epochs - args.refine_epochs),
+        pretrain=max(0, args.num_epochs - refine_epochs),
     )
     return replace(train_config(args, **more), search=search, poses=poses)
+
+
+def _intervals(args: argparse.Namespace) -> tuple[int, int]:
+    """Epochs from search to search, and those at the end that have none."""
+    searched = args.epochs_pose_search
+    if searched is None:
+        return args.ps_freq, args.refine_epochs
+    also = [
+        f"--{name.replace('_', '-')}"
+        for name in ("ps_freq", "refine_epochs")
+        if name in args.given
+    ]
+    if also:
+        msg = f"--epochs-pose-search takes the place of {also[0]}; leave out one of them"
+        raise ConfigError(msg)
+    if not 0 <= searched <= args.num_epochs:
+        msg = (
+            f"--epochs-pose-search must lie between 0 and -n {args.num_epochs}, got {searched}"
+        )
+        raise ConfigError(msg)
+    return 1, args.num_epochs - searched
 
 
 def add_latent(parser: argparse.ArgumentParser) -> None:
@@ -206,9 +308,23 @@ def add_latent(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--z-lr",
+        "--lr-conf-table",
         type=float,
         default=1e-2,
         help="Length of the steps of free latents (default: %(default)s)",
+    )
+    group.add_argument(
+        "--initial-conf",
+        type=Path,
+        metavar="PKL",
+        help="Begin with these latents (default: the classes of the first map tell them)",
+    )
+    group.add_argument(
+        "--std-z-init",
+        type=float,
+        default=0.1,
+        help="Spread of first latents in directions of which classes say nothing (default: "
+        "%(default)s)",
     )
     group.add_argument(
         "--classes",
@@ -226,6 +342,17 @@ def add_latent(parser: argparse.ArgumentParser) -> None:
         help="Latents at most whose volumes images are compared with in a search, each image "
         "with that of the nearest one (default: %(default)s)",
     )
+    _add_encoder_training(parser.add_argument_group("Training of an encoder"))
+    encoder = parser.add_argument_group("Encoder Network")
+    add_encoder_architecture(encoder)
+    encoder.add_argument(
+        "--use-real",
+        action="store_true",
+        help="Use real space image for encoder (for convolutional encoder)",
+    )
+
+
+def _add_encoder_training(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--beta",
         default="1.0",
@@ -237,13 +364,26 @@ def add_latent(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="KL-Controlled VAE gamma. Beta is KL target. (default: None)",
     )
-    encoder = parser.add_argument_group("Encoder Network")
-    add_encoder_architecture(encoder)
-    encoder.add_argument(
-        "--use-real",
+    group.add_argument(
+        "--enc-only",
         action="store_true",
-        help="Use real space image for encoder (for convolutional encoder)",
+        help="Keep the decoder that --load brings as it is; only an encoder learns",
     )
+    group.add_argument(
+        "--equivariance",
+        type=float,
+        metavar="WEIGHT",
+        help="Penalty on latents that an encoder changes when an image is turned in its plane "
+        "(default: none)",
+    )
+    for name, number, what in (("start", 1e5, "begins to rise"), ("end", 2e5, "has risen")):
+        group.add_argument(
+            f"--eq-{name}-it",
+            type=float,
+            default=number,
+            metavar="IMAGES",
+            help=f"Images seen until that penalty {what} (default: %(default)g)",
+        )
 
 
 def latent_model(
@@ -267,9 +407,26 @@ def latent_model(
 def latent_training(args: argparse.Namespace) -> "TrainConfig":
     """The training settings of a command with a latent."""
     from cryodrgn.training.config import LatentTableConfig
-    from cryodrgn.training.schedules import KlWeighting, parse_beta
+    from cryodrgn.training.schedules import Equivariance, KlWeighting, parse_beta
 
+    if args.enc_only and args.load is None:
+        msg = "--enc-only keeps the decoder as it is; give the weights it has with --load"
+        raise ConfigError(msg)
+    equivariance = None
+    if args.equivariance is not None:
+        equivariance = Equivariance(
+            weight=args.equivariance, start=args.eq_start_it, end=args.eq_end_it
+        )
     if args.use_conf_encoder:
-        kl = KlWeighting(beta=parse_beta(args.beta), control=args.beta_control)
-        return search_training(args, kl=kl)
-    return search_training(args, latents=LatentTableConfig(learning_rate=args.z_lr))
+        return search_training(
+            args,
+            kl=KlWeighting(beta=parse_beta(args.beta), control=args.beta_control),
+            equivariance=equivariance,
+            keeps_decoder=args.enc_only,
+        )
+    if args.enc_only or equivariance is not None:
+        option = "--enc-only" if args.enc_only else "--equivariance"
+        msg = f"{option} is about an encoder, and there is none; add --use-conf-encoder"
+        raise ConfigError(msg)
+    latents = LatentTableConfig(learning_rate=args.z_lr, initial=args.initial_conf)
+    return search_training(args, latents=latents)

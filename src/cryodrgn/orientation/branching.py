@@ -112,6 +112,18 @@ class PoseFinder:
             of_parts = 0
         return max(1, values // max(of_grid, of_parts))
 
+    @property
+    def operations_per_image(self) -> tuple[float, float]:
+        """Floating-point operations of comparisons with the first grid, and with refined ones.
+
+        Those of products of matrices: two for each of two numbers of a frequency, for each
+        shift, and two for the power of the slice. What reads slices is not counted.
+        """
+        first, *others = self._counts
+        shifts, steps = 4 * len(self._shifts) + 2, 4 * len(self._steps) + 2
+        kept = self._settings.num_kept * len(self._parts)
+        return float(first * len(self._rotations) * shifts), float(sum(others) * kept * steps)
+
     @torch.inference_mode()
     def find(
         self,

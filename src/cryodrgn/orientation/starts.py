@@ -105,6 +105,11 @@ def why_collapsed(
     error = float(advantages.std()) / len(advantages) ** 0.5
     if not float(advantages.mean()) > LEAST_ERRORS * error:
         return "a map explains held-out images no better than a featureless blob does"
+    return why_too_alike(rotations)
+
+
+def why_too_alike(rotations: Float[Tensor, "poses 3 3"]) -> str | None:
+    """What shows that poses have fallen onto few directions of view; None if nothing does."""
     directions = effective_directions(rotations)
     if directions < min(LEAST_DIRECTIONS, len(rotations) / 2):
         return f"all images came to look along the same {directions:.1f} directions"

@@ -94,6 +94,8 @@ def assemble(
     """
     training = config.training
     model = build_model(config.model, training.seed).to(device)
+    if training.keeps_decoder:
+        decoder_of(model).requires_grad_(requires_grad=False)
     poses = None
     if training.poses is not None:
         sides = particles.box_size * particles.pixel_sizes
@@ -120,7 +122,7 @@ def assemble(
     if training.search is not None and poses is not None:
         search = PoseSearch(
             *(images, poses, decoder_of(model)),
-            _latents_of(model, latents, images, training.seed, dtype, team),
+            _latents_of(model, latents, images, training, dtype, team),
             *(training, training.search),
             particles.box_size * particles.pixel_sizes,
             *(dtype, team),
@@ -174,7 +176,10 @@ def _objective(
 ) -> Objective:
     """What a model is asked: with an encoder, with a table of latents, or without any."""
     if isinstance(model, Vae):
-        return VaeObjective(model, config.training.kl, dtype, team)
+        assert config.model.encoder is not None
+        lattice = config.model.encoder.stored_lattice(config.model.box_size)
+        training = config.training
+        return VaeObjective(model, training.kl, dtype, team, training.equivariance, lattice)
     device = next(model.parameters()).device
     volumes = VolumeDecoder(decoder_of(model), *norm, device)
     of_run = (volumes, float(particles.pixel_sizes[0]), dtype, team)
@@ -187,7 +192,7 @@ def _latents_of(
     model: Vae | Decoder,
     table: RowTable | None,
     images: TrainingSet,
-    seed: int,
+    training: TrainConfig,
     dtype: torch.dtype,
     team: Team,
 ) -> LatentAccess:
@@ -201,14 +206,17 @@ def _latents_of(
     def replace(values: torch.Tensor) -> None:
         if isinstance(model, Vae):
             targets = values, torch.full_like(values, FIRST_LOG_VARIANCE)
-            teach_encoder(model, images, targets, epochs=FIRST_LATENT_EPOCHS, seed=seed)
+            epochs = FIRST_LATENT_EPOCHS
+            teach_encoder(model, images, targets, epochs=epochs, seed=training.seed)
             for parameter in model.parameters():
                 # All processes have learnt the same, up to rounding.
                 parameter.data = team.total(parameter.data) / team.size
         elif table is not None:
             table.put(values)
 
-    return LatentAccess(dim=decoder_of(model).latent_dim, current=current, replace=replace)
+    are_given = training.latents is not None and training.latents.initial is not None
+    dim = decoder_of(model).latent_dim
+    return LatentAccess(dim=dim, are_given=are_given, current=current, replace=replace)
 
 
 def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:

@@ -13,7 +13,7 @@ from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
-from cryodrgn.training.schedules import Curriculum, KlWeighting
+from cryodrgn.training.schedules import Curriculum, Equivariance, KlWeighting
 from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.warm_start import WarmStart
 
@@ -150,6 +150,8 @@ class TrainConfig:
         learning_rate: Of Adam.
         weight_decay: Of Adam.
         kl: How the KL divergence enters the loss.
+        equivariance: Penalty on latents that change when an image is turned; None for none.
+        keeps_decoder: Whether the decoder stays as it is, and only an encoder learns.
         curriculum: Which frequencies are compared in early epochs; None compares all.
         latents: How free latents are learnt, for models that have them.
         warm_start: Latents that the encoder learns before all else is trained.
@@ -163,6 +165,7 @@ class TrainConfig:
         memory_gb: Memory in GB that they may take; None takes a share of what is free.
         cache_dir: Folder in which their file stays for other runs; None keeps none.
         seed: Of all random numbers.
+        shuffle_seed: Of the order of the images; None takes ``seed``.
         precision: Number type of the network's matrix products; ``auto`` measures which is
             faster.
     """
@@ -172,6 +175,8 @@ class TrainConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     kl: KlWeighting = field(default_factory=KlWeighting)
+    equivariance: Equivariance | None = None
+    keeps_decoder: bool = False
     curriculum: Curriculum | None = None
     latents: LatentTableConfig | None = None
     warm_start: WarmStart | None = None
@@ -185,6 +190,7 @@ class TrainConfig:
     memory_gb: float | None = None
     cache_dir: Path | None = None
     seed: int = 0
+    shuffle_seed: int | None = None
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -291,6 +297,8 @@ class RunConfig:
             model["decoder"] = DecoderConfig(**model["decoder"])
             training["cache_dir"] = _path(training["cache_dir"])
             training["kl"] = KlWeighting(**training["kl"])
+            if training.get("equivariance") is not None:
+                training["equivariance"] = Equivariance(**training["equivariance"])
             if training["poses"] is not None:
                 training["poses"] = PoseConfig(**training["poses"])
             if training["latents"] is not None:

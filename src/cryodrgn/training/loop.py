@@ -169,7 +169,8 @@ class Trainer:
             nyquist = self._particles.lattice.box_size // 2
             logger.info("epoch %d compares radius %d of %d", epoch + 1, radius, nyquist)
         done, num_batches = self.position.batch, math.ceil(count / config.batch_size)
-        with self._particles.epoch(config.seed, epoch, done * config.batch_size) as order:
+        seed = config.seed if config.shuffle_seed is None else config.shuffle_seed
+        with self._particles.epoch(seed, epoch, done * config.batch_size) as order:
             # A run may go on where an epoch was complete but for its checkpoint.
             batches = order.split(config.batch_size) if len(order) else ()
             for number, rows in enumerate(batches, start=done):

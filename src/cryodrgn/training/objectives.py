@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.imaging.turning import turned_in_plane
 from cryodrgn.io.legacy_pickle import save_latents, save_pickles
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.decoders import Decoder
@@ -23,7 +25,7 @@ from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.row_table import RowTable
-from cryodrgn.training.schedules import KlWeighting
+from cryodrgn.training.schedules import Equivariance, KlWeighting
 
 
 @runtime_checkable
@@ -76,20 +78,29 @@ class VaeObjective:
         kl: How the KL divergence enters.
         dtype: Number type of the networks' matrix products.
         team: Processes that share the work.
+        equivariance: Penalty on latents that change when an image is turned; None for none.
+        lattice: Where the images are given; needed to turn them.
     """
 
     def __init__(
-        self, model: Vae, kl: KlWeighting, dtype: torch.dtype, team: Team = ALONE
+        self,
+        model: Vae,
+        kl: KlWeighting,
+        dtype: torch.dtype,
+        team: Team = ALONE,
+        equivariance: Equivariance | None = None,
+        lattice: HalfLattice | None = None,
     ) -> None:
         self._team = team
         self.model = model
         self._kl = kl
         self._dtype = dtype
+        self._equivariance, self._lattice = equivariance, lattice
 
     @property
     def noise_dim(self) -> int:
-        """One number per dimension of the latent."""
-        return self.model.decoder.latent_dim
+        """One number per dimension of the latent, and two for the angle of turned images."""
+        return self.model.decoder.latent_dim + 2 * (self._equivariance is not None)
 
     def accumulate_gradients(
         self,
@@ -99,8 +110,9 @@ class VaeObjective:
         divisor: float,
     ) -> Losses:
         """Gradients at one random sample of every image's latent."""
-        mean, log_variance = self.model.encoder(_views(parts), self._dtype)
-        latent = sample_latent(mean, log_variance, noise)
+        views = _views(parts)
+        mean, log_variance = self.model.encoder(views, self._dtype)
+        latent = sample_latent(mean, log_variance, noise[:, : mean.shape[1]])
         # The decoder's graphs end at this copy; what they say of it is passed on at the end.
         sampled = latent.detach().requires_grad_()
         reconstruction = self._team.total(
@@ -111,10 +123,29 @@ class VaeObjective:
         kl = self._team.total(share.detach())
         penalty, slope = self._kl.penalty(kl, images_seen)
         num_values = 2 * parts[0].exposures[0].coordinates.shape[1]
-        (slope * share / num_values + (latent * sampled.grad).sum()).backward()
-        return Losses(
-            reconstruction=reconstruction, kl=kl, total=reconstruction + penalty / num_values
-        )
+        turned = self._change_when_turned(views, mean, noise[:, mean.shape[1] :], images_seen)
+        turned = turned * (len(mean) / divisor)
+        (slope * share / num_values + (latent * sampled.grad).sum() + turned).backward()
+        total = reconstruction + penalty / num_values + self._team.total(turned.detach())
+        return Losses(reconstruction=reconstruction, kl=kl, total=total)
+
+    def _change_when_turned(
+        self,
+        views: list[Float[Tensor, "batch points 2"]],
+        mean: Float[Tensor, "batch z"],
+        directions: Float[Tensor, "batch _"],
+        images_seen: int,
+    ) -> Float[Tensor, ""]:
+        """The weighted penalty on latents of turned images that differ from those before."""
+        weight = self._equivariance.weight_at(images_seen) if self._equivariance else 0.0
+        if not weight:
+            return mean.new_zeros(())
+        assert self._lattice is not None
+        # The direction of a normal vector is an angle of which all values are as probable.
+        angles = torch.atan2(directions[:, 1], directions[:, 0])
+        turned = [turned_in_plane(view, self._lattice, angles) for view in views]
+        others, _ = self.model.encoder(turned, self._dtype)
+        return weight * (mean - others).square().sum(1).mean()
 
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet

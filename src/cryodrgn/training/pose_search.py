@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.errors import NumericalError
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.models.decoders import Decoder
@@ -24,7 +25,7 @@ from cryodrgn.orientation.branching import FoundPoses, PoseFinder
 from cryodrgn.orientation.comparison import Disc, phases, shifted
 from cryodrgn.orientation.initial import InitialMap, Sample
 from cryodrgn.orientation.slices import Slices, box_within
-from cryodrgn.orientation.starts import compare_starts, effective_directions
+from cryodrgn.orientation.starts import compare_starts, effective_directions, why_too_alike
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
@@ -41,8 +42,6 @@ READ_AT_ONCE = 256
 # Levels to which the poses of a first map are refined: its frequencies tell no finer ones.
 LEVELS_OF_FIRST_MAP = 2
 KMEANS_ITERATIONS = 20
-# Spread of first latents in directions of which classes say nothing.
-UNKNOWN_SPREAD = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +52,11 @@ class LatentAccess:
         dim: Their dimensions; 0 for a single structure.
         current: Says those of all particles as they are now.
         replace: Makes them those of its argument.
+        are_given: Whether they were given, and first maps leave them as they are.
     """
 
     dim: int
+    are_given: bool
     current: Callable[[], Float[Tensor, "particles z"]]
     replace: Callable[[Tensor], None]
 
@@ -162,8 +163,14 @@ class PoseSearch:
             counts = ", ".join(f"{100 * share:.0f} %" for share in shares.mean(0).tolist())
             logger.info("%d classes of the first map hold %s", len(by_map), counts)
             volumes, generator = first.volumes.cpu(), generator_at(seed, 0, 0, 2)
-            latents = latents_of_classes(shares, volumes, self._latents.dim, generator)
-            self._latents.replace(latents)
+            if self._latents.are_given:
+                latents = self._latents.current().cpu()
+            else:
+                spread = self._search.latent_spread
+                latents = latents_of_classes(
+                    shares, volumes, self._latents.dim, generator, spread
+                )
+                self._latents.replace(latents)
             members = torch.nn.functional.one_hot(best.cpu(), len(by_map)).float()
             sizes = members.sum(0).clamp_min(1)[:, None]
             self._teach(first, disc, members.T @ latents / sizes, check)
@@ -179,7 +186,9 @@ class PoseSearch:
     ) -> None:
         """Let the network learn the first maps, each at its latent."""
         maps = [Slices(volume[None].to(self._device), first.radius) for volume in first.volumes]
-        parameters = [p for p in self._decoder.parameters() if p.requires_grad]
+        if self._training.keeps_decoder:
+            return
+        parameters = list(self._decoder.parameters())
         optimizer = torch.optim.Adam(parameters, lr=self._training.learning_rate)
         frequencies = disc.points / self._box_size
         size, total = self._training.batch_size, self._search.pretrain
@@ -204,9 +213,14 @@ class PoseSearch:
             parameter.data = self._team.total(parameter.data) / self._team.size
 
     def search(self, epoch: int, check: Callable[[], None]) -> None:
-        """Find the pose of every image with respect to the network as it is."""
+        """Find the pose of every image with respect to the network as it is.
+
+        Raises:
+            NumericalError: All images came to look along the same few directions.
+        """
         grids = self._search.grids
-        learnt = min(self._radius(max(epoch - 1, 0)), self._box_size // 2 - 1)
+        radius = self._search.searched_radius(max(epoch - 1, 0), self._box_size)
+        learnt = min(radius, self._box_size // 2 - 1)
         disc = Disc.of(self._particles.lattice, learnt, self._device)
         centres, nearest = self._references(epoch)
         decoder = VolumeDecoder(self._decoder, 0.0, 1.0, self._device, self._dtype)
@@ -220,11 +234,16 @@ class PoseSearch:
             )
             for reference in references
         ]
-        self._put(self._find(finders, nearest, disc, check), learnt)
-
-    def _radius(self, epoch: int) -> int:
-        epochs = self._training.num_epochs
-        return self._search.learnt_radius(epoch, epochs, self._box_size)
+        found = self._find(finders, nearest, disc, check)
+        self._put(found, learnt)
+        collapsed = why_too_alike(found.rotations.cpu())
+        if collapsed is not None:
+            msg = (
+                f"the poses have collapsed in epoch {epoch + 1}: {collapsed}; begin anew with "
+                "more first maps (--starts), more images of them (--start-images) or another "
+                "--seed"
+            )
+            raise NumericalError(msg)
 
     def _sample(self, disc: Disc, generator: torch.Generator) -> Sample:
         """Images, drawn at random, of which first maps are made."""
@@ -339,6 +358,7 @@ def latents_of_classes(
     volumes: Float[Tensor, "classes box box box"],
     dim: int,
     generator: torch.Generator,
+    unknown_spread: float = 0.1,
 ) -> Float[Tensor, "particles z"]:
     """Latents that say to which classes images belong: neighbours for similar volumes.
 
@@ -350,12 +370,13 @@ def latents_of_classes(
         volumes: Volumes of the classes.
         dim: Dimensions of the latent. Those that are left over are drawn at random.
         generator: For them.
+        unknown_spread: Standard deviation in directions of which classes say nothing.
     """
     flat = volumes.flatten(1)
     left, sizes, _ = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
     places = shares @ (left * sizes)[:, :dim]
     places = places - places.mean(0)
-    latents = UNKNOWN_SPREAD * torch.randn(len(shares), dim, generator=generator)
+    latents = unknown_spread * torch.randn(len(shares), dim, generator=generator)
     largest = places.square().mean(0).max().sqrt()
     if largest > 0:
         latents[:, : places.shape[1]] += places / largest

@@ -19,7 +19,7 @@ from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.legacy_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
-from cryodrgn.models.build import load_named_weights, named_weights
+from cryodrgn.models.build import build_model, load_named_weights, named_weights
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
@@ -286,7 +286,20 @@ class _Session:
             search.go_on(position.epoch)
             return
         search.before_epoch(position.epoch, self._after_step)
+        self._begin_anew(position.epoch)
         self._trainer.begin_at(position)
+
+    def _begin_anew(self, epoch: int) -> None:
+        """Draw new weights, or forget the optimiser's moments, where the settings say so."""
+        training, parts = self._config.training, self._parts
+        assert training.search is not None
+        resets_model = training.search.resets_model_in(epoch, training.num_epochs)
+        if resets_model:
+            fresh = build_model(self._config.model, training.seed + epoch)
+            parts.objective.model.load_state_dict(fresh.state_dict())
+            logger.info("all weights are drawn anew")
+        if resets_model or training.search.resets_optimizer_in(epoch):
+            parts.optimizer.state.clear()
 
     def _after_step(self) -> None:
         """Write a checkpoint if one is due, and stop if that is wanted."""

@@ -105,6 +105,44 @@ class KlWeighting:
         return self.control * (beta - kl).square(), 2 * self.control * (kl - beta)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Equivariance:
+    """A penalty on latents that change when an image is turned in its plane.
+
+    Attributes:
+        weight: Of the mean squared distance, once it has its full size.
+        start: Images seen until it begins to rise, linearly.
+        end: Images seen until it has risen.
+    """
+
+    weight: float
+    start: float = 100_000.0
+    end: float = 200_000.0
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning.
+
+        Raises:
+            ConfigError: A number is out of range.
+        """
+        if not self.weight > 0:
+            msg = f"--equivariance must be a positive weight, got {self.weight}"
+            raise ConfigError(msg)
+        if not 0 <= self.start <= self.end:
+            msg = (
+                f"--eq-start-it {self.start:g} must lie between 0 and --eq-end-it {self.end:g}"
+            )
+            raise ConfigError(msg)
+
+    def weight_at(self, images_seen: int) -> float:
+        """The weight after a number of images."""
+        if images_seen >= self.end:
+            return self.weight
+        if images_seen <= self.start:
+            return 0.0
+        return self.weight * (images_seen - self.start) / (self.end - self.start)
+
+
 def parse_beta(text: str) -> float | str:
     """β as typed: a number, or the name of a schedule."""
     try:

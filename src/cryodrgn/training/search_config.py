@@ -27,6 +27,15 @@ class SearchConfig:
             latent: each image with that of the nearest one.
         takes_given: Whether the run begins with the poses of the particles instead of first
             maps.
+        ramps_model: Whether the network learns no higher frequencies than those of the ramp;
+            otherwise it learns all from the beginning, and only the search is bound to it.
+        max_radius: Largest radius that is learnt, in the last epochs too; None stands for all.
+        model_reset_interval: Epochs after which the weights are drawn anew, right after a
+            search; None keeps them.
+        optimizer_reset_interval: Epochs after which the optimiser forgets its moments; None
+            lets it remember them.
+        latent_spread: Standard deviation of first latents in directions of which classes say
+            nothing.
     """
 
     grids: GridSettings = field(default_factory=GridSettings)
@@ -39,6 +48,11 @@ class SearchConfig:
     num_classes: int = 2
     num_references: int = 8
     takes_given: bool = False
+    ramps_model: bool = True
+    max_radius: int | None = None
+    model_reset_interval: int | None = None
+    optimizer_reset_interval: int | None = None
+    latent_spread: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -55,9 +69,13 @@ class SearchConfig:
             "--pretrain": (self.pretrain, 0),
             "--classes": (self.num_classes, 1),
             "--references": (self.num_references, 1),
+            "--max-freq": (self.max_radius, 4),
+            "--reset-model-every": (self.model_reset_interval, 1),
+            "--reset-optim-every": (self.optimizer_reset_interval, 1),
+            "--std-z-init": (self.latent_spread, 0),
         }
         for option, (value, least) in at_least.items():
-            if value < least:
+            if value is not None and not value >= least:
                 msg = f"{option} must be at least {least}, got {value}"
                 raise ConfigError(msg)
 
@@ -69,14 +87,33 @@ class SearchConfig:
             num_epochs: Epochs of the whole run.
             box_size: Side of the images in pixels.
         """
-        nyquist = box_size // 2
-        if epoch >= num_epochs - self.refine_epochs:
-            return nyquist
+        if not self.ramps_model or epoch >= num_epochs - self.refine_epochs:
+            return self._largest_radius(box_size)
+        return self.searched_radius(epoch, box_size)
+
+    def searched_radius(self, epoch: int, box_size: int) -> int:
+        """Radius of the frequencies that a search after an epoch compares."""
         first, last = self.grids.radius_start, self.grids.radius_end
         done = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0
-        return min(nyquist, first + int(done * (last - first)))
+        return min(self._largest_radius(box_size), first + int(done * (last - first)))
+
+    def _largest_radius(self, box_size: int) -> int:
+        return min(box_size // 2, self.max_radius or box_size // 2)
 
     def searches_in(self, epoch: int, num_epochs: int) -> bool:
         """Whether poses are searched at the beginning of an epoch, with what was learnt."""
         last = num_epochs - self.refine_epochs
         return 0 < epoch <= last and (epoch % self.interval == 0 or epoch == last)
+
+    def resets_model_in(self, epoch: int, num_epochs: int) -> bool:
+        """Whether weights are drawn anew at the beginning of an epoch.
+
+        The last epochs, in which poses are refined, keep what was learnt.
+        """
+        interval, refined = self.model_reset_interval, num_epochs - self.refine_epochs
+        return interval is not None and 0 < epoch < refined and epoch % interval == 0
+
+    def resets_optimizer_in(self, epoch: int) -> bool:
+        """Whether the optimiser forgets its moments at the beginning of an epoch."""
+        interval = self.optimizer_reset_interval
+        return interval is not None and epoch > 0 and epoch % interval == 0

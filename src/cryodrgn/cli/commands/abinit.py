@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--zdim", type=int, help="Dimension of latent variable; 0 for a single structure"
     )
     add_latent(parser)
-    add_decoder_architecture(parser.add_argument_group("Decoder Network"))
+    group = parser.add_argument_group("Decoder Network")
+    add_decoder_architecture(group)
+    for flag, same in (("--layers", "players"), ("--dim", "pdim")):
+        group.add_argument(
+            flag, dest=same, type=int, default=argparse.SUPPRESS, help=f"The same as --{same}"
+        )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -3,10 +3,16 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import add_device, add_particles, add_pose_and_ctf, add_tilt
 from cryodrgn.cli.processes import joined
 from cryodrgn.cli.training import add_dataset, add_storage, data_config
+
+if TYPE_CHECKING:
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
+    from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.linear.config import LinearConfig
     from cryodrgn.linear.runner import train_linear
     from cryodrgn.preflight.plan import require_output
-    from cryodrgn.preflight.screening import screen_data
+    from cryodrgn.preflight.screening import on_sound_images, screen_data
     from cryodrgn.rundir import RunDirectory, ScreeningFiles
 
     args.norm = None
@@ -92,10 +98,18 @@ def run(args: argparse.Namespace) -> None:
     particles = config.data.open()
     directory = RunDirectory(args.outdir)
     require_output(args.outdir)
-    data, particles = screen_data(
-        config.data, particles, ScreeningFiles(args.outdir), args.screen
-    )
-    config = replace(config, data=data)
+
+    def screened(how: "Screen") -> "tuple[DataConfig, ParticleSet]":
+        return screen_data(config.data, particles, ScreeningFiles(args.outdir), how)
+
     with joined(args) as (team, device):
-        train_linear(config, particles, directory, device, overwrite=args.overwrite, team=team)
+
+        def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
+            data, particles = chosen
+            settings = replace(config, data=data)
+            train_linear(
+                settings, particles, directory, device, overwrite=args.overwrite, team=team
+            )
+
+        on_sound_images(screened, work, args.screen)
     logger.info("wrote the run to %s", args.outdir)
