@@ -143,13 +143,13 @@ def run_pass(
         )
         residuals.add(batch.rows, left)
         found.append(posterior)
-        squares = squares + left.mean(1).sum()
+        squares = squares + left.sum()
         divergence = divergence + posterior.divergence().sum()
     sums.share(images.team)
     return Pass(
         sums=sums,
         posterior=joined(found, images.team),
-        reconstruction=float(images.team.total(squares)) / len(rows),
+        reconstruction=float(images.team.total(squares)) / (len(rows) * num_points),
         kl=float(images.team.total(divergence)) / len(rows),
     )
 
