@@ -3,15 +3,15 @@
     python benchmarks/accuracy.py --structure 1hzh.pdb --work /scratch/accuracy
 
 makes the sets it is asked for (``--sets``, ``--seeds``), runs the methods on them as a user
-would type the commands, keeps every figure in WORK/results.json, and writes the page anew from
-all figures that are there. What is in results.json already is not run again.
+would type the commands, keeps every figure in docs/accuracy.json, and writes the page anew
+from all figures that are there. What is in that file already is not run again, on whatever
+machine it was measured. With ``--sets`` and nothing behind it only the page is written.
 """
 
 import argparse
 import json
 import platform
 import shutil
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,11 +22,12 @@ import torch
 from methods import METHODS, Case, honesty
 from sets import SETS, make_set
 
-PAGE = Path(__file__).parent.parent / "docs" / "accuracy.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, FIGURES = DOCS / "accuracy.md", DOCS / "accuracy.json"
 INTRODUCTION = """\
 # Accuracy
 
-Written by `benchmarks/accuracy.py`; do not edit.
+Written by `benchmarks/accuracy.py` from the figures in `accuracy.json`; do not edit.
 
 Images of the antibody 1HZH: one Fab turned about its hinge in 50 steps through 360° or 150°
 (`hinge`), whole or without some chains in parts 4 : 3 : 2 : 1 (`composition`), 8 unrelated
@@ -40,9 +41,10 @@ measure of CryoBench (Jeon et al. 2024); {perfect}. Per state: at the particle n
 mean latent of the state; per image: at the latents of 100 particles. Mean / least over
 states. Masked: both volumes times a soft mask of the true one. **Latent**: R² of the hinge
 angle predicted from neighbours in the latent space for held-out particles; area under the ROC
-curve of a linear classifier for sets without an order. **Seconds**: commands from start to
-volumes of all states, with imports. Means over seeds, ± their standard deviation where there
-are several.
+curve of a linear classifier for sets without an order. **Seconds**: of all processors together
+(user and system mode), from the typed commands to volumes of all states, with imports; so they
+do not depend on what else a machine does. Means over seeds, ± their standard deviation where
+there are several.
 """
 HONESTY = """\
 A rigid set with random latents of 2 dimensions: the FSC area between the half maps of 8
@@ -53,14 +55,17 @@ They should be equal."""
 def main() -> None:
     args = _arguments()
     torch.set_num_threads(args.threads)
-    args.work.mkdir(parents=True, exist_ok=True)
-    store = Results(args.work / "results.json")
+    store = Results(args.figures)
+    if args.work:
+        args.work.mkdir(parents=True, exist_ok=True)
     for name in args.sets:
         for seed in args.seeds:
             _run_case(name, seed, args, store)
     if args.honesty:
         _run_honesty(args, store)
-    PAGE.write_text(_page(store, args.note), encoding="utf-8")
+    if args.note is not None:
+        store.write(note=args.note)
+    PAGE.write_text(_page(store), encoding="utf-8")
     print(f"wrote {PAGE}")
 
 
@@ -73,15 +78,27 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.rows: dict[str, dict] = json.loads(path.read_text()) if path.exists() else {}
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.rows: dict[str, dict] = kept.get("figures", {})
+        self.note: str = kept.get("note", "")
 
-    def once(self, key: str, measure: Callable[[], dict]) -> dict:
-        """What was measured under a key, measuring it if nobody did."""
-        if key not in self.rows:
-            self.rows[key] = measure()
-            self._path.write_text(json.dumps(self.rows, indent=1))
-            print(key, self.rows[key], flush=True)
-        return self.rows[key]
+    def once(self, key: str, measure: Callable[[], dict]) -> None:
+        """Keep what is measured under a key, unless it was measured before."""
+        if key in self.rows:
+            return
+        found = measure()
+        if found:
+            self.rows[key] = found | {"machine": _machine()}
+            self.write()
+            print(key, found, flush=True)
+
+    def write(self, note: str | None = None) -> None:
+        """Write the file, with a new note on the figures if there is one."""
+        self.note = self.note if note is None else note
+        partial = self._path.with_suffix(".partial")
+        text = json.dumps({"note": self.note, "figures": self.rows}, indent=1, sort_keys=True)
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(self._path)
 
 
 def _run_case(name: str, seed: int, args: argparse.Namespace, store: Results) -> None:
@@ -96,34 +113,36 @@ def _run_case(name: str, seed: int, args: argparse.Namespace, store: Results) ->
         (folder / "done").touch()
     case = Case(folder, settings, seed, vae_epochs=args.vae_epochs)
     for method in wanted:
-        store.once(f"{name}|{seed}|{method}", lambda m=method: _timed(METHODS[m], case))
+        store.once(f"{name}|{seed}|{method}", lambda m=method: _counted(METHODS[m](case), case))
     if not args.keep:
         shutil.rmtree(folder)
 
 
-def _timed(method: Callable[[Case], dict], case: Case) -> dict:
-    started = time.perf_counter()
-    found = method(case)
-    found.setdefault("seconds", time.perf_counter() - started)
-    return found | {"images": case.settings.num_images, "machine": _machine()}
+def _counted(found: dict, case: Case) -> dict:
+    return found and found | {"images": case.settings.num_images}
 
 
 def _run_honesty(args: argparse.Namespace, store: Results) -> None:
     folder = args.work / "honesty"
 
     def measure() -> dict:
-        if not folder.exists():
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
             make_set(SETS["rigid"], args.structure, folder, 0)
+            (folder / "done").touch()
         return honesty(Case(folder, SETS["rigid"], 0))
 
     store.once("honesty|0|basis", measure)
+    if not args.keep:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _machine() -> str:
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def _page(store: Results, note: str) -> str:
+def _page(store: Results) -> str:
     table: dict[tuple[str, str], list[dict]] = defaultdict(list)
     for key, row in store.rows.items():
         name, _, method = key.split("|")
@@ -139,17 +158,33 @@ def _page(store: Results, note: str) -> str:
         lines += _honesty_section(store.rows["honesty|0|basis"])
     machines = sorted({row["machine"] for row in store.rows.values() if "machine" in row})
     lines += ["## What was run", "", f"Machines: {'; '.join(machines)}.", ""]
-    seeds = defaultdict(set)
+    lines += _coverage(store)
+    if store.note:
+        lines += ["", store.note]
+    return "\n".join(lines) + "\n"
+
+
+def _coverage(store: Results) -> list[str]:
+    """Which seeds of which methods were run on each set, and which sets were not."""
+    seeds: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for key in store.rows:
         name, seed, method = key.split("|")
-        seeds[name].add(int(seed))
-    lines += [f"- `{name}`: seeds {sorted(found)}" for name, found in sorted(seeds.items())]
+        seeds[name][method].append(int(seed))
+    lines = []
+    for name, found in sorted(seeds.items()):
+        by_seeds = defaultdict(list)
+        for method in sorted(found, key=[*METHODS, "basis"].index):
+            by_seeds[tuple(sorted(found[method]))].append(method)
+        parts = [
+            f"{', '.join(methods)}: seed{'s' if len(run) > 1 else ''} "
+            f"{', '.join(map(str, run))}"
+            for run, methods in by_seeds.items()
+        ]
+        lines.append(f"- `{name}`: {'; '.join(parts)}")
     missing = [name for name in SETS if name not in seeds]
     if missing:
         lines += ["", f"Not run: {', '.join(f'`{name}`' for name in missing)}."]
-    if note:
-        lines += ["", note]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _section(name: str, found: dict[str, list[dict]]) -> list[str]:
@@ -161,14 +196,16 @@ def _section(name: str, found: dict[str, list[dict]]) -> list[str]:
     ]
     for method, rows in found.items():
         cells = [
-            _cell(rows, "seconds", digits=0),
+            _cell(rows, "processor_seconds", digits=0),
             _cell(rows, "latent"),
             _pair(rows, "state", ""),
             _pair(rows, "state", "masked_"),
             _pair(rows, "image", ""),
             _pair(rows, "image", "masked_"),
         ]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+        epochs = {row["epochs"] for row in rows if "epochs" in row}
+        label = f"{method}, {max(epochs)} epochs" if epochs else method
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     verdicts = [row["verdict"] for rows in found.values() for row in rows if "verdict" in row]
     if verdicts:
         lines += ["", "Verdicts: " + "; ".join(f"“{text}”" for text in verdicts) + "."]
@@ -208,8 +245,9 @@ def _spread(row: dict, name: str) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--structure", type=Path, required=True, help="PDB file of 1HZH")
-    parser.add_argument("--work", type=Path, required=True, help="folder for sets and figures")
+    parser.add_argument("--structure", type=Path, help="PDB file of 1HZH")
+    parser.add_argument("--work", type=Path, help="folder for sets and runs")
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="file of all figures")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
@@ -217,9 +255,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--vae-epochs", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--honesty", action="store_true", help="compare half maps with subsets")
-    parser.add_argument("--note", default="", help="a sentence for the end of the page")
+    parser.add_argument("--note", help="a sentence for the end of the page")
     parser.add_argument("--keep", action="store_true", help="keep the sets")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if (args.sets or args.honesty) and not (args.structure and args.work):
+        parser.error("sets are made from --structure in the folder --work; name both")
+    return args
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 import contextlib
 import io
+import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +43,39 @@ from cryodrgn.training.config import DataConfig
 IMAGES_SCORED = 100
 KERNEL_STATES = 10
 HARMONICS = 6
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What something took.
+
+    Attributes:
+        seconds: By the clock on the wall.
+        processor_seconds: Of all processors together, in user and system mode, in this process
+            and the commands that it ran; what else the machine does hardly changes them.
+    """
+
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.seconds + other.seconds, self.processor_seconds + other.processor_seconds
+        )
+
+
+def costed(call: Callable[[], Result]) -> tuple[Result, Cost]:
+    """The result of a call, and its cost."""
+    wall, processor = time.perf_counter(), _processor_seconds()
+    result = call()
+    return result, Cost(time.perf_counter() - wall, _processor_seconds() - processor)
+
+
+def _processor_seconds() -> float:
+    """Seconds of this process, and of the processes that it has waited for."""
+    usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +121,43 @@ class Case:
         return Scorer([read_volume(path)[0] for path in paths])
 
 
-def command(*words: object) -> float:
-    """Run a command line in a process of its own; returns its seconds."""
-    started = time.perf_counter()
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+def command(*words: object) -> Cost:
+    """Run a command line in a process of its own."""
+    threads = str(torch.get_num_threads())
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
     arguments = [sys.executable, "-m", "cryodrgn", *map(str, words)]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    done, cost = costed(
+        lambda: subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return time.perf_counter() - started
+    return cost
 
 
 def consensus(case: Case) -> dict:
     """One volume for all."""
     output = case.folder / "consensus.mrc"
-    seconds = command("backproject_voxel", *case.inputs, "--first", 10**9, "-o", output)
+    cost = command("backproject_voxel", *case.inputs, "--first", 10**9, "-o", output)
     volume, _ = read_volume(output)
     states = np.arange(len(set(case.labels()) - {-1}))
-    return {"seconds": seconds, "state": case.scorer()([volume] * len(states), states)}
+    return asdict(cost) | {"state": case.scorer()([volume] * len(states), states)}
 
 
 def true_bound(case: Case) -> dict:
     """Regression on the true state: harmonics of the angle, or one volume per state."""
-    labels, images, noise = case.labels(), *_prepared(case)
+    labels = case.labels()
     count = labels.max() + 1
     if count == 1:
         return {}
+    volumes, cost = costed(lambda: _true_regression(case, labels, count))
+    return asdict(cost) | {"state": case.scorer()(volumes, np.arange(count))}
+
+
+def _true_regression(case: Case, labels: np.ndarray, count: int) -> list[np.ndarray]:
+    images, noise = _prepared(case)
     functions = _true_functions(case, count)
     rows = torch.from_numpy(np.flatnonzero(labels >= 0))
     values = torch.from_numpy(functions[labels.clip(0)])
-    started = time.perf_counter()
     mask = StateReconstruction(
         images,
         Latents(mean=functions[labels.clip(0)], source="truth", is_linear=False),
@@ -123,18 +166,15 @@ def true_bound(case: Case) -> dict:
     ).mask
     found = regress(images, rows, Coefficients(values=values), noise, mask)
     flat = torch.tensordot(torch.from_numpy(functions), found.volumes[1:], dims=1)
-    volumes = list((found.volumes[0] + flat).numpy())
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds, "state": case.scorer()(volumes, np.arange(count))}
+    return list((found.volumes[0] + flat).numpy())
 
 
 def linear_alone(case: Case) -> dict:
     """``train_linear`` and its own volumes."""
-    run, seconds = _linear_run(case)
+    run, cost = _linear_run(case)
     verdict = read_yaml(run.config_yaml)["training"]["verdict"]
-    if case.labels().max() == 0:
-        return {"seconds": seconds, "verdict": verdict}
-    return {"seconds": seconds, "verdict": verdict} | _scores(case, run.path, run.path)
+    found = asdict(cost) | {"verdict": verdict}
+    return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
 
 
 def linear_basis(case: Case) -> dict:
@@ -149,15 +189,15 @@ def linear_kernel(case: Case) -> dict:
 
 def vae_alone(case: Case) -> dict:
     """``train_vae`` with its defaults."""
-    run, seconds = _vae_run(case)
-    if case.labels().max() == 0:
-        return {"seconds": seconds}
-    return {"seconds": seconds} | _scores(case, run.path, run.path)
+    run, cost = _vae_run(case)
+    found = asdict(cost) | {"epochs": case.vae_epochs}
+    return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
 
 
 def vae_basis(case: Case) -> dict:
     """``train_vae``, then ``reconstruct_states`` at all states."""
-    return _with_states(case, *_vae_run(case), "basis")
+    found = _with_states(case, *_vae_run(case), "basis")
+    return found and found | {"epochs": case.vae_epochs}
 
 
 METHODS: dict[str, Callable[[Case], dict]] = {
@@ -234,25 +274,25 @@ def _prepared(case: Case) -> tuple[DiscImages, object]:
     return images, initial_noise(images.images, optics_groups(particles))
 
 
-def _linear_run(case: Case) -> tuple[RunDirectory, float]:
+def _linear_run(case: Case) -> tuple[RunDirectory, Cost]:
     contrast = ["--contrast"] if case.settings.contrast_spread else []
     words = ("train_linear", *case.inputs, "--seed", case.seed, *contrast)
     return _cached_run(case, "linear", words)
 
 
-def _vae_run(case: Case) -> tuple[RunDirectory, float]:
+def _vae_run(case: Case) -> tuple[RunDirectory, Cost]:
     words = ("train_vae", *case.inputs, "--zdim", 8, "-n", case.vae_epochs)
     return _cached_run(case, "vae", (*words, "--seed", case.seed))
 
 
-def _cached_run(case: Case, name: str, words: tuple) -> tuple[RunDirectory, float]:
-    run, clock = RunDirectory(case.folder / name), case.folder / f"{name}.seconds"
-    if not clock.exists():
-        clock.write_text(str(command(*words, "-o", run.path)))
-    return run, float(clock.read_text())
+def _cached_run(case: Case, name: str, words: tuple) -> tuple[RunDirectory, Cost]:
+    run, bill = RunDirectory(case.folder / name), case.folder / f"{name}.cost.json"
+    if not bill.exists():
+        bill.write_text(json.dumps(asdict(command(*words, "-o", run.path))))
+    return run, Cost(**json.loads(bill.read_text()))
 
 
-def _with_states(case: Case, run: RunDirectory, seconds: float, method: str) -> dict:
+def _with_states(case: Case, run: RunDirectory, cost: Cost, method: str) -> dict:
     labels = case.labels()
     if labels.max() == 0:
         return {}
@@ -265,11 +305,11 @@ def _with_states(case: Case, run: RunDirectory, seconds: float, method: str) -> 
     save_latent_text(zfile, latents[chosen])
     files = StateFiles(case.folder / f"{run.path.name}_{method}")
     words = ("reconstruct_states", run.path, "--zfile", zfile, "--method", method)
-    seconds += command(*words, "-o", files.path)
+    cost += command(*words, "-o", files.path)
     if method == "basis":
-        return {"seconds": seconds} | _scores(case, run.path, files.path)
+        return asdict(cost) | _scores(case, run.path, files.path)
     volumes = [read_volume(files.volume(number))[0] for number in range(len(states))]
-    return {"seconds": seconds, "state": case.scorer()(volumes, states)}
+    return asdict(cost) | {"state": case.scorer()(volumes, states)}
 
 
 def _scores(case: Case, run: Path, model: Path) -> dict:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from cryodrgn.allocator import keep_freed_memory
 from cryodrgn.benchmarking.steps import model_config
 from cryodrgn.benchmarking.synthetic import noise_particles
 from cryodrgn.data.exposures import prepare_exposures
@@ -26,6 +27,7 @@ from cryodrgn.progress import Progress
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.loop import Trainer
 from cryodrgn.training.objectives import VaeObjective
+from cryodrgn.training.optimizers import adam
 from cryodrgn.training.schedules import KlWeighting
 
 CPU = torch.device("cpu")
@@ -41,7 +43,7 @@ def seconds_per_epoch(args: argparse.Namespace, storage: Storage) -> float:
         storage=storage,
     )
     model = build_model(config)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    optimizer = adam(model.parameters(), CPU, learning_rate=1e-4)
     objective = VaeObjective(model, KlWeighting(), choose_network_dtype(CPU))
     settings = TrainConfig(batch_size=args.batch, log_interval=10**9)
     trainer = Trainer(objective, optimizer, particles, settings)
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
+    keep_freed_memory()
     size = args.images * 8 * len(model_config(args.box, 8, 1).encoder.stored_lattice(args.box))
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)

@@ -2,6 +2,7 @@
 
 CryodrgnError               anything this package raises on purpose
 ├─ InputFileError           a file is missing, unreadable, or not what it claims
+│  └─ BadImageError         an image has values that cannot be computed with
 ├─ OutputFileError          a result cannot be written where it was asked for
 ├─ MetadataError            a field is missing or out of range (pose, CTF, optics)
 ├─ ShapeMismatchError       two inputs disagree on particle count or box size
@@ -43,6 +44,10 @@ class CryodrgnError(Exception):
 
 class InputFileError(CryodrgnError):
     """A file is missing, unreadable, or not what it claims to be."""
+
+
+class BadImageError(InputFileError):
+    """An image has values that cannot be computed with."""
 
 
 class OutputFileError(CryodrgnError):

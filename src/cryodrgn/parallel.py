@@ -106,6 +106,26 @@ class Team:
         _together(lambda: dist.broadcast_object_list(values, src=0))
         return values[0]
 
+    @contextmanager
+    def failing_together(self, kind: type[Exception]) -> Iterator[None]:
+        """Whatever of a kind goes wrong in one process ends this block in all of them.
+
+        All processes must enter it. They wait for one another at its end, where they are told,
+        so that none of them waits for ever for a sum to which another does not come. Of blocks
+        within one another the innermost that has ended is where they meet.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except kind as caught:
+            if self.size == 1 or vars(caught).get("is_known"):
+                raise
+            error = caught
+        if self.size > 1 and self.any(error is not None):
+            error = error or kind("another process of this job has failed")
+            vars(error)["is_known"] = True
+            raise error
+
     def wait(self) -> None:
         """Until all processes have come here."""
         if self.size > 1:

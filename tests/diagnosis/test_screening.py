@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from cryodrgn.diagnosis.screening import screen_images
+from cryodrgn.diagnosis.screening import find_bad, screen_images
 from cryodrgn.io.image_stack import ImageStack
 
 
@@ -35,3 +36,27 @@ def test_particles_that_stand_out_of_little_noise_are_not_hot_pixels(write_stack
     stack = ImageStack.whole_files([write_stack(images)])
     screening = screen_images(stack, np.arange(60))
     assert screening.hot_pixels.tolist() == [7]
+
+
+@pytest.mark.parametrize("box", [8, 16, 64, 130])
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_bad_images_are_found_in_passing_among_few_and_many(rng, box, count):
+    images = rng.normal(5, 2, size=(count, box, box)).astype(np.float32)
+    assert find_bad(images) == {}
+    images[-1, 1, box // 2] = 60
+    assert find_bad(images)["hot pixels"].tolist() == [count - 1]
+    images[0] = 3
+    found = {what: bad.tolist() for what, bad in find_bad(images).items()}
+    assert found["no contrast at all"] == [0]
+    assert count == 1 or found["hot pixels"] == [count - 1]
+    for value in (np.nan, np.inf, -np.inf):
+        images[0, 0, 0] = value
+        assert find_bad(images)["pixels that are not finite numbers"].tolist() == [0]
+
+
+def test_particles_that_stand_out_are_no_hot_pixels_in_passing(rng):
+    images = rng.normal(size=(60, 24, 24)).astype(np.float32)
+    images[:, 12, 12] += rng.uniform(8, 24, 60)
+    assert find_bad(images) == {}
+    images[7, 3, 3] = 200
+    assert find_bad(images)["hot pixels"].tolist() == [7]

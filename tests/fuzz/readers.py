@@ -41,6 +41,7 @@ from cryodrgn.models.build import ModelConfig, build_model, named_weights
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.particles.poses import Poses
+from cryodrgn.preflight.screening import read_screened
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.simulation.density import read_models
@@ -237,7 +238,7 @@ def read_trained(path: Path) -> None:
 
 def read_stack(path: Path) -> None:
     images, _ = open_stack(path)
-    images.read(np.arange(min(len(images), 3)), require_finite=False)
+    images.read(np.arange(min(len(images), 3)), with_bad=True)
     describe_header(path)
 
 
@@ -248,7 +249,7 @@ def read_particles(path: Path) -> None:
 
 def read_list(path: Path) -> None:
     images, _ = open_stack(path)
-    images.read(np.arange(1), require_finite=False)
+    images.read(np.arange(1), with_bad=True)
 
 
 def read_poses(path: Path) -> None:
@@ -394,6 +395,9 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         "fsc text": Reader(name="fsc.txt", read=read_curves, seeds=[curve]),
         "metrics.csv": Reader(
             name="metrics.csv", read=of_run("metrics"), seeds=[lines.getvalue().encode()]
+        ),
+        "screened.csv": Reader(
+            name="screened.csv", read=read_screened, seeds=[b"row,reason\n3,constant\n7,hot\n"]
         ),
         "run.log": Reader(name="run.log", read=of_run("log"), seeds=[log * 3]),
         "yaml": Reader(

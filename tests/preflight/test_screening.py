@@ -77,17 +77,115 @@ def test_many_bad_images_are_refused(fail, files, tmp_path, rng, write_stack):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["screened.csv"]
 
 
-def test_only_some_are_looked_at_unless_all_are_asked_for(
-    run, files, tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def sparse(monkeypatch):
+    """A sample of every other image."""
     monkeypatch.setattr("cryodrgn.preflight.screening.SAMPLE", 30)
-    line = (*files(7), "-o", tmp_path / "x.mrc")
+    looked_at = np.linspace(0, COUNT - 1, 30).round()
+    assert not {7, 21, 42} & set(looked_at)
+
+
+LINEAR = ("--components", 1, "--radius", 4)
+READERS = {
+    "train_vae": (TRAIN, ""),
+    "train_nn": (("-n", 1, "--dim", 16, "--layers", 1), ""),
+    "train_dec": (("--zdim", 2, "-n", 1, "--dim", 16, "--layers", 1), ""),
+    "train_linear": (LINEAR, ""),
+    "backproject_voxel": ((), "x.mrc"),
+}
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_images_that_are_found_bad_late_are_left_out_as_if_found_early(
+    run, files, tmp_path, sparse, command
+):
+    out, (options, name) = tmp_path / "out", READERS[command]
+    line = (command, *files(7, 21, 42), *options)
+    run(*line, "-o", out / name)
+    assert table(out) == ["row,reason", "7,not finite", "21,constant", "42,hot pixels"]
+    kept = sorted(set(range(COUNT)) - {7, 21, 42})
+    assert load_indices(out / "screened_ind.pkl").tolist() == kept
+    early = tmp_path / "early"
+    run(*line, "--screen", "all", "-o", early / name)
+    for path in (path for path in early.iterdir() if path.suffix in {".mrc", ".txt"}):
+        assert path.read_bytes() == (out / path.name).read_bytes()
+    latents = early / "z.pkl"
+    if latents.exists():
+        assert latents.read_bytes() == (out / "z.pkl").read_bytes()
+
+
+def test_what_was_found_late_is_looked_at_first_when_a_run_goes_on(
+    run, files, tmp_path, sparse
+):
+    out, line = tmp_path / "out", files(7, 21)
+    said = run("train_vae", *line, *TRAIN, "-o", out)
+    assert said.count("plan: ") == 2
+    said = run("train_vae", *line, *TRAIN, "-n", 2, "--load", "latest", "-o", out)
+    assert said.count("plan: ") == 1
+    assert len(load_latents(out / "z.1.pkl")) == COUNT - 2
+
+
+def test_an_old_list_that_is_wrong_changes_nothing(run, files, tmp_path, sparse):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "screened.csv").write_text("row,reason\n7,constant\n999,constant\nx")
+    run("train_vae", *files(), *TRAIN, "-o", out)
+    assert not (out / "screened.csv").exists()
+    assert len(load_latents(out / "z.pkl")) == COUNT
+
+
+def test_many_that_are_found_late_are_refused(
+    files, tmp_path, rng, write_stack, sparse, capsys
+):
     from cryodrgn.cli.main import main
 
-    assert main([str(word) for word in ("backproject_voxel", *line)]) == 2
-    assert "leave it out with --screen all" in capsys.readouterr().err
-    run("backproject_voxel", *line, "--screen", "all")
-    assert table(tmp_path) == ["row,reason", "7,not finite"]
+    images, out = rng.normal(size=(COUNT, 16, 16)), tmp_path / "out"
+    images[[7, 13, 21, 42]] = np.nan
+    line = ("train_vae", write_stack(images, "many.mrcs"), *files()[1:], *TRAIN, "-o", out)
+    assert main([str(word) for word in line]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith("beyond the sample cannot be used; all are looked at now")
+    assert "4 of 60 images screened cannot be used (rows 7, 13, 21, 42; why" in said[-1]
+    assert [path.name for path in out.iterdir()] == ["screened.csv"]
+
+
+def test_what_nobody_looks_for_is_used_unless_it_cannot_be(
+    run, fail, files, tmp_path, rng, write_stack
+):
+    line = (*files(7), "--screen", "none", "-o", tmp_path / "x.mrc")
+    assert "leave it out with --screen all or --ind" in fail("backproject_voxel", *line)
+    images = rng.normal(size=(COUNT, 16, 16))
+    images[21] = 0
+    run("backproject_voxel", write_stack(images, "constant.mrcs"), *line[1:])
+    assert not (tmp_path / "screened.csv").exists()
+
+
+def test_the_second_exposure_of_tilt_pairs_is_judged_too(
+    run, files, tmp_path, rng, write_stack, sparse
+):
+    images = rng.normal(size=(COUNT, 16, 16))
+    images[21] = 0
+    line = (*files(7), "--tilt", write_stack(images, "tilted.mrcs"))
+    run("backproject_voxel", *line, "-o", tmp_path / "out/x.mrc")
+    assert table(tmp_path / "out") == ["row,reason", "7,not finite", "21,constant"]
+
+
+def test_encoding_leaves_out_what_it_finds_late(run, files, tmp_path, sparse):
+    line = files(7, 21, 42)
+    run("train_vae", *line, *TRAIN, "-o", tmp_path / "run")
+    out = tmp_path / "out"
+    run("eval_images", line[0], tmp_path / "run/weights.pkl", *line[1:], "-o", out / "z.pkl")
+    kept = load_indices(out / "screened_ind.pkl")
+    assert kept.tolist() == sorted(set(range(COUNT)) - {7, 21, 42})
+    assert len(load_latents(out / "z.pkl")) == COUNT - 3
+
+
+def test_downsampling_lists_what_it_finds_late(run, files, tmp_path, sparse):
+    stack, out = files(7, 21, 42)[0], tmp_path / "out"
+    run("downsample", stack, "-D", 8, "-o", out / "x.mrcs")
+    assert table(out) == ["row,reason", "7,not finite", "21,constant", "42,hot pixels"]
+    assert len(MrcFile.open(out / "x.mrcs").sections()) == COUNT
+    assert {path.name for path in out.iterdir()} == {"x.mrcs", "screened.csv"}
 
 
 def test_downsampling_keeps_every_row(run, files, tmp_path):

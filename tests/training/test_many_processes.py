@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from cryodrgn.geometry.rotations import rotation_distance
-from cryodrgn.io.legacy_pickle import load_latents, load_poses
+from cryodrgn.io.legacy_pickle import load_indices, load_latents, load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.parallel import ALONE, Team
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import RunDirectory, StateFiles
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -132,6 +132,28 @@ def test_two_processes_embed_the_images_as_one_does(run, simulated, tmp_path):
     np.testing.assert_allclose(load_latents(tmp_path / "z.pkl"), latents, atol=1e-4)
 
 
+@pytest.mark.parametrize("command", ["backproject_voxel", "train_vae"])
+def test_a_bad_image_that_one_process_finds_is_left_out_by_both(
+    simulated, tmp_path, rng, write_stack, command
+):
+    # More than a sample, so that nobody has looked at the bad one before.
+    images = rng.normal(size=(1200, 16, 16))
+    images[1196] = np.nan
+    assert 1196 not in np.linspace(0, 1199, 1000).round()
+    poses, out = tmp_path / "poses.pkl", tmp_path / "out"
+    save_pickles(poses, [np.tile(np.eye(3, dtype=np.float32), (1200, 1, 1))])
+    line = (command, write_stack(images), "--poses", poses, "-o", out / "x.mrc")
+    if command == "train_vae":
+        line = (*line, "--zdim", 2, "-n", 1, "-b", 64, *SMALL_VAE)
+    job = launch(line)
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    assert said.count("an image beyond the sample cannot be used") == 1
+    table = next(out.rglob("screened.csv"))
+    assert table.read_text().splitlines() == ["row,reason", "1196,not finite"]
+    assert len(load_indices(table.with_name("screened_ind.pkl"))) == 1199
+
+
 def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):
     run("backproject_voxel", simulated, "-o", tmp_path / "one.mrc")
     job = launch(("backproject_voxel", simulated, "-o", tmp_path / "two.mrc"))
@@ -139,6 +161,34 @@ def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):
     assert job.returncode == 0, said
     one, two = (read_volume(tmp_path / f"{name}.mrc")[0] for name in ("one", "two"))
     np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
+
+
+def test_two_processes_fit_the_linear_model_and_states_of_one(run, simulated, tmp_path):
+    one, two = RunDirectory(tmp_path / "one"), RunDirectory(tmp_path / "two")
+    fitting = ("train_linear", simulated, "--components", 2, "--radius", 6, "-o")
+    run(*fitting, one.path)
+    job = launch((*fitting, two.path))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    assert "fitted by 2 processes" in two.log.read_text()
+    assert {path.name for path in two.path.iterdir()} == {p.name for p in one.path.iterdir()}
+    first, second = (load_latents(directory.latents()) for directory in (one, two))
+    np.testing.assert_allclose(second, first, atol=1e-4 * np.abs(first).max())
+
+
+def test_two_processes_reconstruct_the_states_of_one(run, simulated, tmp_path, rng):
+    np.save(tmp_path / "z.npy", rng.normal(size=(41, 2)).astype(np.float32))
+    words = ("reconstruct_states", "--particles", simulated, "--latents", tmp_path / "z.npy")
+    words = (*words, "-z", 0.5, 0.2, "--functions", 5, "-o")
+    run(*words, tmp_path / "one")
+    job = launch((*words, tmp_path / "two"))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    files = [StateFiles(tmp_path / name) for name in ("one", "two")]
+    maps = [(f.volume(0), f.half_map(0, 0), f.standard_error(0)) for f in files]
+    for path, other in zip(*maps, strict=True):
+        expected, found = read_volume(path)[0], read_volume(other)[0]
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_two_processes_decode_the_volumes_of_one(run, simulated, tmp_path):

@@ -1,5 +1,6 @@
 """Nearest neighbours among points, exact."""
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,10 @@ from cryodrgn.progress import Progress
 
 try:
     from scipy.spatial import KDTree
-    from sklearn.neighbors import NearestNeighbors
 except ImportError as error:
     from cryodrgn.errors import MissingDependencyError
 
-    message = "this needs scikit-learn; install it with: pip install 'cryodrgn[analysis]'"
+    message = "this needs scipy; install it with: pip install 'cryodrgn[analysis]'"
     raise MissingDependencyError(message) from error
 
 # Beyond this many dimensions a tree visits nearly all points, and plain products are faster.
@@ -77,10 +77,14 @@ class _Tree:
 
 
 class _Products:
-    """Search in many dimensions, by matrix products."""
+    """Search in many dimensions, by matrix products.
+
+    Whoever needs none of it need not wait for scikit-learn, which takes seconds to load.
+    """
 
     def __init__(self, points: Float[np.ndarray, "particles dim"], count: int) -> None:
-        self._index = NearestNeighbors(n_neighbors=count, algorithm="brute", n_jobs=-1)
+        kind = import_module("sklearn.neighbors").NearestNeighbors
+        self._index: Any = kind(n_neighbors=count, algorithm="brute", n_jobs=-1)
         self._index.fit(points)
         self.order = np.arange(len(points))
 

@@ -47,8 +47,8 @@ def add_screen(parser: argparse._ActionsContainer) -> None:
         choices=("sample", "all", "none"),
         default="sample",
         help="Look for images that cannot be used (not finite, constant, hot pixels) among up "
-        "to 1000 of them, all, or none; a few are left out and listed in screened.csv "
-        "(default: %(default)s)",
+        "to 1000 of them, and among all once others turn out to be bad; among all; or not at "
+        "all. A few are left out and listed in screened.csv (default: %(default)s)",
     )
 
 

@@ -25,6 +25,7 @@ from cryodrgn.errors import ConfigError
 if TYPE_CHECKING:
     from cryodrgn.models.build import ModelConfig
     from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.training.config import DataConfig, HeldOutConfig, RunConfig, TrainConfig
 
@@ -344,10 +345,10 @@ def run_training(
         model: Makes the model's settings from the options and the box size.
         training: Makes the training settings from the options.
     """
-    from cryodrgn.preflight.plan import check_training
-    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.preflight.plan import check_training, require_output
+    from cryodrgn.preflight.screening import on_sound_images, screen_data
+    from cryodrgn.rundir import RunDirectory, ScreeningFiles
     from cryodrgn.training.assembly import storage_of
-    from cryodrgn.training.config import RunConfig
     from cryodrgn.training.runner import train
     from cryodrgn.training.start import find_start
 
@@ -355,41 +356,50 @@ def run_training(
         logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
     run = RunDirectory(args.outdir)
     load = Path(args.load) if args.load not in {None, "latest"} else args.load
-    if load == "latest" and args.particles is None:
+    goes_on_alone = load == "latest" and args.particles is None
+    if goes_on_alone:
         config = _recorded(run, args)
         particles = config.data.open()
     else:
-        if args.particles is None:
-            msg = "the particles are missing; only --load latest goes without them"
-            raise ConfigError(msg)
-        settings = training(args)
-        data = data_config(args)
-        particles = data.open()
-        config = RunConfig(data=data, model=model(args, particles.box_size), training=settings)
-    config, particles = _screened(config, particles, run, args)
+        config, particles = _described(args, model, training)
+    require_output(run.path)
+
+    def screened(how: "Screen") -> "tuple[RunConfig, ParticleSet]":
+        data, kept = screen_data(config.data, particles, ScreeningFiles(run.path), how)
+        return replace(config, data=data), kept
+
     with joined(args) as (team, device), stop_on_signals() as should_stop:
-        start = find_start(run, config, load, overwrite=args.overwrite)
-        storage = storage_of(config.training, run)
-        check_training(config, particles, args.outdir, device, storage)
-        train(config, particles, run, start, device, should_stop, team)
+
+        def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
+            config, particles = chosen
+            start = find_start(run, config, load, overwrite=args.overwrite)
+            storage = storage_of(config.training, run)
+            check_training(config, particles, args.outdir, device, storage)
+            train(config, particles, run, start, device, should_stop, team)
+
+        # A run that goes on has left bad images out when it began.
+        on_sound_images(screened, work, "none" if goes_on_alone else args.screen)
 
 
-def _screened(
-    config: "RunConfig", particles: "ParticleSet", run: "RunDirectory", args: argparse.Namespace
+def _described(
+    args: argparse.Namespace,
+    model: "Callable[[argparse.Namespace, int], ModelConfig]",
+    training: "Callable[[argparse.Namespace], TrainConfig]",
 ) -> "tuple[RunConfig, ParticleSet]":
-    """The run without images that cannot be used; a run that goes on has left them out."""
-    from dataclasses import replace
+    """The settings that the options describe, and the particles.
 
-    from cryodrgn.preflight.plan import require_output
-    from cryodrgn.preflight.screening import screen_data
-    from cryodrgn.rundir import ScreeningFiles
+    Raises:
+        ConfigError: There are no particles.
+    """
+    from cryodrgn.training.config import RunConfig
 
     if args.particles is None:
-        return config, particles
-    require_output(run.path)
-    files = ScreeningFiles(run.path)
-    data, particles = screen_data(config.data, particles, files, args.screen)
-    return replace(config, data=data), particles
+        msg = "the particles are missing; only --load latest goes without them"
+        raise ConfigError(msg)
+    settings, data = training(args), data_config(args)
+    particles = data.open()
+    config = RunConfig(data=data, model=model(args, particles.box_size), training=settings)
+    return config, particles
 
 
 def data_config(args: argparse.Namespace) -> "DataConfig":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.fourier.resample import check_new_box_size, downsample_images, downsample_volume
@@ -30,6 +30,7 @@ def downsample_stack(
     *,
     pixel_size: float | None,
     chunk: int | None = None,
+    known_bad: Int[np.ndarray, " bad"] | None = None,
 ) -> list[Path]:
     """Write images at a smaller box size; memory does not grow with their number.
 
@@ -44,11 +45,14 @@ def downsample_stack(
         pixel_size: Å/px of ``images``, None if it is not known.
         chunk: Split the result into stacks ``BASE.0.mrcs``, ``BASE.1.mrcs``, … of this many
             images and list them in ``BASE.txt``; None writes one stack.
+        known_bad: Rows of images that are known to be of no use, all others being judged as
+            they are read; None takes them as they are.
 
     Returns:
         The files written.
 
     Raises:
+        BadImageError: An image that is not known to be bad is.
         ConfigError: The box size or the chunk size is of no use.
     """
     check_new_box_size(images.box_size, new_box_size)
@@ -64,7 +68,7 @@ def downsample_stack(
             output.with_name(f"{output.stem}.{i}{output.suffix}") for i in range(len(starts))
         ]
 
-    work = _Work(images, new_box_size, new_pixel_size, chunk)
+    work = _Work(images, new_box_size, new_pixel_size, chunk, known_bad)
     try:
         with Progress(len(images), "downsampling") as progress:
             for path, start in zip(paths, starts, strict=True):
@@ -87,8 +91,14 @@ class _Work:
     """Stacks of downsampled images, of which those that are there already are kept."""
 
     def __init__(
-        self, images: ImageStack, new_box_size: int, pixel_size: float | None, chunk: int | None
+        self,
+        images: ImageStack,
+        new_box_size: int,
+        pixel_size: float | None,
+        chunk: int | None,
+        known_bad: Int[np.ndarray, " bad"] | None,
     ) -> None:
+        self._known_bad = known_bad
         self._images = images
         self._new_box_size = new_box_size
         self._pixel_size = pixel_size
@@ -107,7 +117,7 @@ class _Work:
             if writer.count:
                 logger.info("%s goes on behind %d images", path, writer.count)
                 progress.advance(writer.count)
-            for batch in _downsampled(self._images, rows[writer.count :], size):
+            for batch in self._downsampled(rows[writer.count :]):
                 writer.append(batch)
                 progress.advance(len(batch))
         if self._is_in_parts:
@@ -117,6 +127,16 @@ class _Work:
         """Whether the same work finished a stack, which is still as it was."""
         content = read_record(record_path(path), self._key)
         return content is not None and content.get("finished") == _state_of(path)
+
+    def _downsampled(self, rows: np.ndarray) -> Iterator[Float[np.ndarray, "batch new new"]]:
+        batch_size = max(1, BYTES_PER_BATCH // (4 * self._images.box_size**2))
+        for start in range(0, len(rows), batch_size):
+            chosen = rows[start : start + batch_size]
+            batch = self._images.read(chosen, with_bad=True)
+            if self._known_bad is not None:
+                unknown = ~np.isin(chosen, self._known_bad)
+                self._images.refuse_bad(batch[unknown], chosen[unknown])
+            yield downsample_images(torch.from_numpy(batch), self._new_box_size).numpy()
 
 
 def _state_of(path: Path) -> list[int]:
@@ -146,17 +166,6 @@ def downsample_volume_file(
     new_pixel_size = pixel_size and pixel_size * len(volume) / new_box_size
     write_volume(output, result.numpy(), new_pixel_size or 0.0)
     return len(volume), new_pixel_size
-
-
-def _downsampled(
-    images: ImageStack, rows: np.ndarray, new_box_size: int
-) -> Iterator[Float[np.ndarray, "batch new new"]]:
-    batch_size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
-    for start in range(0, len(rows), batch_size):
-        batch = torch.from_numpy(
-            images.read(rows[start : start + batch_size], require_finite=False)
-        )
-        yield downsample_images(batch, new_box_size).numpy()
 
 
 def _write_list(path: Path, stacks: list[Path]) -> Path:

@@ -17,7 +17,7 @@ from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.memory import available_memory
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
 from cryodrgn.data.stores import FileStore, ImageStore, MemoryStore, open_nameless
-from cryodrgn.errors import InputFileError
+from cryodrgn.errors import BadImageError, InputFileError
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.atomic import atomic_path, format_size, make_folder
 from cryodrgn.parallel import ALONE, Team
@@ -100,6 +100,9 @@ def prepare_all(
         storage: Where the result is kept.
         centred: Whether to apply the shifts of the poses.
         team: Processes that share the images.
+
+    Raises:
+        BadImageError: An image cannot be computed with.
     """
     order = VisitingOrder(count=len(particles), row_bytes=8 * len(lattice))
     size = order.count * order.row_bytes
@@ -107,13 +110,16 @@ def prepare_all(
     if team.local_size > 1 or storage.cache_dir is not None:
         key = _fingerprint(particles, lattice, settings, centred=centred)
         path = (storage.cache_dir or storage.scratch_dir) / f"prepared.{key}.f32"
-        if team.local_rank == 0 and path.exists() and path.stat().st_size == size:
-            logger.info("using the images prepared before in %s", path)
-        elif team.local_rank == 0:
-            logger.info("%s in %s", words, path)
-            with atomic_path(path, size) as partial, _opened(partial, order, lattice) as new:
-                _fill(new, particles, lattice, settings, centred=centred)
-        team.wait()
+        with team.failing_together(BadImageError):
+            if team.local_rank == 0 and path.exists() and path.stat().st_size == size:
+                logger.info("using the images prepared before in %s", path)
+            elif team.local_rank == 0:
+                logger.info("%s in %s", words, path)
+                with (
+                    atomic_path(path, size) as partial,
+                    _opened(partial, order, lattice) as new,
+                ):
+                    _fill(new, particles, lattice, settings, centred=centred)
         store: ImageStore = FileStore(_open(path, os.O_RDONLY), len(lattice), order.stored())
         team.wait()
         if storage.cache_dir is None and team.local_rank == 0:

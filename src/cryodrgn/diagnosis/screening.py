@@ -1,12 +1,12 @@
 """Images that are none: not finite, constant, with hot pixels, or of extreme contrast."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.image_stack import NOT_FINITE, ImageStack
 
 BYTES_PER_BATCH = 2**25
 # Robust standard deviations beyond which a pixel of an image, or an image among others, is odd.
@@ -15,6 +15,9 @@ HOT_PIXEL, EXTREME_IMAGE = 20.0, 8.0
 HOT_AMONG_OTHERS = 4.0
 # Median absolute deviation of a normal distribution, in standard deviations.
 MAD_OF_NORMAL = 0.6745
+# Pixels of an image from which its standard deviation is told in passing.
+PIXELS_SAMPLED = 1024
+CONSTANT, HOT = "no contrast at all", "hot pixels"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,8 +46,8 @@ class Screening:
         """Rows by what is odd about them, where anything is."""
         named = {
             "values that are not finite": self.not_finite,
-            "no contrast at all": self.constant,
-            "hot pixels": self.hot_pixels,
+            CONSTANT: self.constant,
+            HOT: self.hot_pixels,
             "extreme contrast": self.extreme,
         }
         return {words: rows for words, rows in named.items() if len(rows)}
@@ -63,6 +66,42 @@ class Screening:
         return f"Of {self.num_screened} images screened there are {', '.join(parts)}."
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measures:
+    """What is measured of every image.
+
+    Attributes:
+        is_finite: Whether all its values are finite.
+        mean: Mean of its pixels.
+        deviation: Their standard deviation.
+        outlier: How far the farthest pixel is from the median, in robust standard deviations.
+        is_alone: Whether that pixel is far from its neighbours, too.
+    """
+
+    is_finite: Bool[np.ndarray, " images"]
+    mean: Float[np.ndarray, " images"]
+    deviation: Float[np.ndarray, " images"]
+    outlier: Float[np.ndarray, " images"]
+    is_alone: Bool[np.ndarray, " images"]
+
+    @property
+    def is_constant(self) -> Bool[np.ndarray, " images"]:
+        return self.is_finite & (self.deviation == 0)
+
+    @property
+    def is_sound(self) -> Bool[np.ndarray, " images"]:
+        return self.is_finite & (self.deviation != 0)
+
+    def is_hot(self, typical: float) -> Bool[np.ndarray, " images"]:
+        """Whether images have hot pixels, where ``typical`` is the outlier of others.
+
+        Particles stand out of images with little noise, too, but over several pixels, and in
+        all images.
+        """
+        limit = max(HOT_PIXEL, HOT_AMONG_OTHERS * typical)
+        return self.is_sound & (self.outlier > limit) & self.is_alone
+
+
 def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screening:
     """Look at some images of a stack.
 
@@ -70,34 +109,77 @@ def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screeni
         images: The stack.
         rows: Rows to look at.
     """
-    means, deviations, outliers, alone, finite = [], [], [], [], []
-    for batch in _batches(images, rows):
-        good = np.asarray(np.isfinite(batch).all((1, 2)))
-        pixels = np.where(good[:, None, None], batch, 0.0).reshape(len(batch), -1)
-        middle = np.median(pixels, axis=1, keepdims=True)
-        spread = np.median(np.abs(pixels - middle), axis=1) / MAD_OF_NORMAL
-        finite.append(good)
-        means.append(pixels.mean(1, dtype=np.float64))
-        deviations.append(pixels.std(1, dtype=np.float64))
-        away = np.abs(pixels - middle)
-        outliers.append(away.max(1) / np.maximum(spread, 1e-30))
-        alone.append(_stands_alone(away.reshape(batch.shape)))
-    good = np.concatenate(finite)
-    mean, deviation = np.concatenate(means), np.concatenate(deviations)
-    outlier = np.concatenate(outliers)
-    constant = np.logical_and(good, deviation == 0)
-    sound = np.logical_and(good, ~constant)
-    # Particles stand out of images with little noise, too, but over several pixels, and in all.
-    limit = max(HOT_PIXEL, HOT_AMONG_OTHERS * _median(outlier[sound]))
-    hot = sound & (outlier > limit) & np.concatenate(alone)
+    parts = [_measured(batch) for batch in _batches(images, rows)]
+    names = [field.name for field in fields(_Measures)]
+    found = _Measures(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in names)
+    )
+    sound = found.is_sound
     return Screening(
         num_screened=len(rows),
-        not_finite=rows[~good],
-        constant=rows[constant],
-        hot_pixels=rows[hot],
-        extreme=rows[sound][_far_out(np.log(deviation[sound]))],
-        mean=float(mean[sound].mean()) if sound.any() else 0.0,
-        deviation=_median(deviation[sound]),
+        not_finite=rows[~found.is_finite],
+        constant=rows[found.is_constant],
+        hot_pixels=rows[found.is_hot(_median(found.outlier[sound]))],
+        extreme=rows[sound][_far_out(np.log(found.deviation[sound]))],
+        mean=float(found.mean[sound].mean()) if sound.any() else 0.0,
+        deviation=_median(found.deviation[sound]),
+    )
+
+
+def find_bad(
+    images: Float[np.ndarray, "batch box box"],
+) -> dict[str, Int[np.ndarray, " _"]]:
+    """Images of a batch that cannot be computed with, found in passing.
+
+    The range of the pixels tells at little cost which images are worth a closer look. What
+    stands out by less than ten standard deviations is not looked at.
+
+    Args:
+        images: The batch; neighbours tell what is usual.
+
+    Returns:
+        Their places in the batch, by what is wrong with them.
+    """
+    suspect = _is_suspect(images)
+    if not suspect.any():
+        return {}
+    found = _measured(images)
+    typical = _median(found.outlier[found.is_sound & ~suspect])
+    named = {
+        NOT_FINITE: ~found.is_finite,
+        CONSTANT: found.is_constant,
+        HOT: found.is_hot(typical) & suspect,
+    }
+    return {what: np.flatnonzero(bad) for what, bad in named.items() if bad.any()}
+
+
+def _is_suspect(
+    images: Float[np.ndarray, "batch box box"],
+) -> Bool[np.ndarray, " batch"]:
+    pixels = images.reshape(len(images), -1)
+    # An odd step, so that not always the same columns are taken.
+    sample = pixels[:, :: pixels.shape[1] // PIXELS_SAMPLED | 1]
+    # What a pixel at the limit comes to in units of a deviation that it is part of; half of it.
+    limit = HOT_PIXEL / (2 * (1 + HOT_PIXEL**2 / sample.shape[1]) ** 0.5)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lowest, highest = pixels.min(1), pixels.max(1)
+        mean, deviation = sample.mean(1), sample.std(1)
+        away = np.maximum(highest - mean, mean - lowest)
+        # So that what is not a number is suspect, too.
+        return ~(away <= limit * deviation) | (highest == lowest)
+
+
+def _measured(images: Float[np.ndarray, "batch box box"]) -> _Measures:
+    good = np.asarray(np.isfinite(images).all((1, 2)))
+    pixels = np.where(good[:, None, None], images, 0.0).reshape(len(images), -1)
+    away = np.abs(pixels - np.median(pixels, axis=1, keepdims=True))
+    spread = np.median(away, axis=1) / MAD_OF_NORMAL
+    return _Measures(
+        good,
+        pixels.mean(1, dtype=np.float64),
+        pixels.std(1, dtype=np.float64),
+        away.max(1) / np.maximum(spread, 1e-30),
+        _stands_alone(away.reshape(images.shape)),
     )
 
 
@@ -125,4 +207,4 @@ def _far_out(values: Float[np.ndarray, " images"]) -> np.ndarray:
 def _batches(images: ImageStack, rows: np.ndarray) -> Iterator[np.ndarray]:
     size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
     for start in range(0, len(rows), size):
-        yield images.read(rows[start : start + size], require_finite=False)
+        yield images.read(rows[start : start + size], with_bad=True)

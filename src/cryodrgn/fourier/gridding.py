@@ -142,10 +142,13 @@ class SliceSums:
         self,
     ) -> tuple[Float[Tensor, "voxels coefficients 2"], Float[Tensor, "voxels products"]]:
         """Σ F a and Σ w b on the flattened grid; nothing can be added after that."""
+        table, split = self.table(), 2 * self.num_coefficients
+        return table[:, :split].unflatten(1, (2, self.num_coefficients)).mT, table[:, split:]
+
+    def table(self) -> Float[Tensor, "voxels columns"]:
+        """The totals as one table: real parts of Σ F a, then imaginary parts, then Σ w b."""
         self._fold()
-        split = 2 * self.num_coefficients
-        values = self._sums[:, :split].unflatten(1, (2, self.num_coefficients)).mT
-        return values, self._sums[:, split:]
+        return self._sums
 
     def _fold(self) -> None:
         """What fell on the plane kx = 0 also fell, conjugated, on the mate in that plane."""

@@ -45,7 +45,8 @@ class HalfGrid:
         """
         half = self.box_size // 2
         sign = torch.where(points[:, 0] < 0, -1.0, 1.0)
-        position = points * sign[:, None] + points.new_tensor([0.0, half, half])
+        position = points * sign[:, None]
+        position[:, 1:] += half
         corner = position.floor().clamp_max(self.box_size - 1)
         return sign, self._corners(corner, position - corner)
 

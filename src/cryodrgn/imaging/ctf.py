@@ -60,15 +60,20 @@ def contrast_transfer(
         value[:, None] for _, value in parameters.items()
     )
     kx, ky = frequencies.unbind(-1)
-    squared = kx.square() + ky.square()
-    angle = torch.atan2(ky, kx) - defocus_angle
-    defocus = (defocus_u + defocus_v) / 2 + (defocus_u - defocus_v) / 2 * torch.cos(2 * angle)
+    squares_x, squares_y = kx.square(), ky.square()
+    squared = squares_x + squares_y
+    # Δz k², with k² cos 2(α − α₀) = cos 2α₀ (kx² − ky²) + sin 2α₀ 2 kx ky.
+    difference = (defocus_u - defocus_v) / 2
+    defocus = (defocus_u + defocus_v) / 2 * squared
+    defocus = defocus + difference * torch.cos(2 * defocus_angle) * (squares_x - squares_y)
+    defocus = defocus + difference * torch.sin(2 * defocus_angle) * (2 * kx * ky)
 
     # γ(k) = 2π (−½ Δz λ k² + ¼ Cs λ³ k⁴) − φ   (Rohou & Grigorieff 2015, eq. 1, opposite sign)
     wavelength = electron_wavelengths(voltage_kv)
-    aberration = 0.5 * cs_mm * ANGSTROM_PER_MM * wavelength.square() * squared
-    gamma = torch.pi * wavelength * squared * (aberration - defocus) - phase_shift
-    return (1 - contrast.square()).sqrt() * torch.sin(gamma) - contrast * torch.cos(gamma)
+    aberration = 0.5 * cs_mm * ANGSTROM_PER_MM * wavelength.square() * squared.square()
+    gamma = torch.pi * wavelength * (aberration - defocus) - phase_shift
+    # The two terms of the CTF are one sine.
+    return torch.sin(gamma - torch.asin(contrast))
 
 
 def electron_wavelengths(voltage_kv: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -2,15 +2,27 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.errors import BadImageError, ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.mrc import MrcFile
+
+# Which images of a batch cannot be computed with, by what is wrong with them.
+Judge = Callable[[Float[np.ndarray, "batch box box"]], Mapping[str, Int[np.ndarray, " bad"]]]
+NOT_FINITE = "pixels that are not finite numbers"
+
+
+def not_finite(images: Float[np.ndarray, "batch box box"]) -> dict[str, Int[np.ndarray, " _"]]:
+    """Images of a batch with pixels that are not finite numbers."""
+    if np.isfinite(images.sum(dtype=np.float64)):
+        return {}
+    bad = np.flatnonzero(~np.isfinite(images).all((1, 2)))
+    return {NOT_FINITE: bad} if len(bad) else {}
 
 
 class ImageStack:
@@ -20,6 +32,7 @@ class ImageStack:
         files: The stacks.
         file_numbers: Stack of each image.
         frames: Number of each image in its stack, from 0.
+        judge: Which images are refused when they are read.
 
     Raises:
         InputFileError: A stack is shorter than the highest frame asked of it.
@@ -32,10 +45,12 @@ class ImageStack:
         files: Sequence[MrcFile],
         file_numbers: Int[np.ndarray, " particles"],
         frames: Int[np.ndarray, " particles"],
+        judge: Judge = not_finite,
     ) -> None:
         self._files = files
         self._file_numbers = file_numbers
         self._frames = frames
+        self._judge = judge
         self._check()
 
     @classmethod
@@ -96,19 +111,29 @@ class ImageStack:
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
         """The view of only these images, in this order."""
-        return type(self)(self._files, self._file_numbers[rows], self._frames[rows])
+        frames = self._frames[rows]
+        return type(self)(self._files, self._file_numbers[rows], frames, self._judge)
+
+    def judged_as(self, other: Self) -> Self:
+        """The view that refuses the images that another one would."""
+        return self.judged_by(other._judge)
+
+    def judged_by(self, judge: Judge) -> Self:
+        """The view that refuses images when they are read, as somebody else judges them."""
+        return type(self)(self._files, self._file_numbers, self._frames, judge)
 
     def read(
-        self, rows: Int[np.ndarray, " rows"], *, require_finite: bool = True
+        self, rows: Int[np.ndarray, " rows"], *, with_bad: bool = False
     ) -> Float[np.ndarray, "rows box box"]:
         """Images as float32, in the order asked for.
 
         Args:
             rows: Rows of the images.
-            require_finite: Whether to refuse values that are not finite.
+            with_bad: Whether to return images that would be refused.
 
         Raises:
-            InputFileError: An image cannot be read, or holds values that are refused.
+            InputFileError: An image cannot be read.
+            BadImageError: It cannot be computed with.
         """
         images = np.empty((len(rows), self.box_size, self.box_size), dtype=np.float32)
         # Neighbouring frames of a file are read together, whatever order was asked for.
@@ -119,9 +144,26 @@ class ImageStack:
             if len(run):
                 start, stop = int(frames[run[0]]), int(frames[run[-1]]) + 1
                 images[order[run]] = self._files[int(files[run[0]])].sections(start, stop)
-        if require_finite:
-            self._require_finite(images, rows)
+        if not with_bad:
+            self.refuse_bad(images, rows)
         return images
+
+    def refuse_bad(
+        self, images: Float[np.ndarray, "rows box box"], rows: Int[np.ndarray, " rows"]
+    ) -> None:
+        """Refuse images that have been read with bad ones.
+
+        Raises:
+            BadImageError: One cannot be computed with.
+        """
+        for what, bad in self._judge(images).items():
+            row = int(rows[bad[0]])
+            path = self._files[int(self._file_numbers[row])].path
+            msg = (
+                f"image {self._frames[row]} of {path} (particle {row}, counting from 0) has "
+                f"{what}; leave it out with --screen all or --ind"
+            )
+            raise BadImageError(msg)
 
     def fingerprint(self) -> bytes:
         """A digest of which images of which files these are, and of what state of the files."""
@@ -138,19 +180,6 @@ class ImageStack:
         """All images in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             yield self.read(np.arange(start, min(start + size, len(self))))
-
-    def _require_finite(self, images: np.ndarray, rows: np.ndarray) -> None:
-        if np.isfinite(images.sum(dtype=np.float64)):
-            return
-        bad = np.flatnonzero(~np.isfinite(images).all((1, 2)))
-        if len(bad):
-            row = int(rows[bad[0]])
-            path = self._files[int(self._file_numbers[row])].path
-            msg = (
-                f"image {self._frames[row]} of {path} (particle {row}, counting from 0) has "
-                "pixels that are not finite numbers; leave it out with --screen all or --ind"
-            )
-            raise InputFileError(msg)
 
     def _check(self) -> None:
         first = self._files[0]

@@ -154,7 +154,10 @@ def open_tilted(particles: ParticleSet, path: Path, datadir: Path | None = None)
             f"{particles.original_rows.max()}"
         )
         raise ShapeMismatchError(msg)
-    return replace(particles, images=images.select(particles.original_rows), source=str(path))
+    images = images.select(particles.original_rows)
+    if isinstance(particles.images, ImageStack):
+        images = images.judged_as(particles.images)
+    return replace(particles, images=images, source=str(path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

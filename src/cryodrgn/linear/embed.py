@@ -51,14 +51,17 @@ def embed(
     """
     num_points = images.num_points(subspace.radius)
     expectation = Expectation(subspace, noise, num_points, contrast_spread)
-    found, squares = [], 0.0
-    with Progress(len(rows), "embedding images") as progress:
-        for batch in images.batches(rows, subspace.radius):
+    mine = images.team.piece(rows)
+    squares, found = torch.zeros((), dtype=torch.float64, device=images.device), []
+    with Progress(len(mine), "embedding images") as progress:
+        for batch in images.batches(mine, subspace.radius):
             posterior, left = expectation(batch, images.box_size)
             found.append(posterior)
-            squares += float(left.mean(1).sum())
+            squares = squares + left.sum()
             progress.advance(len(batch))
-    return joined(found), squares / len(rows)
+    return joined(found, images.team), float(images.team.total(squares)) / (
+        len(rows) * num_points
+    )
 
 
 def evaluate_linear(

@@ -21,7 +21,7 @@ from cryodrgn.linear.iteration import (
     standardised,
 )
 from cryodrgn.linear.masks import molecule_mask, resize_mask, starting_mask
-from cryodrgn.linear.maximisation import Solution, solve
+from cryodrgn.linear.maximisation import Solution, solve_with_doubt
 from cryodrgn.linear.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.subspace import Subspace, grid_size, shell_averages
 
@@ -160,13 +160,13 @@ class Fitting:
         generator = generator_at(self._seed, half)
         latents = torch.randn(len(rows), count, generator=generator).to(images.device)
         sums = new_sums(images, radius, count + 1)
-        start = 0
-        for batch in images.batches(rows, radius):
-            part = latents[start : start + len(batch)]
-            start += len(batch)
+        mine = images.team.piece(latents)
+        for batch in images.batches(images.team.piece(rows), radius):
+            part, mine = mine[: len(batch)], mine[len(batch) :]
             precision = self._noise.precision(batch.rows, images.num_points(radius))
             products = pair_products(part, None)
             add_batch(sums, batch, precision, with_one(part), products, images.box_size)
+        sums.share(images.team)
         values, products = sums.totals()
         weights = products[:, :1]
         plain = values[:, 0] / weights.clamp_min(1e-9 * weights.max())
@@ -177,7 +177,7 @@ class Fitting:
         shares = torch.tensor([1.0] + [0.1] * count, device=images.device)
         mask = self._resized(self._mask, radius)
         prior = shares[:, None] * mean_power[:, 0].clamp_min(1e-30) / mask.mean()
-        solution = solve(sums, prior, self._mask_stack(radius), radius)
+        solution = solve_with_doubt(sums, prior, self._mask_stack(radius), radius)
         ones = torch.ones(len(rows), device=images.device)
         drawn = Posterior(
             mean=latents,
@@ -197,12 +197,13 @@ class Fitting:
             run_pass(self._images, part, model, self._noise, residuals, self._contrast_spread)
             for model, part in zip(models, rows, strict=True)
         ]
+        residuals.share(self._images.team)
         self._noise = residuals.updated()
         self._update_contrast(passes)
         masks = self._mask_stack(radius)
         mask = self._resized(self._mask, radius)
         solutions = [
-            solve(found.sums, model.prior, masks, radius)
+            solve_with_doubt(found.sums, model.prior, masks, radius)
             for found, model in zip(passes, models, strict=True)
         ]
         updated = [

@@ -14,6 +14,7 @@ from cryodrgn.linear.expectation import Expectation, Posterior
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.subspace import Subspace, grid_size
+from cryodrgn.parallel import ALONE, Team
 
 POINTS_PER_BATCH = 250_000
 
@@ -23,10 +24,12 @@ class DiscImages:
 
     Args:
         images: Images on a lattice from :meth:`HalfLattice.by_radius`.
+        team: Processes that share them. Each goes through a piece of whatever rows are asked
+            for, and all get the whole result.
     """
 
-    def __init__(self, images: TrainingSet) -> None:
-        self.images = images
+    def __init__(self, images: TrainingSet, team: Team = ALONE) -> None:
+        self.images, self.team = images, team
         self._radii = images.lattice.points.double().square().sum(-1).sqrt()
 
     def __len__(self) -> int:
@@ -125,8 +128,9 @@ def run_pass(
     num_points = images.num_points(radius)
     expectation = Expectation(subspace, noise, num_points, contrast_spread)
     sums = new_sums(images, radius, subspace.num_components + 1)
-    found, squares, divergence = [], 0.0, 0.0
-    for batch in images.batches(rows, radius):
+    found = []
+    squares = divergence = torch.zeros((), dtype=torch.float64, device=images.device)
+    for batch in images.batches(images.team.piece(rows), radius):
         posterior, left = expectation(batch, images.box_size)
         precision = noise.precision(batch.rows, num_points)
         add_batch(
@@ -139,21 +143,25 @@ def run_pass(
         )
         residuals.add(batch.rows, left)
         found.append(posterior)
-        squares += float(left.mean(1).sum())
-        divergence += float(posterior.divergence().sum())
+        squares = squares + left.sum()
+        divergence = divergence + posterior.divergence().sum()
+    sums.share(images.team)
     return Pass(
         sums=sums,
-        posterior=joined(found),
-        reconstruction=squares / len(rows),
-        kl=divergence / len(rows),
+        posterior=joined(found, images.team),
+        reconstruction=float(images.team.total(squares)) / (len(rows) * num_points),
+        kl=float(images.team.total(divergence)) / len(rows),
     )
 
 
-def joined(parts: list[Posterior]) -> Posterior:
-    """One posterior of all images of several."""
+def joined(parts: list[Posterior], team: Team) -> Posterior:
+    """One posterior of all images of the batches of all processes, in their order."""
     names = ("mean", "covariance", "contrast", "contrast_square")
     return Posterior(
-        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        **{
+            name: team.gather(torch.cat([getattr(part, name) for part in parts]))
+            for name in names
+        }
     )
 
 

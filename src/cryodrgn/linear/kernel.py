@@ -147,10 +147,11 @@ def _sums(
     grid = HalfGrid(grid_size(radius, images.box_size))
     sums = SliceSums(grid, count, count, images.device)
     rows = torch.nonzero(weights[half::2].amax(1) > 0).squeeze(1).cpu() * 2 + half
-    for batch in images.batches(rows, radius):
+    for batch in images.batches(images.team.piece(rows), radius):
         precision = noise.precision(batch.rows, images.num_points(radius))
         part = weights[batch.rows]
         add_batch(sums, batch, precision, part, part, images.box_size)
+    sums.share(images.team)
     return sums
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import interpolation_envelope
+from cryodrgn.linear.normal_equations import solve_all
 from cryodrgn.linear.subspace import grid_shells, shell_averages
 
 VOXELS_PER_BATCH = 20_000
@@ -33,7 +34,7 @@ def solve(
     prior: Float[Tensor, "volumes shells"],
     mask: Float[Tensor, "volumes box box box"] | None,
     radius: int,
-) -> Solution:
+) -> Float[Tensor, "volumes box box box"]:
     """Most probable volumes under Gaussian priors, multiplied by masks.
 
     Args:
@@ -42,30 +43,50 @@ def solve(
         mask: One mask per volume; None for none.
         radius: Where the transforms end.
     """
-    grid, device = sums.grid, sums.device
-    values, products = sums.totals()
-    count = values.shape[1]
-    first, second = torch.triu_indices(count, count, device=device)
+    return _volumes(sums, prior, mask, radius, None)
+
+
+def solve_with_doubt(
+    sums: SliceSums,
+    prior: Float[Tensor, "volumes shells"],
+    mask: Float[Tensor, "volumes box box box"],
+    radius: int,
+) -> Solution:
+    """The same with what is known of the volumes' uncertainty."""
+    count = len(prior)
+    covariance = torch.zeros(radius + 2, count, count, device=sums.device)
+    volumes = _volumes(sums, prior, mask, radius, covariance)
+    return Solution(volumes=volumes, covariance=covariance, noise=noise_of(sums, radius))
+
+
+def _volumes(
+    sums: SliceSums,
+    prior: Float[Tensor, "volumes shells"],
+    mask: Float[Tensor, "volumes box box box"] | None,
+    radius: int,
+    covariance: Float[Tensor, "shells volumes volumes"] | None,
+) -> Float[Tensor, "volumes box box box"]:
+    """The volumes; their covariance is put where there is room for it."""
+    grid, device, count = sums.grid, sums.device, len(prior)
     shells = grid_shells(grid, radius, device)
     inside = torch.nonzero(grid.radii(device).flatten() <= radius + 1).squeeze(1)
-    spectra = torch.zeros(count, len(values), 2, device=device)
-    covariance = torch.zeros(radius + 2, count, count, device=device)
+    table = sums.table()
+    spectra = torch.zeros(count, len(table), 2, device=device)
     for voxels in inside.split(VOXELS_PER_BATCH):
-        precision = torch.zeros(len(voxels), count, count, device=device)
-        precision[:, first, second] = precision[:, second, first] = products[voxels]
-        precision.diagonal(dim1=1, dim2=2).add_((1 / prior[:, shells[voxels]]).T)
-        factor = torch.linalg.cholesky(precision)
-        spectra[:, voxels] = torch.cholesky_solve(values[voxels], factor).transpose(0, 1)
-        covariance.index_add_(0, shells[voxels], torch.cholesky_inverse(factor))
-    covariance /= torch.bincount(shells[inside], minlength=radius + 2)[:, None, None]
+        places = shells[voxels]
+        found, inverses = solve_all(
+            table, voxels, places, 1 / prior, with_inverses=covariance is not None
+        )
+        spectra[:, voxels] = found.transpose(0, 1)
+        if covariance is not None and inverses is not None:
+            covariance.index_add_(0, places, inverses)
+    if covariance is not None:
+        counts = torch.bincount(shells[inside], minlength=radius + 2)
+        covariance /= counts[:, None, None]
     complex_spectra = torch.view_as_complex(spectra).view(count, *grid.shape)
     volumes = torch.stack([grid.volume_of(spectrum) for spectrum in complex_spectra])
     volumes /= interpolation_envelope(grid.box_size, grid.box_size, device)
-    return Solution(
-        volumes=volumes if mask is None else volumes * mask,
-        covariance=covariance,
-        noise=noise_of(sums, radius),
-    )
+    return volumes if mask is None else volumes.mul_(mask)
 
 
 def noise_of(sums: SliceSums, radius: int) -> Float[Tensor, " shells"]:

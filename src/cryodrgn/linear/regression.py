@@ -87,11 +87,12 @@ def accumulate(
 ) -> SliceSums:
     """Sums over images that determine the volumes."""
     sums = new_sums(images, radius, coefficients.values.shape[1] + 1)
-    for batch in images.batches(rows, radius):
+    for batch in images.batches(images.team.piece(rows), radius):
         precision = noise.precision(batch.rows, images.num_points(radius))
         add_batch(sums, batch, precision, *coefficients.at(batch.rows), images.box_size)
         if progress is not None:
             progress.advance(len(batch))
+    sums.share(images.team)
     return sums
 
 
@@ -121,7 +122,8 @@ def regress(
     """
     radius = min(images.largest_radius, images.box_size // 2 - 1)
     passes = 1 if half_coefficients is None else 2
-    with Progress(passes * len(rows), "regressing volumes on images") as progress:
+    mine = passes * len(rows) // images.team.size
+    with Progress(mine, "regressing volumes on images") as progress:
         sums = [
             accumulate(images, rows[start::2], coefficients, noise, radius, progress)
             for start in (0, 1)
@@ -133,7 +135,7 @@ def regress(
         prior = prior_from(fsc, noise_of_half) / _variances(moment)[:, None]
         masks = stencil.expand(len(prior), -1, -1, -1).clone()
         whole = sums[0].merged(sums[1])
-        volumes = solve(whole, prior, masks, radius).volumes
+        volumes = solve(whole, prior, masks, radius)
         if half_coefficients is not None:
             del whole
             sums.clear()
@@ -145,7 +147,7 @@ def regress(
             half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
     where = motion_mask(volumes, images.box_size) if focus is None else focus
     masks[1:] *= resize_mask(where, sums[0].grid.box_size)
-    halves = [solve(part, prior, masks, radius).volumes for part in sums]
+    halves = [solve(part, prior, masks, radius) for part in sums]
     return Regression(
         volumes=volumes * masks,
         halves=(halves[0], halves[1]),
@@ -167,7 +169,7 @@ def _light_halves(
 ]:
     """Half maps with next to no prior, and the correlation of the masked ones."""
     weak = noise.expand(sums[0].num_coefficients, -1) / LIGHT_DAMPING
-    first, second = (solve(part, weak, None, radius).volumes for part in sums)
+    first, second = (solve(part, weak, None, radius) for part in sums)
     masked = [
         Subspace(volumes=volumes * mask, prior=weak, radius=radius)
         for volumes in (first, second)

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from cryodrgn.linear.noise import initial_noise, optics_groups
 from cryodrgn.linear.regression import Coefficients, Regression, regress
 from cryodrgn.linear.results import LinearResult, verdict, write_results
 from cryodrgn.linear.subspace import Subspace
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
@@ -44,6 +46,7 @@ def train_linear(
     device: torch.device,
     *,
     overwrite: bool = False,
+    team: Team = ALONE,
 ) -> LinearResult:
     """Fit a linear model to images with known poses, embed all of them, and write the run.
 
@@ -53,27 +56,34 @@ def train_linear(
         run: Folder for everything the run writes.
         device: Where to compute.
         overwrite: Whether the run that the folder holds may be replaced.
+        team: Processes that share the images; the first of them writes the files.
 
     Raises:
         CryodrgnError: The settings or the data cannot be used.
     """
     device = with_double_precision(device)
-    _check(config, particles, run, overwrite=overwrite)
+    _check(config, particles, run, team, overwrite=overwrite)
     masks = Masks(
         solvent=_read_mask(config.mask, particles, device),
         focus=_read_mask(config.focus_mask, particles, device),
     )
     norm = config.data.norm or (0.0, _estimated_scale(config.data, particles))
     images = prepare_disc(
-        config.data, particles, norm, device, storage=config.storage(run.path)
+        config.data, particles, norm, device, storage=config.storage(run.path), team=team
     )
+    # Nobody writes before all have seen what the folder held.
+    team.wait()
+    if not team.is_writer:
+        return _fitted(config, particles, images, masks, lambda *_: None)
     make_folder(run.path)
     for path in run.written_files():
         path.unlink()
     with log_to_file(run.log):
         logger.info("%s", " ".join(sys.argv))
         logger.info("cryodrgn %s on %s", cryodrgn.__version__, describe_device(device))
-        result = _fitted(config, particles, images, masks, run)
+        if team.size > 1:
+            logger.info("fitted by %d processes", team.size)
+        result = _fitted(config, particles, images, masks, _Reporter(run).report)
         write_results(result, config, particles, norm, run)
         logger.info("%s", verdict(result))
     return result
@@ -91,6 +101,7 @@ def prepare_disc(
     device: torch.device,
     *,
     storage: Storage,
+    team: Team = ALONE,
 ) -> DiscImages:
     """Images made ready as for training, their points ordered by radius.
 
@@ -100,6 +111,7 @@ def prepare_disc(
         norm: Offset and scale.
         device: Where batches are wanted.
         storage: Where they are kept.
+        team: Processes that share them.
     """
     prepared = prepare_exposures(
         particles,
@@ -110,8 +122,9 @@ def prepare_disc(
         tilted=data.tilted,
         tilt_deg=data.tilt_deg,
         datadir=data.files.datadir,
+        team=team,
     )
-    return DiscImages(prepared)
+    return DiscImages(prepared, team)
 
 
 def _fitted(
@@ -119,12 +132,16 @@ def _fitted(
     particles: ParticleSet,
     images: DiscImages,
     masks: Masks,
-    run: RunDirectory,
+    report: Callable[[float, float, int], None],
 ) -> LinearResult:
     """Fit, regress volumes at full radius, and embed everything."""
     rows = _chosen_rows(len(images), config)
+
+    def tell(row: Iteration) -> None:
+        logger.info("iteration %d up to radius %d", row.number + 1, row.radius)
+        report(row.reconstruction, row.kl, len(rows))
+
     groups = optics_groups(particles)
-    reporter = _Reporter(run, len(rows))
     fitting = Fitting(
         images,
         rows,
@@ -134,12 +151,12 @@ def _fitted(
         masks=masks,
         with_contrast=config.with_contrast,
         seed=config.seed,
-        report=reporter.report,
+        report=tell,
     )
     fit = fitting.run()
-    kept = torch.nonzero(fit.agreement.is_signal).squeeze(1)
-    if len(kept) == 0:
-        kept = torch.zeros(1, dtype=torch.long, device=images.device)
+    # Processes whose last digits differ must not differ in what they keep.
+    signals = images.team.agree(torch.nonzero(fit.agreement.is_signal).flatten().tolist())
+    kept = torch.tensor(signals or [0], device=images.device)
     found = fit.agreement.keeping(kept)
     regression = _regression(images, rows, fit, found.joint, found.halves, masks.focus)
     radius = found.joint.radius
@@ -150,7 +167,7 @@ def _fitted(
         fit.noise,
         fit.contrast_spread,
     )
-    reporter.finish(posterior, reconstruction, len(images))
+    report(reconstruction, float(posterior.divergence().mean()), len(images))
     halves = [subspace_of(volumes, radius) for volumes in regression.halves]
     return LinearResult(
         fit=fit,
@@ -220,22 +237,13 @@ def _scattered(
 class _Reporter:
     """Writes iterations to the log and to the metrics of the run."""
 
-    def __init__(self, run: RunDirectory, num_images: int) -> None:
+    def __init__(self, run: RunDirectory) -> None:
         self._metrics = MetricsFile(run.metrics)
-        self._num_images = num_images
         self._count, self._seconds, self._images = 0, 0.0, 0
         self._started = time.monotonic()
 
-    def report(self, row: Iteration) -> None:
-        """One iteration on the images that are fitted."""
-        logger.info("iteration %d up to radius %d", row.number + 1, row.radius)
-        self._write(row.reconstruction, row.kl, self._num_images)
-
-    def finish(self, posterior: Posterior, reconstruction: float, num_images: int) -> None:
-        """The embedding of all images."""
-        self._write(reconstruction, float(posterior.divergence().mean()), num_images)
-
-    def _write(self, reconstruction: float, kl: float, num_images: int) -> None:
+    def report(self, reconstruction: float, kl: float, num_images: int) -> None:
+        """One pass over some images: an iteration, or the embedding at the end."""
         self._images += num_images
         seconds = time.monotonic() - self._started
         row = Metrics(
@@ -274,10 +282,15 @@ def _chosen_rows(count: int, config: LinearConfig) -> Int[Tensor, " rows"]:
 
 
 def _check(
-    config: LinearConfig, particles: ParticleSet, run: RunDirectory, *, overwrite: bool
+    config: LinearConfig,
+    particles: ParticleSet,
+    run: RunDirectory,
+    team: Team,
+    *,
+    overwrite: bool,
 ) -> None:
     particles.require_poses()
-    least = 2 * LEAST_IMAGES_PER_COMPONENT * config.num_components
+    least = 2 * max(LEAST_IMAGES_PER_COMPONENT * config.num_components, team.size)
     if len(particles) < least:
         msg = (
             f"{particles.source} has {len(particles)} images, but {config.num_components} "

@@ -30,6 +30,7 @@ from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.noise import initial_noise, optics_groups
 from cryodrgn.linear.runner import prepare_disc, with_double_precision
 from cryodrgn.linear.states import ImageModel, State, StateReconstruction, StateSettings
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import track
 from cryodrgn.rundir import StateFiles
@@ -82,6 +83,7 @@ def reconstruct_states(
     *,
     storage: Storage,
     mask_path: Path | None = None,
+    team: Team = ALONE,
 ) -> list[StateSummary]:
     """Reconstruct states from images and write them, with a model for all other points.
 
@@ -95,6 +97,10 @@ def reconstruct_states(
         device: Where to compute.
         storage: Where prepared images are kept.
         mask_path: A solvent mask; None finds one.
+        team: Processes that share the images; the first of them writes the files.
+
+    Returns:
+        A summary of every state; none in processes that do not write.
 
     Raises:
         CryodrgnError: The data cannot be used, or do not belong together.
@@ -105,7 +111,7 @@ def reconstruct_states(
     preprocessing = Preprocessing(window_radius=data.window_radius, invert=data.invert)
     lattice = HalfLattice.disc(particles.box_size)
     norm = data.norm or (0.0, estimate_scale(particles, lattice, preprocessing))
-    images = prepare_disc(data, particles, norm, device, storage=storage)
+    images = prepare_disc(data, particles, norm, device, storage=storage, team=team)
     noise = initial_noise(images.images, optics_groups(particles))
     reconstruction = StateReconstruction(images, latents, noise, settings, mask)
     pixel_size = float(particles.pixel_sizes[0])
@@ -113,12 +119,17 @@ def reconstruct_states(
         states = reconstruction.kernel_states(points, pixel_size)
     else:
         found = reconstruction.image_model()
+        if not team.is_writer:
+            return []
         _write_model(found, latents, data, settings, particles, norm, files)
         states = reconstruction.states(found, points, pixel_size)
     summaries = []
     for number, state in enumerate(track(states, len(points), "writing states", "state")):
-        _write_state(state, number, files, norm[1], pixel_size)
-        summaries.append(_summary(state, norm[1], pixel_size))
+        if team.is_writer:
+            _write_state(state, number, files, norm[1], pixel_size)
+            summaries.append(_summary(state, norm[1], pixel_size))
+    if not team.is_writer:
+        return []
     _write_table(summaries, files)
     extrapolated = [i for i, summary in enumerate(summaries) if not summary.is_supported]
     if extrapolated:

@@ -228,7 +228,7 @@ class StateReconstruction:
         noise = noise_of(sums, radius)
         prior = 10 * noise.expand(sums.num_coefficients, -1)
         ball = starting_mask(sums.grid.box_size, images.device)
-        volumes = solve(sums, prior, ball.expand(len(prior), -1, -1, -1), radius).volumes
+        volumes = solve(sums, prior, ball.expand(len(prior), -1, -1, -1), radius)
         return molecule_mask(volumes, images.box_size)
 
     def _described(

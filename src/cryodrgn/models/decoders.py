@@ -102,18 +102,18 @@ class Decoder(nn.Module):
     def _network(
         self, frequencies: Float[Tensor, "batch points 3"], latent: Tensor, dtype: torch.dtype
     ) -> Float[Tensor, "batch points out"]:
-        features = self.features(frequencies)
+        features = self.features(frequencies, dtype)
         lower = dtype != torch.float32
         with torch.autocast(frequencies.device.type, dtype, enabled=lower):
-            values = self.decoder.conditioned(features.to(dtype), latent)
+            values = self.decoder.conditioned(features, latent)
         return values.float()
 
     def features(
-        self, frequencies: Float[Tensor, "*batch 3"]
+        self, frequencies: Float[Tensor, "*batch 3"], dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "*batch features"]:
         """What the perceptron is given of frequencies in cycles per pixel."""
         if self.config.encoding == "none":
-            return frequencies * (self.config.extent / 0.5)
+            return (frequencies * (self.config.extent / 0.5)).to(dtype)
         if self.config.encoding == "gaussian":
-            return encode_by_vectors(frequencies, self.rand_freqs, self.box_size // 2)
-        return encode_by_axis(frequencies, self.get_buffer("waves"))
+            return encode_by_vectors(frequencies, self.rand_freqs, self.box_size // 2, dtype)
+        return encode_by_axis(frequencies, self.get_buffer("waves"), dtype)

@@ -51,16 +51,33 @@ def axis_waves(name: EncodingName, box_size: int, count: int) -> Float[Tensor, "
 
 
 def encode_by_axis(
-    frequencies: Float[Tensor, "*batch 3"], waves: Float[Tensor, " waves"]
+    frequencies: Float[Tensor, "*batch 3"],
+    waves: Float[Tensor, " waves"],
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "*batch features"]:
-    """For x, then y, then z: the sines sin(f_i q), then the cosines."""
-    phases = frequencies[..., None] * waves
-    return torch.cat([torch.sin(phases), torch.cos(phases)], dim=-1).flatten(-2)
+    """For x, then y, then z: the sines sin(f_i q), then the cosines.
+
+    Phases are float32, whatever the number type of the result.
+    """
+    return _sines_and_cosines(frequencies[..., None] * waves, dtype).flatten(-2)
 
 
 def encode_by_vectors(
-    frequencies: Float[Tensor, "*batch 3"], vectors: Float[Tensor, "waves 3"], half: int
+    frequencies: Float[Tensor, "*batch 3"],
+    vectors: Float[Tensor, "waves 3"],
+    half: int,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "*batch features"]:
     """The sines sin(h w_j·q) of all vectors w_j, then the cosines (Tancik et al. 2020)."""
-    phases = half * (frequencies @ vectors.mT)
-    return torch.cat([torch.sin(phases), torch.cos(phases)], dim=-1)
+    return _sines_and_cosines(half * (frequencies @ vectors.mT), dtype)
+
+
+def _sines_and_cosines(
+    phases: Float[Tensor, "*batch waves"], dtype: torch.dtype
+) -> Float[Tensor, "*batch features"]:
+    """Written where they are wanted; joining and converting them takes longer than they do."""
+    count = phases.shape[-1]
+    features = phases.new_empty((*phases.shape[:-1], 2 * count), dtype=dtype)
+    features[..., :count] = torch.sin(phases)
+    features[..., count:] = torch.cos(phases)
+    return features

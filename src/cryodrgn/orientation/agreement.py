@@ -9,12 +9,12 @@ differ by t − t' ≈ (R c)_xy, with c the same for all images.
 from dataclasses import dataclass
 
 import numpy as np
-import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.geometry.rotations import nearest_rotation, rotation_distance
 from cryodrgn.imaging.projection import move_volume
 
 # Images whose rotations are tried for Q, and on which they are tried.
@@ -108,7 +108,7 @@ def align_poses(
     for is_mirrored in (False, True) if try_hands else (False,):
         turned = mirrored(rotations) if is_mirrored else rotations
         frame = _best_frame(wanted, turned)
-        distances = roma.rotmat_geodesic_distance(turned @ frame, wanted)
+        distances = rotation_distance(turned @ frame, wanted)
         loss = float(distances.clamp_max(LARGEST_DISTANCE).mean())
         candidates.append((loss, is_mirrored, frame, distances))
     _, is_mirrored, frame, distances = min(candidates, key=lambda found: found[0])
@@ -139,13 +139,13 @@ def _best_frame(
     losses = angles.clamp_max(LARGEST_DISTANCE).mean(0)
     frame = frames[losses.argmin()]
     for _ in range(REFINEMENTS):
-        distances = roma.rotmat_geodesic_distance(rotations @ frame, wanted)
+        distances = rotation_distance(rotations @ frame, wanted)
         limit = max(2 * float(distances.median()), LEAST_INLIER_DISTANCE)
         near = distances <= min(limit, LARGEST_DISTANCE)
         if not near.any():
             break
         mean = (rotations[near].mT @ wanted[near]).mean(0)
-        frame = torch.as_tensor(roma.special_procrustes(mean))
+        frame = nearest_rotation(mean)
     return frame
 
 

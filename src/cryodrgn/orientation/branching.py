@@ -8,13 +8,12 @@ rotation, which needs neither borders nor wrap-around and no table.
 
 from dataclasses import dataclass
 
-import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
-from cryodrgn.geometry.rotations import random_rotations
+from cryodrgn.geometry.rotations import random_rotations, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.orientation.comparison import Disc, Observed, costs, overlaps, phases, shifted
 from cryodrgn.orientation.nearby import best_of_shifts, is_compiled
@@ -142,7 +141,7 @@ class PoseFinder:
         rotations, shifts, found = self._whole_grid(observed)
         spacing, shift_spacing = self._spacing, self._shift_spacing
         for count in self._counts[1:]:
-            parts = roma.rotvec_to_rotmat(spacing * self._parts)
+            parts = rotation_from_vector(spacing * self._parts)
             spacing, shift_spacing = spacing / 2, shift_spacing / 2
             rotations, shifts, found = self._refined(
                 observed, rotations, shifts, parts, shift_spacing * self._steps, count

@@ -21,7 +21,7 @@ from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
 
-NEEDED = ("torch", "numpy", "gemmi", "mrcfile", "pyyaml", "roma", "jaxtyping", "tqdm")
+NEEDED = ("torch", "numpy", "gemmi", "mrcfile", "pyyaml", "jaxtyping", "tqdm")
 OPTIONAL = ("matplotlib", "scipy", "scikit-learn", "scikit-image", "umap-learn", "numba")
 # Variables that change how a job runs.
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "WORLD_SIZE", "TMPDIR")

@@ -1,20 +1,22 @@
 """Leaving out images that cannot be computed with, before anything long begins."""
 
 import logging
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Int
 
-from cryodrgn.diagnosis.screening import Screening, screen_images
-from cryodrgn.errors import MetadataError, ShapeMismatchError
+from cryodrgn.diagnosis.screening import find_bad, screen_images
+from cryodrgn.errors import BadImageError, InputFileError, MetadataError, ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.legacy_pickle import save_pickles
-from cryodrgn.io.particle_files import open_images, open_metadata, open_tilted
+from cryodrgn.io.particle_files import open_tilted
+from cryodrgn.io.text import read_text
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import ScreeningFiles
 from cryodrgn.training.config import DataConfig
@@ -22,11 +24,53 @@ from cryodrgn.training.config import DataConfig
 logger = logging.getLogger(__name__)
 
 Screen = Literal["sample", "all", "none"]
+Screened = TypeVar("Screened")
+Result = TypeVar("Result")
 SCREENS: tuple[Screen, ...] = get_args(Screen)
 # Images of a sample; reading them takes a second or two.
 SAMPLE = 1000
 MOST_LEFT_OUT = 0.05
 ROWS_NAMED = 10
+HEAD = "row,reason"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bad:
+    """Bad images among those that were looked at, by their place and what is wrong."""
+
+    reasons: frozenset[tuple[int, str]]
+    num_screened: int
+
+    @property
+    def places(self) -> Int[np.ndarray, " bad"]:
+        return np.array(sorted({place for place, _ in self.reasons}), dtype=np.int64)
+
+
+def on_sound_images(
+    screened: Callable[[Screen], Screened],
+    work: Callable[[Screened], Result],
+    how: Screen,
+) -> Result:
+    """Work on images that have been screened, once more if a sample did not show all bad ones.
+
+    Args:
+        screened: Screens the images as it is told, and returns what the work is done on.
+        work: The work; a bad image ends it in :class:`~cryodrgn.errors.BadImageError`, before
+            it has written anything.
+        how: How the images are screened first. If only a sample was looked at, all are after
+            such an end, and the work begins again.
+
+    Returns:
+        What the work returns.
+    """
+    try:
+        return work(screened(how))
+    except BadImageError:
+        if how != "sample":
+            raise
+        logger.warning("an image beyond the sample cannot be used; all are looked at now")
+    # Only here, behind the handler, is what the work held given up.
+    return work(screened("all"))
 
 
 def screen_stack(
@@ -43,8 +87,9 @@ def screen_stack(
         images: The images.
         original_rows: Their rows in the file that lists them.
         files: Where the list goes; an old one is removed.
-        how: ``sample`` looks at up to 1000 images spread evenly, ``all`` at every one,
-            ``none`` at none.
+        how: ``sample`` looks at up to 1000 images spread evenly, and at all if any of the
+            others that an old list names is still bad; ``all`` looks at every one, ``none`` at
+            none.
         source: The file, for messages.
 
     Returns:
@@ -53,30 +98,7 @@ def screen_stack(
     Raises:
         MetadataError: More than 5 % of those looked at are bad.
     """
-    if how == "none":
-        return np.empty(0, dtype=np.int64)
-    count = len(images) if how == "all" else min(len(images), SAMPLE)
-    rows = np.unique(np.linspace(0, len(images) - 1, count).round().astype(np.int64))
-    found = screen_images(images, rows)
-    bad = np.union1d(found.unusable, found.hot_pixels).astype(np.int64)
-    if not len(bad):
-        with suppress(OSError):
-            files.table.unlink()
-        return bad
-    _write(files.table, found, original_rows)
-    named = ", ".join(str(row) for row in original_rows[bad][:ROWS_NAMED])
-    words = (
-        f"{source}: {len(bad)} of {found.num_screened} images screened cannot be used (rows "
-        f"{named}{' and more' if len(bad) > ROWS_NAMED else ''}; why is in {files.table})"
-    )
-    if len(bad) > MOST_LEFT_OUT * found.num_screened:
-        msg = (
-            f"{words}, which is more than {MOST_LEFT_OUT:.0%}; find out what went wrong, or "
-            "choose others with --ind"
-        )
-        raise MetadataError(msg)
-    logger.warning("%s", words)
-    return bad
+    return _screened([images], original_rows, files, how, source)
 
 
 def screen_particles(
@@ -89,6 +111,9 @@ def screen_particles(
 ) -> ParticleSet:
     """The particles without those whose images are bad.
 
+    If only a sample was looked at, the images are judged again when they are read, see
+    :func:`on_sound_images`.
+
     Args:
         particles: The particles.
         files: Where the bad ones are listed and, if there are any, the rows of the others.
@@ -99,23 +124,35 @@ def screen_particles(
     Raises:
         MetadataError: Too many are bad.
     """
-    stacks = [(particles, particles.source)]
+    kept = _kept(particles, files, how, tilted, datadir)
+    return _judged(kept) if how == "sample" else kept
+
+
+def _kept(
+    particles: ParticleSet,
+    files: ScreeningFiles,
+    how: Screen,
+    tilted: Path | None,
+    datadir: Path | None,
+) -> ParticleSet:
+    exposures = [particles]
     if tilted is not None:
-        stacks.append((open_tilted(particles, tilted, datadir), str(tilted)))
-    bad = np.empty(0, dtype=np.int64)
-    for exposure, source in stacks:
-        if isinstance(exposure.images, ImageStack):
-            rows = particles.original_rows
-            found = screen_stack(exposure.images, rows, files, how, source=source)
-            bad = np.union1d(bad, found)
-            if len(bad):
-                break
+        exposures.append(open_tilted(particles, tilted, datadir))
+    stacks = [one.images for one in exposures if isinstance(one.images, ImageStack)]
+    bad = _screened(stacks, particles.original_rows, files, how, particles.source)
     if not len(bad):
         return particles
     kept = particles.select(np.setdiff1d(np.arange(len(particles)), bad))
     save_pickles(files.kept, [kept.original_rows])
     logger.warning("they are left out; the rows of the others are in %s", files.kept)
     return kept
+
+
+def _judged(particles: ParticleSet) -> ParticleSet:
+    """The particles, whose images are judged as they are read."""
+    if not isinstance(particles.images, ImageStack):
+        return particles
+    return replace(particles, images=particles.images.judged_by(find_bad))
 
 
 def screen_data(
@@ -136,39 +173,104 @@ def screen_data(
         ShapeMismatchError: Poses or CTF have a row for every particle of ``--ind`` only, which
             cannot be told apart once some are left out.
     """
-    kept = screen_particles(
-        particles, files, how, tilted=data.tilted, datadir=data.files.datadir
-    )
-    if kept is particles:
-        return data, particles
-    changed = replace(data, files=replace(data.files, indices=files.kept))
-    try:
-        return changed, changed.open()
-    except ShapeMismatchError as error:
-        msg = (
-            f"{error}; images were left out, so give poses and CTF of all particles, not of "
-            "those of --ind alone"
-        )
-        raise ShapeMismatchError(msg) from error
+    kept = _kept(particles, files, how, data.tilted, data.files.datadir)
+    if kept is not particles:
+        data = replace(data, files=replace(data.files, indices=files.kept))
+        try:
+            kept = data.open()
+        except ShapeMismatchError as error:
+            msg = (
+                f"{error}; images were left out, so give poses and CTF of all particles, not "
+                "of those of --ind alone"
+            )
+            raise ShapeMismatchError(msg) from error
+    return data, _judged(kept) if how == "sample" else kept
 
 
-def screen_file(
-    path: Path, files: ScreeningFiles, how: Screen, datadir: Path | None = None
+def _screened(
+    stacks: Sequence[ImageStack],
+    original_rows: Int[np.ndarray, " images"],
+    files: ScreeningFiles,
+    how: Screen,
+    source: str,
 ) -> Int[np.ndarray, " bad"]:
-    """Bad images of a particle file; see :func:`screen_stack`."""
-    images = open_images(path, open_metadata(path), datadir)
-    return screen_stack(images, np.arange(len(images)), files, how, source=str(path))
+    """Places of bad images, which are listed, or refused where they are many."""
+    if how == "none":
+        return np.empty(0, dtype=np.int64)
+    found = _look(stacks, original_rows, files, how)
+    bad = found.places
+    if not len(bad):
+        with suppress(OSError):
+            files.table.unlink()
+        return bad
+    _write(files.table, found, original_rows)
+    named = ", ".join(str(row) for row in original_rows[bad][:ROWS_NAMED])
+    words = (
+        f"{source}: {len(bad)} of {found.num_screened} images screened cannot be used (rows "
+        f"{named}{' and more' if len(bad) > ROWS_NAMED else ''}; why is in {files.table})"
+    )
+    if len(bad) > MOST_LEFT_OUT * found.num_screened:
+        msg = (
+            f"{words}, which is more than {MOST_LEFT_OUT:.0%}; find out what went wrong, or "
+            "choose others with --ind"
+        )
+        raise MetadataError(msg)
+    logger.warning("%s", words)
+    return bad
 
 
-def _write(path: Path, found: Screening, original_rows: Int[np.ndarray, " images"]) -> None:
-    reasons = {
-        "not finite": found.not_finite,
-        "constant": found.constant,
-        "hot pixels": found.hot_pixels,
-    }
-    lines = [
-        (int(original_rows[row]), reason) for reason, rows in reasons.items() for row in rows
-    ]
+def _look(
+    stacks: Sequence[ImageStack],
+    original_rows: Int[np.ndarray, " images"],
+    files: ScreeningFiles,
+    how: Screen,
+) -> _Bad:
+    """Look at a sample of images or at all of them."""
+    count = len(original_rows)
+    everything = np.arange(count)
+    if how == "all":
+        return _bad_among(stacks, everything)
+    sample = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(np.int64))
+    # What was found late before, by this command or another, is not to be found late again.
+    listed = sample[:0]
+    with suppress(InputFileError):
+        listed = np.flatnonzero(np.isin(original_rows, read_screened(files.table)))
+    found = _bad_among(stacks, np.union1d(sample, listed))
+    if np.isin(found.places, sample).all():
+        return replace(found, num_screened=len(sample))
+    return _bad_among(stacks, everything)
+
+
+def _bad_among(stacks: Sequence[ImageStack], places: Int[np.ndarray, " places"]) -> _Bad:
+    reasons: set[tuple[int, str]] = set()
+    for stack in stacks:
+        found = screen_images(stack, places)
+        named = {
+            "not finite": found.not_finite,
+            "constant": found.constant,
+            "hot pixels": found.hot_pixels,
+        }
+        reasons |= {(int(place), why) for why, bad in named.items() for place in bad}
+    return _Bad(frozenset(reasons), len(places))
+
+
+def read_screened(path: Path) -> Int[np.ndarray, " rows"]:
+    """Rows that a list of bad images names.
+
+    Raises:
+        InputFileError: There is no such list.
+    """
+    head, *lines = read_text(path).splitlines() or [""]
+    try:
+        rows = {int(line.split(",", 1)[0]) for line in lines if head == HEAD}
+        return np.array(sorted(rows), dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        msg = f"{path} is no list of rows of bad images: {error}"
+        raise InputFileError(msg) from error
+
+
+def _write(path: Path, found: _Bad, original_rows: Int[np.ndarray, " images"]) -> None:
+    lines = sorted((int(original_rows[place]), why) for place, why in found.reasons)
     with atomic_path(path) as partial:
-        text = "".join(f"{row},{reason}\n" for row, reason in sorted(lines))
-        partial.write_text(f"row,reason\n{text}")
+        text = "".join(f"{row},{why}\n" for row, why in lines)
+        partial.write_text(f"{HEAD}\n{text}")

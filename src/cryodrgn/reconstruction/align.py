@@ -7,7 +7,6 @@ transforms, so that shifts need no search of their own.
 
 from dataclasses import dataclass
 
-import roma
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.fourier.resample import downsample_volume
+from cryodrgn.geometry.rotations import orthonormal_columns, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.progress import Progress
@@ -217,7 +217,7 @@ def _refine(
     best = float(pair.correlation(points, rotation[None], shift[None]))
     for _ in range(settings.num_halvings):
         for _ in range(STEPS_OF_ONE_SIZE):
-            rotations = roma.rotvec_to_rotmat(angle * steps[:, :3]) @ rotation
+            rotations = rotation_from_vector(angle * steps[:, :3]) @ rotation
             shifts = shift + length * steps[:, 3:]
             scores = pair.correlation(points, rotations, shifts)
             winner = int(scores.argmax())
@@ -225,4 +225,4 @@ def _refine(
                 break
             best, rotation, shift = float(scores[winner]), rotations[winner], shifts[winner]
         angle, length = angle / 2, length / 2
-    return Alignment(rotation=roma.special_gramschmidt(rotation), shift=shift, correlation=best)
+    return Alignment(rotation=orthonormal_columns(rotation), shift=shift, correlation=best)

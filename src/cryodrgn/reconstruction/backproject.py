@@ -21,7 +21,7 @@ from cryodrgn.data.preprocessing import (
     prepare_images,
     spatial_frequencies,
 )
-from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.errors import BadImageError, ShapeMismatchError
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
@@ -85,6 +85,7 @@ def backproject(
 
     Raises:
         MetadataError: There are no poses.
+        BadImageError: An image cannot be computed with.
         ShapeMismatchError: There are fewer than two images.
     """
     if len(particles) < 2:
@@ -97,7 +98,10 @@ def backproject(
     exposures = [(particles, torch.eye(3))] + ([tilted] if tilted else [])
     batch_size = max(1, POINTS_PER_BATCH // len(lattice))
     mine = team.piece(torch.arange(len(particles)))
-    with Progress(len(mine) * len(exposures), "backprojecting") as progress:
+    with (
+        team.failing_together(BadImageError),
+        Progress(len(mine) * len(exposures), "backprojecting") as progress,
+    ):
         for exposure, tilt in exposures:
             for part in mine.split(batch_size):
                 rows = part.numpy()

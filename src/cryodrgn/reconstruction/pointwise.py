@@ -64,7 +64,7 @@ class PointwiseNetwork:
         buffers = [shares.new_empty(size, len(self._of_latent)) for _ in range(2)]
         for start in range(0, len(points), size):
             part = slice(start, start + size)
-            features = self._decoder.features(points[part]).to(self._dtype)
+            features = self._decoder.features(points[part], self._dtype)
             first = nn.functional.linear(features, self._of_features)
             for number, share in enumerate(shares):
                 values[number, part] = self._rest(first, share, buffers)

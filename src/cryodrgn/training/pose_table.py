@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import roma
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.geometry.rotations import (
+    orthonormal_columns,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+)
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.poses import Poses
 from cryodrgn.training.row_table import RowTable
@@ -133,7 +137,7 @@ def _embed(
     rotations: Float[Tensor, "particles 3 3"], embedding: Embedding
 ) -> Float[Tensor, "particles numbers"]:
     if embedding == "quat":
-        return roma.rotmat_to_unitquat(rotations)
+        return quaternion_from_rotation(rotations)
     return rotations[:, :2].reshape(-1, 6)
 
 
@@ -141,7 +145,7 @@ def _rotations(
     numbers: Float[Tensor, "batch numbers"], embedding: Embedding
 ) -> Float[Tensor, "batch 3 3"]:
     if embedding == "quat":
-        return roma.unitquat_to_rotmat(roma.quat_normalize(numbers))
+        return rotation_from_quaternion(numbers)
     # Gram–Schmidt makes columns orthonormal, we keep rows.
     rows = numbers.view(-1, 2, 3)
-    return roma.special_gramschmidt(rows.transpose(1, 2)).transpose(1, 2)
+    return orthonormal_columns(rows.transpose(1, 2)).transpose(1, 2)

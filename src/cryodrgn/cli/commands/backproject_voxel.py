@@ -20,6 +20,7 @@ from cryodrgn.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
     from cryodrgn.reconstruction.backproject import Reconstruction
     from cryodrgn.rundir import ReconstructionFiles
 
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
     from cryodrgn.io.particle_files import open_particles, open_tilted
     from cryodrgn.preflight.plan import require_output
-    from cryodrgn.preflight.screening import screen_particles
+    from cryodrgn.preflight.screening import on_sound_images, screen_particles
     from cryodrgn.reconstruction.backproject import backproject, save_reconstruction
     from cryodrgn.rundir import ReconstructionFiles, ScreeningFiles
 
@@ -77,23 +78,30 @@ def run(args: argparse.Namespace) -> None:
     particles = _chosen(open_particles(particle_files(args)), args)
     particles.require_poses()
     require_output(files.volume.parent, 20 * particles.box_size**3)
-    screening = ScreeningFiles(files.volume.parent)
-    particles = screen_particles(
-        particles, screening, args.screen, tilted=args.tilt, datadir=args.datadir
-    )
-    tilted = None
-    if args.tilt is not None:
-        second = open_tilted(particles, args.tilt, args.datadir)
-        tilted = (second, rotation_about_x(math.radians(args.tilt_deg)))
-    with joined(args) as (team, device):
-        reconstruction = backproject(
-            particles,
-            Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=args.invert_data),
-            ctf_correction="flip" if args.ctf_alg == "flip" else "multiply",
-            tilted=tilted,
-            device=device,
-            team=team,
+
+    def screened(how: "Screen") -> "ParticleSet":
+        screening = ScreeningFiles(files.volume.parent)
+        return screen_particles(
+            particles, screening, how, tilted=args.tilt, datadir=args.datadir
         )
+
+    with joined(args) as (team, device):
+
+        def work(particles: "ParticleSet") -> "Reconstruction":
+            tilted = None
+            if args.tilt is not None:
+                second = open_tilted(particles, args.tilt, args.datadir)
+                tilted = (second, rotation_about_x(math.radians(args.tilt_deg)))
+            return backproject(
+                particles,
+                Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=args.invert_data),
+                ctf_correction="flip" if args.ctf_alg == "flip" else "multiply",
+                tilted=tilted,
+                device=device,
+                team=team,
+            )
+
+        reconstruction = on_sound_images(screened, work, args.screen)
     if team.is_writer:
         pixel_size = float(particles.pixel_sizes[0])
         save_reconstruction(reconstruction, files, pixel_size)

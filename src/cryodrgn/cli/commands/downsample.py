@@ -9,6 +9,7 @@ from cryodrgn.cli.options import MRC_ENDINGS, add_datadir, add_screen, require_e
 
 if TYPE_CHECKING:
     from cryodrgn.io.image_stack import ImageStack
+    from cryodrgn.preflight.screening import Screen
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,10 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     from cryodrgn.data.downsample import downsample_stack, downsample_volume_file
+    from cryodrgn.diagnosis.screening import find_bad
     from cryodrgn.fourier.resample import check_new_box_size
     from cryodrgn.io.particle_files import open_stack
-    from cryodrgn.preflight.screening import screen_stack
+    from cryodrgn.preflight.screening import on_sound_images, screen_stack
     from cryodrgn.rundir import ScreeningFiles
 
     require_ending(args.output, MRC_ENDINGS, "-o")
@@ -69,16 +71,21 @@ def run(args: argparse.Namespace) -> None:
         )
     _require_room(images, args)
     check_new_box_size(images.box_size, args.box_size)
-    screen_stack(
-        images,
-        np.arange(len(images)),
-        ScreeningFiles(args.output.parent),
-        args.screen,
-        source=str(args.mrcs),
-    )
-    paths = downsample_stack(
-        images, args.box_size, args.output, pixel_size=pixel_size, chunk=args.chunk
-    )
+
+    def screened(how: "Screen") -> "np.ndarray | None":
+        rows, files = np.arange(len(images)), ScreeningFiles(args.output.parent)
+        bad = screen_stack(images, rows, files, how, source=str(args.mrcs))
+        return bad if how == "sample" else None
+
+    def work(known_bad: "np.ndarray | None") -> list[Path]:
+        return downsample_stack(
+            *(images.judged_by(find_bad), args.box_size, args.output),
+            pixel_size=pixel_size,
+            chunk=args.chunk,
+            known_bad=known_bad,
+        )
+
+    paths = on_sound_images(screened, work, args.screen)
     names = ", ".join(str(path) for path in paths[-3:])
     new = pixel_size and pixel_size * images.box_size / args.box_size
     logger.info(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
     from cryodrgn.reconstruction.encode import Evaluation
     from cryodrgn.reconstruction.trained import TrainedModel
 
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.io.particle_files import open_particles
     from cryodrgn.preflight.plan import require_output
-    from cryodrgn.preflight.screening import screen_particles
+    from cryodrgn.preflight.screening import on_sound_images, screen_particles
     from cryodrgn.rundir import ScreeningFiles
 
     require_ending(args.output, (".pkl",), "-o")
@@ -90,15 +91,17 @@ def run(args: argparse.Namespace) -> None:
     trained = _with_data_options(load_trained(args), args)
     particles = open_particles(particle_files(args))
     require_output(args.output.parent)
-    particles = screen_particles(
-        particles,
-        ScreeningFiles(args.output.parent),
-        args.screen,
-        tilted=args.tilt,
-        datadir=args.datadir,
-    )
+
+    def screened(how: "Screen") -> "ParticleSet":
+        files = ScreeningFiles(args.output.parent)
+        return screen_particles(particles, files, how, tilted=args.tilt, datadir=args.datadir)
+
     with joined(args) as (team, device):
-        result = _evaluated(trained, particles, args, device, team)
+
+        def work(particles: "ParticleSet") -> "Evaluation":
+            return _evaluated(trained, particles, args, device, team)
+
+        result = on_sound_images(screened, work, args.screen)
         if team.is_writer:
             _write(result, args)
 
@@ -159,7 +162,7 @@ def _evaluated(
     if isinstance(trained.model, BasisModel):
         model = trained.model
         return evaluate_linear(
-            model, particles, DiscImages(images), scale=trained.scale, beta=args.beta
+            model, particles, DiscImages(images, team), scale=trained.scale, beta=args.beta
         )
     model = trained.model.to(device)
     return evaluate_all(model, images, beta=args.beta, batch_size=args.batch_size, team=team)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import add_device, add_pose_and_ctf
+from cryodrgn.cli.processes import joined
 from cryodrgn.cli.training import add_dataset, add_storage, data_config
 from cryodrgn.errors import ConfigError, MissingDependencyError
 
@@ -75,7 +76,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.data.prepared import Storage
-    from cryodrgn.devices import choose_device
     from cryodrgn.linear.state_files import reconstruct_states
     from cryodrgn.linear.states import StateSettings
     from cryodrgn.rundir import RunDirectory, StateFiles
@@ -85,30 +85,29 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(msg)
     work = None if args.workdir is None else RunDirectory(args.workdir)
     data, latents = _data(args, work), _latents(args, work)
-    device, files = choose_device(args.device), StateFiles(args.outdir)
-    summaries = reconstruct_states(
-        data,
-        data.open(),
-        latents,
-        _points(args, latents),
-        StateSettings(
-            method=args.method,
-            functions="auto" if args.functions else "linear",
-            num_functions=args.functions,
-            seed=args.seed,
-        ),
-        files,
-        device,
-        storage=Storage(
-            scratch_dir=args.outdir,
-            on_disk=args.lazy or None,
-            memory=None if args.memory is None else int(1e9 * args.memory),
-            cache_dir=args.cache_dir,
-        ),
-        mask_path=args.mask or _mask_of(work),
+    settings = StateSettings(
+        method=args.method,
+        functions="auto" if args.functions else "linear",
+        num_functions=args.functions,
+        seed=args.seed,
     )
-    _draw(summaries, latents, args)
-    logger.info("wrote %d states to %s", len(summaries), args.outdir)
+    storage = Storage(
+        scratch_dir=args.outdir,
+        on_disk=args.lazy or None,
+        memory=None if args.memory is None else int(1e9 * args.memory),
+        cache_dir=args.cache_dir,
+    )
+    with joined(args) as (team, device):
+        summaries = reconstruct_states(
+            *(data, data.open(), latents, _points(args, latents)),
+            *(settings, StateFiles(args.outdir), device),
+            storage=storage,
+            mask_path=args.mask or _mask_of(work),
+            team=team,
+        )
+    if team.is_writer:
+        _draw(summaries, latents, args)
+        logger.info("wrote %d states to %s", len(summaries), args.outdir)
 
 
 def _data(args: argparse.Namespace, work: "RunDirectory | None") -> "DataConfig":
@@ -151,7 +150,6 @@ def _points(args: argparse.Namespace, latents: "Latents") -> "np.ndarray":
     """The states that the options choose."""
     import numpy as np
 
-    from cryodrgn.analysis.clusters import cluster_by_means
     from cryodrgn.io.latent_text import load_latent_text
 
     if args.z is not None and args.zfile is not None:
@@ -161,6 +159,8 @@ def _points(args: argparse.Namespace, latents: "Latents") -> "np.ndarray":
         return np.array([args.z], dtype=np.float32)
     if args.zfile is not None:
         return load_latent_text(args.zfile, latents.mean.shape[1])
+    from cryodrgn.analysis.clusters import cluster_by_means
+
     return cluster_by_means(latents.mean, args.num_states, seed=args.seed).centres
 
 

@@ -3,9 +3,16 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import add_device, add_particles, add_pose_and_ctf, add_tilt
+from cryodrgn.cli.processes import joined
 from cryodrgn.cli.training import add_dataset, add_storage, data_config
+
+if TYPE_CHECKING:
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
+    from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +75,10 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from dataclasses import replace
 
-    from cryodrgn.devices import choose_device
     from cryodrgn.linear.config import LinearConfig
     from cryodrgn.linear.runner import train_linear
     from cryodrgn.preflight.plan import require_output
-    from cryodrgn.preflight.screening import screen_data
+    from cryodrgn.preflight.screening import on_sound_images, screen_data
     from cryodrgn.rundir import RunDirectory, ScreeningFiles
 
     args.norm = None
@@ -89,13 +95,21 @@ def run(args: argparse.Namespace) -> None:
         memory_gb=args.memory,
         cache_dir=args.cache_dir,
     )
-    device = choose_device(args.device)
     particles = config.data.open()
     directory = RunDirectory(args.outdir)
     require_output(args.outdir)
-    data, particles = screen_data(
-        config.data, particles, ScreeningFiles(args.outdir), args.screen
-    )
-    config = replace(config, data=data)
-    train_linear(config, particles, directory, device, overwrite=args.overwrite)
+
+    def screened(how: "Screen") -> "tuple[DataConfig, ParticleSet]":
+        return screen_data(config.data, particles, ScreeningFiles(args.outdir), how)
+
+    with joined(args) as (team, device):
+
+        def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
+            data, particles = chosen
+            settings = replace(config, data=data)
+            train_linear(
+                settings, particles, directory, device, overwrite=args.overwrite, team=team
+            )
+
+        on_sound_images(screened, work, args.screen)
     logger.info("wrote the run to %s", args.outdir)
