@@ -62,6 +62,19 @@ class Subspace:
         )
 
 
+def eigenvectors(
+    matrix: Float[Tensor, "size size"],
+) -> tuple[Float[Tensor, " size"], Float[Tensor, "size size"]]:
+    """Eigenvalues of a symmetric matrix in descending order, and its eigenvectors as columns.
+
+    The largest number of each is positive, so that signs are no matter of rounding.
+    """
+    values, vectors = torch.linalg.eigh(matrix.double())
+    values, vectors = values.flip(0), vectors.flip(1)
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    return values.float(), (vectors * largest.sign()).float()
+
+
 def grid_size(radius: int, box_size: int) -> int:
     """Side of the smallest box whose half grid serves a radius, at most that of the images."""
     return min(2 * (radius + MARGIN), box_size)
