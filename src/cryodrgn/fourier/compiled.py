@@ -30,7 +30,7 @@ def compile_loop(function: Callable) -> Callable:
 
 @compile_loop
 @no_type_check
-def _place(
+def place(
     x: float, y: float, z: float, half: int, rows: int, columns: int
 ) -> tuple[int, float, float, float, float]:
     """First neighbour of a point, its upper shares, and the sign that takes it to x ≥ 0."""
@@ -57,7 +57,7 @@ def _interpolate(
     width = table.shape[1]
     imaginary = width // 2
     for p in range(points.shape[0]):
-        i, fx, fy, fz, sign = _place(
+        i, fx, fy, fz, sign = place(
             points[p, 0], points[p, 1], points[p, 2], half, rows, columns
         )
         gx, gy, gz = 1 - fx, 1 - fy, 1 - fz
@@ -102,7 +102,7 @@ def _collect(
     for b in range(points.shape[0]):
         count = 0
         for p in range(points.shape[1]):
-            i, fx, fy, fz, sign = _place(
+            i, fx, fy, fz, sign = place(
                 points[b, p, 0], points[b, p, 1], points[b, p, 2], half, rows, columns
             )
             real, weight = values[b, p, 0], values[b, p, 2]

@@ -76,17 +76,18 @@ def fourier_shell_correlation(
         The curve for the shells 1 … box / 2 − 1.
     """
     box_size = first.shape[0]
-    transforms = [centred_fft(volume.double(), 3) for volume in (first, second)]
-    shells = shell_numbers(box_size)
-    num_shells = box_size // 2
+    # Half of a real volume's transform says all; where its centre is does not matter here.
+    a, b = (torch.view_as_real(torch.fft.rfftn(volume.double())) for volume in (first, second))
+    radii, counts = _half_radii(box_size)
+    shells = radii.round().long()
 
     def sums(quantity: Tensor) -> Tensor:
-        return _shell_sums(quantity, shells, num_shells)[1:]
+        return _shell_sums(quantity * counts, shells, box_size // 2)[1:]
 
-    cross = sums((transforms[0] * transforms[1].conj()).real)
-    power = sums(transforms[0].abs().square()) * sums(transforms[1].abs().square())
+    cross = sums((a * b).sum(-1))
+    power = sums(a.square().sum(-1)) * sums(b.square().sum(-1))
     correlation = torch.where(power > 0, cross / power.clamp_min(1e-300).sqrt(), 0.0)
-    radii = sums(_radii(box_size)) / sums(torch.ones_like(_radii(box_size)))
+    radii = sums(radii) / sums(torch.ones_like(radii))
     return ShellCurve((radii / box_size).float(), correlation.float())
 
 
@@ -156,6 +157,17 @@ def _radii(box_size: int) -> Float[Tensor, "box box box"]:
     axis = torch.arange(box_size, dtype=torch.float64) - box_size // 2
     squares = axis.square()
     return (squares[:, None, None] + squares[None, :, None] + squares[None, None, :]).sqrt()
+
+
+def _half_radii(
+    box_size: int,
+) -> tuple[Float[Tensor, "box box half"], Float[Tensor, " half"]]:
+    """Radii in the half transform of ``rfftn``; how many voxels each of a row stands for."""
+    axis = torch.fft.fftfreq(box_size, 1 / box_size, dtype=torch.float64).square()
+    half = torch.arange(box_size // 2 + 1, dtype=torch.float64)
+    counts = torch.full_like(half, 2.0)
+    counts[0] = counts[-1] = 1.0
+    return (axis[:, None, None] + axis[:, None] + half.square()).sqrt(), counts
 
 
 def _shell_sums(quantity: Tensor, shells: Tensor, num_shells: int) -> Tensor:

@@ -57,9 +57,11 @@ def embed(
         for batch in images.batches(mine, subspace.radius):
             posterior, left = expectation(batch, images.box_size)
             found.append(posterior)
-            squares = squares + left.mean(1).sum()
+            squares = squares + left.sum()
             progress.advance(len(batch))
-    return joined(found, images.team), float(images.team.total(squares)) / len(rows)
+    return joined(found, images.team), float(images.team.total(squares)) / (
+        len(rows) * num_points
+    )
 
 
 def evaluate_linear(

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.data.training_set import Batch, Exposure
-from cryodrgn.fourier.gridding import interpolate
+from cryodrgn.data.training_set import Batch
+from cryodrgn.linear.inner_products import inner_products
 from cryodrgn.linear.noise import NoiseModel
 from cryodrgn.linear.subspace import Subspace
 
 CONTRAST_ROUNDS = 3
+LEAST_RESIDUAL = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -69,7 +70,7 @@ class Expectation:
     Args:
         subspace: The volumes.
         noise: The noise of the images.
-        num_points: Points of the lattice within the radius of the volumes.
+        num_points: Points of the lattice within the radius of the volumes, ordered by radius.
         contrast_spread: Standard deviation s of contrasts; 0 where they are all 1.
     """
 
@@ -81,14 +82,14 @@ class Expectation:
         contrast_spread: float = 0.0,
     ) -> None:
         self._noise = noise
-        self._num_points = num_points
         self._contrast_spread = contrast_spread
-        self._box_size = 0
         self._grid, self._table = subspace.grid, subspace.table()
+        counts = noise.points_of_shells(num_points)
+        self._starts = [0, *counts.cumsum(0).tolist()]
 
     def __call__(
         self, batch: Batch, box_size: int
-    ) -> tuple[Posterior, Float[Tensor, "batch points"]]:
+    ) -> tuple[Posterior, Float[Tensor, "batch shells"]]:
         """Posterior of a batch, and the squares of what its images leave unexplained.
 
         Args:
@@ -97,31 +98,20 @@ class Expectation:
 
         Returns:
             The posterior, and the mean square of the residual's real and imaginary part under
-            it, averaged over exposures.
+            it, summed over the points of every shell and averaged over exposures.
         """
-        precision = self._noise.precision(batch.rows, self._num_points)
-        designs = [self._design(e, precision, box_size) for e in batch.exposures]
-        gram = torch.stack([design.mT @ design for design in designs]).sum(0)
-        posterior = posterior_of(gram, self._contrast_spread)
-        weights = _residual_weights(posterior)
-        squares = [
-            (design @ weights).square().sum(-1).unflatten(1, (-1, 2)).mean(-1)
-            for design in designs
+        products = [
+            inner_products(self._grid, self._table, exposure, self._starts, box_size)
+            for exposure in batch.exposures
         ]
-        return posterior, torch.stack(squares).mean(0) / precision
-
-    def _design(
-        self, exposure: Exposure, precision: Float[Tensor, "batch points"], box_size: int
-    ) -> Float[Tensor, "batch values columns"]:
-        """Slices of all volumes and, behind them, the image, all in units of the noise."""
-        images = exposure.images
-        points = exposure.coordinates.reshape(-1, 3) * box_size
-        slices = interpolate(self._grid, self._table, points)
-        slices = slices.view(*images.shape[:2], 2, -1)
-        scale = precision.sqrt()
-        modulation = scale if exposure.ctf is None else scale * exposure.ctf
-        columns = [slices * modulation[..., None, None], (images * scale[..., None])[..., None]]
-        return torch.cat(columns, dim=-1).flatten(1, 2)
+        by_shell = products[0] if len(products) == 1 else torch.stack(products).sum(0)
+        variances = self._noise.variances(batch.rows)[:, : by_shell.shape[1]]
+        gram = torch.einsum("bsij,bs->bij", by_shell, 1 / variances)
+        posterior = posterior_of(gram, self._contrast_spread)
+        squares = torch.einsum("bsij,bij->bs", by_shell, _residual_products(posterior))
+        # What is next to nothing beside the image is lost in rounding.
+        least = LEAST_RESIDUAL * by_shell[..., -1, -1]
+        return posterior, torch.maximum(squares, least) / (2 * len(products))
 
 
 def posterior_of(
@@ -162,14 +152,11 @@ def posterior_of(
     )
 
 
-def _residual_weights(posterior: Posterior) -> Float[Tensor, "batch columns parts"]:
-    """What turns a design into residuals: at the mean, and once for each direction of doubt."""
-    covariance = posterior.covariance
-    doubt = torch.linalg.cholesky_ex(covariance).L
-    doubt = doubt * posterior.contrast_square.sqrt()[:, None, None]
-    parts = covariance.shape[1] + 1
-    weights = covariance.new_zeros(len(covariance), parts + 1, parts)
-    weights[:, :-1, 0] = -posterior.coefficients()
-    weights[:, -1, 0] = 1
-    weights[:, 1:-1, 1:] = doubt
-    return weights
+def _residual_products(posterior: Posterior) -> Float[Tensor, "batch columns columns"]:
+    """Means of r rᵀ, r being how much of each slice and of the image is in the residual."""
+    mean = -posterior.coefficients()
+    vectors = torch.cat([mean, torch.ones_like(mean[:, :1])], dim=1)
+    products = vectors[:, :, None] * vectors[:, None, :]
+    doubt = posterior.contrast_square[:, None, None] * posterior.covariance
+    products[:, 1:-1, 1:-1] += doubt
+    return products

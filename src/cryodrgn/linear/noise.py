@@ -31,11 +31,19 @@ class NoiseModel:
     spectra: Float[Tensor, "groups shells"]
     shells: Int[Tensor, " points"]
 
+    def variances(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch shells"]:
+        """σ² of some images by shell."""
+        return self.spectra[self.groups[rows]]
+
+    def points_of_shells(self, num_points: int) -> Int[Tensor, " shells"]:
+        """How many of the first points of the lattice are in each shell that they reach."""
+        return torch.bincount(self.shells[:num_points])
+
     def precision(
         self, rows: Int[Tensor, " batch"], num_points: int
     ) -> Float[Tensor, "batch points"]:
         """1 / σ² of some images at the first points of the lattice."""
-        return 1 / self.spectra[self.groups[rows]][:, self.shells[:num_points]]
+        return 1 / self.variances(rows)[:, self.shells[:num_points]]
 
 
 class ResidualPower:
@@ -48,13 +56,18 @@ class ResidualPower:
 
     def __init__(self, noise: NoiseModel, num_points: int) -> None:
         self._noise = noise
-        self._shells = noise.shells[:num_points]
-        shape = (len(noise.spectra), num_points)
+        self._points = noise.points_of_shells(num_points)
+        shape = (len(noise.spectra), len(self._points))
         self._sums = torch.zeros(shape, dtype=torch.float64, device=noise.spectra.device)
         self._counts = self._sums.new_zeros(len(noise.spectra))
 
-    def add(self, rows: Int[Tensor, " batch"], power: Float[Tensor, "batch points"]) -> None:
-        """Take squares of residuals, averaged over real and imaginary part, into account."""
+    def add(self, rows: Int[Tensor, " batch"], power: Float[Tensor, "batch shells"]) -> None:
+        """Take squares of residuals into account.
+
+        Args:
+            rows: The images.
+            power: Squares, averaged over real and imaginary part, summed over points by shell.
+        """
         groups = self._noise.groups[rows]
         self._sums.index_add_(0, groups, power.double())
         self._counts.index_add_(0, groups, torch.ones_like(groups, dtype=torch.float64))
@@ -69,13 +82,11 @@ class ResidualPower:
         Shells beyond those that were looked at are scaled like the outermost of them.
         """
         old = self._noise.spectra
-        last = int(self._shells.max())
-        found = old.new_zeros(len(old), last + 1, dtype=torch.float64)
-        found.index_add_(1, self._shells, self._sums)
-        points = torch.bincount(self._shells, minlength=last + 1)
-        found = (found / (self._counts[:, None] * points).clamp_min(1)).to(old.dtype)
+        last = len(self._points) - 1
+        found = self._sums / (self._counts[:, None] * self._points).clamp_min(1)
+        found = found.to(old.dtype)
         new = old.clone()
-        seen = (points > 0) & (self._counts[:, None] > 0)
+        seen = (self._points > 0) & (self._counts[:, None] > 0)
         new[:, : last + 1] = torch.where(seen, found, old[:, : last + 1])
         new[:, last + 1 :] *= (new[:, last] / old[:, last])[:, None]
         return NoiseModel(
@@ -135,5 +146,6 @@ def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " particles"]) ->
     for part in rows.split(200):
         batch = images.batch(part)
         squares = [exposure.images.square().mean(-1) for exposure in batch.exposures]
-        power.add(batch.rows, torch.stack(squares).mean(0))
+        by_shell = ones.new_zeros(len(batch), ones.shape[1])
+        power.add(batch.rows, by_shell.index_add_(1, shells, torch.stack(squares).mean(0)))
     return power.updated()

@@ -159,7 +159,6 @@ def _points(args: argparse.Namespace, latents: "Latents") -> "np.ndarray":
     """The states that the options choose."""
     import numpy as np
 
-    from cryodrgn.analysis.clusters import cluster_by_means
     from cryodrgn.io.latent_text import load_latent_text
 
     if args.z is not None and args.zfile is not None:
@@ -169,6 +168,8 @@ def _points(args: argparse.Namespace, latents: "Latents") -> "np.ndarray":
         return np.array([args.z], dtype=np.float32)
     if args.zfile is not None:
         return load_latent_text(args.zfile, latents.mean.shape[1])
+    from cryodrgn.analysis.clusters import cluster_by_means
+
     return cluster_by_means(latents.mean, args.num_states, seed=args.seed).centres
 
 
