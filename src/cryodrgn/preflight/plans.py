@@ -61,6 +61,9 @@ ANALYSED, DRAWN, MAPPED, MAPPED_AT_MOST = 4e11, 3.5e10, 2.5e8, 100_000
 COMPARED_VOXEL, LEARNT, GROUPED = 5e3, 1e7, 5e7
 # Compiling and loading what is used first.
 STARTED = 1e11
+# Copies of all volumes that are held while they are compared, times the share of the box that a
+# mask leaves of them, usually.
+COMPARED = 3 * 0.15
 # A nuisance report, and every image and particle of it.
 NUISANCE, NUISANCE_IMAGE, NUISANCE_PARTICLE = 1e11, 4e7, 5e6
 # How much longer than their matrix products networks take that are only asked.
@@ -285,10 +288,10 @@ def landscape_plan(
     read = Cost(on_host=ANALYSED + COMPARED_VOXEL * count * voxels + DRAWN * num_states)
     words = f", {count} of them compared"
     plan = volumes_plan(config, made, box_size, folder, device, more=read, more_words=words)
-    # Within a mask, volumes are held together: at most half of the box.
+    compared = COMPARED * FLOAT * count * voxels
     return replace(
         plan,
-        memory=max(plan.memory, 2 * FLOAT * count * voxels + 100 * voxels),
+        memory=max(plan.memory, int(compared) + 100 * voxels),
         written=plan.written + FLOAT * voxels * (2 * num_states + 60),
         advice="take smaller volumes with -d, or fewer with -N",
     )
