@@ -52,7 +52,7 @@ BACKPROJECTED_PIXEL, BACKPROJECTED_VOXEL = 1.1e4, 2e5
 # A point that is spread onto a grid of many columns, each of them, and a voxel solved for.
 SPREAD_POINT, SPREAD_COLUMN, SOLVED = 1e4, 1.5e2, 1e3
 # A voxel of a state with its local resolution and errors; one of a decoded volume.
-STATE_VOXEL, WRITTEN_VOXEL = 1e5, 2e3
+STATE_VOXEL, WRITTEN_VOXEL = 5e4, 2e3
 # An analysis without its volumes, a volume that is drawn, a particle on a map, and at most so
 # many of them.
 ANALYSED, DRAWN, MAPPED, MAPPED_AT_MOST = 4e11, 3.5e10, 2.5e8, 100_000
@@ -67,7 +67,7 @@ COMPARED = 3 * 0.15
 # A nuisance report, and every image and particle of it.
 NUISANCE, NUISANCE_IMAGE, NUISANCE_PARTICLE = 1e11, 4e7, 5e6
 # How much longer than their matrix products networks take that are only asked.
-ENCODING, DECODING = 2.0, 1.5
+ENCODING, DECODING = 2.0, 1.0
 # Bytes per voxel of the volume, per point of a batch: of a backprojection.
 BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 400, 80
 # Bytes per voxel of a simulated state's transforms, and per pixel of images made together.
@@ -338,7 +338,7 @@ def simulation_plan(size: StatesSize, settings: SimulationSettings, folder: Path
     return Plan(
         work=f"{count} images of {box_size} px, {num_states} states",
         folder=folder,
-        memory=LIBRARIES
+        memory=2 * LIBRARIES
         + FLOAT * num_states * box_size**3
         + SLICED_VOXEL * box_size**3
         + IMAGED_PIXEL * min(count, SIMULATED_TOGETHER) * box_size**2,
