@@ -13,7 +13,7 @@ from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.linear.expectation import Expectation, Posterior
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.noise import NoiseModel, ResidualPower
-from cryodrgn.linear.subspace import Subspace, grid_size
+from cryodrgn.linear.subspace import Subspace, grid_size, principal_directions
 from cryodrgn.parallel import ALONE, Team
 
 POINTS_PER_BATCH = 250_000
@@ -186,9 +186,9 @@ def standardised(
     scale = torch.linalg.cholesky(moment.double()).float()
     flat = solution.volumes.flatten(1)
     components = scale.T @ flat[1:]
-    _, directions = torch.linalg.eigh((components @ components.T).double())
-    turn = directions.flip(1).float()
-    volumes = torch.cat([flat[:1] + mean @ flat[1:], turn.T @ components])
+    whole = flat[0] + mean @ flat[1:]
+    turn = principal_directions(components, whole)
+    volumes = torch.cat([whole[None], turn.T @ components])
     mixing = torch.zeros(len(flat), len(flat), device=flat.device)
     mixing[0, 0] = 1
     mixing[0, 1:] = mean

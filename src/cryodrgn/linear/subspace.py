@@ -82,3 +82,17 @@ def shell_averages(
     sums.index_add_(0, shells[inside], quantity[inside])
     counts = torch.bincount(shells[inside], minlength=radius + 2)
     return sums / counts[:, None].clamp_min(1)
+
+
+def principal_directions(
+    components: Float[Tensor, "components values"], mean: Float[Tensor, " values"]
+) -> Float[Tensor, "components directions"]:
+    """Orthogonal combinations of components, as columns, the one of most power first.
+
+    Their signs are such that going along one adds to what the mean has: without a rule, last
+    digits would decide them.
+    """
+    _, directions = torch.linalg.eigh((components @ components.T).double())
+    directions = directions.flip(1).float()
+    overlap = directions.T @ (components @ mean)
+    return torch.where(overlap < 0, -directions, directions)
