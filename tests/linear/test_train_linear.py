@@ -6,6 +6,7 @@ import yaml
 from sklearn.neighbors import KNeighborsRegressor
 
 from cryodrgn.cli.main import main
+from cryodrgn.fourier import compiled
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.legacy_pickle import load_latents, load_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
@@ -123,6 +124,16 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(run, moving, tmp_path):
         run("train_linear", moving / "particles.star", *options)
     a, b = (load_checkpoint(tmp_path / n / "weights.pkl")["model_state_dict"] for n in "ab")
     assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_torch_finds_what_compiled_loops_find(run, trained, moving, tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "IS_AVAILABLE", False)
+    folder = tmp_path / "run"
+    run("train_linear", moving / "particles.star", "--components", 3, "-o", folder)
+    latents, found = load_latents(trained / "z.pkl"), load_latents(folder / "z.pkl")
+    np.testing.assert_allclose(found, latents, atol=1e-3)
+    mean, other = (read_volume(path / "mean.mrc")[0] for path in (trained, folder))
+    np.testing.assert_allclose(other, mean, atol=1e-3 * np.abs(mean).max())
 
 
 def test_contrast_is_told_from_motion(run, rigid, tmp_path, rng):
