@@ -5,6 +5,7 @@ import pytest
 import yaml
 from sklearn.neighbors import KNeighborsRegressor
 
+from cryodrgn.analysisdir import AnalysisFiles
 from cryodrgn.cli.main import main
 from cryodrgn.fourier import compiled
 from cryodrgn.io.checkpoints import load_checkpoint
@@ -98,6 +99,27 @@ def test_volumes_are_the_mean_and_its_components(run, trained, tmp_path):
         expected += value * read_volume(trained / f"component{number}.mrc")[0]
     assert pixel_size == 8
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_analysis_and_selection_take_it_as_any_run(run, trained, tmp_path):
+    analysis, chosen = AnalysisFiles(tmp_path / "analysis"), tmp_path / "chosen.pkl"
+    few = ("--pc", 1, "--n-per-pc", 3, "--ksample", 2, "--skip-umap")
+    run("analyze", trained, -1, *few, "-o", analysis.path)
+    assert analysis.report.is_file()
+    mean, *components = (
+        read_volume(trained / name)[0]
+        for name in ("mean.mrc", *(path.name for path in sorted(trained.glob("comp*.mrc"))))
+    )
+    traversal = analysis.component(1)
+    points = np.loadtxt(traversal.z_values, ndmin=2)
+    assert len(points) == 3
+    for number, point in enumerate(points):
+        expected = mean + np.tensordot(point, np.stack(components), axes=1)
+        found, _ = read_volume(traversal.volume(number))
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(mean).max())
+    run("select", trained, "--box", 0, 0, 9, "-o", chosen)
+    expected = np.flatnonzero(load_latents(trained / "z.pkl")[:, 0] >= 0)
+    np.testing.assert_array_equal(np.sort(load_pickles(chosen)[0]), expected)
 
 
 def test_embedding_the_same_images_again_gives_the_same_latents(run, trained, moving, tmp_path):
