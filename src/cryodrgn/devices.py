@@ -30,6 +30,10 @@ def choose_device(name: str = "auto", number: int = 0) -> torch.device:
         name = f"cuda:{number % torch.cuda.device_count()}"
     try:
         device = torch.device(name)
+    except RuntimeError as error:
+        msg = f"device {name!r} cannot be used (none has that name); try --device auto or cpu"
+        raise ConfigError(msg) from error
+    try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

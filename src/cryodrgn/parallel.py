@@ -30,12 +30,15 @@ class Team:
         size: How many there are.
         local_rank: Its number among those of its machine.
         local_size: How many there are on its machine.
+        host: What processes agree on goes this way, past their devices, which need not have
+            come to an end for that; None takes the way of everything else.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    host: dist.ProcessGroup | None = None
 
     @property
     def is_writer(self) -> bool:
@@ -79,19 +82,23 @@ class Team:
         if self.size == 1:
             return number
         numbers = [0.0] * self.size
-        _together(lambda: dist.all_gather_object(numbers, number))
+        _together(lambda: dist.all_gather_object(numbers, number, group=self.host))
         return sum(numbers)
 
     def any(self, condition: bool) -> bool:  # noqa: FBT001 (it is what is asked)
         """Whether a condition holds in any process."""
-        return bool(self.sum_numbers(float(condition)))
+        if self.size == 1:
+            return condition
+        count = torch.tensor([int(condition)])
+        _together(lambda: dist.all_reduce(count, group=self.host))
+        return bool(count)
 
     def gather(self, tensor: Tensor) -> Tensor:
         """The rows of all processes, one after another."""
         if self.size == 1:
             return tensor
         counts = [0] * self.size
-        _together(lambda: dist.all_gather_object(counts, len(tensor)))
+        _together(lambda: dist.all_gather_object(counts, len(tensor), group=self.host))
         padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
         pieces = [torch.empty_like(padded) for _ in counts]
@@ -103,7 +110,7 @@ class Team:
         if self.size == 1:
             return value
         values = [value]
-        _together(lambda: dist.broadcast_object_list(values, src=0))
+        _together(lambda: dist.broadcast_object_list(values, src=0, group=self.host))
         return values[0]
 
     @contextmanager
@@ -129,7 +136,7 @@ class Team:
     def wait(self) -> None:
         """Until all processes have come here."""
         if self.size > 1:
-            _together(dist.barrier)
+            _together(lambda: dist.barrier(group=self.host))
 
 
 ALONE = Team()
@@ -151,11 +158,16 @@ def join_team(device_type: str) -> Iterator[Team]:
     backend = "nccl" if device_type == "cuda" else "gloo"
     _together(lambda: dist.init_process_group(backend, timeout=TIMEOUT))
     try:
+        host = None
+        if backend != "gloo":
+            host = dist.new_group(backend="gloo", timeout=TIMEOUT)
+            assert isinstance(host, dist.ProcessGroup)
         yield Team(
             rank=dist.get_rank(),
             size=dist.get_world_size(),
             local_rank=int(os.environ.get("LOCAL_RANK", "0")),
             local_size=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+            host=host,
         )
     finally:
         dist.destroy_process_group()

@@ -90,6 +90,8 @@ def make_files(folder: Path) -> None:
     (folder / "z.txt").write_text("1 2 3\n")
 
 
+# Stands for how much room there happens to be.
+SIZE = "<a size>"
 PARTICLES = "{0}/sim/particles.mrcs"
 TRAIN = "-o {0}/out --zdim 2 -n 1"
 POSES, CTF = "--poses {0}/sim/poses.pkl", "--ctf {0}/sim/ctf.pkl"
@@ -134,7 +136,10 @@ TRAINING: list[tuple[str, str]] = [
     ("{0}/lost.txt", "{0}/nowhere.mrcs does not exist"),
     ("{0}/binary.txt", "{0}/binary.txt is no text: byte 0 is not UTF-8"),
     ("{0}/empty.star", "{0}/empty.star is a STAR file without any rows"),
-    ("{0}/table.cs", None),  # type: ignore[list-item]
+    (
+        "{0}/table.cs",
+        "{0}/table.cs cannot be read as a numpy array: it does not begin with \\x93NUMPY",
+    ),
     (
         "{0}/word.star",
         "{0}/word.star: rlnImageName of row 0 is 'particles.mrcs', not NUMBER@STACK",
@@ -151,7 +156,11 @@ TRAINING: list[tuple[str, str]] = [
         f"{PARTICLES} --poses {{0}}/evil.pkl",
         "{0}/evil.pkl is no readable pickle of numpy arrays: it asks for builtins.print",
     ),
-    (f"{PARTICLES} --poses {{0}}/garbage.pkl", None),  # type: ignore[list-item]
+    (
+        f"{PARTICLES} --poses {{0}}/garbage.pkl",
+        "{0}/garbage.pkl is no readable pickle of numpy arrays: invalid literal for int() with "
+        "base 10: b'arbag'",
+    ),
     (f"{PARTICLES} --poses {{0}}/text.pkl", "{0}/text.pkl holds no array of numbers, but str"),
     (
         f"{PARTICLES} --poses {{0}}/flat.pkl",
@@ -263,7 +272,8 @@ TRAINING: list[tuple[str, str]] = [
     ),
     (
         f"{PARTICLES} {POSES} --pdim 400000",
-        None,  # type: ignore[list-item]
+        f"{{0}}/out cannot be written: it needs 11.5 TB, but {{0}} has room for {SIZE}; make "
+        "room there, or give another folder with -o",
     ),
     (f"{PARTICLES} {POSES} --load {{0}}/missing.pkl", "{0}/missing.pkl does not exist"),
     (
@@ -271,8 +281,7 @@ TRAINING: list[tuple[str, str]] = [
         "{0}/out holds no run to go on with",
     ),
 ]
-# Other lines; ``None`` stands for a sentence that only begins with the file's name.
-OTHERS: list[tuple[str, str | None]] = [
+OTHERS: list[tuple[str, str]] = [
     (
         "downsample {0}/sim/particles.mrcs -D 15 -o {0}/out/x.mrcs",
         "the new box size must be even and positive, got 15",
@@ -303,17 +312,26 @@ OTHERS: list[tuple[str, str | None]] = [
         "parse_pose_star {0}/missing.star -o {0}/out/x.pkl",
         "{0}/missing.star does not exist",
     ),
-    ("backproject_voxel {0}/zero.mrcs --poses {0}/sim/poses.pkl -o {0}/out/x.mrc", None),
+    (
+        "backproject_voxel {0}/zero.mrcs --poses {0}/sim/poses.pkl -o {0}/out/x.mrc",
+        "{0}/zero.mrcs: 24 of 24 images screened cannot be used (rows 0, 1, 2, 3, 4, 5, 6, 7, "
+        "8, 9 and more; why is in {0}/out/screened.csv), which is more than 5%; find out what "
+        "went wrong, or choose others with --ind",
+    ),
     ("eval_vol {0}/missing.pkl -z 0 -o {0}/out/x.mrc", "{0}/missing.pkl does not exist"),
-    ("analyze {0}/sim 0", None),
+    (
+        "analyze {0}/sim 0",
+        "there is no config.yaml or config.pkl beside {0}/sim/weights.pkl; name it with "
+        "--config",
+    ),
     (
         "train_vae {0}/sim/particles.star --zdim 2 --device nonsense -o {0}/out",
-        None,
+        "device 'nonsense' cannot be used (none has that name); try --device auto or cpu",
     ),
 ]
 
 
-def lines() -> list[tuple[str, str | None]]:
+def lines() -> list[tuple[str, str]]:
     """Every line without the program's name, and its sentence."""
     return [
         (

@@ -140,6 +140,8 @@ FROZEN_FLAGS: dict[str, str] = {
 
 FROZEN_FLAGS["eval_decoder"] = FROZEN_FLAGS["eval_vol"]
 FROZEN_FLAGS["get_z_pcs"] = FROZEN_FLAGS["pc_traversal"]
+for kind in ("homo", "het"):
+    FROZEN_FLAGS[f"abinit_{kind}_old"] = FROZEN_FLAGS[f"abinit_{kind}"]
 
 
 # Flags of cryoDRGN's scripts and of its cryodrgn_utils come first, our additions after the bar.

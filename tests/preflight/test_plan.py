@@ -1,7 +1,10 @@
 """The plan is said before a run begins, and refused where it cannot come true."""
 
+import re
+
 import pytest
 
+from cryodrgn.cli.main import main
 from cryodrgn.data import memory
 from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
@@ -23,6 +26,72 @@ def test_the_plan_comes_before_the_first_step(run, star, tmp_path):
     plan = out.index("plan: 24 particles of 16 px, 1 epochs in batches of 8; memory ")
     assert plan < out.index("keeping 24 images")
     assert f"written to {tmp_path / 'out'}; about" in out[plan:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A particle set, a run on it, and a landscape of that."""
+    folder = tmp_path_factory.mktemp("planned")
+    star, out = folder / "sim/particles.star", folder / "run"
+    lines = [
+        f"simulate -D 16 --Apix 12 -n 60 --num-states 2 -o {folder / 'sim'}",
+        f"train_vae {star} --zdim 3 -n 1 {' '.join(map(str, SMALL_VAE))} -o {out}",
+        f"analyze_landscape {out} -1 -N 6 -M 2 --pc-dim 2 --plot-dim 1",
+    ]
+    for line in lines:
+        assert main(line.split()) == 0
+    return folder
+
+
+STAR, RUN = "{}/sim/particles.star", "{}/run"
+PLANS = {
+    f"train_linear {STAR} --components 1 --radius 5": "60 particles of 16 px, 1 components",
+    f"backproject_voxel {STAR}": "60 particles of 16 px",
+    f"eval_images {STAR} {RUN}/weights.pkl": "60 particles of 16 px",
+    f"eval_vol {RUN}/weights.pkl --z-start 0 0 0 --z-end 1 1 1 -n 4": "4 volumes of 16 px",
+    f"analyze {RUN} -1 --skip-umap --ksample 3 --pc 1 --n-per-pc 2": (
+        "5 volumes of 16 px, 60 particles"
+    ),
+    f"analyze_landscape {RUN} -1 -N 6 -M 2 --pc-dim 2": "6 volumes of 16 px, 6 of them",
+    f"analyze_landscape_full {RUN} -1 -N 9 --epochs 1 --skip-umap": "9 volumes of 16 px, 60",
+    f"reconstruct_states {RUN} --functions 2 --num-states 2": "60 particles of 16 px, 2 states",
+    f"downsample {STAR} -D 8": "60 images from 16 to 8 px",
+    "simulate -D 16 --Apix 12 -n 30 --num-states 2": "30 images of 16 px, 2 states",
+    f"nuisance {STAR} {RUN}/z.pkl": "60 particles of 16 px, 60 of them in maps",
+}
+FILES = {"backproject_voxel": "x.mrc", "eval_images": "x.pkl", "downsample": "x.mrcs"}
+
+
+def words_of(line, folder, out):
+    words = line.format(folder, folder).split()
+    return [*words, "-o", str(out / FILES.get(words[0], ""))]
+
+
+@pytest.mark.parametrize(("line", "work"), PLANS.items())
+def test_every_long_command_says_its_plan_before_it_begins(run, folder, tmp_path, line, work):
+    out = tmp_path / "out"
+    said = run(*words_of(line, folder, out)).splitlines()
+    plan = next(number for number, text in enumerate(said) if text.startswith("plan: "))
+    assert said[plan].startswith(f"plan: {work}")
+    assert re.search(
+        rf"; memory [\d.]+ .B; up to [\d.]+ .B written to {out}; about \d+ s$", said[plan]
+    )
+    # Nothing has been said before but from which files things are read.
+    assert all(" are taken from " in text for text in said[:plan])
+
+
+@pytest.mark.parametrize("line", PLANS)
+def test_too_little_memory_or_room_is_said_before_anything_is_written(
+    fail, folder, tmp_path, line, monkeypatch
+):
+    out = tmp_path / "out"
+    words = words_of(line, folder, out)
+    with monkeypatch.context() as patch:
+        patch.setattr("cryodrgn.preflight.plan.free_bytes", lambda place: 100)
+        assert "cannot be written: it needs" in fail(*words)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", str(memory.resident_memory() // 2**20 + 10))
+    assert "of memory, but the SLURM has" in fail(*words)
+    assert not out.exists()
 
 
 def test_a_limit_of_memory_is_respected(fail, star, tmp_path, monkeypatch):

@@ -46,11 +46,12 @@ def simulated(tmp_path_factory):
     return folder / "particles.star"
 
 
-def launch(words) -> subprocess.Popen:
+def launch(words, program="cryodrgn") -> subprocess.Popen:
     """Two processes, as torchrun starts them."""
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    line = (sys.executable, *launcher, "-m", "cryodrgn", *map(str, words))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
+    line = (sys.executable, *launcher, "-m", program, *map(str, words))
+    paths = f"{SOURCE}{os.pathsep}{SOURCE.parent / 'tests'}"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     return subprocess.Popen(
         line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -76,6 +77,56 @@ def test_two_processes_have_the_losses_of_one(run, simulated, tmp_path, command)
         assert b["images"] == a["images"]
         assert b["total"] == pytest.approx(a["total"], abs=1e-4)
     np.testing.assert_allclose(two.latents, one.latents, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(simulated, tmp_path_factory):
+    """A run of two processes, both with room for whole batches."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    words = ("decoder", 0, 1000, *line("train_vae", simulated, out, "-b", 12, "-n", 2))
+    job = launch(words, "small_device")
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    return Finished(out)
+
+
+@pytest.mark.parametrize(
+    ("place", "rank"),
+    [
+        ("decoder", 1),
+        ("gradients", 0),
+        *(
+            pytest.param(place, rank, marks=pytest.mark.slow)
+            for place, rank in (("images", 0), ("images", 1), ("decoder", 0), ("gradients", 1))
+        ),
+    ],
+)
+def test_all_processes_halve_their_parts_when_one_runs_out_of_memory(
+    simulated, undisturbed, tmp_path, place, rank
+):
+    line_of_run = line("train_vae", simulated, tmp_path, "-b", 12, "-n", 2)
+    job = launch((place, rank, 2, *line_of_run), "small_device")
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    assert said.count("ran out of memory: batches of 12 are now computed 3 images") == 1
+    assert said.count("ran out of memory: batches of 12 are now computed 2 images") == 1
+    found = Finished(tmp_path)
+    expected = undisturbed.weights()
+    for name, value in found.weights().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+    assert [row["images"] for row in found.metrics] == [
+        row["images"] for row in undisturbed.metrics
+    ]
+
+
+def test_no_room_for_one_image_in_one_process_ends_all(simulated, tmp_path):
+    line_of_run = line("train_vae", simulated, tmp_path, "-b", 12, "-n", 2)
+    job = launch(("decoder", 1, 0, *line_of_run), "small_device")
+    started = time.monotonic()
+    said, _ = job.communicate(timeout=120)
+    assert time.monotonic() - started < 100
+    assert job.returncode != 0
+    assert "has too little memory for this run; take smaller networks" in said
 
 
 def test_two_processes_find_the_poses_of_one(run, tmp_path):

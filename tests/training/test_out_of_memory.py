@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from cryodrgn.cli.main import main
-from cryodrgn.models.decoders import Decoder
-from cryodrgn.training import loop
 from finished_run import SMALL_VAE, Finished
+from small_device import hold_whole_batches, limit
 
 
 @pytest.fixture(scope="module")
@@ -20,23 +19,8 @@ def star(tmp_path_factory):
 @pytest.fixture
 def small_device(monkeypatch):
     """A device that holds the activations of so many images, and keeps count of what it saw."""
-    seen: list[int] = []
-
-    def with_room_for(images: int) -> list[int]:
-        original = Decoder.forward
-
-        def forward(self, frequencies, latent, dtype=torch.float32):
-            if self.training:
-                seen.append(len(frequencies))
-                if len(frequencies) > images:
-                    raise torch.OutOfMemoryError
-            return original(self, frequencies, latent, dtype)
-
-        monkeypatch.setattr(Decoder, "forward", forward)
-        monkeypatch.setattr(loop, "part_size", lambda particles, radius=None: 1000)
-        return seen
-
-    return with_room_for
+    hold_whole_batches(monkeypatch.setattr)
+    return lambda images: limit("decoder", images, monkeypatch.setattr)
 
 
 def line(star, out):

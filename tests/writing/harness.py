@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from children import Child, exit_status, start
-from cryodrgn.io import atomic
+from cryodrgn.data import downsample
+from cryodrgn.io import atomic, resumable
+from cryodrgn.io.mrc import StackWriter
 from finished_run import SMALL_NN, SMALL_VAE
 
 # Files that hold the time, or the place they are in; they are compared by being there.
@@ -203,6 +206,43 @@ def _die_at_write(number: int) -> None:
         original(descriptor)
 
     atomic.os.fsync = fsync  # type: ignore[assignment]
+
+
+def kill_in_the_middle(command: Command, folder: Path, batches: int) -> bool:
+    """Kill a downsampling as so many batches are written; whether it had come so far."""
+    process = start(command.line(folder), prepare=partial(_die_behind, batches))
+    return exit_status(process) == -signal.SIGKILL
+
+
+def _die_behind(batches: int) -> None:
+    small_batches()
+    original, count = StackWriter.append, [0]
+
+    def append(self: StackWriter, images: Any) -> None:
+        if count[0] == batches:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count[0] += 1
+        original(self, images)
+
+    StackWriter.append = append  # type: ignore[method-assign]
+
+
+def small_batches() -> None:
+    """Five images of 16 px at a time, and a record behind every batch."""
+    downsample.BYTES_PER_BATCH = 5 * 4 * 16**2
+    resumable.SECONDS_BETWEEN_RECORDS = 0.0
+
+
+def count_written() -> None:
+    """Small batches, the sizes of which are said."""
+    small_batches()
+    original = StackWriter.append
+
+    def append(self: StackWriter, images: Any) -> None:
+        print(f"written: {len(images)}")  # noqa: T201
+        original(self, images)
+
+    StackWriter.append = append  # type: ignore[method-assign]
 
 
 def as_nobody() -> None:

@@ -68,6 +68,26 @@ def test_a_kill_leaves_whole_files_and_the_command_succeeds_after(
     assert not left
 
 
+@pytest.mark.parametrize(("name", "kept"), [("downsample", 35), ("downsample --chunk", 35)])
+def test_a_downsampling_killed_in_the_middle_goes_on_where_it_was(
+    commands, whole, inputs, name, kept
+):
+    command, expected = commands[name], whole(name)
+    out, log = inputs / f"killed in the middle {name}", inputs / "log"
+    # Of 60 images in batches of 5; chunks of 7 are written as 5 and 2.
+    batches = kept // 5 if name == "downsample" else 2 * kept // 7
+    assert harness.kill_in_the_middle(command, out, batches)
+    assert "x.mrcs" not in harness.visible(out)
+    process = harness.start(command.line(out), log, harness.count_written)
+    status, said = harness.finish(process, log)
+    assert status == 0, said
+    written = [int(line.split()[1]) for line in said.splitlines() if line.startswith("written")]
+    assert sum(written) == 60 - kept
+    assert ("goes on behind 35 images" in said) == (name == "downsample")
+    assert harness.visible(out) == expected.files
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+
+
 @pytest.mark.parametrize("name", ["downsample", "train_vae", "analyze"])
 @pytest.mark.parametrize("share", [0.1, 0.7])
 def test_a_full_disk_is_said_and_the_command_succeeds_after(

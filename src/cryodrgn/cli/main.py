@@ -41,8 +41,14 @@ COMMANDS = {
     "export": "Write chosen particles back as a RELION .star or a cryoSPARC result group",
     "demo": "Show the whole way on simulated particles, from the stack to a moving molecule",
 }
-# Names under which the documentation of 0.2.0 runs the same commands as scripts.
-ALIASES = {"eval_decoder": "eval_vol", "get_z_pcs": "pc_traversal"}
+# Names under which the documentation of 0.2.0 runs the same commands as scripts, and under
+# which 4.x keeps its older searches for poses.
+ALIASES = {
+    "eval_decoder": "eval_vol",
+    "get_z_pcs": "pc_traversal",
+    "abinit_homo_old": "abinit_homo",
+    "abinit_het_old": "abinit_het",
+}
 
 CRYODRGN = Program(
     name="cryodrgn",

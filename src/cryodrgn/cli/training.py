@@ -345,7 +345,8 @@ def run_training(
         model: Makes the model's settings from the options and the box size.
         training: Makes the training settings from the options.
     """
-    from cryodrgn.preflight.plan import check_training, require_output
+    from cryodrgn.preflight.plan import require_output
+    from cryodrgn.preflight.plans import training_plan
     from cryodrgn.preflight.screening import on_sound_images, screen_data
     from cryodrgn.rundir import RunDirectory, ScreeningFiles
     from cryodrgn.training.assembly import storage_of
@@ -374,7 +375,8 @@ def run_training(
             config, particles = chosen
             start = find_start(run, config, load, overwrite=args.overwrite)
             storage = storage_of(config.training, run)
-            check_training(config, particles, args.outdir, device, storage)
+            plan = training_plan(config, particles, run.path, device, storage)
+            plan.announce("training")
             train(config, particles, run, start, device, should_stop, team)
 
         # A run that goes on has left bad images out when it began.

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 from cryodrgn.io.image_stack import NOT_FINITE, ImageStack
 
-BYTES_PER_BATCH = 2**25
+# A look takes eight times as much memory.
+BYTES_PER_BATCH = 2**23
 # Robust standard deviations beyond which a pixel of an image, or an image among others, is odd.
 HOT_PIXEL, EXTREME_IMAGE = 20.0, 8.0
 # How many times as far outside as those of other images the pixels of an odd one must be.

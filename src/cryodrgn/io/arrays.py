@@ -80,7 +80,11 @@ def _read(file: Any, size: int) -> np.ndarray:
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
+    try:
+        version = np.lib.format.read_magic(file)
+    except ValueError as error:
+        msg = "it does not begin with \\x93NUMPY"
+        raise ValueError(msg) from error
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file, max_header_size=LONGEST_HEADER)
     return np.lib.format.read_array_header_2_0(file, max_header_size=LONGEST_HEADER)

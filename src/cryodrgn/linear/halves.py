@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cryodrgn.linear.subspace import Subspace, eigenvectors, shell_averages
+from cryodrgn.linear.subspace import Subspace, principal_directions, shell_averages
 
 # Half models agree by chance to about sqrt(K / free values of a masked volume), 0.1 to 0.3.
 SIGNAL_THRESHOLD = 0.4
@@ -74,8 +74,8 @@ def agreement(first: Subspace, second: Subspace, noise: Float[Tensor, " shells"]
     count = first.num_components
     halves = [half.volumes.flatten(1) for half in (first, second)]
     stacked = torch.cat([half[1:] for half in halves]) / 2**0.5
-    spread, directions = eigenvectors(stacked @ stacked.T)
-    joint = directions[:, :count].T @ stacked
+    leading = principal_directions(stacked, halves[0][0] + halves[1][0])[:, :count]
+    joint = leading.T @ stacked
     renderings = [_projections(joint, half[1:]) for half in halves]
     shape, radius = first.volumes.shape, first.radius
 
@@ -101,7 +101,7 @@ def agreement(first: Subspace, second: Subspace, noise: Float[Tensor, " shells"]
         halves=(first_half, second_half),
         fsc=fsc,
         correlation=cross / (norms[0] * norms[1]).clamp_min(1e-30).sqrt(),
-        spread=spread[:count],
+        spread=joint.square().sum(1),
     )
 
 

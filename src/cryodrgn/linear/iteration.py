@@ -13,7 +13,7 @@ from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.linear.expectation import Expectation, Posterior
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.noise import NoiseModel, ResidualPower
-from cryodrgn.linear.subspace import Subspace, eigenvectors, grid_size
+from cryodrgn.linear.subspace import Subspace, grid_size, principal_directions
 from cryodrgn.parallel import ALONE, Team
 
 # Batches in which about ten images reach every voxel within the radius, so that the sums of a
@@ -189,8 +189,9 @@ def standardised(
     scale = torch.linalg.cholesky(moment.double()).float()
     flat = solution.volumes.flatten(1)
     components = scale.T @ flat[1:]
-    _, turn = eigenvectors(components @ components.T)
-    volumes = torch.cat([flat[:1] + mean @ flat[1:], turn.T @ components])
+    whole = flat[0] + mean @ flat[1:]
+    turn = principal_directions(components, whole)
+    volumes = torch.cat([whole[None], turn.T @ components])
     mixing = torch.zeros(len(flat), len(flat), device=flat.device)
     mixing[0, 0] = 1
     mixing[0, 1:] = mean

@@ -106,8 +106,8 @@ def reconstruct_states(
         CryodrgnError: The data cannot be used, or do not belong together.
     """
     device = with_double_precision(device)
-    _check(particles, latents, points, files)
-    mask = None if mask_path is None else _read_mask(mask_path, particles, device)
+    mask = check_states(particles, latents, points, files, mask_path)
+    mask = None if mask is None else mask.to(device)
     preprocessing = Preprocessing(window_radius=data.window_radius, invert=data.invert)
     lattice = HalfLattice.disc(particles.box_size)
     norm = data.norm or (0.0, estimate_scale(particles, lattice, preprocessing))
@@ -147,12 +147,21 @@ SHARED_LATENT_NOTE = (
 )
 
 
-def _check(
+def check_states(
     particles: ParticleSet,
     latents: Latents,
     points: Float[np.ndarray, "states z"],
     files: StateFiles,
-) -> None:
+    mask_path: Path | None = None,
+) -> Float[Tensor, "box box box"] | None:
+    """Refuse what does not belong together, before any image is read.
+
+    Returns:
+        The mask, if there is one.
+
+    Raises:
+        CryodrgnError: Tables differ in length or dimensions, or results cannot go there.
+    """
     particles.require_poses()
     latents.require_count(len(particles), particles.source)
     if points.shape[1] != latents.mean.shape[1]:
@@ -168,16 +177,13 @@ def _check(
         if path.exists():
             msg = f"{files.path} holds a training run; choose another -o"
             raise ConfigError(msg)
-
-
-def _read_mask(
-    path: Path, particles: ParticleSet, device: torch.device
-) -> Float[Tensor, "box box box"]:
-    mask, _ = read_volume(path)
+    if mask_path is None:
+        return None
+    mask, _ = read_volume(mask_path)
     if len(mask) != particles.box_size:
-        msg = f"the mask {path} has {len(mask)} voxels, the images {particles.box_size} px"
+        msg = f"the mask {mask_path} has {len(mask)} voxels, the images {particles.box_size} px"
         raise ShapeMismatchError(msg)
-    return torch.from_numpy(np.clip(mask, 0, 1)).to(device)
+    return torch.from_numpy(np.clip(mask, 0, 1))
 
 
 def _write_model(

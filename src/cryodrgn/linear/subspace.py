@@ -62,19 +62,6 @@ class Subspace:
         )
 
 
-def eigenvectors(
-    matrix: Float[Tensor, "size size"],
-) -> tuple[Float[Tensor, " size"], Float[Tensor, "size size"]]:
-    """Eigenvalues of a symmetric matrix in descending order, and its eigenvectors as columns.
-
-    The largest number of each is positive, so that signs are no matter of rounding.
-    """
-    values, vectors = torch.linalg.eigh(matrix.double())
-    values, vectors = values.flip(0), vectors.flip(1)
-    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    return values.float(), (vectors * largest.sign()).float()
-
-
 def grid_size(radius: int, box_size: int) -> int:
     """Side of the smallest box whose half grid serves a radius, at most that of the images."""
     return min(2 * (radius + MARGIN), box_size)
@@ -95,3 +82,17 @@ def shell_averages(
     sums.index_add_(0, shells[inside], quantity[inside])
     counts = torch.bincount(shells[inside], minlength=radius + 2)
     return sums / counts[:, None].clamp_min(1)
+
+
+def principal_directions(
+    components: Float[Tensor, "components values"], mean: Float[Tensor, " values"]
+) -> Float[Tensor, "components directions"]:
+    """Orthogonal combinations of components, as columns, the one of most power first.
+
+    Their signs are such that going along one adds to what the mean has: without a rule, last
+    digits would decide them.
+    """
+    _, directions = torch.linalg.eigh((components @ components.T).double())
+    directions = directions.flip(1).float()
+    overlap = directions.T @ (components @ mean)
+    return torch.where(overlap < 0, -directions, directions)

@@ -15,7 +15,7 @@ from torch import Tensor
 from cryodrgn.data.batches import generator_at
 from cryodrgn.geometry.rotations import random_rotations, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
-from cryodrgn.orientation.comparison import Disc, Observed, gains, phases, shifted
+from cryodrgn.orientation.comparison import Disc, Observed, costs, overlaps, phases, shifted
 from cryodrgn.orientation.nearby import best_of_shifts, is_compiled
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
@@ -84,7 +84,7 @@ class PoseFinder:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._slices, self._disc, self._variance = slices, disc, variance
-        self._settings, self._dtype = settings, dtype
+        self._settings = settings
         self._counts = [disc.count(radius) for radius in radii]
         device = disc.points.device
         grid = So3Grid(settings.base_level)
@@ -95,7 +95,8 @@ class PoseFinder:
         self._shifts = shifts.to(device)
         first = disc.points[: self._counts[0]]
         self._turns = phases(first, self._shifts)[None]
-        self._table = slices.at(first, self._rotations)[0]
+        table = slices.at(first, self._rotations)[0]
+        self._table, self._power = table.to(dtype), table.square().sum(-1)
         corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], device=device)] * 3)
         self._parts = PART_OFFSET * corners
         steps = torch.tensor([-1.0, 0.0, 1.0] if self._shift_spacing else [0.0], device=device)
@@ -163,10 +164,12 @@ class PoseFinder:
         count = self._counts[0]
         within = observed.within(count)
         moved = shifted(within.images, self._turns)
-        found = gains(moved, within.weights, self._table, self._dtype)
-        values, which = found.max(1)
+        found = overlaps(moved, self._table)
+        # Only of the rotations that are kept the best shift has to be told.
+        values = found.amax(1).float() - costs(within.weights, self._power)
         kept, places = values.topk(min(self._settings.num_kept, values.shape[1]), dim=1)
-        return self._rotations[places], self._shifts[which.gather(1, places)], kept
+        of_kept = found.gather(2, places[:, None].expand(-1, found.shape[1], -1))
+        return self._rotations[places], self._shifts[of_kept.argmax(1)], kept
 
     def _refined(
         self,

@@ -123,11 +123,36 @@ def shifted(
     )
 
 
+def overlaps(
+    moved: Float[Tensor, "batch shifts points 2"], slices: Float[Tensor, "rotations points 2"]
+) -> Float[Tensor, "batch shifts rotations"]:
+    """The second term: how far shifted images of :class:`Observed` are along each slice.
+
+    Args:
+        moved: The images.
+        slices: Of the reference, the same for all images. Their number type is that of the
+            large product, and of the result.
+    """
+    images = moved.flatten(2).flatten(0, 1).to(slices.dtype)
+    return (images @ slices.flatten(1).T).view(*moved.shape[:2], -1)
+
+
+def costs(
+    weights: Float[Tensor, "batch points"], power: Float[Tensor, "rotations points"]
+) -> Float[Tensor, "batch rotations"]:
+    """The third term, the same for all shifts of an image.
+
+    Args:
+        weights: Of :class:`Observed`.
+        power: Squared absolute values of the slices.
+    """
+    return 0.5 * (weights @ power.T)
+
+
 def gains(
     moved: Float[Tensor, "batch shifts points 2"],
     weights: Float[Tensor, "batch points"],
     slices: Float[Tensor, "rotations points 2"],
-    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "batch shifts rotations"]:
     """By how much each slice explains each image better than nothing, as log-likelihood ratio.
 
@@ -135,9 +160,6 @@ def gains(
         moved: Shifted images of :class:`Observed`.
         weights: Their weights.
         slices: Of the reference, the same for all images.
-        dtype: Number type of the large product.
     """
-    images, table = moved.flatten(2).flatten(0, 1).to(dtype), slices.flatten(1).to(dtype)
-    overlap = (images @ table.T).float().view(*moved.shape[:2], -1)
-    cost = 0.5 * (weights @ slices.square().sum(-1).T)
-    return overlap.sub_(cost[:, None])
+    power = slices.square().sum(-1)
+    return overlaps(moved, slices).sub_(costs(weights, power)[:, None])

@@ -73,7 +73,8 @@ def _compare(
         products[0, p] = moved[0, p] * real + moved[1, p] * imaginary
         products[1, p] = moved[1, p] * real - moved[0, p] * imaginary
         power += weights[p] * (real * real + imaginary * imaginary)
-    best, which = np.float32(-np.inf), 0
+    # No infinity: arithmetic is compiled as if there were none.
+    best, which = np.float32(-3e38), 0
     for s in range(turns.shape[0]):
         overlap = np.float32(0.0)
         for p in range(moved.shape[1]):

@@ -35,7 +35,7 @@ def best_of_shifts(
 
     Args:
         slices: The reference, of one map.
-        points: (kx, ky) in cycles per box.
+        points: (kx, ky) in cycles per box, within the radius of the slices.
         observed: The images, at these points.
         rotations: Slices that each image is compared with, several around each kept pose.
         shifts: (x, y) of the kept poses as fractions of the box.
@@ -43,6 +43,8 @@ def best_of_shifts(
     """
     if not is_compiled(points.device):
         return _by_products(slices, points, observed, rotations, shifts, steps)
+    # The loop looks at no borders.
+    assert float(points.square().sum(-1).max()) <= slices.radius**2, "points beyond the slices"
     # Neighbours in a row of the slice find their voxels in the processor's cache.
     order = points[:, 0].argsort(stable=True)
     order = order[points[order, 1].argsort(stable=True)]

@@ -28,6 +28,7 @@ class Slices:
 
     Attributes:
         num_maps: Number of maps.
+        radius: Where slices end.
         grid: Layout of the padded half grid.
         table: Their transforms on it, see :func:`~cryodrgn.fourier.gridding.slice_table`.
     """
@@ -35,7 +36,7 @@ class Slices:
     def __init__(self, volumes: Float[Tensor, "maps box box box"], radius: int) -> None:
         box_size = volumes.shape[-1]
         padded = PADDING * box_size
-        self.num_maps = len(volumes)
+        self.num_maps, self.radius = len(volumes), radius
         self.grid = HalfGrid(padded)
         envelope = interpolation_envelope(box_size, padded, volumes.device)
         margin = (padded - box_size) // 2

@@ -1,22 +1,108 @@
-"""The plan of a training run, checked against what there is, and said before it begins."""
+"""The plan of long work, checked against what there is, and said before it begins."""
 
 import logging
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from cryodrgn.data.memory import memory_limits, resident_memory
-from cryodrgn.data.prepared import Storage
 from cryodrgn.devices import operations_per_second
 from cryodrgn.errors import ConfigError, OutputFileError
 from cryodrgn.io.atomic import format_size, free_bytes
-from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import format_duration
-from cryodrgn.training.config import RunConfig
-from cryodrgn.training.memory import bytes_written, memory_needed, operations_per_image
 
 logger = logging.getLogger(__name__)
+
+PROCESSOR = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """How much there is to compute, in floating point operations.
+
+    Attributes:
+        products: In matrix products, on the device.
+        others: Of other work on the device, in operations of matrix products that take the
+            processor as long.
+        on_host: The same, of work that the processor does in any case.
+    """
+
+    products: float = 0.0
+    others: float = 0.0
+    on_host: float = 0.0
+
+    def seconds(self, device: torch.device) -> float:
+        """How long that takes, by how fast a matrix product is here and now."""
+        host = operations_per_second(PROCESSOR)
+        rate = host if device.type == "cpu" else operations_per_second(device)
+        return (self.products + self.others) / rate + self.on_host / host
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            products=self.products + other.products,
+            others=self.others + other.others,
+            on_host=self.on_host + other.on_host,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a command is about to do, and what it takes.
+
+    Attributes:
+        work: What it does and to how much, as a list of words.
+        folder: Folder that it writes into.
+        device: Where it computes.
+        memory: Bytes that it takes beyond what the process holds, where it computes.
+        images: Bytes of prepared images, which stay in the memory of the processor.
+        in_file: Bytes of images that are kept in a scratch file instead.
+        written: Bytes of all files that it writes, a scratch file among them.
+        cost: What there is to compute.
+        advice: What to do where memory is too little.
+    """
+
+    work: str
+    folder: Path
+    device: torch.device = PROCESSOR
+    memory: int = 0
+    images: int = 0
+    in_file: int = 0
+    written: int = 0
+    cost: Cost
+    advice: str = "take a smaller box with -D"
+
+    def announce(self, name: str) -> None:
+        """Compare it with what there is, and say it.
+
+        Args:
+            name: What is done, for messages.
+
+        Raises:
+            OutputFileError: The folder cannot be written, or has no room.
+            ConfigError: There is too little memory.
+        """
+        require_output(self.folder, self.written)
+        is_processor = self.device.type == "cpu"
+        host = self.images + (self.memory if is_processor else 0)
+        require_memory(host, name, self.advice)
+        on_device = (
+            ""
+            if is_processor
+            else f", {format_size(self.memory + self.images)} on {self.device}"
+        )
+        in_file = f" ({format_size(self.in_file)} of images in a file)" if self.in_file else ""
+        logger.info(
+            "plan: %s; memory %s%s%s; up to %s written to %s; about %s",
+            self.work,
+            format_size(resident_memory() + host),
+            on_device,
+            in_file,
+            format_size(self.written),
+            self.folder,
+            format_duration(self.cost.seconds(self.device)),
+        )
 
 
 def require_output(folder: Path, size: int = 0) -> None:
@@ -64,55 +150,3 @@ def require_memory(size: int, what: str, advice: str) -> None:
             f"{format_size(max(available, 0))} left; {advice}"
         )
         raise ConfigError(msg)
-
-
-def check_training(
-    config: RunConfig,
-    particles: ParticleSet,
-    folder: Path,
-    device: torch.device,
-    storage: Storage,
-) -> None:
-    """Check room and memory for a training run, and say what it will take.
-
-    Args:
-        config: The run.
-        particles: Its particles.
-        folder: Where it is written.
-        device: Where it computes.
-        storage: Where prepared images are kept.
-
-    Raises:
-        OutputFileError: The folder cannot be written, or has no room.
-        ConfigError: There is too little memory.
-    """
-    count, is_processor = len(particles), device.type == "cpu"
-    need = memory_needed(config, count, is_processor=is_processor)
-    on_disk = storage.cache_dir is not None or storage.uses_disk(need.images)
-    written = bytes_written(config, count)
-    if storage.cache_dir is None and on_disk:
-        written += need.images
-    require_output(folder, written)
-    host = need.total - (need.images if on_disk else 0)
-    on_device = 0
-    if not is_processor:
-        on_device = need.total if not on_disk else need.total - need.images
-        host = 0 if on_disk else need.images
-    advice = "take smaller networks (--pdim, --qdim), or a smaller box with -D"
-    require_memory(host, "training", advice)
-    rate = operations_per_second(device)
-    seconds = count * operations_per_image(config.model) / rate
-    logger.info(
-        "plan: %d particles of %d px, %d epochs in batches of %d; memory %s%s%s; up to %s "
-        "written to %s; about %s per epoch",
-        count,
-        particles.box_size,
-        config.training.num_epochs,
-        config.training.batch_size,
-        format_size(resident_memory() + host),
-        "" if is_processor else f", {format_size(on_device)} on {device}",
-        f" ({format_size(need.images)} of images in a file)" if on_disk else "",
-        format_size(written),
-        folder,
-        format_duration(seconds),
-    )

@@ -39,6 +39,11 @@ class VolumeSource(Protocol):
         """Dimensions of the latent; 0 for a single structure."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where they are computed."""
+        ...
+
     def volume(
         self, latent: Float[Tensor, " z"], box_size: int | None = None
     ) -> Float[Tensor, "box box box"]:
@@ -71,7 +76,7 @@ class VolumeDecoder:
     ) -> None:
         self._decoder = decoder.to(device).eval()
         self._offset, self._scale = offset, scale
-        self._device = device
+        self.device = device
         self._dtype = dtype
         self._whole_cube = whole_cube
 
@@ -113,10 +118,10 @@ class VolumeDecoder:
         points = _whole_cube(size) if is_hartley else _half_cube(size)
         if not self._whole_cube:
             points = points[points.square().sum(-1) <= (size // 2) ** 2]
-        points = points.to(self._device)
+        points = points.to(self.device)
         network = PointwiseNetwork(self._decoder, self._dtype)
         group = max(1, BYTES_AT_A_TIME // (4 * network.outputs * len(points)))
-        for part in latents.to(self._device).split(min(group, MOST_AT_A_TIME)):
+        for part in latents.to(self.device).split(min(group, MOST_AT_A_TIME)):
             decoded = network(points / self.box_size, part)
             for values in decoded * self._scale:
                 yield self._inverse(points, values, size).cpu()
@@ -192,7 +197,7 @@ class BasisVolumes:
 
     def __init__(self, model: BasisModel, device: torch.device) -> None:
         self._model = model.to(device).eval()
-        self._device = device
+        self.device = device
 
     @property
     def box_size(self) -> int:
@@ -217,7 +222,7 @@ class BasisVolumes:
         Raises:
             ConfigError: The side is odd or too large.
         """
-        volume = self._model.combined(latent[None].to(self._device))[0]
+        volume = self._model.combined(latent[None].to(self.device))[0]
         if box_size is not None and box_size != self.box_size:
             volume = downsample_volume(volume, box_size)
         return volume.cpu()

@@ -61,14 +61,12 @@ class TrainedModel:
         """
         content = load_checkpoint(weights)["model_state_dict"]
         try:
-            if BasisConfig.describes(settings):
-                config: ModelConfig | BasisConfig = BasisConfig.from_mapping(settings)
-                _require_room_for(config, content, weights)
+            config = model_config(settings)
+            _require_room_for(config, content, weights)
+            if isinstance(config, BasisConfig):
                 model: Vae | Decoder | BasisModel = BasisModel(config)
                 model.load_state_dict(content)
             else:
-                config = ModelConfig.from_mapping(settings)
-                _require_room_for(config, content, weights)
                 model = build_model(config)
                 load_named_weights(model, config, content)
         except RuntimeError as error:
@@ -108,6 +106,17 @@ class TrainedModel:
         return VolumeDecoder(
             decoder, self.offset, self.scale, device, dtype, whole_cube=whole_cube
         )
+
+
+def model_config(settings: dict[str, Any]) -> ModelConfig | BasisConfig:
+    """The shape of the model that a config file describes.
+
+    Raises:
+        ConfigError: The config is incomplete.
+    """
+    if BasisConfig.describes(settings):
+        return BasisConfig.from_mapping(settings)
+    return ModelConfig.from_mapping(settings)
 
 
 def prepare_as_trained(

@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.mrc import MrcFile, read_volume
 from cryodrgn.simulation.density import model_densities, read_models
 from cryodrgn.simulation.hinge import hinge_angles, hinge_models
 
 DEFAULT_BOX_SIZE = 64
 DEFAULT_PIXEL_SIZE = 3.0
+VOLUMES = frozenset({".mrc", ".map", ".ccp4"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -30,6 +31,69 @@ class States:
     volumes: list[Float[np.ndarray, "box box box"]]
     pixel_size: float
     description: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatesSize:
+    """How many volumes there will be, and how large.
+
+    Attributes:
+        count: Number of states.
+        box_size: Side of the volumes in voxels.
+        pixel_size: Å/px.
+    """
+
+    count: int
+    box_size: int
+    pixel_size: float
+
+
+def hinge_size(
+    count: int, box_size: int = DEFAULT_BOX_SIZE, pixel_size: float = DEFAULT_PIXEL_SIZE
+) -> StatesSize:
+    """What :func:`hinge_states` will make.
+
+    Raises:
+        ConfigError: There are no states, or the box size is odd.
+    """
+    if count < 1:
+        msg = f"the number of states must be at least 1, got {count}"
+        raise ConfigError(msg)
+    _require_even(box_size)
+    return StatesSize(count=count, box_size=box_size, pixel_size=pixel_size)
+
+
+def size_of_files(
+    paths: Sequence[Path], box_size: int | None = None, pixel_size: float | None = None
+) -> StatesSize:
+    """What :func:`states_from_files` will make, told without making it.
+
+    Raises:
+        ConfigError: Volumes and models are mixed, or the box size is odd or contradicted.
+        ShapeMismatchError: Volumes differ in size.
+        InputFileError: A file cannot be used.
+    """
+    are_volumes = [path.suffix in VOLUMES for path in paths]
+    if any(are_volumes) != all(are_volumes):
+        msg = "states must be all volumes or all atomic models, not some of each"
+        raise ConfigError(msg)
+    if not all(are_volumes):
+        count = sum(len(read_models(path)) for path in paths)
+        return hinge_size(count, box_size or DEFAULT_BOX_SIZE, pixel_size or DEFAULT_PIXEL_SIZE)
+    headers = [MrcFile.open(path) for path in paths]
+    sizes = sorted({header.shape[0] for header in headers})
+    if len(sizes) > 1:
+        msg = f"the volumes have different sizes: {' and '.join(map(str, sizes))} voxels"
+        raise ShapeMismatchError(msg)
+    if box_size not in {None, sizes[0]}:
+        msg = f"-D {box_size} contradicts the volumes, which have {sizes[0]} voxels"
+        raise ConfigError(msg)
+    _require_even(sizes[0])
+    return StatesSize(
+        count=len(paths),
+        box_size=sizes[0],
+        pixel_size=pixel_size or headers[0].pixel_size or 1.0,
+    )
 
 
 def hinge_states(
@@ -51,10 +115,7 @@ def hinge_states(
     Raises:
         ConfigError: There are no states, or the box size is odd.
     """
-    if count < 1:
-        msg = f"the number of states must be at least 1, got {count}"
-        raise ConfigError(msg)
-    _require_even(box_size)
+    hinge_size(count, box_size, pixel_size)
     angles = hinge_angles(count, range_deg)
     volumes = model_densities(
         hinge_models(angles), box_size, pixel_size, resolution or 2 * pixel_size
@@ -88,32 +149,15 @@ def states_from_files(
         ShapeMismatchError: Volumes differ in size.
         InputFileError: A file cannot be used.
     """
-    are_volumes = [path.suffix in {".mrc", ".map", ".ccp4"} for path in paths]
-    if any(are_volumes) != all(are_volumes):
-        msg = "states must be all volumes or all atomic models, not some of each"
-        raise ConfigError(msg)
+    size = size_of_files(paths, box_size, pixel_size)
     description = {"states": [str(path) for path in paths]}
-    if not all(are_volumes):
-        box_size, pixel_size = box_size or DEFAULT_BOX_SIZE, pixel_size or DEFAULT_PIXEL_SIZE
-        _require_even(box_size)
+    if paths[0].suffix in VOLUMES:
+        volumes = [read_volume(path)[0] for path in paths]
+    else:
         models = [model for path in paths for model in read_models(path)]
-        volumes = model_densities(models, box_size, pixel_size, resolution or 2 * pixel_size)
-        return States(volumes=volumes, pixel_size=pixel_size, description=description)
-
-    read = [read_volume(path) for path in paths]
-    sizes = sorted({len(volume) for volume, _ in read})
-    if len(sizes) > 1:
-        msg = f"the volumes have different sizes: {' and '.join(map(str, sizes))} voxels"
-        raise ShapeMismatchError(msg)
-    if box_size not in {None, sizes[0]}:
-        msg = f"-D {box_size} contradicts the volumes, which have {sizes[0]} voxels"
-        raise ConfigError(msg)
-    _require_even(sizes[0])
-    return States(
-        volumes=[volume for volume, _ in read],
-        pixel_size=pixel_size or read[0][1] or 1.0,
-        description=description,
-    )
+        nominal = resolution or 2 * size.pixel_size
+        volumes = model_densities(models, size.box_size, size.pixel_size, nominal)
+    return States(volumes=volumes, pixel_size=size.pixel_size, description=description)
 
 
 def _require_even(box_size: int) -> None:

@@ -216,8 +216,7 @@ class Trainer:
         """
         generator = generator_at(self._config.seed, epoch, number)
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
-        mine, divisor = self._team.share(torch.arange(len(rows)))
-        losses = self._accumulated(rows[mine], noise[mine], divisor, self._radius(epoch))
+        losses = self._accumulated(rows, noise, self._radius(epoch))
         self._team.add([p.grad for p in self._parameters if p.grad is not None])
         outcome = Outcome.of(rows, losses, self._parameters)
         if self._lag:
@@ -256,26 +255,34 @@ class Trainer:
 
     def _accumulated(
         self,
-        rows: Int[Tensor, " mine"],
-        noise: Float[Tensor, "mine noise"],
-        divisor: float,
+        rows: Int[Tensor, " batch"],
+        noise: Float[Tensor, "batch noise"],
         radius: int | None,
     ) -> Losses:
-        """Losses of a batch, its gradients added up in parts that fit into memory.
+        """Losses of a batch, this process's gradients added up in parts that fit into memory.
 
-        Where they do not, parts half as large take their place; the sum is the same.
+        Where they do not, in any process, parts half as large take their place in all of them;
+        the sum is the same.
 
         Raises:
             NumericalError: Not even a single image fits.
         """
+        mine, divisor = self._team.share(torch.arange(len(rows)))
         while True:
             self._optimizer.zero_grad(set_to_none=True)
             try:
                 size = min(part_size(self._particles, radius), self._most_together)
-                parts = [self._particles.batch(p, radius=radius) for p in rows.split(size)]
-                return self._objective.accumulate_gradients(
-                    parts, noise.to(self._particles.device), self.images_seen, divisor
-                )
+                with self._team.failing_together(torch.OutOfMemoryError):
+                    parts = [
+                        self._particles.batch(part, radius=radius)
+                        for part in rows[mine].split(size)
+                    ]
+                    return self._objective.accumulate_gradients(
+                        parts,
+                        noise[mine].to(self._particles.device),
+                        self.images_seen,
+                        divisor,
+                    )
             except torch.OutOfMemoryError as error:
                 self._halve_parts(len(rows), radius, error)
             # Only here, behind the handler, is what the failed attempt held given up.
@@ -285,8 +292,10 @@ class Trainer:
     def _halve_parts(
         self, count: int, radius: int | None, error: torch.OutOfMemoryError
     ) -> None:
-        size = min(part_size(self._particles, radius), self._most_together, count)
-        if size == 1 or self._team.size > 1:
+        # The largest share of a batch, so that all processes come to the same size.
+        share = count if count < self._team.size else -(-count // self._team.size)
+        size = min(part_size(self._particles, radius), self._most_together, share)
+        if size == 1:
             advice = "take smaller networks (--pdim, --qdim), a smaller -D, or a smaller -b"
             msg = f"{self._particles.device} has too little memory for this run; {advice}"
             raise NumericalError(msg) from error

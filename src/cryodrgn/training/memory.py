@@ -3,7 +3,7 @@
 The terms count what the program holds at its fullest moment: the prepared images; per weight
 its value, gradient, two moments of Adam and two copies of the last good state while one takes
 the place of the other; and the activations of the part of a batch that is computed at a time.
-What the libraries take is a constant, measured once (``benchmarks/memory.py`` compares all with
+What the libraries take is a constant, measured once (``benchmarks/plans.py`` compares all with
 runs).
 """
 
@@ -27,7 +27,7 @@ BYTES_PER_PREPARED_PIXEL, PREPARED_TOGETHER = 40, 64
 FLOAT = 4
 # Floating point operations per weight and point: forward 2, backward 4; and the share of the
 # time that is not spent in matrix products.
-OPERATIONS, OVERHEAD = 6.0, 2.0
+OPERATIONS, OVERHEAD = 6.0, 1.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +61,7 @@ def count_weights(config: ModelConfig) -> tuple[int, int]:
         encoder = _perceptron(
             first, config.encoder.num_layers, config.encoder.hidden_dim, 2 * config.latent_dim
         )
-    inputs = config.latent_dim + _features(config)
+    inputs = config.latent_dim + decoder_features(config)
     decoder = _perceptron(inputs, config.decoder.num_layers, config.decoder.hidden_dim, 2)
     return encoder, decoder
 
@@ -82,7 +82,7 @@ def memory_needed(config: RunConfig, count: int, *, is_processor: bool) -> Memor
     images = min(batch_size, max(1, ROWS_IN_CACHE // points)) if is_processor else batch_size
     rows, layers = images * points, model.decoder.num_layers + 1
     width = model.decoder.hidden_dim
-    activations = rows * FLOAT * (2.5 * _features(model) + width * (2 * layers + 3))
+    activations = rows * FLOAT * (2.5 * decoder_features(model) + width * (2 * layers + 3))
     held = batch_size * points * BYTES_PER_POINT * exposures
     together = min(EVALUATED_TOGETHER, count) if model.encoder is not None else 0
     evaluated = together * points * BYTES_PER_POINT * exposures
@@ -116,7 +116,7 @@ def bytes_written(config: RunConfig, count: int) -> int:
     return checkpoints * per_checkpoint
 
 
-def _features(config: ModelConfig) -> int:
+def decoder_features(config: ModelConfig) -> int:
     """Inputs of the decoder for one point, without the latent."""
     decoder = config.decoder
     if decoder.encoding == "none":

@@ -60,6 +60,9 @@ class Objective(Protocol):
 
         Returns:
             The losses of the whole batch.
+
+        Raises:
+            torch.OutOfMemoryError: Some process has too little memory, and all know it.
         """
         ...
 
@@ -110,23 +113,27 @@ class VaeObjective:
         divisor: float,
     ) -> Losses:
         """Gradients at one random sample of every image's latent."""
-        views = _views(parts)
-        mean, log_variance = self.model.encoder(views, self._dtype)
-        latent = sample_latent(mean, log_variance, noise[:, : mean.shape[1]])
-        # The decoder's graphs end at this copy; what they say of it is passed on at the end.
-        sampled = latent.detach().requires_grad_()
-        reconstruction = self._team.total(
-            accumulate_reconstruction(self.model.decoder, parts, sampled, self._dtype, divisor)
-        )
+        with self._team.failing_together(torch.OutOfMemoryError):
+            views = _views(parts)
+            mean, log_variance = self.model.encoder(views, self._dtype)
+            latent = sample_latent(mean, log_variance, noise[:, : mean.shape[1]])
+            # The decoder's graphs end at this copy; what they say of it is passed on below.
+            sampled = latent.detach().requires_grad_()
+            reconstruction = accumulate_reconstruction(
+                self.model.decoder, parts, sampled, self._dtype, divisor
+            )
+            of_batch = len(mean) / divisor
+            share = kl_divergence(mean, log_variance) * of_batch
+            turned = of_batch * self._change_when_turned(
+                views, mean, noise[:, mean.shape[1] :], images_seen
+            )
         assert sampled.grad is not None
-        share = kl_divergence(mean, log_variance) * (len(mean) / divisor)
-        kl = self._team.total(share.detach())
+        mine = torch.stack([reconstruction, share.detach(), turned.detach()])
+        reconstruction, kl, turning = self._team.total(mine).unbind()
         penalty, slope = self._kl.penalty(kl, images_seen)
         num_values = 2 * parts[0].exposures[0].coordinates.shape[1]
-        turned = self._change_when_turned(views, mean, noise[:, mean.shape[1] :], images_seen)
-        turned = turned * (len(mean) / divisor)
         (slope * share / num_values + (latent * sampled.grad).sum() + turned).backward()
-        total = reconstruction + penalty / num_values + self._team.total(turned.detach())
+        total = reconstruction + penalty / num_values + turning
         return Losses(reconstruction=reconstruction, kl=kl, total=total)
 
     def _change_when_turned(
@@ -191,9 +198,9 @@ class HomogeneousObjective:
         divisor: float,
     ) -> Losses:
         """Gradients of the reconstruction loss."""
-        loss = self._team.total(
-            accumulate_reconstruction(self.model, parts, noise, self._dtype, divisor)
-        )
+        with self._team.failing_together(torch.OutOfMemoryError):
+            loss = accumulate_reconstruction(self.model, parts, noise, self._dtype, divisor)
+        loss = self._team.total(loss)
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
     def write_results(
@@ -244,10 +251,10 @@ class AutodecoderObjective:
         divisor: float,
     ) -> Losses:
         """Gradients of the reconstruction loss, of the latents too."""
-        latents = self._latents.rows(torch.cat([part.rows for part in parts]))
-        loss = self._team.total(
-            accumulate_reconstruction(self.model, parts, latents, self._dtype, divisor)
-        )
+        with self._team.failing_together(torch.OutOfMemoryError):
+            latents = self._latents.rows(torch.cat([part.rows for part in parts]))
+            loss = accumulate_reconstruction(self.model, parts, latents, self._dtype, divisor)
+        loss = self._team.total(loss)
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
     def write_results(

@@ -48,6 +48,8 @@ from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.provenance import describe_files
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.preflight.plan import PROCESSOR, Plan
+from cryodrgn.preflight.plans import analysis_cost, volumes_plan
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import (
     PostProcessing,
@@ -55,6 +57,7 @@ from cryodrgn.reconstruction.decode import (
     help_to_write,
     write_volumes,
 )
+from cryodrgn.reconstruction.trained import model_config
 from cryodrgn.runs.run import Run
 from cryodrgn.training.epoch_records import EpochRecord, verdict_of
 from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
@@ -159,6 +162,7 @@ class _Analysis:
     def perform(self, device: str) -> None:
         # Everything that a user's mistake can stop comes before the first file.
         source = self._checked_source(device)
+        self._plan(source).announce("the analysis")
         components = principal_components(self._latents)
         paths = self._paths(components)
         clusters = self._clusters()
@@ -191,6 +195,22 @@ class _Analysis:
         check_new_box_size(source.box_size, options.box_size or source.box_size)
         options.processing.check(options.box_size or source.box_size)
         return source
+
+    def _plan(self, source: VolumeSource | None) -> Plan:
+        options, count, box_size = self._options, 0, 0
+        if source is not None:
+            paths = options.num_components if self._run.latent_dim > 1 else 1
+            clusters = options.num_clusters if self._run.latent_dim > 1 else 0
+            count = paths * options.per_component + clusters
+            box_size = options.box_size or source.box_size
+        with_map = not options.skip_umap and self._run.latent_dim > 2
+        cost, words = analysis_cost(len(self._latents), count, with_map=with_map)
+        return volumes_plan(
+            *(model_config(self._run.settings), count, box_size, self._files.path),
+            PROCESSOR if source is None else source.device,
+            more=cost,
+            more_words=words,
+        )
 
     def _paths(self, components: PrincipalComponents) -> list[_Series]:
         options, count = self._options, len(components)

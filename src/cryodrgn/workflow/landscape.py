@@ -30,14 +30,18 @@ from cryodrgn.analysis.pca import principal_components
 from cryodrgn.analysis.plots import save_figure
 from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.analysisdir import LandscapeFiles, StateFiles, VolumeSeries
+from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.imaging.masks import default_threshold, soft_mask
 from cryodrgn.io.latent_text import save_index_text, save_latent_text
 from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
 from cryodrgn.io.mrc import MrcFile, read_volume, write_volume
+from cryodrgn.preflight.plan import Plan
+from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
 from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
+from cryodrgn.reconstruction.trained import model_config
 from cryodrgn.runs.run import Run
 from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
 
@@ -109,6 +113,9 @@ def make_landscape(
         )
         raise ConfigError(msg)
     latents = run.latents(epoch)
+    _plan(run, files, options, min(options.sketch_size, len(latents)), device).announce(
+        "the landscape"
+    )
     sketch = cluster_by_means(latents, options.sketch_size, options.seed)
     paths = _sketch_volumes(run, epoch, files, options, sketch, device)
     pixel_size = MrcFile.open(paths[0]).pixel_size or 1.0
@@ -129,6 +136,18 @@ def make_landscape(
     _plot_map(run, epoch, files, states, sketch)
     _write_report(run, epoch, files, options, states, sketch, pixel_size)
     logger.info("the report is %s", files.report)
+
+
+def _plan(
+    run: Run, files: LandscapeFiles, options: LandscapeOptions, count: int, device: str
+) -> Plan:
+    config = model_config(run.settings)
+    box_size = min(options.box_size, config.box_size)
+    check_new_box_size(config.box_size, box_size)
+    return landscape_plan(
+        *(config, count, box_size, options.num_states, files.path, choose_device(device)),
+        with_volumes=not options.skip_volumes,
+    )
 
 
 def _sketch_volumes(

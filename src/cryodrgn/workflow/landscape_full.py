@@ -24,7 +24,9 @@ from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.legacy_pickle import load_indices, load_latents, load_pickles, save_pickles
 from cryodrgn.io.text import read_yaml
+from cryodrgn.preflight.plans import full_landscape_plan
 from cryodrgn.reconstruction.decode import PostProcessing, decode_volumes
+from cryodrgn.reconstruction.trained import model_config
 from cryodrgn.runs.run import Run
 
 logger = logging.getLogger(__name__)
@@ -88,6 +90,13 @@ def map_all_particles(
         msg = f"{landscape.path} is of epoch {record['epoch']}, not of {epoch}"
         raise ConfigError(msg)
     _check_volumes(landscape, record, options)
+    where = choose_device(device)
+    full_landscape_plan(
+        model_config(run.settings),
+        0 if options.skip_volumes else min(options.num_volumes, len(latents)),
+        *(record["box_size"], len(latents), options.mapping.epochs, files.path, where),
+        with_map=not options.skip_umap,
+    ).announce("the landscape")
     if options.skip_volumes:
         sampled, coordinates = _earlier(files)
     else:
@@ -96,9 +105,7 @@ def map_all_particles(
         save_pickles(files.sampled_particles, [sampled])
         save_pickles(files.sampled_latents, [latents[sampled]])
         save_pickles(files.sampled_coordinates, [coordinates])
-    mapping = learn_mapping(
-        latents[sampled], coordinates, options.mapping, choose_device(device)
-    )
+    mapping = learn_mapping(latents[sampled], coordinates, options.mapping, where)
     shares = ", ".join(f"{share:.0%}" for share in mapping.explained[:5])
     learnt = f"of volumes it never saw the mapping explains {shares} (first components)"
     logger.info(learnt)

@@ -19,6 +19,7 @@ from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.particle_files import ParticleFiles, open_metadata, open_particles
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.preflight.plans import nuisance_plan
 from cryodrgn.rundir import NuisanceFiles
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
@@ -78,6 +79,8 @@ def report_nuisances(
             "particles; if they had been filtered, give the indices with --ind"
         )
         raise ShapeMismatchError(msg)
+    particles.require_poses()
+    nuisance_plan(particles, num_images, output).announce("the report")
     axes = principal_components(latents, MAX_AXES).project(latents)
     sample = np.linspace(0, len(axes) - 1, min(len(axes), num_images)).round().astype(np.int64)
     images = QuickImages(particles, np.unique(sample))

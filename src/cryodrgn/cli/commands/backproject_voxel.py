@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
     from cryodrgn.io.particle_files import open_particles, open_tilted
     from cryodrgn.preflight.plan import require_output
+    from cryodrgn.preflight.plans import backprojection_plan
     from cryodrgn.preflight.screening import on_sound_images, screen_particles
     from cryodrgn.reconstruction.backproject import backproject, save_reconstruction
     from cryodrgn.rundir import ReconstructionFiles, ScreeningFiles
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     files = ReconstructionFiles.named(args.output)
     particles = _chosen(open_particles(particle_files(args)), args)
     particles.require_poses()
-    require_output(files.volume.parent, 20 * particles.box_size**3)
+    require_output(files.volume.parent)
 
     def screened(how: "Screen") -> "ParticleSet":
         screening = ScreeningFiles(files.volume.parent)
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
     with joined(args) as (team, device):
 
         def work(particles: "ParticleSet") -> "Reconstruction":
+            plan = backprojection_plan(particles, args.tilt, files.volume.parent, device)
+            plan.announce("backprojection")
             tilted = None
             if args.tilt is not None:
                 second = open_tilted(particles, args.tilt, args.datadir)

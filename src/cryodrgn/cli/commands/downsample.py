@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from cryodrgn.cli.options import MRC_ENDINGS, add_datadir, add_screen, require_ending
 
 if TYPE_CHECKING:
-    from cryodrgn.io.image_stack import ImageStack
     from cryodrgn.preflight.screening import Screen
 
 logger = logging.getLogger(__name__)
@@ -53,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.diagnosis.screening import find_bad
     from cryodrgn.fourier.resample import check_new_box_size
     from cryodrgn.io.particle_files import open_stack
+    from cryodrgn.preflight.plans import downsampling_plan
     from cryodrgn.preflight.screening import on_sound_images, screen_stack
     from cryodrgn.rundir import ScreeningFiles
 
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> None:
             args.mrcs,
             len(images),
         )
-    _require_room(images, args)
     check_new_box_size(images.box_size, args.box_size)
+    downsampling_plan(images, args.box_size, args.output.parent).announce("downsampling")
 
     def screened(how: "Screen") -> "np.ndarray | None":
         rows, files = np.arange(len(images)), ScreeningFiles(args.output.parent)
@@ -93,23 +93,6 @@ def run(args: argparse.Namespace) -> None:
         len(images),
         names,
         _sampling(new),
-    )
-
-
-def _require_room(images: "ImageStack", args: argparse.Namespace) -> None:
-    """The plan, after a check that the result can be written."""
-    from cryodrgn.io.atomic import format_size
-    from cryodrgn.preflight.plan import require_output
-
-    size = 4 * len(images) * args.box_size**2
-    require_output(args.output.parent)
-    logger.info(
-        "plan: %d images from %d to %d px, %s written to %s",
-        len(images),
-        images.box_size,
-        args.box_size,
-        format_size(size),
-        args.output,
     )
 
 

@@ -140,6 +140,7 @@ def _evaluated(
     from cryodrgn.linear.iteration import DiscImages
     from cryodrgn.models.basis import BasisModel
     from cryodrgn.models.vae import Vae
+    from cryodrgn.preflight.plans import encoding_plan
     from cryodrgn.reconstruction.encode import evaluate_all
     from cryodrgn.reconstruction.trained import prepare_as_trained
 
@@ -149,6 +150,12 @@ def _evaluated(
             "encode images"
         )
         raise ConfigError(msg)
+    storage = Storage(scratch_dir=args.output.parent, on_disk=args.lazy or None)
+    plan = encoding_plan(
+        *(trained, particles, args.tilt, args.batch_size),
+        *(args.output.parent, device, storage),
+    )
+    plan.announce("encoding")
     images = prepare_as_trained(
         trained,
         particles,
@@ -156,7 +163,7 @@ def _evaluated(
         tilted=args.tilt,
         tilt_deg=args.tilt_deg,
         datadir=args.datadir,
-        storage=Storage(scratch_dir=args.output.parent, on_disk=args.lazy or None),
+        storage=storage,
         team=team,
     )
     if isinstance(trained.model, BasisModel):

@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _decode(args: argparse.Namespace, device: "torch.device", team: "Team") -> None:
+    from cryodrgn.fourier.resample import check_new_box_size
+    from cryodrgn.preflight.plans import volumes_plan
     from cryodrgn.reconstruction.decode import PostProcessing, help_to_write, write_volumes
 
     trained = load_trained(args)
@@ -90,6 +92,10 @@ def _decode(args: argparse.Namespace, device: "torch.device", team: "Team") -> N
         return
     latents = _latents(args, decoder.latent_dim)
     paths = _paths(args, len(latents))
+    box_size = args.downsample or decoder.box_size
+    check_new_box_size(decoder.box_size, box_size)
+    plan = volumes_plan(trained.config, len(latents), box_size, paths[0].parent, device)
+    plan.announce("decoding")
     if args.verbose:
         for path, latent in zip(paths, latents.tolist(), strict=True):
             logger.info("%s: z = %s", path.name, " ".join(f"{value:g}" for value in latent))

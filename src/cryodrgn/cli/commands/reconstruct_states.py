@@ -76,15 +76,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.data.prepared import Storage
-    from cryodrgn.linear.state_files import reconstruct_states
+    from cryodrgn.linear.state_files import check_states, reconstruct_states
     from cryodrgn.linear.states import StateSettings
+    from cryodrgn.preflight.plans import states_plan
     from cryodrgn.rundir import RunDirectory, StateFiles
 
     if args.functions < 0:
         msg = f"--functions must not be negative, got {args.functions}"
         raise ConfigError(msg)
     work = None if args.workdir is None else RunDirectory(args.workdir)
-    data, latents = _data(args, work), _latents(args, work)
+    data, latents, files = _data(args, work), _latents(args, work), StateFiles(args.outdir)
+    particles = data.open()
+    latents.require_count(len(particles), particles.source)
+    points, mask = _points(args, latents), args.mask or _mask_of(work)
+    check_states(particles, latents, points, files, mask)
     settings = StateSettings(
         method=args.method,
         functions="auto" if args.functions else "linear",
@@ -98,11 +103,15 @@ def run(args: argparse.Namespace) -> None:
         cache_dir=args.cache_dir,
     )
     with joined(args) as (team, device):
+        plan = states_plan(
+            *(particles, data.tilted, latents.mean.shape[1], settings, len(points)),
+            *(args.outdir, device, storage),
+        )
+        plan.announce("the reconstruction")
         summaries = reconstruct_states(
-            *(data, data.open(), latents, _points(args, latents)),
-            *(settings, StateFiles(args.outdir), device),
+            *(data, particles, latents, points, settings, files, device),
             storage=storage,
-            mask_path=args.mask or _mask_of(work),
+            mask_path=mask,
             team=team,
         )
     if team.is_writer:

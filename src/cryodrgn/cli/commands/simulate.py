@@ -118,22 +118,22 @@ def _add_imaging(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from cryodrgn.preflight.plans import simulation_plan
     from cryodrgn.simulation.simulate import SimulationSettings, simulate
-    from cryodrgn.simulation.states import hinge_states, states_from_files
+    from cryodrgn.simulation.states import (
+        hinge_size,
+        hinge_states,
+        size_of_files,
+        states_from_files,
+    )
 
     if args.models:
-        states = states_from_files(args.models, args.box_size, args.pixel_size, args.resolution)
+        size = size_of_files(args.models, args.box_size, args.pixel_size)
     else:
-        states = hinge_states(
-            args.num_states,
-            args.hinge_range,
-            args.box_size or 64,
-            args.pixel_size or 3.0,
-            args.resolution,
-        )
+        size = hinge_size(args.num_states, args.box_size or 64, args.pixel_size or 3.0)
     settings = SimulationSettings(
         num_images=args.num_images,
-        pixel_size=states.pixel_size,
+        pixel_size=size.pixel_size,
         snr=args.snr,
         shift_extent_px=args.shift,
         has_ctf=not args.no_ctf,
@@ -147,12 +147,19 @@ def run(args: argparse.Namespace) -> None:
         tilt_deg=args.tilt_deg,
         seed=args.seed,
     )
+    simulation_plan(size, settings, args.outdir).announce("the simulation")
+    if args.models:
+        states = states_from_files(args.models, args.box_size, args.pixel_size, args.resolution)
+    else:
+        states = hinge_states(
+            *(size.count, args.hinge_range, size.box_size, size.pixel_size, args.resolution)
+        )
     files = simulate(states.volumes, settings, args.outdir, states.description)
     logger.info(
         "wrote %d images of %d states (%d px of %g Å) to %s",
         args.num_images,
         len(states.volumes),
-        states.volumes[0].shape[0],
-        states.pixel_size,
+        size.box_size,
+        size.pixel_size,
         files.star,
     )

@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.linear.config import LinearConfig
     from cryodrgn.linear.runner import train_linear
     from cryodrgn.preflight.plan import require_output
+    from cryodrgn.preflight.plans import linear_plan
     from cryodrgn.preflight.screening import on_sound_images, screen_data
     from cryodrgn.rundir import RunDirectory, ScreeningFiles
 
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
         def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
             data, particles = chosen
             settings = replace(config, data=data)
+            linear_plan(settings, particles, args.outdir, device).announce("the fit")
             train_linear(
                 settings, particles, directory, device, overwrite=args.overwrite, team=team
             )

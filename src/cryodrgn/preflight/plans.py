@@ -1,0 +1,405 @@
+"""What commands take: memory, room, and what there is to compute.
+
+Terms count what a command holds at its fullest moment and what grows with its input. The
+constants are fitted to runs on a processor, with which ``benchmarks/plans.py`` compares them.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from cryodrgn.data import downsample
+from cryodrgn.data.prepared import Storage
+from cryodrgn.diagnosis.fit import MAX_RADIUS
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.linear.config import LinearConfig
+from cryodrgn.linear.states import StateSettings
+from cryodrgn.linear.subspace import grid_size
+from cryodrgn.models.basis import BasisConfig
+from cryodrgn.models.build import ModelConfig
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.preflight.plan import Cost, Plan
+from cryodrgn.reconstruction.backproject import POINTS_PER_BATCH
+from cryodrgn.reconstruction.decode import BYTES_AT_A_TIME, MOST_AT_A_TIME
+from cryodrgn.reconstruction.trained import TrainedModel
+from cryodrgn.simulation.simulate import BATCH as SIMULATED_TOGETHER
+from cryodrgn.simulation.simulate import SimulationSettings
+from cryodrgn.simulation.states import StatesSize
+from cryodrgn.training.config import RunConfig
+from cryodrgn.training.memory import (
+    bytes_written,
+    count_weights,
+    decoder_features,
+    memory_needed,
+    operations_per_image,
+)
+
+FLOAT = 4
+NOTHING = Cost()
+# Bytes that libraries take beyond what they hold before they are used.
+LIBRARIES = 60 * 10**6
+# Operations of matrix products that take a processor as long as: reading, windowing and
+# transforming a pixel of an image; changing its size; making one; looking at one.
+PREPARED_PIXEL, DOWNSAMPLED_PIXEL, SIMULATED_PIXEL, SEEN_PIXEL = 8e3, 7.5e3, 2.5e4, 1e3
+# Voxel of a state that is simulated.
+SIMULATED_VOXEL = 5e4
+# A pixel, and a voxel of the volume, that are backprojected.
+BACKPROJECTED_PIXEL, BACKPROJECTED_VOXEL = 1.8e4, 2e5
+# A point that is spread onto a grid of many columns, each of them, and a voxel solved for.
+SPREAD_POINT, SPREAD_COLUMN, SOLVED = 1.5e4, 4.5e2, 1.5e3
+# A voxel of a state with its local resolution and errors; one of a decoded volume.
+STATE_VOXEL, WRITTEN_VOXEL = 4e5, 2e3
+# An analysis without its volumes, a volume that is drawn, a particle on a map, and at most so
+# many of them.
+ANALYSED, DRAWN, MAPPED, MAPPED_AT_MOST = 6e11, 4.5e10, 2.5e8, 100_000
+# A voxel of a volume that is compared, a volume that a mapping learns once, a particle that is
+# put into a community.
+COMPARED_VOXEL, LEARNT, GROUPED = 5e3, 1e7, 5e7
+# Compiling and loading what is used first.
+STARTED = 1e11
+# A nuisance report, and every image and particle of it.
+NUISANCE, NUISANCE_IMAGE, NUISANCE_PARTICLE = 3e11, 5e8, 2e7
+# How much longer than their matrix products networks take that are only asked.
+ENCODING, DECODING = 3.9, 1.5
+# Bytes per voxel of the volume, per point of a batch: of a backprojection.
+BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 400, 250
+# Bytes per voxel of a simulated state's transforms, and per pixel of images made together.
+SLICED_VOXEL, IMAGED_PIXEL = 60, 60
+# Grids of sums that a regression holds at a time, and stacks of volumes.
+GRIDS, STACKS = 3, 3
+
+
+def points_of(box_size: int) -> int:
+    """Frequencies of an image that are kept."""
+    return len(HalfLattice.disc(box_size))
+
+
+def training_plan(
+    config: RunConfig,
+    particles: ParticleSet,
+    folder: Path,
+    device: torch.device,
+    storage: Storage,
+) -> Plan:
+    """The plan of a training run."""
+    count, epochs = len(particles), config.training.num_epochs
+    need = memory_needed(config, count, is_processor=device.type == "cpu")
+    plan = Plan(
+        work=(
+            f"{_images(particles)}, {epochs} epochs in batches of {config.training.batch_size}"
+        ),
+        folder=folder,
+        device=device,
+        memory=need.total - need.images,
+        written=bytes_written(config, count),
+        cost=_preparing(particles, config.data.tilted)
+        + Cost(products=epochs * count * operations_per_image(config.model)),
+        advice="take smaller networks (--pdim, --qdim), or a smaller box with -D",
+    )
+    return _keeping(plan, need.images, storage)
+
+
+def backprojection_plan(
+    particles: ParticleSet, tilted: Path | None, folder: Path, device: torch.device
+) -> Plan:
+    """The plan of a backprojection."""
+    box_size, exposures = particles.box_size, 1 if tilted is None else 2
+    images = exposures * len(particles) * particles.images.box_size**2
+    points = min(POINTS_PER_BATCH, len(particles) * points_of(box_size))
+    return Plan(
+        work=_images(particles),
+        folder=folder,
+        device=device,
+        memory=LIBRARIES + BYTES_PER_BACKPROJECTED * box_size**3 + BYTES_PER_SPREAD * points,
+        written=3 * FLOAT * box_size**3,
+        cost=Cost(others=BACKPROJECTED_PIXEL * images + BACKPROJECTED_VOXEL * box_size**3),
+        advice="downsample the images first",
+    )
+
+
+def linear_plan(
+    config: LinearConfig, particles: ParticleSet, folder: Path, device: torch.device
+) -> Plan:
+    """The plan of a linear run."""
+    count, box_size = len(particles), particles.box_size
+    fitted, volumes = min(count, config.fit_images), config.num_components + 1
+    radius = min(config.radius, box_size // 2 - 1)
+    within = math.pi / 2 * radius**2
+    # Iterations at half, three quarters and all of the radius, two of them on all images.
+    passes = 5 * 0.25 + 4 * 0.5625 + 3 + 3
+    plan = Plan(
+        work=f"{_images(particles)}, {config.num_components} components",
+        folder=folder,
+        device=device,
+        memory=_grid_bytes(box_size, volumes),
+        written=FLOAT * (volumes + 3) * box_size**3 + 2 * FLOAT * count * volumes,
+        cost=_preparing(particles, config.data.tilted)
+        + _regression(fitted, points_of(box_size), box_size, volumes, passes=2)
+        + _regression(fitted, within, grid_size(radius, box_size), volumes, passes=passes),
+        advice="take fewer --components, or a smaller box with -D",
+    )
+    return _keeping(
+        plan, _prepared_bytes(particles, config.data.tilted), config.storage(folder)
+    )
+
+
+def states_plan(
+    particles: ParticleSet,
+    tilted: Path | None,
+    latent_dim: int,
+    settings: StateSettings,
+    num_states: int,
+    folder: Path,
+    device: torch.device,
+    storage: Storage,
+) -> Plan:
+    """The plan of the reconstruction of states; by kernels, every state is a regression."""
+    count, box_size = len(particles), particles.box_size
+    is_smooth = settings.functions != "linear" and settings.num_functions > 0
+    volumes = 1 + (settings.num_functions if is_smooth else latent_dim)
+    passes = 2.0
+    if settings.method == "kernel":
+        volumes, passes = 1, 12.0 * num_states
+    plan = Plan(
+        work=f"{_images(particles)}, {num_states} states, {latent_dim} latent dimensions",
+        folder=folder,
+        device=device,
+        memory=_grid_bytes(box_size, volumes),
+        written=FLOAT * (volumes + 5 * num_states) * box_size**3,
+        cost=_preparing(particles, tilted)
+        + _regression(count, points_of(box_size), box_size, volumes, passes=passes)
+        + Cost(on_host=STATE_VOXEL * num_states * box_size**3),
+        advice="take fewer --functions, or a smaller box with -D",
+    )
+    return _keeping(plan, _prepared_bytes(particles, tilted), storage)
+
+
+def encoding_plan(
+    trained: TrainedModel,
+    particles: ParticleSet,
+    tilted: Path | None,
+    batch_size: int,
+    folder: Path,
+    device: torch.device,
+    storage: Storage,
+) -> Plan:
+    """The plan of the evaluation of a model on images."""
+    config, count = trained.config, len(particles)
+    box_size = min(particles.box_size, config.box_size)
+    points = points_of(box_size)
+    exposures = 1 if tilted is None else 2
+    if isinstance(config, ModelConfig):
+        encoder, decoder = count_weights(config)
+        width = config.decoder.hidden_dim
+        values = 2.5 * decoder_features(config) + 3 * width
+        memory = min(batch_size, count) * points * exposures * (FLOAT * values + 100)
+        cost = Cost(products=ENCODING * 2 * count * exposures * (points * decoder + encoder))
+    else:
+        volumes = config.num_functions + 1
+        memory = _grid_bytes(box_size, volumes) / 6
+        cost = _regression(count, points, box_size, volumes, passes=1)
+    plan = Plan(
+        work=_images(particles),
+        folder=folder,
+        device=device,
+        memory=int(memory) + LIBRARIES,
+        written=2 * FLOAT * count * config.latent_dim,
+        cost=_preparing(particles, tilted) + cost,
+        advice="take a smaller -b",
+    )
+    return _keeping(plan, 8 * points * count * exposures, storage)
+
+
+def volumes_plan(
+    config: ModelConfig | BasisConfig,
+    count: int,
+    box_size: int,
+    folder: Path,
+    device: torch.device,
+    *,
+    more: Cost = NOTHING,
+    more_words: str = "",
+) -> Plan:
+    """The plan of decoding volumes.
+
+    Args:
+        config: The model.
+        count: Number of volumes.
+        box_size: Their side in voxels.
+        folder: Where they go.
+        device: Where to compute.
+        more: What is computed beside them.
+        more_words: What that is.
+    """
+    voxels = box_size**3
+    points = math.pi / 12 * voxels
+    if isinstance(config, ModelConfig):
+        layers, width = config.decoder.num_layers, config.decoder.hidden_dim
+        weights = layers * width**2 + 2 * width
+        weights += decoder_features(config) * width / max(1, min(count, MOST_AT_A_TIME))
+        cost = Cost(products=DECODING * 2 * count * points * weights)
+        together = min(count, MOST_AT_A_TIME, max(1, BYTES_AT_A_TIME / (8 * points)))
+        memory = 16 * points * together + 60 * voxels
+    else:
+        cost = Cost(others=count * config.num_functions * voxels)
+        memory = (2 * FLOAT * config.num_functions + 40) * config.box_size**3
+    return Plan(
+        work=f"{count} volumes of {box_size} px{more_words}",
+        folder=folder,
+        device=device,
+        memory=int(memory) + LIBRARIES,
+        written=FLOAT * count * voxels,
+        cost=cost + Cost(on_host=STARTED + WRITTEN_VOXEL * count * voxels) + more,
+        advice="take smaller volumes with -d",
+    )
+
+
+def landscape_plan(
+    config: ModelConfig | BasisConfig,
+    count: int,
+    box_size: int,
+    num_states: int,
+    folder: Path,
+    device: torch.device,
+    *,
+    with_volumes: bool,
+) -> Plan:
+    """The plan of a landscape: volumes are made, read three times and compared."""
+    made = count if with_volumes else 0
+    voxels = box_size**3
+    read = Cost(on_host=ANALYSED + COMPARED_VOXEL * count * voxels + DRAWN * num_states)
+    words = f", {count} of them compared"
+    plan = volumes_plan(config, made, box_size, folder, device, more=read, more_words=words)
+    # Within a mask, volumes are held together: at most half of the box.
+    return replace(
+        plan,
+        memory=max(plan.memory, 2 * FLOAT * count * voxels + 100 * voxels),
+        written=plan.written + FLOAT * voxels * (2 * num_states + 60),
+        advice="take smaller volumes with -d, or fewer with -N",
+    )
+
+
+def full_landscape_plan(
+    config: ModelConfig | BasisConfig,
+    count: int,
+    box_size: int,
+    num_particles: int,
+    epochs: int,
+    folder: Path,
+    device: torch.device,
+    *,
+    with_map: bool,
+) -> Plan:
+    """The plan of finding all particles' places in a landscape."""
+    mapped = min(num_particles, MAPPED_AT_MOST) if with_map else 0
+    more = Cost(on_host=LEARNT * epochs * count + MAPPED * mapped + GROUPED * num_particles)
+    words = f", {num_particles} particles in their landscape"
+    plan = volumes_plan(config, count, box_size, folder, device, more=more, more_words=words)
+    return replace(plan, written=100 * FLOAT * num_particles)
+
+
+def downsampling_plan(images: ImageStack, box_size: int, folder: Path) -> Plan:
+    """The plan of a downsampling."""
+    count, stored = len(images), images.box_size
+    return Plan(
+        work=f"{count} images from {stored} to {box_size} px",
+        folder=folder,
+        memory=8 * downsample.BYTES_PER_BATCH + LIBRARIES,
+        written=FLOAT * count * box_size**2,
+        cost=Cost(on_host=DOWNSAMPLED_PIXEL * count * stored**2),
+        advice="end other programs",
+    )
+
+
+def simulation_plan(size: StatesSize, settings: SimulationSettings, folder: Path) -> Plan:
+    """The plan of a simulation, whose clean images are in a file until noise is added."""
+    num_states, box_size = size.count, size.box_size
+    count, exposures = settings.num_images, 1 if settings.tilt_deg is None else 2
+    pixel = 2 if settings.half_precision else FLOAT
+    images = exposures * count * box_size**2
+    return Plan(
+        work=f"{count} images of {box_size} px, {num_states} states",
+        folder=folder,
+        memory=LIBRARIES
+        + FLOAT * num_states * box_size**3
+        + SLICED_VOXEL * box_size**3
+        + IMAGED_PIXEL * min(count, SIMULATED_TOGETHER) * box_size**2,
+        written=pixel * images + FLOAT * (count * box_size**2 + num_states * box_size**3),
+        cost=Cost(
+            on_host=SIMULATED_PIXEL * images + SIMULATED_VOXEL * num_states * box_size**3
+        ),
+        advice="take a smaller box with -D, or fewer states",
+    )
+
+
+def nuisance_plan(particles: ParticleSet, num_images: int, folder: Path) -> Plan:
+    """The plan of a nuisance report."""
+    count, sample = len(particles), min(len(particles), num_images)
+    radius = min(MAX_RADIUS, particles.box_size // 2 - 1)
+    pixels = particles.images.box_size**2
+    return Plan(
+        work=f"{_images(particles)}, {sample} of them in maps",
+        folder=folder,
+        memory=int(sample * math.pi / 2 * radius**2 * 60) + 2**28,
+        written=2 * 10**6,
+        cost=Cost(on_host=SEEN_PIXEL * count * pixels + PREPARED_PIXEL * sample * pixels)
+        + Cost(on_host=NUISANCE + NUISANCE_IMAGE * sample + NUISANCE_PARTICLE * count),
+        advice="take fewer images with -n",
+    )
+
+
+def analysis_cost(count: int, num_volumes: int, *, with_map: bool) -> tuple[Cost, str]:
+    """What an analysis computes beside its volumes, and what that is in words."""
+    mapped = min(count, MAPPED_AT_MOST) if with_map else 0
+    work = ANALYSED + DRAWN * num_volumes + MAPPED * mapped
+    words = f", {count} particles" + (", a map of them" if with_map else "")
+    return Cost(on_host=work), words
+
+
+def _images(particles: ParticleSet) -> str:
+    return f"{len(particles)} particles of {particles.box_size} px"
+
+
+def _preparing(particles: ParticleSet, tilted: Path | None) -> Cost:
+    pixels = len(particles) * particles.images.box_size**2
+    return Cost(on_host=PREPARED_PIXEL * pixels * (1 if tilted is None else 2))
+
+
+def _prepared_bytes(particles: ParticleSet, tilted: Path | None) -> int:
+    points = points_of(particles.box_size)
+    return 8 * points * len(particles) * (1 if tilted is None else 2)
+
+
+def _columns(volumes: int) -> int:
+    return 2 * volumes + volumes * (volumes + 1) // 2
+
+
+def _grid_bytes(box_size: int, volumes: int) -> int:
+    """Sums of two halves and their total on a half grid, volumes, and batches of images."""
+    voxels = box_size**3
+    return (
+        LIBRARIES
+        + GRIDS * FLOAT * _columns(volumes) * voxels // 2
+        + STACKS * FLOAT * volumes * voxels
+    )
+
+
+def _regression(
+    count: int, points: float, box_size: int, volumes: int, *, passes: float
+) -> Cost:
+    """Sums over images on a grid, and volumes of them."""
+    columns = _columns(volumes)
+    spread = passes * count * points * (SPREAD_POINT + SPREAD_COLUMN * columns)
+    solved = SOLVED * volumes**2 * box_size**3
+    return Cost(others=spread + solved)
+
+
+def _keeping(plan: Plan, images: int, storage: Storage) -> Plan:
+    """The plan with prepared images in memory, or in a file."""
+    if storage.cache_dir is None and not storage.uses_disk(images):
+        return replace(plan, images=images)
+    written = plan.written + (images if storage.cache_dir is None else 0)
+    return replace(plan, in_file=images, written=written)
