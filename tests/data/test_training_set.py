@@ -69,7 +69,8 @@ def test_images_are_compared_within_a_radius(particles, tmp_path, lattice):
     assert torch.equal(inner.images, whole.images)
     assert torch.equal(inner.targets(), whole.targets()[:, kept])
     assert torch.equal(inner.compared_ctf(), whole.compared_ctf()[:, kept])
-    assert torch.equal(inner.coordinates, whole.coordinates[:, kept])
+    # Products of other sizes may round their last digits otherwise.
+    torch.testing.assert_close(inner.coordinates, whole.coordinates[:, kept])
     beyond = images.batch(rows, radius=100).exposures[0]
     assert torch.equal(beyond.coordinates, whole.coordinates)
 
