@@ -1,4 +1,4 @@
-"""Seconds and memory of train_linear and reconstruct_states, from the typed commands.
+"""Time and memory of train_linear and reconstruct_states, from the typed commands.
 
     python benchmarks/linear_speed.py --images 10000 --box 64 --states 50
     python benchmarks/linear_speed.py --images 100000 --box 128 --lazy
@@ -10,13 +10,11 @@ images does not matter here.
 import argparse
 import os
 import resource
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from costs import Cost, command
 
 from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.io.star import read_star, write_star
@@ -31,26 +29,26 @@ def main() -> None:
         star = _tiled(folder, args)
         run, states = folder / "run", folder / "states"
         lazy = ["--lazy"] if args.lazy else []
-        seconds = [_command(args, "train_linear", star, "-o", run, *lazy)]
-        print(f"train_linear: {seconds[0]:.1f} s, peak {_peak():.2f} GB", flush=True)
+        first = command("train_linear", star, "-o", run, *lazy, threads=args.threads)
+        print(f"train_linear: {_words(first)}, peak {_peak():.2f} GB", flush=True)
         latents = load_latents(run / "z.pkl")
         rows = np.linspace(0, len(latents) - 1, args.states).astype(int)
         np.savetxt(folder / "z.txt", latents[rows])
         words = ("reconstruct_states", run, "--zfile", folder / "z.txt", "-o", states, *lazy)
-        seconds.append(_command(args, *words, "--functions", args.functions))
-        print(f"reconstruct_states ({args.states}): {seconds[1]:.1f} s, peak {_peak():.2f} GB")
+        second = command(*words, "--functions", args.functions, threads=args.threads)
+        print(f"reconstruct_states ({args.states}): {_words(second)}, peak {_peak():.2f} GB")
         print(
             f"{args.images} images of {args.box} px, {args.threads} threads: "
-            f"{sum(seconds):.1f} s from the first command to {args.states} volumes"
+            f"{_words(first + second)} from the first command to {args.states} volumes"
         )
 
 
 def _tiled(folder: Path, args: argparse.Namespace) -> Path:
     count = min(args.images, DIFFERENT)
-    _command(
-        args,
+    command(
         *("simulate", "-D", args.box, "--Apix", SIDE / args.box, "-n", count),
         *("--num-states", 8, "-o", folder),
+        threads=args.threads,
     )
     source = folder / "particles.star"
     if args.images == count:
@@ -69,12 +67,8 @@ def _tiled(folder: Path, args: argparse.Namespace) -> Path:
     return target
 
 
-def _command(args: argparse.Namespace, *words: object) -> float:
-    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
-    started = time.perf_counter()
-    arguments = [sys.executable, "-m", "cryodrgn", *map(str, words)]
-    subprocess.run(arguments, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+def _words(cost: Cost) -> str:
+    return f"{cost.seconds:.1f} s ({cost.processor_seconds:.1f} s of processors)"
 
 
 def _peak() -> float:

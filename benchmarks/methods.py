@@ -3,18 +3,13 @@
 import contextlib
 import io
 import json
-import os
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
+from costs import Cost, command, costed
 from scores import Scorer, central_images, label_auc, motion_r2
 from sets import BenchmarkSet
 
@@ -43,39 +38,6 @@ from cryodrgn.training.config import DataConfig
 IMAGES_SCORED = 100
 KERNEL_STATES = 10
 HARMONICS = 6
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What something took.
-
-    Attributes:
-        seconds: By the clock on the wall.
-        processor_seconds: Of all processors together, in user and system mode, in this process
-            and the commands that it ran; what else the machine does hardly changes them.
-    """
-
-    seconds: float = 0.0
-    processor_seconds: float = 0.0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.seconds + other.seconds, self.processor_seconds + other.processor_seconds
-        )
-
-
-def costed(call: Callable[[], Result]) -> tuple[Result, Cost]:
-    """The result of a call, and its cost."""
-    wall, processor = time.perf_counter(), _processor_seconds()
-    result = call()
-    return result, Cost(time.perf_counter() - wall, _processor_seconds() - processor)
-
-
-def _processor_seconds() -> float:
-    """Seconds of this process, and of the processes that it has waited for."""
-    usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +83,10 @@ class Case:
         return Scorer([read_volume(path)[0] for path in paths])
 
 
-def command(*words: object) -> Cost:
-    """Run a command line in a process of its own."""
-    threads = str(torch.get_num_threads())
-    environment = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
-    arguments = [sys.executable, "-m", "cryodrgn", *map(str, words)]
-    done, cost = costed(
-        lambda: subprocess.run(arguments, env=environment, capture_output=True, text=True)
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return cost
-
-
 def consensus(case: Case) -> dict:
     """One volume for all."""
     output = case.folder / "consensus.mrc"
-    cost = command("backproject_voxel", *case.inputs, "--first", 10**9, "-o", output)
+    cost = _command("backproject_voxel", *case.inputs, "--first", 10**9, "-o", output)
     volume, _ = read_volume(output)
     states = np.arange(len(set(case.labels()) - {-1}))
     return asdict(cost) | {"state": case.scorer()([volume] * len(states), states)}
@@ -285,10 +234,14 @@ def _vae_run(case: Case) -> tuple[RunDirectory, Cost]:
     return _cached_run(case, "vae", (*words, "--seed", case.seed))
 
 
+def _command(*words: object) -> Cost:
+    return command(*words, threads=torch.get_num_threads())
+
+
 def _cached_run(case: Case, name: str, words: tuple) -> tuple[RunDirectory, Cost]:
     run, bill = RunDirectory(case.folder / name), case.folder / f"{name}.cost.json"
     if not bill.exists():
-        bill.write_text(json.dumps(asdict(command(*words, "-o", run.path))))
+        bill.write_text(json.dumps(asdict(_command(*words, "-o", run.path))))
     return run, Cost(**json.loads(bill.read_text()))
 
 
@@ -305,7 +258,7 @@ def _with_states(case: Case, run: RunDirectory, cost: Cost, method: str) -> dict
     save_latent_text(zfile, latents[chosen])
     files = StateFiles(case.folder / f"{run.path.name}_{method}")
     words = ("reconstruct_states", run.path, "--zfile", zfile, "--method", method)
-    cost += command(*words, "-o", files.path)
+    cost += _command(*words, "-o", files.path)
     if method == "basis":
         return asdict(cost) | _scores(case, run.path, files.path)
     volumes = [read_volume(files.volume(number))[0] for number in range(len(states))]

@@ -5,7 +5,9 @@ import pytest
 import yaml
 from sklearn.neighbors import KNeighborsRegressor
 
+from cryodrgn.analysisdir import AnalysisFiles
 from cryodrgn.cli.main import main
+from cryodrgn.fourier import compiled
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.legacy_pickle import load_latents, load_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
@@ -99,6 +101,27 @@ def test_volumes_are_the_mean_and_its_components(run, trained, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_analysis_and_selection_take_it_as_any_run(run, trained, tmp_path):
+    analysis, chosen = AnalysisFiles(tmp_path / "analysis"), tmp_path / "chosen.pkl"
+    few = ("--pc", 1, "--n-per-pc", 3, "--ksample", 2, "--skip-umap")
+    run("analyze", trained, -1, *few, "-o", analysis.path)
+    assert analysis.report.is_file()
+    mean, *components = (
+        read_volume(trained / name)[0]
+        for name in ("mean.mrc", *(path.name for path in sorted(trained.glob("comp*.mrc"))))
+    )
+    traversal = analysis.component(1)
+    points = np.loadtxt(traversal.z_values, ndmin=2)
+    assert len(points) == 3
+    for number, point in enumerate(points):
+        expected = mean + np.tensordot(point, np.stack(components), axes=1)
+        found, _ = read_volume(traversal.volume(number))
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(mean).max())
+    run("select", trained, "--box", 0, 0, 9, "-o", chosen)
+    expected = np.flatnonzero(load_latents(trained / "z.pkl")[:, 0] >= 0)
+    np.testing.assert_array_equal(np.sort(load_pickles(chosen)[0]), expected)
+
+
 def test_embedding_the_same_images_again_gives_the_same_latents(run, trained, moving, tmp_path):
     out = tmp_path / "z.pkl"
     run("eval_images", moving / "particles.star", trained / "weights.pkl", "-o", out)
@@ -123,6 +146,16 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(run, moving, tmp_path):
         run("train_linear", moving / "particles.star", *options)
     a, b = (load_checkpoint(tmp_path / n / "weights.pkl")["model_state_dict"] for n in "ab")
     assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_torch_finds_what_compiled_loops_find(run, trained, moving, tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "IS_AVAILABLE", False)
+    folder = tmp_path / "run"
+    run("train_linear", moving / "particles.star", "--components", 3, "-o", folder)
+    latents, found = load_latents(trained / "z.pkl"), load_latents(folder / "z.pkl")
+    np.testing.assert_allclose(found, latents, atol=1e-3)
+    mean, other = (read_volume(path / "mean.mrc")[0] for path in (trained, folder))
+    np.testing.assert_allclose(other, mean, atol=1e-3 * np.abs(mean).max())
 
 
 def test_contrast_is_told_from_motion(run, rigid, tmp_path, rng):

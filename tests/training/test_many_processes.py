@@ -227,10 +227,13 @@ def test_two_processes_fit_the_linear_model_and_states_of_one(run, simulated, tm
     np.testing.assert_allclose(second, first, atol=1e-4 * np.abs(first).max())
 
 
-def test_two_processes_reconstruct_the_states_of_one(run, simulated, tmp_path, rng):
-    np.save(tmp_path / "z.npy", rng.normal(size=(41, 2)).astype(np.float32))
-    words = ("reconstruct_states", "--particles", simulated, "--latents", tmp_path / "z.npy")
-    words = (*words, "-z", 0.5, 0.2, "--functions", 5, "-o")
+@pytest.mark.parametrize("method", ["basis", pytest.param("kernel", marks=pytest.mark.slow)])
+def test_two_processes_reconstruct_the_states_of_one(run, tmp_path, rng, method):
+    star, latents = tmp_path / "particles.star", tmp_path / "z.npy"
+    run("simulate", "-D", 16, "--Apix", 12, "-n", 300, "--num-states", 2, "-o", tmp_path)
+    np.save(latents, rng.normal(size=(300, 2)).astype(np.float32))
+    words = ("reconstruct_states", "--particles", star, "--latents", latents, "-z", 0.5, 0.2)
+    words = (*words, "--functions", 5, "--method", method, "-o")
     run(*words, tmp_path / "one")
     job = launch((*words, tmp_path / "two"))
     said, _ = job.communicate(timeout=120)

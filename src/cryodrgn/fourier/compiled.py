@@ -131,24 +131,41 @@ def _collect(
 
 @compile_loop
 @no_type_check
-def _order_by_voxel(
-    voxels: np.ndarray,
-    sums: np.ndarray,
-    counts: np.ndarray,
-    starts: np.ndarray,
-    images: np.ndarray,
-    entries: np.ndarray,
-) -> None:
-    """Counting sort of what :func:`_collect` found; ``starts`` has one element to spare."""
+def _count_by_voxel(voxels: np.ndarray, counts: np.ndarray, starts: np.ndarray) -> None:
+    """Where each voxel's part of a sorted list of entries begins: at ``starts[v + 1]``.
+
+    ``starts`` has two elements to spare.
+    """
     for b in range(len(counts)):
         for s in range(counts[b]):
             starts[voxels[b, s] + 2] += 1
     for v in range(2, len(starts)):
         starts[v] += starts[v - 1]
+
+
+@compile_loop
+@no_type_check
+def _order_by_voxel(
+    voxels: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+    first: int,
+    last: int,
+    starts: np.ndarray,
+    images: np.ndarray,
+    entries: np.ndarray,
+) -> None:
+    """Counting sort of what :func:`_collect` found in some voxels.
+
+    Voxel v then has the entries from ``starts[v]`` to ``starts[v + 1]``.
+    """
     for b in range(len(counts)):
         for s in range(counts[b]):
-            to = starts[voxels[b, s] + 1]
-            starts[voxels[b, s] + 1] = to + 1
+            voxel = voxels[b, s]
+            if voxel < first or voxel >= last:
+                continue
+            to = starts[voxel + 1]
+            starts[voxel + 1] = to + 1
             images[to] = b
             entries[to, 0] = sums[b, s, 0]
             entries[to, 1] = sums[b, s, 1]
@@ -333,14 +350,18 @@ def spread(
     starts = np.zeros(len(sums) + 2, np.int64)
     images = np.empty(counts.sum(), np.int32)
     entries = np.empty((len(images), 3), np.float32)
-    _order_by_voxel(voxels, found, counts, starts, images, entries)
+    _count_by_voxel(voxels, counts, starts)
+    shares = np.linspace(0, len(images), torch.get_num_threads() + 1)
+    bounds = [0, *np.searchsorted(starts[1:-1], shares[1:-1]).tolist(), len(sums)]
+
+    def order(first: int, last: int) -> None:
+        _order_by_voxel(voxels, found, counts, first, last, starts, images, entries)
 
     def accumulate(first: int, last: int) -> None:
         _accumulate(starts, images, entries, coefficients, products, first, last, sums)
 
-    shares = np.linspace(0, len(images), torch.get_num_threads() + 1)
-    bounds = np.searchsorted(starts[:-1], shares[1:-1]).tolist()
-    in_threads(accumulate, [0, *bounds, len(sums)])
+    in_threads(order, bounds)
+    in_threads(accumulate, bounds)
 
 
 def _scatter_all(

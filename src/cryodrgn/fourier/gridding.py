@@ -15,6 +15,9 @@ from cryodrgn.fourier import compiled
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.parallel import Team
 
+# Points that torch spreads together: each takes the memory of a voxel, several times over.
+POINTS_AT_ONCE = 250_000
+
 
 def slice_table(
     grid: HalfGrid, volumes: Float[Tensor, "volumes box box box"], radius: float
@@ -108,6 +111,18 @@ class SliceSums:
                 *(array.contiguous().numpy() for array in arrays),
             )
             return
+        few = max(1, POINTS_AT_ONCE // points.shape[1])
+        parts = (tensor.split(few) for tensor in (points, columns, coefficients, products))
+        for part in zip(*parts, strict=True):
+            self._add_by_torch(*part)
+
+    def _add_by_torch(
+        self,
+        points: Float[Tensor, "images points 3"],
+        columns: Float[Tensor, "images points 3"],
+        coefficients: Float[Tensor, "images coefficients"],
+        products: Float[Tensor, "images products"],
+    ) -> None:
         image = torch.arange(len(points), device=self.device)
         image = image.repeat_interleave(points.shape[1])
         sign, neighbours = self.grid.neighbours(points.reshape(-1, 3))

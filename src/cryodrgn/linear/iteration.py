@@ -16,7 +16,9 @@ from cryodrgn.linear.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.subspace import Subspace, grid_size, principal_directions
 from cryodrgn.parallel import ALONE, Team
 
-POINTS_PER_BATCH = 250_000
+# Batches in which about ten images reach every voxel within the radius, so that the sums of a
+# voxel are not fetched from memory for one or two of them; within bounds.
+LEAST_POINTS, MOST_POINTS, POINTS_PER_VOXEL = 250_000, 2_000_000, 4
 
 
 class DiscImages:
@@ -57,7 +59,8 @@ class DiscImages:
     def batches(self, rows: Int[Tensor, " rows"], radius: int) -> Iterator[Batch]:
         """Images in the order of ``rows``, restricted to a disc."""
         num_points = self.num_points(radius)
-        for part in rows.split(max(1, POINTS_PER_BATCH // num_points)):
+        points = min(MOST_POINTS, max(LEAST_POINTS, POINTS_PER_VOXEL * radius**3))
+        for part in rows.split(max(1, points // num_points)):
             yield self.images.batch(part, num_points)
 
 

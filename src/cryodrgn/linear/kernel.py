@@ -116,6 +116,8 @@ class KernelRegression:
                 errors += _errors(self._halves(weights), self._mask, self._radius)
                 progress.advance()
         self._chosen = errors.argmin(0)
+        # Images say nothing of the origin, where only rounding would choose.
+        self._chosen[0] = self._chosen[1]
         return self._chosen
 
     def state(self, state: Float[Tensor, " z"]) -> KernelState:
