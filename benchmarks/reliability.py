@@ -85,6 +85,7 @@ def kills(folder: Path) -> dict[str, Any]:
 
 
 def disks(folder: Path) -> dict[str, Any]:
+    from children import nothing
     from writing import harness
 
     counts = {"full": 0, "limited": 0, "read_only": 0, "wrong": 0}
@@ -111,7 +112,7 @@ def disks(folder: Path) -> dict[str, Any]:
                     continue
                 out = folder / f"{name} {share}/out"
                 counts["full"] += 1
-                counts["wrong"] += not _recovers(command, out, whole, log, lambda: None)
+                counts["wrong"] += not _recovers(command, out, whole, log, nothing)
                 resize(20 * size + 2**20)
                 counts["wrong"] += harness.call(command.line(out))[0]
         largest = max(map(len, whole.files.values()))
