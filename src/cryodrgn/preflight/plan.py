@@ -60,6 +60,7 @@ class Plan:
         in_file: Bytes of images that are kept in a scratch file instead.
         written: Bytes of all files that it writes, a scratch file among them.
         cost: What there is to compute.
+        is_least: Whether there is more of it, which cannot be told.
         advice: What to do where memory is too little.
     """
 
@@ -71,6 +72,7 @@ class Plan:
     in_file: int = 0
     written: int = 0
     cost: Cost
+    is_least: bool = False
     advice: str = "take a smaller box with -D"
 
     def announce(self, name: str) -> None:
@@ -94,13 +96,14 @@ class Plan:
         )
         in_file = f" ({format_size(self.in_file)} of images in a file)" if self.in_file else ""
         logger.info(
-            "plan: %s; memory %s%s%s; up to %s written to %s; about %s",
+            "plan: %s; memory %s%s%s; up to %s written to %s; %s %s",
             self.work,
             format_size(resident_memory() + host),
             on_device,
             in_file,
             format_size(self.written),
             self.folder,
+            "at least" if self.is_least else "about",
             format_duration(self.cost.seconds(self.device)),
         )
 

@@ -14,6 +14,7 @@ from cryodrgn.data import downsample
 from cryodrgn.data.prepared import Storage
 from cryodrgn.diagnosis.fit import MAX_RADIUS
 from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.states import StateSettings
@@ -47,29 +48,37 @@ PREPARED_PIXEL, DOWNSAMPLED_PIXEL, SIMULATED_PIXEL, SEEN_PIXEL = 8e3, 7.5e3, 2.5
 # Voxel of a state that is simulated.
 SIMULATED_VOXEL = 5e4
 # A pixel, and a voxel of the volume, that are backprojected.
-BACKPROJECTED_PIXEL, BACKPROJECTED_VOXEL = 1.8e4, 2e5
+BACKPROJECTED_PIXEL, BACKPROJECTED_VOXEL = 1.1e4, 2e5
 # A point that is spread onto a grid of many columns, each of them, and a voxel solved for.
-SPREAD_POINT, SPREAD_COLUMN, SOLVED = 1.5e4, 4.5e2, 1.5e3
+SPREAD_POINT, SPREAD_COLUMN, SOLVED = 1e4, 1.5e2, 1e3
 # A voxel of a state with its local resolution and errors; one of a decoded volume.
-STATE_VOXEL, WRITTEN_VOXEL = 4e5, 2e3
+STATE_VOXEL, WRITTEN_VOXEL = 5e4, 2e3
 # An analysis without its volumes, a volume that is drawn, a particle on a map, and at most so
 # many of them.
-ANALYSED, DRAWN, MAPPED, MAPPED_AT_MOST = 6e11, 4.5e10, 2.5e8, 100_000
+ANALYSED, DRAWN, MAPPED, MAPPED_AT_MOST = 4e11, 3.5e10, 2.5e8, 100_000
 # A voxel of a volume that is compared, a volume that a mapping learns once, a particle that is
 # put into a community.
 COMPARED_VOXEL, LEARNT, GROUPED = 5e3, 1e7, 5e7
 # Compiling and loading what is used first.
 STARTED = 1e11
+# Copies of all volumes that are held while they are compared, times the share of the box that a
+# mask leaves of them, usually.
+COMPARED = 3 * 0.15
 # A nuisance report, and every image and particle of it.
-NUISANCE, NUISANCE_IMAGE, NUISANCE_PARTICLE = 3e11, 5e8, 2e7
+NUISANCE, NUISANCE_IMAGE, NUISANCE_PARTICLE = 1e11, 4e7, 5e6
 # How much longer than their matrix products networks take that are only asked.
-ENCODING, DECODING = 3.9, 1.5
+ENCODING, DECODING = 2.0, 1.0
 # Bytes per voxel of the volume, per point of a batch: of a backprojection.
-BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 400, 250
+BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 400, 80
 # Bytes per voxel of a simulated state's transforms, and per pixel of images made together.
-SLICED_VOXEL, IMAGED_PIXEL = 60, 60
-# Grids of sums that a regression holds at a time, and stacks of volumes.
-GRIDS, STACKS = 3, 3
+SLICED_VOXEL, IMAGED_PIXEL = 60, 140
+# Grids of sums that a regression holds at a time, and stacks of volumes; of states there are
+# twice as many, and what finds neighbours among latents.
+GRIDS, STACKS, NEIGHBOURS = 3, 3, 200 * 10**6
+# What draws volumes.
+PICTURES = 150 * 10**6
+# How much longer a pass takes that also estimates latents.
+EXPECTATION = 2.2
 
 
 def points_of(box_size: int) -> int:
@@ -97,6 +106,8 @@ def training_plan(
         written=bytes_written(config, count),
         cost=_preparing(particles, config.data.tilted)
         + Cost(products=epochs * count * operations_per_image(config.model)),
+        # How long poses are searched depends on how well they are told apart.
+        is_least=config.training.search is not None,
         advice="take smaller networks (--pdim, --qdim), or a smaller box with -D",
     )
     return _keeping(plan, need.images, storage)
@@ -129,7 +140,7 @@ def linear_plan(
     radius = min(config.radius, box_size // 2 - 1)
     within = math.pi / 2 * radius**2
     # Iterations at half, three quarters and all of the radius, two of them on all images.
-    passes = 5 * 0.25 + 4 * 0.5625 + 3 + 3
+    passes = EXPECTATION * (5 * 0.25 + 4 * 0.5625 + 3 + 3)
     plan = Plan(
         work=f"{_images(particles)}, {config.num_components} components",
         folder=folder,
@@ -137,7 +148,7 @@ def linear_plan(
         memory=_grid_bytes(box_size, volumes),
         written=FLOAT * (volumes + 3) * box_size**3 + 2 * FLOAT * count * volumes,
         cost=_preparing(particles, config.data.tilted)
-        + _regression(fitted, points_of(box_size), box_size, volumes, passes=2)
+        + _regression(fitted, points_of(box_size), box_size, volumes, passes=2 * EXPECTATION)
         + _regression(fitted, within, grid_size(radius, box_size), volumes, passes=passes),
         advice="take fewer --components, or a smaller box with -D",
     )
@@ -167,7 +178,9 @@ def states_plan(
         work=f"{_images(particles)}, {num_states} states, {latent_dim} latent dimensions",
         folder=folder,
         device=device,
-        memory=_grid_bytes(box_size, volumes),
+        memory=_grid_bytes(box_size, volumes)
+        + FLOAT * STACKS * volumes * box_size**3
+        + NEIGHBOURS,
         written=FLOAT * (volumes + 5 * num_states) * box_size**3,
         cost=_preparing(particles, tilted)
         + _regression(count, points_of(box_size), box_size, volumes, passes=passes)
@@ -199,7 +212,7 @@ def encoding_plan(
         cost = Cost(products=ENCODING * 2 * count * exposures * (points * decoder + encoder))
     else:
         volumes = config.num_functions + 1
-        memory = _grid_bytes(box_size, volumes) / 6
+        memory = 3 * FLOAT * volumes * box_size**3
         cost = _regression(count, points, box_size, volumes, passes=1)
     plan = Plan(
         work=_images(particles),
@@ -222,6 +235,7 @@ def volumes_plan(
     *,
     more: Cost = NOTHING,
     more_words: str = "",
+    more_memory: int = 0,
 ) -> Plan:
     """The plan of decoding volumes.
 
@@ -233,6 +247,7 @@ def volumes_plan(
         device: Where to compute.
         more: What is computed beside them.
         more_words: What that is.
+        more_memory: Bytes that it takes.
     """
     voxels = box_size**3
     points = math.pi / 12 * voxels
@@ -250,7 +265,7 @@ def volumes_plan(
         work=f"{count} volumes of {box_size} px{more_words}",
         folder=folder,
         device=device,
-        memory=int(memory) + LIBRARIES,
+        memory=int(memory) + LIBRARIES + more_memory,
         written=FLOAT * count * voxels,
         cost=cost + Cost(on_host=STARTED + WRITTEN_VOXEL * count * voxels) + more,
         advice="take smaller volumes with -d",
@@ -273,10 +288,10 @@ def landscape_plan(
     read = Cost(on_host=ANALYSED + COMPARED_VOXEL * count * voxels + DRAWN * num_states)
     words = f", {count} of them compared"
     plan = volumes_plan(config, made, box_size, folder, device, more=read, more_words=words)
-    # Within a mask, volumes are held together: at most half of the box.
+    compared = COMPARED * FLOAT * count * voxels
     return replace(
         plan,
-        memory=max(plan.memory, 2 * FLOAT * count * voxels + 100 * voxels),
+        memory=max(plan.memory, int(compared) + 100 * voxels),
         written=plan.written + FLOAT * voxels * (2 * num_states + 60),
         advice="take smaller volumes with -d, or fewer with -N",
     )
@@ -323,7 +338,7 @@ def simulation_plan(size: StatesSize, settings: SimulationSettings, folder: Path
     return Plan(
         work=f"{count} images of {box_size} px, {num_states} states",
         folder=folder,
-        memory=LIBRARIES
+        memory=2 * LIBRARIES
         + FLOAT * num_states * box_size**3
         + SLICED_VOXEL * box_size**3
         + IMAGED_PIXEL * min(count, SIMULATED_TOGETHER) * box_size**2,
@@ -379,12 +394,9 @@ def _columns(volumes: int) -> int:
 
 def _grid_bytes(box_size: int, volumes: int) -> int:
     """Sums of two halves and their total on a half grid, volumes, and batches of images."""
-    voxels = box_size**3
-    return (
-        LIBRARIES
-        + GRIDS * FLOAT * _columns(volumes) * voxels // 2
-        + STACKS * FLOAT * volumes * voxels
-    )
+    grid = math.prod(HalfGrid(box_size).shape)
+    values = GRIDS * _columns(volumes) * grid + STACKS * volumes * box_size**3
+    return LIBRARIES + FLOAT * values
 
 
 def _regression(

@@ -190,7 +190,7 @@ def _write_images(
                 for rows in np.split(members, range(BATCH, len(members), BATCH)):
                     clean[rows] = _clean_images(slicer, rows, poses, ctf, settings)
                     progress.advance(len(rows))
-        sigma = float(clean.std(dtype=np.float64)) / math.sqrt(settings.snr)
+        sigma = _deviation(clean) / math.sqrt(settings.snr)
         dtype = "float16" if settings.half_precision else "float32"
         with (
             stack_writer(
@@ -205,6 +205,14 @@ def _write_images(
                 progress.advance(len(batch))
         del clean
     files.clean_images.unlink()
+
+
+def _deviation(images: Float[np.ndarray, "particles box box"]) -> float:
+    """Standard deviation of all pixels, a batch at a time."""
+    batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    mean = sum(float(batch.sum(dtype=np.float64)) for batch in batches) / images.size
+    squares = (float(np.square(batch - mean, dtype=np.float64).sum()) for batch in batches)
+    return math.sqrt(sum(squares) / images.size)
 
 
 def _clean_images(

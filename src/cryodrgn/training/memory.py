@@ -17,7 +17,7 @@ from cryodrgn.training.loop import ROWS_IN_CACHE
 
 # Bytes that libraries take beyond what they hold before the first step: compiled kernels,
 # workspaces of threads, what the allocator keeps.
-LIBRARIES = 15 * 10**6
+LIBRARIES = 45 * 10**6
 # Per weight: value, gradient, two moments, two copies of value and moments; 4 bytes each.
 BYTES_PER_WEIGHT = 40
 # Per frequency of an image in a batch: transform, CTF, coordinates, and what they are made by.

@@ -49,7 +49,7 @@ from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.provenance import describe_files
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.preflight.plan import PROCESSOR, Plan
-from cryodrgn.preflight.plans import analysis_cost, volumes_plan
+from cryodrgn.preflight.plans import PICTURES, analysis_cost, volumes_plan
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import (
     PostProcessing,
@@ -210,6 +210,7 @@ class _Analysis:
             PROCESSOR if source is None else source.device,
             more=cost,
             more_words=words,
+            more_memory=PICTURES,
         )
 
     def _paths(self, components: PrincipalComponents) -> list[_Series]:
