@@ -256,7 +256,7 @@ def volumes_plan(
         weights = layers * width**2 + 2 * width
         weights += decoder_features(config) * width / max(1, min(count, MOST_AT_A_TIME))
         cost = Cost(products=DECODING * 2 * count * points * weights)
-        together = min(count, MOST_AT_A_TIME, max(1, BYTES_AT_A_TIME / (8 * points)))
+        together = min(max(count, 1), MOST_AT_A_TIME, max(1, BYTES_AT_A_TIME / (8 * points)))
         memory = 16 * points * together + 60 * voxels
     else:
         cost = Cost(others=count * config.num_functions * voxels)
