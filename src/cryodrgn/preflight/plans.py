@@ -256,13 +256,13 @@ def volumes_plan(
         weights = layers * width**2 + 2 * width
         weights += decoder_features(config) * width / max(1, min(count, MOST_AT_A_TIME))
         cost = Cost(products=DECODING * 2 * count * points * weights)
-        together = min(max(count, 1), MOST_AT_A_TIME, max(1, BYTES_AT_A_TIME / (8 * points)))
+        together = min(count, MOST_AT_A_TIME, max(1, BYTES_AT_A_TIME / max(8 * points, 1)))
         memory = 16 * points * together + 60 * voxels
     else:
         cost = Cost(others=count * config.num_functions * voxels)
         memory = (2 * FLOAT * config.num_functions + 40) * config.box_size**3
     return Plan(
-        work=f"{count} volumes of {box_size} px{more_words}",
+        work=(f"{count} volumes of {box_size} px" if count else "no volumes") + more_words,
         folder=folder,
         device=device,
         memory=int(memory) + LIBRARIES + more_memory,
