@@ -224,8 +224,8 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
-        help="Number type of the matrix products (default: %(default)s, whichever is measured "
-        "to be faster)",
+        help="Number type of the matrix products (default: %(default)s, bfloat16 where the "
+        "device has units for it)",
     )
     precision.add_argument(
         "--no-amp", action="store_true", help="The same as --precision float32"
