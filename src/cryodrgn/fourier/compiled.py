@@ -28,6 +28,11 @@ def compile_loop(function: Callable) -> Callable:
     return njit(nogil=True, cache=True, fastmath=True)(function)
 
 
+def compile_inline(function: Callable) -> Callable:
+    """The same for a function that becomes part of the loops that call it."""
+    return function if njit is None else njit(inline="always", fastmath=True)(function)
+
+
 @compile_loop
 @no_type_check
 def place(
@@ -42,6 +47,37 @@ def place(
     ix, iy, iz = int(x), min(int(y), rows - 2), min(int(z), rows - 2)
     first = (iz * rows + iy) * columns + ix
     return first, np.float32(x - ix), np.float32(y - iy), np.float32(z - iz), sign
+
+
+@compile_inline
+@no_type_check
+def mix(
+    table: np.ndarray,
+    i: int,
+    fx: float,
+    fy: float,
+    fz: float,
+    rows: int,
+    columns: int,
+    out: np.ndarray,
+) -> None:
+    """Every column at a point that :func:`place` put among its eight neighbours."""
+    gx, gy, gz = 1 - fx, 1 - fy, 1 - fz
+    j = i + columns
+    k, m = i + rows * columns, i + rows * columns + columns
+    w0, w1, w2, w3 = gz * gy * gx, gz * gy * fx, gz * fy * gx, gz * fy * fx
+    w4, w5, w6, w7 = fz * gy * gx, fz * gy * fx, fz * fy * gx, fz * fy * fx
+    for c in range(table.shape[1]):
+        out[c] = (
+            w0 * table[i, c]
+            + w1 * table[i + 1, c]
+            + w2 * table[j, c]
+            + w3 * table[j + 1, c]
+            + w4 * table[k, c]
+            + w5 * table[k + 1, c]
+            + w6 * table[m, c]
+            + w7 * table[m + 1, c]
+        )
 
 
 @compile_loop
@@ -60,22 +96,7 @@ def _interpolate(
         i, fx, fy, fz, sign = place(
             points[p, 0], points[p, 1], points[p, 2], half, rows, columns
         )
-        gx, gy, gz = 1 - fx, 1 - fy, 1 - fz
-        j = i + columns
-        k, m = i + rows * columns, i + rows * columns + columns
-        w0, w1, w2, w3 = gz * gy * gx, gz * gy * fx, gz * fy * gx, gz * fy * fx
-        w4, w5, w6, w7 = fz * gy * gx, fz * gy * fx, fz * fy * gx, fz * fy * fx
-        for c in range(width):
-            out[p, c] = (
-                w0 * table[i, c]
-                + w1 * table[i + 1, c]
-                + w2 * table[j, c]
-                + w3 * table[j + 1, c]
-                + w4 * table[k, c]
-                + w5 * table[k + 1, c]
-                + w6 * table[m, c]
-                + w7 * table[m + 1, c]
-            )
+        mix(table, i, fx, fy, fz, rows, columns, out[p])
         if sign < 0:
             for c in range(imaginary, width):
                 out[p, c] = -out[p, c]

@@ -46,22 +46,7 @@ def _fill(
             rows,
             columns,
         )
-        gx, gy, gz = 1 - fx, 1 - fy, 1 - fz
-        j = i + columns
-        k, m = i + rows * columns, i + rows * columns + columns
-        w0, w1, w2, w3 = gz * gy * gx, gz * gy * fx, gz * fy * gx, gz * fy * fx
-        w4, w5, w6, w7 = fz * gy * gx, fz * gy * fx, fz * fy * gx, fz * fy * fx
-        for c in range(width):
-            values[c] = (
-                w0 * table[i, c]
-                + w1 * table[i + 1, c]
-                + w2 * table[j, c]
-                + w3 * table[j + 1, c]
-                + w4 * table[k, c]
-                + w5 * table[k + 1, c]
-                + w6 * table[m, c]
-                + w7 * table[m + 1, c]
-            )
+        compiled.mix(table, i, fx, fy, fz, rows, columns, values)
         real, imaginary = ctf[p], ctf[p] * sign
         for c in range(half):
             design[c, p] = values[c] * real

@@ -96,10 +96,7 @@ def assemble(
     model = build_model(config.model, training.seed).to(device)
     if training.keeps_decoder:
         decoder_of(model).requires_grad_(requires_grad=False)
-    poses = None
-    if training.poses is not None:
-        sides = particles.box_size * particles.pixel_sizes
-        poses = PoseTable(particles.require_poses(), sides, training.poses, device, team)
+    poses = _pose_table(config, particles, device, team)
     norm = norm or config.data.norm or _estimated_norm(config, particles)
     images = prepare_exposures(
         particles,
@@ -217,6 +214,17 @@ def _latents_of(
     are_given = training.latents is not None and training.latents.initial is not None
     dim = decoder_of(model).latent_dim
     return LatentAccess(dim=dim, are_given=are_given, current=current, replace=replace)
+
+
+def _pose_table(
+    config: RunConfig, particles: ParticleSet, device: torch.device, team: Team
+) -> PoseTable | None:
+    """The poses, if they are to be moved."""
+    moves = config.training.poses
+    if moves is None:
+        return None
+    sides = particles.box_size * particles.pixel_sizes
+    return PoseTable(particles.require_poses(), sides, moves, device, team)
 
 
 def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:
