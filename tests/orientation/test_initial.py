@@ -34,6 +34,7 @@ def noisy(views):
     return images + sigma * torch.randn(images.shape, generator=generator)
 
 
+@pytest.mark.slow
 def test_poses_are_found_from_nothing_whatever_the_seed(views, noisy):
     found = compare_starts(sample_of(views, noisy), SETTINGS, [0, 1])
     for start in (found.best, *found.others):

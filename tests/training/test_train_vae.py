@@ -130,6 +130,7 @@ def test_inverting_data_and_inverting_images_are_the_same(run, simulated, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_the_latent_learns_how_far_the_hinge_is_open(run, tmp_path):
     arguments = ("-D", 24, "--Apix", 8, "-n", 2000, "--num-states", 8, "--snr", 2)
     run("simulate", *arguments, "-o", tmp_path / "sim")
