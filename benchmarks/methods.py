@@ -131,6 +131,12 @@ def linear_basis(case: Case) -> dict:
     return _with_states(case, *_linear_run(case), "basis")
 
 
+def linear_moved(case: Case) -> dict:
+    """``train_linear --refine-poses``, then ``reconstruct_states`` at all states."""
+    run, cost = _linear_run(case, "linear_moved", "--refine-poses")
+    return _with_states(case, run, cost, "basis")
+
+
 def linear_kernel(case: Case) -> dict:
     """``train_linear``, then kernel regression at ten states."""
     return _with_states(case, *_linear_run(case), "kernel")
@@ -154,6 +160,7 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "regression on the true state": true_bound,
     "train_linear": linear_alone,
     "train_linear + basis": linear_basis,
+    "train_linear --refine-poses + basis": linear_moved,
     "train_linear + kernel": linear_kernel,
     "train_vae": vae_alone,
     "train_vae + basis": vae_basis,
@@ -223,10 +230,10 @@ def _prepared(case: Case) -> tuple[DiscImages, object]:
     return images, initial_noise(images.images, optics_groups(particles))
 
 
-def _linear_run(case: Case) -> tuple[RunDirectory, Cost]:
+def _linear_run(case: Case, name: str = "linear", *options: str) -> tuple[RunDirectory, Cost]:
     contrast = ["--contrast"] if case.settings.contrast_spread else []
-    words = ("train_linear", *case.inputs, "--seed", case.seed, *contrast)
-    return _cached_run(case, "linear", words)
+    words = ("train_linear", *case.inputs, "--seed", case.seed, *contrast, *options)
+    return _cached_run(case, name, words)
 
 
 def _vae_run(case: Case) -> tuple[RunDirectory, Cost]:

@@ -195,6 +195,8 @@ def test_a_focus_mask_confines_the_components(run, moving, tmp_path):
         (("--radius", 2), "--radius must be at least 4"),
         (("--components", 200), "components need at least 1600"),
         (("--mask", "{star}"), "particles.star"),
+        (("--refine-poses", -1), "--refine-poses must be at least 0, got -1"),
+        (("--refine-poses", "--tilt", "{star}"), "--refine-poses does not go with --tilt"),
     ],
 )
 def test_wrong_settings_end_before_anything_is_written(fail, moving, tmp_path, options, words):

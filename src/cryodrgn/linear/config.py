@@ -21,6 +21,7 @@ class LinearConfig:
         fit_images: Images that the model is fitted to; the rest are only embedded.
         radius: Radius in cycles per box up to which latents are estimated.
         with_contrast: Whether every image has a contrast of its own.
+        pose_rounds: How many times poses are corrected and the model is fitted anew.
         mask: A solvent mask; None makes one from the volumes.
         focus_mask: A mask outside of which components do not vary.
         seed: Of the random latents it begins with, and of the choice of images.
@@ -34,6 +35,7 @@ class LinearConfig:
     fit_images: int = 50_000
     radius: int = 16
     with_contrast: bool = False
+    pose_rounds: int = 0
     mask: Path | None = None
     focus_mask: Path | None = None
     seed: int = 0
@@ -64,12 +66,16 @@ class LinearConfig:
                 self.fit_images,
                 2 * LEAST_IMAGES_PER_COMPONENT * self.num_components,
             ),
+            "--refine-poses": (self.pose_rounds, 0),
             "--seed": (self.seed, 0),
         }
         for option, (value, lowest) in least.items():
             if value < lowest:
                 msg = f"{option} must be at least {lowest}, got {value}"
                 raise ConfigError(msg)
+        if self.pose_rounds and self.data.tilted is not None:
+            msg = "--refine-poses does not go with --tilt: a pair has one pose and two shifts"
+            raise ConfigError(msg)
 
     def settings(self) -> dict[str, Any]:
         """Settings other than the images, as plain values."""

@@ -36,6 +36,8 @@ def embed(
     subspace: Subspace,
     noise: NoiseModel,
     contrast_spread: float = 0.0,
+    *,
+    description: str = "embedding images",
 ) -> tuple[Posterior, float]:
     """Posterior of the latents of some images.
 
@@ -45,6 +47,7 @@ def embed(
         subspace: The volumes.
         noise: The noise.
         contrast_spread: Standard deviation of contrasts; 0 where all are 1.
+        description: What the progress shows.
 
     Returns:
         The posterior in the order of the rows, and the mean square of a residual's real number.
@@ -53,7 +56,7 @@ def embed(
     expectation = Expectation(subspace, noise, num_points, contrast_spread)
     mine = images.team.piece(rows)
     squares, found = torch.zeros((), dtype=torch.float64, device=images.device), []
-    with Progress(len(mine), "embedding images") as progress:
+    with Progress(len(mine), description) as progress:
         for batch in images.batches(mine, subspace.radius):
             posterior, left = expectation(batch, images.box_size)
             found.append(posterior)

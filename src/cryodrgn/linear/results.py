@@ -14,7 +14,7 @@ from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.curves import write_fsc
-from cryodrgn.io.legacy_pickle import save_latents
+from cryodrgn.io.legacy_pickle import save_latents, save_poses
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.config import LinearConfig
@@ -25,6 +25,7 @@ from cryodrgn.linear.noise import optics_of_groups
 from cryodrgn.linear.regression import Regression
 from cryodrgn.models.basis import BasisConfig, BasisModel
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.poses import Poses
 from cryodrgn.rundir import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class LinearResult:
         posterior: Latents of all particles.
         half_means: Latents by half models, even rows by the first, odd rows by the second.
         groups: Optics group of every particle.
+        poses: Corrected poses; None where they were kept.
     """
 
     fit: Fit
@@ -49,6 +51,7 @@ class LinearResult:
     posterior: Posterior
     half_means: Float[Tensor, "particles z"]
     groups: Int[np.ndarray, " particles"]
+    poses: Poses | None = None
 
     @property
     def num_signals(self) -> int:
@@ -91,6 +94,8 @@ def write_results(
     for path, values in arrays.items():
         with atomic_path(path) as partial, partial.open("wb") as file:
             np.save(file, values.cpu().numpy())
+    if result.poses is not None:
+        save_poses(run.poses(), result.poses, particles.box_size * particles.pixel_sizes)
     _write_maps(result, particles, norm[1], run)
     _write_tables(result, particles, run)
     shape = BasisConfig(

@@ -1,9 +1,11 @@
 """A linear run from its settings to its files."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.data.exposures import prepare_exposures
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
+from cryodrgn.data.training_set import PoseSource
 from cryodrgn.devices import describe_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfLattice
@@ -27,6 +30,7 @@ from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit, Fitting, Iteration, Masks
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.noise import initial_noise, optics_groups
+from cryodrgn.linear.pose_refinement import MovedPoses, PoseSpread, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress
 from cryodrgn.linear.results import LinearResult, verdict, write_results
 from cryodrgn.linear.subspace import Subspace
@@ -68,13 +72,20 @@ def train_linear(
         focus=_read_mask(config.focus_mask, particles, device),
     )
     norm = config.data.norm or (0.0, _estimated_scale(config.data, particles))
+    poses = MovedPoses(particles.require_poses(), device) if config.pose_rounds else None
     images = prepare_disc(
-        config.data, particles, norm, device, storage=config.storage(run.path), team=team
+        config.data,
+        particles,
+        norm,
+        device,
+        storage=config.storage(run.path),
+        moving_poses=poses,
+        team=team,
     )
     # Nobody writes before all have seen what the folder held.
     team.wait()
     if not team.is_writer:
-        return _fitted(config, particles, images, masks, lambda *_: None)
+        return _fitted(config, particles, images, poses, masks, lambda *_: None)
     make_folder(run.path)
     for path in run.written_files():
         path.unlink()
@@ -83,7 +94,7 @@ def train_linear(
         logger.info("cryodrgn %s on %s", cryodrgn.__version__, describe_device(device))
         if team.size > 1:
             logger.info("fitted by %d processes", team.size)
-        result = _fitted(config, particles, images, masks, _Reporter(run).report)
+        result = _fitted(config, particles, images, poses, masks, _Reporter(run).report)
         write_results(result, config, particles, norm, run)
         logger.info("%s", verdict(result))
     return result
@@ -101,6 +112,7 @@ def prepare_disc(
     device: torch.device,
     *,
     storage: Storage,
+    moving_poses: PoseSource | None = None,
     team: Team = ALONE,
 ) -> DiscImages:
     """Images made ready as for training, their points ordered by radius.
@@ -111,6 +123,7 @@ def prepare_disc(
         norm: Offset and scale.
         device: Where batches are wanted.
         storage: Where they are kept.
+        moving_poses: Poses that change; None takes those of the particles for good.
         team: Processes that share them.
     """
     prepared = prepare_exposures(
@@ -122,6 +135,7 @@ def prepare_disc(
         tilted=data.tilted,
         tilt_deg=data.tilt_deg,
         datadir=data.files.datadir,
+        moving_poses=moving_poses,
         team=team,
     )
     return DiscImages(prepared, team)
@@ -131,17 +145,94 @@ def _fitted(
     config: LinearConfig,
     particles: ParticleSet,
     images: DiscImages,
+    poses: MovedPoses | None,
     masks: Masks,
     report: Callable[[float, float, int], None],
 ) -> LinearResult:
-    """Fit, regress volumes at full radius, and embed everything."""
+    """Fit, correct poses and fit again if asked, and embed everything."""
+    groups = optics_groups(particles)
+    model = _model(config, images, groups, masks, report)
+    for _ in range(config.pose_rounds):
+        assert poses is not None
+        before = poses.poses()
+        spread = _correct(poses, images, particles.pixel_sizes, model)
+        corrected = _model(config, images, groups, masks, report)
+        if images.team.agree(corrected.agreement <= model.agreement):
+            poses.put(before)
+            logger.info("half maps agree no better with poses corrected again: they stay")
+            break
+        logger.info(
+            "poses were corrected by about %.2f° and %.2f px; agreement of half maps: "
+            "%.4f, was %.4f",
+            *(math.degrees(spread.turn), spread.step, corrected.agreement, model.agreement),
+        )
+        model = corrected
+    fit, kept, regression = model.fit, model.kept, model.regression
+    radius = fit.agreement.joint.radius
+    posterior, reconstruction = embed(
+        images,
+        torch.arange(len(images)),
+        subspace_of(regression.volumes, radius),
+        fit.noise,
+        fit.contrast_spread,
+    )
+    report(reconstruction, float(posterior.divergence().mean()), len(images))
+    halves = [subspace_of(volumes, radius) for volumes in regression.halves]
+    return LinearResult(
+        fit=fit,
+        kept=kept,
+        regression=regression,
+        posterior=posterior,
+        half_means=_half_latents(images, fit, (halves[0], halves[1])),
+        groups=groups,
+        poses=None if poses is None else poses.poses(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Model:
+    """A fit, the components of it that are kept, and their volumes at full radius."""
+
+    fit: Fit
+    kept: Int[Tensor, " kept"]
+    regression: Regression
+
+    @property
+    def agreement(self) -> float:
+        """Mean Fourier shell correlation of the mean's half maps, whose images are apart."""
+        return float(self.regression.fsc[0, 1:].mean())
+
+
+def _correct(
+    poses: MovedPoses,
+    images: DiscImages,
+    pixel_sizes: Float[np.ndarray, " particles"],
+    model: _Model,
+) -> PoseSpread:
+    return refine_poses(
+        images,
+        poses,
+        pixel_sizes,
+        model.regression.halves,
+        model.fit.noise,
+        model.fit.contrast_spread,
+    )
+
+
+def _model(
+    config: LinearConfig,
+    images: DiscImages,
+    groups: Int[np.ndarray, " particles"],
+    masks: Masks,
+    report: Callable[[float, float, int], None],
+) -> _Model:
+    """Fit, and regress volumes at full radius."""
     rows = _chosen_rows(len(images), config)
 
     def tell(row: Iteration) -> None:
         logger.info("iteration %d up to radius %d", row.number + 1, row.radius)
         report(row.reconstruction, row.kl, len(rows))
 
-    groups = optics_groups(particles)
     fitting = Fitting(
         images,
         rows,
@@ -159,24 +250,7 @@ def _fitted(
     kept = torch.tensor(signals or [0], device=images.device)
     found = fit.agreement.keeping(kept)
     regression = _regression(images, rows, fit, found.joint, found.halves, masks.focus)
-    radius = found.joint.radius
-    posterior, reconstruction = embed(
-        images,
-        torch.arange(len(images)),
-        subspace_of(regression.volumes, radius),
-        fit.noise,
-        fit.contrast_spread,
-    )
-    report(reconstruction, float(posterior.divergence().mean()), len(images))
-    halves = [subspace_of(volumes, radius) for volumes in regression.halves]
-    return LinearResult(
-        fit=fit,
-        kept=kept,
-        regression=regression,
-        posterior=posterior,
-        half_means=_half_latents(images, fit, (halves[0], halves[1])),
-        groups=groups,
-    )
+    return _Model(fit=fit, kept=kept, regression=regression)
 
 
 def _regression(

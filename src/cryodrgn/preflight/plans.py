@@ -141,15 +141,21 @@ def linear_plan(
     within = math.pi / 2 * radius**2
     # Iterations at half, three quarters and all of the radius, two of them on all images.
     passes = EXPECTATION * (5 * 0.25 + 4 * 0.5625 + 3 + 3)
+    fits = 1 + config.pose_rounds
+    more = f", poses corrected at most {config.pose_rounds} times" if fits > 1 else ""
     plan = Plan(
-        work=f"{_images(particles)}, {config.num_components} components",
+        work=f"{_images(particles)}, {config.num_components} components{more}",
         folder=folder,
         device=device,
         memory=_grid_bytes(box_size, volumes),
         written=FLOAT * (volumes + 3) * box_size**3 + 2 * FLOAT * count * volumes,
         cost=_preparing(particles, config.data.tilted)
-        + _regression(fitted, points_of(box_size), box_size, volumes, passes=2 * EXPECTATION)
-        + _regression(fitted, within, grid_size(radius, box_size), volumes, passes=passes),
+        + _regression(
+            *(fitted, points_of(box_size), box_size, volumes), passes=2 * EXPECTATION * fits
+        )
+        + _regression(
+            *(fitted, within, grid_size(radius, box_size), volumes), passes=passes * fits
+        ),
         advice="take fewer --components, or a smaller box with -D",
     )
     return _keeping(

@@ -60,6 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--contrast", action="store_true", help="Fit a contrast for every image")
     group.add_argument(
+        "--refine-poses",
+        type=int,
+        nargs="?",
+        const=4,
+        default=0,
+        metavar="ROUNDS",
+        help="Correct poses that are off by a few degrees and pixels, and fit the model anew, "
+        "as often as half maps agree better for it, at most ROUNDS times (default: keep poses; "
+        "without a number: 4)",
+    )
+    group.add_argument(
         "--mask", type=Path, metavar="MRC", help="Solvent mask (default: found by itself)"
     )
     group.add_argument(
@@ -89,6 +100,7 @@ def run(args: argparse.Namespace) -> None:
         fit_images=args.fit_images,
         radius=args.radius,
         with_contrast=args.contrast,
+        pose_rounds=args.refine_poses,
         mask=args.mask,
         focus_mask=args.focus_mask,
         seed=args.seed,

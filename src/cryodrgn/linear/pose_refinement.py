@@ -1,0 +1,219 @@
+"""Small corrections of poses, found as if they were components of a linear model.
+
+A molecule whose pose is off by a small turn ω and a small step t looks, to first order, like
+the volume V in the pose it was given, plus six volumes that are known as soon as V is:
+
+    V(R_ω⁻¹ (r − t)) ≈ V(r) − ω · (r × ∇V) − t · ∇V
+
+Beside the components of the motion they join the E step, with Gaussian priors whose widths are
+fitted, and what an image says of their coefficients corrects its pose.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.geometry.rotations import rotation_from_vector
+from cryodrgn.linear.embed import embed, subspace_of
+from cryodrgn.linear.expectation import Posterior
+from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.linear.noise import NoiseModel
+from cryodrgn.particles.poses import Poses
+
+# Priors to begin with, about what refinements of real sets leave, and how they are fitted.
+STARTING_TURN, STARTING_STEP_PX = 0.02, 0.3
+PRIOR_ROUNDS, PRIOR_IMAGES = 10, 1000
+# Steps of EM, which are short where images say little, are made longer by this power.
+LENGTHENED = 1.5
+LEAST_SHARE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoseSpread:
+    """Standard deviation of errors of poses along each axis.
+
+    Attributes:
+        turn: In radians.
+        step: In pixels.
+    """
+
+    turn: float
+    step: float
+
+
+class MovedPoses:
+    """Poses that are corrected between passes over the images.
+
+    Args:
+        poses: Those to begin with.
+        device: Where batches are wanted.
+    """
+
+    def __init__(self, poses: Poses, device: torch.device) -> None:
+        self._device = device
+        self.put(poses)
+
+    def put(self, poses: Poses) -> None:
+        """Replace all poses."""
+        kind = {"dtype": torch.float32, "device": self._device}
+        self._rotations = torch.tensor(poses.rotations, **kind)
+        self._shifts = torch.tensor(poses.shifts, **kind)
+
+    def at(
+        self, rows: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 2"]]:
+        """Rotations, and shifts in Å, of some particles."""
+        return self._rotations[rows], self._shifts[rows]
+
+    def move(
+        self,
+        rows: Int[Tensor, " batch"],
+        turns: Float[Tensor, "batch 3"],
+        steps: Float[Tensor, "batch 3"],
+    ) -> None:
+        """Take for granted that molecules are turned and displaced.
+
+        Args:
+            rows: Which ones.
+            turns: Turns ω in the volume's frame, as axis times angle in radians.
+            steps: Displacements t in the volume's frame in Å.
+        """
+        rotations = self._rotations[rows]
+        seen = (rotations @ steps[..., None])[:, :2, 0]
+        self._shifts[rows] -= seen
+        self._rotations[rows] = rotations @ rotation_from_vector(turns)
+
+    def poses(self) -> Poses:
+        """All poses as they are now."""
+        return Poses(
+            rotations=self._rotations.cpu().numpy().copy(),
+            shifts=self._shifts.cpu().numpy().copy(),
+            source="refined poses",
+        )
+
+
+def refine_poses(
+    images: DiscImages,
+    poses: MovedPoses,
+    pixel_sizes: Float[np.ndarray, " particles"],
+    halves: tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]],
+    noise: NoiseModel,
+    contrast_spread: float = 0.0,
+) -> PoseSpread:
+    """Correct the poses of all particles, each half by its own model.
+
+    Args:
+        images: The images, whose poses are ``poses``.
+        poses: Is changed.
+        pixel_sizes: Å/px of every particle.
+        halves: Mean and components from even and from odd rows, so that half maps stay
+            independent.
+        noise: The noise.
+        contrast_spread: Standard deviation of contrasts.
+
+    Returns:
+        How wide errors of poses were found to be.
+    """
+    found = []
+    for start, volumes in enumerate(halves):
+        rows = torch.arange(start, len(images), 2)
+        motions = rigid_motions(volumes[0])
+        arguments = (images, volumes, motions, noise, contrast_spread)
+        spread = _fitted_spread(rows, *arguments)
+        moves = _moves(rows, spread, *arguments).mean
+        units = torch.from_numpy(pixel_sizes[rows.numpy()]).float().to(moves.device)
+        poses.move(
+            rows.to(moves.device),
+            moves[:, :3] * spread.turn,
+            moves[:, 3:] * spread.step * units[:, None],
+        )
+        found.append(spread)
+    return PoseSpread(
+        turn=sum(spread.turn for spread in found) / 2,
+        step=sum(spread.step for spread in found) / 2,
+    )
+
+
+def rigid_motions(
+    volume: Float[Tensor, "box box box"],
+) -> Float[Tensor, "motions box box box"]:
+    """How a volume changes as it turns about, and moves along, the axes x, y, z.
+
+    Args:
+        volume: A volume about its middle voxel box // 2, that is 0 towards the faces of the
+            box.
+
+    Returns:
+        −r × ∇V per radian, then −∇V per voxel, three volumes each.
+    """
+    box_size = len(volume)
+    gradient = _gradient(volume)
+    axis = torch.arange(box_size, device=volume.device) - box_size // 2
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    place = torch.stack([x, y, z]).to(volume.dtype)
+    return -torch.cat([torch.linalg.cross(place, gradient, dim=0), gradient])
+
+
+def _gradient(volume: Float[Tensor, "box box box"]) -> Float[Tensor, "3 box box box"]:
+    """Derivatives along x, y, z, exact for what the grid can hold."""
+    box_size = len(volume)
+    transform = torch.fft.rfftn(volume)
+    full = torch.fft.fftfreq(box_size, device=volume.device)
+    # The wave at the Nyquist frequency has no derivative on the grid.
+    full[box_size // 2] = 0
+    half = full[: box_size // 2 + 1]
+    waves = (half, full[:, None], full[:, None, None])
+    return torch.stack(
+        [torch.fft.irfftn(transform * (2j * torch.pi * wave), s=volume.shape) for wave in waves]
+    )
+
+
+def _fitted_spread(
+    rows: Int[Tensor, " rows"],
+    images: DiscImages,
+    volumes: Float[Tensor, "volumes box box box"],
+    motions: Float[Tensor, "motions box box box"],
+    noise: NoiseModel,
+    contrast_spread: float,
+) -> PoseSpread:
+    """Widths of the priors that make some images most probable, by EM."""
+    sample = rows[:: -(-len(rows) // PRIOR_IMAGES)]
+    spread = PoseSpread(turn=STARTING_TURN, step=STARTING_STEP_PX)
+    for _ in range(PRIOR_ROUNDS):
+        found = _moves(sample, spread, images, volumes, motions, noise, contrast_spread)
+        variances = found.covariance.diagonal(dim1=1, dim2=2)
+        squares = (found.mean.square() + variances).mean(0)
+        turn, step = (
+            float(part.mean().clamp_min(LEAST_SHARE)) ** (LENGTHENED / 2)
+            for part in squares.split(3)
+        )
+        spread = PoseSpread(turn=spread.turn * turn, step=spread.step * step)
+    return spread
+
+
+def _moves(
+    rows: Int[Tensor, " rows"],
+    spread: PoseSpread,
+    images: DiscImages,
+    volumes: Float[Tensor, "volumes box box box"],
+    motions: Float[Tensor, "motions box box box"],
+    noise: NoiseModel,
+    contrast_spread: float,
+) -> Posterior:
+    """What images say of their turns and steps, in units of the spread."""
+    radius = min(images.largest_radius, images.box_size // 2 - 1)
+    units = motions.new_tensor([spread.turn] * 3 + [spread.step] * 3)
+    scaled = motions * units[:, None, None, None]
+    subspace = subspace_of(torch.cat([volumes, scaled]), radius)
+    posterior, _ = embed(
+        images, rows, subspace, noise, contrast_spread, description="refining poses"
+    )
+    return Posterior(
+        mean=posterior.mean[:, -len(motions) :],
+        covariance=posterior.covariance[:, -len(motions) :, -len(motions) :],
+        contrast=posterior.contrast,
+        contrast_square=posterior.contrast_square,
+    )
