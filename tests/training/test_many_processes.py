@@ -129,6 +129,7 @@ def test_no_room_for_one_image_in_one_process_ends_all(simulated, tmp_path):
     assert "has too little memory for this run; take smaller networks" in said
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_poses_of_one(run, tmp_path):
     run("simulate", "-D", 16, "--Apix", 12, "-n", 41, "--snr", 4, "-o", tmp_path / "set")
     star, search = tmp_path / "set/particles.star", ("--l-start", 4, "--l-end", 8, "--niter", 2)
@@ -214,9 +215,16 @@ def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):
     np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
 
 
-def test_two_processes_fit_the_linear_model_and_states_of_one(run, simulated, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [((), 1e-4), pytest.param(("--refine-poses", 1), 1e-3, marks=pytest.mark.slow)],
+)
+def test_two_processes_fit_the_linear_model_of_one(
+    run, simulated, tmp_path, options, tolerance
+):
     one, two = RunDirectory(tmp_path / "one"), RunDirectory(tmp_path / "two")
-    fitting = ("train_linear", simulated, "--components", 2, "--radius", 6, "-o")
+    fitting = ("train_linear", simulated, "--components", 2, "--radius", 6)
+    fitting = (*fitting, *options, "-o")
     run(*fitting, one.path)
     job = launch((*fitting, two.path))
     said, _ = job.communicate(timeout=120)
@@ -224,7 +232,10 @@ def test_two_processes_fit_the_linear_model_and_states_of_one(run, simulated, tm
     assert "fitted by 2 processes" in two.log.read_text()
     assert {path.name for path in two.path.iterdir()} == {p.name for p in one.path.iterdir()}
     first, second = (load_latents(directory.latents()) for directory in (one, two))
-    np.testing.assert_allclose(second, first, atol=1e-4 * np.abs(first).max())
+    np.testing.assert_allclose(second, first, atol=tolerance * np.abs(first).max())
+    if options:
+        for first, second in zip(*(load_poses(d.poses()) for d in (one, two)), strict=True):
+            np.testing.assert_allclose(second, first, atol=tolerance)
 
 
 @pytest.mark.parametrize("method", ["basis", pytest.param("kernel", marks=pytest.mark.slow)])

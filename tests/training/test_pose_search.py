@@ -109,7 +109,9 @@ def test_a_single_structure_is_a_latent_of_no_dimension(run, simulated, tmp_path
     assert not (same.path / "z.pkl").exists()
 
 
-@pytest.mark.parametrize("encoder", [(), ("--use-conf-encoder",)])
+@pytest.mark.parametrize(
+    "encoder", [(), pytest.param(("--use-conf-encoder",), marks=pytest.mark.slow)]
+)
 def test_images_are_searched_with_volumes_of_their_latents(run, simulated, tmp_path, encoder):
     star, short = simulated / "particles.star", (*GRIDS, "-n", 3, "--ps-freq", 1)
     # So few frequencies that the first maps cost little.

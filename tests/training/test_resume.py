@@ -64,7 +64,13 @@ def content(folder) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("command", "kills"),
-    [("train_vae", 20), ("train_nn", 5), ("train_dec", 5), ("abinit_homo", 3)],
+    [
+        pytest.param("train_vae", 20, marks=pytest.mark.slow),
+        ("train_vae", 5),
+        ("train_nn", 5),
+        ("train_dec", 5),
+        ("abinit_homo", 3),
+    ],
 )
 def test_a_run_killed_at_random_times_ends_with_the_same_files(command, kills, line, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
