@@ -4,6 +4,7 @@ Every process runs the same program on its share of the particles; sums and gath
 together. Alone, a process is a team of one, and nothing is sent anywhere.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -155,6 +156,10 @@ def join_team(device_type: str) -> Iterator[Team]:
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
+    # The defaults of its functions are the team of the time when it is loaded. Loaded later, by
+    # an optimizer for instance, they would keep the team's threads alive past the end of the
+    # program, which now and then aborts for it.
+    importlib.import_module("torch.distributed.nn.functional")
     backend = "nccl" if device_type == "cuda" else "gloo"
     _together(lambda: dist.init_process_group(backend, timeout=TIMEOUT))
     try:

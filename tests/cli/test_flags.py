@@ -105,8 +105,8 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "train_linear": (
         f"particles -o --outdir --poses --ctf --seed --overwrite {DATASET} --tilt --tilt-deg "
-        "-D --memory --cache-dir --components --radius --fit-images --contrast --mask "
-        "--focus-mask --device"
+        "-D --memory --cache-dir --components --radius --fit-images --contrast "
+        "--refine-poses --mask --focus-mask --device"
     ),
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "

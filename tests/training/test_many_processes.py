@@ -215,6 +215,15 @@ def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):
     np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are read from /proc")
+def test_no_thread_outlives_the_team(simulated, tmp_path):
+    # Such a thread aborts the program now and then, as the interpreter ends beneath it.
+    job = launch(line("train_vae", simulated, tmp_path), "threads_left")
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    assert said.count("0 threads of the team are left") == 2
+
+
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [((), 1e-4), pytest.param(("--refine-poses", 1), 1e-3, marks=pytest.mark.slow)],
