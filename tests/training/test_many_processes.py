@@ -265,6 +265,7 @@ def test_two_processes_reconstruct_the_states_of_one(run, tmp_path, rng, method)
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_two_processes_decode_the_volumes_of_one(run, simulated, tmp_path):
     run(*line("train_vae", simulated, tmp_path / "run"))
     words = ("analyze", tmp_path / "run", -1, "--pc", 1, "--n-per-pc", 3, "--ksample", 2)

@@ -109,9 +109,8 @@ def test_a_single_structure_is_a_latent_of_no_dimension(run, simulated, tmp_path
     assert not (same.path / "z.pkl").exists()
 
 
-@pytest.mark.parametrize(
-    "encoder", [(), pytest.param(("--use-conf-encoder",), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", [(), ("--use-conf-encoder",)])
 def test_images_are_searched_with_volumes_of_their_latents(run, simulated, tmp_path, encoder):
     star, short = simulated / "particles.star", (*GRIDS, "-n", 3, "--ps-freq", 1)
     # So few frequencies that the first maps cost little.
@@ -214,6 +213,7 @@ def test_flags_of_later_versions_do_what_they_say(run, simulated, tmp_path):
         assert not Finished(tmp_path / name).has_the_weights_of(plain)
 
 
+@pytest.mark.slow
 def test_only_the_encoder_learns_if_asked(run, fail, simulated, tmp_path):
     star, short = simulated / "particles.star", (*GRIDS, "--l-start", 4, "--ps-freq", 1)
     options = ("--zdim", 1, *SMALL_HET, "--use-conf-encoder", "--no-trans", "--niter", 1)

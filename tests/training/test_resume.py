@@ -68,7 +68,7 @@ def content(folder) -> dict[str, bytes]:
         pytest.param("train_vae", 20, marks=pytest.mark.slow),
         ("train_vae", 5),
         ("train_nn", 5),
-        ("train_dec", 5),
+        pytest.param("train_dec", 5, marks=pytest.mark.slow),
         ("abinit_homo", 3),
     ],
 )
