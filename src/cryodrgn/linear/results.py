@@ -3,6 +3,7 @@
 import logging
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,23 +107,7 @@ def write_results(
         num_groups=len(result.fit.noise.spectra),
         radius=result.fit.agreement.joint.radius,
     )
-    training = {
-        "pixel_size": float(particles.pixel_sizes[0]),
-        "num_particles": len(particles),
-        "box_size": config.data.box_size,
-        "components_with_signal": result.num_signals,
-        "verdict": verdict(result),
-        "linear": config.settings(),
-    }
-    mapping = {
-        "dataset_args": config.data.to_mapping(norm),
-        **shape.to_mapping(),
-        "seed": config.seed,
-        "training": training,
-        "version": cryodrgn.__version__,
-        "cmd": list(sys.argv),
-    }
-    save_run_config(run, mapping)
+    save_run_config(run, _recorded(result, config, particles, norm, shape))
     model = BasisModel(shape)
     state = model.state_dict() | {
         "volumes": result.regression.volumes.cpu() * norm[1],
@@ -131,6 +116,32 @@ def write_results(
         "contrast_spread": torch.tensor(result.fit.contrast_spread),
     }
     save_checkpoint(run.weights(), {"epoch": 0, "model_state_dict": state})
+
+
+def _recorded(
+    result: LinearResult,
+    config: LinearConfig,
+    particles: ParticleSet,
+    norm: tuple[float, float],
+    shape: BasisConfig,
+) -> dict[str, Any]:
+    """What ``config.yaml`` says."""
+    training = {
+        "pixel_size": float(particles.pixel_sizes[0]),
+        "num_particles": len(particles),
+        "box_size": config.data.box_size,
+        "components_with_signal": result.num_signals,
+        "verdict": verdict(result),
+        "linear": config.settings(),
+    }
+    return {
+        "dataset_args": config.data.to_mapping(norm),
+        **shape.to_mapping(),
+        "seed": config.seed,
+        "training": training,
+        "version": cryodrgn.__version__,
+        "cmd": list(sys.argv),
+    }
 
 
 def _write_maps(

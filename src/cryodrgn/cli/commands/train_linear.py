@@ -70,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "as often as half maps agree better for it, at most ROUNDS times (default: keep poses; "
         "without a number: 4)",
     )
+    _add_masks(group)
+    add_device(group)
+
+
+def _add_masks(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--mask", type=Path, metavar="MRC", help="Solvent mask (default: found by itself)"
     )
@@ -79,7 +84,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MRC",
         help="Look for heterogeneity within this mask only",
     )
-    add_device(group)
 
 
 def run(args: argparse.Namespace) -> None:
