@@ -100,18 +100,31 @@ class Expectation:
             The posterior, and the mean square of the residual's real and imaginary part under
             it, summed over the points of every shell and averaged over exposures.
         """
+        by_shell = self._by_shell(batch, box_size)
+        posterior = posterior_of(self._weighted(by_shell, batch), self._contrast_spread)
+        squares = torch.einsum("bsij,bij->bs", by_shell, _residual_products(posterior))
+        # What is next to nothing beside the image is lost in rounding.
+        least = LEAST_RESIDUAL * by_shell[..., -1, -1]
+        return posterior, torch.maximum(squares, least) / (2 * len(batch.exposures))
+
+    def gram(self, batch: Batch, box_size: int) -> Float[Tensor, "batch columns columns"]:
+        """Inner products of slices (mean first) and image (last), in units of the noise."""
+        return self._weighted(self._by_shell(batch, box_size), batch)
+
+    def _by_shell(
+        self, batch: Batch, box_size: int
+    ) -> Float[Tensor, "batch shells columns columns"]:
         products = [
             inner_products(self._grid, self._table, exposure, self._starts, box_size)
             for exposure in batch.exposures
         ]
-        by_shell = products[0] if len(products) == 1 else torch.stack(products).sum(0)
+        return products[0] if len(products) == 1 else torch.stack(products).sum(0)
+
+    def _weighted(
+        self, by_shell: Float[Tensor, "batch shells columns columns"], batch: Batch
+    ) -> Float[Tensor, "batch columns columns"]:
         variances = self._noise.variances(batch.rows)[:, : by_shell.shape[1]]
-        gram = torch.einsum("bsij,bs->bij", by_shell, 1 / variances)
-        posterior = posterior_of(gram, self._contrast_spread)
-        squares = torch.einsum("bsij,bij->bs", by_shell, _residual_products(posterior))
-        # What is next to nothing beside the image is lost in rounding.
-        least = LEAST_RESIDUAL * by_shell[..., -1, -1]
-        return posterior, torch.maximum(squares, least) / (2 * len(products))
+        return torch.einsum("bsij,bs->bij", by_shell, 1 / variances)
 
 
 def posterior_of(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cryodrgn.geometry.rotations import rotation_from_vector
 from cryodrgn.linear.embed import embed, subspace_of
-from cryodrgn.linear.expectation import Posterior
+from cryodrgn.linear.expectation import Expectation, posterior_of
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.noise import NoiseModel
 from cryodrgn.particles.poses import Poses
@@ -120,16 +120,11 @@ def refine_poses(
     found = []
     for start, volumes in enumerate(halves):
         rows = torch.arange(start, len(images), 2)
-        motions = rigid_motions(volumes[0])
-        arguments = (images, volumes, motions, noise, contrast_spread)
-        spread = _fitted_spread(rows, *arguments)
-        moves = _moves(rows, spread, *arguments).mean
+        half = _Half(images, volumes, rigid_motions(volumes[0]), noise, contrast_spread)
+        spread = half.spread(rows)
+        moves = half.moves(rows, spread)
         units = torch.from_numpy(pixel_sizes[rows.numpy()]).float().to(moves.device)
-        poses.move(
-            rows.to(moves.device),
-            moves[:, :3] * spread.turn,
-            moves[:, 3:] * spread.step * units[:, None],
-        )
+        poses.move(rows.to(moves.device), moves[:, :3], moves[:, 3:] * units[:, None])
         found.append(spread)
     return PoseSpread(
         turn=sum(spread.turn for spread in found) / 2,
@@ -171,49 +166,67 @@ def _gradient(volume: Float[Tensor, "box box box"]) -> Float[Tensor, "3 box box 
     )
 
 
-def _fitted_spread(
-    rows: Int[Tensor, " rows"],
-    images: DiscImages,
-    volumes: Float[Tensor, "volumes box box box"],
-    motions: Float[Tensor, "motions box box box"],
-    noise: NoiseModel,
-    contrast_spread: float,
-) -> PoseSpread:
-    """Widths of the priors that make some images most probable, by EM."""
-    sample = rows[:: -(-len(rows) // PRIOR_IMAGES)]
-    spread = PoseSpread(turn=STARTING_TURN, step=STARTING_STEP_PX)
-    for _ in range(PRIOR_ROUNDS):
-        found = _moves(sample, spread, images, volumes, motions, noise, contrast_spread)
-        variances = found.covariance.diagonal(dim1=1, dim2=2)
-        squares = (found.mean.square() + variances).mean(0)
-        turn, step = (
-            float(part.mean().clamp_min(LEAST_SHARE)) ** (LENGTHENED / 2)
-            for part in squares.split(3)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Half:
+    """The model of one half of the images, and how its mean changes with a pose."""
+
+    images: DiscImages
+    volumes: Float[Tensor, "volumes box box box"]
+    motions: Float[Tensor, "motions box box box"]
+    noise: NoiseModel
+    contrast_spread: float
+
+    @property
+    def radius(self) -> int:
+        """Up to which images are compared."""
+        return min(self.images.largest_radius, self.images.box_size // 2 - 1)
+
+    def spread(self, rows: Int[Tensor, " rows"]) -> PoseSpread:
+        """Widths of the priors that make some images most probable, by EM.
+
+        A wider prior stretches the motions, and inner products with them, by as much: images
+        are read once.
+        """
+        sample = rows[:: -(-len(rows) // PRIOR_IMAGES)]
+        gram = self._gram(sample)
+        spread = PoseSpread(turn=STARTING_TURN, step=STARTING_STEP_PX)
+        for _ in range(PRIOR_ROUNDS):
+            scale = torch.ones_like(gram[0, 0])
+            scale[len(self.volumes) : -1] = self._units(spread)
+            found = posterior_of(gram * scale[:, None] * scale, self.contrast_spread)
+            variances = found.covariance.diagonal(dim1=1, dim2=2)
+            squares = (found.mean.square() + variances).mean(0)[-len(self.motions) :]
+            turn, step = (
+                float(part.mean().clamp_min(LEAST_SHARE)) ** (LENGTHENED / 2)
+                for part in squares.split(3)
+            )
+            spread = PoseSpread(turn=spread.turn * turn, step=spread.step * step)
+        return spread
+
+    def moves(
+        self, rows: Int[Tensor, " rows"], spread: PoseSpread
+    ) -> Float[Tensor, "rows motions"]:
+        """What images say of their turns (radians) and steps (pixels)."""
+        units = self._units(spread)
+        scaled = self.motions * units[:, None, None, None]
+        posterior, _ = embed(
+            self.images,
+            rows,
+            subspace_of(torch.cat([self.volumes, scaled]), self.radius),
+            self.noise,
+            self.contrast_spread,
+            description="refining poses",
         )
-        spread = PoseSpread(turn=spread.turn * turn, step=spread.step * step)
-    return spread
+        return posterior.mean[:, -len(units) :] * units
 
+    def _gram(self, rows: Int[Tensor, " rows"]) -> Float[Tensor, "rows columns columns"]:
+        """Inner products of slices of volumes and motions, and of images."""
+        images, radius = self.images, self.radius
+        subspace = subspace_of(torch.cat([self.volumes, self.motions]), radius)
+        expectation = Expectation(subspace, self.noise, images.num_points(radius))
+        batches = images.batches(images.team.piece(rows), radius)
+        found = [expectation.gram(batch, images.box_size) for batch in batches]
+        return images.team.gather(torch.cat(found))
 
-def _moves(
-    rows: Int[Tensor, " rows"],
-    spread: PoseSpread,
-    images: DiscImages,
-    volumes: Float[Tensor, "volumes box box box"],
-    motions: Float[Tensor, "motions box box box"],
-    noise: NoiseModel,
-    contrast_spread: float,
-) -> Posterior:
-    """What images say of their turns and steps, in units of the spread."""
-    radius = min(images.largest_radius, images.box_size // 2 - 1)
-    units = motions.new_tensor([spread.turn] * 3 + [spread.step] * 3)
-    scaled = motions * units[:, None, None, None]
-    subspace = subspace_of(torch.cat([volumes, scaled]), radius)
-    posterior, _ = embed(
-        images, rows, subspace, noise, contrast_spread, description="refining poses"
-    )
-    return Posterior(
-        mean=posterior.mean[:, -len(motions) :],
-        covariance=posterior.covariance[:, -len(motions) :, -len(motions) :],
-        contrast=posterior.contrast,
-        contrast_square=posterior.contrast_square,
-    )
+    def _units(self, spread: PoseSpread) -> Float[Tensor, " motions"]:
+        return self.motions.new_tensor([spread.turn] * 3 + [spread.step] * 3)
