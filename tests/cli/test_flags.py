@@ -123,7 +123,8 @@ FROZEN_FLAGS: dict[str, str] = {
         "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data"
     ),
     "nuisance": (
-        "particles latents --poses --ctf -o --outdir --ind --datadir -n --num-images --seed"
+        "particles latents --poses --ctf -o --outdir --ind --datadir --screen -n --num-images "
+        "--seed"
     ),
     "select": (
         "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "

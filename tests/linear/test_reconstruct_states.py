@@ -7,7 +7,8 @@ import torch
 from cryodrgn.cli.main import main
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.legacy_pickle import load_latents, save_pickles
-from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.mrc import MrcFile, read_volume
+from cryodrgn.linear.latents import Latents
 
 NUM_IMAGES, BOX_SIZE = 1500, 24
 
@@ -112,6 +113,31 @@ def test_functions_without_number_are_the_coordinates(run, moving, tmp_path, rng
         run("reconstruct_states", *inputs(moving), *words, "-z", point, "-o", tmp_path / name)
     low, middle, high = (read_volume(tmp_path / n / "state_000.mrc")[0] for n in "abc")
     np.testing.assert_allclose(middle, (low + high) / 2, atol=1e-4 * np.abs(low).max())
+
+
+def test_particles_stay_in_their_half_whoever_is_left_out(
+    run, trained, moving, write_stack, tmp_path
+):
+    _, particles, *rest = inputs(moving)
+    images = MrcFile.open(particles).sections().copy()
+    images[3] = np.nan
+    bad = write_stack(images, "bad.mrcs", 8)
+    z = load_latents(trained / "z.pkl")[5].tolist()
+    words = ("reconstruct_states", trained, *rest, "-z", *z, "--functions", 0)
+    run(*words, "--particles", particles, "-o", tmp_path / "all")
+    run(*words, "--particles", bad, "-o", tmp_path / "some")
+    for half in "ab":
+        sound, found = (
+            read_volume(tmp_path / name / f"state_000_half_map_{half}.mrc")[0]
+            for name in ("all", "some")
+        )
+        assert np.corrcoef(sound.flat, found.flat)[0, 1] > 0.999
+
+
+def test_halves_of_latents_are_those_of_all_particles():
+    latents = Latents(mean=np.arange(12, dtype=np.float32).reshape(6, 2), source="test")
+    first, second = latents.select(np.array([0, 2, 3, 5])).select(np.array([1, 2, 3])).halves()
+    assert (first.tolist(), second.tolist()) == ([0], [1, 2])
 
 
 @pytest.mark.parametrize(

@@ -205,3 +205,49 @@ def test_latents_of_images_that_are_left_out_say_which(run, files, tmp_path):
     run("eval_images", line[0], tmp_path / "run/weights.pkl", *line[1:], "-o", out / "z.pkl")
     assert len(load_latents(out / "z.pkl")) == COUNT - 1
     assert 7 not in load_indices(out / "screened_ind.pkl")
+
+
+@pytest.fixture
+def latents(tmp_path, rng):
+    """Latents of all images; those of bad ones are far away."""
+    table = rng.normal(size=(COUNT, 2)).astype(np.float32)
+    table[[7, 21, 42]] += 1000
+    save_pickles(tmp_path / "z.pkl", [table])
+    return tmp_path / "z.pkl"
+
+
+def test_states_are_reconstructed_from_images_that_can_be_used(
+    run, files, latents, tmp_path, sparse
+):
+    stack, *poses = files(7, 21, 42)
+    line = ("--particles", stack, *poses, "--latents", latents, "--num-states", 2)
+    line = (*line, "--functions", 3)
+    late, early = tmp_path / "late", tmp_path / "early"
+    run("reconstruct_states", *line, "-o", late)
+    assert table(late) == ["row,reason", "7,not finite", "21,constant", "42,hot pixels"]
+    run("reconstruct_states", *line, "--screen", "all", "-o", early)
+    kept = sorted(set(range(COUNT)) - {7, 21, 42})
+    assert np.array_equal(load_latents(late / "z.pkl"), load_latents(latents)[kept])
+    dataset = load_run_config(late / "config.yaml")["dataset_args"]
+    assert dataset["ind"] == str(late / "screened_ind.pkl")
+    for path in early.glob("*.mrc"):
+        assert path.read_bytes() == (late / path.name).read_bytes()
+    # Nor do they choose the states.
+    states = np.genfromtxt(late / "states.csv", delimiter=",", skip_header=1, usecols=(1, 2))
+    assert np.abs(states).max() < 10
+
+
+def test_nuisances_are_sought_in_images_that_can_be_used(run, files, latents, tmp_path, sparse):
+    line = files(7, 21, 42)
+    words = ("nuisance", line[0], latents, *line[1:])
+    late, early = tmp_path / "late", tmp_path / "early"
+    run(*words, "-o", late)
+    assert table(late) == ["row,reason", "7,not finite", "21,constant", "42,hot pixels"]
+    run(*words, "--screen", "all", "-o", early)
+    found = (late / "nuisance.json").read_text()
+    assert (early / "nuisance.json").read_text() == found
+    # The same as if the others had never been there.
+    chosen, part = late / "screened_ind.pkl", tmp_path / "part.pkl"
+    save_pickles(part, [load_latents(latents)[load_indices(chosen)]])
+    run("nuisance", line[0], part, *line[1:], "--ind", chosen, "-o", tmp_path / "chosen")
+    assert (tmp_path / "chosen/nuisance.json").read_text() == found

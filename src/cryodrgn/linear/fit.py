@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.linear.expectation import Posterior, pair_products, with_one
-from cryodrgn.linear.halves import Agreement, agreement
+from cryodrgn.linear.halves import Agreement, agreement, every_other
 from cryodrgn.linear.iteration import (
     DiscImages,
     Pass,
@@ -114,7 +114,7 @@ class Fitting:
         report: Callable[[Iteration], None] = lambda _: None,
     ) -> None:
         self._images = images
-        self._halves = (rows[0::2], rows[1::2])
+        self._halves = every_other(rows)
         self._noise = noise
         self._count = num_components
         self._radius = radius

@@ -12,6 +12,13 @@ from cryodrgn.linear.subspace import Subspace, principal_directions, shell_avera
 SIGNAL_THRESHOLD = 0.4
 LARGEST_FSC = 0.999
 LEAST_FSC = 1e-3
+# Rows of the images of each half.
+Halves = tuple[Int[Tensor, " first"], Int[Tensor, " second"]]
+
+
+def every_other(rows: Int[Tensor, " rows"]) -> Halves:
+    """Halves of some images in turn, the first of them in the first."""
+    return rows[0::2], rows[1::2]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.linear.embed import subspace_of
-from cryodrgn.linear.halves import LEAST_FSC, correlations
+from cryodrgn.linear.halves import LEAST_FSC, Halves, correlations
 from cryodrgn.linear.iteration import DiscImages, add_batch
 from cryodrgn.linear.masks import resize_mask
 from cryodrgn.linear.noise import NoiseModel
@@ -81,6 +81,7 @@ class KernelRegression:
 
     Args:
         images: The images.
+        halves: Rows of those of each half.
         latents: Latent of every image.
         covariances: Its uncertainty, where it is known.
         half_latents: Latents by independent half models, for the half maps; None takes the
@@ -92,13 +93,14 @@ class KernelRegression:
     def __init__(
         self,
         images: DiscImages,
+        halves: Halves,
         latents: Float[Tensor, "particles z"],
         covariances: Float[Tensor, "particles z z"] | None,
         half_latents: Float[Tensor, "particles z"] | None,
         noise: NoiseModel,
         mask: Float[Tensor, "size size size"],
     ) -> None:
-        self._images = images
+        self._images, self._rows = images, halves
         self._latents, self._covariances = latents, covariances
         self._half_latents = latents if half_latents is None else half_latents
         self._noise = noise
@@ -134,7 +136,7 @@ class KernelRegression:
 
     def _halves(self, weights: Float[Tensor, "particles bandwidths"]) -> list[SliceSums]:
         return [
-            _sums(self._images, weights, self._noise, self._radius, half) for half in (0, 1)
+            _sums(self._images, weights, self._noise, self._radius, rows) for rows in self._rows
         ]
 
 
@@ -143,13 +145,13 @@ def _sums(
     weights: Float[Tensor, "particles bandwidths"],
     noise: NoiseModel,
     radius: int,
-    half: int,
+    rows: Int[Tensor, " rows"],
 ) -> SliceSums:
     count = weights.shape[1]
     grid = HalfGrid(grid_size(radius, images.box_size))
     sums = SliceSums(grid, count, count, images.device)
-    rows = torch.nonzero(weights[half::2].amax(1) > 0).squeeze(1).cpu() * 2 + half
-    for batch in images.batches(images.team.piece(rows), radius):
+    near = rows[(weights[rows].amax(1) > 0).cpu()]
+    for batch in images.batches(images.team.piece(near), radius):
         precision = noise.precision(batch.rows, images.num_points(radius))
         part = weights[batch.rows]
         add_batch(sums, batch, precision, part, part, images.box_size)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
@@ -28,6 +28,8 @@ class Latents:
             (even and odd rows); None where z comes from all of them.
         contrasts: Contrast of every image; None where all are 1.
         is_linear: Whether they are of a linear run.
+        numbers: Place of every particle among all of which latents were estimated; None where
+            none of them was left out.
     """
 
     mean: Float[np.ndarray, "particles z"]
@@ -36,6 +38,7 @@ class Latents:
     half_means: Float[np.ndarray, "particles z"] | None = None
     contrasts: Float[np.ndarray, " particles"] | None = None
     is_linear: bool = False
+    numbers: Int[np.ndarray, " particles"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no table of finite numbers.
@@ -46,6 +49,24 @@ class Latents:
         if not (self.mean.ndim == 2 and self.mean.size and np.isfinite(self.mean).all()):
             msg = f"{self.source} holds no finite latents (N, z), but {self.mean.shape}"
             raise InputFileError(msg)
+
+    def halves(self) -> tuple[Int[np.ndarray, " first"], Int[np.ndarray, " second"]]:
+        """Rows of the particles of each half, in which they stay whoever is left out."""
+        numbers = np.arange(len(self.mean)) if self.numbers is None else self.numbers
+        return np.flatnonzero(numbers % 2 == 0), np.flatnonzero(numbers % 2 == 1)
+
+    def select(self, rows: Int[np.ndarray, " rows"]) -> "Latents":
+        """Latents of some of the particles."""
+        numbers = np.arange(len(self.mean)) if self.numbers is None else self.numbers
+        half_means, contrasts = self.half_means, self.contrasts
+        return replace(
+            self,
+            mean=self.mean[rows],
+            covariances=None if self.covariances is None else self.covariances[rows],
+            half_means=None if half_means is None else half_means[rows],
+            contrasts=None if contrasts is None else contrasts[rows],
+            numbers=numbers[rows],
+        )
 
     def require_count(self, count: int, source: str) -> None:
         """Refuse another number of particles.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.linear.expectation import pair_products, with_one
-from cryodrgn.linear.halves import correlations, prior_from
+from cryodrgn.linear.halves import Halves, correlations, prior_from
 from cryodrgn.linear.iteration import DiscImages, add_batch, new_sums
 from cryodrgn.linear.masks import motion_mask, resize_mask
 from cryodrgn.linear.maximisation import noise_of, solve
@@ -98,7 +98,7 @@ def accumulate(
 
 def regress(
     images: DiscImages,
-    rows: Int[Tensor, " rows"],
+    halves: Halves,
     coefficients: Coefficients,
     noise: NoiseModel,
     mask: Float[Tensor, "size size size"],
@@ -110,7 +110,7 @@ def regress(
 
     Args:
         images: The images.
-        rows: Those that are used; every other one belongs to the second half.
+        halves: Rows of those that are used, of each half.
         coefficients: The functions at each image.
         noise: The noise.
         mask: Where there may be density.
@@ -122,11 +122,11 @@ def regress(
     """
     radius = min(images.largest_radius, images.box_size // 2 - 1)
     passes = 1 if half_coefficients is None else 2
+    rows = torch.cat(halves)
     mine = passes * len(rows) // images.team.size
     with Progress(mine, "regressing volumes on images") as progress:
         sums = [
-            accumulate(images, rows[start::2], coefficients, noise, radius, progress)
-            for start in (0, 1)
+            accumulate(images, part, coefficients, noise, radius, progress) for part in halves
         ]
         stencil = resize_mask(mask, sums[0].grid.box_size)
         noise_of_half = torch.stack([noise_of(part, radius) for part in sums]).mean(0)
@@ -139,18 +139,17 @@ def regress(
         if half_coefficients is not None:
             del whole
             sums.clear()
-            for start in (0, 1):
-                part = rows[start::2]
-                sums.append(
-                    accumulate(images, part, half_coefficients, noise, radius, progress)
-                )
+            sums.extend(
+                accumulate(images, part, half_coefficients, noise, radius, progress)
+                for part in halves
+            )
             half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
     where = motion_mask(volumes, images.box_size) if focus is None else focus
     masks[1:] *= resize_mask(where, sums[0].grid.box_size)
-    halves = [solve(part, prior, masks, radius) for part in sums]
+    first, second = (solve(part, prior, masks, radius) for part in sums)
     return Regression(
         volumes=volumes * masks,
-        halves=(halves[0], halves[1]),
+        halves=(first, second),
         half_maps=half_maps,
         fsc=fsc,
         second_moment=moment,

@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit, Fitting, Iteration, Masks
+from cryodrgn.linear.halves import every_other
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.noise import initial_noise, optics_groups
 from cryodrgn.linear.pose_refinement import MovedPoses, PoseSpread, refine_poses
@@ -263,17 +264,18 @@ def _regression(
 ) -> Regression:
     """Volumes of the components at full radius, from independent halves."""
     together, _ = embed(images, rows, joint, fit.noise, fit.contrast_spread)
+    parts = every_other(rows)
     apart = [
-        embed(images, rows[start::2], half, fit.noise, fit.contrast_spread)[0]
-        for start, half in enumerate(halves)
+        embed(images, part, half, fit.noise, fit.contrast_spread)[0]
+        for part, half in zip(parts, halves, strict=True)
     ]
     return regress(
         images,
-        rows,
+        parts,
         _scattered(len(images), [rows], [together]),
         fit.noise,
         fit.mask,
-        half_coefficients=_scattered(len(images), [rows[0::2], rows[1::2]], apart),
+        half_coefficients=_scattered(len(images), parts, apart),
         focus=focus,
     )
 
@@ -282,16 +284,16 @@ def _half_latents(
     images: DiscImages, fit: Fit, halves: tuple[Subspace, Subspace]
 ) -> Float[Tensor, "particles z"]:
     """Latents of even rows by the first half's model, of odd rows by the second's."""
-    rows = [torch.arange(start, len(images), 2) for start in (0, 1)]
+    parts = every_other(torch.arange(len(images)))
     found = [
         embed(images, part, half, fit.noise, fit.contrast_spread)[0]
-        for part, half in zip(rows, halves, strict=True)
+        for part, half in zip(parts, halves, strict=True)
     ]
-    return _scattered(len(images), rows, found).values
+    return _scattered(len(images), parts, found).values
 
 
 def _scattered(
-    count: int, rows: list[Int[Tensor, " _"]], posteriors: list[Posterior]
+    count: int, rows: Sequence[Int[Tensor, " _"]], posteriors: list[Posterior]
 ) -> Coefficients:
     """Posteriors of some particles as coefficients in the order of all particles."""
     first = posteriors[0]

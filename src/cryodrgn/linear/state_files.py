@@ -150,11 +150,18 @@ SHARED_LATENT_NOTE = (
 def check_states(
     particles: ParticleSet,
     latents: Latents,
-    points: Float[np.ndarray, "states z"],
+    points: Float[np.ndarray, "states z"] | None,
     files: StateFiles,
     mask_path: Path | None = None,
 ) -> Float[Tensor, "box box box"] | None:
     """Refuse what does not belong together, before any image is read.
+
+    Args:
+        particles: The images.
+        latents: Their latents.
+        points: The states; None if they are yet to be found among the latents.
+        files: Where results will go.
+        mask_path: File of a mask.
 
     Returns:
         The mask, if there is one.
@@ -164,7 +171,7 @@ def check_states(
     """
     particles.require_poses()
     latents.require_count(len(particles), particles.source)
-    if points.shape[1] != latents.mean.shape[1]:
+    if points is not None and points.shape[1] != latents.mean.shape[1]:
         msg = (
             f"{latents.source} holds latents of {latents.mean.shape[1]} dimensions, but the "
             f"states have {points.shape[1]}"

@@ -110,6 +110,8 @@ class StateReconstruction:
     ) -> None:
         self._images, self._latents = images, latents
         self._noise, self._settings = noise, settings
+        first, second = (torch.from_numpy(rows) for rows in latents.halves())
+        self._halves = (first, second)
         self._model = _functions_of(latents, settings, images.box_size).to(images.device)
         self._coefficients = self._evaluated(latents.mean)
         self.mask = self._found_mask() if mask is None else mask
@@ -119,7 +121,7 @@ class StateReconstruction:
         half = self._latents.half_means
         regression = regress(
             self._images,
-            torch.arange(len(self._images)),
+            self._halves,
             self._coefficients,
             self._noise,
             self.mask,
@@ -178,7 +180,9 @@ class StateReconstruction:
         ]
         mean, covariances, half = tensors
         assert mean is not None
-        kernel = KernelRegression(self._images, mean, covariances, half, self._noise, self.mask)
+        kernel = KernelRegression(
+            self._images, self._halves, mean, covariances, half, self._noise, self.mask
+        )
         on_device = torch.from_numpy(points).to(device)
         kernel.choose_bandwidths(on_device)
         supported = self.supported(points)

@@ -148,6 +148,11 @@ def _kept(
     return kept
 
 
+def places_kept(particles: ParticleSet, kept: ParticleSet) -> Int[np.ndarray, " kept"]:
+    """Places, among all particles, of those that were kept."""
+    return np.flatnonzero(np.isin(particles.original_rows, kept.original_rows))
+
+
 def _judged(particles: ParticleSet) -> ParticleSet:
     """The particles, whose images are judged as they are read."""
     if not isinstance(particles.images, ImageStack):

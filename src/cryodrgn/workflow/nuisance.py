@@ -19,8 +19,15 @@ from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.particle_files import ParticleFiles, open_metadata, open_particles
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.preflight.plan import require_output
 from cryodrgn.preflight.plans import nuisance_plan
-from cryodrgn.rundir import NuisanceFiles
+from cryodrgn.preflight.screening import (
+    Screen,
+    on_sound_images,
+    places_kept,
+    screen_particles,
+)
+from cryodrgn.rundir import NuisanceFiles, ScreeningFiles
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
 logger = logging.getLogger(__name__)
@@ -59,6 +66,7 @@ def report_nuisances(
     *,
     num_images: int = 3000,
     seed: int = 0,
+    screen: Screen = "sample",
 ) -> NuisanceResult:
     """Say what a latent space follows besides structure, on a page and as JSON.
 
@@ -68,6 +76,8 @@ def report_nuisances(
         output: Folder for ``nuisance.html`` and ``nuisance.json``.
         num_images: Images from which the change along every axis is estimated.
         seed: Of folds and shuffles.
+        screen: Which images are screened before, see
+            :func:`~cryodrgn.preflight.screening.screen_stack`; bad ones are left out.
 
     Raises:
         CryodrgnError: A file cannot be used, or the latents are those of other particles.
@@ -80,6 +90,27 @@ def report_nuisances(
         )
         raise ShapeMismatchError(msg)
     particles.require_poses()
+    require_output(output)
+
+    def screened(how: Screen) -> ParticleSet:
+        return screen_particles(particles, ScreeningFiles(output), how)
+
+    def work(kept: ParticleSet) -> NuisanceResult:
+        rows = places_kept(particles, kept)
+        return _report(files, kept, latents[rows], output, num_images, seed)
+
+    return on_sound_images(screened, work, screen)
+
+
+def _report(
+    files: ParticleFiles,
+    particles: ParticleSet,
+    latents: Float[np.ndarray, "particles z"],
+    output: Path,
+    num_images: int,
+    seed: int,
+) -> NuisanceResult:
+    """The report on images that have been screened."""
     nuisance_plan(particles, num_images, output).announce("the report")
     axes = principal_components(latents, MAX_AXES).project(latents)
     sample = np.linspace(0, len(axes) - 1, min(len(axes), num_images)).round().astype(np.int64)

@@ -7,6 +7,7 @@ from cryodrgn.cli.options import (
     add_datadir,
     add_particles,
     add_pose_and_ctf,
+    add_screen,
     particle_files,
 )
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ind", type=Path, help="Indices (.pkl) of the particles that have latents"
     )
     add_datadir(parser)
+    add_screen(parser)
     parser.add_argument(
         "-n",
         "--num-images",
@@ -51,4 +53,5 @@ def run(args: argparse.Namespace) -> None:
         args.outdir,
         num_images=args.num_images,
         seed=args.seed,
+        screen=args.screen,
     )

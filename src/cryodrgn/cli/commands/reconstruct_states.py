@@ -12,11 +12,18 @@ from cryodrgn.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from cryodrgn.linear.latents import Latents
     from cryodrgn.linear.state_files import StateSummary
+    from cryodrgn.parallel import Team
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.training.config import DataConfig
+
+    # Images that have been screened, and their latents.
+    _Chosen = tuple[DataConfig, ParticleSet, Latents]
 
 logger = logging.getLogger(__name__)
 
@@ -75,21 +82,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from cryodrgn.data.prepared import Storage
-    from cryodrgn.linear.state_files import check_states, reconstruct_states
-    from cryodrgn.linear.states import StateSettings
-    from cryodrgn.preflight.plans import states_plan
-    from cryodrgn.rundir import RunDirectory, StateFiles
+    from cryodrgn.linear.state_files import check_states
+    from cryodrgn.preflight.plan import require_output
+    from cryodrgn.preflight.screening import on_sound_images, places_kept, screen_data
+    from cryodrgn.rundir import RunDirectory, ScreeningFiles, StateFiles
 
     if args.functions < 0:
         msg = f"--functions must not be negative, got {args.functions}"
         raise ConfigError(msg)
-    work = None if args.workdir is None else RunDirectory(args.workdir)
-    data, latents, files = _data(args, work), _latents(args, work), StateFiles(args.outdir)
+    source = None if args.workdir is None else RunDirectory(args.workdir)
+    data, latents = _data(args, source), _latents(args, source)
     particles = data.open()
     latents.require_count(len(particles), particles.source)
-    points, mask = _points(args, latents), args.mask or _mask_of(work)
-    check_states(particles, latents, points, files, mask)
+    given, mask = _given_points(args, latents), args.mask or _mask_of(source)
+    check_states(particles, latents, given, StateFiles(args.outdir), mask)
+    require_output(args.outdir)
+
+    def screened(how: "Screen") -> "_Chosen":
+        files = ScreeningFiles(args.outdir)
+        chosen, kept = screen_data(data, particles, files, how)
+        return chosen, kept, latents.select(places_kept(particles, kept))
+
+    with joined(args) as (team, device):
+
+        def work(chosen: "_Chosen") -> "list[StateSummary]":
+            return _reconstructed(chosen, given, mask, args, device, team)
+
+        summaries = on_sound_images(screened, work, args.screen)
+    if team.is_writer:
+        _draw(summaries, latents, args)
+        logger.info("wrote %d states to %s", len(summaries), args.outdir)
+
+
+def _reconstructed(
+    chosen: "_Chosen",
+    given: "np.ndarray | None",
+    mask: Path | None,
+    args: argparse.Namespace,
+    device: "torch.device",
+    team: "Team",
+) -> "list[StateSummary]":
+    """The states, from images that have been screened."""
+    from cryodrgn.analysis.clusters import cluster_by_means
+    from cryodrgn.data.prepared import Storage
+    from cryodrgn.linear.state_files import reconstruct_states
+    from cryodrgn.linear.states import StateSettings
+    from cryodrgn.preflight.plans import states_plan
+    from cryodrgn.rundir import StateFiles
+
+    data, particles, latents = chosen
+    points = given
+    if points is None:
+        points = cluster_by_means(latents.mean, args.num_states, seed=args.seed).centres
     settings = StateSettings(
         method=args.method,
         functions="auto" if args.functions else "linear",
@@ -102,21 +146,17 @@ def run(args: argparse.Namespace) -> None:
         memory=None if args.memory is None else int(1e9 * args.memory),
         cache_dir=args.cache_dir,
     )
-    with joined(args) as (team, device):
-        plan = states_plan(
-            *(particles, data.tilted, latents.mean.shape[1], settings, len(points)),
-            *(args.outdir, device, storage),
-        )
-        plan.announce("the reconstruction")
-        summaries = reconstruct_states(
-            *(data, particles, latents, points, settings, files, device),
-            storage=storage,
-            mask_path=mask,
-            team=team,
-        )
-    if team.is_writer:
-        _draw(summaries, latents, args)
-        logger.info("wrote %d states to %s", len(summaries), args.outdir)
+    plan = states_plan(
+        *(particles, data.tilted, latents.mean.shape[1], settings, len(points)),
+        *(args.outdir, device, storage),
+    )
+    plan.announce("the reconstruction")
+    return reconstruct_states(
+        *(data, particles, latents, points, settings, StateFiles(args.outdir), device),
+        storage=storage,
+        mask_path=mask,
+        team=team,
+    )
 
 
 def _data(args: argparse.Namespace, work: "RunDirectory | None") -> "DataConfig":
@@ -155,8 +195,8 @@ def _latents(args: argparse.Namespace, work: "RunDirectory | None") -> "Latents"
     return run_latents(work, args.epoch)
 
 
-def _points(args: argparse.Namespace, latents: "Latents") -> "np.ndarray":
-    """The states that the options choose."""
+def _given_points(args: argparse.Namespace, latents: "Latents") -> "np.ndarray | None":
+    """The states that the options name; None if they are to be found among the latents."""
     import numpy as np
 
     from cryodrgn.io.latent_text import load_latent_text
@@ -168,9 +208,7 @@ def _points(args: argparse.Namespace, latents: "Latents") -> "np.ndarray":
         return np.array([args.z], dtype=np.float32)
     if args.zfile is not None:
         return load_latent_text(args.zfile, latents.mean.shape[1])
-    from cryodrgn.analysis.clusters import cluster_by_means
-
-    return cluster_by_means(latents.mean, args.num_states, seed=args.seed).centres
+    return None
 
 
 def _mask_of(work: "RunDirectory | None") -> Path | None:
