@@ -71,14 +71,37 @@ def diffusion_map(
     chosen = np.sort(rng.choice(len(latents), count, replace=False))
     metric = _metric(latents, covariance)
     landmarks = (latents[chosen] @ metric).astype(np.float32)
-    distances, neighbours = nearest_neighbours(landmarks, NUM_NEIGHBOURS)
+    graph, scales = _neighbour_graph(landmarks)
+    densities = np.asarray(graph.sum(1)).ravel()
+    walk = diags(1 / densities) @ graph @ diags(1 / densities)
+    eigenvalues, functions = _smoothest(walk, num_functions, rng)
+    values = functions / np.maximum(eigenvalues, 0.05)
+    return DiffusionMap(
+        metric=metric.astype(np.float32),
+        landmarks=landmarks,
+        values=values.astype(np.float32),
+        scales=scales.astype(np.float32),
+        densities=densities.astype(np.float32),
+    )
+
+
+def _neighbour_graph(
+    points: Float[np.ndarray, "points z"],
+) -> tuple[csr_matrix, Float[np.ndarray, " points"]]:
+    """Weights between neighbours, and the distance of each point from its last one."""
+    count = len(points)
+    distances, neighbours = nearest_neighbours(points, NUM_NEIGHBOURS)
     scales = np.maximum(distances[:, -1], 1e-12)
     weights = np.exp(-2 * distances**2 / (scales[:, None] * scales[neighbours]))
     rows = np.repeat(np.arange(count), NUM_NEIGHBOURS)
     directed = csr_matrix((weights.ravel(), (rows, neighbours.ravel())), (count, count))
-    graph = (directed + directed.T) / 2
-    densities = np.asarray(graph.sum(1)).ravel()
-    walk = diags(1 / densities) @ graph @ diags(1 / densities)
+    return (directed + directed.T) / 2, scales
+
+
+def _smoothest(
+    walk: csr_matrix, num_functions: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, " functions"], Float[np.ndarray, "points functions"]]:
+    """Eigenvalues of a random walk in descending order, and eigenfunctions of unit spread."""
     degrees = np.asarray(walk.sum(1)).ravel()
     root = diags(degrees**-0.5)
     symmetric = root @ walk @ root
@@ -90,21 +113,12 @@ def diffusion_map(
         vector = vector.ravel()
         return symmetric @ vector - constant * (constant @ vector)
 
-    shape = (count, count)
-    operator = LinearOperator(shape, without_constant)
-    start = rng.uniform(0.5, 1.5, count)
+    operator = LinearOperator(walk.shape, without_constant)
+    start = rng.uniform(0.5, 1.5, len(degrees))
     eigenvalues, vectors = eigsh(operator, num_functions, which="LA", v0=start)
     order = np.argsort(-eigenvalues)
     functions = vectors[:, order] / np.sqrt(degrees)[:, None]
-    functions /= functions.std(0)
-    values = functions / np.maximum(eigenvalues[order], 0.05)
-    return DiffusionMap(
-        metric=metric.astype(np.float32),
-        landmarks=landmarks,
-        values=values.astype(np.float32),
-        scales=scales.astype(np.float32),
-        densities=densities.astype(np.float32),
-    )
+    return eigenvalues[order], functions / functions.std(0)
 
 
 def _metric(

@@ -60,19 +60,13 @@ def downsample_stack(
         msg = f"--chunk must be at least 1, got {chunk}"
         raise ConfigError(msg)
     new_pixel_size = pixel_size and pixel_size * images.box_size / new_box_size
-    count = chunk or len(images)
-    starts = range(0, len(images), count)
-    paths = [output]
-    if chunk is not None:
-        paths = [
-            output.with_name(f"{output.stem}.{i}{output.suffix}") for i in range(len(starts))
-        ]
-
+    starts = range(0, len(images), chunk or len(images))
+    paths = [output] if chunk is None else _parts(output, len(starts))
     work = _Work(images, new_box_size, new_pixel_size, chunk, known_bad)
     try:
         with Progress(len(images), "downsampling") as progress:
             for path, start in zip(paths, starts, strict=True):
-                work.write(path, np.arange(start, min(start + count, len(images))), progress)
+                work.write(path, np.arange(start, len(images))[:chunk], progress)
         if chunk is not None:
             paths.append(_write_list(output.with_suffix(".txt"), paths))
     except InputFileError:
@@ -85,6 +79,11 @@ def downsample_stack(
     for path in paths:
         record_path(path).unlink(missing_ok=True)
     return paths
+
+
+def _parts(output: Path, count: int) -> list[Path]:
+    """Stacks of a result that is divided."""
+    return [output.with_name(f"{output.stem}.{i}{output.suffix}") for i in range(count)]
 
 
 class _Work:

@@ -39,6 +39,9 @@ from cryodrgn.training.config import DataConfig
 logger = logging.getLogger(__name__)
 
 THRESHOLD = 0.143
+SHARED_LATENT_NOTE = (
+    "z was estimated from all images: half maps share it, and their FSC is an upper bound"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -108,9 +111,7 @@ def reconstruct_states(
     device = with_double_precision(device)
     mask = check_states(particles, latents, points, files, mask_path)
     mask = None if mask is None else mask.to(device)
-    preprocessing = Preprocessing(window_radius=data.window_radius, invert=data.invert)
-    lattice = HalfLattice.disc(particles.box_size)
-    norm = data.norm or (0.0, estimate_scale(particles, lattice, preprocessing))
+    norm = data.norm or _estimated_norm(data, particles)
     images = prepare_disc(data, particles, norm, device, storage=storage, team=team)
     noise = initial_noise(images.images, optics_groups(particles))
     reconstruction = StateReconstruction(images, latents, noise, settings, mask)
@@ -131,6 +132,17 @@ def reconstruct_states(
     if not team.is_writer:
         return []
     _write_table(summaries, files)
+    _say_what_to_trust(summaries, latents)
+    return summaries
+
+
+def _estimated_norm(data: DataConfig, particles: ParticleSet) -> tuple[float, float]:
+    preprocessing = Preprocessing(window_radius=data.window_radius, invert=data.invert)
+    lattice = HalfLattice.disc(particles.box_size)
+    return 0.0, estimate_scale(particles, lattice, preprocessing)
+
+
+def _say_what_to_trust(summaries: Sequence[StateSummary], latents: Latents) -> None:
     extrapolated = [i for i, summary in enumerate(summaries) if not summary.is_supported]
     if extrapolated:
         logger.warning(
@@ -139,12 +151,6 @@ def reconstruct_states(
         )
     if latents.half_means is None:
         logger.info("%s", SHARED_LATENT_NOTE)
-    return summaries
-
-
-SHARED_LATENT_NOTE = (
-    "z was estimated from all images: half maps share it, and their FSC is an upper bound"
-)
 
 
 def check_states(

@@ -98,31 +98,17 @@ def assemble(
         decoder_of(model).requires_grad_(requires_grad=False)
     poses = _pose_table(config, particles, device, team)
     norm = norm or config.data.norm or _estimated_norm(config, particles)
-    images = prepare_exposures(
-        particles,
-        (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
-        _preprocessing(config, norm),
-        device,
-        storage=storage_of(training, run),
-        tilted=config.data.tilted,
-        tilt_deg=config.data.tilt_deg,
-        datadir=config.data.files.datadir,
-        moving_poses=poses,
-        held_out=_held_out(training, len(particles)),
-        team=team,
-    )
+    images = _prepared(config, particles, run, device, norm, poses, team)
     dtype = _network_dtype(precision or training.precision, device, team)
     latents = None
     if config.model.kind == "dec":
         latents = _latent_table(config, len(particles), device, team)
     search = None
     if training.search is not None and poses is not None:
+        access = _latents_of(model, latents, images, training, dtype, team)
         search = PoseSearch(
-            *(images, poses, decoder_of(model)),
-            _latents_of(model, latents, images, training, dtype, team),
-            *(training, training.search),
-            particles.box_size * particles.pixel_sizes,
-            *(dtype, team),
+            *(images, poses, decoder_of(model), access, training, training.search),
+            *(particles.box_size * particles.pixel_sizes, dtype, team),
         )
     optimizer = adam(
         model.parameters(),
@@ -139,6 +125,30 @@ def assemble(
         search=search,
         norm=norm,
         dtype=dtype,
+    )
+
+
+def _prepared(
+    config: RunConfig,
+    particles: ParticleSet,
+    run: RunDirectory,
+    device: torch.device,
+    norm: tuple[float, float],
+    poses: PoseTable | None,
+    team: Team,
+) -> TrainingSet:
+    return prepare_exposures(
+        particles,
+        (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
+        _preprocessing(config, norm),
+        device,
+        storage=storage_of(config.training, run),
+        tilted=config.data.tilted,
+        tilt_deg=config.data.tilt_deg,
+        datadir=config.data.files.datadir,
+        moving_poses=poses,
+        held_out=_held_out(config.training, len(particles)),
+        team=team,
     )
 
 

@@ -188,9 +188,7 @@ def _report(
         [truths[state].numpy() for state in shown],
         [f"{angles[state]:.0f}°" for state in shown],
     )
-    caption = (
-        "Volumes decoded at the mean latent of each state's particles, under the true ones."
-    )
+    caption = "Volumes decoded at the mean latent of each state, under the true ones."
     report.figure(figure, caption)
     figure = plot_latent_against_truth(
         first_component(latents), angles[labels], "true hinge angle (°)"

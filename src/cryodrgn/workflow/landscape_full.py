@@ -80,16 +80,8 @@ def map_all_particles(
     Raises:
         CryodrgnError: The run, the landscape or the options cannot be used.
     """
-    space = VolumeSpace.load(landscape.components)
-    if not landscape.record.is_file():
-        msg = f"{landscape.record} is missing; run analyze_landscape first"
-        raise InputFileError(msg)
-    record = read_yaml(landscape.record)
+    space, record = _opened(landscape, epoch, options)
     latents = run.latents(epoch)
-    if record["epoch"] != epoch:
-        msg = f"{landscape.path} is of epoch {record['epoch']}, not of {epoch}"
-        raise ConfigError(msg)
-    _check_volumes(landscape, record, options)
     where = choose_device(device)
     full_landscape_plan(
         model_config(run.settings),
@@ -123,6 +115,26 @@ def map_all_particles(
     _group(files, everyone, options)
     _write_report(run, files, len(everyone), len(sampled), learnt)
     logger.info("the report is %s", files.full_report)
+
+
+def _opened(
+    landscape: LandscapeFiles, epoch: int | None, options: FullLandscapeOptions
+) -> tuple[VolumeSpace, dict[str, Any]]:
+    """A landscape of the same epoch, whose volumes are made as the options say.
+
+    Raises:
+        CryodrgnError: It is not there, or another.
+    """
+    space = VolumeSpace.load(landscape.components)
+    if not landscape.record.is_file():
+        msg = f"{landscape.record} is missing; run analyze_landscape first"
+        raise InputFileError(msg)
+    record = read_yaml(landscape.record)
+    if record["epoch"] != epoch:
+        msg = f"{landscape.path} is of epoch {record['epoch']}, not of {epoch}"
+        raise ConfigError(msg)
+    _check_volumes(landscape, record, options)
+    return space, record
 
 
 def _check_volumes(
