@@ -73,4 +73,6 @@ def test_the_verdict_says_what_counts():
     assert not driven
     assert sentence == "Errors of the poses show along PC1."
     sentence, _ = describe(labels, [axis(0.3), axis(0.2)], [none])
-    assert sentence.endswith("structure changes along PC1, PC2.")
+    assert sentence.startswith(
+        "No nuisance explains what changes along PC1, PC2: it is structure, or"
+    )

@@ -171,7 +171,10 @@ def describe(
         parts.append("no change of structure above noise was found along any axis")
     if not parts:
         axes = _names(labels, [change.is_real for change in changes])
-        parts.append(f"no nuisance explains the latent space; structure changes along {axes}")
+        parts.append(
+            f"no nuisance explains what changes along {axes}: it is structure, or noise that "
+            "the latent took for it"
+        )
     sentence = "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:], is_pose_driven
 
@@ -231,7 +234,9 @@ def _write_page(
         "The change of the map along each principal axis was estimated from two halves of the "
         "images. Shown is how much of it rotations and shifts of the whole molecule explain, "
         "how much its contrast, and how well the halves agree; without agreement the shares "
-        "mean nothing.",
+        "mean nothing. A latent that was estimated from these images can follow their noise, "
+        "and both halves then agree on it: whether there is any structure in it, train_linear "
+        "says, which fits each half by itself.",
     )
     report.heading("What each axis can be predicted from")
     explained = np.stack([score.explained for score in result.scores])
