@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import (
+from cryodrgn.cli.network_options import (
     add_encoder_architecture,
     decoder_only_config,
     single_structure,

@@ -10,7 +10,7 @@ from cryodrgn.cli.abinit import (
     latent_training,
     search_training,
 )
-from cryodrgn.cli.options import add_decoder_architecture
+from cryodrgn.cli.network_options import add_decoder_architecture
 from cryodrgn.cli.training import run_training
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import argparse
 
 from cryodrgn.cli.abinit import add_latent, add_search_run, latent_model, latent_training
-from cryodrgn.cli.options import add_decoder_architecture
+from cryodrgn.cli.network_options import add_decoder_architecture
 from cryodrgn.cli.training import run_training
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from cryodrgn.cli.abinit import add_search_run, search_training
-from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, single_structure
+from cryodrgn.cli.network_options import add_bare_decoder, add_decoder_input, single_structure
 from cryodrgn.cli.training import run_training
 
 

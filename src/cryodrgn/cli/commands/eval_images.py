@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.cli.network_options import add_config_overrides, load_trained
 from cryodrgn.cli.options import (
-    add_config_overrides,
     add_device,
     add_particles,
     add_pose_and_ctf,
     add_tilt,
-    load_trained,
     particle_files,
     require_ending,
 )

@@ -5,13 +5,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.cli.network_options import add_config_overrides, load_trained
 from cryodrgn.cli.options import (
     MRC_ENDINGS,
-    add_config_overrides,
     add_device,
     add_multigpu,
     add_volume_processing,
-    load_trained,
     require_ending,
 )
 from cryodrgn.cli.processes import joined

@@ -4,7 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, decoder_only_config
+from cryodrgn.cli.network_options import (
+    add_bare_decoder,
+    add_decoder_input,
+    decoder_only_config,
+)
 from cryodrgn.cli.training import (
     add_dataset,
     add_pose_refinement,

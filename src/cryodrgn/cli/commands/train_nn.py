@@ -2,7 +2,7 @@
 
 import argparse
 
-from cryodrgn.cli.options import add_bare_decoder, add_decoder_input, single_structure
+from cryodrgn.cli.network_options import add_bare_decoder, add_decoder_input, single_structure
 from cryodrgn.cli.training import (
     add_dataset,
     add_held_out,

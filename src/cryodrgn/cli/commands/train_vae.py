@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import (
+from cryodrgn.cli.network_options import (
     add_decoder_architecture,
     add_encoder_architecture,
-    add_tilt,
     vae_config,
 )
+from cryodrgn.cli.options import add_tilt
 from cryodrgn.cli.training import (
     add_dataset,
     add_held_out,
