@@ -18,6 +18,18 @@ def test_volume_comes_back():
     torch.testing.assert_close(grid.volume_of(grid.spectrum_of(volume)), volume)
 
 
+def test_the_middle_of_a_volume_is_cut_from_it():
+    volume = torch.randn(8, 8, 8, generator=torch.Generator().manual_seed(0))
+    grid = HalfGrid(8)
+    found = grid.volume_of(grid.spectrum_of(volume), 4)
+    torch.testing.assert_close(found, volume[2:6, 2:6, 2:6])
+
+
+def test_planes_are_those_of_the_grid():
+    grid = HalfGrid(8)
+    assert torch.equal(torch.stack(list(grid.planes())), grid.radii())
+
+
 def test_grid_points_are_their_own_neighbours_and_mates_are_conjugated():
     volume = torch.randn(8, 8, 8, generator=torch.Generator().manual_seed(0))
     grid = HalfGrid(8)

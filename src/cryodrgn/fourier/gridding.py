@@ -147,11 +147,14 @@ class SliceSums:
         """The sums of both."""
         width = self._sums.shape[1] - 2 * self.num_coefficients
         both = SliceSums(self.grid, self.num_coefficients, width, self.device)
-        for part in (self, other):
-            part._fold()
-            both._sums += part._sums
-        both._is_folded = True
+        both.absorb(self)
+        both.absorb(other)
         return both
+
+    def absorb(self, other: "SliceSums") -> None:
+        """Add the sums of another, where these are not needed any more."""
+        self._fold()
+        self._sums += other.table()
 
     def totals(
         self,

@@ -75,17 +75,39 @@ class HalfGrid:
         spectrum[:, -1] = spectrum[:, 0]
         return spectrum
 
-    def volume_of(self, spectrum: Complex[Tensor, "z y x"]) -> Float[Tensor, "box box box"]:
-        """The real volume whose transform is given; inverse of :meth:`spectrum_of`."""
+    def volume_of(
+        self, spectrum: Complex[Tensor, "z y x"], side: int | None = None
+    ) -> Float[Tensor, "side side side"]:
+        """The real volume whose transform is given; inverse of :meth:`spectrum_of`.
+
+        Args:
+            spectrum: The transform.
+            side: Even side of the middle of the volume that is returned; None returns all.
+        """
         half_plane = torch.fft.ifftshift(spectrum[:-1, :-1, :-1], dim=(0, 1))
-        return torch.fft.fftshift(torch.fft.irfftn(half_plane, s=(self.box_size,) * 3))
+        volume = torch.fft.irfftn(half_plane, s=(self.box_size,) * 3)
+        if side is None:
+            return torch.fft.fftshift(volume)
+        kept = torch.arange(-side // 2, side // 2, device=volume.device) % self.box_size
+        return volume[kept][:, kept][:, :, kept]
 
     def radii(self, device: torch.device | None = None) -> Float[Tensor, "z y x"]:
         """Distance of the grid's points from the origin, in cycles per box."""
+        axis, half_axis = self._squares(device)
+        return (axis[:, None, None] + axis[:, None] + half_axis).sqrt()
+
+    def planes(self, device: torch.device | None = None) -> Iterator[Float[Tensor, "y x"]]:
+        """The same, plane after plane along z."""
+        axis, half_axis = self._squares(device)
+        within = axis[:, None] + half_axis
+        return ((square + within).sqrt() for square in axis)
+
+    def _squares(
+        self, device: torch.device | None
+    ) -> tuple[Float[Tensor, " z"], Float[Tensor, " x"]]:
         half = self.box_size // 2
         axis = torch.arange(-half, half + 1, device=device).float().square()
-        half_axis = torch.arange(half + 2, device=device).float().square()
-        return (axis[:, None, None] + axis[:, None] + half_axis).sqrt()
+        return axis, torch.arange(half + 2, device=device).float().square()
 
 
 def interpolation_envelope(

@@ -48,7 +48,7 @@ PREPARED_PIXEL, DOWNSAMPLED_PIXEL, SIMULATED_PIXEL, SEEN_PIXEL = 8e3, 7.5e3, 2.5
 # Voxel of a state that is simulated.
 SIMULATED_VOXEL = 5e4
 # A pixel, and a voxel of the volume, that are backprojected.
-BACKPROJECTED_PIXEL, BACKPROJECTED_VOXEL = 1.1e4, 2e5
+BACKPROJECTED_PIXEL, BACKPROJECTED_VOXEL = 1.1e4, 8e4
 # A point that is spread onto a grid of many columns, each of them, and a voxel solved for.
 SPREAD_POINT, SPREAD_COLUMN, SOLVED = 1e4, 1.5e2, 1e3
 # A voxel of a state with its local resolution and errors; one of a decoded volume.
@@ -69,7 +69,7 @@ NUISANCE, NUISANCE_IMAGE, NUISANCE_PARTICLE = 1e11, 4e7, 5e6
 # How much longer than their matrix products networks take that are only asked.
 ENCODING, DECODING = 2.0, 1.0
 # Bytes per voxel of the volume, per point of a batch: of a backprojection.
-BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 400, 80
+BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 255, 80
 # Bytes per voxel of a simulated state's transforms, and per pixel of images made together.
 SLICED_VOXEL, IMAGED_PIXEL = 60, 140
 # Grids of sums that a regression holds at a time, and stacks of volumes; of states there are

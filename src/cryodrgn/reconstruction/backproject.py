@@ -115,7 +115,8 @@ def backproject(
     box_size = particles.box_size
     first, second = (_volume(half, box_size).cpu() for half in halves)
     fsc = fourier_shell_correlation(first, second)
-    volume = _volume(halves[0].merged(halves[1]), box_size, fsc).cpu()
+    halves[0].absorb(halves.pop())
+    volume = _volume(halves[0], box_size, fsc).cpu()
     return Reconstruction(volume=volume, half_maps=(first, second), fsc=fsc)
 
 
@@ -179,24 +180,33 @@ def _volume(
     (Scheres 2012), in units of the shell's mean weight.
     """
     grid = sums.grid
-    totals, totals_of_weights = sums.totals()
-    values, weights = totals[:, 0].view(*grid.shape, 2), totals_of_weights.view(grid.shape)
-    radii = grid.radii(sums.device)
-    within = radii <= grid.box_size // 2
-    shells = radii.round().long()[within]
-    mean_weights = torch.bincount(shells, weights[within].double()) / torch.bincount(shells)
-    prior = torch.full_like(mean_weights, LEAST_WEIGHT)
-    if fsc is not None:
-        snr = 2 * fsc.values / (1 - fsc.values).clamp_min(1e-6)
-        inverse = (1 / snr.clamp_min(1e-2)).clamp_min(LEAST_WEIGHT)
-        frequencies = np.arange(len(prior)) / grid.box_size
-        prior = torch.from_numpy(np.interp(frequencies, fsc.frequencies, inverse)).to(prior)
-    damped = weights.clone()
-    damped[within] += (prior * mean_weights)[shells].to(weights.dtype)
-    transform = torch.where(within[..., None], values / damped.clamp_min(1e-12)[..., None], 0.0)
+    table = sums.table().view(*grid.shape, 3)
+    last = grid.box_size // 2
+    totals = torch.zeros(2, last + 1, dtype=torch.float64, device=sums.device)
+    # Plane by plane: what is made of a whole grid besides its transform would weigh more.
+    for plane, radii in zip(table, grid.planes(sums.device), strict=True):
+        within = radii <= last
+        weights = plane[..., 2][within].double()
+        both = torch.stack([weights, torch.ones_like(weights)])
+        totals.index_add_(1, radii[within].round().long(), both)
+    mean_weights = (totals[0] / totals[1]).float()
+    damping = mean_weights * _prior(last + 1, grid, fsc).to(mean_weights)
+    transform = torch.zeros(*grid.shape, 2, device=sums.device)
+    for target, plane, radii in zip(transform, table, grid.planes(sums.device), strict=True):
+        shells = radii.round().long().clamp_max(last)
+        damped = (plane[..., 2] + damping[shells]).clamp_min(1e-12)
+        target.copy_(plane[..., :2] / damped[..., None] * (radii <= last)[..., None])
 
-    volume = grid.volume_of(torch.view_as_complex(transform))
-    margin = (grid.box_size - box_size) // 2
-    centre = (slice(margin, margin + box_size),) * 3
-    volume = volume[centre] / interpolation_envelope(box_size, grid.box_size, volume.device)
+    volume = grid.volume_of(torch.view_as_complex(transform), box_size)
+    volume /= interpolation_envelope(box_size, grid.box_size, volume.device)
     return volume * soft_sphere(box_size, box_size / 2, EDGE, volume.device)
+
+
+def _prior(count: int, grid: HalfGrid, fsc: ShellCurve | None) -> Float[Tensor, " shells"]:
+    """Weight of the prior in the first shells of a grid, in units of their mean weights."""
+    if fsc is None:
+        return torch.full((count,), LEAST_WEIGHT)
+    snr = 2 * fsc.values / (1 - fsc.values).clamp_min(1e-6)
+    inverse = (1 / snr.clamp_min(1e-2)).clamp_min(LEAST_WEIGHT)
+    frequencies = np.arange(count) / grid.box_size
+    return torch.from_numpy(np.interp(frequencies, fsc.frequencies, inverse))
