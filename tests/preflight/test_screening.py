@@ -251,3 +251,19 @@ def test_nuisances_are_sought_in_images_that_can_be_used(run, files, latents, tm
     save_pickles(part, [load_latents(latents)[load_indices(chosen)]])
     run("nuisance", line[0], part, *line[1:], "--ind", chosen, "-o", tmp_path / "chosen")
     assert (tmp_path / "chosen/nuisance.json").read_text() == found
+
+
+@pytest.mark.parametrize("command", ["reconstruct_states", "nuisance"])
+def test_latents_of_many_bad_images_are_refused(
+    fail, files, latents, tmp_path, rng, write_stack, command
+):
+    images, out = rng.normal(size=(COUNT, 16, 16)), tmp_path / "out"
+    images[:4] = 0
+    stack, poses = write_stack(images, "many.mrcs"), files()[1:]
+    line = {
+        "reconstruct_states": ("--particles", stack, "--latents", latents),
+        "nuisance": (stack, latents),
+    }
+    message = fail(command, *line[command], *poses, "-o", out)
+    assert "4 of 60 images screened cannot be used (rows 0, 1, 2, 3;" in message
+    assert [path.name for path in out.iterdir()] == ["screened.csv"]

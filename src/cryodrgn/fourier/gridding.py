@@ -152,7 +152,7 @@ class SliceSums:
         return both
 
     def absorb(self, other: "SliceSums") -> None:
-        """Add the sums of another, where these are not needed any more."""
+        """Add the totals of another; nothing can be added image by image after that."""
         self._fold()
         self._sums += other.table()
 

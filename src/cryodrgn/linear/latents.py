@@ -52,12 +52,11 @@ class Latents:
 
     def halves(self) -> tuple[Int[np.ndarray, " first"], Int[np.ndarray, " second"]]:
         """Rows of the particles of each half, in which they stay whoever is left out."""
-        numbers = np.arange(len(self.mean)) if self.numbers is None else self.numbers
+        numbers = self._all_numbers()
         return np.flatnonzero(numbers % 2 == 0), np.flatnonzero(numbers % 2 == 1)
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> "Latents":
         """Latents of some of the particles."""
-        numbers = np.arange(len(self.mean)) if self.numbers is None else self.numbers
         half_means, contrasts = self.half_means, self.contrasts
         return replace(
             self,
@@ -65,8 +64,11 @@ class Latents:
             covariances=None if self.covariances is None else self.covariances[rows],
             half_means=None if half_means is None else half_means[rows],
             contrasts=None if contrasts is None else contrasts[rows],
-            numbers=numbers[rows],
+            numbers=self._all_numbers()[rows],
         )
+
+    def _all_numbers(self) -> Int[np.ndarray, " particles"]:
+        return np.arange(len(self.mean)) if self.numbers is None else self.numbers
 
     def require_count(self, count: int, source: str) -> None:
         """Refuse another number of particles.

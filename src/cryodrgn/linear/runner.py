@@ -72,7 +72,7 @@ def train_linear(
         solvent=_read_mask(config.mask, particles, device),
         focus=_read_mask(config.focus_mask, particles, device),
     )
-    norm = config.data.norm or (0.0, _estimated_scale(config.data, particles))
+    norm = config.data.norm or estimated_norm(config.data, particles)
     poses = MovedPoses(particles.require_poses(), device) if config.pose_rounds else None
     images = prepare_disc(
         config.data,
@@ -395,9 +395,10 @@ def _read_mask(
     return torch.from_numpy(np.clip(mask, 0, 1)).to(device)
 
 
-def _estimated_scale(data: DataConfig, particles: ParticleSet) -> float:
+def estimated_norm(data: DataConfig, particles: ParticleSet) -> tuple[float, float]:
+    """Offset and scale of images whose settings name none."""
     lattice = HalfLattice.disc(particles.box_size)
-    return estimate_scale(particles, lattice, _preprocessing(data, (0.0, 1.0)))
+    return 0.0, estimate_scale(particles, lattice, _preprocessing(data, (0.0, 1.0)))
 
 
 def _preprocessing(data: DataConfig, norm: tuple[float, float]) -> Preprocessing:

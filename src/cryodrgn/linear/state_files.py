@@ -16,9 +16,7 @@ from torch import Tensor
 
 import cryodrgn
 from cryodrgn.data.prepared import Storage
-from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
@@ -28,7 +26,7 @@ from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.noise import initial_noise, optics_groups
-from cryodrgn.linear.runner import prepare_disc, with_double_precision
+from cryodrgn.linear.runner import estimated_norm, prepare_disc, with_double_precision
 from cryodrgn.linear.states import ImageModel, State, StateReconstruction, StateSettings
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
@@ -111,7 +109,7 @@ def reconstruct_states(
     device = with_double_precision(device)
     mask = check_states(particles, latents, points, files, mask_path)
     mask = None if mask is None else mask.to(device)
-    norm = data.norm or _estimated_norm(data, particles)
+    norm = data.norm or estimated_norm(data, particles)
     images = prepare_disc(data, particles, norm, device, storage=storage, team=team)
     noise = initial_noise(images.images, optics_groups(particles))
     reconstruction = StateReconstruction(images, latents, noise, settings, mask)
@@ -134,12 +132,6 @@ def reconstruct_states(
     _write_table(summaries, files)
     _say_what_to_trust(summaries, latents)
     return summaries
-
-
-def _estimated_norm(data: DataConfig, particles: ParticleSet) -> tuple[float, float]:
-    preprocessing = Preprocessing(window_radius=data.window_radius, invert=data.invert)
-    lattice = HalfLattice.disc(particles.box_size)
-    return 0.0, estimate_scale(particles, lattice, preprocessing)
 
 
 def _say_what_to_trust(summaries: Sequence[StateSummary], latents: Latents) -> None:
