@@ -7,6 +7,7 @@ import starfile
 import torch
 
 from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.curves import read_curves
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.legacy_pickle import load_indices, load_poses, save_pickles
@@ -207,6 +208,14 @@ def test_correlations_are_written_plotted_and_read_again(tool, volume, tmp_path,
     mask = tmp_path / "mask.mrc"
     tool("gen_mask", volume, mask)
     assert tool("fsc", *halves, "--mask", mask, "--corrected", 60).count("\n") > 5
+
+    values, _ = read_volume(mask)
+    finer = resize_mask(torch.from_numpy(values), 2 * len(values)).numpy()
+    write_volume(tmp_path / "finer.mrc", finer, 6.0)
+    for given in (mask, tmp_path / "finer.mrc"):
+        tool("fsc", *halves, "--mask", given, "-o", given.with_suffix(".txt"))
+    curves = [read_curves(tmp_path / f"{name}.txt")["fsc"].values for name in ("mask", "finer")]
+    torch.testing.assert_close(*curves, atol=0.02, rtol=0)
 
 
 def test_curves_of_older_programs_are_read(tmp_path):

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.imaging.masks import circular_window, default_threshold, soft_mask
+from cryodrgn.imaging.masks import (
+    circular_window,
+    default_threshold,
+    resize_mask,
+    soft_mask,
+)
 
 
 def test_recorded_values_of_the_standard_window():
@@ -57,3 +62,35 @@ def test_masks_of_nothing_and_negative_lengths_are_refused():
         soft_mask(torch.zeros(4, 4, 4), 1.0, threshold=1.0)
     with pytest.raises(ConfigError, match="must not be negative"):
         soft_mask(torch.ones(4, 4, 4), 1.0, threshold=0.0, edge=-1.0)
+
+
+@given(st.sampled_from([8, 12, 16, 20]), st.sampled_from([8, 10, 16, 32]))
+def test_a_mask_on_another_grid_agrees_with_scipy(old, new):
+    values = np.random.default_rng(old).random((old,) * 3)
+    values = ndimage.gaussian_filter(values, 2).astype(np.float32)
+    places = (np.arange(new) - new // 2) * old / new + old // 2
+    grid = np.stack(np.meshgrid(places, places, places, indexing="ij"))
+    expected = ndimage.map_coordinates(values, grid, order=1, mode="nearest")
+    # Beside the plain interpolation a coarser grid has the average of its neighbours.
+    tolerance = 1e-6 if new >= old else 0.05
+    resized = resize_mask(torch.from_numpy(values), new).numpy()
+    np.testing.assert_allclose(resized, expected, atol=tolerance)
+
+
+@given(st.sampled_from([8, 16, 24, 64]), st.booleans())
+def test_a_hard_mask_on_another_grid_is_hard_but_for_its_edge(size, upside_down):
+    mask = torch.zeros(32, 32, 32)
+    mask[8:24, 8:24, 8:24] = 1
+    mask = 1 - mask if upside_down else mask
+    resized = resize_mask(mask, size)
+    step = max(1.0, 32 / size)
+    place = (torch.arange(size) - size // 2) * 32 / size + 16
+    inside = (place >= 8 + step) & (place <= 23 - step)
+    outside = (place <= 7 - step) | (place >= 24 + step)
+    value = 0.0 if upside_down else 1.0
+    kept = resized[inside][:, inside][:, :, inside]
+    torch.testing.assert_close(kept, torch.full_like(kept, value), atol=1e-6, rtol=0)
+    left = resized[outside]
+    torch.testing.assert_close(left, torch.full_like(left, 1 - value), atol=1e-6, rtol=0)
+    assert resized.min() >= 0
+    assert resized.max() <= 1

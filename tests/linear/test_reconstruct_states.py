@@ -147,6 +147,7 @@ def test_halves_of_latents_are_those_of_all_particles():
         (("--latents", "{short}"), "latents of 7 particles"),
         (("--functions", -1), "--functions must not be negative"),
         (("--zfile", "{short}"), "is no text"),
+        (("--mask", "{map}"), "is no mask: its values run from"),
     ],
 )
 def test_mistakes_end_before_anything_is_written(
@@ -154,7 +155,8 @@ def test_mistakes_end_before_anything_is_written(
 ):
     short = tmp_path / "short.npy"
     np.save(short, np.zeros((7, load_latents(trained / "z.pkl").shape[1]), np.float32))
-    given = [str(option).format(short=short) for option in options]
+    component = trained / "component1.mrc"
+    given = [str(option).format(short=short, map=component) for option in options]
     if options[0] == "-z":
         given = ["-z", *["1"] * 9]
     if options[0] == "--latents":

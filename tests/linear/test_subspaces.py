@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.halves import agreement, prior_from
 from cryodrgn.linear.iteration import standardised
-from cryodrgn.linear.masks import molecule_mask, resize_mask
+from cryodrgn.linear.masks import molecule_mask
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.quality import local_resolution, standard_error
 from cryodrgn.linear.subspace import Subspace, grid_size

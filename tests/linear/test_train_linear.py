@@ -195,13 +195,16 @@ def test_a_focus_mask_confines_the_components(run, moving, tmp_path):
         (("--radius", 2), "--radius must be at least 4"),
         (("--components", 200), "components need at least 1600"),
         (("--mask", "{star}"), "particles.star"),
+        (("--focus-mask", "{component}"), "is no mask: its values run from"),
         (("--refine-poses", -1), "--refine-poses must be at least 0, got -1"),
         (("--refine-poses", "--tilt", "{star}"), "--refine-poses does not go with --tilt"),
     ],
 )
-def test_wrong_settings_end_before_anything_is_written(fail, moving, tmp_path, options, words):
-    star = moving / "particles.star"
-    given = [str(option).format(star=star) for option in options]
+def test_wrong_settings_end_before_anything_is_written(
+    fail, moving, trained, tmp_path, options, words
+):
+    star, component = moving / "particles.star", trained / "component1.mrc"
+    given = [str(option).format(star=star, component=component) for option in options]
     message = fail("train_linear", star, "-o", tmp_path / "run", *given)
     assert words in message
     assert not (tmp_path / "run").exists()

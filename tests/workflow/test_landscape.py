@@ -13,8 +13,9 @@ from cryodrgn.analysis.landscape import (
 )
 from cryodrgn.analysis.mapping import MappingConfig, learn_mapping
 from cryodrgn.analysis.pca import principal_components
+from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.legacy_pickle import load_pickles
-from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.mrc import read_volume, write_volume
 
 CPU = torch.device("cpu")
 
@@ -117,6 +118,26 @@ def test_impossible_landscapes_end_in_one_sentence(fail, trained, tmp_path, word
     command, *options = words
     out = (("--landscape-dir", tmp_path) if "full" in command else ()) + ("-o", tmp_path / "x")
     assert message in fail(command, trained, 1, *options, *out)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_mask_of_finer_voxels_is_resampled_and_a_map_is_refused(
+    run, fail, trained, landscape, tmp_path
+):
+    folder = tmp_path / "landscape"
+    shutil.copytree(landscape, folder)
+    mask, pixel_size = read_volume(folder / "mask.mrc")
+    finer = resize_mask(torch.from_numpy(mask), 2 * len(mask)).numpy()
+    write_volume(tmp_path / "finer.mrc", finer, pixel_size / 2)
+    words = ("analyze_landscape", trained, 1, "-N", 12, "-M", 2, "--pc-dim", 2)
+    run(*words, "--skip-vol", "--mask", tmp_path / "finer.mrc", "-o", folder)
+    found, _ = read_volume(folder / "mask.mrc")
+    assert found.shape == mask.shape
+    assert np.corrcoef(found.flat, mask.flat)[0, 1] > 0.9
+
+    state = folder / "sketch_clustering_average_2/state_000_mean.mrc"
+    message = fail(*words, "--mask", state, "-o", tmp_path / "x")
+    assert "is no mask: its values run from" in message
     assert not (tmp_path / "x").exists()
 
 

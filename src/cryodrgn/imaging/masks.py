@@ -46,6 +46,28 @@ def soft_sphere(
     return 0.5 + 0.5 * torch.cos(torch.pi * ((distance - radius) / edge).clamp(0, 1))
 
 
+def resize_mask(
+    mask: Float[Tensor, "box box box"], size: int
+) -> Float[Tensor, "size size size"]:
+    """A mask on another grid in the same box, by linear interpolation.
+
+    Where the mask is 0 or 1 it stays so but for a voxel at the edge, which no interpolation
+    in Fourier space would grant. Onto a coarser grid it is averaged with a tent as wide as two
+    of the new voxels.
+    """
+    old = len(mask)
+    if size == old:
+        return mask
+    # Voxel n / 2 of n is the origin.
+    places = (torch.arange(size, device=mask.device) / size - 0.5) * old + old // 2
+    distances = (places[:, None] - torch.arange(old, device=mask.device)).abs()
+    weights = (1 - distances / max(1.0, old / size)).clamp(min=0)
+    weights /= weights.sum(1, keepdim=True)
+    for _ in range(3):
+        mask = torch.einsum("zyx,nz->yxn", mask, weights)
+    return mask.clamp(0, 1)
+
+
 def default_threshold(volume: Float[Tensor, "z y x"]) -> float:
     """Half of the 99.99th percentile of a volume, which tells a particle from its solvent."""
     ordered = volume.flatten().double().sort().values

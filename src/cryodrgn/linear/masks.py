@@ -55,14 +55,6 @@ def motion_mask(
     return _softened(inside, dilation=2.0, edge=3.0)
 
 
-def resize_mask(
-    mask: Float[Tensor, "box box box"], size: int
-) -> Float[Tensor, "size size size"]:
-    """A mask on another grid in the same box."""
-    scale = (size / len(mask)) ** 3
-    return (resize_volume(mask, size) * scale).clamp(0, 1)
-
-
 def _drawn(volumes: Float[Tensor, "volumes box box box"], size: int) -> tuple[Tensor, Tensor]:
     """The mean and the standard deviation over latents, blurred, densities positive."""
     larger = torch.stack([resize_volume(volume, size) for volume in volumes])

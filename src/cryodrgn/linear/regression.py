@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.fourier.gridding import SliceSums
+from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.linear.expectation import pair_products, with_one
 from cryodrgn.linear.halves import Halves, correlations, prior_from
 from cryodrgn.linear.iteration import DiscImages, add_batch, new_sums
-from cryodrgn.linear.masks import motion_mask, resize_mask
+from cryodrgn.linear.masks import motion_mask
 from cryodrgn.linear.maximisation import noise_of, solve
 from cryodrgn.linear.noise import NoiseModel
 from cryodrgn.linear.subspace import Subspace

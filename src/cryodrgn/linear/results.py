@@ -12,6 +12,7 @@ from torch import Tensor
 
 import cryodrgn
 from cryodrgn.fourier.shells import ShellCurve
+from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.curves import write_fsc
@@ -21,7 +22,6 @@ from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit
-from cryodrgn.linear.masks import resize_mask
 from cryodrgn.linear.noise import optics_of_groups
 from cryodrgn.linear.regression import Regression
 from cryodrgn.models.basis import BasisConfig, BasisModel

@@ -23,7 +23,7 @@ from cryodrgn.devices import describe_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.atomic import make_folder
-from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.masks import read_mask
 from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.expectation import Posterior
@@ -385,14 +385,7 @@ def _read_mask(
 ) -> Float[Tensor, "box box box"] | None:
     if path is None:
         return None
-    mask, _ = read_volume(path)
-    if len(mask) != particles.box_size:
-        msg = f"the mask {path} has {len(mask)} voxels, the images {particles.box_size} px"
-        raise ShapeMismatchError(msg)
-    if mask.min() < -1e-3 or not 1e-3 < mask.max() < 1 + 1e-3:
-        msg = f"{path} is no mask: its values run from {mask.min():g} to {mask.max():g}"
-        raise ConfigError(msg)
-    return torch.from_numpy(np.clip(mask, 0, 1)).to(device)
+    return read_mask(path, particles.box_size, float(particles.pixel_sizes[0])).to(device)
 
 
 def estimated_norm(data: DataConfig, particles: ParticleSet) -> tuple[float, float]:

@@ -16,13 +16,14 @@ from torch import Tensor
 
 import cryodrgn
 from cryodrgn.data.prepared import Storage
-from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.legacy_pickle import save_latents, save_pickles
-from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.io.masks import read_mask
+from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.noise import initial_noise, optics_groups
@@ -184,11 +185,7 @@ def check_states(
             raise ConfigError(msg)
     if mask_path is None:
         return None
-    mask, _ = read_volume(mask_path)
-    if len(mask) != particles.box_size:
-        msg = f"the mask {mask_path} has {len(mask)} voxels, the images {particles.box_size} px"
-        raise ShapeMismatchError(msg)
-    return torch.from_numpy(np.clip(mask, 0, 1))
+    return read_mask(mask_path, particles.box_size, float(particles.pixel_sizes[0]))
 
 
 def _write_model(

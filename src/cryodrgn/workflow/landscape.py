@@ -36,6 +36,7 @@ from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.imaging.masks import default_threshold, soft_mask
 from cryodrgn.io.latent_text import save_index_text, save_latent_text
 from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import MrcFile, read_volume, write_volume
 from cryodrgn.preflight.plan import Plan
 from cryodrgn.preflight.plans import landscape_plan
@@ -116,11 +117,12 @@ def make_landscape(
     _plan(run, files, options, min(options.sketch_size, len(latents)), device).announce(
         "the landscape"
     )
+    given = _given_mask(run, files, options)
     sketch = cluster_by_means(latents, options.sketch_size, options.seed)
     paths = _sketch_volumes(run, epoch, files, options, sketch, device)
     pixel_size = MrcFile.open(paths[0]).pixel_size or 1.0
 
-    mean, mask = _mean_and_mask(files, options, paths, sketch, pixel_size)
+    mean, mask = _mean_and_mask(files, options, given, paths, sketch, pixel_size)
     vectors = np.stack([vector_of(volume, mask) for volume in _read(paths, "comparing")])
     components = principal_components(vectors, options.num_components)
     space = VolumeSpace(mask=mask, components=components)
@@ -189,9 +191,24 @@ def _read(paths: list[Path], description: str) -> Iterator[Volume]:
     return (read_volume(path)[0] for path in track(paths, len(paths), description, "volume"))
 
 
+def _given_mask(run: Run, files: LandscapeFiles, options: LandscapeOptions) -> Volume | None:
+    """The mask that a user gives, on the grid of the volumes of the sketch."""
+    if options.mask is None:
+        return None
+    first = files.sketch(options.sketch_size).volume(0)
+    if options.skip_volumes and first.is_file():
+        header = MrcFile.open(first)
+        return read_mask(options.mask, header.shape[0], header.pixel_size).numpy()
+    whole = model_config(run.settings).box_size
+    box_size = min(options.box_size, whole)
+    pixel_size = (options.pixel_size or run.pixel_size) * whole / box_size
+    return read_mask(options.mask, box_size, pixel_size).numpy()
+
+
 def _mean_and_mask(
     files: LandscapeFiles,
     options: LandscapeOptions,
+    mask: Volume | None,
     paths: list[Path],
     sketch: Clusters,
     pixel_size: float,
@@ -204,12 +221,7 @@ def _mean_and_mask(
         highest = volume if not highest.size else np.maximum(highest, volume)
         levels.append(default_threshold(torch.from_numpy(volume)))
     mean = (mean / sketch.sizes.sum()).astype(np.float32)
-    if options.mask is not None:
-        mask, _ = read_volume(options.mask)
-        if mask.shape != mean.shape or not (mask > 0).any():
-            msg = f"{options.mask} is empty, or not of the volumes' {len(mean)} voxels a side"
-            raise ConfigError(msg)
-    else:
+    if mask is None:
         level = float(np.mean(levels)) if options.threshold is None else options.threshold
         mask = soft_mask(
             torch.from_numpy(highest),

@@ -80,6 +80,7 @@ def _curves(
     """The curves that the options ask for."""
     from cryodrgn.errors import ConfigError
     from cryodrgn.fourier.shells import fourier_shell_correlation
+    from cryodrgn.io.masks import read_mask
     from cryodrgn.reconstruction.map_agreement import corrected_curve, masked_curves
 
     if args.corrected is not None and args.mask is None:
@@ -90,7 +91,7 @@ def _curves(
         return masked_curves(maps, reference, pixel_size)
     if args.mask is None:
         return {"fsc": fourier_shell_correlation(*maps)}
-    mask = read_two_volumes(args.mask, args.vol1)[0]
+    mask = read_mask(args.mask, len(maps[0]), pixel_size)
     if args.corrected is None:
         return {"fsc": fourier_shell_correlation(maps[0] * mask, maps[1] * mask)}
     given = args.corrected

@@ -1,0 +1,60 @@
+"""Masks that a user gives, fitted to the volumes they are for."""
+
+import logging
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.imaging.masks import resize_mask
+from cryodrgn.io.mrc import read_volume
+
+logger = logging.getLogger(__name__)
+
+# By how much the side in Å of a mask may differ from that of the volumes it is for.
+TOLERANCE = 0.01
+
+
+def read_mask(
+    path: Path, box_size: int, pixel_size: float | None
+) -> Float[Tensor, "box box box"]:
+    """A mask with values from 0 to 1, resampled if it was made at another pixel size.
+
+    Masks come from refinements, whose images are often larger than those of a training. One
+    of another number of voxels is resampled if its header says that it fills the same box.
+
+    Args:
+        path: A cubic volume (.mrc).
+        box_size: Side in voxels of the volumes that the mask is for.
+        pixel_size: Theirs, Å; None if it is unknown.
+
+    Raises:
+        InputFileError: The file cannot be read or is no cubic volume.
+        ConfigError: Values outside 0 to 1, or nothing but zeros.
+        ShapeMismatchError: The box is another one, or there is no telling.
+    """
+    volume, own_pixel_size = read_volume(path)
+    if volume.min() < -1e-3 or not 1e-3 < volume.max() < 1 + 1e-3:
+        msg = (
+            f"{path} is no mask: its values run from {volume.min():g} to {volume.max():g}, "
+            "expected 0 to 1; gen_mask makes one of a map"
+        )
+        raise ConfigError(msg)
+    mask = torch.from_numpy(volume).clamp(0, 1)
+    if len(mask) == box_size:
+        return mask
+    sides = f"the mask {path} has {len(mask)} voxels a side, expected {box_size}"
+    if own_pixel_size is None or pixel_size is None or len(mask) % 2:
+        msg = f"{sides}; it can be resampled only if both pixel sizes are known and sides even"
+        raise ShapeMismatchError(msg)
+    lengths = len(mask) * own_pixel_size, box_size * pixel_size
+    if abs(lengths[0] / lengths[1] - 1) > TOLERANCE:
+        msg = (
+            f"{sides}, and fills a box of {lengths[0]:.1f} Å instead of {lengths[1]:.1f} Å; "
+            "make one in the box of the images"
+        )
+        raise ShapeMismatchError(msg)
+    logger.info("%s was resampled from %d to %d voxels a side", path, len(mask), box_size)
+    return resize_mask(mask, box_size)
