@@ -47,13 +47,16 @@ def read_mask(
         return mask
     sides = f"the mask {path} has {len(mask)} voxels a side, expected {box_size}"
     if own_pixel_size is None or pixel_size is None or len(mask) % 2:
-        msg = f"{sides}; it can be resampled only if both pixel sizes are known and sides even"
+        msg = (
+            f"{sides}; it is resampled only if its side is even and its header holds the pixel "
+            "size, which add_psize sets"
+        )
         raise ShapeMismatchError(msg)
     lengths = len(mask) * own_pixel_size, box_size * pixel_size
     if abs(lengths[0] / lengths[1] - 1) > TOLERANCE:
         msg = (
             f"{sides}, and fills a box of {lengths[0]:.1f} Å instead of {lengths[1]:.1f} Å; "
-            "make one in the box of the images"
+            "correct its pixel size with add_psize, or make a mask in that box"
         )
         raise ShapeMismatchError(msg)
     logger.info("%s was resampled from %d to %d voxels a side", path, len(mask), box_size)
