@@ -26,8 +26,7 @@ from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
 from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.objectives import (
-    AutodecoderObjective,
-    HomogeneousObjective,
+    DecoderObjective,
     Objective,
     VaeObjective,
 )
@@ -189,10 +188,8 @@ def _objective(
         return VaeObjective(model, training.kl, dtype, team, training.equivariance, lattice)
     device = next(model.parameters()).device
     volumes = VolumeDecoder(decoder_of(model), *norm, device)
-    of_run = (volumes, float(particles.pixel_sizes[0]), dtype, team)
-    if latents is None:
-        return HomogeneousObjective(model, *of_run)
-    return AutodecoderObjective(model, latents, *of_run)
+    pixel_size = float(particles.pixel_sizes[0])
+    return DecoderObjective(model, latents, volumes, pixel_size, dtype, team)
 
 
 def _latents_of(

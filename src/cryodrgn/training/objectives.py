@@ -163,62 +163,12 @@ class VaeObjective:
             save_latents(run.latents(number), *latents)
 
 
-class HomogeneousObjective:
-    """One structure for all images.
-
-    Args:
-        model: A decoder without latent.
-        volumes: Makes its volume.
-        pixel_size: Å/px of the volume.
-        dtype: Number type of the network's matrix products.
-        team: Processes that share the work.
-    """
-
-    noise_dim = 0
-
-    def __init__(
-        self,
-        model: Decoder,
-        volumes: VolumeDecoder,
-        pixel_size: float,
-        dtype: torch.dtype,
-        team: Team = ALONE,
-    ) -> None:
-        self._team = team
-        self.model = model
-        self._volumes = volumes
-        self._pixel_size = pixel_size
-        self._dtype = dtype
-
-    def accumulate_gradients(
-        self,
-        parts: Sequence[Batch],
-        noise: Float[Tensor, "batch noise"],
-        images_seen: int,
-        divisor: float,
-    ) -> Losses:
-        """Gradients of the reconstruction loss."""
-        with self._team.failing_together(torch.OutOfMemoryError):
-            loss = accumulate_reconstruction(self.model, parts, noise, self._dtype, divisor)
-        loss = self._team.total(loss)
-        return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
-
-    def write_results(
-        self, run: RunDirectory, number: int | None, particles: TrainingSet
-    ) -> None:
-        """The volume."""
-        if not self._team.is_writer:
-            return
-        volume = self._volumes.volume(torch.zeros(0))
-        write_volume(run.reconstruction(number), volume.numpy(), self._pixel_size)
-
-
-class AutodecoderObjective:
-    """A structure for every image, its latent being free numbers of the particle.
+class DecoderObjective:
+    """Structures without an encoder: one for all images, or one for each.
 
     Args:
         model: A decoder.
-        latents: The latents.
+        latents: A free latent of every particle; None if there is one structure.
         volumes: Makes volumes.
         pixel_size: Å/px of the volumes.
         dtype: Number type of the network's matrix products.
@@ -230,7 +180,7 @@ class AutodecoderObjective:
     def __init__(
         self,
         model: Decoder,
-        latents: RowTable,
+        latents: RowTable | None,
         volumes: VolumeDecoder,
         pixel_size: float,
         dtype: torch.dtype,
@@ -252,7 +202,9 @@ class AutodecoderObjective:
     ) -> Losses:
         """Gradients of the reconstruction loss, of the latents too."""
         with self._team.failing_together(torch.OutOfMemoryError):
-            latents = self._latents.rows(torch.cat([part.rows for part in parts]))
+            latents = noise  # of no dimensions
+            if self._latents is not None:
+                latents = self._latents.rows(torch.cat([part.rows for part in parts]))
             loss = accumulate_reconstruction(self.model, parts, latents, self._dtype, divisor)
         loss = self._team.total(loss)
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
@@ -260,12 +212,15 @@ class AutodecoderObjective:
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
-        """The latents, and the volume at their mean."""
+        """The latents if there are any, and the volume at their mean."""
         if not self._team.is_writer:
             return
-        latents = self._latents.values.cpu()
-        save_pickles(run.latents(number), [latents.numpy().astype(np.float32)])
-        volume = self._volumes.volume(latents.mean(0))
+        centre = torch.zeros(0)
+        if self._latents is not None:
+            latents = self._latents.values.cpu()
+            save_pickles(run.latents(number), [latents.numpy().astype(np.float32)])
+            centre = latents.mean(0)
+        volume = self._volumes.volume(centre)
         write_volume(run.reconstruction(number), volume.numpy(), self._pixel_size)
 
 
