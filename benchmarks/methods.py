@@ -17,6 +17,7 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.latent_text import save_latent_text
 from cryodrgn.io.legacy_pickle import load_latents
@@ -27,7 +28,6 @@ from cryodrgn.io.text import read_yaml
 from cryodrgn.linear.halves import every_other
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.latents import Latents
-from cryodrgn.linear.masks import resize_mask
 from cryodrgn.linear.noise import initial_noise, optics_groups
 from cryodrgn.linear.regression import Coefficients, regress
 from cryodrgn.linear.runner import prepare_disc
