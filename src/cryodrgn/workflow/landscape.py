@@ -140,12 +140,18 @@ def make_landscape(
     logger.info("the report is %s", files.report)
 
 
+def _box_size(run: Run, options: LandscapeOptions) -> int:
+    """Side of the volumes that are compared."""
+    whole = model_config(run.settings).box_size
+    box_size = min(options.box_size, whole)
+    check_new_box_size(whole, box_size)
+    return box_size
+
+
 def _plan(
     run: Run, files: LandscapeFiles, options: LandscapeOptions, count: int, device: str
 ) -> Plan:
-    config = model_config(run.settings)
-    box_size = min(options.box_size, config.box_size)
-    check_new_box_size(config.box_size, box_size)
+    config, box_size = model_config(run.settings), _box_size(run, options)
     return landscape_plan(
         *(config, count, box_size, options.num_states, files.path, choose_device(device)),
         with_volumes=not options.skip_volumes,
@@ -170,8 +176,6 @@ def _sketch_volumes(
             raise InputFileError(msg)
         return paths
     source = run.volume_source(epoch, device)
-    box_size = min(options.box_size, source.box_size)
-    check_new_box_size(source.box_size, box_size)
     save_pickles(folder.labels, [sketch.labels])
     save_latent_text(folder.centres, sketch.centres)
     save_latent_text(folder.z_values, sketch.centres)
@@ -181,7 +185,7 @@ def _sketch_volumes(
         torch.from_numpy(sketch.centres),
         paths,
         pixel_size=options.pixel_size or run.pixel_size,
-        box_size=box_size,
+        box_size=_box_size(run, options),
         processing=PostProcessing(flip=options.flip),
     )
     return paths
@@ -199,10 +203,9 @@ def _given_mask(run: Run, files: LandscapeFiles, options: LandscapeOptions) -> V
     if options.skip_volumes and first.is_file():
         header = MrcFile.open(first)
         return read_mask(options.mask, header.shape[0], header.pixel_size).numpy()
-    whole = model_config(run.settings).box_size
-    box_size = min(options.box_size, whole)
-    pixel_size = (options.pixel_size or run.pixel_size) * whole / box_size
-    return read_mask(options.mask, box_size, pixel_size).numpy()
+    box_size = _box_size(run, options)
+    side = (options.pixel_size or run.pixel_size) * model_config(run.settings).box_size
+    return read_mask(options.mask, box_size, side / box_size).numpy()
 
 
 def _mean_and_mask(
