@@ -91,7 +91,11 @@ def test_a_state_far_from_all_particles_is_called_extrapolated(run, trained, tmp
     assert row["supported"] == "extrapolated"
 
 
-def test_latents_of_any_program_will_do(run, moving, tmp_path, rng):
+def test_latents_of_any_program_will_do(run, moving, tmp_path, rng, monkeypatch):
+    figures = []
+    monkeypatch.setattr(
+        "cryodrgn.analysis.plots.save_figure", lambda figure, _: figures.append(figure)
+    )
     labels = np.load(moving / "labels.npy")
     angle = labels / 7 + 0.02 * rng.normal(size=NUM_IMAGES)
     np.save(tmp_path / "z.npy", angle[:, None].astype(np.float32))
@@ -99,6 +103,7 @@ def test_latents_of_any_program_will_do(run, moving, tmp_path, rng):
     words = ("--latents", tmp_path / "z.npy", "-z", 0.0, "--functions", 6)
     said = run("reconstruct_states", *inputs(moving), *words, "-o", out)
     assert "z was estimated from all images" in said
+    assert "z was estimated from all images" in figures[0].get_suptitle()
     truth, _ = read_volume(moving / "gt/state_000.mrc")
     other, _ = read_volume(moving / "gt/state_007.mrc")
     found, _ = read_volume(out / "state_000.mrc")

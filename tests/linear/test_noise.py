@@ -1,0 +1,84 @@
+"""Noise by optics group: who belongs together, and that each group keeps its own spectrum."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cryodrgn.linear.noise import (
+    LEAST_GROUP,
+    NoiseModel,
+    ResidualPower,
+    groups_by_optics,
+    optics_groups,
+    optics_of_groups,
+)
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.particle_set import ParticleSet
+
+
+def particles_of(voltages):
+    """Particles that differ in nothing but their voltage."""
+    voltages = np.asarray(voltages, np.float32)
+    some = np.ones_like(voltages)
+    ctf = CtfTable(
+        defocus_u=1e4 * some,
+        defocus_v=1e4 * some,
+        defocus_angle=0 * some,
+        voltage_kv=voltages,
+        spherical_aberration_mm=2.7 * some,
+        amplitude_contrast=0.1 * some,
+        phase_shift=0 * some,
+        source="test",
+    )
+    return ParticleSet(
+        images=Images(len(voltages)),
+        pixel_sizes=some,
+        poses=None,
+        ctf=ctf,
+        original_rows=np.arange(len(voltages)),
+        source="test",
+    )
+
+
+@dataclass
+class Images:
+    """The number of images and their side are all that is asked of them here."""
+
+    count: int
+    box_size: int = 16
+
+    def __len__(self):
+        return self.count
+
+
+def test_groups_are_those_of_equal_optics_and_small_ones_share_one():
+    sizes = (LEAST_GROUP, 20, LEAST_GROUP + 1, 30)
+    voltages = np.repeat([300.0, 120.0, 200.0, 100.0], sizes)
+    order = np.random.default_rng(0).permutation(len(voltages))
+    particles = particles_of(voltages[order])
+    groups = optics_groups(particles)
+    named = {v: set(groups[voltages[order] == v].tolist()) for v in np.unique(voltages)}
+    assert all(len(names) == 1 for names in named.values())
+    assert named[120.0] == named[100.0]
+    assert len(named[300.0] | named[200.0] | named[120.0]) == 3
+
+    optics = optics_of_groups(particles, groups)
+    assert groups_by_optics(particles_of([301.0]), optics) == named[300.0].pop()
+    assert groups_by_optics(particles_of([199.0]), optics) == named[200.0].pop()
+
+
+def test_every_group_gets_the_noise_of_its_own_images():
+    shells = torch.tensor([0, 1, 1, 2, 2, 2])
+    groups = torch.tensor([0, 1] * 50)
+    noise = NoiseModel(groups=groups, spectra=torch.ones(2, 3), shells=shells)
+    variances = torch.tensor([[1.0, 2.0, 3.0], [4.0, 8.0, 16.0]])
+    residuals = ResidualPower(noise, len(shells))
+    rows = torch.arange(100)
+    for part in rows.split(7):
+        residuals.add(part, variances[groups[part]] * noise.points_of_shells(len(shells)))
+    updated = residuals.updated()
+    torch.testing.assert_close(updated.spectra, variances)
+    precision = updated.precision(torch.tensor([3, 4]), len(shells))
+    torch.testing.assert_close(precision[0], 1 / variances[1][shells])
+    torch.testing.assert_close(precision[1], 1 / variances[0][shells])
