@@ -117,6 +117,11 @@ class RunDirectory:
         return self.path / (f"{stem}.{ending}" if epoch is None else f"{stem}.{epoch}.{ending}")
 
 
+def latents_at(path: Path) -> Path:
+    """A file of latents that a user names by itself or by the folder of its run."""
+    return RunDirectory(path).latents() if path.is_dir() else path
+
+
 @dataclass(frozen=True, slots=True)
 class StateFiles:
     """The files of states reconstructed from images.

@@ -365,6 +365,11 @@ def test_auto_decoder_latents_begin_where_they_are_told_and_wait(trained, tmp_pa
     np.testing.assert_array_equal(still.latents, start)
     moved = trained("b", *options, command="train_dec").latents - start
     assert np.sqrt(np.square(moved).mean()) == pytest.approx(1e-2, rel=0.5)
+    again = trained("d", "--load-z", still.path, "--pretrain-z", 1, command="train_dec")
+    np.testing.assert_array_equal(again.latents, start)
+    (tmp_path / "z0.pkl").unlink()
+    longer = trained("b", *options, "--load", "latest", "-n", 2, command="train_dec")
+    assert longer.log.count("====> Epoch") == 2
     drawn = trained("c", command="train_dec").latents
     assert drawn.std() == pytest.approx(1, abs=0.2)
 

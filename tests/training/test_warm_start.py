@@ -38,8 +38,26 @@ def test_a_warm_run_goes_on_without_being_taught_again(run, simulated, tmp_path)
     options = ("--zdim", 2, "--init-z", tmp_path / "z.pkl", "--init-epochs", 1, *SMALL)
     out = tmp_path / "run"
     run("train_vae", simulated / "particles.star", *options, "-n", 1, "-o", out)
+    (tmp_path / "z.pkl").unlink()
     said = run("train_vae", "--load", "latest", "-n", 2, "-o", out)
     assert "has learnt" not in said
+
+
+@pytest.mark.parametrize(
+    "options", [("train_vae", "--init-z", "no.pkl"), ("train_dec", "--load-z", "no.pkl")]
+)
+def test_latents_that_are_missing_are_said_before_images_are_read(
+    fail, simulated, tmp_path, options
+):
+    command, *options = options
+    star, cache = simulated / "particles.star", tmp_path / "cache"
+    message = fail(
+        *(command, star, "--zdim", 2, *options, "--cache-dir", cache),
+        *("-o", tmp_path / "run"),
+    )
+    assert "no.pkl" in message
+    assert not cache.exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_targets_have_unit_variance_and_missing_dimensions_those_of_the_prior(tmp_path):

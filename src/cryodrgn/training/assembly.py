@@ -22,7 +22,7 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import RunDirectory, latents_at
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
 from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.objectives import (
@@ -34,7 +34,8 @@ from cryodrgn.training.optimizers import adam
 from cryodrgn.training.pose_search import LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import Refined, RowTable
-from cryodrgn.training.warm_start import teach_encoder
+from cryodrgn.training.start import Start
+from cryodrgn.training.warm_start import Targets, load_targets, teach_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Assembly:
         poses: Poses that are refined; None where they are kept.
         refined: Numbers of particles that are learnt along with the network, by name.
         search: Finds poses; None where they are known.
+        first_latents: Mean and log-variance of latents that the encoder is taught before all
+            else; None if there are none, or the run is past that.
         norm: Offset and scale of the images.
         dtype: Number type of the networks' matrix products.
     """
@@ -63,6 +66,7 @@ class Assembly:
     poses: PoseTable | None
     refined: dict[str, Refined]
     search: PoseSearch | None
+    first_latents: Targets | None
     norm: tuple[float, float]
     dtype: torch.dtype
 
@@ -72,8 +76,7 @@ def assemble(
     particles: ParticleSet,
     run: RunDirectory,
     device: torch.device,
-    norm: tuple[float, float] | None = None,
-    precision: Precision | None = None,
+    start: Start,
     team: Team = ALONE,
 ) -> Assembly:
     """Build the model and prepare the images of a run; writes nothing.
@@ -83,9 +86,8 @@ def assemble(
         particles: The images, with poses.
         run: Folder of the run, for a scratch file.
         device: Where to compute.
-        norm: Offset and scale that the run used before; None takes those of the settings.
-        precision: Number type of matrix products that it used before; None takes that of the
-            settings.
+        start: Where the run begins; what it has used or learnt before is not read or measured
+            again.
         team: Processes that share the work.
 
     Raises:
@@ -96,12 +98,15 @@ def assemble(
     if training.keeps_decoder:
         decoder_of(model).requires_grad_(requires_grad=False)
     poses = _pose_table(config, particles, device, team)
-    norm = norm or config.data.norm or _estimated_norm(config, particles)
+    # Files of latents are read before the images, so that a wrong one is refused at once.
+    latents = _latent_table(config, len(particles), start, device, team)
+    first_latents = None
+    if training.warm_start is not None and not start.is_under_way:
+        dim = config.model.latent_dim
+        first_latents = load_targets(training.warm_start, len(particles), dim)
+    norm = start.norm or config.data.norm or _estimated_norm(config, particles)
     images = _prepared(config, particles, run, device, norm, poses, team)
-    dtype = _network_dtype(precision or training.precision, device, team)
-    latents = None
-    if config.model.kind == "dec":
-        latents = _latent_table(config, len(particles), device, team)
+    dtype = _network_dtype(start.precision or training.precision, device, team)
     search = None
     if training.search is not None and poses is not None:
         access = _latents_of(model, latents, images, training, dtype, team)
@@ -122,6 +127,7 @@ def assemble(
         poses=poses,
         refined=_refined(training, poses, latents),
         search=search,
+        first_latents=first_latents,
         norm=norm,
         dtype=dtype,
     )
@@ -277,19 +283,23 @@ def _preprocessing(config: RunConfig, norm: tuple[float, float]) -> Preprocessin
     )
 
 
-def _latent_table(config: RunConfig, count: int, device: torch.device, team: Team) -> RowTable:
-    """Latents to begin with: those of a file, or draws from a standard normal."""
+def _latent_table(
+    config: RunConfig, count: int, start: Start, device: torch.device, team: Team
+) -> RowTable | None:
+    """Latents that are learnt one by one: at first those of a file, or standard normal ones."""
+    if config.model.kind != "dec":
+        return None
     latents = config.training.latents or LatentTableConfig()
     shape = (count, config.model.latent_dim)
-    if latents.initial is None:
-        generator = generator_at(config.training.seed)
-        values = torch.randn(shape, generator=generator)
-    else:
-        values = torch.from_numpy(load_latents(latents.initial))
-        if tuple(values.shape) != shape:
-            msg = (
-                f"{latents.initial} holds latents of shape {tuple(values.shape)}, but there "
-                f"are {shape[0]} particles with a latent of {shape[1]} dimensions"
-            )
-            raise ShapeMismatchError(msg)
+    if latents.initial is None or start.is_under_way:
+        values = torch.randn(shape, generator=generator_at(config.training.seed))
+        return RowTable(values, latents.learning_rate, device, team)
+    path = latents_at(latents.initial)
+    values = torch.from_numpy(load_latents(path))
+    if tuple(values.shape) != shape:
+        msg = (
+            f"{path} holds latents of shape {tuple(values.shape)}, but there "
+            f"are {shape[0]} particles with a latent of {shape[1]} dimensions"
+        )
+        raise ShapeMismatchError(msg)
     return RowTable(values, latents.learning_rate, device, team)

@@ -109,7 +109,8 @@ class LatentTableConfig:
         learning_rate: Length of their steps, see
             :class:`cryodrgn.training.row_table.RowTable`.
         pretrain: Epochs in which they stay as they are.
-        initial: A ``z.pkl`` to begin with; None draws them from a standard normal.
+        initial: A ``z.pkl``, or the folder of a run that holds one, to begin with; None draws
+            them from a standard normal.
     """
 
     learning_rate: float = 1e-4

@@ -34,7 +34,7 @@ from cryodrgn.training.monitor import Monitor
 from cryodrgn.training.pose_search import PoseSearch
 from cryodrgn.training.run_log import MetricsFile, log_to_file
 from cryodrgn.training.start import Start
-from cryodrgn.training.warm_start import load_targets, teach_encoder
+from cryodrgn.training.warm_start import Targets, teach_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def train(
     particles = _with_first_poses(config, particles)
     _require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
-    parts = assemble(config, particles, run, device, start.norm, start.precision, team)
+    parts = assemble(config, particles, run, device, start, team)
     session = _Session(config, particles, run, parts, should_stop, team)
     session.begin(start)
     team.wait()
@@ -133,10 +133,6 @@ class _Session:
                 *(config.training.seed, parts.dtype, team),
             )
         self._last_checkpoint = time.monotonic()
-        self._targets = None
-        if config.training.warm_start is not None:
-            dimensions = config.model.latent_dim
-            self._targets = load_targets(config.training.warm_start, len(particles), dimensions)
 
     def begin(self, start: Start) -> None:
         """Take over what the run begins with.
@@ -190,13 +186,14 @@ class _Session:
 
     def _run_epochs(self) -> None:
         """Train, and write what belongs to every epoch and to the end."""
-        training, count = self._config.training, self._parts.particles.num_visited
+        training, parts = self._config.training, self._parts
+        count = parts.particles.num_visited
         trainer, started = self._trainer, time.monotonic()
         done = trainer.images_seen
         if self._team.is_writer:
             trainer.report_to(MetricsFile(self._run.metrics, done))
-        if self._targets is not None and done == 0:
-            self._warm_up(self._targets)
+        if parts.first_latents is not None and done == 0:
+            self._warm_up(parts.first_latents)
         if self._parts.search is not None:
             self._find_first_poses(self._parts.search)
         with Progress(training.num_epochs * count, "training", initial=done) as progress:
@@ -246,7 +243,7 @@ class _Session:
                 self._parts.optimizer.param_groups[0]["lr"],
             )
 
-    def _warm_up(self, targets: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def _warm_up(self, targets: Targets) -> None:
         """Teach the encoder latents that are known."""
         model, warm = self._parts.objective.model, self._config.training.warm_start
         assert isinstance(model, Vae)

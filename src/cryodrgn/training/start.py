@@ -37,6 +37,14 @@ class Start:
     precision: Precision | None = None
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether the run has taken a step, and so has latents of its own."""
+        if self.checkpoint is None or not self.is_same_run:
+            return False
+        position = self.checkpoint["run_state"]["position"]
+        return (position["epoch"], position["batch"]) > (0, 0)
+
+    @property
     def epochs_converged(self) -> int:
         """Epochs for which particles kept out of training have said so."""
         if self.checkpoint is None or not self.is_same_run:

@@ -14,12 +14,14 @@ from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_pickles
 from cryodrgn.models.vae import Vae
 from cryodrgn.progress import Progress
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import latents_at
 
 logger = logging.getLogger(__name__)
 
 BATCH = 64
 LEARNING_RATE = 1e-3
+# Mean and log-variance of every particle's latent.
+Targets = tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z"]]
 # Latents without an uncertainty of their own count as this certain.
 TYPICAL_LOG_VARIANCE = -2.0
 
@@ -34,7 +36,7 @@ class WarmStart:
     """
 
     latents: Path
-    epochs: int = 3
+    epochs: int = 10
 
     def __post_init__(self) -> None:
         """Refuse a phase of no length.
@@ -47,9 +49,7 @@ class WarmStart:
             raise ConfigError(msg)
 
 
-def load_targets(
-    start: WarmStart, count: int, latent_dim: int
-) -> tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z"]]:
+def load_targets(start: WarmStart, count: int, latent_dim: int) -> Targets:
     """Mean and log-variance that the encoder is to learn.
 
     Latents of fewer dimensions than the model's are followed by standard normal ones; of more,
@@ -63,8 +63,7 @@ def load_targets(
     Raises:
         ShapeMismatchError: They are of another number of particles.
     """
-    path = start.latents
-    path = RunDirectory(path).latents() if path.is_dir() else path
+    path = latents_at(start.latents)
     parts = [torch.as_tensor(part).float() for part in load_pickles(path)[:2]]
     if parts[0].ndim != 2 or len(parts[0]) != count:
         msg = (
@@ -88,7 +87,7 @@ def load_targets(
 def teach_encoder(
     model: Vae,
     particles: TrainingSet,
-    targets: tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z"]],
+    targets: Targets,
     *,
     epochs: int,
     seed: int,

@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_training(parser)
     group = parser.add_argument_group("Latents")
     group.add_argument(
-        "--load-z", type=Path, metavar="PKL", help="Begin with the latents of this z.pkl"
+        "--load-z",
+        type=Path,
+        metavar="PKL",
+        help="Begin with the latents of this z.pkl, or of this run (of train_linear, for "
+        "instance)",
     )
     group.add_argument(
         "--z-lr",

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--init-epochs",
         type=int,
-        default=3,
+        default=10,
         metavar="EPOCHS",
         help="Epochs of that (default: %(default)s)",
     )
