@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -143,16 +144,16 @@ def linear_kernel(case: Case) -> dict:
     return _with_states(case, *_linear_run(case), "kernel")
 
 
-def vae_alone(case: Case) -> dict:
-    """``train_vae`` with its defaults."""
-    run, cost = _vae_run(case)
+def vae_alone(case: Case, *, warm: bool = False) -> dict:
+    """``train_vae`` with its defaults; warm, taught the latents of ``train_linear`` first."""
+    run, cost = _vae_run(case, warm=warm)
     found = asdict(cost) | {"epochs": case.vae_epochs}
     return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
 
 
-def vae_basis(case: Case) -> dict:
-    """``train_vae``, then ``reconstruct_states`` at all states."""
-    found = _with_states(case, *_vae_run(case), "basis")
+def vae_basis(case: Case, *, warm: bool = False) -> dict:
+    """The same, then ``reconstruct_states`` at all states."""
+    found = _with_states(case, *_vae_run(case, warm=warm), "basis")
     return found and found | {"epochs": case.vae_epochs}
 
 
@@ -165,6 +166,8 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "train_linear + kernel": linear_kernel,
     "train_vae": vae_alone,
     "train_vae + basis": vae_basis,
+    "train_vae --init-z": partial(vae_alone, warm=True),
+    "train_vae --init-z + basis": partial(vae_basis, warm=True),
 }
 
 
@@ -237,9 +240,13 @@ def _linear_run(case: Case, name: str = "linear", *options: str) -> tuple[RunDir
     return _cached_run(case, name, words)
 
 
-def _vae_run(case: Case) -> tuple[RunDirectory, Cost]:
-    words = ("train_vae", *case.inputs, "--zdim", 8, "-n", case.vae_epochs)
-    return _cached_run(case, "vae", (*words, "--seed", case.seed))
+def _vae_run(case: Case, *, warm: bool) -> tuple[RunDirectory, Cost]:
+    words = ("train_vae", *case.inputs, "--zdim", 8, "-n", case.vae_epochs, "--seed", case.seed)
+    if not warm:
+        return _cached_run(case, "vae", words)
+    linear, first = _linear_run(case)
+    run, cost = _cached_run(case, "vae_warm", (*words, "--init-z", linear.path))
+    return run, first + cost
 
 
 def _command(*words: object) -> Cost:

@@ -33,6 +33,34 @@ def test_the_encoder_begins_with_the_latents_it_was_taught(run, simulated, tmp_p
     assert agreement["cold"] < 0.5
 
 
+def test_a_wide_encoder_learns_latents_of_which_a_few_are_far_from_the_rest(
+    run, simulated, tmp_path
+):
+    labels = np.load(simulated / "labels.npy")
+    truth = ((labels - labels.mean()) / labels.std())[:, None].astype(np.float32)
+    strange = truth.copy()
+    strange[::200] *= 20
+    save_latents(tmp_path / "z.pkl", strange, np.full_like(truth, -3.0))
+    run(
+        *(
+            "train_vae",
+            simulated / "particles.star",
+            "--zdim",
+            1,
+            "-n",
+            1,
+            "--lr",
+            1e-9,
+            *SMALL,
+        ),
+        *("--qdim", 1024, "--qlayers", 3, "--init-z", tmp_path / "z.pkl", "--init-epochs", 20),
+        *("-o", tmp_path / "run"),
+    )
+    found = load_latents(tmp_path / "run" / "z.pkl")[:, 0]
+    usual = np.arange(len(labels)) % 200 != 0
+    assert abs(np.corrcoef(found[usual], truth[usual, 0])[0, 1]) > 0.9
+
+
 def test_a_warm_run_goes_on_without_being_taught_again(run, simulated, tmp_path):
     save_pickles(tmp_path / "z.pkl", [np.random.default_rng(0).normal(size=(800, 2))])
     options = ("--zdim", 2, "--init-z", tmp_path / "z.pkl", "--init-epochs", 1, *SMALL)

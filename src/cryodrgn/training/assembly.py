@@ -35,12 +35,15 @@ from cryodrgn.training.pose_search import LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import Refined, RowTable
 from cryodrgn.training.start import Start
-from cryodrgn.training.warm_start import Targets, load_targets, teach_encoder
+from cryodrgn.training.warm_start import (
+    EPOCHS,
+    TYPICAL_LOG_VARIANCE,
+    Targets,
+    load_targets,
+    teach_encoder,
+)
 
 logger = logging.getLogger(__name__)
-
-# How an encoder is taught the latents that the classes of a first map tell.
-FIRST_LOG_VARIANCE, FIRST_LATENT_EPOCHS = -2.0, 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -215,12 +218,9 @@ def _latents_of(
 
     def replace(values: torch.Tensor) -> None:
         if isinstance(model, Vae):
-            targets = values, torch.full_like(values, FIRST_LOG_VARIANCE)
-            epochs = FIRST_LATENT_EPOCHS
-            teach_encoder(model, images, targets, epochs=epochs, seed=training.seed)
-            for parameter in model.parameters():
-                # All processes have learnt the same, up to rounding.
-                parameter.data = team.total(parameter.data) / team.size
+            targets = values, torch.full_like(values, TYPICAL_LOG_VARIANCE)
+            seed = training.seed
+            teach_encoder(model, images, targets, epochs=EPOCHS, seed=seed, team=team)
         elif table is not None:
             table.put(values)
 

@@ -254,15 +254,13 @@ class _Session:
             targets,
             epochs=warm.epochs,
             seed=self._config.training.seed,
+            team=self._team,
         )
         logger.info(
             "the encoder has learnt the latents of %s to a divergence of %.4f per dimension",
             warm.latents,
             divergence,
         )
-        for parameter in model.parameters():
-            # All processes have learnt the same, up to rounding.
-            parameter.data = self._team.total(parameter.data) / self._team.size
         self._trainer.begin_at(self._trainer.position)
 
     def _find_first_poses(self, search: PoseSearch) -> None:

@@ -13,13 +13,17 @@ from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_pickles
 from cryodrgn.models.vae import Vae
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import latents_at
 
 logger = logging.getLogger(__name__)
 
 BATCH = 64
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 3e-4
+EPOCHS = 10
+# A batch with latents far from all others must not undo what was learnt from the rest.
+LARGEST_GRADIENT = 1.0
 # Mean and log-variance of every particle's latent.
 Targets = tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z"]]
 # Latents without an uncertainty of their own count as this certain.
@@ -36,7 +40,7 @@ class WarmStart:
     """
 
     latents: Path
-    epochs: int = 10
+    epochs: int = EPOCHS
 
     def __post_init__(self) -> None:
         """Refuse a phase of no length.
@@ -91,6 +95,7 @@ def teach_encoder(
     *,
     epochs: int,
     seed: int,
+    team: Team = ALONE,
 ) -> float:
     """Minimise the KL divergence of the encoder's posterior from known ones.
 
@@ -100,6 +105,7 @@ def teach_encoder(
         targets: Mean and log-variance of every particle's latent.
         epochs: Passes through the images.
         seed: Of the order of the images.
+        team: Processes of which each teaches its own copy.
 
     Returns:
         The divergence per dimension in the last pass.
@@ -119,11 +125,15 @@ def teach_encoder(
                 loss = _divergence(mean[batch.rows], log_variance[batch.rows], found, found_log)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.encoder.parameters(), LARGEST_GRADIENT)
                 optimizer.step()
                 total += loss.detach() * len(batch)
                 progress.advance(len(batch))
             divergence = total / particles.num_visited
     model.encoder.zero_grad(set_to_none=True)
+    for parameter in model.parameters():
+        # All processes have learnt the same, up to rounding.
+        parameter.data = team.total(parameter.data) / team.size
     return float(divergence)
 
 
