@@ -39,7 +39,7 @@ def test_a_wide_encoder_learns_latents_of_which_a_few_are_far_from_the_rest(
     labels = np.load(simulated / "labels.npy")
     truth = ((labels - labels.mean()) / labels.std())[:, None].astype(np.float32)
     strange = truth.copy()
-    strange[::200] *= 20
+    strange[::200] *= 100
     save_latents(tmp_path / "z.pkl", strange, np.full_like(truth, -3.0))
     run(
         *(
@@ -58,7 +58,7 @@ def test_a_wide_encoder_learns_latents_of_which_a_few_are_far_from_the_rest(
     )
     found = load_latents(tmp_path / "run" / "z.pkl")[:, 0]
     usual = np.arange(len(labels)) % 200 != 0
-    assert abs(np.corrcoef(found[usual], truth[usual, 0])[0, 1]) > 0.9
+    assert abs(np.corrcoef(found[usual], truth[usual, 0])[0, 1]) > 0.93
 
 
 def test_a_warm_run_goes_on_without_being_taught_again(run, simulated, tmp_path):

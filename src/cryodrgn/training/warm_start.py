@@ -1,6 +1,7 @@
 """A warm start: the encoder learns latents that are known, before all else is trained."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from cryodrgn.rundir import latents_at
 logger = logging.getLogger(__name__)
 
 BATCH = 64
-LEARNING_RATE = 3e-4
+LARGEST_RATE = 1e-3
 EPOCHS = 10
 # A batch with latents far from all others must not undo what was learnt from the rest.
 LARGEST_GRADIENT = 1.0
@@ -110,7 +111,9 @@ def teach_encoder(
     Returns:
         The divergence per dimension in the last pass.
     """
-    optimizer = torch.optim.Adam(model.encoder.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.Adam(model.encoder.parameters(), lr=LARGEST_RATE)
+    num_steps = epochs * math.ceil(particles.num_visited / BATCH)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, LARGEST_RATE, num_steps)
     mean, log_variance = (target.to(particles.device) for target in targets)
     divergence = torch.zeros(())
     with Progress(epochs * particles.num_visited, "teaching the encoder") as progress:
@@ -127,6 +130,7 @@ def teach_encoder(
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.encoder.parameters(), LARGEST_GRADIENT)
                 optimizer.step()
+                rates.step()
                 total += loss.detach() * len(batch)
                 progress.advance(len(batch))
             divergence = total / particles.num_visited
