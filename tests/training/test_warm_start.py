@@ -42,19 +42,9 @@ def test_a_wide_encoder_learns_latents_of_which_a_few_are_far_from_the_rest(
     strange[::200] *= 100
     save_latents(tmp_path / "z.pkl", strange, np.full_like(truth, -3.0))
     run(
-        *(
-            "train_vae",
-            simulated / "particles.star",
-            "--zdim",
-            1,
-            "-n",
-            1,
-            "--lr",
-            1e-9,
-            *SMALL,
-        ),
-        *("--qdim", 1024, "--qlayers", 3, "--init-z", tmp_path / "z.pkl", "--init-epochs", 20),
-        *("-o", tmp_path / "run"),
+        *("train_vae", simulated / "particles.star", "--zdim", 1, "-n", 1, "--lr", 1e-9),
+        *(*SMALL, "--qdim", 1024, "--qlayers", 3),
+        *("--init-z", tmp_path / "z.pkl", "--init-epochs", 20, "-o", tmp_path / "run"),
     )
     found = load_latents(tmp_path / "run" / "z.pkl")[:, 0]
     usual = np.arange(len(labels)) % 200 != 0
