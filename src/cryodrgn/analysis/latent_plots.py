@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from cryodrgn.analysis.plots import new_figure
 
@@ -33,7 +34,9 @@ def plot_hexbin(places: Float[np.ndarray, "particles 2"], names: AxisNames) -> F
     figure = new_figure(6, 5)
     axes = figure.subplots()
     bins = axes.hexbin(*places.T, gridsize=50, bins="log", mincnt=1, cmap="viridis")
-    figure.colorbar(bins, ax=axes, label="particles")
+    bar = figure.colorbar(bins, ax=axes, label="particles", format="{x:.0f}")
+    # Numbers between the powers of ten, too, where there are few powers.
+    bar.minorformatter = LogFormatter(minor_thresholds=(1, 0.5))
     _label(axes, places, names)
     return figure
 
