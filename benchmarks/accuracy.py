@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from methods import METHODS, Case, honesty
-from sets import SETS, make_set
+from sets import SETS, make_set_once
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, FIGURES = DOCS / "accuracy.md", DOCS / "accuracy.json"
@@ -107,10 +107,7 @@ def _run_case(name: str, seed: int, args: argparse.Namespace, store: Results) ->
     wanted = [method for method in args.methods if f"{name}|{seed}|{method}" not in store.rows]
     if not wanted:
         return
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        make_set(settings, args.structure, folder, seed)
-        (folder / "done").touch()
+    make_set_once(settings, args.structure, folder, seed)
     case = Case(folder, settings, seed, vae_epochs=args.vae_epochs)
     for method in wanted:
         store.once(f"{name}|{seed}|{method}", lambda m=method: _counted(METHODS[m](case), case))
@@ -126,10 +123,7 @@ def _run_honesty(args: argparse.Namespace, store: Results) -> None:
     folder = args.work / "honesty"
 
     def measure() -> dict:
-        if not (folder / "done").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            make_set(SETS["rigid"], args.structure, folder, 0)
-            (folder / "done").touch()
+        make_set_once(SETS["rigid"], args.structure, folder, 0)
         return honesty(Case(folder, SETS["rigid"], 0))
 
     store.once("honesty|0|basis", measure)

@@ -79,10 +79,14 @@ class Case:
         """True state of every image, −1 for junk."""
         return read_npy(self.files.labels)
 
+    def truths(self) -> list[np.ndarray]:
+        """True volume of every state."""
+        paths = sorted(self.files.state(0).parent.glob("*.mrc"))
+        return [read_volume(path)[0] for path in paths]
+
     def scorer(self) -> Scorer:
         """Scores against the true volumes."""
-        paths = sorted(self.files.state(0).parent.glob("*.mrc"))
-        return Scorer([read_volume(path)[0] for path in paths])
+        return Scorer(self.truths())
 
 
 def consensus(case: Case) -> dict:
@@ -211,6 +215,15 @@ def _subset_area(
     return fourier_shell_correlation(first, second).area()
 
 
+def decoded(
+    run: RunDirectory, latents: np.ndarray, epoch: int | None = None
+) -> list[np.ndarray]:
+    """Volumes of a run's model at latents."""
+    trained = TrainedModel.load(run.weights(epoch), load_run_config(run.config_yaml))
+    decoder = trained.volume_decoder(torch.device("cpu"))
+    return [decoder.volume(latent).numpy() for latent in torch.from_numpy(latents)]
+
+
 def _true_functions(case: Case, count: int) -> np.ndarray:
     states = np.arange(count)
     if case.settings.circular:
@@ -289,12 +302,9 @@ def _scores(case: Case, run: Path, model: Path) -> dict:
         score = motion_r2(latents[real], labels[real], circular=case.settings.circular)
     else:
         score = label_auc(latents[real], labels[real])
-    directory = RunDirectory(model)
-    trained = TrainedModel.load(directory.weights(), load_run_config(directory.config_yaml))
-    decoder = trained.volume_decoder(torch.device("cpu"))
 
     def volumes(rows: np.ndarray) -> list[np.ndarray]:
-        return [decoder.volume(torch.from_numpy(latents[row])).numpy() for row in rows]
+        return decoded(RunDirectory(model), latents[rows])
 
     scorer, states = case.scorer(), np.arange(labels.max() + 1)
     rows = np.flatnonzero(real)[:: max(1, real.sum() // IMAGES_SCORED)]

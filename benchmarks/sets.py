@@ -1,6 +1,7 @@
 """Particle sets of known truth for the accuracy table, made from one antibody structure."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -191,6 +192,17 @@ def make_set(
     _add_noise(files, settings, junk, rng, pixel_size)
     _disturb_poses(files, settings, rng)
     return files
+
+
+def make_set_once(
+    settings: BenchmarkSet, structure: Path, output: Path, seed: int
+) -> SimulationFiles:
+    """The same, unless it is there whole already."""
+    if not (output / "done").exists():
+        shutil.rmtree(output, ignore_errors=True)
+        make_set(settings, structure, output, seed)
+        (output / "done").touch()
+    return SimulationFiles(output)
 
 
 def _order(count: int, weights: tuple[float, ...] | None) -> list[int]:

@@ -16,15 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from costs import command
-from methods import Case
+from methods import Case, decoded
 from scores import Scorer, central_images, motion_r2
-from sets import SETS, make_set
+from sets import SETS, make_set_once
 
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.io.legacy_pickle import load_latents
-from cryodrgn.io.mrc import read_volume
-from cryodrgn.io.run_config import load_run_config
-from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
 
 SET = "hinge360"
@@ -44,14 +41,14 @@ def ways(linear: RunDirectory) -> dict[str, tuple[object, ...]]:
 def main() -> None:
     args = _arguments()
     torch.set_num_threads(args.threads)
-    case = _case(args)
+    case = Case(args.work / SET, SETS[SET], 0)
+    make_set_once(case.settings, args.structure, case.folder, case.seed)
     linear = RunDirectory(case.folder / "linear")
     if not linear.weights().exists():
         words = ("train_linear", *case.inputs, "--seed", 0, "-o", linear.path)
         cost = command(*words, threads=args.threads)
         print(f"train_linear: {cost.seconds:.0f} s", flush=True)
-    paths = sorted(case.files.state(0).parent.glob("*.mrc"))
-    truths = [torch.from_numpy(read_volume(path)[0]) for path in paths]
+    truths = map(torch.from_numpy, case.truths())
     scorer = Scorer([downsample_volume(truth, args.box).numpy() for truth in truths])
     print("| way | seed | seconds | R² | area per state |\n|---|---|---|---|---|")
     for seed in args.seeds:
@@ -59,15 +56,6 @@ def main() -> None:
             seconds, found = _trained(case, way, (*words, "--seed", seed), scorer, args)
             scores, areas = ("; ".join(f"{value:.3f}" for value in column) for column in found)
             print(f"| `{way}` | {seed} | {seconds:.0f} | {scores} | {areas} |", flush=True)
-
-
-def _case(args: argparse.Namespace) -> Case:
-    folder = args.work / SET
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        make_set(SETS[SET], args.structure, folder, 0)
-        (folder / "done").touch()
-    return Case(folder, SETS[SET], 0)
 
 
 def _trained(
@@ -90,10 +78,7 @@ def _trained(
 
 def _scores(case: Case, run: RunDirectory, epoch: int, scorer: Scorer) -> tuple[float, float]:
     labels, latents = case.labels(), load_latents(run.latents(epoch))
-    trained = TrainedModel.load(run.weights(epoch), load_run_config(run.config_yaml))
-    decoder = trained.volume_decoder(torch.device("cpu"))
-    chosen = torch.from_numpy(latents[central_images(latents, labels)])
-    volumes = [decoder.volume(latent).numpy() for latent in chosen]
+    volumes = decoded(run, latents[central_images(latents, labels)], epoch)
     area = scorer(volumes, np.arange(len(volumes)))["mean"]
     return motion_r2(latents, labels, circular=True), area
 

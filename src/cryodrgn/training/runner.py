@@ -118,7 +118,7 @@ class _Session:
         self._run = run
         self._parts = parts
         self._should_stop = should_stop
-        self._is_same_run = False
+        self._is_under_way = False
         self._trainer = Trainer(
             *(parts.objective, parts.optimizer, parts.particles),
             *(config.training, parts.refined, team),
@@ -140,7 +140,7 @@ class _Session:
         Raises:
             InputFileError: The weights do not fit the model.
         """
-        self._is_same_run = start.is_same_run
+        self._is_under_way = start.is_under_way
         if start.checkpoint is None:
             return
         model, optimizer = self._parts.objective.model, self._parts.optimizer
@@ -266,7 +266,7 @@ class _Session:
     def _find_first_poses(self, search: PoseSearch) -> None:
         """Poses to begin with, unless the run goes on or was given some."""
         assert self._config.training.search is not None
-        if self._is_same_run and self._trainer.images_seen:
+        if self._is_under_way:
             return
         if not self._config.training.search.takes_given:
             if self._trainer.position.epoch:
