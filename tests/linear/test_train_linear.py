@@ -148,6 +148,19 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(run, moving, tmp_path):
     assert all((a[name] == b[name]).all() for name in a)
 
 
+def test_images_read_from_disk_give_the_same_run_and_states(run, trained, moving, tmp_path):
+    words = ("--components", 3, "--lazy", "-o", tmp_path / "run")
+    run("train_linear", moving / "particles.star", *words)
+    latents, found = load_latents(trained / "z.pkl"), load_latents(tmp_path / "run/z.pkl")
+    np.testing.assert_array_equal(found, latents)
+    volumes = []
+    for name, more in (("a", ()), ("b", ("--lazy",))):
+        point = latents[0].tolist()
+        run("reconstruct_states", trained, "-z", *point, *more, "-o", tmp_path / name)
+        volumes.append(read_volume(tmp_path / name / "state_000.mrc")[0])
+    np.testing.assert_array_equal(*volumes)
+
+
 def test_torch_finds_what_compiled_loops_find(run, trained, moving, tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "IS_AVAILABLE", False)
     folder = tmp_path / "run"
