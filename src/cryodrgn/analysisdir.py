@@ -37,7 +37,7 @@ class VolumeSeries:
         return self.path / f"vol_{number:03d}.png"
 
     def difference(self, number: int) -> Path:
-        """What the next volume has more and less than this one."""
+        """Difference map of the next volume and this one."""
         return self.path / f"difference_{number:03d}.png"
 
     def volumes(self) -> list[Path]:
@@ -57,7 +57,7 @@ class VolumeSeries:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFiles(VolumeSeries):
-    """What belongs to k-means clusters beside the volumes at their centres."""
+    """Files of k-means clusters beside the volumes at their centres."""
 
     @property
     def labels(self) -> Path:
@@ -92,7 +92,7 @@ class AnalysisFiles:
 
     @property
     def record(self) -> Path:
-        """What was analysed, with which program and from which inputs, as text."""
+        """Record of an analysis: what was analysed, by which program, from which inputs."""
         return self.path / "analysis.yaml"
 
     @property
@@ -206,7 +206,7 @@ class LandscapeFiles:
 
     @property
     def record(self) -> Path:
-        """How the landscape was made, as text."""
+        """Record of a landscape: its settings and inputs."""
         return self.path / "landscape.yaml"
 
     def coordinates(self, count: int) -> Path:

@@ -1,4 +1,4 @@
-"""Where and in which precision networks run."""
+"""Choice of the device and of the precision of networks."""
 
 import time
 from pathlib import Path

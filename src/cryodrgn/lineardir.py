@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class LinearFiles:
-    """What a linear run writes beside the files of every run.
+    """Files of a linear run beside those of every run.
 
     Attributes:
         path: The folder of the run.
@@ -36,12 +36,12 @@ class LinearFiles:
 
     @property
     def mask(self) -> Path:
-        """Where the density is."""
+        """Mask of the molecule."""
         return self.path / "mask.mrc"
 
     @property
     def spectrum(self) -> Path:
-        """How much varies along every component, and whether it is signal."""
+        """Spectrum of the components: variance of each, and the number that carry signal."""
         return self.path / "spectrum.txt"
 
     @property

@@ -43,7 +43,7 @@ class Team:
 
     @property
     def is_writer(self) -> bool:
-        """Whether this process writes files and reports."""
+        """True if this process writes files and reports."""
         return self.rank == 0
 
     def share(self, rows: Tensor) -> tuple[Tensor, float]:
@@ -87,7 +87,7 @@ class Team:
         return sum(numbers)
 
     def any(self, condition: bool) -> bool:  # noqa: FBT001 (it is what is asked)
-        """Whether a condition holds in any process."""
+        """True in all processes if a condition holds in any of them."""
         if self.size == 1:
             return condition
         count = torch.tensor([int(condition)])
@@ -107,7 +107,7 @@ class Team:
         return torch.cat([piece[:count] for piece, count in zip(pieces, counts, strict=True)])
 
     def agree(self, value: Any) -> Any:
-        """What the first process says."""
+        """The value of the first process, in all processes."""
         if self.size == 1:
             return value
         values = [value]

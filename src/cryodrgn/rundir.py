@@ -37,7 +37,7 @@ class RunDirectory:
 
     @property
     def log(self) -> Path:
-        """What the run reported, line by line."""
+        """Log of the run, one line per message."""
         return self.path / "run.log"
 
     @property
@@ -47,7 +47,7 @@ class RunDirectory:
 
     @property
     def convergence(self) -> Path:
-        """What particles kept out of training said after every epoch, as a table."""
+        """Table of the held-out evaluation after every epoch."""
         return self.path / "convergence.csv"
 
     def weights(self, epoch: int | None = None) -> Path:
@@ -85,17 +85,17 @@ class RunDirectory:
         return self._numbers("z")
 
     def analysis(self, epoch: int | None = None) -> AnalysisFiles:
-        """Where the analysis of an epoch goes, unless the user says otherwise."""
+        """Default folder for the analysis of an epoch."""
         return AnalysisFiles(self.path / ("analyze" if epoch is None else f"analyze.{epoch}"))
 
     def landscape(self, epoch: int | None = None) -> LandscapeFiles:
-        """Where the landscape of an epoch goes, unless the user says otherwise."""
+        """Default folder for the landscape of an epoch."""
         name = "landscape" if epoch is None else f"landscape.{epoch}"
         return LandscapeFiles(self.path / name)
 
     @property
     def linear(self) -> LinearFiles:
-        """What a linear run writes beside the files of every run."""
+        """Files of a linear run beside those of every run."""
         return LinearFiles(self.path)
 
     def written_files(self) -> list[Path]:
@@ -141,7 +141,7 @@ class StateFiles:
 
     @property
     def table(self) -> Path:
-        """What is known of every state."""
+        """Table of the states: latent, particles, resolution."""
         return self.path / "states.csv"
 
     @property
@@ -248,7 +248,7 @@ class SimulationFiles:
 
     @property
     def settings(self) -> Path:
-        """How the set was made."""
+        """Settings with which the set was made."""
         return self.path / "simulation.yaml"
 
     def state(self, number: int) -> Path:
@@ -333,12 +333,12 @@ class CheckFiles:
 
     @property
     def page(self) -> Path:
-        """What was found, with pictures."""
+        """Report with pictures."""
         return self.path / "check.html"
 
     @property
     def json(self) -> Path:
-        """What was found, for programs."""
+        """Results for programs."""
         return self.path / "check.json"
 
     @property
@@ -359,12 +359,12 @@ class NuisanceFiles:
 
     @property
     def page(self) -> Path:
-        """What was found, with pictures."""
+        """Report with pictures."""
         return self.path / "nuisance.html"
 
     @property
     def json(self) -> Path:
-        """What was found, for programs."""
+        """Results for programs."""
         return self.path / "nuisance.json"
 
 
@@ -385,7 +385,7 @@ class WholeRunFiles:
 
     @property
     def log(self) -> Path:
-        """What all steps reported, line by line."""
+        """Log of all steps, one line per message."""
         return self.path / "run.log"
 
     @property
@@ -410,7 +410,7 @@ class WholeRunFiles:
 
     @property
     def nuisance(self) -> NuisanceFiles:
-        """What the latents follow besides structure."""
+        """Files of the report on nuisance variables."""
         return NuisanceFiles(self.path / "nuisance")
 
     @property
@@ -421,7 +421,7 @@ class WholeRunFiles:
 
 @dataclass(frozen=True, slots=True)
 class ScreeningFiles:
-    """What is written about images that cannot be used.
+    """Files about images that cannot be used.
 
     Attributes:
         path: The folder of the results.

@@ -1,4 +1,4 @@
-"""How well a latent space agrees with a known truth."""
+"""Agreement of a latent space with a known truth: linear R², rank correlation, clusters."""
 
 import numpy as np
 from jaxtyping import Float

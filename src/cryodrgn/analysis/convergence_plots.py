@@ -17,7 +17,7 @@ def plot_convergence(
     shells: Float[np.ndarray, "epochs shells"],
     converged: Sequence[bool],
 ) -> Figure:
-    """How the model explains images it has not been trained on, epoch by epoch.
+    """Held-out error, explained power and change of the volumes, epoch by epoch.
 
     Args:
         explained: Share of the images' power that the model explains.

@@ -219,7 +219,7 @@ def _likelihoods(
     covariances: Float[np.ndarray, "images dim dim"] | None,
     axes: Sequence[Float[np.ndarray, " points"]],
 ) -> Float[np.ndarray, "images points"]:
-    """What every image says of every grid point, scaled to be 1 at most."""
+    """Likelihood of every image at every grid point, scaled to at most 1."""
     dimensions = latents.shape[1]
     narrowest = np.diag((LEAST_WIDTH * latents.std(0)) ** 2)
     if covariances is None:

@@ -51,7 +51,7 @@ class VolumeSpace:
         return found
 
     def change(self, number: int) -> Volume:
-        """What is added to a volume per unit along a component, counted from 1."""
+        """Volume of one component (counted from 1), per unit of its coordinate."""
         volume = np.zeros_like(self.mask)
         volume[self.mask > 0] = self.components.directions[number - 1]
         return volume
@@ -156,7 +156,7 @@ def _distances(vectors: Float[np.ndarray, "volumes voxels"]) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ParticleDensity:
-    """How many particles there are in every place of a plane, with what chance does to it.
+    """Particle density in a plane of the latent space, with its uncertainty by bootstrap.
 
     This is a density of particles as they were found, not an energy: images do not tell a
     latent exactly, so that the true density is narrower than this one.
@@ -176,7 +176,7 @@ class ParticleDensity:
     profile_band: Float[np.ndarray, "2 x"]
 
     def supported(self) -> Bool[np.ndarray, "x y"]:
-        """Where there are particles in nearly every bootstrap sample."""
+        """True where nearly every bootstrap sample has particles."""
         return self.low > 0
 
 

@@ -30,7 +30,7 @@ def plot_scatter(places: Float[np.ndarray, "particles 2"], names: AxisNames) -> 
 
 
 def plot_hexbin(places: Float[np.ndarray, "particles 2"], names: AxisNames) -> Figure:
-    """How many particles there are in every place."""
+    """Density of particles in hexagonal cells of a plane."""
     figure = new_figure(6, 5)
     axes = figure.subplots()
     bins = axes.hexbin(*places.T, gridsize=50, bins="log", mincnt=1, cmap="viridis")
@@ -136,7 +136,7 @@ def plot_one_dimension(
 def plot_histogram(
     latents: Float[np.ndarray, " particles"], stops: Float[np.ndarray, " stops"]
 ) -> Figure:
-    """How often every value of a latent of one dimension occurs.
+    """Histogram of a latent of one dimension.
 
     Args:
         latents: The latent of every particle.

@@ -16,7 +16,7 @@ TRAINING_SHARE = 0.75
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MappingConfig:
-    """How the mapping is learnt.
+    """Settings of the map from latents to volume components.
 
     Attributes:
         hidden_dim: Width of the hidden layers.

@@ -38,7 +38,7 @@ def plot_coloured(
     colours: Mapping[str, Float[np.ndarray, " particles"]],
     labels: tuple[str, str],
 ) -> Figure:
-    """The same points of two latent axes, coloured by one nuisance after another.
+    """Two latent axes as scatter plots, each coloured by one nuisance variable.
 
     Args:
         coordinates: Coordinates of the particles.
@@ -74,7 +74,7 @@ def plot_shares(
     contrast: Sequence[float],
     agreement: Sequence[float],
 ) -> Figure:
-    """What the change along every latent axis consists of."""
+    """Rigid motion, contrast, and agreement of half sets along every latent axis, as bars."""
     figure = new_figure(0.9 * len(labels) + 3.0, 2.9)
     axes = figure.subplots()
     places = np.arange(len(labels))

@@ -66,7 +66,7 @@ class Illustration:
         )
 
     def _is_wide(self) -> bool:
-        """Whether its letters become too small when it is shrunk to the width of a phone."""
+        """True if the letters of a figure become too small on the width of a phone."""
         header, width = self.content[:16], int.from_bytes(self.content[16:20], "big")
         return header.startswith(b"\x89PNG") and width >= WIDE_IN_PIXELS
 

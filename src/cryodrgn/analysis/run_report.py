@@ -187,7 +187,7 @@ def _existing(folder: Path, plots: dict[str, str]) -> list[Illustration]:
 
 
 def cluster_captions(labels_path: Path, particles: np.ndarray) -> dict[int, str]:
-    """What stands under the picture of every cluster: its number, size and central particle."""
+    """Captions of the clusters' pictures: number, size and central particle."""
     labels = load_pickles(labels_path)[0]
     sizes = np.bincount(labels, minlength=len(particles))
     return {

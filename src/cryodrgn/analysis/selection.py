@@ -114,7 +114,7 @@ class Candidates:
         return self.keep(criterion)
 
     def sampled(self, count: int, seed: int) -> Self:
-        """As many at random of those still in the running."""
+        """A random choice, of the same number, of the particles not yet excluded."""
         self._require_left(count)
         criterion = np.zeros(len(self), dtype=bool)
         left = np.flatnonzero(self.kept)
@@ -139,7 +139,7 @@ class Candidates:
 def outlier_scores(
     coordinates: Float[np.ndarray, "particles axes"],
 ) -> Float[np.ndarray, " particles"]:
-    """How unusual the length of every particle's coordinates is, in standard deviations.
+    """Standard scores of the lengths of the particles' latent coordinates.
 
     The score is (‖z‖ − mean) / standard deviation over all particles; in a latent space with a
     normal prior, junk tends to have long z.

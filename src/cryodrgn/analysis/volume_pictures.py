@@ -28,7 +28,7 @@ AXIS_NAMES = ("z", "y", "x")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """How the volumes of a series are looked at.
+    """Camera, level and colours with which the volumes of a series are rendered.
 
     Attributes:
         axis: Array axis along which projections are taken, 0 for z.

@@ -1,1 +1,1 @@
-"""How fast this machine is, and how much of that the program uses."""
+"""Measurements of speed on this machine, and the share of its peak that the program reaches."""

@@ -40,7 +40,7 @@ class NoiseImages:
         return self.images[rows % len(self.images)]
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
-        """As many images as there are rows."""
+        """Images, repeated, one for every row asked for."""
         return type(self)(self.images, len(rows))
 
     def fingerprint(self) -> bytes:

@@ -34,7 +34,7 @@ def median_seconds(work: Callable[[], object], device: torch.device, seconds: fl
 
 
 def describe_machine(device: torch.device, dtype: torch.dtype) -> dict[str, str | int]:
-    """What must stand beside every figure; ``dtype`` is that of the networks' products."""
+    """Machine, libraries and ``dtype`` of the matrix products, for every figure."""
     return {
         "device": describe_device(device),
         "processor": _processor(),

@@ -1,4 +1,4 @@
-"""What the commands that find poses by themselves have in common."""
+"""Options that the commands for ab initio reconstruction share."""
 
 import argparse
 from pathlib import Path
@@ -210,7 +210,7 @@ def _add_refinement(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_other_names(parser: argparse.ArgumentParser) -> None:
-    """What later versions call options that several commands have."""
+    """Names that later versions of cryoDRGN give to these options."""
     group = parser.add_argument_group("Other names")
     for flag, same, kind in (
         ("--batch-size-sgd", "--batch-size", int),

@@ -84,7 +84,7 @@ def add_bare_decoder(parser: argparse._ActionsContainer, *, hidden_dim: int) -> 
 def add_decoder_input(
     parser: argparse._ActionsContainer, *, with_defaults: bool = True
 ) -> None:
-    """What a decoder is given and what it returns."""
+    """Options of the decoder's input (positional encoding) and output (domain)."""
     default = _Defaults(with_defaults)
     encodings = ("geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "none")
     parser.add_argument(

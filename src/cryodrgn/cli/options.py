@@ -21,7 +21,7 @@ def add_particles(parser: argparse.ArgumentParser) -> None:
 
 
 def add_datadir(parser: argparse._ActionsContainer) -> None:
-    """Where the stacks of a .star or .cs file lie."""
+    """The option of the folder that holds the stacks of a .star or .cs file."""
     parser.add_argument(
         "--datadir",
         type=Path,
@@ -32,7 +32,7 @@ def add_datadir(parser: argparse._ActionsContainer) -> None:
 
 
 def add_screen(parser: argparse._ActionsContainer) -> None:
-    """How thoroughly images are looked at before work begins."""
+    """The option that sets how many images are screened before work begins."""
     parser.add_argument(
         "--screen",
         choices=("sample", "all", "none"),
@@ -82,7 +82,7 @@ def add_tilt(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
-    """Where to compute."""
+    """The option of the device to compute on."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -91,7 +91,7 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 
 
 def add_multigpu(parser: argparse._ActionsContainer) -> None:
-    """Whether all devices of the machine compute."""
+    """The option to compute on all devices of the machine."""
     parser.add_argument(
         "--multigpu",
         action="store_true",
@@ -111,7 +111,7 @@ def add_run_and_epoch(parser: argparse.ArgumentParser) -> None:
 
 
 def add_volume_processing(group: argparse._ActionsContainer) -> None:
-    """What is done to decoded volumes."""
+    """Options for decoded volumes: pixel size, hand, sign, box size."""
     group.add_argument(
         "--Apix",
         dest="pixel_size",

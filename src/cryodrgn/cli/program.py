@@ -1,4 +1,4 @@
-"""What every console script is: a table of commands, of which one is imported and run.
+"""A console script: a table of commands, one of which is imported and run.
 
 An error that a user can act on becomes one line and status 2; anything else is a bug and ends
 in a traceback.
@@ -134,7 +134,7 @@ class _Printable(logging.Formatter):
 
 
 def _configure_logging() -> None:
-    """What happens goes to standard output, warnings go to standard error."""
+    """Log messages to standard output, warnings to standard error."""
     plain = _Printable("%(message)s")
     news = logging.StreamHandler(sys.stdout)
     news.addFilter(lambda record: record.levelno < logging.WARNING)

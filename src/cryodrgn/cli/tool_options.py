@@ -43,7 +43,7 @@ def add_drawing(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def add_show(parser: argparse.ArgumentParser) -> None:
-    """Whether a map of the latents is drawn, too."""
+    """The option to draw a UMAP of the latents, too."""
     parser.add_argument(
         "--show", action="store_true", help="Also draw the map, as a picture beside the output"
     )

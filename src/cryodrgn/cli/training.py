@@ -1,4 +1,4 @@
-"""What the training commands have in common: options, interrupts, and the start of a run."""
+"""Options, signal handling and start-up that the training commands share."""
 
 import argparse
 import logging
@@ -48,7 +48,7 @@ WITHOUT_SETTING = frozenset(
 
 
 def add_run(parser: argparse.ArgumentParser, *, with_poses: bool = True) -> None:
-    """Where the run goes, what it begins with, and what it reports."""
+    """Options of the run: output folder, weights to begin with, checkpoints, logging, seeds."""
     parser.add_argument(
         "particles",
         type=Path,
@@ -102,7 +102,7 @@ def add_run(parser: argparse.ArgumentParser, *, with_poses: bool = True) -> None
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
-    """What is done to the images."""
+    """Options of image preprocessing: sign, window, selection of rows, screening."""
     group = parser.add_argument_group("Dataset loading")
     sign = group.add_mutually_exclusive_group()
     sign.add_argument("--invert-data", action="store_true", help="Invert data sign")
@@ -169,7 +169,7 @@ def add_training(
     num_epochs: int = 20,
     learning_rate: float = 1e-4,
 ) -> argparse._ArgumentGroup:
-    """How the network is trained; returns the group, for what one command has more."""
+    """Options of the optimisation; returns their group, to which a command may add its own."""
     group = parser.add_argument_group("Training parameters")
     group.add_argument(
         "-n",

@@ -123,7 +123,7 @@ class _Work:
             write_record(record_path(path), {"key": self._key, "finished": _state_of(path)})
 
     def has_finished(self, path: Path) -> bool:
-        """Whether the same work finished a stack, which is still as it was."""
+        """True if an earlier call with the same settings finished a stack that is unchanged."""
         content = read_record(record_path(path), self._key)
         return content is not None and content.get("finished") == _state_of(path)
 

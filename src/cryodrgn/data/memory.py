@@ -1,4 +1,4 @@
-"""How much memory there is to work with, within all limits on this process."""
+"""Memory available to this process within all limits: machine, control group, SLURM."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -51,7 +51,7 @@ def resident_memory() -> int:
 
 
 def _granted_by_slurm(environment: Mapping[str, str]) -> int | None:
-    """What SLURM grants on this machine, in bytes; its variables are in MiB, 0 means all."""
+    """Memory that SLURM grants here in bytes; its variables are in MiB, 0 means all."""
     try:
         whole = int(environment.get("SLURM_MEM_PER_NODE", "0"))
         per_cpu = int(environment.get("SLURM_MEM_PER_CPU", "0"))

@@ -34,7 +34,7 @@ BATCH = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Storage:
-    """Where prepared images may be kept.
+    """Storage of prepared images: memory or disk, size limit, folder.
 
     Attributes:
         scratch_dir: Folder for a file that disappears with the process.
@@ -50,7 +50,7 @@ class Storage:
     cache_dir: Path | None = None
 
     def uses_disk(self, size: int) -> bool:
-        """Whether images of ``size`` bytes go to disk."""
+        """True if images of ``size`` bytes go to disk."""
         if self.on_disk is not None:
             return self.on_disk
         limit = MEMORY_SHARE * available_memory() if self.memory is None else self.memory

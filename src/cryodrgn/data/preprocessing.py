@@ -21,7 +21,7 @@ SCALE_SAMPLE = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """What is done to images before they are compared with slices.
+    """Preprocessing of images: window, sign, normalisation.
 
     Attributes:
         window_radius: Radius, as a fraction of half the box, at which the soft window in real

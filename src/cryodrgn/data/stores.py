@@ -1,4 +1,4 @@
-"""Where prepared images are kept: in memory, or in a file that is read in large pieces."""
+"""Stores of prepared images: in memory, or in a file that is read in large pieces."""
 
 import os
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Whether data and results are what they are taken for: conventions, junk images, nuisances."""
+"""Validation of data and results: conventions, junk images, nuisance variables."""

@@ -1,4 +1,4 @@
-"""How far the molecule reaches, from half maps."""
+"""Radius of the molecule, from half maps."""
 
 import torch
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""How well images fit a convention: each half of them is predicted from a map of the other.
+"""Fit of images to a convention: each half of them is predicted from a map of the other.
 
 For every convention both halves of the images are backprojected at low resolution. Every image
 is then predicted, by its pose and CTF, from the map of the half to which it does not belong, so
@@ -42,7 +42,7 @@ Model = tuple[
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Fit:
-    """How images fit one convention.
+    """Fit of images to one convention.
 
     Attributes:
         gains: Gain of every image, in nats.
@@ -110,7 +110,7 @@ class QuickImages:
     def fit(
         self, convention: Convention, order: Int[np.ndarray, " particles"] | None = None
     ) -> Fit:
-        """How the images fit a convention.
+        """Fit of the images to a convention.
 
         Args:
             convention: How to understand poses and CTF.

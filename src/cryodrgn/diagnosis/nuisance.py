@@ -1,4 +1,4 @@
-"""How much of a latent space is predictable from what is no structure: views, shifts, optics.
+"""Share of a latent space that views, shifts, optics and other nuisance variables predict.
 
 Every axis of the latent space is predicted from each nuisance by regression on other
 particles (five-fold cross-validation). The share of variance that is explained there, R², is
@@ -23,7 +23,7 @@ LEAST_SHARE, LEAST_DEVIATIONS = 0.1, 6.0
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NuisanceScore:
-    """How well one nuisance predicts the axes of a latent space.
+    """Shares of the latent axes that one nuisance variable predicts.
 
     Attributes:
         name: The nuisance.
@@ -124,7 +124,7 @@ def nuisances_of(
     categories: Mapping[str, Sequence[str]],
     statistics: Float[np.ndarray, "particles 2"] | None = None,
 ) -> dict[str, np.ndarray]:
-    """What is known of particles that is no structure, ready for :func:`nuisance_scores`.
+    """Nuisance variables of particles, ready for :func:`nuisance_scores`.
 
     Args:
         particles: The particles.

@@ -1,4 +1,4 @@
-"""Whether what changes along a latent axis is the molecule, or only where it was placed.
+"""Changes along latent axes: structure, or rigid motion and contrast.
 
 To first order, images are predicted by V₀ + z V₁. The change V₁ along an axis is estimated from
 the images themselves, half by half: residuals of the consensus map, weighted by z, are
@@ -29,7 +29,7 @@ NUM_RANDOM, LEAST_DEVIATIONS = 6, 4.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AxisChange:
-    """What changes along one latent axis.
+    """Change along one latent axis, and the shares of it that are no change of structure.
 
     Attributes:
         agreement: Correlation of the changes found in both halves of the images; near 0 where
@@ -49,14 +49,14 @@ class AxisChange:
 
     @property
     def is_real(self) -> bool:
-        """Whether anything changes along the axis that is not noise."""
+        """True if the change along the axis is larger than noise."""
         return self.agreement > LEAST_DEVIATIONS * self.chance
 
 
 def axis_changes(
     images: QuickImages, latents: Float[np.ndarray, "images axes"], *, seed: int = 0
 ) -> list[AxisChange]:
-    """What changes along every axis of a latent space.
+    """Changes along every axis of a latent space.
 
     Args:
         images: A sample of the images.

@@ -23,7 +23,7 @@ CONSTANT, HOT = "no contrast at all", "hot pixels"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Screening:
-    """What a look at a sample of images found.
+    """Result of screening a sample of images.
 
     Attributes:
         num_screened: Images looked at.
@@ -69,7 +69,7 @@ class Screening:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Measures:
-    """What is measured of every image.
+    """Statistics of every image by which it is judged.
 
     Attributes:
         is_finite: Whether all its values are finite.
@@ -94,7 +94,7 @@ class _Measures:
         return self.is_finite & (self.deviation != 0)
 
     def is_hot(self, typical: float) -> Bool[np.ndarray, " images"]:
-        """Whether images have hot pixels, where ``typical`` is the outlier of others.
+        """True for images with hot pixels, where ``typical`` is the outlier of others.
 
         Particles stand out of images with little noise, too, but over several pixels, and in
         all images.
@@ -185,7 +185,7 @@ def _measured(images: Float[np.ndarray, "batch box box"]) -> _Measures:
 
 
 def _stands_alone(away: Float[np.ndarray, "images box box"]) -> np.ndarray:
-    """Whether the pixel farthest from the others is at least twice as far as its neighbours."""
+    """True if the pixel farthest from the others is at least twice as far as its neighbours."""
     box_size, number = away.shape[-1], np.arange(len(away))
     y, x = np.unravel_index(away.reshape(len(away), -1).argmax(1), away.shape[1:])
     steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]

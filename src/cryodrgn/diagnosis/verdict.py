@@ -50,19 +50,19 @@ class Comparison:
 
     @property
     def is_better(self) -> bool:
-        """Whether images fit this convention clearly better than the stated one."""
+        """True if images fit this convention clearly better than the stated one."""
         share = LEAST_SHARE * max(self.gain, 0.0)
         return self.difference > max(CLEAR * self.error, share)
 
     @property
     def is_worse(self) -> bool:
-        """Whether images fit this convention clearly worse than the stated one."""
+        """True if images fit this convention clearly worse than the stated one."""
         return self.difference < -CLEAR * self.error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Verdict:
-    """What was found out about poses, CTF and sign.
+    """Verdict on poses, CTF and sign.
 
     Attributes:
         passed: Whether the file is right as it stands.
@@ -156,7 +156,7 @@ def _finer_scale(images: QuickImages, convention: Convention) -> tuple[Conventio
 
 
 def _belong_together(fit: Fit, control: Fit) -> bool:
-    """Whether images fit their own poses clearly better than those of other images."""
+    """True if images fit their own poses clearly better than those of other images."""
     difference = fit.gains - control.gains
     error = float(difference.std() / np.sqrt(len(difference)))
     least = max(CLEAR * error, LEAST_SHARE_OVER_CONTROL * control.mean_gain)

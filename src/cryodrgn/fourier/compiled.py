@@ -29,7 +29,7 @@ def compile_loop(function: Callable) -> Callable:
 
 
 def compile_inline(function: Callable) -> Callable:
-    """The same for a function that becomes part of the loops that call it."""
+    """Compile a function that is inlined into the compiled loops that call it."""
     return function if njit is None else njit(inline="always", fastmath=True)(function)
 
 
@@ -153,7 +153,7 @@ def _collect(
 @compile_loop
 @no_type_check
 def _count_by_voxel(voxels: np.ndarray, counts: np.ndarray, starts: np.ndarray) -> None:
-    """Where each voxel's part of a sorted list of entries begins: at ``starts[v + 1]``.
+    """First entry of each voxel in a sorted list of entries, at ``starts[v + 1]``.
 
     ``starts`` has two elements to spare.
     """

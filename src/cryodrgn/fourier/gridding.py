@@ -169,7 +169,7 @@ class SliceSums:
         return self._sums
 
     def _fold(self) -> None:
-        """What fell on the plane kx = 0 also fell, conjugated, on the mate in that plane."""
+        """Add values on the plane kx = 0, conjugated, to their mates in that plane."""
         if self._is_folded:
             return
         self._is_folded = True

@@ -52,7 +52,7 @@ class HalfLattice:
         return len(self.points)
 
     def by_radius(self) -> "HalfLattice":
-        """The same points ordered by |k|, so that every smaller disc stands in front.
+        """These points ordered by |k|, so that every smaller disc is a prefix.
 
         Values on it cannot be turned into Hartley values, which need the raster order.
         """
@@ -70,7 +70,7 @@ class HalfLattice:
         return self.points / self.box_size
 
     def positions_within(self, radius: int) -> Int[Tensor, " inner"]:
-        """Where the points of ``disc(box_size, radius)`` stand on this lattice."""
+        """Positions of the points of ``disc(box_size, radius)`` among these points."""
         squared = self.points.square().sum(-1)
         return torch.nonzero((squared <= radius**2) & (squared > 0)).squeeze(-1)
 

@@ -97,7 +97,7 @@ class HalfGrid:
         return (axis[:, None, None] + axis[:, None] + half_axis).sqrt()
 
     def planes(self, device: torch.device | None = None) -> Iterator[Float[Tensor, "y x"]]:
-        """The same, plane after plane along z."""
+        """These points, plane after plane along z."""
         axis, half_axis = self._squares(device)
         within = axis[:, None] + half_axis
         return ((square + within).sqrt() for square in axis)
@@ -113,7 +113,7 @@ class HalfGrid:
 def interpolation_envelope(
     box_size: int, padded_size: int, device: torch.device | None = None
 ) -> Float[Tensor, "box box box"]:
-    """What trilinear interpolation of a transform does to the volume: it multiplies it by this.
+    """Factor by which trilinear interpolation of a transform multiplies the volume.
 
     The triangle of the weights has the transform sinc², on each axis.
 

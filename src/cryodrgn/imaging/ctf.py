@@ -36,7 +36,7 @@ class CtfParameters:
         return CtfParameters(**{name: value[rows] for name, value in self.items()})
 
     def to(self, device: torch.device) -> "CtfParameters":
-        """The same parameters on another device."""
+        """These parameters on another device."""
         return CtfParameters(**{name: value.to(device) for name, value in self.items()})
 
     def items(self) -> list[tuple[str, Tensor]]:

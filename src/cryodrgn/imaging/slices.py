@@ -1,4 +1,4 @@
-"""Where an image samples the transform of a volume."""
+"""Points of a volume's transform that an image samples: its central slice."""
 
 import torch
 from jaxtyping import Float

@@ -63,7 +63,7 @@ def atomic_path(path: Path, size: int | None = None) -> Iterator[Path]:
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file is written until it is whole; the name says by which process."""
+    """Temporary path of a file until it is whole; the name holds the process number."""
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
 
 
@@ -114,7 +114,7 @@ def reserve(path: Path, size: int) -> None:
 def why_not_written(
     path: Path, error: OSError, partial: Path | None = None, size: int | None = None
 ) -> str:
-    """What kept a file from being written, and how much room it takes if that is what it was.
+    """Reason for which a file was not written, with the room it needs if the disk is full.
 
     Args:
         path: The file.

@@ -104,7 +104,7 @@ class CryosparcParticles:
         return self._numbers("blob/psize_A") if self._has("blob/psize_A") else None
 
     def categories(self) -> dict[str, list[str]]:
-        """What groups particles, by name: micrographs and optics groups, if the file says."""
+        """Groups of particles by name: micrographs and optics groups, if the file has them."""
         names = {"micrograph": "location/micrograph_path", "optics group": "ctf/exp_group_id"}
         return {
             group: self._table[name].astype(str).reshape(len(self), -1)[:, 0].tolist()
@@ -113,11 +113,11 @@ class CryosparcParticles:
         }
 
     def has_poses(self) -> bool:
-        """Whether the file holds orientations."""
+        """True if the file holds orientations."""
         return self._has(f"{self._alignments}/pose")
 
     def has_ctf(self) -> bool:
-        """Whether the file holds defocus values."""
+        """True if the file holds defocus values."""
         return self._has("ctf/df1_A")
 
     def poses(self, pixel_sizes: Float[np.ndarray, " particles"]) -> Poses:

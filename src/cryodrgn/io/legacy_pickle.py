@@ -90,7 +90,7 @@ def as_array(item: Any, path: Path) -> np.ndarray:
 
 
 def _count_numbers(item: Any, path: Path, most: int, *, depth: int) -> int:
-    """How many numbers there are in nested lists; there cannot be more than bytes."""
+    """Count of the numbers in nested lists; there cannot be more than bytes."""
     if isinstance(item, int | float | np.number | np.bool_):
         return 1
     if isinstance(item, np.ndarray):

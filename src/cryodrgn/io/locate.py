@@ -74,7 +74,7 @@ def _locate(name: str, metadata_path: Path, datadir: Path | None) -> Path:
 
 
 def _is_file(place: Path) -> bool:
-    """Whether a name is that of a file; devices and pipes are none, nor what cannot be one."""
+    """True if a name is that of a regular file; not of a device, a pipe or an invalid path."""
     try:
         return place.is_file()
     except (OSError, ValueError):

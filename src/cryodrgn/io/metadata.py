@@ -1,4 +1,4 @@
-"""What every kind of particle metadata file offers, whatever program wrote it."""
+"""Interface of particle metadata files, the same for every program that writes them."""
 
 from pathlib import Path
 from typing import Protocol, Self
@@ -37,15 +37,15 @@ class ParticleMetadata(Protocol):
         ...
 
     def categories(self) -> dict[str, list[str]]:
-        """What groups particles, by name: micrographs and optics groups, if the file says."""
+        """Groups of particles by name: micrographs and optics groups, if the file has them."""
         ...
 
     def has_poses(self) -> bool:
-        """Whether the file holds orientations."""
+        """True if the file holds orientations."""
         ...
 
     def has_ctf(self) -> bool:
-        """Whether the file holds defocus values."""
+        """True if the file holds defocus values."""
         ...
 
     def poses(self, pixel_sizes: Float[np.ndarray, " particles"]) -> Poses:

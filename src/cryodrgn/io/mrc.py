@@ -244,7 +244,7 @@ class StackWriter:
             self._high = max(self._high, float(finite.max()))
 
     def state(self) -> dict[str, float]:
-        """What must be remembered to go on behind the images that are there."""
+        """State from which the writer can resume behind the images already written."""
         return {
             "count": self.count,
             "sum": self._sum,

@@ -38,7 +38,7 @@ _REFUSED_INSTRUCTIONS = (
 
 
 class DtypeParts:
-    """What a file says of a type of numbers: ``numpy.dtype(code)`` and its state."""
+    """Parts of a pickled numpy type: ``numpy.dtype(code)`` and its state."""
 
     def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or not _CODE.fullmatch(code):
@@ -60,7 +60,7 @@ class DtypeParts:
 
 
 class ArrayParts:
-    """What a file says of an array: its shape, type and bytes."""
+    """Parts of a pickled array: its shape, type and bytes."""
 
     def __init__(self) -> None:
         self._state: tuple[Any, ...] | None = None

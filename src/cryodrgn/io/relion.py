@@ -119,7 +119,7 @@ class RelionParticles:
         return None
 
     def categories(self) -> dict[str, list[str]]:
-        """What groups particles, by name: micrographs and optics groups, if the file says."""
+        """Groups of particles by name: micrographs and optics groups, if the file has them."""
         names = {"micrograph": "rlnMicrographName", "optics group": "rlnOpticsGroup"}
         found = {}
         for group, name in names.items():
@@ -129,11 +129,11 @@ class RelionParticles:
         return found
 
     def has_poses(self) -> bool:
-        """Whether the file holds orientations."""
+        """True if the file holds orientations."""
         return all(self._has(name) for name in ANGLES)
 
     def has_ctf(self) -> bool:
-        """Whether the file holds defocus values."""
+        """True if the file holds defocus values."""
         return all(self._has(name) for name in DEFOCUS)
 
     def poses(self, pixel_sizes: Float[np.ndarray, " particles"]) -> Poses:

@@ -103,7 +103,7 @@ def resumable_stack(
 
 
 def record_path(path: Path) -> Path:
-    """Where it is recorded how far a stack has come."""
+    """Path of the record that says how many images of a stack are written."""
     return path.with_name(f".{path.name}.progress.json")
 
 
@@ -125,7 +125,7 @@ def read_record(path: Path, key: str) -> dict[str, Any] | None:
 def _earlier_state(
     record: Path, partial: Path, key: str, box_size: int
 ) -> dict[str, float] | None:
-    """How far the same work had come; None if it has to begin."""
+    """State of an interrupted call of the same work; None if it has to begin."""
     content = read_record(record, key)
     try:
         state = {name: float(value) for name, value in (content or {})["state"].items()}

@@ -10,7 +10,7 @@ from cryodrgn.rundir import RunDirectory
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleaningPlan:
-    """What would be deleted of one run.
+    """Files of one run that cleaning deletes, and those it keeps.
 
     Attributes:
         run: The run.

@@ -81,7 +81,7 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds: plain values and containers, nothing that it could construct.
+    """Content of a YAML file: plain values and containers; no objects are constructed.
 
     Raises:
         InputFileError: It cannot be read, or refers to its own parts so often or so deep that
@@ -100,7 +100,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Content of a JSON file.
 
     Raises:
         InputFileError: It cannot be read.
@@ -113,7 +113,7 @@ def read_json(path: Path) -> Any:
 
 
 def _count_values(item: Any, counted: dict[int, int], depth: int) -> int:
-    """How many values an object comes to when every reference is followed."""
+    """Count of the values of an object when every reference is followed."""
     if not isinstance(item, dict | list | tuple | set):
         return 1
     if id(item) in counted:

@@ -44,7 +44,7 @@ class LinearConfig:
     cache_dir: Path | None = None
 
     def storage(self, scratch_dir: Path) -> Storage:
-        """Where prepared images may be kept."""
+        """Storage of the prepared images."""
         memory = None if self.memory_gb is None else int(1e9 * self.memory_gb)
         return Storage(
             scratch_dir=scratch_dir,

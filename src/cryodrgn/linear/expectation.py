@@ -1,4 +1,4 @@
-"""What the images say of their latents, given the volumes."""
+"""E step: posterior of the latents, given the volumes."""
 
 from dataclasses import dataclass
 

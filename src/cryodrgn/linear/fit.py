@@ -50,7 +50,7 @@ class Masks:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Iteration:
-    """How one iteration went, for the record.
+    """Record of one iteration: likelihood, divergence, radius.
 
     Attributes:
         number: Count from 0.

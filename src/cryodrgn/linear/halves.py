@@ -41,11 +41,11 @@ class Agreement:
 
     @property
     def is_signal(self) -> Bool[Tensor, " components"]:
-        """Whether both halves see a component."""
+        """True for components that both half sets show."""
         return self.correlation > SIGNAL_THRESHOLD
 
     def keeping(self, kept: Int[Tensor, " kept"]) -> "Agreement":
-        """The same with some of the components."""
+        """This agreement restricted to some of the components."""
         volumes = torch.cat([kept.new_zeros(1), kept + 1])
 
         def part(subspace: Subspace) -> Subspace:

@@ -44,7 +44,7 @@ class DiscImages:
 
     @property
     def device(self) -> torch.device:
-        """Where batches are."""
+        """Device of the batches."""
         return self.images.device
 
     @property
@@ -66,7 +66,7 @@ class DiscImages:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pass:
-    """What one pass over images found.
+    """Result of one pass over images: sufficient statistics and likelihood.
 
     Attributes:
         sums: What the M step needs.
@@ -171,7 +171,7 @@ def joined(parts: list[Posterior], team: Team) -> Posterior:
 def standardised(
     solution: Solution, posterior: Posterior, mask: Float[Tensor, "box box box"], radius: int
 ) -> Subspace:
-    """The same model with latents of mean 0 and unit covariance, and orthogonal components.
+    """This model with latents of mean 0 and unit covariance, and orthogonal components.
 
     Components are ordered by how much density varies along them. The prior of each is the
     power of the masked volume and of its uncertainty (maximum likelihood), spread over the

@@ -162,7 +162,7 @@ def _sums(
 def _errors(
     sums: list[SliceSums], mask: Float[Tensor, "size size size"], radius: int
 ) -> Float[Tensor, "bandwidths shells"]:
-    """What each bandwidth, scaled at best, fails to explain of the other half, by shell."""
+    """Error of each kernel bandwidth against the other half set, optimally scaled, by shell."""
     grid = sums[0].grid
     errors = torch.zeros(len(BANDWIDTHS), radius + 2, device=mask.device)
     for part, other in (sums, sums[::-1]):

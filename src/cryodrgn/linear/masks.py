@@ -1,4 +1,4 @@
-"""Where the molecule is, and where it moves: masks made from the volumes themselves."""
+"""Masks of the molecule and of its moving parts, made from the volumes themselves."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -52,7 +52,7 @@ def solve_with_doubt(
     mask: Float[Tensor, "volumes box box box"],
     radius: int,
 ) -> Solution:
-    """The same with what is known of the volumes' uncertainty."""
+    """Solve the normal equations, and return the covariance of the solution, too."""
     count = len(prior)
     covariance = torch.zeros(radius + 2, count, count, device=sums.device)
     volumes = _volumes(sums, prior, mask, radius, covariance)

@@ -36,7 +36,7 @@ class NoiseModel:
         return self.spectra[self.groups[rows]]
 
     def points_of_shells(self, num_points: int) -> Int[Tensor, " shells"]:
-        """How many of the first points of the lattice are in each shell that they reach."""
+        """Number of the lattice's first points in each shell that they reach."""
         return torch.bincount(self.shells[:num_points])
 
     def precision(

@@ -135,7 +135,7 @@ def refine_poses(
 def rigid_motions(
     volume: Float[Tensor, "box box box"],
 ) -> Float[Tensor, "motions box box box"]:
-    """How a volume changes as it turns about, and moves along, the axes x, y, z.
+    """Derivatives of a volume for rotations about, and shifts along, the axes x, y, z.
 
     Args:
         volume: A volume about its middle voxel box // 2, that is 0 towards the faces of the
@@ -206,7 +206,7 @@ class _Half:
     def moves(
         self, rows: Int[Tensor, " rows"], spread: PoseSpread
     ) -> Float[Tensor, "rows motions"]:
-        """What images say of their turns (radians) and steps (pixels)."""
+        """Posterior means of pose corrections: rotations (radians) and shifts (pixels)."""
         units = self._units(spread)
         scaled = self.motions * units[:, None, None, None]
         posterior, _ = embed(

@@ -1,4 +1,4 @@
-"""How far the volume of a state can be trusted: local resolution, error, effective number."""
+"""Reliability of the volume of a state: local resolution, error, effective number."""
 
 from itertools import pairwise
 

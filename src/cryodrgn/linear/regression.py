@@ -27,7 +27,7 @@ LIGHT_DAMPING = 1e-2
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Coefficients:
-    """How much of each volume is in every image of a set.
+    """Coefficients of each volume in every image of a set.
 
     Attributes:
         values: φ of every particle.

@@ -1,4 +1,4 @@
-"""What a linear run writes, and what it says of itself."""
+"""Output files of a linear run, and its verdict."""
 
 import logging
 import sys
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LinearResult:
-    """What a linear run found.
+    """Result of a linear run.
 
     Attributes:
         fit: The model as fitted, with all components that were looked for.
@@ -61,7 +61,7 @@ class LinearResult:
 
 
 def verdict(result: LinearResult) -> str:
-    """What was found, in one sentence."""
+    """Verdict of the run in one sentence."""
     count, asked = result.num_signals, len(result.fit.agreement.spread)
     if count == 0:
         return "no heterogeneity above noise found"
@@ -125,7 +125,7 @@ def _recorded(
     norm: tuple[float, float],
     shape: BasisConfig,
 ) -> dict[str, Any]:
-    """What ``config.yaml`` says."""
+    """Settings and results that go into ``config.yaml``."""
     training = {
         "pixel_size": float(particles.pixel_sizes[0]),
         "num_particles": len(particles),

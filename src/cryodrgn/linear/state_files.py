@@ -45,7 +45,7 @@ SHARED_LATENT_NOTE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StateSummary:
-    """What a figure shows of a state.
+    """Summary of a state for figures.
 
     Attributes:
         latent: The point in the latent space.
@@ -68,7 +68,7 @@ class StateSummary:
     pixel_size: float
 
     def in_words(self) -> str:
-        """How far the state can be trusted, in two short lines."""
+        """Resolution and effective number of particles of a state, in two short lines."""
         resolution = "no agreement" if self.resolution is None else f"{self.resolution:.1f} Å"
         support = "supported" if self.is_supported else "EXTRAPOLATED"
         return f"{resolution}, {self.effective_number:.0f} images\n{support}"

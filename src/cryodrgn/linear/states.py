@@ -36,7 +36,7 @@ SUPPORTED_QUANTILE = 0.99
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StateSettings:
-    """How states are reconstructed.
+    """Settings of the reconstruction of states.
 
     Attributes:
         method: ``basis`` regresses on smooth functions of z, ``kernel`` averages near images.
@@ -200,7 +200,7 @@ class StateReconstruction:
             )
 
     def supported(self, points: Float[np.ndarray, "states z"]) -> Bool[np.ndarray, " states"]:
-        """Whether there are particles as near as nearly every particle has its neighbours."""
+        """True if particles are as near as nearly every particle has its neighbours."""
         latents = self._latents.mean
         count = min(NEIGHBOURS_COMPARED, len(latents) - 1)
         own = nearest_neighbours(latents, count + 1)[0][:, -1]

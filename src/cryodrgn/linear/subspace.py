@@ -52,7 +52,7 @@ class Subspace:
         return shell_averages(self.grid, squares, self.radius).T
 
     def grown(self, radius: int, box_size: int) -> "Subspace":
-        """The same volumes in the box for a larger radius; images are of ``box_size``."""
+        """These volumes in the box for a larger radius; images are of ``box_size``."""
         side = grid_size(radius, box_size)
         volumes = torch.stack([resize_volume(volume, side) for volume in self.volumes])
         missing = radius - self.radius

@@ -60,7 +60,7 @@ class BasisConfig:
 
     @classmethod
     def describes(cls, mapping: Mapping[str, Any]) -> bool:
-        """Whether a config file is that of such a model."""
+        """True if a config file describes a model of basis functions."""
         return mapping.get("model_args", {}).get("kind") in {"linear", "basis"}
 
     @classmethod

@@ -193,7 +193,7 @@ def load_named_weights(
 
 
 def _prefixes(config: ModelConfig) -> tuple[str, str]:
-    """How the decoder's perceptron is called here and in files.
+    """Prefixes of the decoder's perceptron in our models and in weight files.
 
     cryoDRGN's Hartley decoder without positional encoding is the perceptron itself.
     """

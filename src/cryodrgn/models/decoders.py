@@ -111,7 +111,7 @@ class Decoder(nn.Module):
     def features(
         self, frequencies: Float[Tensor, "*batch 3"], dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "*batch features"]:
-        """What the perceptron is given of frequencies in cycles per pixel."""
+        """Input features of the perceptron at frequencies in cycles per pixel."""
         if self.config.encoding == "none":
             return (frequencies * (self.config.extent / 0.5)).to(dtype)
         if self.config.encoding == "gaussian":

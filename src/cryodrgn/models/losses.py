@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Losses that training minimises."""
 
 from dataclasses import dataclass
 

@@ -27,7 +27,7 @@ REFINEMENTS = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PoseAlignment:
-    """How one set of poses is brought into the frame of another.
+    """Transformation that brings one set of poses into the frame of another.
 
     Attributes:
         rotation: Q, see the module.

@@ -1,4 +1,4 @@
-"""How well images agree with slices: |y − C x|² for many rotations and shifts at once.
+"""Comparison of images with slices, |y − C x|², for many rotations and shifts at once.
 
 For an image y with CTF C, a shift t and a slice x, with noise of variance σ² on the real and
 on the imaginary part of every frequency,
@@ -45,7 +45,7 @@ class Disc:
         return cls(positions=positions[order].to(device), points=points, shells=shells)
 
     def count(self, radius: int) -> int:
-        """How many of the frequencies lie within a smaller radius."""
+        """Number of the frequencies within a smaller radius."""
         return int((self.points.square().sum(-1) <= radius**2).sum())
 
     def within(self, radius: int) -> "Disc":

@@ -61,7 +61,7 @@ class Sample:
 
     @property
     def num_fitted(self) -> int:
-        """How many images make the maps."""
+        """Number of images from which the initial models are made."""
         return len(self) - self.num_held_out
 
 

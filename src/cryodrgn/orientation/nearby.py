@@ -17,7 +17,7 @@ IMAGES_AT_ONCE = 64
 
 
 def is_compiled(device: torch.device) -> bool:
-    """Whether slices on a device are compared by the compiled loop."""
+    """True if slices on a device are compared by the compiled loop."""
     return fourier_compiled.IS_AVAILABLE and device.type == "cpu"
 
 
@@ -68,7 +68,7 @@ def _by_products(
     shifts: Float[Tensor, "batch kept 2"],
     steps: Float[Tensor, "steps 2"],
 ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
-    """The same as products of matrices."""
+    """Comparison with slices by products of matrices, where no compiled loop is available."""
     read = slices.at(points, rotations)[0]
     moved = shifted(observed.images, phases(points, shifts[:, :, None] + steps))
     overlap = read.flatten(3) @ moved.flatten(3).mT

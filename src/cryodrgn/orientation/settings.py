@@ -1,4 +1,4 @@
-"""How poses are searched."""
+"""Settings of the pose search."""
 
 import math
 from dataclasses import dataclass

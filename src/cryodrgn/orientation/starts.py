@@ -95,7 +95,7 @@ def compare_starts(
 def why_collapsed(
     advantages: Float[Tensor, " images"], rotations: Float[Tensor, "poses 3 3"]
 ) -> str | None:
-    """What shows that poses have collapsed; None if nothing does.
+    """Evidence that poses have collapsed; None if there is none.
 
     Args:
         advantages: Log-likelihood ratio of each image of the map over a blob, see
@@ -109,7 +109,7 @@ def why_collapsed(
 
 
 def why_too_alike(rotations: Float[Tensor, "poses 3 3"]) -> str | None:
-    """What shows that poses have fallen onto few directions of view; None if nothing does."""
+    """Evidence that poses are concentrated on few viewing directions; None if there is none."""
     directions = effective_directions(rotations)
     if directions < min(LEAST_DIRECTIONS, len(rotations) / 2):
         return f"all images came to look along the same {directions:.1f} directions"

@@ -119,7 +119,7 @@ def to_original_rows(
 def positions_in(
     rows: Int[np.ndarray, " rows"], parent: Int[np.ndarray, " filtered"], *, source: str
 ) -> Int[np.ndarray, " rows"]:
-    """Where original rows stand in a table of filtered particles; inverse of the above.
+    """Positions of original rows in a table of filtered particles; inverse of the above.
 
     Args:
         rows: Rows of the original file.

@@ -1,1 +1,1 @@
-"""What is looked at before long work begins: images, room on disk, memory, expected time."""
+"""Checks before long work begins: images, room on disk, memory, expected time."""

@@ -1,4 +1,4 @@
-"""What a bug report needs: versions, devices, limits, a step of training, and what is wrong."""
+"""Report for bug reports: versions, devices, limits, a training step, problems."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """What was found.
+    """Findings of the doctor: facts and problems.
 
     Attributes:
         lines: All of it, a line each.

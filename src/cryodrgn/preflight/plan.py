@@ -23,7 +23,7 @@ SUSTAINED = 0.7
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """How much there is to compute, in floating point operations.
+    """Computing cost of a task in floating point operations, by kind.
 
     Attributes:
         products: In matrix products, on the device.
@@ -37,7 +37,7 @@ class Cost:
     on_host: float = 0.0
 
     def seconds(self, device: torch.device) -> float:
-        """How long that takes, by how fast a matrix product is here and now."""
+        """Expected duration, from the measured rate of a matrix product on this machine."""
         host = operations_per_second(PROCESSOR)
         rate = host if device.type == "cpu" else operations_per_second(device)
         seconds = (self.products + self.others) / rate + self.on_host / host
@@ -53,7 +53,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a command is about to do, and what it takes.
+    """Plan of a command: its task, memory, room on disk, and computing cost.
 
     Attributes:
         work: What it does and to how much, as a list of words.

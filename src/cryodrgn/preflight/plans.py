@@ -1,4 +1,4 @@
-"""What commands take: memory, room, and what there is to compute.
+"""Plans of commands: memory, room on disk, computing cost.
 
 Terms count what a command holds at its fullest moment and what grows with its input. The
 constants are fitted to runs on a processor, with which ``benchmarks/plans.py`` compares them.
@@ -373,7 +373,7 @@ def nuisance_plan(particles: ParticleSet, num_images: int, folder: Path) -> Plan
 
 
 def analysis_cost(count: int, num_volumes: int, *, with_map: bool) -> tuple[Cost, str]:
-    """What an analysis computes beside its volumes, and what that is in words."""
+    """Cost of an analysis beside its volumes, and its description."""
     mapped = min(count, MAPPED_AT_MOST) if with_map else 0
     work = ANALYSED + DRAWN * num_volumes + MAPPED * mapped
     words = f", {count} particles" + (", a map of them" if with_map else "")

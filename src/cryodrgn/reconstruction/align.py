@@ -29,7 +29,7 @@ NUM_CLIMBS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlignmentSettings:
-    """How thoroughly two volumes are aligned.
+    """Settings of the alignment of two volumes.
 
     Attributes:
         max_box_size: Side in voxels to which the volumes are cropped in Fourier space.
@@ -51,7 +51,7 @@ class AlignmentSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Alignment:
-    """How a volume must be moved, see :func:`~cryodrgn.imaging.projection.move_volume`.
+    """Rigid motion of a volume, see :func:`~cryodrgn.imaging.projection.move_volume`.
 
     Attributes:
         rotation: The rotation.

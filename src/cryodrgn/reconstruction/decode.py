@@ -27,7 +27,7 @@ MOST_AT_A_TIME = 64
 
 @runtime_checkable
 class VolumeSource(Protocol):
-    """What makes volumes of latents: the decoder of a network, or another model."""
+    """Source of volumes for latents: the decoder of a network, or another model."""
 
     @property
     def box_size(self) -> int:
@@ -41,7 +41,7 @@ class VolumeSource(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where they are computed."""
+        """Device on which the volumes are computed."""
         ...
 
     def volume(
@@ -230,7 +230,7 @@ class BasisVolumes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostProcessing:
-    """What is done to a decoded volume before it is written, in this order.
+    """Processing of a decoded volume before it is written, in this order.
 
     Attributes:
         flip: Reverse the z axis, which changes the hand.

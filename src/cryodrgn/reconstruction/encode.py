@@ -20,7 +20,7 @@ BATCH = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Evaluation:
-    """What a model says of a particle set.
+    """Evaluation of a model on a particle set: latents and losses.
 
     Attributes:
         mean: Mean of every particle's latent.
@@ -136,7 +136,7 @@ def evaluate_all(
 def _in_rows(
     parts: Sequence[Tensor], order: Tensor, team: Team
 ) -> Float[np.ndarray, "particles z"]:
-    """What the processes computed in some order of the particles, in theirs."""
+    """Results of all processes, rearranged into the order of the particles."""
     values = team.gather(torch.cat(list(parts))).cpu()
     result = torch.empty_like(values)
     result[order] = values

@@ -1,4 +1,4 @@
-"""How far two maps agree: Fourier shell correlations under several masks."""
+"""Agreement of two maps: Fourier shell correlations under several masks."""
 
 import logging
 

@@ -93,7 +93,7 @@ class TrainedModel:
     def volume_decoder(
         self, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> VolumeDecoder | BasisVolumes:
-        """What makes volumes of it: the same as the program that trained it would make.
+        """Volume source with the conventions of the program that trained the model.
 
         Args:
             device: Where to compute.

@@ -85,7 +85,7 @@ class Run:
         return load_latents(self._existing(self.files.latents(epoch), epoch))
 
     def convergence(self) -> list[EpochRecord]:
-        """What particles kept out of training said after every epoch; empty without any."""
+        """Held-out evaluation after every epoch; empty without held-out particles."""
         return read_records(self.files.convergence)
 
     def model(self, epoch: int | None = None) -> TrainedModel:
@@ -98,7 +98,7 @@ class Run:
         return TrainedModel.load(weights, self.settings)
 
     def volume_source(self, epoch: int | None = None, device: str = "auto") -> VolumeSource:
-        """What makes volumes of latents, in the precision that is fast on the device."""
+        """Volume source of the run's model, in the precision that is fast on the device."""
         where = choose_device(device)
         return self.model(epoch).volume_decoder(where, choose_network_dtype(where))
 

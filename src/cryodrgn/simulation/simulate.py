@@ -36,7 +36,7 @@ BATCH = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationSettings:
-    """How images are made from volumes.
+    """Settings of the simulation of images from volumes.
 
     Attributes:
         num_images: Number of images; states are as nearly equal in number as can be.

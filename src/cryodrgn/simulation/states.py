@@ -35,7 +35,7 @@ class States:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatesSize:
-    """How many volumes there will be, and how large.
+    """Number and size of the volumes to be made.
 
     Attributes:
         count: Number of states.
@@ -51,7 +51,7 @@ class StatesSize:
 def hinge_size(
     count: int, box_size: int = DEFAULT_BOX_SIZE, pixel_size: float = DEFAULT_PIXEL_SIZE
 ) -> StatesSize:
-    """What :func:`hinge_states` will make.
+    """Number and size of the volumes of :func:`hinge_states`.
 
     Raises:
         ConfigError: There are no states, or the box size is odd.
@@ -66,7 +66,7 @@ def hinge_size(
 def size_of_files(
     paths: Sequence[Path], box_size: int | None = None, pixel_size: float | None = None
 ) -> StatesSize:
-    """What :func:`states_from_files` will make, told without making it.
+    """Number and size of the volumes of :func:`states_from_files`, without making them.
 
     Raises:
         ConfigError: Volumes and models are mixed, or the box size is odd or contradicted.

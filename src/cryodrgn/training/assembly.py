@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Assembly:
-    """What a run works with.
+    """Components of a training run: images, objective, optimiser, tables.
 
     Attributes:
         particles: The prepared images.
@@ -189,7 +189,7 @@ def _objective(
     dtype: torch.dtype,
     team: Team,
 ) -> Objective:
-    """What a model is asked: with an encoder, with a table of latents, or without any."""
+    """Objective of a model with an encoder, a table of latents, or one structure."""
     if isinstance(model, Vae):
         assert config.model.encoder is not None
         lattice = config.model.encoder.stored_lattice(config.model.box_size)
@@ -259,7 +259,7 @@ def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:
 
 
 def storage_of(training: TrainConfig, run: RunDirectory) -> Storage:
-    """Where a run keeps its prepared images."""
+    """Storage of a run's prepared images."""
     return Storage(
         scratch_dir=run.path,
         on_disk=training.on_disk,

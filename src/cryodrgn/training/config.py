@@ -143,7 +143,7 @@ class HeldOutConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How a model is trained.
+    """Settings of the optimisation.
 
     Attributes:
         num_epochs: Passes through the data.
@@ -337,7 +337,7 @@ class RunConfig:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def with_training(self, **changes: Any) -> "RunConfig":
-        """The same run with some training settings changed."""
+        """This run with some training settings changed."""
         return replace(self, training=replace(self.training, **changes))
 
 

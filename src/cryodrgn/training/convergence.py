@@ -1,4 +1,4 @@
-"""Whether training has come to its end, and whether it found anything: numbers to words."""
+"""Convergence of training and evidence of heterogeneity, from held-out particles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SUSPECTED = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exchange:
-    """How much better images are explained by states of their own than by those of others.
+    """Improvement of an image's likelihood by its own state over the states of others.
 
     Attributes:
         gain: Decrease of the squared error of an image in units of the noise, on average.
@@ -35,12 +35,12 @@ class Exchange:
 
     @property
     def is_heterogeneous(self) -> bool:
-        """Whether states say something of their images that noise cannot."""
+        """True if the states explain their images better than noise can."""
         return self.score > FOUND
 
     @property
     def is_suspected(self) -> bool:
-        """Whether they may, so that it is too early to say that they do not."""
+        """True if they may, so that it is too early to say that they do not."""
         return self.score > SUSPECTED
 
 
@@ -108,7 +108,7 @@ def compare_exchanged(errors: Float[np.ndarray, "blocks block block"]) -> Exchan
 def still_improves(
     errors: Sequence[Float[np.ndarray, " images"]], reached: float, worthwhile: float
 ) -> bool:
-    """Whether the last epochs were better than those before, image by image.
+    """True if the last epochs improved on those before, image by image.
 
     Args:
         errors: The error of every image after each epoch.

@@ -1,4 +1,4 @@
-"""What particles kept out of training said after every epoch, as ``convergence.csv``."""
+"""Table of the held-out evaluation after every epoch, ``convergence.csv``."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ SHELL = "shell_"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRecord:
-    """What was found after an epoch.
+    """Held-out evaluation after one epoch.
 
     Attributes:
         epoch: Its number, from 0.
@@ -121,7 +121,7 @@ def verdict_of(records: Sequence[EpochRecord]) -> str:
 
 
 def exchange_of(records: Sequence[EpochRecord]) -> Exchange | None:
-    """What the exchange of halves says of a run: the last word, or what was found before it.
+    """Latest result of the half-image exchange test of a run.
 
     From convergence on the same states are looked at again and again; what has been clear
     once remains so.

@@ -1,4 +1,4 @@
-"""What happens when a batch makes the numbers run away."""
+"""Protection of the weights against batches with non-finite or diverging losses."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ NAMED = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepReport:
-    """What a step led to, known to the host.
+    """Losses and gradient norm of a step, on the host.
 
     Attributes:
         reconstruction: Mean squared error per compared value.
@@ -38,7 +38,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What a step led to, on its way from the device to the host, which need not wait for it.
+    """Losses and gradient norm of a step, on the device; the host need not wait for them.
 
     Attributes:
         rows: The particles of the batch.
@@ -73,7 +73,7 @@ class Outcome:
         return cls(rows, is_bad, host, arrived)
 
     def report(self) -> StepReport:
-        """What the step led to, waiting for it to arrive."""
+        """Losses and gradient norm of the step; waits for them to arrive."""
         if self._arrived is not None:
             self._arrived.synchronize()
         reconstruction, kl, total, norm = self._values.tolist()
@@ -98,7 +98,7 @@ class Guard:
         self._has_returned = False
 
     def accepts(self, report: StepReport, rows: Int[Tensor, " batch"]) -> bool:
-        """Whether a step is good; a bad batch is counted and its particles are named."""
+        """True if a step is good; a bad batch is counted and its particles are named."""
         if math.isfinite(report.total) and math.isfinite(report.gradient_norm):
             self._in_a_row = 0
             return True
@@ -114,7 +114,7 @@ class Guard:
         return False
 
     def must_return(self) -> bool:
-        """Whether to go back to the last good state now.
+        """True if training must go back to the last good state now.
 
         Raises:
             NumericalError: That has been done before and has not helped.
@@ -132,7 +132,7 @@ class Guard:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be remembered to go on exactly."""
+        """State that exact resuming needs."""
         return {
             "skipped": self.skipped,
             "in_a_row": self._in_a_row,

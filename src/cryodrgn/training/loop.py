@@ -36,7 +36,7 @@ LAG = {"cuda": 16}
 
 @dataclass(slots=True)
 class Position:
-    """Where a run stands.
+    """Position in a run: epochs and batches done.
 
     Attributes:
         epoch: Epochs that are complete.
@@ -144,7 +144,7 @@ class Trainer:
         self._good = self._moving_state()
 
     def report_to(self, metrics: MetricsFile) -> None:
-        """Where numbers go from now on."""
+        """Append the metrics to this file from now on."""
         self._metrics = metrics
 
     def train_epoch(self, progress: Progress, after_step: Callable[[], None]) -> RunningMean:

@@ -1,4 +1,4 @@
-"""What a training run takes of memory, told from its settings before it begins.
+"""Memory that a training run takes, from its settings before it begins.
 
 The terms count what the program holds at its fullest moment: the prepared images; per weight
 its value, gradient, two moments of Adam and two copies of the last good state while one takes
@@ -67,7 +67,7 @@ def count_weights(config: ModelConfig) -> tuple[int, int]:
 
 
 def memory_needed(config: RunConfig, count: int, *, is_processor: bool) -> MemoryNeed:
-    """What training takes where it computes.
+    """Memory that training takes on the device, in bytes.
 
     Args:
         config: The run.

@@ -1,4 +1,4 @@
-"""What particles kept out of training say after every epoch."""
+"""Held-out evaluation after every epoch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -155,7 +155,7 @@ class Monitor:
         return decoder_of(self._model)
 
     def _by_all(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        """What a function gives for rows, of which each process takes its share."""
+        """Results of a function of rows, of which each process computes its share."""
         return self._team.gather(function(self._team.piece(rows))).cpu().double()
 
     def _latents(self, rows: Int[Tensor, " rows"]) -> Float[Tensor, "rows z"]:
@@ -168,7 +168,7 @@ class Monitor:
     def _exchange(
         self, reference: Float[Tensor, "particles z"], noise: Float[Tensor, " shells"]
     ) -> Exchange | None:
-        """Whether the states of one half of images say anything of the other."""
+        """Half-image exchange test on the held-out particles."""
         if not (reference.shape[1] and self._blocks.numel()):
             return None
         states = _means(reference, state_groups(reference))

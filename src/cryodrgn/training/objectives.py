@@ -1,4 +1,4 @@
-"""What a batch is asked, and what a run writes, by kind of training.
+"""Objectives and results by kind of training.
 
 A batch comes in parts, each small enough for the processor's cache or the device's memory.
 Gradients are accumulated part by part, so the result is that of the whole batch.
@@ -30,7 +30,7 @@ from cryodrgn.training.schedules import Equivariance, KlWeighting
 
 @runtime_checkable
 class Objective(Protocol):
-    """What distinguishes one kind of training from another; all else is shared."""
+    """Objective of training: loss, gradients and results of one kind of model."""
 
     @property
     def model(self) -> nn.Module:
@@ -254,6 +254,6 @@ def accumulate_reconstruction(
 
 
 def _views(parts: Sequence[Batch]) -> list[Float[Tensor, "batch points 2"]]:
-    """What the encoder sees of a whole batch: the phase-flipped images of every exposure."""
+    """Input of the encoder: the phase-flipped images of a whole batch."""
     exposures = zip(*(part.exposures for part in parts), strict=True)
     return [torch.cat([e.phase_flipped() for e in same]).detach() for same in exposures]

@@ -35,7 +35,7 @@ def adam(
 
 
 def skips_on_device(optimizer: Optimizer) -> bool:
-    """Whether an optimiser can leave out a step without the host knowing."""
+    """True if the optimiser can skip a step without the host knowing."""
     return all(group.get("fused") for group in optimizer.param_groups)
 
 

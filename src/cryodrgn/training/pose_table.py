@@ -23,7 +23,7 @@ Embedding = Literal["s2s2", "quat"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoseConfig:
-    """How poses are refined.
+    """Settings of the refinement of poses.
 
     Attributes:
         embedding: Numbers that stand for a rotation: its first two rows (``s2s2``, Zhou et al.

@@ -1,4 +1,4 @@
-"""What a run reports: ``run.log`` for people and parsers, ``metrics.csv`` for plots."""
+"""Reports of a run: ``run.log`` for people and parsers, ``metrics.csv`` for plots."""
 
 import csv
 import logging

@@ -1,4 +1,4 @@
-"""What changes along a run: the weight of the KL divergence, and the frequencies compared."""
+"""Schedules along a run: weight of the KL divergence, and frequencies compared."""
 
 from dataclasses import dataclass
 
@@ -56,7 +56,7 @@ class Curriculum:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KlWeighting:
-    """How the KL divergence enters the loss.
+    """Weight of the KL divergence in the loss.
 
     Attributes:
         beta: Its weight, or with ``control`` its target: a number, or the name of a schedule.
@@ -98,7 +98,7 @@ class KlWeighting:
     def penalty(
         self, kl: Float[Tensor, ""], images_seen: int
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""] | float]:
-        """What a divergence costs, and how fast that grows with it."""
+        """Penalty of a divergence, and its derivative."""
         beta = self.beta_at(images_seen)
         if self.control is None:
             return beta * kl, beta

@@ -1,4 +1,4 @@
-"""How poses are found along with a model, when none are known."""
+"""Settings of the ab initio pose search along with training."""
 
 from dataclasses import dataclass, field
 
@@ -101,12 +101,12 @@ class SearchConfig:
         return min(box_size // 2, self.max_radius or box_size // 2)
 
     def searches_in(self, epoch: int, num_epochs: int) -> bool:
-        """Whether poses are searched at the beginning of an epoch, with what was learnt."""
+        """True if poses are searched with the trained model at the beginning of an epoch."""
         last = num_epochs - self.refine_epochs
         return 0 < epoch <= last and (epoch % self.interval == 0 or epoch == last)
 
     def resets_model_in(self, epoch: int, num_epochs: int) -> bool:
-        """Whether weights are drawn anew at the beginning of an epoch.
+        """True if weights are drawn anew at the beginning of an epoch.
 
         The last epochs, in which poses are refined, keep what was learnt.
         """
@@ -114,6 +114,6 @@ class SearchConfig:
         return interval is not None and 0 < epoch < refined and epoch % interval == 0
 
     def resets_optimizer_in(self, epoch: int) -> bool:
-        """Whether the optimiser forgets its moments at the beginning of an epoch."""
+        """True if the optimiser forgets its moments at the beginning of an epoch."""
         interval = self.optimizer_reset_interval
         return interval is not None and epoch > 0 and epoch % interval == 0

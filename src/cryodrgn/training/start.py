@@ -1,4 +1,4 @@
-"""Where a run begins: anew, where it was interrupted, or from the weights of another run."""
+"""Starting point of a run: new, resumed, or from the weights of another run."""
 
 import logging
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Load = Path | Literal["latest"] | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """What a run begins with.
+    """Starting point of a run: weights, moments, position.
 
     Attributes:
         checkpoint: A weight file's content; None for freshly drawn weights.
@@ -38,7 +38,7 @@ class Start:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether the run has taken a step, and so has latents of its own."""
+        """True if the run has taken a step, and so has latents of its own."""
         if self.checkpoint is None or not self.is_same_run:
             return False
         position = self.checkpoint["run_state"]["position"]
@@ -134,7 +134,7 @@ def _from_file(path: Path, *, is_same_run: bool) -> Start:
 
 
 def _counts_from_one(path: Path) -> bool:
-    """Whether a weight file of cryoDRGN is of version 4, whose epochs count from 1."""
+    """True if a weight file of cryoDRGN is of version 4, whose epochs count from 1."""
     try:
         return find_run_config(path).suffix == ".yaml"
     except InputFileError:
@@ -142,7 +142,7 @@ def _counts_from_one(path: Path) -> bool:
 
 
 def _as_before(config_path: Path) -> dict[str, Any]:
-    """What a run measured when it began, and must not measure again."""
+    """Measurements made when the run began, which must not be made again."""
     config = load_run_config(config_path)
     offset, scale = config["dataset_args"]["norm"]
     return {

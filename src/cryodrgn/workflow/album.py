@@ -65,7 +65,7 @@ def _for_pictures(volume: Volume) -> Volume:
 
 
 def look_as_mapping(look: Look, pixel_size: float, box_size: int) -> dict[str, object]:
-    """What a report says of the pictures.
+    """Camera and level of the pictures, for a report.
 
     Args:
         look: How the volumes are looked at.

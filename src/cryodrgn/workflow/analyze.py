@@ -69,7 +69,7 @@ UMAP_NAMES = ("UMAP1", "UMAP2")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnalysisOptions:
-    """What an analysis does.
+    """Settings of an analysis.
 
     Attributes:
         num_components: Principal components along which volumes are made.

@@ -40,7 +40,7 @@ ROWS_NAMED = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckSettings:
-    """How thoroughly a particle file is checked.
+    """Settings of the check of a particle file.
 
     Attributes:
         num_images: Images from which the conventions are judged.
@@ -57,7 +57,7 @@ class CheckSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CheckResult:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
         passed: Whether the file can be used as it stands.
@@ -106,7 +106,7 @@ def check_particles(
 
 
 def summarise(particles: ParticleSet) -> dict[str, str]:
-    """What is known of particles, and where each quantity comes from."""
+    """Summary of the particles, with the source of each quantity."""
     poses, ctf = particles.require_poses(), particles.ctf
     sizes = ", ".join(f"{size:.4g}" for size in np.unique(particles.pixel_sizes)[:5])
     pixels = poses.shifts / particles.pixel_sizes[:, None]

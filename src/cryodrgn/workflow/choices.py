@@ -12,7 +12,7 @@ Effort = Literal["quick", "normal", "full"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """How far a run goes.
+    """Bounds of a run at one level of effort.
 
     Attributes:
         most_epochs: Epochs after which it stops, converged or not.

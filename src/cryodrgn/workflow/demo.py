@@ -39,7 +39,7 @@ RunCommand = Callable[[Sequence[str]], int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoResult:
-    """How well the motion was found.
+    """Accuracy with which the demo's motion was recovered.
 
     Attributes:
         rank_correlation: Of the latent with the true hinge angle, over all particles.

@@ -1,4 +1,4 @@
-"""How long the steps of a run will take, about: before anything has been measured."""
+"""Rough estimates of the duration of a run's steps, before anything has been measured."""
 
 import math
 import time

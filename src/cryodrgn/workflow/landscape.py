@@ -53,7 +53,7 @@ STEPS_PER_COMPONENT = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LandscapeOptions:
-    """How a landscape is made.
+    """Settings of a landscape.
 
     Attributes:
         sketch_size: Volumes that stand for all particles.

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FullLandscapeOptions:
-    """How all particles are mapped.
+    """Settings of the landscape of all particles.
 
     Attributes:
         num_volumes: Particles whose volumes are made to learn from.

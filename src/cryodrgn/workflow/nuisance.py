@@ -41,7 +41,7 @@ BYTES_PER_BATCH = 2**26
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NuisanceResult:
-    """What a latent space follows besides structure.
+    """Nuisance variables that a latent space follows.
 
     Attributes:
         sentence: The verdict in words.

@@ -40,7 +40,7 @@ WORDS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
-    """What the user asks of a run.
+    """Settings of a run, as the user gave them.
 
     Attributes:
         files: The files that describe the particles.
@@ -61,7 +61,7 @@ class RunSettings:
     invert: bool | None = None
 
     def request(self) -> dict[str, Any]:
-        """What must be the same when a run goes on."""
+        """Settings that must be the same when a run is resumed."""
         return {
             "particles": [str(word) for word in self.particle_options()],
             "latent_dim": self.latent_dim,
@@ -247,7 +247,7 @@ class _Pipeline:
         return int(record["components_with_signal"])
 
     def _checked_sign(self) -> bool:
-        """Whether to invert the data; refuses particles that do not fit their poses."""
+        """True if the data must be inverted; refuses particles that do not fit their poses."""
         check, given = self._files.check, self._settings.invert
         found = read_json(check.json)
         others = [change for change in found["changes"] if change != WRONG_SIGN]

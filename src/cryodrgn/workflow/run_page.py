@@ -42,7 +42,7 @@ def write_run_page(files: WholeRunFiles, manifest: Mapping[str, Any]) -> str:
 
 
 def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
-    """What every step found, in words."""
+    """Verdicts of all steps, in words."""
     found = {"Particles": read_json(files.check.json)["verdict"]}
     if files.linear.config_yaml.is_file():
         record = load_run_config(files.linear.config_yaml)["training"]

@@ -179,7 +179,7 @@ def _on_lists(args: argparse.Namespace, candidates: "Candidates") -> "Candidates
 def _some(
     args: argparse.Namespace, candidates: "Candidates", coordinates: "np.ndarray | None"
 ) -> "Candidates":
-    """As many as are asked for, by nearness or by chance."""
+    """The number of particles asked for, by nearness or by chance."""
     import numpy as np
 
     from cryodrgn.particles.selection import positions_in
