@@ -53,7 +53,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "parse_ctf_csparc": "cs -o --png | -D --Apix",
     "backproject_voxel": (
         "particles --poses --ctf -o --invert-data --datadir --ind --first --tilt --tilt-deg "
-        "| --ctf-alg --device --screen"
+        "| --ctf-alg --device --screen --like"
     ),
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
@@ -75,7 +75,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "eval_vol": (
         f"weights -c --config -o --prefix -v --verbose -z --z-start --z-end -n --zfile --Apix "
         f"--flip -d --downsample {OVERRIDES} | --invert --low-pass --crop --vol-start-index "
-        "--device --multigpu"
+        "--device --multigpu --like"
     ),
     "eval_images": (
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
@@ -85,12 +85,13 @@ FROZEN_FLAGS: dict[str, str] = {
     "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
     "analyze": (
         "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "
-        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed --multigpu"
+        "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed --multigpu "
+        "--like"
     ),
     "analyze_landscape": (
         "workdir epoch | --device -o --outdir --seed -N --sketch-size -d --downsample --Apix "
         "--flip --skip-vol --thresh --dilate --cosine-edge --mask --linkage -M --pc-dim "
-        "--plot-dim"
+        "--plot-dim --like"
     ),
     "analyze_landscape_full": (
         "workdir epoch | --device --landscape-dir -o --outdir --seed -N --training-volumes "
@@ -110,7 +111,8 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
-        f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device"
+        f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device "
+        "--like"
     ),
     "conformational_density": "workdir epoch -o --outdir --dims --anchors --bootstraps --seed",
     "demo": "-o --outdir --seed",

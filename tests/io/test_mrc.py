@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from cryodrgn.errors import InputFileError
+from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import MrcFile, read_volume, stack_writer, write_volume
 
 
@@ -61,7 +62,7 @@ def test_pixel_size_is_read_from_cell_and_intervals(tmp_path, cell, intervals, e
 def test_a_written_volume_is_valid_and_reads_back(tmp_path):
     volume = np.random.default_rng(0).normal(size=(6, 6, 6)).astype(np.float32)
     path = tmp_path / "volume.mrc"
-    write_volume(path, volume, 1.35, origin=2.0)
+    write_volume(path, volume, MapGeometry(pixel_size=1.35, origin=(2.0, 2.0, 2.0)))
     assert mrcfile.validate(path)
     with mrcfile.open(path) as mrc:
         assert mrc.is_volume()

@@ -7,6 +7,7 @@ from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.fourier.transforms import centred_fft, hartley, inverse_hartley
+from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
@@ -92,13 +93,16 @@ def test_a_smaller_box_leaves_out_the_frequencies_beyond_it():
 
 def test_processing_steps():
     volume = torch.randn(8, 8, 8, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(PostProcessing(flip=True).apply(volume, 2.0)[0], volume.flip(0))
-    torch.testing.assert_close(PostProcessing(invert=True).apply(volume, 2.0)[0], -volume)
-    cropped, origin = PostProcessing(crop=4).apply(volume, 2.0)
+    given = MapGeometry(pixel_size=2.0)
+    torch.testing.assert_close(
+        PostProcessing(flip=True).apply(volume, given)[0], volume.flip(0)
+    )
+    torch.testing.assert_close(PostProcessing(invert=True).apply(volume, given)[0], -volume)
+    cropped, geometry = PostProcessing(crop=4).apply(volume, given)
     torch.testing.assert_close(cropped, volume[2:6, 2:6, 2:6])
-    assert origin == 4.0
+    assert geometry == MapGeometry(pixel_size=2.0, origin=(4.0, 4.0, 4.0))
     # 8 Å at 2 Å/px is a quarter of a cycle per pixel: radius 2 of 8.
-    passed, _ = PostProcessing(low_pass=8.0).apply(volume, 2.0)
+    passed, _ = PostProcessing(low_pass=8.0).apply(volume, given)
     spectrum = hartley(passed, 3)
     axis = torch.arange(8) - 4
     radius = (axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2).float().sqrt()

@@ -110,6 +110,17 @@ def add_run_and_epoch(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_like(group: argparse._ActionsContainer) -> None:
+    """The map that volumes lie on."""
+    group.add_argument(
+        "--like",
+        type=Path,
+        metavar="MRC",
+        help="Map that the volumes will lie on in ChimeraX, as the refinement that the poses "
+        "come from: its origin is copied (default: the first voxel lies at zero)",
+    )
+
+
 def add_volume_processing(group: argparse._ActionsContainer) -> None:
     """Options for decoded volumes: pixel size, hand, sign, box size."""
     group.add_argument(
@@ -131,6 +142,7 @@ def add_volume_processing(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--crop", type=int, metavar="PIX", help="Crop volumes to this box size after filtering"
     )
+    add_like(group)
 
 
 def add_anchors(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from cryodrgn.io.image_stack import ImageStack
+    from cryodrgn.io.map_geometry import MapGeometry
 
 logger = logging.getLogger(__name__)
 
@@ -135,24 +136,25 @@ def require_dimensions(latents: "np.ndarray", count: int, path: Path) -> None:
 
 def read_two_volumes(
     first: Path, second: Path
-) -> tuple["torch.Tensor", "torch.Tensor", float | None]:
-    """Two volumes of one box size, and the pixel size in Å that the first one gives.
+) -> tuple["torch.Tensor", "torch.Tensor", "MapGeometry"]:
+    """Two volumes of one box size, and sampling and place of the first one.
 
     Raises:
         ShapeMismatchError: The volumes differ in size.
     """
     import torch
 
-    from cryodrgn.io.mrc import read_volume
+    from cryodrgn.io.mrc import read_map
 
-    (one, pixel_size), (other, _) = read_volume(first), read_volume(second)
+    one, geometry = read_map(first, cubic=True)
+    other, _ = read_map(second, cubic=True)
     if one.shape != other.shape:
         msg = f"{first} has {len(one)} voxels along a side, but {second} has {len(other)}"
         raise ShapeMismatchError(msg)
     if len(one) % 2:
         msg = f"{first} has {len(one)} voxels along a side; it must be an even number"
         raise ConfigError(msg)
-    return torch.from_numpy(one), torch.from_numpy(other), pixel_size
+    return torch.from_numpy(one), torch.from_numpy(other), geometry
 
 
 def draw_images(images: "ImageStack", path: Path) -> None:

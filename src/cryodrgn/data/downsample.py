@@ -13,7 +13,7 @@ from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.fourier.resample import check_new_box_size, downsample_images, downsample_volume
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.image_stack import ImageStack
-from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.io.mrc import read_map, write_volume
 from cryodrgn.io.resumable import read_record, record_path, resumable_stack, write_record
 from cryodrgn.progress import Progress
 
@@ -149,7 +149,7 @@ def _state_of(path: Path) -> list[int]:
 def downsample_volume_file(
     source: Path, new_box_size: int, output: Path
 ) -> tuple[int, float | None]:
-    """Write a volume at a smaller box size.
+    """Write a volume at a smaller box size, in the same place.
 
     Args:
         source: A cubic volume.
@@ -159,12 +159,13 @@ def downsample_volume_file(
     Returns:
         The old box size and the new pixel size in Å.
     """
-    volume, pixel_size = read_volume(source)
+    volume, geometry = read_map(source, cubic=True)
     check_new_box_size(len(volume), new_box_size)
     result = downsample_volume(torch.from_numpy(volume), new_box_size)
-    new_pixel_size = pixel_size and pixel_size * len(volume) / new_box_size
-    write_volume(output, result.numpy(), new_pixel_size or 0.0)
-    return len(volume), new_pixel_size
+    # Cropping the transform leaves the first voxel where it is.
+    geometry = geometry.resampled(len(volume), new_box_size)
+    write_volume(output, result.numpy(), geometry)
+    return len(volume), geometry.pixel_size
 
 
 def _write_list(path: Path, stacks: list[Path]) -> Path:

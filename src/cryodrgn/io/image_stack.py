@@ -35,7 +35,8 @@ class ImageStack:
         judge: Which images are refused when they are read.
 
     Raises:
-        InputFileError: A stack is shorter than the highest frame asked of it.
+        InputFileError: A stack is shorter than the highest frame asked of it, or has another
+            axis order than images have.
         ShapeMismatchError: The stacks have different or non-square images.
         ConfigError: The box size is odd.
     """
@@ -184,6 +185,7 @@ class ImageStack:
     def _check(self) -> None:
         first = self._files[0]
         for file in self._files:
+            file.require_images()
             if file.shape[1:] != (first.shape[1], first.shape[1]):
                 msg = (
                     f"{file.path} has images of {file.shape[2]} × {file.shape[1]} pixels, "

@@ -9,12 +9,10 @@ from torch import Tensor
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.imaging.masks import resize_mask
+from cryodrgn.io.map_geometry import BOX_TOLERANCE
 from cryodrgn.io.mrc import read_volume
 
 logger = logging.getLogger(__name__)
-
-# By how much the side in Å of a mask may differ from that of the volumes it is for.
-TOLERANCE = 0.01
 
 
 def read_mask(
@@ -53,7 +51,7 @@ def read_mask(
         )
         raise ShapeMismatchError(msg)
     lengths = len(mask) * own_pixel_size, box_size * pixel_size
-    if abs(lengths[0] / lengths[1] - 1) > TOLERANCE:
+    if abs(lengths[0] / lengths[1] - 1) > BOX_TOLERANCE:
         msg = (
             f"{sides}, and fills a box of {lengths[0]:.1f} Å instead of {lengths[1]:.1f} Å; "
             "correct its pixel size with add_psize, or make a mask in that box"

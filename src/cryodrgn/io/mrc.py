@@ -4,6 +4,7 @@ Whether a file holds a volume or a stack of images is decided by the caller, nev
 header: programs disagree about its flags.
 """
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,10 @@ from mrcfile.utils import dtype_from_mode
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.map_geometry import STANDARD_ORDER, MapGeometry, axis_order, geometry_of
 from cryodrgn.io.text import require_file
+
+logger = logging.getLogger(__name__)
 
 HEADER_BYTES = 1024
 # Where the header says the byte order; the modes there are; how compressed files begin.
@@ -39,14 +43,21 @@ class MrcFile:
         shape: Sections, rows and columns.
         dtype: Type of the stored numbers, byte order included.
         data_offset: Where the numbers begin, in bytes.
-        pixel_size: Sampling in Å/px, None where the header gives none.
+        order: Axes that columns, rows and sections run along: 1, 2, 3 for x, y, z.
+        geometry: Sampling, and place along x, y and z.
     """
 
     path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype
     data_offset: int
-    pixel_size: float | None
+    order: tuple[int, int, int]
+    geometry: MapGeometry
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Sampling in Å/px, None where the header gives none."""
+        return self.geometry.pixel_size
 
     @classmethod
     def open(cls, path: Path) -> "MrcFile":
@@ -54,7 +65,7 @@ class MrcFile:
 
         Raises:
             InputFileError: The file is missing, is no MRC file, holds numbers that are no
-                real images, or is shorter than its header says.
+                real images, is shorter than its header says, or names no order of the axes.
         """
         header = read_header(path)
         shape = (int(header["nz"]), int(header["ny"]), int(header["nx"]))
@@ -77,13 +88,34 @@ class MrcFile:
                 f"{shape[2]} values, {expected} bytes in all, but the file has {found}"
             )
             raise InputFileError(msg)
+        order = axis_order(header, path)
         return cls(
             path=path,
             shape=shape,
             dtype=dtype,
             data_offset=offset,
-            pixel_size=_pixel_size(header),
+            order=order,
+            geometry=geometry_of(header, order, path),
         )
+
+    def stored_axis(self, axis: int) -> int:
+        """The axis of the stored sections (0), rows (1) or columns (2) along x (1), y or z."""
+        return 2 - self.order.index(axis)
+
+    def require_images(self) -> None:
+        """Refuse a stack whose sections are no images of rows along y and columns along x.
+
+        Raises:
+            InputFileError: The axes of the file are in another order.
+        """
+        if self.order != STANDARD_ORDER:
+            columns, rows, sections = self.order
+            msg = (
+                f"{self.path} is stored in axis order {columns}, {rows}, {sections} (MAPC, "
+                "MAPR, MAPS in its header), expected 1, 2, 3 in a stack of images; write it "
+                "again in that order"
+            )
+            raise InputFileError(msg)
 
     def sections(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Sections ``start`` to ``stop`` as a memory map in the type of the file."""
@@ -133,14 +165,6 @@ def _record(content: bytes, order: Literal["<", ">"]) -> np.ndarray:
     return np.frombuffer(content, HEADER_DTYPE.newbyteorder(order))[0]
 
 
-def _pixel_size(header: np.ndarray) -> float | None:
-    # The y axis, because early versions of cryoDRGN exchanged mx and mz.
-    intervals, length = int(header["my"]), float(header["cella"]["y"])
-    if intervals <= 0 or not np.isfinite(length) or length <= 0:
-        return None
-    return round(length / intervals, 6) or None
-
-
 def read_volume(path: Path) -> tuple[Float[np.ndarray, "box box box"], float | None]:
     """A cubic volume as float32, and its pixel size in Å if the header gives one.
 
@@ -148,46 +172,55 @@ def read_volume(path: Path) -> tuple[Float[np.ndarray, "box box box"], float | N
         InputFileError: The file cannot be read, is no cube, or holds numbers that are not
             finite.
     """
-    volume, pixel_size = read_map(path)
-    if len(set(volume.shape)) != 1:
-        sides = " × ".join(str(side) for side in volume.shape)
-        msg = f"{path} is no cubic volume: {sides}"
-        raise InputFileError(msg)
-    return volume, pixel_size
+    volume, geometry = read_map(path, cubic=True)
+    return volume, geometry.pixel_size
 
 
-def read_map(path: Path) -> tuple[Float[np.ndarray, "z y x"], float | None]:
-    """A volume of any sides as float32, and its pixel size in Å if the header gives one.
+def read_map(
+    path: Path, *, cubic: bool = False
+) -> tuple[Float[np.ndarray, "z y x"], MapGeometry]:
+    """A volume as float32 with its sampling and place, in whatever axis order it is stored.
+
+    Args:
+        path: The file.
+        cubic: Whether to refuse volumes of unequal sides.
 
     Raises:
-        InputFileError: The file cannot be read or holds numbers that are not finite.
+        InputFileError: The file cannot be read, is no cube though it should be, or holds
+            numbers that are not finite.
     """
     file = MrcFile.open(path)
+    if cubic and len(set(file.shape)) != 1:
+        sides = " × ".join(str(side) for side in file.shape)
+        msg = f"{path} is no cubic volume: {sides}"
+        raise InputFileError(msg)
+    if file.order != STANDARD_ORDER:
+        logger.info("%s is stored in axis order %d, %d, %d; read as 1, 2, 3", path, *file.order)
+    stored = file.sections().transpose([file.stored_axis(axis) for axis in (3, 2, 1)])
     with np.errstate(over="ignore"):
-        volume = np.array(file.sections(), dtype=np.float32)
+        volume = np.array(stored, dtype=np.float32, order="C")
     if not np.isfinite(volume).all():
         msg = f"{path} holds values that are not finite"
         raise InputFileError(msg)
-    return volume, file.pixel_size
+    return volume, file.geometry
 
 
 def write_volume(
-    path: Path,
-    volume: Float[np.ndarray, "z y x"],
-    pixel_size: float,
-    origin: float = 0.0,
+    path: Path, volume: Float[np.ndarray, "z y x"], geometry: MapGeometry | float
 ) -> None:
-    """Write a volume in float32.
+    """Write a volume in float32, in the standard axis order.
 
     Args:
         path: The file to write.
         volume: The densities.
-        pixel_size: Å/px.
-        origin: Position of the first voxel on each axis, in Å.
+        geometry: Sampling and place; or only the pixel size in Å/px, which places the first
+            voxel at zero.
     """
+    if isinstance(geometry, float | int):
+        geometry = MapGeometry(pixel_size=float(geometry))
     values = np.ascontiguousarray(volume, dtype=np.float32)
-    header = _new_header(values, pixel_size, is_volume=True)
-    header["origin"] = (origin, origin, origin)
+    header = _new_header(values, geometry.pixel_size or 0.0, is_volume=True)
+    geometry.write_to(header)
     with (
         atomic_path(path, HEADER_BYTES + values.nbytes) as partial,
         partial.open("wb") as file,

@@ -22,16 +22,16 @@ def rewrite_map(
     reverse: bool = False,
     negate: bool = False,
 ) -> None:
-    """Copy a volume or stack with another pixel size, sign, or order of sections.
+    """Copy a volume or stack with another pixel size, sign, or direction of the z axis.
 
-    Everything else is kept: origin, labels, extended header, byte order, and the type of the
-    numbers, which becomes float32 only where the sign changes.
+    Everything else is kept: origin, axis order, labels, extended header, byte order, and the
+    type of the numbers, which becomes float32 only where the sign changes.
 
     Args:
         source: The file.
         output: Where the changed copy goes; may be the same path.
         pixel_size: Å/px to write into the header; None leaves it.
-        reverse: Whether to write the sections in reverse order, which mirrors a volume.
+        reverse: Whether to reverse the z axis, which mirrors a volume.
         negate: Whether to change the sign of all values.
 
     Raises:
@@ -44,9 +44,9 @@ def rewrite_map(
     file = MrcFile.open(source)
     header = read_header(file.path)
     if pixel_size is not None:
-        for axis in "xyz":
+        for number, axis in enumerate("xyz", start=1):
             if header[f"m{axis}"] <= 0:
-                header[f"m{axis}"] = header[f"n{axis}"]
+                header[f"m{axis}"] = file.shape[file.stored_axis(number)]
             header["cella"][axis] = pixel_size * header[f"m{axis}"]
     dtype = file.dtype
     if negate:
@@ -94,12 +94,15 @@ def describe_header(path: Path) -> list[str]:
 
 
 def _parts(file: MrcFile, *, reverse: bool) -> Iterator[np.ndarray]:
-    """The sections in order or in reverse order, some at a time."""
+    """The sections, some at a time, of the file or of one with the z axis reversed."""
     count = file.shape[0]
+    axis = file.stored_axis(3) if reverse else None
     size = max(1, BYTES_AT_A_TIME // (file.shape[1] * file.shape[2] * file.dtype.itemsize))
     for start in range(0, count, size):
         stop = min(start + size, count)
-        if reverse:
+        if axis is None:
+            yield file.sections(start, stop)
+        elif axis == 0:
             yield file.sections(count - stop, count - start)[::-1]
         else:
-            yield file.sections(start, stop)
+            yield np.flip(file.sections(start, stop), axis)

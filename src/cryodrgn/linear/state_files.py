@@ -5,7 +5,7 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
@@ -85,6 +86,7 @@ def reconstruct_states(
     *,
     storage: Storage,
     mask_path: Path | None = None,
+    geometry: MapGeometry | None = None,
     team: Team = ALONE,
 ) -> list[StateSummary]:
     """Reconstruct states from images and write them, with a model for all other points.
@@ -99,6 +101,7 @@ def reconstruct_states(
         device: Where to compute.
         storage: Where prepared images are kept.
         mask_path: A solvent mask; None finds one.
+        geometry: Place of the volumes; None places their first voxel at zero.
         team: Processes that share the images; the first of them writes the files.
 
     Returns:
@@ -115,6 +118,7 @@ def reconstruct_states(
     noise = initial_noise(images.images, optics_groups(particles))
     reconstruction = StateReconstruction(images, latents, noise, settings, mask)
     pixel_size = float(particles.pixel_sizes[0])
+    geometry = replace(geometry or MapGeometry(pixel_size=None), pixel_size=pixel_size)
     if settings.method == "kernel":
         states = reconstruction.kernel_states(points, pixel_size)
     else:
@@ -126,7 +130,7 @@ def reconstruct_states(
     summaries = []
     for number, state in enumerate(track(states, len(points), "writing states", "state")):
         if team.is_writer:
-            _write_state(state, number, files, norm[1], pixel_size)
+            _write_state(state, number, files, norm[1], geometry)
             summaries.append(_summary(state, norm[1], pixel_size))
     if not team.is_writer:
         return []
@@ -227,15 +231,15 @@ def _write_model(
 
 
 def _write_state(
-    state: State, number: int, files: StateFiles, scale: float, pixel_size: float
+    state: State, number: int, files: StateFiles, scale: float, geometry: MapGeometry
 ) -> None:
-    write_volume(files.volume(number), (state.volume * scale).numpy(), pixel_size)
+    write_volume(files.volume(number), (state.volume * scale).numpy(), geometry)
     for half, half_map in enumerate(state.half_maps):
-        write_volume(files.half_map(number, half), (half_map * scale).numpy(), pixel_size)
+        write_volume(files.half_map(number, half), (half_map * scale).numpy(), geometry)
     error = (state.standard_error * scale).numpy()
-    write_volume(files.standard_error(number), error, pixel_size)
+    write_volume(files.standard_error(number), error, geometry)
     local = state.local_resolution.numpy()
-    write_volume(files.local_resolution(number), local, pixel_size)
+    write_volume(files.local_resolution(number), local, geometry)
     write_fsc(files.fsc(number), state.fsc)
 
 

@@ -30,6 +30,7 @@ from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.curves import write_fsc
+from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
@@ -121,19 +122,20 @@ def backproject(
 
 
 def save_reconstruction(
-    reconstruction: Reconstruction, files: ReconstructionFiles, pixel_size: float
+    reconstruction: Reconstruction, files: ReconstructionFiles, geometry: MapGeometry
 ) -> None:
     """Write the maps and the FSC, and say the resolution in words.
 
     Args:
         reconstruction: What :func:`backproject` returned.
         files: Where to write.
-        pixel_size: Å/px.
+        geometry: Sampling and place of the maps.
     """
-    write_volume(files.half_map_a, reconstruction.half_maps[0].numpy(), pixel_size)
-    write_volume(files.half_map_b, reconstruction.half_maps[1].numpy(), pixel_size)
+    pixel_size = geometry.pixel_size or 1.0
+    write_volume(files.half_map_a, reconstruction.half_maps[0].numpy(), geometry)
+    write_volume(files.half_map_b, reconstruction.half_maps[1].numpy(), geometry)
     write_fsc(files.fsc_text, reconstruction.fsc)
-    write_volume(files.volume, reconstruction.volume.numpy(), pixel_size)
+    write_volume(files.volume, reconstruction.volume.numpy(), geometry)
     logger.info("wrote %s; half maps and FSC stand beside it", files.volume)
     for threshold in (0.5, 0.143):
         frequency = reconstruction.fsc.first_crossing(threshold)

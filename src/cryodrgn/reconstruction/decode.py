@@ -13,6 +13,7 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice, volume_frequencies
 from cryodrgn.fourier.resample import check_new_box_size, downsample_volume
 from cryodrgn.fourier.transforms import centred_fft, centred_ifft, inverse_hartley
+from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.decoders import Decoder
@@ -258,19 +259,20 @@ class PostProcessing:
             raise ConfigError(msg)
 
     def apply(
-        self, volume: Float[Tensor, "box box box"], pixel_size: float
-    ) -> tuple[Float[Tensor, "z y x"], float]:
-        """The processed volume, and the position of its first voxel in Å on each axis."""
+        self, volume: Float[Tensor, "box box box"], geometry: MapGeometry
+    ) -> tuple[Float[Tensor, "z y x"], MapGeometry]:
+        """The processed volume, and its sampling and place."""
         if self.flip:
             volume = volume.flip(0)
         if self.invert:
             volume = -volume
         if self.low_pass is not None:
-            volume = _low_pass(volume, pixel_size / self.low_pass)
+            volume = _low_pass(volume, (geometry.pixel_size or 1.0) / self.low_pass)
         if self.crop is None:
-            return volume, 0.0
+            return volume, geometry
         margin = (len(volume) - self.crop) // 2
-        return volume[(slice(margin, margin + self.crop),) * 3], margin * pixel_size
+        inner = slice(margin, margin + self.crop)
+        return volume[inner, inner, inner], geometry.cropped(margin)
 
 
 def _low_pass(
@@ -304,7 +306,7 @@ def write_volumes(
     latents: Float[Tensor, "volumes z"],
     paths: Sequence[Path],
     *,
-    pixel_size: float,
+    geometry: MapGeometry,
     box_size: int | None = None,
     processing: PostProcessing | None = None,
     team: Team = ALONE,
@@ -315,7 +317,7 @@ def write_volumes(
         decoder: The decoder.
         latents: Points of the latent space.
         paths: Where the volumes go.
-        pixel_size: Å/px at the decoder's own box size.
+        geometry: Sampling and place of volumes of the decoder's own box size.
         box_size: A smaller even side to decode at.
         processing: What is done to the volumes before they are written.
         team: Processes that share the volumes; this is the first of them, and the others call
@@ -327,7 +329,7 @@ def write_volumes(
     processing = processing or PostProcessing()
     size = box_size or decoder.box_size
     processing.check(size)
-    job = _Volumes(latents, list(paths), pixel_size, size, processing)
+    job = _Volumes(latents, list(paths), geometry, size, processing)
     team.agree(job).write(decoder, team)
 
 
@@ -340,16 +342,16 @@ def help_to_write(decoder: VolumeSource, team: Team) -> None:
 class _Volumes:
     latents: Float[Tensor, "volumes z"]
     paths: list[Path]
-    pixel_size: float
+    geometry: MapGeometry
     box_size: int
     processing: PostProcessing
 
     def write(self, decoder: VolumeSource, team: Team) -> None:
-        sampling = self.pixel_size * decoder.box_size / self.box_size
+        resampled = self.geometry.resampled(decoder.box_size, self.box_size)
         mine = slice(team.rank, None, team.size)
         latents, paths = self.latents[mine], self.paths[mine]
         volumes = decode_volumes(decoder, latents, self.box_size) if paths else ()
         for volume, path in zip(volumes, paths, strict=True):
-            processed, origin = self.processing.apply(volume, sampling)
-            write_volume(path, processed.numpy(), sampling, origin)
+            processed, geometry = self.processing.apply(volume, resampled)
+            write_volume(path, processed.numpy(), geometry)
         team.wait()

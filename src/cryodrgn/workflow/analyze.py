@@ -47,6 +47,7 @@ from cryodrgn.io.latent_text import save_index_text, save_latent_text
 from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.provenance import describe_files
+from cryodrgn.io.reference_map import geometry_like
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.preflight.plan import PROCESSOR, Plan
 from cryodrgn.preflight.plans import PICTURES, analysis_cost, volumes_plan
@@ -80,6 +81,7 @@ class AnalysisOptions:
         pixel_size: Å/px of the images; None takes that of the run.
         box_size: A smaller even side of the volumes.
         processing: What is done to the volumes.
+        like: A map that the volumes lie on.
         seed: Of clusters and map.
         command: The command line, for the record.
     """
@@ -92,6 +94,7 @@ class AnalysisOptions:
     pixel_size: float | None = None
     box_size: int | None = None
     processing: PostProcessing = field(default_factory=PostProcessing)
+    like: Path | None = None
     seed: int = 0
     command: str = ""
 
@@ -156,6 +159,7 @@ class _Analysis:
         self._team = team
         self._started = time.monotonic()
         self._latents = run.latents(epoch)
+        self._geometry = geometry_like(options.like, run.box_size, self._pixel_size)
         self._looks: dict[str, dict[str, Any]] = {}
         self._captions: dict[str, dict[int, str]] = {}
 
@@ -339,7 +343,7 @@ class _Analysis:
             source,
             torch.from_numpy(np.concatenate([item.points for item in series])),
             [path for item in series for path in item.paths()],
-            pixel_size=self._pixel_size,
+            geometry=self._geometry,
             box_size=self._options.box_size,
             processing=self._options.processing,
             team=self._team,

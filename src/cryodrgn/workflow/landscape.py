@@ -6,7 +6,7 @@ leaves of them.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,10 @@ from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.imaging.masks import default_threshold, soft_mask
 from cryodrgn.io.latent_text import save_index_text, save_latent_text
 from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import MrcFile, read_volume, write_volume
+from cryodrgn.io.reference_map import geometry_like
 from cryodrgn.preflight.plan import Plan
 from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
@@ -65,6 +67,7 @@ class LandscapeOptions:
         dilation: By how much the mask is wider, in Å.
         edge: Width of its soft edge in Å.
         mask: A mask file, instead of all that.
+        like: A map that the volumes lie on.
         linkage: How the distance between groups of volumes is measured.
         num_states: Groups of volumes.
         num_components: Principal components of the volumes that are kept.
@@ -81,6 +84,7 @@ class LandscapeOptions:
     dilation: float = 5.0
     edge: float = 0.0
     mask: Path | None = None
+    like: Path | None = None
     linkage: Linkage = "average"
     num_states: int = 10
     num_components: int = 20
@@ -113,16 +117,23 @@ def make_landscape(
             f"cannot be made of -N {options.sketch_size} volumes"
         )
         raise ConfigError(msg)
+    if options.like is not None and options.skip_volumes:
+        msg = f"--like {options.like} cannot move volumes that --skip-vol keeps; leave one out"
+        raise ConfigError(msg)
+    geometry = geometry_like(options.like, run.box_size, options.pixel_size or run.pixel_size)
     latents = run.latents(epoch)
     _plan(run, files, options, min(options.sketch_size, len(latents)), device).announce(
         "the landscape"
     )
     given = _given_mask(run, files, options)
     sketch = cluster_by_means(latents, options.sketch_size, options.seed)
-    paths = _sketch_volumes(run, epoch, files, options, sketch, device)
-    pixel_size = MrcFile.open(paths[0]).pixel_size or 1.0
+    paths = _sketch_volumes(run, epoch, files, options, sketch, geometry, device)
+    # An earlier call may have written the volumes of the sketch; all others lie on them.
+    geometry = MrcFile.open(paths[0]).geometry
+    pixel_size = geometry.pixel_size or 1.0
+    geometry = replace(geometry, pixel_size=pixel_size)
 
-    mean, mask = _mean_and_mask(files, options, given, paths, sketch, pixel_size)
+    mean, mask = _mean_and_mask(files, options, given, paths, sketch, geometry)
     vectors = np.stack([vector_of(volume, mask) for volume in _read(paths, "comparing")])
     components = principal_components(vectors, options.num_components)
     space = VolumeSpace(mask=mask, components=components)
@@ -131,9 +142,9 @@ def make_landscape(
     save_pickles(files.coordinates(len(paths)), [coordinates])
     states = find_states(vectors, options.num_states, options.linkage)
     del vectors
-    _write_component_volumes(files, options, space, coordinates, mean, pixel_size)
+    _write_component_volumes(files, options, space, coordinates, mean, geometry)
     rows = run.original_rows(len(latents))
-    _write_states(files, options, states, sketch, paths, rows, pixel_size)
+    _write_states(files, options, states, sketch, paths, rows, geometry)
     _plot(files, space, states, coordinates, sketch, options)
     _plot_map(run, epoch, files, states, sketch)
     _write_report(run, epoch, files, options, states, sketch, pixel_size)
@@ -164,6 +175,7 @@ def _sketch_volumes(
     files: LandscapeFiles,
     options: LandscapeOptions,
     sketch: Clusters,
+    geometry: MapGeometry,
     device: str,
 ) -> list[Path]:
     """The volumes of the sketch, made or found."""
@@ -184,7 +196,7 @@ def _sketch_volumes(
         source,
         torch.from_numpy(sketch.centres),
         paths,
-        pixel_size=options.pixel_size or run.pixel_size,
+        geometry=geometry,
         box_size=_box_size(run, options),
         processing=PostProcessing(flip=options.flip),
     )
@@ -214,7 +226,7 @@ def _mean_and_mask(
     mask: Volume | None,
     paths: list[Path],
     sketch: Clusters,
-    pixel_size: float,
+    geometry: MapGeometry,
 ) -> tuple[Volume, Volume]:
     """Mean of all particles' volumes, and what of the volumes is compared."""
     mean = highest = np.zeros(0)
@@ -228,13 +240,13 @@ def _mean_and_mask(
         level = float(np.mean(levels)) if options.threshold is None else options.threshold
         mask = soft_mask(
             torch.from_numpy(highest),
-            pixel_size,
+            geometry.pixel_size or 1.0,
             threshold=level,
             dilation=options.dilation,
             edge=options.edge,
         ).numpy()
-    write_volume(files.mean(len(paths)), mean, pixel_size)
-    write_volume(files.mask, mask, pixel_size)
+    write_volume(files.mean(len(paths)), mean, geometry)
+    write_volume(files.mask, mask, geometry)
     save_figure(plot_mask(mask), files.plot("mask_slices"))
     return mean, mask
 
@@ -245,14 +257,14 @@ def _write_component_volumes(
     space: VolumeSpace,
     coordinates: Float[np.ndarray, "volumes components"],
     mean: Volume,
-    pixel_size: float,
+    geometry: MapGeometry,
 ) -> None:
     for number in range(1, min(options.num_plotted, len(space.components)) + 1):
         values = coordinates[:, number - 1]
         change, folder = space.change(number), files.component(number)
         steps = np.linspace(values.min(), values.max(), STEPS_PER_COMPONENT)
         for place, value in enumerate(steps):
-            write_volume(folder.volume(place), mean + float(value) * change, pixel_size)
+            write_volume(folder.volume(place), mean + float(value) * change, geometry)
 
 
 def _write_states(
@@ -262,7 +274,7 @@ def _write_states(
     sketch: Clusters,
     paths: list[Path],
     rows: Int[np.ndarray, " particles"],
-    pixel_size: float,
+    geometry: MapGeometry,
 ) -> None:
     """Mean and standard deviation of every state's volumes, and its particles."""
     folder = files.states(options.linkage, states.count)
@@ -279,8 +291,8 @@ def _write_states(
                 progress.advance()
             of_state = StateFiles(folder, state)
             deviation = np.sqrt(np.clip(square - np.square(mean), 0, None))
-            write_volume(of_state.mean, mean.astype(np.float32), pixel_size)
-            write_volume(of_state.deviation, deviation.astype(np.float32), pixel_size)
+            write_volume(of_state.mean, mean.astype(np.float32), geometry)
+            write_volume(of_state.deviation, deviation.astype(np.float32), geometry)
             save_pickles(of_state.particles, [rows[of_particles == state]])
 
 

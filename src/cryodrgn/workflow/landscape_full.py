@@ -23,6 +23,7 @@ from cryodrgn.analysisdir import LandscapeFiles, StateFiles
 from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.legacy_pickle import load_indices, load_latents, load_pickles, save_pickles
+from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.text import read_yaml
 from cryodrgn.preflight.plans import full_landscape_plan
 from cryodrgn.reconstruction.decode import PostProcessing, decode_volumes
@@ -178,12 +179,12 @@ def _coordinates(
 ) -> Float[np.ndarray, "sampled components"]:
     """Coordinates of the volumes at some latents, made as those of the landscape were."""
     source = run.volume_source(epoch, device)
-    processing = PostProcessing(flip=record["flip"])
+    processing, geometry = PostProcessing(flip=record["flip"]), MapGeometry(pixel_size=None)
 
     def volumes() -> Iterator[Volume]:
         points = torch.from_numpy(latents)
         for volume in decode_volumes(source, points, record["box_size"], "learning volumes"):
-            yield processing.apply(volume, 1.0)[0].numpy()
+            yield processing.apply(volume, geometry)[0].numpy()
 
     return space.coordinates(volumes(), len(latents))
 

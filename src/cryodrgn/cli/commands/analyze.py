@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
         processing=PostProcessing(
             flip=args.flip, invert=args.invert, low_pass=args.low_pass, crop=args.crop
         ),
+        like=args.like,
         seed=args.seed,
         command=shlex.join(["cryodrgn", *sys.argv[1:]]),
     )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cryodrgn.cli.options import add_device, add_run_and_epoch
+from cryodrgn.cli.options import add_device, add_like, add_run_and_epoch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +61,7 @@ def _add_volumes(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--flip", action="store_true", help="Flip handedness of the volumes")
     group.add_argument("--skip-vol", action="store_true", help="Use the volumes that are there")
+    add_like(group)
 
 
 def _add_mask(group: argparse._ArgumentGroup) -> None:
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> None:
         dilation=args.dilate,
         edge=args.cosine_edge,
         mask=args.mask,
+        like=args.like,
         linkage=args.linkage,
         num_states=args.M,
         num_components=args.pc_dim,

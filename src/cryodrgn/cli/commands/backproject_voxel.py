@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cryodrgn.cli.options import (
     add_datadir,
     add_device,
+    add_like,
     add_particles,
     add_pose_and_ctf,
     add_screen,
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mul",
         help="Weight images by their CTF, or only flip phases (default: %(default)s)",
     )
+    add_like(group)
     add_device(group)
 
 
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.geometry.rotations import rotation_about_x
     from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
     from cryodrgn.io.particle_files import open_particles, open_tilted
+    from cryodrgn.io.reference_map import geometry_like
     from cryodrgn.preflight.plan import require_output
     from cryodrgn.preflight.plans import backprojection_plan
     from cryodrgn.preflight.screening import on_sound_images, screen_particles
@@ -78,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
     files = ReconstructionFiles.named(args.output)
     particles = _chosen(open_particles(particle_files(args)), args)
     particles.require_poses()
+    pixel_size = float(particles.pixel_sizes[0])
+    geometry = geometry_like(args.like, particles.box_size, pixel_size)
     require_output(files.volume.parent)
 
     def screened(how: "Screen") -> "ParticleSet":
@@ -106,8 +111,7 @@ def run(args: argparse.Namespace) -> None:
 
         reconstruction = on_sound_images(screened, work, args.screen)
     if team.is_writer:
-        pixel_size = float(particles.pixel_sizes[0])
-        save_reconstruction(reconstruction, files, pixel_size)
+        save_reconstruction(reconstruction, files, geometry)
         _draw(reconstruction, files, pixel_size)
 
 

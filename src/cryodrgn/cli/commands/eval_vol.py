@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _decode(args: argparse.Namespace, device: "torch.device", team: "Team") -> None:
     from cryodrgn.fourier.resample import check_new_box_size
+    from cryodrgn.io.reference_map import geometry_like
     from cryodrgn.preflight.plans import volumes_plan
     from cryodrgn.reconstruction.decode import PostProcessing, help_to_write, write_volumes
 
@@ -93,6 +94,8 @@ def _decode(args: argparse.Namespace, device: "torch.device", team: "Team") -> N
     paths = _paths(args, len(latents))
     box_size = args.downsample or decoder.box_size
     check_new_box_size(decoder.box_size, box_size)
+    pixel_size = args.pixel_size or trained.pixel_size
+    geometry = geometry_like(args.like, decoder.box_size, pixel_size)
     plan = volumes_plan(trained.config, len(latents), box_size, paths[0].parent, device)
     plan.announce("decoding")
     if args.verbose:
@@ -102,7 +105,7 @@ def _decode(args: argparse.Namespace, device: "torch.device", team: "Team") -> N
         decoder,
         latents,
         paths,
-        pixel_size=args.pixel_size or trained.pixel_size,
+        geometry=geometry,
         box_size=args.downsample,
         processing=PostProcessing(
             flip=args.flip, invert=args.invert, low_pass=args.low_pass, crop=args.crop

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import add_device, add_pose_and_ctf
+from cryodrgn.cli.options import add_device, add_like, add_pose_and_ctf
 from cryodrgn.cli.processes import joined
 from cryodrgn.cli.training import add_dataset, add_storage, data_config
 from cryodrgn.errors import ConfigError, MissingDependencyError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from cryodrgn.io.map_geometry import MapGeometry
     from cryodrgn.linear.latents import Latents
     from cryodrgn.linear.state_files import StateSummary
     from cryodrgn.parallel import Team
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mask", type=Path, metavar="MRC", help="Solvent mask (default: found by itself)"
     )
+    add_like(group)
     group.add_argument("--seed", type=int, default=0, help="Random seed (default: %(default)s)")
     add_device(group)
     group = parser.add_argument_group("Latents or particles other than those of the run")
@@ -82,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from cryodrgn.io.reference_map import geometry_like
     from cryodrgn.linear.state_files import check_states
     from cryodrgn.preflight.plan import require_output
     from cryodrgn.preflight.screening import on_sound_images, places_kept, screen_data
@@ -96,6 +99,8 @@ def run(args: argparse.Namespace) -> None:
     latents.require_count(len(particles), particles.source)
     given, mask = _given_points(args, latents), args.mask or _mask_of(source)
     check_states(particles, latents, given, StateFiles(args.outdir), mask)
+    pixel_size = float(particles.pixel_sizes[0])
+    geometry = geometry_like(args.like, particles.box_size, pixel_size)
     require_output(args.outdir)
 
     def screened(how: "Screen") -> "_Chosen":
@@ -106,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
     with joined(args) as (team, device):
 
         def work(chosen: "_Chosen") -> "list[StateSummary]":
-            return _reconstructed(chosen, given, mask, args, device, team)
+            return _reconstructed(chosen, given, mask, geometry, args, device, team)
 
         summaries = on_sound_images(screened, work, args.screen)
     if team.is_writer:
@@ -118,6 +123,7 @@ def _reconstructed(
     chosen: "_Chosen",
     given: "np.ndarray | None",
     mask: Path | None,
+    geometry: "MapGeometry",
     args: argparse.Namespace,
     device: "torch.device",
     team: "Team",
@@ -155,6 +161,7 @@ def _reconstructed(
         *(data, particles, latents, points, settings, StateFiles(args.outdir), device),
         storage=storage,
         mask_path=mask,
+        geometry=geometry,
         team=team,
     )
 

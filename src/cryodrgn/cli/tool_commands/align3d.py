@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from dataclasses import replace
+
     from cryodrgn.fourier.shells import fourier_shell_correlation
     from cryodrgn.imaging.projection import move_volume
     from cryodrgn.io.mrc import write_volume
@@ -61,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.reconstruction.map_agreement import describe_resolution
 
     require_mrc(args.output)
-    reference, volume, pixel_size = read_two_volumes(args.ref, args.vol)
+    reference, volume, geometry = read_two_volumes(args.ref, args.vol)
+    pixel_size = geometry.pixel_size or 1.0
     volume = volume.flip(0) if args.flip else volume
     found = align_volume(
         reference,
@@ -76,10 +79,11 @@ def run(args: argparse.Namespace) -> None:
         ),
     )
     moved = move_volume(volume, found.rotation, found.shift)
-    write_volume(args.output, moved.numpy(), pixel_size or 1.0)
+    # It lies on the reference now, wherever it was before.
+    write_volume(args.output, moved.numpy(), replace(geometry, pixel_size=pixel_size))
     shift = " ".join(f"{value:.3f}" for value in found.shift.tolist())
     logger.info("correlation %.4f, shift (x y z) of %s voxels", found.correlation, shift)
     if args.verbose:
         logger.info("rotation matrix:\n%s", found.rotation.numpy())
-    describe_resolution(fourier_shell_correlation(reference, moved), pixel_size or 1.0)
+    describe_resolution(fourier_shell_correlation(reference, moved), pixel_size)
     logger.info("wrote %s", args.output)

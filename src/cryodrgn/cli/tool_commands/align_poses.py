@@ -76,22 +76,25 @@ def run(args: argparse.Namespace) -> None:
 
 def _move_map(args: argparse.Namespace, found: "PoseAlignment") -> None:
     """Write the map in the frame of the reference, and compare it there."""
+    from dataclasses import replace
+
     import torch
 
     from cryodrgn.cli.tool_options import read_two_volumes
     from cryodrgn.fourier.shells import fourier_shell_correlation
-    from cryodrgn.io.mrc import read_volume, write_volume
+    from cryodrgn.io.mrc import read_map, write_volume
     from cryodrgn.reconstruction.map_agreement import describe_resolution
 
     if args.ref_vol is not None:
-        reference, volume, pixel_size = read_two_volumes(args.ref_vol, args.vol)
+        reference, volume, geometry = read_two_volumes(args.ref_vol, args.vol)
     else:
-        data, pixel_size = read_volume(args.vol)
+        data, geometry = read_map(args.vol, cubic=True)
         reference, volume = None, torch.from_numpy(data)
+    pixel_size = geometry.pixel_size or 1.0
     moved = found.map_of(volume, unit=float(len(volume)))
     if reference is not None:
         curve = fourier_shell_correlation(reference, moved)
-        describe_resolution(curve, pixel_size or 1.0)
+        describe_resolution(curve, pixel_size)
     if args.out_vol is not None:
-        write_volume(args.out_vol, moved.numpy(), pixel_size or 1.0)
+        write_volume(args.out_vol, moved.numpy(), replace(geometry, pixel_size=pixel_size))
         logger.info("wrote %s", args.out_vol)

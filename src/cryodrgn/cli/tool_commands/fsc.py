@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.io.curves import write_curves
     from cryodrgn.reconstruction.map_agreement import describe_resolution
 
-    first, second, found = read_two_volumes(args.vol1, args.vol2)
-    pixel_size = args.pixel_size or found or 1.0
+    first, second, geometry = read_two_volumes(args.vol1, args.vol2)
+    pixel_size = args.pixel_size or geometry.pixel_size or 1.0
     curves = _curves(args, (first, second), pixel_size)
     if args.output is None:
         shown = list(curves.values())

@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from dataclasses import replace
+
     import torch
 
     from cryodrgn.cli.tool_options import require_mrc
@@ -45,13 +47,13 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.io.mrc import read_map, write_volume
 
     require_mrc(args.output)
-    data, found = read_map(args.input)
-    volume, pixel_size = torch.from_numpy(data), args.pixel_size or found or 1.0
+    data, geometry = read_map(args.input)
+    volume, pixel_size = torch.from_numpy(data), args.pixel_size or geometry.pixel_size or 1.0
     threshold = default_threshold(volume) if args.threshold is None else args.threshold
     mask = soft_mask(
         volume, pixel_size, threshold=threshold, dilation=args.dilate, edge=args.dist
     )
-    write_volume(args.output, mask.numpy(), pixel_size)
+    write_volume(args.output, mask.numpy(), replace(geometry, pixel_size=pixel_size))
     share = 100 * float(mask.mean())
     logger.info(
         "threshold %g, mask of %.1f %% of the box: wrote %s", threshold, share, args.output
