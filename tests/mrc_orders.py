@@ -49,3 +49,17 @@ def place_in_chimerax(path):
         order = (int(header.mapc), int(header.mapr), int(header.maps))
         start = np.array([stored[order.index(axis)] for axis in (1, 2, 3)])
     return origin if origin.any() else start * spacing
+
+
+def write_consensus(path):
+    """An empty map in a box of 192 Å that begins away from zero and between coarser voxels."""
+    empty = np.zeros((32, 32, 32), np.float32)
+    return write_permuted(path, empty, (3, 1, 2), 192 / 32, start=(-16, -5, 8))
+
+
+def assert_in_one_place(paths, reference, shift=0.0):
+    """All maps begin where the reference does, or so many Å beyond on each axis."""
+    assert paths
+    for path in paths:
+        expected = place_in_chimerax(reference) + shift
+        np.testing.assert_allclose(place_in_chimerax(path), expected, err_msg=str(path))

@@ -7,7 +7,7 @@ import gemmi
 import mrcfile
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryodrgn.errors import CryodrgnError, InputFileError, ShapeMismatchError
@@ -47,6 +47,7 @@ def test_a_map_reads_as_gemmi_reads_it(volume, tmp_path, order):
     assert geometry.start == tuple(oracle.header_i32(word) for word in (5, 6, 7))
 
 
+@settings(max_examples=40)
 @given(
     order=st.sampled_from(ORDERS),
     sides=st.tuples(*[st.integers(1, 5)] * 3),

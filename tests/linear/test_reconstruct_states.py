@@ -9,6 +9,7 @@ from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.legacy_pickle import load_latents, save_pickles
 from cryodrgn.io.mrc import MrcFile, read_volume
 from cryodrgn.linear.latents import Latents
+from mrc_orders import assert_in_one_place, write_consensus
 
 NUM_IMAGES, BOX_SIZE = 1500, 24
 
@@ -71,7 +72,10 @@ def test_eval_vol_of_the_model_gives_the_same_states(run, trained, tmp_path):
 
 def test_half_maps_add_up_to_errors_and_resolutions_in_their_range(run, trained, tmp_path):
     out = tmp_path / "states"
-    run("reconstruct_states", trained, "--num-states", 2, "--functions", 6, "-o", out)
+    consensus = write_consensus(tmp_path / "consensus.mrc")
+    words = ("reconstruct_states", trained, "--num-states", 2, "--functions", 6)
+    run(*words, "--like", consensus, "-o", out)
+    assert_in_one_place(list(out.glob("*.mrc")), consensus)
     halves = [read_volume(out / f"state_000_half_map_{half}.mrc")[0] for half in "ab"]
     assert not np.allclose(*halves)
     error, _ = read_volume(out / "state_000_standard_error.mrc")

@@ -6,8 +6,9 @@ import torch
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.fourier.shells import fourier_shell_correlation
-from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.star import read_star, write_star
+from mrc_orders import assert_in_one_place, write_consensus
 
 
 def fsc(first, second):
@@ -71,6 +72,17 @@ def test_half_maps_fsc_text_and_plot_stand_beside_the_volume(run, simulated, tmp
     assert "at FSC 0.143 the half maps agree to" in output
     with mrcfile.open(tmp_path / "new/map.mrc") as mrc:
         assert mrc.voxel_size.x == 6.0
+
+
+def test_map_and_half_maps_lie_on_the_map_that_is_given(run, fail, simulated, tmp_path):
+    consensus = write_consensus(tmp_path / "consensus.mrc")
+    words = ("backproject_voxel", simulated / "particles.star", "--first", 20)
+    run(*words, "--like", consensus, "-o", tmp_path / "new")
+    assert_in_one_place(list((tmp_path / "new").glob("*.mrc")), consensus)
+    larger = tmp_path / "larger.mrc"
+    write_volume(larger, np.zeros((32, 32, 32), np.float32), 7.0)
+    assert "fills a box of 224.0 Å" in fail(*words, "--like", larger, "-o", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_folder_gets_the_names_of_later_versions(run, simulated, tmp_path):

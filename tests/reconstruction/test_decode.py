@@ -13,6 +13,7 @@ from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.reconstruction import decode, pointwise
 from cryodrgn.reconstruction.decode import PostProcessing, VolumeDecoder, straight_path
+from mrc_orders import assert_in_one_place, write_consensus
 
 CPU = torch.device("cpu")
 LATENT = torch.tensor([0.5, -1.0])
@@ -182,6 +183,24 @@ def test_cropping_moves_the_origin_and_downsampling_the_pixel_size(run, trained,
         assert mrc.data.shape == (4, 4, 4)
         assert mrc.voxel_size.x == 24.0
         assert mrc.header.origin.z == 48.0
+
+
+def test_decoded_volumes_lie_on_the_map_that_is_given(run, fail, trained, tmp_path):
+    consensus = write_consensus(tmp_path / "consensus.mrc")
+    words = ("eval_vol", trained / "weights.pkl", "-z", 0, 0, "--like", consensus)
+    for name, options, shift in (
+        ("same.mrc", (), 0.0),
+        ("small.mrc", ("-d", 8), 0.0),
+        ("cropped.mrc", ("-d", 8, "--crop", 4), 48.0),
+    ):
+        run(*words, *options, "-o", tmp_path / name)
+        assert_in_one_place([tmp_path / name], consensus, shift)
+    no = tmp_path / "no.mrc"
+    message = fail(*words, "--Apix", 11, "-o", no)
+    assert (
+        "consensus.mrc fills a box of 192.0 Å, but the volumes fill one of 176.0 Å" in message
+    )
+    assert not no.exists()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cryodrgn.cli.main import main
+from mrc_orders import write_consensus
 
 
 def command(words: str, *more: object) -> None:
@@ -28,6 +29,12 @@ def trained(simulated, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def analysed(trained) -> Path:
-    command("analyze --ksample 4 --n-per-pc 3", trained, 1)
+def consensus(tmp_path_factory) -> Path:
+    """A map in the box of the run that does not begin at zero."""
+    return write_consensus(tmp_path_factory.mktemp("consensus") / "consensus.mrc")
+
+
+@pytest.fixture(scope="session")
+def analysed(trained, consensus) -> Path:
+    command("analyze --ksample 4 --n-per-pc 3 --like", consensus, trained, 1)
     return trained / "analyze.1"

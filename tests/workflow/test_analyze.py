@@ -11,6 +11,7 @@ from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.legacy_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.workflow import analyze as workflow
+from mrc_orders import assert_in_one_place
 
 
 def names(folder):
@@ -52,6 +53,16 @@ def test_a_cluster_a_volume_and_a_central_particle_have_one_number(trained, anal
     centres = load_latent_text(folder / "centers.txt", 3)
     np.testing.assert_allclose(centres, load_latents(trained / "z.1.pkl")[particles], rtol=1e-6)
     np.testing.assert_array_equal(centres, load_latent_text(folder / "z_values.txt", 3))
+
+
+def test_volumes_of_an_analysis_lie_on_the_map_that_is_given(
+    fail, trained, analysed, consensus, tmp_path
+):
+    assert_in_one_place(list(analysed.glob("*/*.mrc")), consensus)
+    out = tmp_path / "out"
+    words = ("analyze", trained, 1, "--like", consensus, "--Apix", 10, "-o", out)
+    assert "fills a box of 192.0 Å" in fail(*words)
+    assert not out.exists()
 
 
 def test_volumes_are_those_of_eval_vol_at_the_same_points(run, trained, analysed, tmp_path):

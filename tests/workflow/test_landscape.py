@@ -16,15 +16,17 @@ from cryodrgn.analysis.pca import principal_components
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.legacy_pickle import load_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
+from mrc_orders import assert_in_one_place
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
-def landscape(trained):
+def landscape(trained, consensus):
     from cryodrgn.cli.main import main
 
     words = ["-N", "12", "-M", "3", "--pc-dim", "4", "--plot-dim", "2", "--thresh", "0.05"]
+    words += ["--like", str(consensus)]
     assert main(["analyze_landscape", str(trained), "1", *words]) == 0
     return trained / "landscape.1"
 
@@ -47,6 +49,19 @@ def test_a_landscape_has_states_whose_means_are_those_of_their_volumes(trained, 
         assert pixel_size == 12.0
         found.append(load_pickles(states / f"state_{state:03d}_particle_ind.pkl")[0])
     np.testing.assert_array_equal(np.sort(np.concatenate(found)), np.arange(60))
+
+
+def test_all_volumes_of_a_landscape_lie_on_the_map_that_is_given(
+    fail, trained, landscape, consensus, tmp_path
+):
+    volumes = list(landscape.rglob("*.mrc"))
+    assert len(volumes) >= 12 + 2 * 10 + 2 * 3 + 2
+    assert_in_one_place(volumes, consensus)
+    out = tmp_path / "out"
+    words = ("analyze_landscape", trained, 1, "--like", consensus, "-o", out)
+    assert "cannot move volumes that --skip-vol keeps" in fail(*words, "--skip-vol")
+    assert "fills a box of 192.0 Å" in fail(*words, "--Apix", 10)
+    assert not out.exists()
 
 
 def test_volumes_along_a_component_span_the_coordinates(landscape):
