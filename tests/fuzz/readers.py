@@ -29,10 +29,11 @@ from cryodrgn.io.legacy_pickle import (
     load_poses,
     load_shifts,
 )
-from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
+from cryodrgn.io.mrc import MrcFile, read_volume, stack_writer, write_volume
 from cryodrgn.io.mrc_edit import describe_header
 from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack
 from cryodrgn.io.pickle_rows import filter_pickle
+from cryodrgn.io.reference_map import geometry_like
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.star_rows import StarRows
 from cryodrgn.io.text import read_json, read_yaml
@@ -247,6 +248,12 @@ def read_particles(path: Path) -> None:
     particles.images.read(np.arange(min(len(particles), 3)))
 
 
+def read_place(path: Path) -> object:
+    """The place of a map, and of its box on a coarser grid."""
+    box_size = MrcFile.open(path).shape[0]
+    return geometry_like(path, box_size + 2, 2.0 * box_size / (box_size + 2)).cropped(1)
+
+
 def read_list(path: Path) -> None:
     images, _ = open_stack(path)
     images.read(np.arange(1), with_bad=True)
@@ -372,6 +379,7 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         ),
         "mrcs": Reader(name="p.mrcs", read=read_stack, seeds=[stack]),
         "mrc": Reader(name="v.mrc", read=read_volume, seeds=[volume, swapped(volume)]),
+        "mrc place": Reader(name="v.mrc", read=read_place, seeds=[volume, swapped(volume)]),
         "txt list": Reader(
             name="list.txt",
             read=read_list,
