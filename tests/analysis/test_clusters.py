@@ -69,3 +69,10 @@ def test_a_map_keeps_groups_apart_and_places_what_it_was_not_fitted_to(rng):
     middles = [first[truth == group].mean(0) for group in (0, 1)]
     nearest = np.argmin([np.linalg.norm(first - middle, axis=1) for middle in middles], axis=0)
     assert (nearest == truth).all()
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_latents_that_cannot_be_told_apart_make_no_empty_cluster():
+    points = np.array([[0.0], [1e-30], [1.0]], np.float32)
+    with pytest.raises(ConfigError, match="3 clusters need as many different latents"):
+        cluster_by_means(points, 3)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -25,3 +27,19 @@ def test_averages_of_images_look_like_projections_of_the_molecule(tmp_path):
     # Averages are weighted by the CTF and blurred by 30°: far from equal, but own is nearest.
     assert both.diagonal().min() > 0.45
     assert both.argmax(1).tolist() == [0, 1, 2, 3]
+
+
+def test_only_directions_from_which_there_are_images_are_averaged(tmp_path):
+    settings = SimulationSettings(num_images=30, pixel_size=12.0, snr=1.0)
+    files = simulate(hinge_states(1, 90.0, 16, 12.0).volumes, settings, tmp_path)
+    particles = open_particles(ParticleFiles(particles=files.star))
+    # A third of the images are seen from above, the others along an axis in the plane.
+    above, aside = np.eye(3), np.eye(3)[[1, 2, 0]]
+    rotations = np.stack([above if row % 3 == 0 else aside for row in range(30)])
+    poses = replace(particles.require_poses(), rotations=rotations.astype(np.float32))
+    images = QuickImages(replace(particles, poses=poses), np.arange(30))
+    side = images.grid.box_size
+    averages, projections, numbers = view_averages(images, STATED, torch.rand(side, side, side))
+    assert numbers == [20, 10]
+    assert len(averages) == len(projections) == 2
+    assert averages.isfinite().all()

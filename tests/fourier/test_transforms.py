@@ -3,11 +3,13 @@ import pytest
 import torch
 
 from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.resample import downsample_images
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import (
     centred_fft,
     centred_ifft,
     hartley,
+    images_from_lattice,
     inverse_hartley,
     symmetrise,
     transform_on_lattice,
@@ -69,3 +71,13 @@ def test_a_shift_on_the_way_is_the_shift_of_the_transform(lattice):
     )
     found = transform_on_lattice(batch, lattice, shifts)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_transform_of_no_images_is_none():
+    lattice, none = HalfLattice.disc(8), torch.zeros(0, 8, 8)
+    assert centred_fft(none, 2).shape == centred_ifft(none, 2).shape == (0, 8, 8)
+    assert centred_fft(none, 2).dtype == torch.complex64
+    values = transform_on_lattice(none, lattice, torch.zeros(0, 2))
+    assert values.shape == (0, len(lattice), 2)
+    assert images_from_lattice(values, lattice).shape == (0, 8, 8)
+    assert downsample_images(none, 4).shape == (0, 4, 4)

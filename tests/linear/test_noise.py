@@ -82,3 +82,18 @@ def test_every_group_gets_the_noise_of_its_own_images():
     precision = updated.precision(torch.tensor([3, 4]), len(shells))
     torch.testing.assert_close(precision[0], 1 / variances[1][shells])
     torch.testing.assert_close(precision[1], 1 / variances[0][shells])
+
+
+def test_a_group_none_of_whose_images_were_looked_at_begins_with_the_mean_of_the_others():
+    shells = torch.tensor([0, 1, 1])
+    groups = torch.tensor([0, 1, 2] * 10)
+    noise = NoiseModel(groups=groups, spectra=torch.ones(3, 2), shells=shells)
+    residuals = ResidualPower(noise, len(shells))
+    variances = torch.tensor([[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]])
+    seen = torch.nonzero(groups < 2).squeeze(1)
+    residuals.add(seen, variances[groups[seen]] * noise.points_of_shells(len(shells)))
+    found = residuals.first().spectra
+    torch.testing.assert_close(found[:2], variances[:2])
+    torch.testing.assert_close(found[2], torch.tensor([2.0, 4.0]))
+    # Later on it keeps what is known of it.
+    torch.testing.assert_close(residuals.updated().spectra[2], torch.ones(2))

@@ -3,11 +3,14 @@ import numpy as np
 import pytest
 import torch
 
+from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.star import read_star, write_star
+from cryodrgn.reconstruction.backproject import backproject
 from mrc_orders import assert_in_one_place, write_consensus
 
 
@@ -175,3 +178,14 @@ def test_accumulated_sums_are_hermitian_and_keep_the_total_weight():
     torch.testing.assert_close(plane.flip(0, 1), plane.conj().resolve_conj())
     # Every point and its mate: the plane kx = 0 is counted whole, the rest once.
     assert weights[:, :, 0].sum() / 2 + weights[:, :, 1:].sum() == pytest.approx(50, rel=1e-5)
+
+
+def test_the_map_does_not_depend_on_batches_of_which_a_half_has_no_image(
+    simulated, monkeypatch
+):
+    files = ParticleFiles(particles=simulated / "particles.star")
+    particles = open_particles(files).select(np.arange(5))
+    whole = backproject(particles, Preprocessing())
+    monkeypatch.setattr("cryodrgn.reconstruction.backproject.POINTS_PER_BATCH", 1)
+    one_by_one = backproject(particles, Preprocessing())
+    torch.testing.assert_close(one_by_one.volume, whole.volume, atol=1e-5, rtol=0)

@@ -6,9 +6,10 @@ import shutil
 import mrcfile
 import numpy as np
 import pytest
+import torch
 
 from cryodrgn.io.legacy_pickle import load_latents
-from cryodrgn.training.held_out import choose_held_out
+from cryodrgn.training.held_out import choose_held_out, state_groups
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
 KEPT_OUT = ("--held-out", 0.2)
@@ -98,3 +99,12 @@ def test_mistakes_are_named(run, fail, simulated, tmp_path):
     message = fail("train_vae", "-o", tmp_path / "run", "--load", "latest", "-n", 2,
                    "--stop-when-converged")  # fmt: skip
     assert "keeps no particles out" in message
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
+def test_every_group_that_stands_for_a_state_has_members(count):
+    latents = torch.arange(2.0 * count).view(count, 2)
+    groups = state_groups(latents)
+    assert groups.shape[1] == max(1, count // 4)
+    assert set(groups.flatten().tolist()) <= set(range(count))
+    assert latents[groups].mean(1).isfinite().all()

@@ -277,3 +277,11 @@ def test_poses_and_their_map_are_brought_into_another_frame(tool, found, simulat
     )
     curve = fourier_shell_correlation(true, moved)
     assert float(curve.values[:4].mean()) > 0.6
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_images_too_few_for_first_maps_are_refused(fail, simulated, tmp_path, count):
+    save_pickles(tmp_path / "few.pkl", [np.arange(count)])
+    line = (*("abinit_homo", simulated / "particles.star"), "--ind", tmp_path / "few.pkl")
+    message = fail(*line, *SHORT, "-o", tmp_path / "out")
+    assert f"has {count} images, but first maps need at least 4" in message

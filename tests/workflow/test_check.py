@@ -55,3 +55,14 @@ def test_files_without_poses_are_refused(fail, simulated, tmp_path):
     message = fail("check", simulated / "particles.mrcs", "-o", tmp_path / "out")
     assert "holds no poses" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_an_asymmetric_unit_of_views_gets_a_verdict(run, simulated, write_pickle, tmp_path):
+    views = load_poses(simulated / "poses.pkl")[0][:, 2]
+    azimuth = np.rad2deg(np.arctan2(views[:, 1], views[:, 0])) % 360
+    unit = np.flatnonzero((views[:, 2] > 0) & (azimuth < 360 / 7))
+    assert 5 < len(unit) < 40
+    files = (simulated / "particles.star", "--ind", write_pickle(unit, "unit.pkl"))
+    run("check", *files, "-o", tmp_path / "out", "--accept")
+    assert json.loads((tmp_path / "out/check.json").read_text())["verdict"]
+    assert (tmp_path / "out/check.html").is_file()

@@ -72,14 +72,13 @@ def cluster_by_means(
     else:
         different = count
     if different < count:
-        msg = (
-            f"{count} clusters need as many different latents, but there are {different} among "
-            f"{len(latents)} particles; ask for fewer clusters"
-        )
-        raise ConfigError(msg)
+        raise ConfigError(_too_few(count, different, len(latents)))
     starts: Any = STARTS if count <= FEW else 1
     means = KMeans(count, n_init=starts, random_state=seed).fit(latents)
     labels = np.asarray(means.labels_, dtype=np.int64)
+    # Latents that differ by less than their squares can hold fall into one cluster.
+    if len(np.unique(labels)) < count:
+        raise ConfigError(_too_few(count, len(np.unique(labels)), len(latents)))
     distances = np.linalg.norm(latents - means.cluster_centers_[labels], axis=1)
     by_cluster = np.lexsort([distances, labels])
     nearest = by_cluster[np.searchsorted(labels[by_cluster], np.arange(count))]
@@ -88,6 +87,13 @@ def cluster_by_means(
     place[order] = np.arange(count)
     return Clusters(
         labels=place[labels], particles=nearest[order], centres=latents[nearest[order]]
+    )
+
+
+def _too_few(count: int, different: int, particles: int) -> str:
+    return (
+        f"{count} clusters need as many different latents, but there are {different} among "
+        f"{particles} particles; ask for fewer clusters"
     )
 
 

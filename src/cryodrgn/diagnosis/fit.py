@@ -133,7 +133,8 @@ class QuickImages:
         ]
         cross, power, total = (torch.cat(part) for part in zip(*compared, strict=True))
         scale = (cross.sum(0) / power.sum(0).clamp_min(1e-12)).clamp_min(0)
-        variance = total.sum(0) / (len(total) * self._shells.sum(0))
+        # A shell that was filtered away holds nothing that could be predicted.
+        variance = (total.sum(0) / (len(total) * self._shells.sum(0))).clamp_min(1e-30)
         gains = ((2 * scale * cross - scale.square() * power) / variance).sum(1)
         correlation = cross.sum(0) / (power.sum(0) * total.sum(0)).clamp_min(1e-12).sqrt()
         volumes = [self.grid.volume_of(torch.view_as_complex(m.contiguous())) for m in maps]

@@ -30,7 +30,7 @@ def view_averages(
         images: The images.
         convention: How to understand their poses.
         volume: The map to project.
-        count: Number of directions.
+        count: Number of directions; fewer are returned where all images are seen from fewer.
 
     Returns:
         Averages, projections, and the number of images in each average.
@@ -43,6 +43,7 @@ def view_averages(
     nearest = (rotations[:, 2] @ frames[:, 2].T).argmax(1)
     members = torch.bincount(nearest, minlength=len(frames))
     chosen = members.argsort(descending=True)[:count]
+    chosen = chosen[members[chosen] > 0]
     averages, numbers = [], []
     for view in chosen.tolist():
         places = torch.nonzero(nearest == view).squeeze(1)[:MAX_IMAGES].numpy()

@@ -72,6 +72,8 @@ def resize_volume(
 
 def _crop_spectrum(array: Tensor, new: int, num_dims: int) -> Tensor:
     check_new_box_size(array.shape[-1], new)
+    if not array.numel():
+        return array.new_zeros(*array.shape[:-num_dims], *[new] * num_dims)
     axes = tuple(range(-num_dims, 0))
     spectrum = torch.fft.rfftn(array, dim=axes)[..., : new // 2 + 1]
     for axis in axes[:-1]:

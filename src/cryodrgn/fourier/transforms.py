@@ -3,6 +3,9 @@
 For an even box n, F[k] = Σ_x f[x] exp(−2πi k·x/n) with x and k in −n/2 … n/2 − 1, both
 stored at index + n/2. The Hartley transform is Re F − Im F; it is real, and its own inverse
 up to the number of pixels.
+
+The libraries behind torch refuse to transform no images at all. Here the transform of an empty
+batch is an empty batch: a process, or a half of the images, may have no share of a batch.
 """
 
 import torch
@@ -15,6 +18,8 @@ from cryodrgn.fourier.grids import HalfLattice
 def centred_fft(array: Tensor, num_dims: int) -> Complex[Tensor, "..."]:
     """Centred discrete Fourier transform over the last ``num_dims`` axes."""
     axes = tuple(range(-num_dims, 0))
+    if not array.numel():
+        return torch.complex(array.real, torch.zeros_like(array.real))
     shifted = torch.fft.ifftshift(array, dim=axes)
     return torch.fft.fftshift(torch.fft.fftn(shifted, dim=axes), dim=axes)
 
@@ -22,6 +27,8 @@ def centred_fft(array: Tensor, num_dims: int) -> Complex[Tensor, "..."]:
 def centred_ifft(array: Tensor, num_dims: int) -> Complex[Tensor, "..."]:
     """Inverse of :func:`centred_fft`, divided by the number of pixels."""
     axes = tuple(range(-num_dims, 0))
+    if not array.numel():
+        return torch.complex(array.real, torch.zeros_like(array.real))
     shifted = torch.fft.ifftshift(array, dim=axes)
     return torch.fft.fftshift(torch.fft.ifftn(shifted, dim=axes), dim=axes)
 
@@ -61,6 +68,8 @@ def transform_on_lattice(
         shifts: Translations (x, y) in pixels by which the content of the images is moved, see
             :func:`cryodrgn.fourier.shifts.shift_transform`; None moves nothing.
     """
+    if not len(images):
+        return images.new_zeros(0, len(lattice), 2)
     # Halving the y axis leaves 0 ≤ ky ≤ n/2. The lattice holds ky ≤ 0, so its values are the
     # conjugates of those at −k.
     box_size = images.shape[-1]
@@ -103,6 +112,8 @@ def images_from_lattice(
 ) -> Float[Tensor, "batch box box"]:
     """Real images whose centred transform is given on a half lattice and zero elsewhere."""
     box_size = lattice.box_size
+    if not len(values):
+        return values.new_zeros(0, box_size, box_size)
     kx, ky = lattice.points.unbind(-1)
     sign = (1 - 2 * ((kx + ky) % 2)).to(values.dtype)
     centred = torch.view_as_complex((values * sign[:, None]).contiguous())

@@ -82,7 +82,7 @@ def _volumes(
             covariance.index_add_(0, places, inverses)
     if covariance is not None:
         counts = torch.bincount(shells[inside], minlength=radius + 2)
-        covariance /= counts[:, None, None]
+        covariance /= counts[:, None, None].clamp_min(1)
     complex_spectra = torch.view_as_complex(spectra).view(count, *grid.shape)
     volumes = torch.stack([grid.volume_of(spectrum) for spectrum in complex_spectra])
     volumes /= interpolation_envelope(grid.box_size, grid.box_size, device)

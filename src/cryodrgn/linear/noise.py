@@ -79,9 +79,22 @@ class ResidualPower:
     def updated(self) -> NoiseModel:
         """The noise model with these powers in place of its variances.
 
-        Shells beyond those that were looked at are scaled like the outermost of them.
+        Shells beyond those that were looked at are scaled like the outermost of them. A group
+        none of whose images were looked at keeps its variances.
         """
-        old = self._noise.spectra
+        return self._updated(self._noise.spectra)
+
+    def first(self) -> NoiseModel:
+        """The same where nothing was known before: such a group gets the mean of the others."""
+        whole = self._sums.sum(0) / (self._counts.sum() * self._points).clamp_min(1)
+        pooled = whole.to(self._noise.spectra.dtype)
+        known = (self._counts[:, None] > 0) | (self._points == 0)
+        old = self._noise.spectra.clone()
+        reached = old[:, : len(self._points)]
+        old[:, : len(self._points)] = torch.where(known, reached, pooled)
+        return self._updated(old)
+
+    def _updated(self, old: Float[Tensor, "groups shells"]) -> NoiseModel:
         last = len(self._points) - 1
         found = self._sums / (self._counts[:, None] * self._points).clamp_min(1)
         found = found.to(old.dtype)
@@ -148,4 +161,4 @@ def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " particles"]) ->
         squares = [exposure.images.square().mean(-1) for exposure in batch.exposures]
         by_shell = ones.new_zeros(len(batch), ones.shape[1])
         power.add(batch.rows, by_shell.index_add_(1, shells, torch.stack(squares).mean(0)))
-    return power.updated()
+    return power.first()

@@ -31,7 +31,7 @@ from cryodrgn.training.objectives import (
     VaeObjective,
 )
 from cryodrgn.training.optimizers import adam
-from cryodrgn.training.pose_search import LatentAccess, PoseSearch
+from cryodrgn.training.pose_search import FEWEST_SEARCHED, LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import Refined, RowTable
 from cryodrgn.training.start import Start
@@ -97,6 +97,12 @@ def assemble(
         CryodrgnError: The settings or the data cannot be used.
     """
     training = config.training
+    if training.search is not None and len(particles) < FEWEST_SEARCHED:
+        msg = (
+            f"{particles.source} has {len(particles)} images, but first maps need at least "
+            f"{FEWEST_SEARCHED}, of which two judge them"
+        )
+        raise ShapeMismatchError(msg)
     model = build_model(config.model, training.seed).to(device)
     if training.keeps_decoder:
         decoder_of(model).requires_grad_(requires_grad=False)

@@ -71,9 +71,10 @@ def state_groups(
     """Particles that stand for a state: groups of neighbours along principal components."""
     centred = latents - latents.mean(0)
     directions = torch.linalg.svd(centred.cpu(), full_matrices=False).Vh
-    size = len(latents) // GROUPS
+    count = min(GROUPS, len(latents))
+    size = len(latents) // count
     groups = [
-        (centred.cpu() @ direction).argsort(stable=True)[: size * GROUPS].view(GROUPS, size)
+        (centred.cpu() @ direction).argsort(stable=True)[: size * count].view(count, size)
         for direction in directions[:COMPONENTS]
     ]
     return torch.cat(groups)

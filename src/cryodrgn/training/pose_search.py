@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 # Images that tell the variance of the noise, and images that judge first maps.
 NUM_FOR_VARIANCE, SHARE_HELD_OUT = 1000, 0.1
+# Images of first maps that judge them, at least; and as many that make them.
+FEWEST_HELD_OUT, FEWEST_SEARCHED = 2, 4
 READ_AT_ONCE = 256
 # Levels to which the poses of a first map are refined: its frequencies tell no finer ones.
 LEVELS_OF_FIRST_MAP = 2
@@ -259,7 +261,7 @@ class PoseSearch:
             ctf=torch.cat(ctf) if ctf else None,
             disc=disc,
             box_size=self._box_size,
-            num_held_out=max(2, round(SHARE_HELD_OUT * count)),
+            num_held_out=max(FEWEST_HELD_OUT, round(SHARE_HELD_OUT * count)),
         )
 
     def _references(
