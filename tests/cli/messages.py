@@ -8,6 +8,7 @@ import numpy as np
 from cryodrgn.cli.main import main
 from cryodrgn.io.legacy_pickle import load_ctf, load_pickles, save_pickles
 from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.selection_files import REMEDY
 
 COUNT, BOX = 24, 16
 
@@ -241,12 +242,12 @@ TRAINING: list[tuple[str, str]] = [
     (
         f"{PARTICLES} {POSES} --ind {{0}}/floats.pkl",
         "{0}/floats.pkl holds no list of indices: expected a one-dimensional integer array, "
-        "found shape (1,) of type float64",
+        "found shape (1,) of type float64; " + REMEDY,
     ),
     (
         f"{PARTICLES} {POSES} --ind {{0}}/table.pkl",
         "{0}/table.pkl holds no list of indices: expected a one-dimensional integer array, "
-        "found shape (3, 2) of type int64",
+        "found shape (3, 2) of type int64; " + REMEDY,
     ),
     ("{0}/sim/particles.star --datadir {0}/nowhere", "--datadir {0}/nowhere is no folder"),
     (f"{PARTICLES} {POSES} -n 0", "-n must be at least 1, got 0"),

@@ -22,7 +22,6 @@ from cryodrgn.io.latent_text import load_index_text, load_latent_text
 from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.io.legacy_pickle import (
     load_ctf,
-    load_indices,
     load_labels,
     load_latents,
     load_pickles,
@@ -35,6 +34,7 @@ from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack
 from cryodrgn.io.pickle_rows import filter_pickle
 from cryodrgn.io.reference_map import geometry_like
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star_rows import StarRows
 from cryodrgn.io.text import read_json, read_yaml
 from cryodrgn.linear.latents import file_latents, recorded_data
@@ -329,8 +329,20 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         "index.pkl": Reader(
             name="ind.pkl",
             read=load_indices,
-            seeds=[pickled(made["indices"]), pickled([1, 2, 3]), pickled(range(3)[:2] and [0])],
+            seeds=[
+                pickled(item)
+                for item in (made["indices"], [1, 2, 3], {1, 2}, frozenset({3}), [True, False])
+            ],
         ),
+        "index.npy": Reader(
+            name="ind.npy",
+            read=load_indices,
+            seeds=[
+                saved(np.save, made["indices"]),
+                saved(np.save, np.array([True, False, True])),
+            ],
+        ),
+        "index.txt": Reader(name="ind.txt", read=load_indices, seeds=[b"1\n2\n3\n", b""]),
         "labels.pkl": Reader(
             name="labels.pkl",
             read=load_labels,

@@ -19,7 +19,6 @@ from cryodrgn.io.latent_text import load_index_text, load_latent_text
 from cryodrgn.io.legacy_pickle import (
     load_array,
     load_ctf,
-    load_indices,
     load_labels,
     load_latents,
     load_pickles,
@@ -29,6 +28,7 @@ from cryodrgn.io.legacy_pickle import (
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star import write_star
 from cryodrgn.io.star_rows import StarRows
 from cryodrgn.io.text import read_json, read_yaml

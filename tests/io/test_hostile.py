@@ -21,7 +21,6 @@ from cryodrgn.io.latent_text import load_index_text
 from cryodrgn.io.legacy_pickle import (
     load_array,
     load_ctf,
-    load_indices,
     load_labels,
     load_latents,
     load_pickles,
@@ -34,6 +33,7 @@ from cryodrgn.io.particle_files import open_stack
 from cryodrgn.io.pickle_rows import filter_pickle
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star_rows import StarRows
 from cryodrgn.io.text import read_json, read_text, read_yaml
 from cryodrgn.linear.latents import file_latents

@@ -7,7 +7,6 @@ import pytest
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.legacy_pickle import (
     load_ctf,
-    load_indices,
     load_latents,
     load_pickles,
     load_poses,
@@ -16,6 +15,7 @@ from cryodrgn.io.legacy_pickle import (
     save_pickles,
     save_poses,
 )
+from cryodrgn.io.selection_files import load_indices
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 

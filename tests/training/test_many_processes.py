@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from cryodrgn.geometry.rotations import rotation_distance
-from cryodrgn.io.legacy_pickle import load_indices, load_latents, load_poses, save_pickles
+from cryodrgn.io.legacy_pickle import load_latents, load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.selection_files import load_indices
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.rundir import RunDirectory, StateFiles
 from finished_run import SMALL_NN, SMALL_VAE, Finished

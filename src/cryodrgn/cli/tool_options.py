@@ -72,9 +72,12 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_indices(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
-    """The index pickle that selects rows."""
+    """The file that selects rows."""
     parser.add_argument(
-        "--ind", type=Path, required=required, help="Indices of the rows to keep (.pkl)"
+        "--ind",
+        type=Path,
+        required=required,
+        help="Rows to keep (.pkl, .npy or .txt: row numbers from 0, or a boolean for each)",
     )
 
 

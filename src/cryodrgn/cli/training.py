@@ -120,7 +120,12 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="Window from this fraction of half the box on (default: 0.85); implies --window",
     )
-    group.add_argument("--ind", type=Path, help="Filter particle stack by these indices")
+    group.add_argument(
+        "--ind",
+        type=Path,
+        help="Filter particle stack by these indices (.pkl, .npy or .txt: row numbers from 0, "
+        "or a boolean for each particle)",
+    )
     add_screen(group)
     group.add_argument(
         "--lazy",

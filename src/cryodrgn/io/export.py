@@ -9,14 +9,14 @@ from jaxtyping import Int, Num
 from cryodrgn.errors import ConfigError
 from cryodrgn.io.cryosparc_tables import export_result_group, read_table
 from cryodrgn.io.star_rows import StarRows
-from cryodrgn.particles.selection import check_indices
+from cryodrgn.particles.selection import Selection
 
 Tables = Mapping[str, Num[np.ndarray, "rows ..."]]
 
 
 def export_particles(
     source: Path,
-    rows: Int[np.ndarray, " rows"],
+    rows: Int[np.ndarray, " rows"] | Selection,
     output: Path,
     *,
     columns: Tables | None = None,
@@ -29,7 +29,7 @@ def export_particles(
 
     Args:
         source: The original ``.star`` or ``.cs`` file.
-        rows: Numbers of its rows, from 0, in the order wanted.
+        rows: Numbers of its rows, from 0, in the order wanted, or a selection of them.
         output: The file to write, of the same kind.
         columns: Columns to add, by name, one row per chosen particle: ``cluster`` becomes
             ``_cryodrgnCluster`` or ``cryodrgn/cluster``, and each column of a table ``latent``
@@ -53,13 +53,14 @@ def export_particles(
         msg = f"-o {output} is the file that is exported; give another name"
         raise ConfigError(msg)
     columns = columns or {}
+    selection = Selection.of(rows)
     if source.suffix == ".cs":
-        check_indices(rows, len(read_table(source)), source="the index", of=str(source))
+        chosen = selection.rows_of(len(read_table(source)), str(source))
         own = {f"cryodrgn/{name}": values for name, values in columns.items()}
-        return export_result_group(source, rows, output, passthrough=passthrough, columns=own)
+        return export_result_group(source, chosen, output, passthrough=passthrough, columns=own)
     star = StarRows.read(source)
-    check_indices(rows, len(star.rows), source="the index", of=str(source))
-    star.write(output, rows, _star_columns(columns))
+    chosen = selection.rows_of(len(star.rows), str(source))
+    star.write(output, chosen, _star_columns(columns))
     return [output]
 
 

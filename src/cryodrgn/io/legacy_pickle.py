@@ -220,22 +220,6 @@ def save_ctf(
     save_pickles(path, [array.astype(np.float32)])
 
 
-def load_indices(path: Path) -> Int[np.ndarray, " rows"]:
-    """Row numbers of an index pickle, in their order and with their repetitions.
-
-    Raises:
-        InputFileError: The file cannot be read or holds something else.
-    """
-    array = load_array(path)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        msg = (
-            f"{path} holds no list of indices: expected a one-dimensional integer array, "
-            f"found shape {array.shape} of type {array.dtype}"
-        )
-        raise InputFileError(msg)
-    return array.astype(np.int64)
-
-
 def load_labels(path: Path) -> Int[np.ndarray, " particles"]:
     """Cluster numbers of a ``labels.pkl``.
 

@@ -10,15 +10,15 @@ from jaxtyping import Float, Int
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.image_stack import ImageStack
-from cryodrgn.io.legacy_pickle import load_ctf, load_indices, load_poses
+from cryodrgn.io.legacy_pickle import load_ctf, load_poses
 from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.metadata import ParticleMetadata
 from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
-from cryodrgn.particles.selection import check_indices
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ class ParticleFiles:
         particles: ``.mrcs``, ``.mrc``, ``.star``, ``.cs`` or ``.txt`` (a list of stacks).
         poses: A ``poses.pkl``; None takes the poses of a ``.star`` or ``.cs``.
         ctf: A ``ctf.pkl``; None takes the CTF of a ``.star`` or ``.cs``.
-        indices: An index pickle that selects particles; None takes all.
+        indices: A file that selects particles, see
+            :func:`cryodrgn.io.selection_files.load_selection`; None takes all.
         datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
     """
 
@@ -172,12 +173,7 @@ class _Selection:
     def read(cls, files: ParticleFiles, whole: int) -> "_Selection":
         rows = np.arange(whole)
         if files.indices is not None:
-            rows = check_indices(
-                load_indices(files.indices),
-                whole,
-                source=str(files.indices),
-                of=str(files.particles),
-            )
+            rows = load_selection(files.indices).rows_of(whole, str(files.particles))
         return cls(rows=rows, whole=whole, source=str(files.particles))
 
     def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:

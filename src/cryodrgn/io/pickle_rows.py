@@ -13,17 +13,19 @@ from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError, ShapeMismatchError
 from cryodrgn.io.legacy_pickle import as_array, load_pickles, save_pickles
-from cryodrgn.particles.selection import check_indices
+from cryodrgn.particles.selection import Selection
 
 MOST_ARRAYS = 100
 
 
-def filter_pickle(source: Path, rows: Int[np.ndarray, " rows"], output: Path) -> int:
+def filter_pickle(
+    source: Path, rows: Int[np.ndarray, " rows"] | Selection, output: Path
+) -> int:
     """Write some rows of every array of a pickle.
 
     Args:
         source: The pickle.
-        rows: Numbers of the rows, from 0, in the order wanted.
+        rows: Numbers of the rows, from 0, in the order wanted, or a selection of them.
         output: The pickle to write.
 
     Returns:
@@ -35,8 +37,8 @@ def filter_pickle(source: Path, rows: Int[np.ndarray, " rows"], output: Path) ->
     """
     objects = load_pickles(source)
     count = _count(objects, source)
-    check_indices(rows, count, source="the index", of=str(source))
-    save_pickles(output, [_map(item, lambda array: array[rows]) for item in objects])
+    chosen = Selection.of(rows).rows_of(count, str(source))
+    save_pickles(output, [_map(item, lambda array: array[chosen]) for item in objects])
     return count
 
 

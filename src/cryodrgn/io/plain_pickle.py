@@ -133,6 +133,8 @@ STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("__builtin__", "frozenset"): frozenset,
     # How old protocols write an array of no elements.
     ("__builtin__", "bytes"): _no_bytes,
 }

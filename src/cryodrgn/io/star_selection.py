@@ -8,20 +8,20 @@ from jaxtyping import Int
 from cryodrgn.errors import MetadataError
 from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.io.star_rows import StarRows
-from cryodrgn.particles.selection import check_indices
+from cryodrgn.particles.selection import Selection
 
 PARTICLE_IDENTITY = ("rlnGroupName", "rlnGroupNumber")
 
 
 def rows_of_particles(
-    path: Path, particles: Int[np.ndarray, " particles"]
+    path: Path, particles: Int[np.ndarray, " particles"] | Selection
 ) -> Int[np.ndarray, " rows"]:
     """Rows of all tilt images of some particles, in the order of the file.
 
     Args:
         path: A file with a row per tilt image.
-        particles: Numbers of particles, counted from 0 in the order in which their names
-            (``rlnGroupName``) first appear.
+        particles: Numbers of particles, or a selection of them, counted from 0 in the order in
+            which their names (``rlnGroupName``) first appear.
 
     Raises:
         CryodrgnError: The file does not say which particle an image shows, or has fewer.
@@ -33,9 +33,9 @@ def rows_of_particles(
         raise MetadataError(msg)
     names = table.text(name)
     number = {label: place for place, label in enumerate(dict.fromkeys(names))}
-    check_indices(particles, len(number), source="the index", of=str(path))
+    chosen = Selection.of(particles).rows_of(len(number), str(path))
     of_row = np.array([number[label] for label in names])
-    return np.flatnonzero(np.isin(of_row, particles))
+    return np.flatnonzero(np.isin(of_row, chosen))
 
 
 def write_by_micrograph(

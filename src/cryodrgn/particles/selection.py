@@ -1,11 +1,86 @@
 """Lists of particle indices: checked, combined, and led back to the original file."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from cryodrgn.errors import ShapeMismatchError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Selection:
+    """A choice of particles, not yet of a table that it is known to belong to.
+
+    Attributes:
+        indices: Row numbers from 0, in their order and with their repetitions.
+        source: Where they come from, for messages.
+        mask_length: Number of particles that the selection was made of, where it was given as
+            one boolean per particle.
+    """
+
+    indices: Int[np.ndarray, " rows"]
+    source: str
+    mask_length: int | None = None
+
+    @classmethod
+    def of(cls, rows: "np.ndarray | Selection") -> "Selection":
+        """A selection as it is, or one of some rows."""
+        return rows if isinstance(rows, Selection) else cls(indices=rows, source="the index")
+
+    @classmethod
+    def of_mask(cls, mask: Bool[np.ndarray, " particles"], *, source: str) -> Self:
+        """The particles whose boolean is true, in ascending order."""
+        return cls(indices=np.flatnonzero(mask), source=source, mask_length=len(mask))
+
+    def require_length(self, count: int, of: str) -> None:
+        """Refuse a mask of another number of particles.
+
+        Raises:
+            ShapeMismatchError: It has another length.
+        """
+        if self.mask_length is not None and self.mask_length != count:
+            msg = (
+                f"{self.source} holds {self.mask_length} booleans, but {of} has {count} "
+                "particles; a boolean array must have one for each"
+            )
+            raise ShapeMismatchError(msg)
+
+    def rows_of(self, count: int, of: str) -> Int[np.ndarray, " rows"]:
+        """The rows to take from a table; if some are taken more than once, the log says so.
+
+        Args:
+            count: Number of rows of the table.
+            of: The table, for messages.
+
+        Raises:
+            ShapeMismatchError: The selection is empty, or does not belong to a table of that
+                length.
+        """
+        self.require_length(count, of)
+        rows = check_indices(self.indices, count, source=self.source, of=of)
+        different = np.unique(rows)
+        # Row numbers that look like a mask would take the first two particles over and over.
+        if 2 < len(rows) == count and self.mask_length is None and different.max() < 2:
+            msg = (
+                f"{self.source} holds only the numbers 0 and 1, one for each of the {count} "
+                f"particles of {of}; if it is a mask, save it as booleans: mask.astype(bool)"
+            )
+            raise ShapeMismatchError(msg)
+        if len(different) < len(rows):
+            logger.warning(
+                "%s selects some particles more than once: it has %d entries for %d different "
+                "particles, and each is used as often as it is named",
+                self.source,
+                len(rows),
+                len(different),
+            )
+        return rows
 
 
 def check_indices(

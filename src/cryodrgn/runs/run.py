@@ -17,9 +17,10 @@ from cryodrgn.devices import choose_device, choose_network_dtype
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.learning_curve import load_epoch_losses
-from cryodrgn.io.legacy_pickle import load_ctf, load_indices, load_latents, load_poses
+from cryodrgn.io.legacy_pickle import load_ctf, load_latents, load_poses
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.io.selection_files import load_indices
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeSource, decode_volumes
 from cryodrgn.reconstruction.trained import TrainedModel

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Dataset loading")
     group.add_argument("--invert-data", action="store_true", help="Invert data sign")
     add_datadir(group)
-    group.add_argument("--ind", type=Path, help="Use only the particles of this index pickle")
+    group.add_argument("--ind", type=Path, help="Use only these particles (.pkl, .npy or .txt)")
     add_screen(group)
     group.add_argument(
         "--first",

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Folder for check.html and check.json (default: %(default)s)",
     )
     parser.add_argument(
-        "--ind", type=Path, help="Check only the particles of this index pickle"
+        "--ind", type=Path, help="Check only these particles (.pkl, .npy or .txt)"
     )
     add_datadir(parser)
     parser.add_argument(

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ind",
         type=Path,
         required=True,
-        help="Chosen particles (.pkl), as rows of the original file",
+        help="Chosen particles (.pkl, .npy or .txt), as rows of the original file",
     )
     parser.add_argument(
         "-o",
@@ -54,17 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.io.export import export_particles
-    from cryodrgn.io.legacy_pickle import load_indices, load_labels, load_latents
+    from cryodrgn.io.legacy_pickle import load_labels, load_latents
+    from cryodrgn.io.selection_files import load_selection
 
     require_ending(args.output, (".star", ".cs"), "-o")
-    rows = load_indices(args.ind)
+    selection = load_selection(args.ind)
+    rows = selection.indices
     columns = {}
     if args.labels is not None:
         columns["cluster"] = _for_rows(args, load_labels(args.labels), rows, args.labels)
     if args.latents is not None:
         columns["latent"] = _for_rows(args, load_latents(args.latents), rows, args.latents)
     paths = export_particles(
-        args.particles, rows, args.output, columns=columns, passthrough=args.passthrough
+        args.particles, selection, args.output, columns=columns, passthrough=args.passthrough
     )
     names = ", ".join(str(path) for path in paths)
     logger.info("wrote %d particles to %s", len(rows), names)
@@ -78,7 +80,7 @@ def _for_rows(
     """The rows of a table that belong to original rows."""
     import numpy as np
 
-    from cryodrgn.io.legacy_pickle import load_indices
+    from cryodrgn.io.selection_files import load_indices
     from cryodrgn.particles.selection import check_indices, positions_in
 
     if args.table_ind is None:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Folder for nuisance.html and nuisance.json (default: %(default)s)",
     )
     parser.add_argument(
-        "--ind", type=Path, help="Indices (.pkl) of the particles that have latents"
+        "--ind", type=Path, help="Particles that have latents (.pkl, .npy or .txt)"
     )
     add_datadir(parser)
     add_screen(parser)

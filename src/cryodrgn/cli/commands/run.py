@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--outdir", type=Path, required=True, help="Folder for everything"
     )
-    parser.add_argument("--ind", type=Path, help="Use only these particles (.pkl)")
+    parser.add_argument("--ind", type=Path, help="Use only these (.pkl, .npy or .txt)")
     add_datadir(parser)
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument(

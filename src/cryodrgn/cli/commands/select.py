@@ -97,7 +97,12 @@ def run(args: argparse.Namespace) -> None:
     require_ending(args.output, (".pkl",), "-o")
     coordinates = _coordinates(args)
     labels = None if args.labels is None else load_labels(args.labels)
-    candidates = _candidates(args, [t for t in (coordinates, labels) if t is not None])
+    tables = [table for table in (coordinates, labels) if table is not None]
+    parent = _parent(args)
+    num_original = args.num_original
+    if num_original is None and parent is None and tables:
+        num_original = len(tables[0])
+    candidates = _candidates(args, parent, num_original)
     whole = len(candidates)
     if args.clusters is not None:
         candidates = candidates.in_clusters(_required(labels, "--labels"), args.clusters)
@@ -107,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
     if args.outliers is not None:
         table = _required(coordinates, "--coordinates")
         candidates = candidates.beyond(table, args.outliers)
-    candidates = _on_lists(args, candidates)
+    candidates = _on_lists(args, candidates, num_original)
     if args.invert:
         candidates = candidates.inverted()
     candidates = _some(args, candidates, coordinates)
@@ -132,48 +137,66 @@ def _coordinates(args: argparse.Namespace) -> "np.ndarray | None":
     return principal_components(table).project(table) if args.pc else table
 
 
-def _candidates(args: argparse.Namespace, tables: "list[np.ndarray]") -> "Candidates":
+def _parent(args: argparse.Namespace) -> Path | None:
+    """The file by which the particles had been filtered before, if they had been."""
+    from cryodrgn.io.run_config import parent_indices
+
+    if args.ind is None and args.run is not None:
+        return parent_indices(args.run)
+    return args.ind
+
+
+def _candidates(
+    args: argparse.Namespace, parent: Path | None, num_original: int | None
+) -> "Candidates":
     """All particles that could be chosen, under their rows of the original file."""
     import numpy as np
 
     from cryodrgn.analysis.selection import Candidates
-    from cryodrgn.io.legacy_pickle import load_indices
-    from cryodrgn.io.run_config import parent_indices
     from cryodrgn.particles.selection import check_indices
 
-    path = args.ind
-    if path is None and args.run is not None:
-        path = parent_indices(args.run)
-    if path is not None:
-        rows = load_indices(path)
-        if args.num_original is not None:
-            check_indices(rows, args.num_original, source=str(path), of="the original file")
+    if parent is not None:
+        (rows,) = _rows_on([parent], num_original)
+        if num_original is not None:
+            check_indices(rows, num_original, source=str(parent), of="the original file")
         return Candidates.all_of(rows)
-    if args.num_original is not None:
-        return Candidates.all_of(np.arange(args.num_original))
-    if tables:
-        return Candidates.all_of(np.arange(len(tables[0])))
+    if num_original is not None:
+        return Candidates.all_of(np.arange(num_original))
     lists = [*(args.all_of or []), *(args.any_of or []), *(args.none_of or [])]
     if not lists or args.invert:
         msg = "say how many particles there are to choose from: --num-original or --ind"
         raise ConfigError(msg)
-    return Candidates.all_of(np.unique(np.concatenate([load_indices(p) for p in lists])))
+    return Candidates.all_of(np.unique(np.concatenate(_rows_on(lists, None))))
 
 
-def _on_lists(args: argparse.Namespace, candidates: "Candidates") -> "Candidates":
+def _on_lists(
+    args: argparse.Namespace, candidates: "Candidates", num_original: int | None
+) -> "Candidates":
     """Those that the index files admit."""
     import numpy as np
 
-    from cryodrgn.io.legacy_pickle import load_indices
-
-    for path in args.all_of or []:
-        candidates = candidates.among(load_indices(path))
+    for rows in _rows_on(args.all_of, num_original):
+        candidates = candidates.among(rows)
     if args.any_of:
-        lists = [load_indices(path) for path in args.any_of]
-        candidates = candidates.among(np.concatenate(lists))
-    for path in args.none_of or []:
-        candidates = candidates.keep(~np.isin(candidates.rows, load_indices(path)))
+        candidates = candidates.among(np.concatenate(_rows_on(args.any_of, num_original)))
+    for rows in _rows_on(args.none_of, num_original):
+        candidates = candidates.keep(~np.isin(candidates.rows, rows))
     return candidates
+
+
+def _rows_on(paths: list[Path] | None, num_original: int | None) -> "list[np.ndarray]":
+    """The rows of the original file that selection files name."""
+    from cryodrgn.io.selection_files import load_selection
+
+    found = []
+    for path in paths or []:
+        selection = load_selection(path)
+        # Masks must be of the same particles, however many these are.
+        num_original = selection.mask_length if num_original is None else num_original
+        if num_original is not None:
+            selection.require_length(num_original, "the original file")
+        found.append(selection.indices)
+    return found
 
 
 def _some(

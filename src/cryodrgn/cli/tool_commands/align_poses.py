@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> None:
 
     from cryodrgn.cli.options import require_ending
     from cryodrgn.errors import ConfigError
-    from cryodrgn.io.legacy_pickle import load_indices, load_poses, save_pickles
+    from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+    from cryodrgn.io.selection_files import load_selection
     from cryodrgn.orientation.agreement import align_poses
-    from cryodrgn.particles.selection import check_indices
 
     require_ending(args.output, (".pkl",), "-o")
     if (args.out_vol or args.ref_vol) and not args.vol:
@@ -46,9 +46,7 @@ def run(args: argparse.Namespace) -> None:
         require_mrc(args.out_vol)
     reference = load_poses(args.ref)
     if args.ind is not None:
-        rows = check_indices(
-            load_indices(args.ind), len(reference[0]), source=str(args.ind), of=str(args.ref)
-        )
+        rows = load_selection(args.ind).rows_of(len(reference[0]), str(args.ref))
         reference = reference[0][rows], reference[1][rows]
     poses = load_poses(args.poses)
     fixed = torch.from_numpy(reference[0]), torch.from_numpy(reference[1])

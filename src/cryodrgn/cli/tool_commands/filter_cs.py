@@ -19,13 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.io.cryosparc_tables import read_table, write_table
-    from cryodrgn.io.legacy_pickle import load_indices
-    from cryodrgn.particles.selection import check_indices
+    from cryodrgn.io.selection_files import load_selection
 
     require_ending(args.output, (".cs",), "-o")
     table = read_table(args.particles)
-    rows = check_indices(
-        load_indices(args.ind), len(table), source=str(args.ind), of=str(args.particles)
-    )
+    rows = load_selection(args.ind).rows_of(len(table), str(args.particles))
     write_table(args.output, table[rows])
     logger.info("wrote %d of %d rows to %s", len(rows), len(table), args.output)

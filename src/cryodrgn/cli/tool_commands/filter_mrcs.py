@@ -20,14 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.data.stack_changes import change_stack
-    from cryodrgn.io.legacy_pickle import load_indices
     from cryodrgn.io.particle_files import open_stack
-    from cryodrgn.particles.selection import check_indices
+    from cryodrgn.io.selection_files import load_selection
 
     require_mrc(args.output)
     images, pixel_size = open_stack(args.input, args.datadir)
-    rows = check_indices(
-        load_indices(args.ind), len(images), source=str(args.ind), of=str(args.input)
-    )
+    rows = load_selection(args.ind).rows_of(len(images), str(args.input))
     change_stack(images.select(rows), args.output, None, pixel_size)
     logger.info("wrote %d of %d images to %s", len(rows), len(images), args.output)

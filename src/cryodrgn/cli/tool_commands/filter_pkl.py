@@ -22,13 +22,17 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     import numpy as np
 
-    from cryodrgn.io.legacy_pickle import load_indices
     from cryodrgn.io.pickle_rows import filter_pickle
+    from cryodrgn.io.selection_files import load_selection
+    from cryodrgn.particles.selection import Selection
 
     require_ending(args.output, (".pkl",), "-o")
     if (args.ind is None) == (args.first is None):
         msg = "say which rows to keep in one way: --ind or --first"
         raise ConfigError(msg)
-    rows = np.arange(args.first or 0) if args.ind is None else load_indices(args.ind)
-    count = filter_pickle(args.input, rows, args.output)
-    logger.info("wrote %d of %d rows to %s", len(rows), count, args.output)
+    if args.ind is None:
+        selection = Selection(indices=np.arange(args.first), source=f"--first {args.first}")
+    else:
+        selection = load_selection(args.ind)
+    count = filter_pickle(args.input, selection, args.output)
+    logger.info("wrote %d of %d rows to %s", len(selection.indices), count, args.output)

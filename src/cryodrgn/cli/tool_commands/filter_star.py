@@ -31,18 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from cryodrgn.io.legacy_pickle import load_indices
+    from cryodrgn.io.selection_files import load_selection
     from cryodrgn.io.star_rows import StarRows
     from cryodrgn.io.star_selection import rows_of_particles, write_by_micrograph
-    from cryodrgn.particles.selection import check_indices
 
     if not args.by_micrograph:
         require_ending(args.output, (".star",), "-o")
-    star, indices = StarRows.read(args.input), load_indices(args.ind)
+    star, selection = StarRows.read(args.input), load_selection(args.ind)
     if args.et:
-        rows = rows_of_particles(args.input, indices)
+        rows = rows_of_particles(args.input, selection)
     else:
-        rows = check_indices(indices, len(star.rows), source=str(args.ind), of=str(args.input))
+        rows = selection.rows_of(len(star.rows), str(args.input))
     if args.by_micrograph:
         paths = write_by_micrograph(star, rows, args.output)
         logger.info("wrote %d rows to %d files in %s", len(rows), len(paths), args.output)

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parent-ind",
         type=Path,
-        help="Indices (.pkl) of the labelled particles in the original file, if they had been "
-        "filtered",
+        help="Rows (.pkl, .npy or .txt) of the labelled particles in the original file, if "
+        "they had been filtered",
     )
     parser.add_argument(
         "--N-orig",
@@ -33,12 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from cryodrgn.io.legacy_pickle import load_indices, load_labels, save_pickles
+    from cryodrgn.io.legacy_pickle import load_labels, save_pickles
+    from cryodrgn.io.selection_files import load_selection
     from cryodrgn.particles.selection import rows_with_labels, to_original_rows
 
     require_ending(args.output, (".pkl",), "-o")
     labels = load_labels(args.labels)
-    parent = None if args.parent_ind is None else load_indices(args.parent_ind)
+    parent = None
+    if args.parent_ind is not None:
+        selection = load_selection(args.parent_ind)
+        if args.num_original is not None:
+            selection.require_length(args.num_original, "the original file")
+        parent = selection.indices
     chosen = to_original_rows(
         rows_with_labels(labels, args.sel),
         len(labels),
