@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from cryodrgn.io.star import write_star
+from cryodrgn.io.star import read_star, write_star
 
 
 @pytest.fixture
@@ -120,3 +120,59 @@ def test_what_is_missing_or_no_number_stops_before_anything_is_written(
 def test_outputs_must_be_pickles(fail, star, tmp_path):
     message = fail("parse_pose_star", star(), "-o", tmp_path / "pose.txt")
     assert "must end in .pkl" in message
+
+
+@pytest.fixture
+def without_pixel_size(star):
+    """Shifts in Å, and nothing that says the pixel size."""
+
+    def write():
+        path = star()
+        tables = read_star(path)
+        columns = {
+            name: {title: table.text(title) for title in table.names}
+            for name, table in tables.items()
+        }
+        del columns["optics"]["rlnImagePixelSize"]
+        write_star(path, columns)
+        return path
+
+    return write
+
+
+def test_shifts_in_angstrom_are_not_taken_for_pixels(run, fail, without_pixel_size, tmp_path):
+    path, out = without_pixel_size(), tmp_path / "pose.pkl"
+    assert "does not say the pixel size; give it with --Apix" in fail(
+        "parse_pose_star", path, "-o", out
+    )
+    assert not out.exists()
+    run("parse_pose_star", path, "--Apix", 1.5, "-o", out)
+    np.testing.assert_allclose(load(out)[1], [[0.1, 0], [0, -0.05]], rtol=1e-6)
+
+
+def test_the_stack_says_the_pixel_size_where_the_table_does_not(
+    run, without_pixel_size, write_stack, tmp_path
+):
+    path = without_pixel_size()
+    # As downsampled from 200 pixels of 1.5 Å: the same field of view.
+    write_stack(np.zeros((2, 8, 8)), "a.mrcs", pixel_size=1.5 * 25)
+    output = run("parse_pose_star", path, "-o", tmp_path / "pose.pkl")
+    assert "1.5 Å/px is taken from the headers of its stacks" in output
+    np.testing.assert_allclose(
+        load(tmp_path / "pose.pkl")[1], [[0.1, 0], [0, -0.05]], rtol=1e-6
+    )
+    run("parse_ctf_star", path, "-o", tmp_path / "ctf.pkl")
+    np.testing.assert_allclose(load(tmp_path / "ctf.pkl")[0, :2], [200, 1.5], rtol=1e-6)
+
+
+def test_shifts_along_one_axis_alone_are_refused(fail, star, tmp_path):
+    path = star(rlnOriginYAngst=None)
+    message = fail("parse_pose_star", path, "-o", tmp_path / "pose.pkl")
+    assert "has a column rlnOriginXAngst, but no rlnOriginYAngst" in message
+
+
+def test_a_pixel_size_that_is_not_positive_is_refused(fail, star, tmp_path):
+    path = star()
+    path.write_text(path.read_text().replace("1.5", "0"))
+    message = fail("parse_pose_star", path, "-o", tmp_path / "pose.pkl")
+    assert "the pixel size of row 0 is 0, not positive" in message

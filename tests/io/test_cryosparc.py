@@ -3,6 +3,7 @@ import pytest
 
 from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
 from cryodrgn.io.cryosparc import CryosparcParticles
+from cryodrgn.io.legacy_pickle import load_poses
 
 FIELDS = {
     "blob/path": ("S20", [b">J1/extract/a.mrc", b"J1/extract/b.mrc"]),
@@ -95,3 +96,50 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
     mixed = table(tmp_path, **{"blob/shape": (("u4", (2,)), [[64, 64], [32, 32]])})
     with pytest.raises(ShapeMismatchError, match="32 and 64"):
         CryosparcParticles(mixed).box_size()
+
+
+def parsed(run, path, *options):
+    out = path.with_name("pose.pkl")
+    run("parse_pose_csparc", path, *options, "-o", out)
+    return load_poses(out)[1].tolist()
+
+
+def test_shifts_of_a_refinement_at_another_box_are_fractions_of_that_box(
+    run, fail, tmp_path, caplog
+):
+    # Images of 64 pixels; shifts of 2 and 1 pixels of the refinement.
+    older = table(tmp_path)
+    assert parsed(run, older)[0] == [2 / 64, 1 / 64]
+    assert caplog.text.count("taken to count in pixels of the images") == 1
+    caplog.clear()
+    assert parsed(run, older, "-D", 32)[0] == [2 / 32, 1 / 32]
+    assert parsed(run, older, "-D", 64)[0] == [2 / 64, 1 / 64]
+    # What is known is not doubled again.
+    assert parsed(run, older, "--hetrefine")[0] == [2 / 32, 1 / 32]
+    assert parsed(run, older, "--hetrefine", "-D", 32)[0] == [2 / 32, 1 / 32]
+    assert parsed(run, older, "--hetrefine", "-D", 64)[0] == [2 / 32, 1 / 32]
+
+    assert "taken to count" not in caplog.text
+
+    newer = table(tmp_path, **{"alignments3D/psize_A": ("f4", [3.0, 3.0])})
+    for options in ((), ("-D", 32), ("-D", 64)):
+        assert parsed(run, newer, *options)[0] == [2 / 32, 1 / 32]
+    message = fail("parse_pose_csparc", newer, "-D", 48, "-o", tmp_path / "new.pkl")
+    assert "images have 64 pixels and whose refinement had 32" in message
+    assert "got -D 0" in fail("parse_pose_csparc", older, "-D", 0, "-o", tmp_path / "n.pkl")
+
+
+@pytest.mark.parametrize("refined_at", [None, ("f4", [3.0, 3.0])])
+def test_a_table_without_images_has_the_box_of_its_refinement(run, fail, tmp_path, refined_at):
+    missing = {"blob/shape": None, "blob/psize_A": None}
+    path = table(tmp_path, **missing, **{"alignments3D/psize_A": refined_at})
+    assert parsed(run, path, "-D", 32)[0] == [2 / 32, 1 / 32]
+    assert "give it with -D" in fail("parse_pose_csparc", path, "-o", tmp_path / "new.pkl")
+
+
+def test_pixels_of_another_size_need_the_size_of_the_images(run, fail, tmp_path):
+    columns = {"blob/psize_A": None, "alignments3D/psize_A": ("f4", [3.0, 3.0])}
+    path = table(tmp_path, **columns)
+    message = fail("parse_pose_csparc", path, "-o", tmp_path / "new.pkl")
+    assert "does not say the pixel size; give it with --Apix" in message
+    assert parsed(run, path, "--Apix", 1.5)[0] == [2 / 32, 1 / 32]

@@ -188,3 +188,37 @@ def test_the_tilted_exposure_shares_everything_but_the_images(
     short = write_stack(np.zeros((3, BOX, BOX)), "short.mrcs")
     with pytest.raises(ShapeMismatchError, match=r"short.mrcs has 3 images"):
         open_tilted(particles, short)
+
+
+def test_shifts_in_angstrom_without_any_pixel_size_are_refused(star, poses, write_pickle):
+    star.write_text(star.read_text().replace("rlnImagePixelSize", "rlnUnknown"))
+    assert open_particles(ParticleFiles(particles=star)).pixel_sizes.tolist() == [2.0] * COUNT
+    stack = star.with_name("particles.mrcs")
+    content = bytearray(stack.read_bytes())
+    # The size of the cell in Å.
+    content[40:52] = bytes(12)
+    stack.write_bytes(content)
+    with pytest.raises(MetadataError, match=r"does not say the pixel size; write .*--Apix"):
+        open_particles(ParticleFiles(particles=star))
+    ctf = write_pickle(ctf_array(box=2 * BOX, pixel_size=1.5), "ctf.pkl")
+    particles = open_particles(ParticleFiles(particles=star, poses=poses, ctf=ctf))
+    assert particles.pixel_sizes.tolist() == [3.0] * COUNT
+
+
+def test_every_stack_of_a_list_has_the_pixel_size_of_its_header(tmp_path, write_stack):
+    write_stack(np.zeros((1, BOX, BOX)), "one.mrcs", pixel_size=1.0)
+    write_stack(np.ones((2, BOX, BOX)), "two.mrcs", pixel_size=3.0)
+    (tmp_path / "list.txt").write_text("one.mrcs\ntwo.mrcs\n")
+    particles = open_particles(ParticleFiles(particles=tmp_path / "list.txt"))
+    assert particles.pixel_sizes.tolist() == [1.0, 3.0, 3.0]
+
+
+def test_doubles_are_said_in_the_log_once(star, write_pickle, caplog):
+    doubles = write_pickle([4, 0, 4], "ind.pkl")
+    particles = open_particles(ParticleFiles(particles=star, indices=doubles))
+    assert particles.original_rows.tolist() == [4, 0, 4]
+    assert caplog.text.count("ind.pkl selects some particles more than once") == 1
+    assert "3 entries for 2 different particles" in caplog.text
+    caplog.clear()
+    open_particles(ParticleFiles(particles=star, indices=write_pickle([4, 0], "once.pkl")))
+    assert "more than once" not in caplog.text

@@ -8,10 +8,11 @@ from typing import Literal, Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.errors import MetadataError, ShapeMismatchError
+from cryodrgn.errors import ConfigError, MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
 from cryodrgn.io.cryosparc_tables import read_table, with_passthrough
 from cryodrgn.io.legacy_pickle import single_precision
+from cryodrgn.io.metadata import require_positive
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
@@ -41,6 +42,8 @@ class CryosparcParticles:
         alignments: The group of columns that holds the poses: ``alignments3D`` of a refinement,
             ``alignments_class_0`` of an ab-initio job.
         shift_scale: Factor on the shifts, 2 for heterogeneous refinements done at half size.
+        refined_box_size: Side in pixels of the images that the refinement compared, of which
+            files of older jobs say nothing; None takes them to be the images themselves.
 
     Raises:
         InputFileError: The file cannot be read or is no table.
@@ -51,10 +54,12 @@ class CryosparcParticles:
         path: Path,
         alignments: Literal["alignments3D", "alignments_class_0"] = "alignments3D",
         shift_scale: float = 1.0,
+        refined_box_size: int | None = None,
     ) -> None:
         self.path = path
         self._alignments = alignments
         self._shift_scale = shift_scale
+        self._refined_box_size = refined_box_size
         self._table = with_passthrough(
             read_table(path), path, ("blob", "ctf", "location", alignments)
         )
@@ -116,6 +121,10 @@ class CryosparcParticles:
         """True if the file holds orientations."""
         return self._has(f"{self._alignments}/pose")
 
+    def shifts_need_pixel_size(self) -> bool:
+        """True if shifts are in pixels of another size than the images', given in Å."""
+        return self._refined_at is not None and self.box_size() is not None
+
     def has_ctf(self) -> bool:
         """True if the file holds defocus values."""
         return self._has("ctf/df1_A")
@@ -123,36 +132,76 @@ class CryosparcParticles:
     def poses(self, pixel_sizes: Float[np.ndarray, " particles"]) -> Poses:
         """Orientations and shifts.
 
-        Shifts count in pixels of the refinement, whose size (``…/psize_A``) differs from the
-        images' where the refinement worked on cropped images.
+        Shifts count in pixels of the refinement, which differ from the images' where it worked
+        on images of another box size. The file says their size (``…/psize_A``), or else the
+        user says the box size.
 
         Args:
-            pixel_sizes: Å/px of the images, used where the file does not give that size.
+            pixel_sizes: Å/px of the images.
 
         Raises:
             MetadataError: There are no orientations.
+            ConfigError: The box size of the refinement contradicts the file.
         """
         job = "homogeneous, non-uniform, heterogeneous or ab-initio refinement"
         vectors = self._column(f"{self._alignments}/pose", job, width=3)
         pixels = self._column(f"{self._alignments}/shift", job, width=2)
-        refined_at = f"{self._alignments}/psize_A"
-        sizes, scale = pixel_sizes, self._shift_scale
-        if self._has(refined_at):
-            sizes = self._numbers(refined_at)
-            if scale != 1 and np.abs(sizes / pixel_sizes - 1).max() > 0.01:
-                logger.info(
-                    "%s gives the pixel size of the refinement (%g Å): shifts are scaled by it "
-                    "and not doubled again",
+        sizes = self._refined_pixel_sizes(pixel_sizes)
+        scale = self._shift_scale
+        if sizes is None:
+            sizes = pixel_sizes
+            if scale == 1 and self._refined_box_size is None and pixels.any():
+                logger.warning(
+                    "%s does not say at which pixel size its shifts were found (no column "
+                    "%s/psize_A): they are taken to count in pixels of the images; if the "
+                    "refinement had another box size, give that with parse_pose_csparc -D",
                     self.path,
-                    sizes[0],
+                    self._alignments,
                 )
-                scale = 1.0
+        elif scale != 1 and np.abs(sizes / pixel_sizes - 1).max() > 0.01:
+            logger.info(
+                "the pixel size of the refinement is known (%.4g times that of the images): "
+                "shifts are scaled by it and not doubled again",
+                sizes[0] / pixel_sizes[0],
+            )
+            scale = 1.0
         with np.errstate(over="ignore", invalid="ignore"):
             return Poses(
                 rotations=matrices_from_cryosparc_poses(vectors).astype(np.float32),
                 shifts=(pixels * (scale * sizes[:, None])).astype(np.float32),
                 source=str(self.path),
             )
+
+    @property
+    def _refined_at(self) -> str | None:
+        """The column with the pixel size of the refinement, if there is one."""
+        name = f"{self._alignments}/psize_A"
+        return name if self._has(name) else None
+
+    def _refined_pixel_sizes(
+        self, pixel_sizes: Float[np.ndarray, " particles"]
+    ) -> Float[np.ndarray, " particles"] | None:
+        """Pixel size of the refinement in the unit of the images', if it is known."""
+        of_images, of_refinement = self.box_size(), self._refined_box_size
+        if of_images is None:
+            # The box size was given, as that of the refinement: nothing is to be converted.
+            return None if self._refined_at is None else pixel_sizes
+        if self._refined_at is None:
+            if of_refinement is None or of_refinement == of_images:
+                return None
+            return pixel_sizes * (of_images / of_refinement)
+        sizes = self._numbers(self._refined_at)
+        require_positive(sizes, self.path)
+        found = of_images * float(pixel_sizes[0] / sizes[0])
+        if of_refinement is None or of_refinement == of_images:
+            return sizes
+        if abs(of_refinement / found - 1) > 0.01:
+            msg = (
+                f"-D {of_refinement} contradicts {self.path}, whose images have {of_images} "
+                f"pixels and whose refinement had {found:.0f}; leave out -D"
+            )
+            raise ConfigError(msg)
+        return sizes
 
     def ctf(self) -> CtfTable:
         """CTF parameters.

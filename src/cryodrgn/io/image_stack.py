@@ -85,6 +85,18 @@ class ImageStack:
         """Å/px from the header of the first stack, None if it gives none."""
         return self._files[0].pixel_size
 
+    @property
+    def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
+        """Å/px of every image from the header of its stack, None if one gives none."""
+        used = np.unique(self._file_numbers)
+        sizes = np.zeros(len(self._files))
+        for number in used.tolist():
+            size = self._files[number].pixel_size
+            if size is None:
+                return None
+            sizes[number] = size
+        return sizes[self._file_numbers]
+
     def names(self, folder: Path | None) -> list[str]:
         """``NUMBER@STACK`` of every image, as RELION names them.
 

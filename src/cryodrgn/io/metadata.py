@@ -1,5 +1,7 @@
 """Interface of particle metadata files, the same for every program that writes them."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -10,7 +12,10 @@ from cryodrgn.errors import ConfigError, MetadataError
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
+logger = logging.getLogger(__name__)
+
 PIXEL_SIZE_TOLERANCE = 1e-3
+PixelSizes = Float[np.ndarray, " particles"]
 
 
 class ParticleMetadata(Protocol):
@@ -44,6 +49,13 @@ class ParticleMetadata(Protocol):
         """True if the file holds orientations."""
         ...
 
+    def shifts_need_pixel_size(self) -> bool:
+        """True if shifts are given in another unit than pixels of the images.
+
+        Only the images' pixel size then leads to fractions of the box.
+        """
+        ...
+
     def has_ctf(self) -> bool:
         """True if the file holds defocus values."""
         ...
@@ -57,6 +69,17 @@ class ParticleMetadata(Protocol):
         ...
 
 
+def require_box_size(given: int | None) -> None:
+    """Refuse a box size that no image has.
+
+    Raises:
+        ConfigError: It is smaller than two pixels.
+    """
+    if given is not None and given < 2:
+        msg = f"the box size must be positive, got -D {given}"
+        raise ConfigError(msg)
+
+
 def resolve_box_size(metadata: ParticleMetadata, given: int | None) -> int:
     """The box size from the file, or else the one given with ``-D``.
 
@@ -65,9 +88,7 @@ def resolve_box_size(metadata: ParticleMetadata, given: int | None) -> int:
         MetadataError: Neither is there.
     """
     found = metadata.box_size()
-    if given is not None and given < 2:
-        msg = f"the box size must be positive, got -D {given}"
-        raise ConfigError(msg)
+    require_box_size(given)
     if found is None and given is None:
         msg = f"{metadata.path} does not say the box size of its images; give it with -D"
         raise MetadataError(msg)
@@ -80,24 +101,55 @@ def resolve_box_size(metadata: ParticleMetadata, given: int | None) -> int:
     return given if found is None else found  # type: ignore[return-value]
 
 
-def resolve_pixel_sizes(
-    metadata: ParticleMetadata, given: float | None
-) -> Float[np.ndarray, " particles"]:
-    """Å/px of every particle from the file, or else the one given with ``--Apix``.
+def require_positive(pixel_sizes: PixelSizes, path: Path) -> None:
+    """Refuse pixel sizes of a file that no image has.
 
     Raises:
-        ConfigError: Both are there and they differ by more than one part in a thousand.
-        MetadataError: Neither is there.
+        MetadataError: One is not a positive number.
+    """
+    wrong = ~(np.isfinite(pixel_sizes) & (pixel_sizes > 0))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        msg = f"{path}: the pixel size of row {row} is {pixel_sizes[row]:g}, not positive"
+        raise MetadataError(msg)
+
+
+def resolve_pixel_sizes(
+    metadata: ParticleMetadata,
+    given: float | None = None,
+    of_stack: Callable[[], PixelSizes | None] = lambda: None,
+    *,
+    remedy: str = "give it with --Apix",
+) -> PixelSizes:
+    """Å/px of every particle: from the file, else as given, else from the headers of stacks.
+
+    Args:
+        metadata: The file's table.
+        given: Å/px that the user says.
+        of_stack: What the headers say; asked only where nothing else is known.
+        remedy: What the user can do where nothing is known, for the message.
+
+    Raises:
+        ConfigError: File and user differ by more than one part in a thousand.
+        MetadataError: Nobody says the pixel size, or the file says one that is not positive.
     """
     found = metadata.pixel_sizes()
     if given is not None and not given > 0:
         msg = f"the pixel size must be positive, got --Apix {given}"
         raise ConfigError(msg)
-    if found is None:
-        if given is None:
-            msg = f"{metadata.path} does not say the pixel size; give it with --Apix"
-            raise MetadataError(msg)
+    if found is None and given is not None:
         return np.full(len(metadata), given)
+    if found is None:
+        found = of_stack()
+        if found is None:
+            msg = f"{metadata.path} does not say the pixel size; {remedy}"
+            raise MetadataError(msg)
+        logger.info(
+            "%s does not say the pixel size: %.4g Å/px is taken from the headers of its stacks",
+            metadata.path,
+            found[0],
+        )
+    require_positive(found, metadata.path)
     if given is not None and np.abs(found / given - 1).max() > PIXEL_SIZE_TOLERANCE:
         values = ", ".join(f"{value:g}" for value in np.unique(found)[:3])
         msg = (

@@ -5,29 +5,44 @@ from pathlib import Path
 
 import numpy as np
 
+from cryodrgn.errors import CryodrgnError
 from cryodrgn.io.legacy_pickle import save_ctf, save_poses
-from cryodrgn.io.metadata import ParticleMetadata, resolve_box_size, resolve_pixel_sizes
+from cryodrgn.io.metadata import (
+    ParticleMetadata,
+    PixelSizes,
+    resolve_box_size,
+    resolve_pixel_sizes,
+)
+from cryodrgn.io.particle_files import open_images
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
 logger = logging.getLogger(__name__)
 
 
-def parse_poses(metadata: ParticleMetadata, output: Path, box_size: int | None = None) -> Poses:
+def parse_poses(
+    metadata: ParticleMetadata,
+    output: Path,
+    box_size: int | None = None,
+    pixel_size: float | None = None,
+) -> Poses:
     """Write the poses of a metadata file as ``poses.pkl``.
 
     Args:
         metadata: The file's table.
         output: The pickle to write.
         box_size: Side of the images in pixels, for files that do not say it.
+        pixel_size: Å/px, for files that do not say it.
 
     Raises:
         CryodrgnError: Something needed is missing, or contradicts the file.
     """
     box_size = resolve_box_size(metadata, box_size)
-    pixel_sizes = metadata.pixel_sizes()
-    if pixel_sizes is None:
-        # Shifts are then in pixels, and only their ratio to the box is written.
+    is_known = pixel_size is not None or metadata.pixel_sizes() is not None
+    if is_known or metadata.shifts_need_pixel_size():
+        pixel_sizes = _pixel_sizes(metadata, box_size, pixel_size)
+    else:
+        # Shifts are in pixels, and only their ratio to the box is written.
         pixel_sizes = np.ones(len(metadata))
     poses = metadata.poses(pixel_sizes)
     save_poses(output, poses, box_size * pixel_sizes)
@@ -63,7 +78,7 @@ def parse_ctf(
         CryodrgnError: Something needed is missing, or contradicts the file.
     """
     box_size = resolve_box_size(metadata, box_size)
-    pixel_sizes = resolve_pixel_sizes(metadata, pixel_size)
+    pixel_sizes = _pixel_sizes(metadata, box_size, pixel_size)
     ctf = metadata.ctf()
     save_ctf(output, ctf, box_size, pixel_sizes)
     logger.info(
@@ -80,3 +95,19 @@ def parse_ctf(
         ctf.amplitude_contrast[0],
     )
     return ctf, box_size, float(pixel_sizes[0])
+
+
+def _pixel_sizes(metadata: ParticleMetadata, box_size: int, given: float | None) -> PixelSizes:
+    """Å/px of images of a box size, from wherever it is known."""
+
+    def of_stack() -> PixelSizes | None:
+        try:
+            images = open_images(metadata.path, metadata)
+        except CryodrgnError as error:
+            logger.info("the stacks do not say the pixel size either: %s", error)
+            return None
+        # Downsampled images show the same field of view.
+        sizes = images.pixel_sizes
+        return None if sizes is None else sizes * (images.box_size / box_size)
+
+    return resolve_pixel_sizes(metadata, given, of_stack)

@@ -12,13 +12,14 @@ from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.legacy_pickle import load_ctf, load_poses
 from cryodrgn.io.locate import locate_stacks
-from cryodrgn.io.metadata import ParticleMetadata
+from cryodrgn.io.metadata import ParticleMetadata, resolve_pixel_sizes
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
+from cryodrgn.units import pixel_size_or_one
 
 logger = logging.getLogger(__name__)
 
@@ -220,11 +221,24 @@ def _pixel_sizes(
         if from_metadata is not None and needs_metadata:
             _require_agreement(files, pixel_sizes, from_metadata)
         return pixel_sizes
-    if from_metadata is not None:
-        return from_metadata
-    if images.pixel_size is None:
-        logger.warning("%s gives no pixel size: taken as 1 Å", files.particles)
-    return np.full(len(images), images.pixel_size or 1.0)
+    if metadata is not None and _need_pixel_size(files, metadata):
+        kind = "star" if files.particles.suffix == ".star" else "csparc"
+        remedy = (
+            f"write poses and CTF with parse_pose_{kind} and parse_ctf_{kind}, which take "
+            "--Apix, and give them with --poses and --ctf"
+        )
+        return resolve_pixel_sizes(metadata, of_stack=lambda: images.pixel_sizes, remedy=remedy)
+    known = images.pixel_sizes if from_metadata is None else from_metadata
+    if known is None:
+        return np.full(len(images), pixel_size_or_one(files.particles))
+    return known
+
+
+def _need_pixel_size(files: ParticleFiles, metadata: ParticleMetadata) -> bool:
+    """True if shifts or CTF of the file would be wrong at a wrong pixel size."""
+    has_poses = files.poses is None and metadata.has_poses()
+    has_ctf = files.ctf is None and metadata.has_ctf()
+    return has_ctf or (has_poses and metadata.shifts_need_pixel_size())
 
 
 def _require_box_size(metadata: ParticleMetadata, images: ImageStack) -> None:

@@ -132,6 +132,10 @@ class RelionParticles:
         """True if the file holds orientations."""
         return all(self._has(name) for name in ANGLES)
 
+    def shifts_need_pixel_size(self) -> bool:
+        """True if shifts are in Å (since RELION 3.1)."""
+        return all(self._has(name) for name in SHIFTS_IN_ANGSTROM)
+
     def has_ctf(self) -> bool:
         """True if the file holds defocus values."""
         return all(self._has(name) for name in DEFOCUS)
@@ -153,7 +157,8 @@ class RelionParticles:
             )
             raise MetadataError(msg)
         angles = np.stack([self._numbers(name) for name in ANGLES], axis=1)
-        if all(self._has(name) for name in SHIFTS_IN_ANGSTROM):
+        self._refuse_half_of_shifts()
+        if self.shifts_need_pixel_size():
             shifts = np.stack([self._numbers(name) for name in SHIFTS_IN_ANGSTROM], axis=1)
         elif all(self._has(name) for name in SHIFTS_IN_PIXELS):
             pixels = np.stack([self._numbers(name) for name in SHIFTS_IN_PIXELS], axis=1)
@@ -191,6 +196,17 @@ class RelionParticles:
         with np.errstate(over="ignore"):
             single = {name: values.astype(np.float32) for name, values in columns.items()}
         return CtfTable(**single, source=str(self.path))
+
+    def _refuse_half_of_shifts(self) -> None:
+        for pair in (SHIFTS_IN_ANGSTROM, SHIFTS_IN_PIXELS):
+            present = [name for name in pair if self._has(name)]
+            if len(present) == 1:
+                (missing,) = set(pair) - set(present)
+                msg = (
+                    f"{self.path} has a column {present[0]}, but no {missing}: shifts are "
+                    "known along one axis only; add the other, or remove both to have none"
+                )
+                raise MetadataError(msg)
 
     def _optics_column(self, field: str) -> Float[np.ndarray, " particles"]:
         name, option = OPTICS_COLUMNS[field]

@@ -12,6 +12,7 @@ from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.io.mrc import MrcFile, read_volume
 from cryodrgn.simulation.density import model_densities, read_models
 from cryodrgn.simulation.hinge import hinge_angles, hinge_models
+from cryodrgn.units import pixel_size_or_one
 
 DEFAULT_BOX_SIZE = 64
 DEFAULT_PIXEL_SIZE = 3.0
@@ -92,7 +93,7 @@ def size_of_files(
     return StatesSize(
         count=len(paths),
         box_size=sizes[0],
-        pixel_size=pixel_size or headers[0].pixel_size or 1.0,
+        pixel_size=pixel_size_or_one(paths[0], pixel_size, headers[0].pixel_size),
     )
 
 

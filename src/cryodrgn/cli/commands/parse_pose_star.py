@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from cryodrgn.cli.options import add_box_size, add_pickle_output, require_ending
+from cryodrgn.cli.options import add_box_size, add_pickle_output, add_pixel_size, require_ending
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("input", type=Path, help="RELION .star file")
     add_box_size(parser)
+    add_pixel_size(parser)
     add_pickle_output(parser, "Output poses (.pkl)")
 
 
@@ -19,4 +20,4 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.io.relion import RelionParticles
 
     require_ending(args.output, (".pkl",), "-o")
-    parse_poses(RelionParticles(args.input), args.output, args.box_size)
+    parse_poses(RelionParticles(args.input), args.output, args.box_size, args.pixel_size)

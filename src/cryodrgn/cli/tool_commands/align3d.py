@@ -61,10 +61,11 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.io.mrc import write_volume
     from cryodrgn.reconstruction.align import AlignmentSettings, align_volume
     from cryodrgn.reconstruction.map_agreement import describe_resolution
+    from cryodrgn.units import pixel_size_or_one
 
     require_mrc(args.output)
     reference, volume, geometry = read_two_volumes(args.ref, args.vol)
-    pixel_size = geometry.pixel_size or 1.0
+    pixel_size = pixel_size_or_one(args.ref, geometry.pixel_size)
     volume = volume.flip(0) if args.flip else volume
     found = align_volume(
         reference,

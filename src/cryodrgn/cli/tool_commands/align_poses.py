@@ -82,13 +82,14 @@ def _move_map(args: argparse.Namespace, found: "PoseAlignment") -> None:
     from cryodrgn.fourier.shells import fourier_shell_correlation
     from cryodrgn.io.mrc import read_map, write_volume
     from cryodrgn.reconstruction.map_agreement import describe_resolution
+    from cryodrgn.units import pixel_size_or_one
 
     if args.ref_vol is not None:
         reference, volume, geometry = read_two_volumes(args.ref_vol, args.vol)
     else:
         data, geometry = read_map(args.vol, cubic=True)
         reference, volume = None, torch.from_numpy(data)
-    pixel_size = geometry.pixel_size or 1.0
+    pixel_size = pixel_size_or_one(args.ref_vol or args.vol, geometry.pixel_size)
     moved = found.map_of(volume, unit=float(len(volume)))
     if reference is not None:
         curve = fourier_shell_correlation(reference, moved)

@@ -53,9 +53,10 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.io.curves import write_curves
     from cryodrgn.reconstruction.map_agreement import describe_resolution
+    from cryodrgn.units import pixel_size_or_one
 
     first, second, geometry = read_two_volumes(args.vol1, args.vol2)
-    pixel_size = args.pixel_size or geometry.pixel_size or 1.0
+    pixel_size = pixel_size_or_one(args.vol1, args.pixel_size, geometry.pixel_size)
     curves = _curves(args, (first, second), pixel_size)
     if args.output is None:
         shown = list(curves.values())

@@ -45,10 +45,12 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.cli.tool_options import require_mrc
     from cryodrgn.imaging.masks import default_threshold, soft_mask
     from cryodrgn.io.mrc import read_map, write_volume
+    from cryodrgn.units import pixel_size_or_one
 
     require_mrc(args.output)
     data, geometry = read_map(args.input)
-    volume, pixel_size = torch.from_numpy(data), args.pixel_size or geometry.pixel_size or 1.0
+    volume = torch.from_numpy(data)
+    pixel_size = pixel_size_or_one(args.input, args.pixel_size, geometry.pixel_size)
     threshold = default_threshold(volume) if args.threshold is None else args.threshold
     mask = soft_mask(
         volume, pixel_size, threshold=threshold, dilation=args.dilate, edge=args.dist
