@@ -7,7 +7,7 @@ import numpy as np
 
 from cryodrgn.cli.main import main
 from cryodrgn.io.legacy_pickle import load_ctf, load_pickles, save_pickles
-from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.io.selection_files import REMEDY
 
 COUNT, BOX = 24, 16
@@ -16,6 +16,33 @@ COUNT, BOX = 24, 16
 def write_stack(path: Path, images: np.ndarray, box: int | None = None) -> None:
     with stack_writer(path, box or images.shape[-1], 12.0) as writer:
         writer.append(images.astype(np.float32))
+
+
+def write_others(folder: Path, star: str) -> None:
+    """Files that were not meant: of other programs, kinds and formats."""
+    texts = {
+        "optimiser.star": "data_optimiser_general\n\n_rlnOutputRootName Refine3D/job007/run\n"
+        "_rlnExperimentalDataStarFile Refine3D/job007/run_data.star\n",
+        "model.star": "data_model_general\n\n_rlnReferenceDimensionality 3\n\n"
+        "data_model_classes\n\nloop_\n_rlnReferenceImage\nrun_class001.mrc\n",
+        "job.star": "data_job\n\n_rlnJobTypeLabel relion.refine3d\n",
+        "micrographs.star": "data_micrographs\nloop_\n_rlnMicrographName\n_rlnDefocusU\na 1\n",
+        "cistem.star": "data_\nloop_\n_cisTEMPositionInStack\n_cisTEMAnglePsi\n1 20\n",
+        "tomo.star": star.replace("rlnAngleRot", "rlnTomoSubtomogramRot"),
+        "volumes_3d.star": star.replace("_rlnImageSize #", "_rlnImageDimensionality #").replace(
+            f" {BOX} ", " 3 "
+        ),
+        "lfs.star": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+        "page.star": "<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n",
+        "group.csg": "created: now\ngroup:\n  name: particles\nresults:\n  blob:\n"
+        "    metafile: '>J7_particles.cs'\n    type: particle.blob\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    (folder / "csdat.cs").write_bytes(b"\x94CSDAT" + bytes(200))
+    table = np.zeros(2, [("uid", "u8"), ("map/path", "S20"), ("map/psize_A", "f4")])
+    with (folder / "volumes.cs").open("wb") as file:
+        np.save(file, table)
 
 
 def make_files(folder: Path) -> None:
@@ -78,11 +105,14 @@ def make_files(folder: Path) -> None:
     header = bytearray(whole)
     header[12:16] = (77).to_bytes(4, "little")
     (folder / "mode.mrcs").write_bytes(header)
-    (folder / "particles.xyz").write_text("")
+    (folder / "particles.xyz").write_text("x")
     (folder / "empty.txt").write_text("\n")
     (folder / "lost.txt").write_text("nowhere.mrcs\n")
     (folder / "binary.txt").write_bytes(b"\xff\xfe")
     (folder / "empty.star").write_text("")
+    (folder / "rows.star").write_text("data_particles\n")
+    write_volume(folder / "map.mrc", rng.normal(size=(BOX, BOX, BOX)), 12.0)
+    write_others(folder, star)
     (folder / "no_name.star").write_text(star.replace("rlnImageName", "rlnImageTitle"))
     (folder / "lost.star").write_text(star.replace("particles.mrcs", "lost.mrcs"))
     (folder / "word.star").write_text(star.replace("000001@particles.mrcs", "particles.mrcs"))
@@ -113,7 +143,10 @@ TRAINING: list[tuple[str, str]] = [
         f"{{0}}/short.mrcs {POSES}",
         "{0}/short.mrcs cannot be read as an MRC file: it has 100 bytes",
     ),
-    (f"{{0}}/packed.mrcs {POSES}", "{0}/packed.mrcs is compressed; unpack it first"),
+    (
+        f"{{0}}/packed.mrcs {POSES}",
+        "{0}/packed.mrcs is compressed with gzip; unpack it first (gunzip)",
+    ),
     (
         f"{{0}}/mode.mrcs {POSES}",
         "{0}/mode.mrcs cannot be read as an MRC file: Unrecognised mode '77'",
@@ -136,7 +169,12 @@ TRAINING: list[tuple[str, str]] = [
     ("{0}/empty.txt", "{0}/empty.txt names no stacks"),
     ("{0}/lost.txt", "{0}/nowhere.mrcs does not exist"),
     ("{0}/binary.txt", "{0}/binary.txt is no text: byte 0 is not UTF-8"),
-    ("{0}/empty.star", "{0}/empty.star is a STAR file without any rows"),
+    (
+        "{0}/empty.star",
+        "{0}/empty.star is empty (0 bytes): the program that wrote it was stopped, or it was "
+        "not copied whole; write or copy it again",
+    ),
+    ("{0}/rows.star", "{0}/rows.star is a STAR file without any rows"),
     (
         "{0}/table.cs",
         "{0}/table.cs cannot be read as a numpy array: it does not begin with \\x93NUMPY",
@@ -150,9 +188,50 @@ TRAINING: list[tuple[str, str]] = [
         "{0}/sim/particles.mrcs holds no poses; give them with --poses, or pass the .star or "
         ".cs file of a 3-D refinement instead of the image stack",
     ),
+    (
+        "{0}/map.mrc",
+        "{0}/map.mrc is a volume (16 × 16 × 16 voxels, space group 1 and mz 16 in its header), "
+        "expected images; pass a stack of particles, or give the file a name that ends in "
+        ".mrcs if it holds images after all",
+    ),
+    (
+        "{0}/optimiser.star",
+        "{0}/optimiser.star holds the settings of a refinement (optimiser.star), no particles; "
+        "take Refine3D/job007/run_data.star, which it names",
+    ),
+    (
+        "{0}/micrographs.star",
+        "{0}/micrographs.star lists micrographs, no particles; extract the particles and take "
+        "the particles.star of that job",
+    ),
+    (
+        "{0}/tomo.star",
+        "{0}/tomo.star lists subtomograms or particles of tilt series (rlnTomoSubtomogramRot), "
+        "one row for many images, and tilt series are not supported; take particles of single "
+        "images",
+    ),
+    (
+        "{0}/lfs.star",
+        "{0}/lfs.star is a placeholder of git-LFS, not the file itself; fetch the file with "
+        "git lfs pull",
+    ),
+    (
+        "{0}/group.csg",
+        "{0}/group.csg is a group file of cryoSPARC (.csg), which names tables; take "
+        "J7_particles.cs beside it",
+    ),
+    (
+        "{0}/csdat.cs",
+        "{0}/csdat.cs is a table in cryoSPARC's format CSDAT, which is not read here; load it "
+        "with Dataset.load of cryosparc-tools and save it, which writes numpy's format",
+    ),
     (f"{PARTICLES} --poses {{0}}/missing.pkl", "{0}/missing.pkl does not exist"),
     (f"{PARTICLES} --poses {{0}}/folder.pkl", "{0}/folder.pkl is no file"),
-    (f"{PARTICLES} --poses {{0}}/empty.pkl", "{0}/empty.pkl is empty"),
+    (
+        f"{PARTICLES} --poses {{0}}/empty.pkl",
+        "{0}/empty.pkl is empty (0 bytes): the program that wrote it was stopped, or it was "
+        "not copied whole; write or copy it again",
+    ),
     (
         f"{PARTICLES} --poses {{0}}/evil.pkl",
         "{0}/evil.pkl is no readable pickle of numpy arrays: it asks for builtins.print",
@@ -283,6 +362,49 @@ TRAINING: list[tuple[str, str]] = [
     ),
 ]
 OTHERS: list[tuple[str, str]] = [
+    (
+        "downsample {0}/map.mrc -D 8 -o {0}/out/x.mrcs",
+        "{0}/map.mrc is a volume (16 × 16 × 16 voxels, space group 1 and mz 16 in its header), "
+        "expected images; add --is-vol, or give the file a name that ends in .mrcs if it holds "
+        "images after all",
+    ),
+    (
+        "parse_pose_star {0}/model.star -o {0}/out/x.pkl",
+        "{0}/model.star describes the maps of a refinement (model.star), no particles; take "
+        "the data file of the same iteration (run_data.star, run_itNNN_data.star)",
+    ),
+    (
+        "parse_pose_star {0}/job.star -o {0}/out/x.pkl",
+        "{0}/job.star holds the settings of a job (job.star), no particles; take a particle "
+        "file that the job wrote",
+    ),
+    (
+        "parse_pose_star {0}/volumes_3d.star -D 16 -o {0}/out/x.pkl",
+        "{0}/volumes_3d.star lists subtomograms or particles of tilt series "
+        "(rlnImageDimensionality 3), one row for many images, and tilt series are not "
+        "supported; take particles of single images",
+    ),
+    (
+        "parse_ctf_star {0}/cistem.star -o {0}/out/x.pkl",
+        "{0}/cistem.star is a table of cisTEM and lacks the columns of RELION (rlnImageName, "
+        "rlnAngleRot, rlnAngleTilt, rlnAnglePsi, …); export the refinement package from cisTEM "
+        "in RELION's format and pass that file",
+    ),
+    (
+        "parse_ctf_star {0}/page.star -o {0}/out/x.pkl",
+        "{0}/page.star is a web page (HTML), such as a login or error page saved in place of "
+        "the file; download the file again",
+    ),
+    (
+        "parse_pose_csparc {0}/volumes.cs -o {0}/out/x.pkl",
+        "{0}/volumes.cs lists 2 volumes (map), no particles; take the particles file of that "
+        "job (…particles.cs)",
+    ),
+    (
+        "parse_ctf_csparc {0}/group.csg -o {0}/out/x.pkl",
+        "{0}/group.csg is a group file of cryoSPARC (.csg), which names tables; take "
+        "J7_particles.cs beside it",
+    ),
     (
         "downsample {0}/sim/particles.mrcs -D 15 -o {0}/out/x.mrcs",
         "the new box size must be even and positive, got 15",

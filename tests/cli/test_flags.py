@@ -130,7 +130,8 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "select": (
         "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "
-        "--all-of --any-of --none-of --invert --near --near-particle --random --count --seed"
+        "--all-of --any-of --none-of --invert --near --near-particle --random --count --seed "
+        "--particles --ctf --datadir --pixel-size"
     ),
     "export": "particles --ind -o --passthrough --labels --latents --table-ind",
     "simulate": (

@@ -6,6 +6,7 @@ import pytest
 import starfile
 import torch
 
+from cryodrgn.cli import tools
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.curves import read_curves
@@ -66,6 +67,32 @@ def test_files_are_shown(tool, volume, simulated, tmp_path):
         text = tool(name, simulated / "particles.star", "-o", tmp_path / f"{name}.png")
         assert "12 images of 16 px, 12 Å/px" in text
     assert (tmp_path / "view_mrcs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_odd_boxes_are_shown_and_filtered_and_volumes_shown(
+    tool, volume, write_stack, write_pickle, rng, tmp_path
+):
+    images = rng.normal(size=(5, 15, 15)).astype(np.float32)
+    odd = write_stack(images, "odd.mrcs")
+    assert "5 images of 15 px, 2 Å/px" in tool("view_mrcs", odd, "-o", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    index = write_pickle(np.array([3, 1]), "ind.pkl")
+    tool("filter_mrcs", odd, "--ind", index, "-o", tmp_path / "some.mrcs")
+    np.testing.assert_array_equal(pixels(tmp_path / "some.mrcs"), images[[3, 1]])
+    assert "16 images of 16 px" in tool("view_mrcs", volume, "-o", tmp_path / "b.png")
+
+
+def test_a_star_file_without_ctf_says_so(simulated, tmp_path, capsys):
+    stack, out = str(simulated / "particles.mrcs"), str(tmp_path / "x.star")
+    assert tools.main(["write_star", stack, "-o", out]) == 0
+    captured = capsys.readouterr()
+    assert "x.star has no CTF parameters" in captured.err
+    assert "give them with --ctf" in captured.err
+    ctf, poses = str(simulated / "ctf.pkl"), str(simulated / "poses.pkl")
+    assert tools.main(["write_star", stack, "--ctf", ctf, "--poses", poses, "-o", out]) == 0
+    assert not capsys.readouterr().err
+    assert tools.main(["write_star", str(simulated / "particles.star"), "-o", out]) == 0
+    assert "rlnDefocusU" in (tmp_path / "x.star").read_text()
 
 
 def test_phase_flipped_images_are_the_same_in_every_amplitude(tool, simulated, tmp_path):
@@ -254,12 +281,14 @@ def test_a_volume_is_aligned_to_another(tool, fail_tool, volume, tmp_path):
     )
 
 
-def test_cleaning_asks_where_it_can_and_deletes_when_told(tool, tmp_path):
+def test_cleaning_asks_where_it_can_and_deletes_when_told(tool, fail_tool, tmp_path):
     for epoch in range(4):
         (tmp_path / f"weights.{epoch}.pkl").touch()
     (tmp_path / "weights.pkl").touch()
     assert "would delete 2 files" in tool("clean", tmp_path, "-n", 3, "-d", "-v")
-    tool("clean", tmp_path, "-n", 3)
+    message = fail_tool("clean", tmp_path, "-n", 3)
+    assert "2 files" in message
+    assert "no terminal to ask on, so nothing was; delete them with -f" in message
     assert (tmp_path / "weights.1.pkl").exists()
     assert "deleted 2 files" in tool("clean", tmp_path, "-n", 3, "-f")
     assert sorted(path.name for path in tmp_path.glob("weights.*")) == [

@@ -52,13 +52,15 @@ def test_a_stack_that_is_too_short_is_refused(two_files):
         ImageStack.from_names(paths, ["A", "A"], np.array([4, 5]))
 
 
-def test_images_that_differ_in_size_or_are_odd_are_refused(write_stack, two_files):
+def test_images_that_differ_in_size_are_refused_and_odd_ones_where_asked(
+    write_stack, two_files
+):
     other = write_stack(numbered(2, box_size=6), "c.mrcs")
     with pytest.raises(ShapeMismatchError, match=r"c.mrcs has images of 6 × 6.*squares of 4"):
         ImageStack.whole_files([two_files[0], other])
     odd = write_stack(numbered(2, box_size=5), "d.mrcs")
     with pytest.raises(ConfigError, match=r"d.mrcs has images of 5 pixels; it must be an even"):
-        ImageStack.whole_files([odd])
+        ImageStack.whole_files([odd]).require_even_box()
 
 
 def test_pixels_that_are_not_finite_are_refused_by_image(write_stack):

@@ -170,7 +170,7 @@ def test_a_list_names_stacks_relative_to_itself(tmp_path, write_stack):
     [("missing.mrcs", "does not exist"), (".", "is no file"), ("x.png", "unknown ending")],
 )
 def test_unusable_particle_files_are_refused(tmp_path, name, words):
-    (tmp_path / "x.png").touch()
+    (tmp_path / "x.png").write_text("x")
     with pytest.raises(InputFileError, match=words):
         open_particles(ParticleFiles(particles=tmp_path / name))
 

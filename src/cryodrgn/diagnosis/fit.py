@@ -27,6 +27,7 @@ from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.pixel_sizes import common_pixel_size
 from cryodrgn.progress import Progress
 
 MAX_RADIUS = 20
@@ -65,7 +66,7 @@ class QuickImages:
 
     Args:
         particles: The particles, with poses.
-        rows: Those in the sample.
+        rows: Those in the sample, of one pixel size.
         max_radius: Highest frequency kept, in cycles per box.
         invert: Whether to change the sign of the data.
     """
@@ -80,6 +81,8 @@ class QuickImages:
     ) -> None:
         self.particles = particles
         self.rows = rows
+        pixel_size = common_pixel_size(particles.pixel_sizes[rows], particles.source)
+        self._side = particles.box_size * pixel_size
         self.radius = min(max_radius, particles.box_size // 2 - 1)
         self.lattice = HalfLattice.disc(particles.box_size, self.radius)
         settings = Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=invert)
@@ -104,8 +107,7 @@ class QuickImages:
     @property
     def pixel_size(self) -> float:
         """Å/px of the maps."""
-        side = self.particles.box_size * float(self.particles.pixel_sizes[self.rows[0]])
-        return side / self.grid.box_size
+        return self._side / self.grid.box_size
 
     def fit(
         self, convention: Convention, order: Int[np.ndarray, " particles"] | None = None

@@ -40,7 +40,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputFileError: The file cannot be read, or would unpack to far more than it holds.
     """
-    require_file(path)
+    require_file(path, may_be_zip=True)
     try:
         with zipfile.ZipFile(path) as archive:
             total = sum(entry.file_size for entry in archive.infolist())

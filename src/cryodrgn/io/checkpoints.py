@@ -61,7 +61,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputFileError: The file is missing, damaged, or no weight file.
     """
-    require_file(path)
+    require_file(path, may_be_zip=True)
     try:
         _refuse_compressed(path)
         with torch.serialization.safe_globals(_STAND_INS), warnings.catch_warnings():

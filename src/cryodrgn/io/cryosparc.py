@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
-from cryodrgn.io.cryosparc_tables import read_table, with_passthrough
+from cryodrgn.io.cryosparc_tables import read_table, refuse_other_tables, with_passthrough
 from cryodrgn.io.legacy_pickle import single_precision
 from cryodrgn.io.metadata import require_positive
 from cryodrgn.particles.optics import CtfTable
@@ -46,7 +46,7 @@ class CryosparcParticles:
             files of older jobs say nothing; None takes them to be the images themselves.
 
     Raises:
-        InputFileError: The file cannot be read or is no table.
+        InputFileError: The file cannot be read or is no table of particles.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class CryosparcParticles:
         self._table = with_passthrough(
             read_table(path), path, ("blob", "ctf", "location", alignments)
         )
+        refuse_other_tables(self._table, path)
 
     def __len__(self) -> int:
         return len(self._table)

@@ -21,6 +21,11 @@ from cryodrgn.io.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 
+# How groups of columns begin in tables of something else than particles, and what that is.
+OTHER_TABLES = {
+    ("map", "mask", "volume"): "volumes",
+    ("movie", "micrograph", "mscope", "rigid_motion", "background"): "micrographs",
+}
 # Columns of ours, of which cryoSPARC need not know.
 OWN_GROUP = "cryodrgn"
 
@@ -39,6 +44,25 @@ def read_table(path: Path) -> np.ndarray:
         msg = f"{path} lists no particles"
         raise InputFileError(msg)
     return table
+
+
+def refuse_other_tables(table: np.ndarray, path: Path) -> None:
+    """Refuse a table of volumes or micrographs where one of particles is wanted.
+
+    Raises:
+        InputFileError: It lists no particles.
+    """
+    groups = column_groups(table)
+    if any(group in {"blob", "location", "ctf"} or "alignments" in group for group in groups):
+        return
+    for beginnings, what in OTHER_TABLES.items():
+        found = [group for group in groups if group.startswith(beginnings)]
+        if found:
+            msg = (
+                f"{path} lists {len(table)} {what} ({', '.join(found[:5])}), no particles; "
+                "take the particles file of that job (…particles.cs)"
+            )
+            raise InputFileError(msg)
 
 
 def write_table(path: Path, table: np.ndarray) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import BadImageError, ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.mrc import MrcFile
+from cryodrgn.particles.pixel_sizes import rows_by_pixel_size
 
 # Which images of a batch cannot be computed with, by what is wrong with them.
 Judge = Callable[[Float[np.ndarray, "batch box box"]], Mapping[str, Int[np.ndarray, " bad"]]]
@@ -38,7 +39,6 @@ class ImageStack:
         InputFileError: A stack is shorter than the highest frame asked of it, or has another
             axis order than images have.
         ShapeMismatchError: The stacks have different or non-square images.
-        ConfigError: The box size is odd.
     """
 
     def __init__(
@@ -82,8 +82,9 @@ class ImageStack:
 
     @property
     def pixel_size(self) -> float | None:
-        """Å/px from the header of the first stack, None if it gives none."""
-        return self._files[0].pixel_size
+        """Å/px that the headers of all stacks give; None if they give none, or differ."""
+        sizes = self.pixel_sizes
+        return None if sizes is None or len(rows_by_pixel_size(sizes)) > 1 else float(sizes[0])
 
     @property
     def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
@@ -121,6 +122,19 @@ class ImageStack:
         """Type of number that holds every image without loss: ``float16`` or ``float32``."""
         halves = all(file.dtype == np.float16 for file in self._files)
         return "float16" if halves else "float32"
+
+    def require_even_box(self) -> None:
+        """Refuse images whose transform has no frequency at half the sampling rate.
+
+        Raises:
+            ConfigError: Their side is odd.
+        """
+        if self.box_size % 2:
+            msg = (
+                f"{self._files[0].path} has images of {self.box_size} pixels; it must be an "
+                "even number"
+            )
+            raise ConfigError(msg)
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
         """The view of only these images, in this order."""
@@ -204,11 +218,6 @@ class ImageStack:
                     f"expected squares of {first.shape[1]} as in {first.path}"
                 )
                 raise ShapeMismatchError(msg)
-        if self.box_size % 2:
-            msg = (
-                f"{first.path} has images of {self.box_size} pixels; it must be an even number"
-            )
-            raise ConfigError(msg)
         depths = np.array([file.shape[0] for file in self._files])
         beyond = np.flatnonzero(self._frames >= depths[self._file_numbers])
         if len(beyond):

@@ -24,7 +24,7 @@ def load_epoch_losses(run: RunDirectory) -> Float[np.ndarray, " epochs"]:
         InputFileError: The file is damaged.
     """
     if run.metrics.is_file():
-        table = csv.DictReader(read_text(run.metrics).splitlines())
+        table = csv.DictReader(read_text(run.metrics, may_be_empty=True).splitlines())
         try:
             rows = [(int(row["epoch"]), float(row["total"])) for row in table]
         except (KeyError, ValueError, TypeError, csv.Error) as error:
@@ -53,7 +53,7 @@ def read_log(path: Path) -> Float[np.ndarray, " epochs"]:
 
 
 def _losses_in(path: Path) -> Float[np.ndarray, " epochs"]:
-    found = LOSS.findall(read_bytes(path).decode(errors="replace"))
+    found = LOSS.findall(read_bytes(path, may_be_empty=True).decode(errors="replace"))
     try:
         return np.array([float(loss) for loss in found])
     except ValueError as error:

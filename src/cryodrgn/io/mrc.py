@@ -22,15 +22,15 @@ from mrcfile.utils import dtype_from_mode
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.map_geometry import STANDARD_ORDER, MapGeometry, axis_order, geometry_of
-from cryodrgn.io.text import require_file
+from cryodrgn.io.recognise import BEGINNING, refuse_mistaken
+from cryodrgn.io.text import require_plain_file
 
 logger = logging.getLogger(__name__)
 
 HEADER_BYTES = 1024
-# Where the header says the byte order; the modes there are; how compressed files begin.
+# Where the header says the byte order; the modes there are.
 STAMP = 212
 MODES = frozenset({0, 1, 2, 4, 6, 12})
-COMPRESSED = (b"\x1f\x8b", b"BZh")
 LABEL = "written by cryodrgn"
 
 
@@ -138,18 +138,17 @@ def read_header(path: Path) -> np.ndarray:
     """The header of a file as it stands there, as one record in the byte order of the file.
 
     Raises:
-        InputFileError: The file is missing, too short, or compressed.
+        InputFileError: The file is missing, too short, or by its first bytes no MRC file.
     """
-    require_file(path)
+    require_plain_file(path)
     try:
         with path.open("rb") as file:
-            content = file.read(HEADER_BYTES)
+            beginning = file.read(BEGINNING)
     except OSError as error:
         msg = f"{path} cannot be read as an MRC file: {error.strerror}"
         raise InputFileError(msg) from error
-    if content.startswith(COMPRESSED):
-        msg = f"{path} is compressed; unpack it first"
-        raise InputFileError(msg)
+    refuse_mistaken(path, beginning)
+    content = beginning[:HEADER_BYTES]
     if len(content) < HEADER_BYTES:
         msg = f"{path} cannot be read as an MRC file: it has {len(content)} bytes"
         raise InputFileError(msg)

@@ -16,8 +16,10 @@ from cryodrgn.io.metadata import ParticleMetadata, resolve_pixel_sizes
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
+from cryodrgn.io.volume_headers import refuse_volume
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.pixel_sizes import in_words, rows_by_pixel_size
 from cryodrgn.particles.poses import Poses
 from cryodrgn.units import pixel_size_or_one
 
@@ -64,7 +66,11 @@ def open_metadata(path: Path) -> ParticleMetadata | None:
 
 
 def open_images(
-    path: Path, metadata: ParticleMetadata | None, datadir: Path | None = None
+    path: Path,
+    metadata: ParticleMetadata | None,
+    datadir: Path | None = None,
+    *,
+    as_they_are: bool = False,
 ) -> ImageStack:
     """The images that a particle file lists.
 
@@ -73,10 +79,24 @@ def open_images(
             relative to the folder of the list).
         metadata: What :func:`open_metadata` returned for it.
         datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
+        as_they_are: Whether images are only copied or looked at, so that sections of a volume
+            and odd boxes are fine.
 
     Raises:
-        InputFileError: A stack is missing or unreadable.
+        InputFileError: A stack is missing or unreadable, or is a volume.
+        ConfigError: The box size is odd.
     """
+    images = _open_images(path, metadata, datadir)
+    if not as_they_are:
+        if path.suffix == ".mrc":
+            refuse_volume(path)
+        images.require_even_box()
+    return images
+
+
+def _open_images(
+    path: Path, metadata: ParticleMetadata | None, datadir: Path | None
+) -> ImageStack:
     if metadata is not None:
         names, frames = metadata.image_names()
         return ImageStack.from_names(locate_stacks(names, path, datadir), names, frames)
@@ -90,15 +110,24 @@ def open_images(
     return ImageStack.whole_files(stacks)
 
 
-def open_stack(path: Path, datadir: Path | None = None) -> tuple[ImageStack, float | None]:
-    """The images that a particle file lists, and their Å/px if it is known and one for all."""
+def open_stack(
+    path: Path, datadir: Path | None = None, *, as_they_are: bool = False
+) -> tuple[ImageStack, float | None]:
+    """The images that a particle file lists, and their Å/px if it is known and one for all.
+
+    Arguments and errors are those of :func:`open_images`.
+    """
     metadata = open_metadata(path)
-    images = open_images(path, metadata, datadir)
+    images = open_images(path, metadata, datadir, as_they_are=as_they_are)
     pixel_sizes = metadata.pixel_sizes() if metadata else None
     if pixel_sizes is None:
-        return images, images.pixel_size
-    if np.ptp(pixel_sizes) > 0:
-        logger.warning("%s mixes pixel sizes: no header can hold them", path)
+        pixel_sizes = images.pixel_sizes
+    if pixel_sizes is None:
+        return images, None
+    groups = rows_by_pixel_size(pixel_sizes)
+    if len(groups) > 1:
+        found = in_words(pixel_sizes, groups)
+        logger.warning("%s mixes images of %s: no header can hold that", path, found)
         return images, None
     return images, float(pixel_sizes[0])
 

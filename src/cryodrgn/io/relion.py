@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_relion_angles
 from cryodrgn.io.star import StarTable, particle_block, read_star
+from cryodrgn.io.star_kinds import refuse_other_stars, warn_of_tilt_series
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.units import ANGSTROM_PER_MICRON
@@ -49,7 +50,8 @@ class RelionParticles:
             those in the file.
 
     Raises:
-        InputFileError: The file cannot be read or holds no particles.
+        InputFileError: The file cannot be read or lists no particles, see
+            :func:`~cryodrgn.io.star_kinds.refuse_other_stars`.
     """
 
     def __init__(self, path: Path, overrides: dict[str, float] | None = None) -> None:
@@ -59,6 +61,8 @@ class RelionParticles:
         self._optics = blocks.get("optics")
         name = particle_block(path, {block: len(table) for block, table in blocks.items()})
         self._particles = blocks[name]
+        refuse_other_stars(path, blocks, self._particles)
+        warn_of_tilt_series(self._particles)
         self._groups = None
         if self._optics is not None:
             self._groups = _group_rows(self._particles, self._optics)

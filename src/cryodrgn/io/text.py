@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from cryodrgn.errors import InputFileError
+from cryodrgn.io.recognise import BEGINNING, refuse_mistaken
 
 # Values that a YAML file may come to when its references are followed.
 MOST_VALUES = 1_000_000
@@ -37,8 +38,28 @@ class _PlainLoader(yaml.SafeLoader):
         super().flatten_mapping(node)
 
 
-def require_file(path: Path) -> None:
-    """Refuse what is no plain file: a folder, or a device or pipe that would be read for ever.
+def require_file(path: Path, *, may_be_zip: bool = False) -> None:
+    """Refuse what is no plain file, or by its first bytes not the kind of file that is meant.
+
+    Args:
+        path: The file.
+        may_be_zip: Whether the right file is a zip archive.
+
+    Raises:
+        InputFileError: It is not there, or something else.
+    """
+    require_plain_file(path)
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(BEGINNING)
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise InputFileError(msg) from error
+    refuse_mistaken(path, beginning, may_be_zip=may_be_zip)
+
+
+def require_plain_file(path: Path) -> None:
+    """Refuse a folder, and a device or pipe, which would be read for ever.
 
     Raises:
         InputFileError: It is not there, or something else.
@@ -53,28 +74,39 @@ def require_file(path: Path) -> None:
         raise InputFileError(msg)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, *, may_be_empty: bool = False) -> bytes:
     """The content of a file.
 
+    Args:
+        path: The file.
+        may_be_empty: Whether a file without content is fine, as of a run that has just begun.
+
     Raises:
-        InputFileError: It cannot be read.
+        InputFileError: It cannot be read, or is not the kind of file that is meant.
     """
-    require_file(path)
+    require_plain_file(path)
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise InputFileError(msg) from error
+    if content or not may_be_empty:
+        refuse_mistaken(path, content[:BEGINNING])
+    return content
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, may_be_empty: bool = False) -> str:
     """The content of a text file in UTF-8.
 
+    Args:
+        path: The file.
+        may_be_empty: Whether a file without content is fine, as of a run that has just begun.
+
     Raises:
-        InputFileError: It cannot be read or is no text.
+        InputFileError: It cannot be read, is no text, or not the kind of file that is meant.
     """
     try:
-        return read_bytes(path).decode()
+        return read_bytes(path, may_be_empty=may_be_empty).decode()
     except UnicodeDecodeError as error:
         msg = f"{path} is no text: byte {error.start} is not UTF-8"
         raise InputFileError(msg) from error

@@ -127,7 +127,7 @@ def _recorded(
 ) -> dict[str, Any]:
     """Settings and results that go into ``config.yaml``."""
     training = {
-        "pixel_size": float(particles.pixel_sizes[0]),
+        "pixel_size": particles.require_pixel_size(),
         "num_particles": len(particles),
         "box_size": config.data.box_size,
         "components_with_signal": result.num_signals,
@@ -147,7 +147,7 @@ def _recorded(
 def _write_maps(
     result: LinearResult, particles: ParticleSet, scale: float, run: RunDirectory
 ) -> None:
-    pixel_size = float(particles.pixel_sizes[0])
+    pixel_size = particles.require_pixel_size()
     volumes = (result.regression.volumes * scale).cpu().numpy()
     write_volume(run.linear.mean, volumes[0], pixel_size)
     for number, volume in enumerate(volumes[1:], start=1):

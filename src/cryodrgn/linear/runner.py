@@ -366,6 +366,7 @@ def _check(
     overwrite: bool,
 ) -> None:
     particles.require_poses()
+    particles.require_pixel_size()
     least = 2 * max(LEAST_IMAGES_PER_COMPONENT * config.num_components, team.size)
     if len(particles) < least:
         msg = (
@@ -385,7 +386,7 @@ def _read_mask(
 ) -> Float[Tensor, "box box box"] | None:
     if path is None:
         return None
-    return read_mask(path, particles.box_size, float(particles.pixel_sizes[0])).to(device)
+    return read_mask(path, particles.box_size, particles.require_pixel_size()).to(device)
 
 
 def estimated_norm(data: DataConfig, particles: ParticleSet) -> tuple[float, float]:

@@ -117,7 +117,7 @@ def reconstruct_states(
     images = prepare_disc(data, particles, norm, device, storage=storage, team=team)
     noise = initial_noise(images.images, optics_groups(particles))
     reconstruction = StateReconstruction(images, latents, noise, settings, mask)
-    pixel_size = float(particles.pixel_sizes[0])
+    pixel_size = particles.require_pixel_size()
     geometry = replace(geometry or MapGeometry(pixel_size=None), pixel_size=pixel_size)
     if settings.method == "kernel":
         states = reconstruction.kernel_states(points, pixel_size)
@@ -173,6 +173,7 @@ def check_states(
         CryodrgnError: Tables differ in length or dimensions, or results cannot go there.
     """
     particles.require_poses()
+    particles.require_pixel_size()
     latents.require_count(len(particles), particles.source)
     if points is not None and points.shape[1] != latents.mean.shape[1]:
         msg = (
@@ -189,7 +190,7 @@ def check_states(
             raise ConfigError(msg)
     if mask_path is None:
         return None
-    return read_mask(mask_path, particles.box_size, float(particles.pixel_sizes[0]))
+    return read_mask(mask_path, particles.box_size, particles.require_pixel_size())
 
 
 def _write_model(
@@ -206,7 +207,7 @@ def _write_model(
     state = {name: value.cpu() for name, value in model.state_dict().items()}
     state["volumes"] = state["volumes"] * norm[1]
     training: dict[str, Any] = {
-        "pixel_size": float(particles.pixel_sizes[0]),
+        "pixel_size": particles.require_pixel_size(),
         "num_particles": len(particles),
         "box_size": data.box_size,
         "latents": latents.source,

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.pixel_sizes import common_pixel_size
 from cryodrgn.particles.poses import Poses
 
 
@@ -85,6 +86,14 @@ class ParticleSet:
     def box_size(self) -> int:
         """Side of the prepared images in pixels, that of the stored ones unless cropped."""
         return self.cropped_box_size or self.images.box_size
+
+    def require_pixel_size(self) -> float:
+        """Å/px of all images, for what needs it to be the same for all: maps and models.
+
+        Raises:
+            MetadataError: The images differ in pixel size by more than rounding.
+        """
+        return common_pixel_size(self.pixel_sizes, self.source)
 
     def cropped(self, box_size: int) -> Self:
         """The set whose images are downsampled when they are prepared, by Fourier cropping.

@@ -203,7 +203,7 @@ def _objective(
         return VaeObjective(model, training.kl, dtype, team, training.equivariance, lattice)
     device = next(model.parameters()).device
     volumes = VolumeDecoder(decoder_of(model), *norm, device)
-    pixel_size = float(particles.pixel_sizes[0])
+    pixel_size = particles.require_pixel_size()
     return DecoderObjective(model, latents, volumes, pixel_size, dtype, team)
 
 

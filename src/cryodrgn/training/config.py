@@ -64,9 +64,11 @@ class DataConfig:
         """The particles.
 
         Raises:
-            CryodrgnError: A file cannot be used, or the box size is not possible.
+            CryodrgnError: A file cannot be used, the images differ in pixel size, or the box
+                size is not possible.
         """
         particles = open_particles(self.files)
+        particles.require_pixel_size()
         return particles if self.box_size is None else particles.cropped(self.box_size)
 
     def __post_init__(self) -> None:

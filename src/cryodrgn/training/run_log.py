@@ -103,6 +103,6 @@ def _complete_rows(path: Path, num_columns: int, images_seen: int) -> list[list[
     """Rows of an earlier part of the run; a kill may have torn the last one."""
     if not path.exists():
         return []
-    lines = csv.reader(read_text(path).splitlines())
+    lines = csv.reader(read_text(path, may_be_empty=True).splitlines())
     rows = [row for row in lines if len(row) == num_columns]
     return [row for row in rows[1:] if row[1].isdigit() and int(row[1]) <= images_seen]

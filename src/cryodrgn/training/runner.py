@@ -74,6 +74,7 @@ def train(
     Raises:
         CryodrgnError: The settings or the data cannot be used, or training diverges.
     """
+    particles.require_pixel_size()
     particles = _with_first_poses(config, particles)
     _require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
@@ -169,7 +170,7 @@ class _Session:
         """The run's config file."""
         mapping = self._config.to_mapping(
             self._parts.norm,
-            pixel_size=float(self._particles.pixel_sizes[0]),
+            pixel_size=self._particles.require_pixel_size(),
             num_particles=len(self._particles),
             network_dtype=dtype_name(self._parts.dtype),
         )

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_images, open_metadata, open_particles
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.pixel_sizes import REMEDY, in_words, rows_by_pixel_size
 from cryodrgn.rundir import CheckFiles
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
@@ -90,12 +91,16 @@ def check_particles(
     stack = stack.select(particles.original_rows)
     screening = screen_images(stack, _spread(len(particles), settings.num_screened))
     logger.info("%s", screening.in_words())
-    rows = np.setdiff1d(_spread(len(particles), settings.num_images), screening.unusable)
+    groups = rows_by_pixel_size(particles.pixel_sizes)
+    sample = groups[0][_spread(len(groups[0]), settings.num_images)]
+    rows = np.setdiff1d(sample, screening.unusable)
     if len(rows) < 2:
         msg = f"{particles.source} has fewer than two images that can be computed with"
         raise MetadataError(msg)
     images = QuickImages(particles, rows, invert=settings.invert)
     verdict = judge(images, seed=settings.seed)
+    if len(groups) > 1:
+        verdict = _with_pixel_sizes(verdict, in_words(particles.pixel_sizes, groups))
     summary = summarise(particles)
     result = CheckFiles(output)
     _write_json(result.json, summary, screening, verdict, particles)
@@ -105,15 +110,26 @@ def check_particles(
     return CheckResult(passed=verdict.passed, sentence=verdict.sentence, files=result)
 
 
+def _with_pixel_sizes(verdict: Verdict, found: str) -> Verdict:
+    """A verdict on the images of one pixel size, for a set of several."""
+    sentence = (
+        f"The file mixes images of {found}, which are no one set to reconstruct: {REMEDY}. "
+        f"Judged by the first of these alone: {verdict.sentence}"
+    )
+    changes = ("images of different pixel sizes must be kept apart", *verdict.changes)
+    return replace(verdict, passed=False, sentence=sentence, changes=changes)
+
+
 def summarise(particles: ParticleSet) -> dict[str, str]:
     """Summary of the particles, with the source of each quantity."""
     poses, ctf = particles.require_poses(), particles.ctf
-    sizes = ", ".join(f"{size:.4g}" for size in np.unique(particles.pixel_sizes)[:5])
+    groups = rows_by_pixel_size(particles.pixel_sizes)
+    sizes = f"{particles.pixel_sizes[0]:.4g} Å/px"
     pixels = poses.shifts / particles.pixel_sizes[:, None]
     found = {
         "particles": f"{len(particles)} of {particles.source}",
         "box": f"{particles.box_size} px",
-        "pixel size": f"{sizes} Å/px",
+        "pixel size": in_words(particles.pixel_sizes, groups) if len(groups) > 1 else sizes,
         "poses": f"from {poses.source}",
         "shifts": f"up to {np.abs(pixels).max(initial=0):.2f} px, from {poses.source}",
     }

@@ -90,6 +90,7 @@ def report_nuisances(
         )
         raise ShapeMismatchError(msg)
     particles.require_poses()
+    particles.require_pixel_size()
     require_output(output)
 
     def screened(how: Screen) -> ParticleSet:

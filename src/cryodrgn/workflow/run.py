@@ -99,6 +99,7 @@ def run_all(settings: RunSettings, run_command: RunCommand) -> WholeRunFiles:
     files = WholeRunFiles(settings.output)
     particles = open_particles(settings.files)
     particles.require_poses()
+    particles.require_pixel_size()
     manifest = Manifest(files.manifest)
     manifest.begin(settings.request(), input_files(settings.files))
     make_folder(files.path)
@@ -175,7 +176,7 @@ class _Pipeline:
     def _choose(self, molecule_radius: float | None) -> list[Choice]:
         particles, settings = self._particles, self._settings
         return choose(
-            *(len(particles), particles.box_size, float(particles.pixel_sizes[0])),
+            *(len(particles), particles.box_size, particles.require_pixel_size()),
             latent_dim=settings.latent_dim,
             effort=settings.effort,
             molecule_radius=molecule_radius,

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     files = ReconstructionFiles.named(args.output)
     particles = _chosen(open_particles(particle_files(args)), args)
     particles.require_poses()
-    pixel_size = float(particles.pixel_sizes[0])
+    pixel_size = particles.require_pixel_size()
     geometry = geometry_like(args.like, particles.box_size, pixel_size)
     require_output(files.volume.parent)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.cli.options import MRC_ENDINGS, add_datadir, add_screen, require_ending
+from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryodrgn.preflight.screening import Screen
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.diagnosis.screening import find_bad
     from cryodrgn.fourier.resample import check_new_box_size
     from cryodrgn.io.particle_files import open_stack
+    from cryodrgn.io.volume_headers import volume_in_words
     from cryodrgn.preflight.plans import downsampling_plan
     from cryodrgn.preflight.screening import on_sound_images, screen_stack
     from cryodrgn.rundir import ScreeningFiles
@@ -62,6 +64,13 @@ def run(args: argparse.Namespace) -> None:
         logger.info("downsampled a volume of %d voxels to %d", old, args.box_size)
         logger.info("wrote %s (%s)", args.output, _sampling(pixel_size))
         return
+    volume = volume_in_words(args.mrcs) if args.mrcs.suffix == ".mrc" else None
+    if volume is not None:
+        msg = (
+            f"{args.mrcs} is {volume}, expected images; add --is-vol, or give the file a name "
+            "that ends in .mrcs if it holds images after all"
+        )
+        raise ConfigError(msg)
     images, pixel_size = open_stack(args.mrcs, args.datadir)
     if len(images) == images.box_size:
         logger.warning(

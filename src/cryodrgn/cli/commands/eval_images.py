@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(msg)
     trained = _with_data_options(load_trained(args), args)
     particles = open_particles(particle_files(args))
+    particles.require_pixel_size()
     require_output(args.output.parent)
 
     def screened(how: "Screen") -> "ParticleSet":

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import require_ending
+from cryodrgn.cli.options import add_ctf, add_datadir, require_ending
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from cryodrgn.analysis.selection import Candidates
 
 logger = logging.getLogger(__name__)
+
+# Relative difference up to which a pixel size that was typed is one that a file gives.
+TYPED_TOLERANCE = 1e-3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--num-original", type=int, metavar="N", help="Particles in the original file"
     )
+    group.add_argument(
+        "--particles",
+        type=Path,
+        metavar="FILE",
+        help="The original file (.mrcs, .star, .cs, or .txt), for --pixel-size",
+    )
+    add_ctf(group)
+    add_datadir(group)
     _add_criteria(parser.add_argument_group("Criteria, all of which a particle must meet"))
 
 
@@ -59,6 +70,12 @@ def _add_criteria(group: argparse._ArgumentGroup) -> None:
         action="append",
         metavar=("AXIS", "LOW", "HIGH"),
         help="Coordinate AXIS (from 0) between LOW and HIGH; may be repeated",
+    )
+    group.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="Å",
+        help="Images of this pixel size in --particles (or its --ctf), as a command named it",
     )
     group.add_argument(
         "--outliers",
@@ -97,13 +114,19 @@ def run(args: argparse.Namespace) -> None:
     require_ending(args.output, (".pkl",), "-o")
     coordinates = _coordinates(args)
     labels = None if args.labels is None else load_labels(args.labels)
-    tables = [table for table in (coordinates, labels) if table is not None]
+    pixel_sizes = _pixel_sizes(args)
+    tables = [t for t in (coordinates, labels, pixel_sizes) if t is not None]
     parent = _parent(args)
     num_original = args.num_original
+    if num_original is None and pixel_sizes is not None:
+        num_original = len(pixel_sizes)
     if num_original is None and parent is None and tables:
         num_original = len(tables[0])
     candidates = _candidates(args, parent, num_original)
     whole = len(candidates)
+    if args.pixel_size is not None:
+        table = _required(pixel_sizes, "--particles")
+        candidates = _of_pixel_size(candidates, table, args)
     if args.clusters is not None:
         candidates = candidates.in_clusters(_required(labels, "--labels"), args.clusters)
     for axis, low, high in args.box or []:
@@ -120,6 +143,39 @@ def run(args: argparse.Namespace) -> None:
     check_indices(chosen, int(chosen.max(initial=0)) + 1, source="the selection", of="it")
     save_pickles(args.output, [chosen])
     logger.info("chose %d of %d particles: wrote %s", len(chosen), whole, args.output)
+
+
+def _pixel_sizes(args: argparse.Namespace) -> "np.ndarray | None":
+    """Å/px of every particle of the original file, if it is given."""
+    from cryodrgn.io.particle_files import ParticleFiles, open_particles
+
+    if args.particles is None:
+        return None
+    files = ParticleFiles(particles=args.particles, ctf=args.ctf, datadir=args.datadir)
+    return open_particles(files).pixel_sizes
+
+
+def _of_pixel_size(
+    candidates: "Candidates", pixel_sizes: "np.ndarray", args: argparse.Namespace
+) -> "Candidates":
+    """Those whose images have the pixel size that is asked for."""
+    import numpy as np
+
+    from cryodrgn.particles.pixel_sizes import in_words, rows_by_pixel_size
+    from cryodrgn.particles.selection import check_indices
+
+    check_indices(
+        candidates.rows, len(pixel_sizes), source="the selection", of=str(args.particles)
+    )
+    groups = rows_by_pixel_size(pixel_sizes)
+    distances = [abs(float(pixel_sizes[rows[0]]) / args.pixel_size - 1) for rows in groups]
+    nearest = int(np.argmin(distances))
+    # Sizes are shown with six digits, which may be all that the user has of them.
+    if distances[nearest] > TYPED_TOLERANCE:
+        found = in_words(pixel_sizes, groups)
+        msg = f"{args.particles} has no images of --pixel-size {args.pixel_size:g}, but {found}"
+        raise ConfigError(msg)
+    return candidates.keep(np.isin(candidates.rows, groups[nearest]))
 
 
 def _coordinates(args: argparse.Namespace) -> "np.ndarray | None":

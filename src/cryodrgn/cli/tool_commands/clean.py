@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.errors import ConfigError
+
 if TYPE_CHECKING:
     from cryodrgn.io.run_cleaning import CleaningPlan
 
@@ -35,8 +37,11 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.io.run_cleaning import plan_cleaning
 
-    for folder in args.outglobs or [Path()]:
-        plan = plan_cleaning(folder, args.interval)
+    folders = args.outglobs or [Path()]
+    plans = {folder: plan_cleaning(folder, args.interval) for folder in folders}
+    if not (args.force or args.dry_run):
+        _require_answers([plan for plan in plans.values() if plan.files])
+    for folder, plan in plans.items():
         if args.verbose:
             for path in plan.files:
                 logger.info("%s", path)
@@ -50,9 +55,21 @@ def run(args: argparse.Namespace) -> None:
             logger.info("%s: deleted %s", folder, count)
 
 
+def _require_answers(plans: "list[CleaningPlan]") -> None:
+    """Refuse to go on where files would be deleted and nobody can be asked.
+
+    Raises:
+        ConfigError: There is no terminal.
+    """
+    if plans and not sys.stdin.isatty():
+        count = sum(len(plan.files) for plan in plans)
+        folders = ", ".join(str(plan.run.path) for plan in plans)
+        msg = (
+            f"{count} files of {folders} could be deleted, but there is no terminal to ask on, "
+            "so nothing was; delete them with -f, or see which they are with -d -v"
+        )
+        raise ConfigError(msg)
+
+
 def _agreed(plan: "CleaningPlan", count: str) -> bool:
-    """Ask; where nobody can answer, nothing is deleted."""
-    if not sys.stdin.isatty():
-        logger.warning("%s: %s could be deleted; say so with -f", plan.run.path, count)
-        return False
     return input(f"delete {count} of {plan.run.path}? [y/N] ").strip().lower() in {"y", "yes"}

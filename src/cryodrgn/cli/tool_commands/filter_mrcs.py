@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.io.selection_files import load_selection
 
     require_mrc(args.output)
-    images, pixel_size = open_stack(args.input, args.datadir)
+    images, pixel_size = open_stack(args.input, args.datadir, as_they_are=True)
     rows = load_selection(args.ind).rows_of(len(images), str(args.input))
     change_stack(images.select(rows), args.output, None, pixel_size)
     logger.info("wrote %d of %d images to %s", len(rows), len(images), args.output)

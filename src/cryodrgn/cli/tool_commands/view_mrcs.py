@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.io.particle_files import open_stack
 
-    images, pixel_size = open_stack(args.input, args.datadir)
+    images, pixel_size = open_stack(args.input, args.datadir, as_they_are=True)
     size = "pixel size unknown" if pixel_size is None else f"{pixel_size:g} Å/px"
     logger.info("%d images of %d px, %s", len(images), images.box_size, size)
     output = args.output or Path(args.input.name).with_suffix(".png")

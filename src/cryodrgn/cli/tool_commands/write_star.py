@@ -41,6 +41,14 @@ def run(args: argparse.Namespace) -> None:
     names = images.select(particles.original_rows).names(
         None if args.full_path else args.output.parent
     )
+    if particles.ctf is None:
+        logger.warning(
+            "%s has no CTF parameters, and neither has %s; give them with --ctf",
+            args.output,
+            args.particles,
+        )
+    if particles.poses is None:
+        logger.info("no poses are written; give them with --poses")
     write_particle_star(
         args.output,
         names,

@@ -1,0 +1,100 @@
+"""Files that are something else than their name says, told by their first bytes."""
+
+import re
+from pathlib import Path
+
+from cryodrgn.errors import InputFileError
+
+# As many bytes as are looked at.
+BEGINNING = 4096
+
+# First bytes, and the program that unpacks what begins so.
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", "zstd -d"),
+    b"\xfd7zXZ\x00": ("xz", "unxz"),
+    b"\x04\x22\x4d\x18": ("lz4", "lz4 -d"),
+    b"7z\xbc\xaf\x27\x1c": ("7-Zip", "7z x"),
+    b"\x1f\x9d": ("compress", "uncompress"),
+}
+_ZIP = b"PK\x03\x04"
+_WEB_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE
+)
+_TABLE_OF_GROUP = re.compile(
+    rb"^\s+metafile:\s*['\"]?>?([^'\"\n]+?\.cs)['\"]?\s*$", re.MULTILINE
+)
+
+
+def refuse_mistaken(path: Path, beginning: bytes, *, may_be_zip: bool = False) -> None:
+    """Refuse a file that no reader of this program is meant for, and say what it is.
+
+    These are files without content, compressed files, placeholders of git-LFS and git-annex,
+    web pages saved in place of a download, and cryoSPARC's group files and ``CSDAT`` tables.
+
+    Args:
+        path: The file, for the message.
+        beginning: Its first :data:`BEGINNING` bytes, or all that there are.
+        may_be_zip: Whether the right file is a zip archive, as weights and ``.npz`` are.
+
+    Raises:
+        InputFileError: It is one of these.
+    """
+    words = _recognised(beginning, may_be_zip=may_be_zip)
+    if words is not None:
+        msg = f"{path} {words}"
+        raise InputFileError(msg)
+
+
+def _recognised(beginning: bytes, *, may_be_zip: bool) -> str | None:
+    """What a file is that nobody meant; None if it may be the right one."""
+    if not beginning:
+        return (
+            "is empty (0 bytes): the program that wrote it was stopped, or it was not copied "
+            "whole; write or copy it again"
+        )
+    if beginning.startswith(_ZIP):
+        return None if may_be_zip else _recognised_zip(beginning)
+    for start, (name, command) in _PACKED.items():
+        if beginning.startswith(start):
+            return f"is compressed with {name}; unpack it first ({command})"
+    if b"ustar" in beginning[257:263]:
+        return "is a tar archive; unpack it first (tar -xf)"
+    return _recognised_by_words(beginning)
+
+
+def _recognised_zip(beginning: bytes) -> str:
+    # What torch saves is named so in its archive.
+    if b"/data.pkl" in beginning[:200]:
+        return (
+            "holds weights of a network (weights.pkl) or something else that torch saved, "
+            "expected another file of the run"
+        )
+    return "is compressed, a zip archive; unpack it first (unzip)"
+
+
+def _recognised_by_words(beginning: bytes) -> str | None:
+    if beginning.startswith(b"\x94CSDAT"):
+        return (
+            "is a table in cryoSPARC's format CSDAT, which is not read here; load it with "
+            "Dataset.load of cryosparc-tools and save it, which writes numpy's format"
+        )
+    if beginning.startswith(b"version https://git-lfs.github.com/spec/"):
+        return (
+            "is a placeholder of git-LFS, not the file itself; fetch the file with git lfs pull"
+        )
+    if b"annex/objects/" in beginning[:500] and len(beginning) < 1000:
+        return "is a placeholder of git-annex, not the file itself; fetch it with git annex get"
+    if _WEB_PAGE.match(beginning):
+        return (
+            "is a web page (HTML), such as a login or error page saved in place of the file; "
+            "download the file again"
+        )
+    tables = [name.decode(errors="replace") for name in _TABLE_OF_GROUP.findall(beginning)]
+    if tables:
+        named = " or ".join(dict.fromkeys(name[:200] for name in tables[:20]))
+        return (
+            f"is a group file of cryoSPARC (.csg), which names tables; take {named} beside it"
+        )
+    return None

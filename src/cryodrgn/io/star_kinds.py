@@ -1,0 +1,213 @@
+"""Tables of STAR files that list no single particles: what they are, and which file to take."""
+
+import logging
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from cryodrgn.errors import InputFileError
+from cryodrgn.io.star import StarTable
+
+logger = logging.getLogger(__name__)
+
+IMAGE_NAME = "rlnImageName"
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+COLUMNS_SHOWN = 8
+
+# The name of a block, or of a column, that only one kind of RELION's files has; what that file
+# is; and which one lists the particles.
+_DATA_STAR = "take the data file of the same iteration (run_data.star, run_itNNN_data.star)"
+_EXTRACTED = "extract the particles and take the particles.star of that job"
+_BLOCKS = {
+    "model_general": ("describes the maps of a refinement (model.star)", _DATA_STAR),
+    "model_classes": ("describes the maps of a refinement (model.star)", _DATA_STAR),
+    "optimiser_general": ("holds the settings of a refinement (optimiser.star)", _DATA_STAR),
+    "sampling_general": (
+        "holds the orientations that were searched (sampling.star)",
+        _DATA_STAR,
+    ),
+    "job": (
+        "holds the settings of a job (job.star)",
+        "take a particle file that the job wrote",
+    ),
+    "joboptions_values": (
+        "holds the settings of a job (job.star)",
+        "take a particle file that the job wrote",
+    ),
+    "pipeline_general": (
+        "lists the jobs of a project (default_pipeline.star)",
+        "take a particle file that one of them wrote",
+    ),
+    "fsc": (
+        "holds the curves of a post-processing job",
+        "take the run_data.star refined before",
+    ),
+}
+_COLUMNS = {
+    "rlnTomoParticlesFile": (
+        "names the files of a tomography project (optimisation_set.star)",
+        "tilt series are not supported; take particles of single images",
+    ),
+    "rlnTomoTiltSeriesStarFile": (
+        "lists tomograms (tomograms.star)",
+        "tilt series are not supported; take particles of single images",
+    ),
+    "rlnTomoXTilt": (
+        "lists the images of a tilt series",
+        "tilt series are not supported; take particles of single images",
+    ),
+    "rlnMicrographMovieName": ("lists movies", _EXTRACTED),
+    "rlnReferenceImage": ("lists reference images or class averages", _DATA_STAR),
+    "rlnCoordinateX": ("lists where particles were picked", _EXTRACTED),
+    "rlnMicrographCoordinates": ("lists the files of picked coordinates", _EXTRACTED),
+    "rlnMicrographName": ("lists micrographs", _EXTRACTED),
+}
+_SUBTOMOGRAM_COLUMNS = (
+    *(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi")),
+    *("rlnTomoVisibleFrames", "rlnCtfImage"),
+)
+_VARIES_WITH_TILT = ("rlnCtfScalefactor", "rlnMicrographPreExposure")
+_TOMOGRAPHY_COLUMNS = ("rlnTomoName", "rlnTomoParticleName", "rlnTomoParticleId")
+
+
+def refuse_other_stars(
+    path: Path, blocks: Mapping[str, StarTable], particles: StarTable
+) -> None:
+    """Refuse a STAR file that lists something other than single particles.
+
+    Args:
+        path: The file, for messages.
+        blocks: Its tables by name.
+        particles: That of them which would list the particles.
+
+    Raises:
+        InputFileError: It lists none, or subtomograms, or belongs to another program.
+    """
+    _refuse_subtomograms(path, blocks, particles)
+    if IMAGE_NAME in particles:
+        return
+    words = _without_particles(blocks)
+    if words is not None:
+        msg = f"{path} {words[0]}, no particles; {words[1]}"
+        raise InputFileError(msg)
+    # Poses without images can be parsed: they serve stacks that are named otherwise.
+    if not all(name in particles for name in ANGLES):
+        msg = f"{path} {_whose(particles.names)}"
+        raise InputFileError(msg)
+
+
+def _without_particles(blocks: Mapping[str, StarTable]) -> tuple[str, str] | None:
+    """What a file of RELION without particles is, and which one to take."""
+    for table in blocks.values():
+        if "rlnExperimentalDataStarFile" in table:
+            data = table.text("rlnExperimentalDataStarFile")[0][:200]
+            return _BLOCKS["optimiser_general"][0], f"take {data}, which it names"
+    for name, words in _BLOCKS.items():
+        if name in blocks:
+            return words
+    for name, words in _COLUMNS.items():
+        if any(name in table for table in blocks.values()):
+            return words
+    return None
+
+
+def _whose(names: list[str]) -> str:
+    """Whose table it is by the names of its columns, and what it lacks."""
+    shown = ", ".join(names[:COLUMNS_SHOWN])
+    needed = f"the columns of RELION ({IMAGE_NAME}, {', '.join(ANGLES)}, …)"
+    if any(name.startswith("cisTEM") for name in names):
+        return (
+            f"is a table of cisTEM and lacks {needed}; export the refinement package from "
+            "cisTEM in RELION's format and pass that file"
+        )
+    if any(name.startswith("atom_site") for name in names):
+        return "holds an atomic model (mmCIF), no particles; simulate takes it"
+    if any(name.startswith("rln") for name in names):
+        return (
+            f"lists no particle images: it has no column {IMAGE_NAME}, but {shown}; pass the "
+            "star file of an extraction or refinement"
+        )
+    program = "Xmipp" if {"image", "anglePsi"} <= set(names) else "another program"
+    return (
+        f"is a table of {program} with the columns {shown}, and lacks {needed}; export it from "
+        "there in RELION's format and pass that file"
+    )
+
+
+def _refuse_subtomograms(
+    path: Path, blocks: Mapping[str, StarTable], particles: StarTable
+) -> None:
+    mark = next(
+        (n for n in _SUBTOMOGRAM_COLUMNS if any(n in table for table in blocks.values())), None
+    )
+    for table in blocks.values():
+        is_3d = "rlnImageDimensionality" in table and 3 in table.numbers(
+            "rlnImageDimensionality"
+        )
+        mark = "rlnImageDimensionality 3" if is_3d else mark
+    if mark is None and _is_list_of_tomography(particles):
+        mark = next(name for name in _TOMOGRAPHY_COLUMNS if name in particles)
+    if mark is not None:
+        msg = (
+            f"{path} lists subtomograms or particles of tilt series ({mark}), one row for many "
+            "images, and tilt series are not supported; take particles of single images"
+        )
+        raise InputFileError(msg)
+
+
+def _is_list_of_tomography(particles: StarTable) -> bool:
+    """Whether rows of a table are positions or stacks in tomograms, not single images."""
+    if not any(name in particles for name in _TOMOGRAPHY_COLUMNS):
+        return False
+    if "rlnTomoTiltSeriesStarFile" in particles:
+        return False
+    return IMAGE_NAME not in particles or "@" not in particles.text(IMAGE_NAME)[0]
+
+
+def warn_of_tilt_series(particles: StarTable) -> None:
+    """Say it, once for a file, if the rows of a table are tilt images of fewer particles.
+
+    In files of single images groups of micrographs have names that repeat, too. Rows are tilt
+    images if the scale of the CTF or the dose differs within such a group, or if a column
+    says to which particle of a tomogram a row belongs.
+    """
+    for name in ("rlnTomoParticleName", "rlnTomoParticleId"):
+        if name in particles:
+            _warn_once(particles.path, name, len(set(particles.text(name))), len(particles))
+            return
+    group = next(
+        (name for name in ("rlnGroupName", "rlnGroupNumber") if name in particles), None
+    )
+    if group is None:
+        if "rlnTomoName" in particles:
+            _warn_once(particles.path, "rlnTomoName", None, len(particles))
+        return
+    mark = "rlnTomoName" if "rlnTomoName" in particles else None
+    varying = (name for name in _VARIES_WITH_TILT if name in particles)
+    mark = mark or next((n for n in varying if _varies_within(particles, n, group)), None)
+    if mark is not None:
+        num_groups = len(set(particles.text(group)))
+        _warn_once(particles.path, f"{mark}, {group}", num_groups, len(particles))
+
+
+def _varies_within(particles: StarTable, name: str, group: str) -> bool:
+    """Whether a column of numbers differs between rows of the same group."""
+    values = particles.numbers(name)
+    if np.ptp(values) == 0:
+        return False
+    _, groups = np.unique(np.array(particles.text(group)), return_inverse=True)
+    order = np.lexsort((values, groups))
+    same_group = np.diff(groups[order]) == 0
+    return bool((same_group & (np.diff(values[order]) > 0)).any())
+
+
+@cache
+def _warn_once(path: Path, mark: str, num_particles: int | None, num_images: int) -> None:
+    of_what = "" if num_particles is None else f" of {num_particles} particles"
+    logger.warning(
+        "%s lists %d tilt images%s (%s); tilt series are not supported: every image is taken "
+        "for a particle of its own, and dose is not accounted for",
+        *(path, num_images, of_what, mark),
+    )

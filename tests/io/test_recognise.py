@@ -1,0 +1,96 @@
+"""Files that are not what their name says are named for what they are, by every reader."""
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+
+import pytest
+
+from cryodrgn.errors import CryodrgnError, InputFileError
+from cryodrgn.io.text import read_text
+from fuzz.readers import all_readers
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+GROUP = b"""created: 2024-01-01
+group:
+    name: particles
+results:
+    alignments3D:
+        metafile: '>J20_005_particles.cs'
+        num_items: 12
+    ctf:
+        metafile: '>J20_passthrough_particles.cs'
+version: v4.4.1
+"""
+
+
+def zipped(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"x" * 100)
+    return buffer.getvalue()
+
+
+MISTAKEN = {
+    "empty": (b"", "is empty .0 bytes."),
+    "gzip": (gzip.compress(bytes(3000)), "compressed with gzip; unpack it first"),
+    "bzip2": (bz2.compress(bytes(3000)), "compressed with bzip2; unpack it first"),
+    "xz": (lzma.compress(bytes(3000)), "compressed with xz; unpack it first"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(2000), "compressed with Zstandard; unpack"),
+    "zip": (zipped("particles.star"), "a zip archive; unpack it first"),
+    "weights": (zipped("weights/data.pkl"), "holds weights of a network"),
+    "git-LFS": (LFS, "placeholder of git-LFS.*git lfs pull"),
+    "git-annex": (b"/annex/objects/SHA256E-s12--ab.mrcs\n", "placeholder of git-annex"),
+    "web page": (b"\n<!DOCTYPE HTML>\n<html>" + b" " * 2000, "web page .HTML.*download"),
+    "csdat": (b"\x94CSDAT" + bytes(2000), "format CSDAT.*cryosparc-tools"),
+    "csg": (GROUP, "take J20_005_particles.cs or J20_passthrough_particles.cs beside it"),
+}
+# Weights and archives of arrays are zip archives; a run that has just begun has empty logs.
+ZIPS = {"weights.pkl", "npz space"}
+LOGS = {"metrics.csv", "run.log"}
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    return all_readers(tmp_path_factory.mktemp("made"))
+
+
+@pytest.mark.parametrize("kind", MISTAKEN)
+def test_every_reader_says_what_the_file_is(readers, tmp_path, kind):
+    content, words = MISTAKEN[kind]
+    assert len(readers) > 20
+    for title, reader in readers.items():
+        if (title in ZIPS and kind in {"zip", "weights"}) or (
+            title in LOGS and kind == "empty"
+        ):
+            continue
+        folder = tmp_path / title.replace(" ", "_")
+        folder.mkdir()
+        for name, other in reader.beside.items():
+            (folder / name).write_bytes(other)
+        path = folder / reader.name
+        path.write_bytes(content)
+        with pytest.raises(CryodrgnError, match=words) as refused:
+            reader.read(path)
+        assert isinstance(refused.value, InputFileError), title
+        assert str(refused.value).startswith(str(path)), title
+
+
+def test_stacks_that_a_file_names_are_recognised_too(readers, tmp_path):
+    for title in ("star", "cs", "txt list"):
+        reader = readers[title]
+        (tmp_path / reader.name).write_bytes(reader.seeds[0])
+        (tmp_path / "stack.mrcs").write_bytes(LFS)
+        with pytest.raises(InputFileError, match="stack.mrcs is a placeholder of git-LFS"):
+            reader.read(tmp_path / reader.name)
+
+
+@pytest.mark.parametrize(
+    "content", [b"a", b"<1>\n", b"<htm", b"PK", b"BZ", b"metafile: x.cs\n"]
+)
+def test_what_only_begins_alike_is_no_mistake(tmp_path, content):
+    path = tmp_path / "x.txt"
+    path.write_bytes(content)
+    assert read_text(path).encode() == content
