@@ -29,9 +29,7 @@ def write_others(folder: Path, star: str) -> None:
         "micrographs.star": "data_micrographs\nloop_\n_rlnMicrographName\n_rlnDefocusU\na 1\n",
         "cistem.star": "data_\nloop_\n_cisTEMPositionInStack\n_cisTEMAnglePsi\n1 20\n",
         "tomo.star": star.replace("rlnAngleRot", "rlnTomoSubtomogramRot"),
-        "volumes_3d.star": star.replace("_rlnImageSize #", "_rlnImageDimensionality #").replace(
-            f" {BOX} ", " 3 "
-        ),
+        "volumes_3d.star": star.replace(f" {BOX} 2 ", f" {BOX} 3 "),
         "lfs.star": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
         "page.star": "<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n",
         "group.csg": "created: now\ngroup:\n  name: particles\nresults:\n  blob:\n"

@@ -73,7 +73,7 @@ def test_tilt_images_that_name_no_particle_are_named(tmp_path, caplog):
     assert f"lists {ROWS} tilt images (rlnTomoName)" in caplog.text
 
 
-@pytest.mark.parametrize("command", ["parse_pose_star", "downsample", "backproject_voxel"])
+@pytest.mark.parametrize("command", ["parse_pose_star", "downsample"])
 def test_every_command_that_reads_particles_warns_of_tilt_images(
     command, write_stack, rng, tmp_path, capsys
 ):
@@ -81,7 +81,7 @@ def test_every_command_that_reads_particles_warns_of_tilt_images(
 
     write_stack(rng.normal(size=(ROWS, 8, 8)), "a.mrcs")
     path = star(tmp_path, IMAGES | TILTS["M"] | {"rlnImageSize": [8] * ROWS})
-    output = {"parse_pose_star": "x.pkl", "downsample": "y.mrcs"}.get(command, "x.mrc")
+    output = {"parse_pose_star": "x.pkl", "downsample": "y.mrcs"}[command]
     options = ["-D", "4"] if command == "downsample" else []
     assert main([command, str(path), *options, "-o", str(tmp_path / output)]) == 0
     assert capsys.readouterr().err.count("tilt images of 2 particles") == 1
