@@ -1,8 +1,12 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cryodrgn
 from cryodrgn.errors import MetadataError
 from cryodrgn.particles.pixel_sizes import common_pixel_size, rows_by_pixel_size
 
@@ -28,6 +32,17 @@ def test_sizes_that_differ_are_named_with_their_counts_the_most_frequent_first()
 def test_many_sizes_are_not_all_named():
     with pytest.raises(MetadataError, match="and 35 other sizes, which"):
         common_pixel_size(np.linspace(1, 2, 40), "x.star")
+
+
+def test_nobody_takes_the_pixel_size_of_the_first_image_for_that_of_all():
+    source = Path(cryodrgn.__file__).parent
+    takers = {
+        str(path.relative_to(source))
+        for path in source.rglob("*.py")
+        if re.search(r"pixel_sizes(\(\))?\[0\]", path.read_text())
+    }
+    # The last draws the CTF of the first particle.
+    assert takers == {"particles/pixel_sizes.py", "io/parse.py"}
 
 
 @given(st.lists(st.sampled_from([0.5, 0.83, 1.06, 1.0600001, 1.2]), min_size=1))

@@ -19,7 +19,7 @@ from cryodrgn.io.text import read_text, require_file
 from cryodrgn.io.volume_headers import refuse_volume
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.particles.pixel_sizes import in_words, rows_by_pixel_size
+from cryodrgn.particles.pixel_sizes import common_pixel_size, in_words, rows_by_pixel_size
 from cryodrgn.particles.poses import Poses
 from cryodrgn.units import pixel_size_or_one
 
@@ -86,10 +86,10 @@ def open_images(
         InputFileError: A stack is missing or unreadable, or is a volume.
         ConfigError: The box size is odd.
     """
+    if path.suffix == ".mrc" and not as_they_are:
+        refuse_volume(path)
     images = _open_images(path, metadata, datadir)
     if not as_they_are:
-        if path.suffix == ".mrc":
-            refuse_volume(path)
         images.require_even_box()
     return images
 
@@ -129,7 +129,7 @@ def open_stack(
         found = in_words(pixel_sizes, groups)
         logger.warning("%s mixes images of %s: no header can hold that", path, found)
         return images, None
-    return images, float(pixel_sizes[0])
+    return images, common_pixel_size(pixel_sizes, str(path))
 
 
 def open_particles(files: ParticleFiles) -> ParticleSet:

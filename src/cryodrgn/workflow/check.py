@@ -124,12 +124,15 @@ def summarise(particles: ParticleSet) -> dict[str, str]:
     """Summary of the particles, with the source of each quantity."""
     poses, ctf = particles.require_poses(), particles.ctf
     groups = rows_by_pixel_size(particles.pixel_sizes)
-    sizes = f"{particles.pixel_sizes[0]:.4g} Å/px"
+    if len(groups) > 1:
+        sizes = in_words(particles.pixel_sizes, groups)
+    else:
+        sizes = f"{particles.require_pixel_size():.4g} Å/px"
     pixels = poses.shifts / particles.pixel_sizes[:, None]
     found = {
         "particles": f"{len(particles)} of {particles.source}",
         "box": f"{particles.box_size} px",
-        "pixel size": in_words(particles.pixel_sizes, groups) if len(groups) > 1 else sizes,
+        "pixel size": sizes,
         "poses": f"from {poses.source}",
         "shifts": f"up to {np.abs(pixels).max(initial=0):.2f} px, from {poses.source}",
     }

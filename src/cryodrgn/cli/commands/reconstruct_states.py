@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
     latents.require_count(len(particles), particles.source)
     given, mask = _given_points(args, latents), args.mask or _mask_of(source)
     check_states(particles, latents, given, StateFiles(args.outdir), mask)
-    pixel_size = float(particles.pixel_sizes[0])
+    pixel_size = particles.require_pixel_size()
     geometry = geometry_like(args.like, particles.box_size, pixel_size)
     require_output(args.outdir)
 
