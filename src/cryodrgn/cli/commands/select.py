@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
     coordinates = _coordinates(args)
     labels = None if args.labels is None else load_labels(args.labels)
     pixel_sizes = _pixel_sizes(args)
-    tables = [t for t in (coordinates, labels, pixel_sizes) if t is not None]
+    tables = [table for table in (coordinates, labels) if table is not None]
     parent = _parent(args)
     num_original = args.num_original
     if num_original is None and pixel_sizes is not None:
