@@ -1,9 +1,10 @@
 """Files of weights and optimiser state."""
 
+import copy
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +24,13 @@ _STAND_INS += [DtypeParts, ArrayParts]
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a dictionary of tensors and plain values; the file appears whole or not at all."""
+    """Write a dictionary of tensors and plain values; the file appears whole or not at all.
+
+    Tensors are written as those of the host: a file that names a device cannot be read by other
+    programs on machines without it.
+    """
+    if any(tensor.device.type != "cpu" for tensor in _tensors(content)):
+        content = _on_host(content)
     with atomic_path(path) as partial, partial.open("wb") as file:
         recorder = _Recorder(file)
         try:
@@ -33,6 +40,29 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
                 raise
             # torch has errors of its own in place of the system's.
             raise recorder.error from None
+
+
+def _tensors(content: Any) -> Iterator[torch.Tensor]:
+    """All tensors in nested containers."""
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, Mapping | list | tuple):
+        for value in content.values() if isinstance(content, Mapping) else content:
+            yield from _tensors(value)
+
+
+def _on_host(content: Any) -> Any:
+    """Nested containers with their tensors on the host, of the same classes."""
+    if isinstance(content, torch.Tensor):
+        return content.cpu()
+    if isinstance(content, dict):
+        # With its attributes: state_dict keeps the versions of modules in one.
+        copied = copy.copy(content)
+        copied.update((name, _on_host(value)) for name, value in content.items())
+        return copied
+    if isinstance(content, list | tuple):
+        return type(content)(_on_host(value) for value in content)
+    return content
 
 
 class _Recorder:
