@@ -1,39 +1,60 @@
-"""Choice of the device and of the precision of networks."""
+"""Choice of the device and of the precision of networks, and waits for the device."""
 
+import logging
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cryodrgn.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 # Units of x86 processors that multiply bfloat16 numbers, by their names in /proc/cpuinfo.
 BFLOAT16_UNITS = frozenset({"avx512_bf16", "amx_bf16"})
 PROCESSORS = Path("/proc/cpuinfo")
+# The first generation of cards that multiplies bfloat16 numbers, as a compute capability.
+BFLOAT16_CARDS = (8, 0)
+# Files that NVIDIA's driver makes, on Linux and under Windows' subsystem for it.
+DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
 PRODUCT_OPERATIONS = 2 * 4096 * 256 * 256
 
 
 def choose_device(name: str = "auto", number: int = 0) -> torch.device:
-    """The device to compute on.
+    """The device to compute on; a CUDA device always has its index.
 
     Args:
         name: ``auto`` takes a CUDA device if there is one, then Apple's MPS, then the
-            processor; any other name is taken as it is.
+            processor. A bare number is that of a CUDA device; without any, the log says so and
+            the choice is that of ``auto``. Any other name is taken as it is.
         number: Which of several CUDA devices ``auto`` and ``cuda`` take.
 
     Raises:
         ConfigError: The named device is not available on this machine.
     """
-    if name == "auto":
+    problem = cuda_problem()
+    is_number = name.isascii() and name.isdigit()
+    if name == "auto" or (is_number and problem is not None):
         others = "mps" if torch.backends.mps.is_available() else "cpu"
-        name = "cuda" if torch.cuda.is_available() else others
-    if name == "cuda" and torch.cuda.device_count() > 1:
-        name = f"cuda:{number % torch.cuda.device_count()}"
+        if is_number:
+            logger.warning("--device %s: %s; computing on %s instead", name, problem, others)
+        elif problem is not None and has_driver():
+            logger.warning("%s; computing on %s instead", problem, others)
+        name = "cuda" if problem is None else others
+    elif is_number:
+        name = f"cuda:{name}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         msg = f"device {name!r} cannot be used (none has that name); try --device auto or cpu"
         raise ConfigError(msg) from error
+    if device.type == "cuda":
+        return _indexed(device, number, problem)
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -43,10 +64,63 @@ def choose_device(name: str = "auto", number: int = 0) -> torch.device:
     return device
 
 
+def _indexed(device: torch.device, number: int, problem: str | None) -> torch.device:
+    """A CUDA device with its index, after it has been tried."""
+    if problem is not None:
+        msg = f"device '{device}' cannot be used: {problem}; try --device auto or cpu"
+        raise ConfigError(msg)
+    count = torch.cuda.device_count()
+    index = number % count if device.index is None else device.index
+    if index >= count:
+        last = count - 1
+        msg = (
+            f"device '{device}' cannot be used: the last of the {count} CUDA devices that "
+            f"PyTorch finds is cuda:{last}; try --device auto or cuda:{last}"
+        )
+        raise ConfigError(msg)
+    device = torch.device("cuda", index)
+    try:
+        torch.zeros(1, device=device)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        msg = f"device '{device}' cannot be used ({reason}); try --device auto or cpu"
+        raise ConfigError(msg) from error
+    return device
+
+
+def cuda_problem() -> str | None:
+    """Why CUDA cannot be used on this machine, as half a sentence; None if it can."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    if not has_driver():
+        return "PyTorch finds no CUDA device on this machine"
+    if torch.version.cuda is None:
+        return (
+            "this machine has a driver of NVIDIA, but the installed PyTorch "
+            f"{torch.__version__} is built without CUDA"
+        )
+    said = " ".join(str(caught[-1].message).split()) if caught else "it gives no reason"
+    return (
+        "this machine has a driver of NVIDIA, but PyTorch cannot use it with CUDA "
+        f"{torch.version.cuda} ({said})"
+    )
+
+
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is installed, of whatever version."""
+    return any(path.exists() for path in DRIVERS)
+
+
 def describe_device(device: torch.device) -> str:
     """The device in words, for the log."""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
+        name = torch.cuda.get_device_name(device)
+        if choose_network_dtype(device) == torch.bfloat16:
+            return f"{device} ({name})"
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"{device} ({name}, compute capability {major}.{minor}, too old for bfloat16)"
     if device.type == "cpu":
         return f"cpu ({torch.get_num_threads()} threads)"
     return str(device)
@@ -67,7 +141,7 @@ def choose_network_dtype(device: torch.device, processors: Path = PROCESSORS) ->
         times as fast on processors; ``torch.float32`` otherwise.
     """
     if device.type == "cuda":
-        has_units = torch.cuda.get_device_capability(device) >= (8, 0)
+        has_units = torch.cuda.get_device_capability(device) >= BFLOAT16_CARDS
         return torch.bfloat16 if has_units else torch.float32
     if device.type != "cpu" or not processors.is_file():
         return torch.float32
@@ -104,3 +178,51 @@ def synchronize(device: torch.device) -> None:
     """Wait for what a device is still computing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """The number type of sums over many batches.
+
+    Double precision on processors; on cards it is slow, or not there at all.
+    """
+    return torch.float64 if device.type == "cpu" else torch.float32
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device, without waiting for it to arrive.
+
+    CUDA copies behind the host's back only from memory that the system cannot move; PyTorch
+    keeps such memory until the copy is done. Everywhere else this is :meth:`torch.Tensor.to`.
+    """
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+_reasons: ContextVar[tuple[str, ...]] = ContextVar("reasons to wait", default=())
+
+
+@contextmanager
+def may_wait(reason: str) -> Iterator[None]:
+    """Mark where the host waits for the device inside a step, and say why it must.
+
+    Nothing changes for the program. Tests run every step on a simulated card
+    (``tests/simulated_card.py``) and fail at any other wait: a number or an array that goes to
+    the host, a mask in place of indices, a copy that is not sent by :func:`to_device`.
+
+    Args:
+        reason: What is needed on the host.
+    """
+    token = _reasons.set((*_reasons.get(), reason))
+    try:
+        yield
+    finally:
+        _reasons.reset(token)
+
+
+def reason_to_wait() -> str | None:
+    """Why the host may wait for the device here; None where it must not."""
+    reasons = _reasons.get()
+    return reasons[-1] if reasons else None

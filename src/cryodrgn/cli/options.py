@@ -86,7 +86,8 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--device",
         default="auto",
-        help="cpu, cuda, cuda:1, mps … (default: %(default)s, a GPU if there is one)",
+        help="cpu, cuda, cuda:1, mps …, or the number of a GPU (default: %(default)s, a GPU if "
+        "there is one)",
     )
 
 

@@ -34,13 +34,31 @@ def joined(args: argparse.Namespace) -> "Iterator[tuple[Team, torch.device]]":
 
     if getattr(args, "multigpu", False) and "WORLD_SIZE" not in os.environ:
         _start_all()
-    device = choose_device(args.device, int(os.environ.get("LOCAL_RANK", "0")))
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = choose_device(_name_for_all(args.device, rank), rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with join_team(device.type) as team:
         if not team.is_writer:
             logging.getLogger("cryodrgn").setLevel(logging.ERROR)
         yield team, device
+
+
+def _name_for_all(name: str, rank: int) -> str:
+    """The device asked for, without the number of a GPU where every process has its own.
+
+    Two processes on one GPU cannot talk to one another.
+    """
+    count = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if count == 1 or not (name.isdecimal() or name.startswith("cuda:")):
+        return name
+    if rank == 0:
+        logger.warning(
+            "--device %s has no effect: each of %d processes takes a GPU of its own",
+            name,
+            count,
+        )
+    return "auto" if name.isdecimal() else "cuda"
 
 
 def _start_all() -> None:

@@ -14,6 +14,7 @@ from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.prepared import PreparedImages
 from cryodrgn.data.preprocessing import ctf_parameters
 from cryodrgn.data.stores import EpochStream
+from cryodrgn.devices import to_device
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.slices import slice_coordinates
@@ -162,7 +163,7 @@ class TrainingSet:
             rows: Which particles.
             positions: Points of the lattice.
         """
-        on_device = rows.to(self.device)
+        on_device = to_device(rows, self.device)
         images = self._images(0, rows, on_device, slice(None))[:, positions]
         if self._ctf is None:
             return images, None
@@ -213,7 +214,7 @@ class TrainingSet:
             num_points: Only the first frequencies of a lattice without origin; all by default.
             radius: Compare images and slices only within this radius in pixels.
         """
-        on_device = rows.to(self.device)
+        on_device = to_device(rows, self.device)
         kept = slice(num_points)
         frequencies = self._frequencies[kept] / self._pixel_sizes[on_device, None, None]
         ctf = (
@@ -248,7 +249,7 @@ class TrainingSet:
             return None
         radius = min(radius or nyquist, nyquist)
         if radius not in self._within:
-            self._within[radius] = self.lattice.positions_within(radius).to(self.device)
+            self._within[radius] = to_device(self.lattice.positions_within(radius), self.device)
         return self._within[radius]
 
     def _images(
@@ -263,7 +264,7 @@ class TrainingSet:
             return resident[:, kept][on_device]
         stream = self._streams[number]
         source = self._exposures[number] if stream is None else stream
-        return torch.as_tensor(source.read(rows.numpy()))[:, kept].to(self.device)
+        return to_device(torch.as_tensor(source.read(rows.numpy()))[:, kept], self.device)
 
 
 def _on_device(images: PreparedImages, device: torch.device) -> Tensor | None:

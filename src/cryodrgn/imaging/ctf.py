@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.devices import to_device
 from cryodrgn.units import ANGSTROM_PER_MM, VOLT_PER_KV
 
 
@@ -37,7 +38,7 @@ class CtfParameters:
 
     def to(self, device: torch.device) -> "CtfParameters":
         """These parameters on another device."""
-        return CtfParameters(**{name: value.to(device) for name, value in self.items()})
+        return CtfParameters(**{name: to_device(value, device) for name, value in self.items()})
 
     def items(self) -> list[tuple[str, Tensor]]:
         """The parameters by name, in the order of the attributes."""

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.devices import sum_dtype
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import resize_volume
 from cryodrgn.linear.expectation import Expectation, Posterior
@@ -55,7 +56,7 @@ def embed(
     num_points = images.num_points(subspace.radius)
     expectation = Expectation(subspace, noise, num_points, contrast_spread)
     mine = images.team.piece(rows)
-    squares, found = torch.zeros((), dtype=torch.float64, device=images.device), []
+    squares, found = torch.zeros((), dtype=sum_dtype(images.device), device=images.device), []
     with Progress(len(mine), description) as progress:
         for batch in images.batches(mine, subspace.radius):
             posterior, left = expectation(batch, images.box_size)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.devices import sum_dtype
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.linear.expectation import Expectation, Posterior
@@ -132,7 +133,7 @@ def run_pass(
     expectation = Expectation(subspace, noise, num_points, contrast_spread)
     sums = new_sums(images, radius, subspace.num_components + 1)
     found = []
-    squares = divergence = torch.zeros((), dtype=torch.float64, device=images.device)
+    squares = divergence = torch.zeros((), dtype=sum_dtype(images.device), device=images.device)
     for batch in images.batches(images.team.piece(rows), radius):
         posterior, left = expectation(batch, images.box_size)
         precision = noise.precision(batch.rows, num_points)

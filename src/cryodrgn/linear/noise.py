@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.devices import sum_dtype
 from cryodrgn.parallel import Team
 from cryodrgn.particles.particle_set import ParticleSet
 
@@ -58,7 +59,8 @@ class ResidualPower:
         self._noise = noise
         self._points = noise.points_of_shells(num_points)
         shape = (len(noise.spectra), len(self._points))
-        self._sums = torch.zeros(shape, dtype=torch.float64, device=noise.spectra.device)
+        device = noise.spectra.device
+        self._sums = torch.zeros(shape, dtype=sum_dtype(device), device=device)
         self._counts = self._sums.new_zeros(len(noise.spectra))
 
     def add(self, rows: Int[Tensor, " batch"], power: Float[Tensor, "batch shells"]) -> None:
@@ -69,8 +71,8 @@ class ResidualPower:
             power: Squares, averaged over real and imaginary part, summed over points by shell.
         """
         groups = self._noise.groups[rows]
-        self._sums.index_add_(0, groups, power.double())
-        self._counts.index_add_(0, groups, torch.ones_like(groups, dtype=torch.float64))
+        self._sums.index_add_(0, groups, power.to(self._sums.dtype))
+        self._counts.index_add_(0, groups, torch.ones_like(groups, dtype=self._sums.dtype))
 
     def share(self, team: Team) -> None:
         """Replace the sums by those of all processes."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.devices import to_device
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.linear.expectation import pair_products, with_one
@@ -191,6 +192,7 @@ def _second_moment(
     count = coefficients.values.shape[1] + 1
     first, second = torch.triu_indices(count, count)
     moment = torch.zeros(count, count, device=coefficients.values.device)
-    mean = torch.stack([plain.at(part)[1].sum(0) for part in rows.split(10_000)]).sum(0)
+    parts = [to_device(part, moment.device) for part in rows.split(10_000)]
+    mean = torch.stack([plain.at(part)[1].sum(0) for part in parts]).sum(0)
     moment[first, second] = moment[second, first] = mean / len(rows)
     return moment

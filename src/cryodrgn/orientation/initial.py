@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
+from cryodrgn.devices import to_device
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.orientation.branching import VALUES_AT_ONCE, VALUES_AT_ONCE_ON_GPU
@@ -285,6 +286,6 @@ class _Stage:
     def _images(
         self, rows: Int[Tensor, " rows"]
     ) -> tuple[Float[Tensor, "rows points 2"], Float[Tensor, "rows points"] | None]:
-        sample = self._sample
+        sample, rows = self._sample, to_device(rows, self._points.device)
         ctf = None if sample.ctf is None else sample.ctf[rows, : self._count]
         return sample.images[rows, : self._count], ctf

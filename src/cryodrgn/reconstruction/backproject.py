@@ -21,6 +21,7 @@ from cryodrgn.data.preprocessing import (
     prepare_images,
     spatial_frequencies,
 )
+from cryodrgn.devices import to_device
 from cryodrgn.errors import BadImageError, ShapeMismatchError
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.grids import HalfLattice
@@ -158,16 +159,17 @@ def _add_images(
 ) -> None:
     """Spread the slices of some images."""
     device = sums.device
-    values = prepare_images(particles, rows, lattice, settings).to(device)
+    values = to_device(prepare_images(particles, rows, lattice, settings), device)
     weights = values.new_ones(values.shape[:2])
     if particles.ctf is not None:
-        frequencies = spatial_frequencies(particles, rows, lattice).to(device)
-        ctf = contrast_transfer(frequencies, ctf_parameters(particles.ctf, rows).to(device))
+        frequencies = to_device(spatial_frequencies(particles, rows, lattice), device)
+        parameters = ctf_parameters(particles.ctf, rows).to(device)
+        ctf = contrast_transfer(frequencies, parameters)
         values = values * (ctf if ctf_correction == "multiply" else ctf.sign())[..., None]
         weights = ctf.square() if ctf_correction == "multiply" else weights
     rotations = tilt @ torch.from_numpy(particles.require_poses().rotations[rows])
-    frequencies = PADDING * lattice.points.float().to(device)
-    points = slice_coordinates(frequencies, rotations.to(device))
+    frequencies = PADDING * to_device(lattice.points.float(), device)
+    points = slice_coordinates(frequencies, to_device(rotations, device))
     ones = values.new_ones(len(values), 1)
     sums.add(points, values, weights, ones, ones)
 

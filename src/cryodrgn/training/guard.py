@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from cryodrgn.devices import may_wait
 from cryodrgn.errors import NumericalError
 from cryodrgn.models.losses import Losses
 
@@ -69,14 +70,15 @@ class Outcome:
             return cls(rows, is_bad, values, None)
         host = torch.empty(len(values), pin_memory=True).copy_(values, non_blocking=True)
         arrived = torch.cuda.Event()
-        arrived.record()
+        arrived.record(torch.cuda.current_stream(values.device))
         return cls(rows, is_bad, host, arrived)
 
     def report(self) -> StepReport:
         """Losses and gradient norm of the step; waits for them to arrive."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        reconstruction, kl, total, norm = self._values.tolist()
+        with may_wait("losses of an earlier step go into the log, and bad steps are counted"):
+            if self._arrived is not None:
+                self._arrived.synchronize()
+            reconstruction, kl, total, norm = self._values.tolist()
         return StepReport(reconstruction=reconstruction, kl=kl, total=total, gradient_norm=norm)
 
 

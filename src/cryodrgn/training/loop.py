@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.devices import to_device
 from cryodrgn.errors import NumericalError
 from cryodrgn.models.losses import Losses
 from cryodrgn.parallel import ALONE, Team
@@ -279,7 +280,7 @@ class Trainer:
                     ]
                     return self._objective.accumulate_gradients(
                         parts,
-                        noise[mine].to(self._particles.device),
+                        to_device(noise[mine], self._particles.device),
                         self.images_seen,
                         divisor,
                     )

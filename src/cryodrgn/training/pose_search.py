@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.devices import to_device
 from cryodrgn.errors import NumericalError
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.slices import slice_coordinates
@@ -198,7 +199,7 @@ class PoseSearch:
             for number, start in enumerate(range(0, total, size)):
                 generator = generator_at(self._training.seed, 0, number, 3)
                 count, which = min(size, total - start), number % len(maps)
-                rotations = random_rotations(count, generator).to(self._device)
+                rotations = to_device(random_rotations(count, generator), self._device)
                 latent = latents[which].to(self._device).expand(count, -1)
                 points = slice_coordinates(frequencies, rotations)
                 predicted = self._decoder(points, latent, self._dtype)
@@ -292,9 +293,9 @@ class PoseSearch:
             for number, reference in enumerate(references):
                 for rows in _batches(chosen[nearest[chosen] == number], READ_AT_ONCE):
                     images, ctf = self._particles.uncentred(rows, disc.positions)
-                    on_device = rows.to(self._device)
+                    on_device = to_device(rows, self._device)
                     rotations, shifts = self._poses.at(on_device)
-                    shifts = shifts / self._sides[rows].to(self._device)
+                    shifts = shifts / to_device(self._sides[rows], self._device)
                     moved = shifted(images, phases(disc.points, shifts)[:, None])[:, 0]
                     predicted = reference.at(disc.points, rotations)[0]
                     if ctf is not None:
@@ -319,7 +320,7 @@ class PoseSearch:
                     for rows in _batches(block[nearest[block] == number], finder.batch_size):
                         images, ctf = self._particles.uncentred(rows, disc.positions)
                         found = finder.find(images, ctf)
-                        results[rows.to(self._device)] = torch.cat(
+                        results[to_device(rows, self._device)] = torch.cat(
                             [found.rotations.flatten(1), found.shifts, found.gains[:, None]], 1
                         )
                         progress.advance(len(rows))

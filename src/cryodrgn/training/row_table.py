@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.devices import may_wait
 from cryodrgn.parallel import ALONE, Team
 
 BETA1, BETA2, EPSILON = 0.5, 0.99, 1e-12
@@ -111,7 +112,8 @@ class RowTable:
         if not moved:
             return
         found = self._team.gather(torch.cat([part for part, _ in moved]))
-        rows, places = found.unique(return_inverse=True)
+        with may_wait("the number of different rows is the size of what follows"):
+            rows, places = found.unique(return_inverse=True)
         gradients = self.values.new_zeros(len(rows), self.values.shape[1]).index_add_(
             0, places, self._team.gather(torch.cat([part for _, part in moved]))
         )
