@@ -7,13 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check lint format types layers acceptance fix clean
+.PHONY: demo test check lint format types layers acceptance gpu-test fix clean
 
 demo: $(VENV)/.analysis
 	$(BIN)/cryodrgn demo -o demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" --durations=10
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not gpu" --durations=10
 
 check: lint format types layers
 
@@ -33,6 +33,10 @@ layers: $(VENV)/.test
 # CRYODRGN_ACCEPTANCE=/path/to/data make acceptance
 acceptance: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxschedchunk 1 -m "slow or acceptance" --durations=10
+
+# Every command on the GPU of this machine beside the processor; DEVICE=cpu tries the suite itself.
+gpu-test: $(VENV)/.test
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu --durations=10
 
 fix: $(VENV)/.test
 	$(BIN)/ruff check --fix

@@ -124,4 +124,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "acceptance" in item.path.parts:
             item.add_marker("acceptance")
+        if "gpu" in item.path.relative_to(item.config.rootpath).parts:
+            item.add_marker("gpu")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
