@@ -19,6 +19,11 @@ logger = logging.getLogger(__name__)
 
 # Standard errors by which a structure must explain held-out images better than a blob.
 LEAST_ERRORS = 3.0
+# Log-likelihood ratio beyond which an image counts as certain, and counts no more.
+CERTAIN = 10.0
+# All of them together must favour the structure a thousand times: the few images that are held
+# out of a small set may agree with one another by chance.
+LEAST_EVIDENCE = math.log(1000)
 # Directions are told apart on HEALPix's 48 pixels; poses on fewer of them have collapsed.
 DIRECTION_LEVEL, LEAST_DIRECTIONS = 1, 3.0
 
@@ -72,8 +77,8 @@ def compare_starts(
     if not usable:
         msg = (
             f"no first map can be made of these images: {reasons[0]}; look at them, check "
-            "their sign (--invert-data) and CTF, allow for larger shifts (--t-extent), or give "
-            "--load-poses"
+            "their sign (--invert-data) and CTF, allow for larger shifts (--t-extent), begin with "
+            "another --seed or more first maps (--starts), or give --load-poses"
         )
         raise NumericalError(msg)
     best = max(usable, key=lambda start: start.score)
@@ -97,13 +102,19 @@ def why_collapsed(
 ) -> str | None:
     """Evidence that poses have collapsed; None if there is none.
 
+    The ratios of images without noise lie in the hundreds, and differ by as much: their plain
+    mean has a standard error that refuses maps of which every single image is certain. Bounded,
+    a ratio is a vote, and certain images are one another's equals.
+
     Args:
         advantages: Log-likelihood ratio of each image of the map over a blob, see
             :class:`~cryodrgn.orientation.initial.InitialMap`.
         rotations: The poses.
     """
-    error = float(advantages.std()) / len(advantages) ** 0.5
-    if not float(advantages.mean()) > LEAST_ERRORS * error:
+    votes = advantages.clamp(-CERTAIN, CERTAIN)
+    error = float(votes.std()) / len(votes) ** 0.5
+    is_evident = float(votes.sum()) > LEAST_EVIDENCE
+    if not (is_evident and float(votes.mean()) > LEAST_ERRORS * error):
         return "a map explains held-out images no better than a featureless blob does"
     return why_too_alike(rotations)
 
