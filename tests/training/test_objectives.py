@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from cryodrgn import threads
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
@@ -46,6 +47,19 @@ def objective(beta=3.0, equivariance=None) -> VaeObjective:
 
 def gradients(target: VaeObjective) -> list[torch.Tensor]:
     return [parameter.grad for parameter in target.model.parameters()]
+
+
+def test_gradients_are_the_same_bit_for_bit_with_any_number_of_threads(particles, monkeypatch):
+    monkeypatch.setattr(threads, "most_threads", lambda: 3)
+    found = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(threads, "useful_threads", lambda count=count: count)
+        target = objective()
+        parts = [particles.batch(rows) for rows in torch.arange(6).split(2)]
+        target.accumulate_gradients(parts, NOISE, 0, 6.0)
+        found.append(gradients(target))
+    for others in found[1:]:
+        assert all(map(torch.equal, found[0], others))
 
 
 def test_gradients_are_those_of_the_documented_loss(particles):

@@ -18,6 +18,7 @@ from types import ModuleType
 import cryodrgn
 from cryodrgn.allocator import keep_freed_memory
 from cryodrgn.errors import CryodrgnError, printable
+from cryodrgn.processors import processor_watch, wait_without_spinning
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -88,6 +89,8 @@ class Program:
         Returns:
             0 on success, 2 after a user's mistake, 130 after an interrupt.
         """
+        wait_without_spinning()
+        processor_watch()
         arguments = sys.argv[1:] if argv is None else list(argv)
         command = next((word for word in arguments if not word.startswith("-")), "")
         args = self.build_parser(only=command).parse_args(arguments)

@@ -20,11 +20,12 @@ from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
 from cryodrgn.models.vae import Vae
+from cryodrgn.processors import granted_processors
 
 NEEDED = ("torch", "numpy", "gemmi", "mrcfile", "pyyaml", "jaxtyping", "tqdm")
 OPTIONAL = ("matplotlib", "scipy", "scikit-learn", "scikit-image", "umap-learn", "numba")
 # Variables that change how a job runs.
-VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "WORLD_SIZE", "TMPDIR")
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "WORLD_SIZE", "TMPDIR")
 LEAST_MEMORY, LEAST_DISK = 2 * 10**9, 10**9
 TOLERANCE = 1e-3
 
@@ -133,7 +134,7 @@ def _limits(wrong: list[str]) -> list[str]:
     if limits[least] < LEAST_MEMORY:
         wrong.append(f"only {format_size(max(limits[least], 0))} of memory left ({least})")
     shown = ", ".join(f"{format_size(max(n, 0))} ({name})" for name, n in limits.items())
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = granted_processors()
     return [f"memory left: {shown}", f"processors: {count}, threads: {torch.get_num_threads()}"]
 
 

@@ -2,7 +2,8 @@
 
 The terms count what the program holds at its fullest moment: the prepared images; per weight
 its value, gradient, two moments of Adam and two copies of the last good state while one takes
-the place of the other; and the activations of the part of a batch that is computed at a time.
+the place of the other; and the activations of the parts of a batch that threads compute at a
+time.
 What the libraries take is a constant, measured once (``benchmarks/plans.py`` compares all with
 runs).
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.models.build import ModelConfig
+from cryodrgn.processors import most_threads
 from cryodrgn.reconstruction.encode import BATCH as EVALUATED_TOGETHER
 from cryodrgn.training.config import RunConfig
 from cryodrgn.training.loop import ROWS_IN_CACHE
@@ -37,7 +39,7 @@ class MemoryNeed:
     Attributes:
         images: Of prepared images, wherever they are.
         weights: Of weights, optimiser and their copies.
-        batch: Of the part of a batch that is computed at a time.
+        batch: Of the parts of a batch that are computed at a time.
         rest: Of the libraries, beyond what they hold now.
     """
 
@@ -79,7 +81,8 @@ def memory_needed(config: RunConfig, count: int, *, is_processor: bool) -> Memor
     points = len(HalfLattice.disc(model.box_size))
     exposures = 1 if config.data.tilted is None else 2
     encoder, decoder = count_weights(model)
-    images = min(batch_size, max(1, ROWS_IN_CACHE // points)) if is_processor else batch_size
+    of_threads = most_threads() * max(1, ROWS_IN_CACHE // points)
+    images = min(batch_size, of_threads) if is_processor else batch_size
     rows, layers = images * points, model.decoder.num_layers + 1
     width = model.decoder.hidden_dim
     activations = rows * FLOAT * (2.5 * decoder_features(model) + width * (2 * layers + 3))

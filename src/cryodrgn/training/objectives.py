@@ -5,6 +5,7 @@ Gradients are accumulated part by part, so the result is that of the whole batch
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -25,6 +26,7 @@ from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.row_table import RowTable
+from cryodrgn.threads import in_order
 from cryodrgn.training.schedules import Equivariance, KlWeighting
 
 
@@ -233,24 +235,63 @@ def accumulate_reconstruction(
 ) -> Float[Tensor, ""]:
     """Add the gradients of the reconstruction loss, part by part.
 
+    On a processor, parts are shared by threads; their gradients are added in order.
+
     Returns:
         The loss, averaged over exposures, summed over images and divided by ``divisor``,
         without graph.
     """
-    whole = latent.new_zeros(())
-    for part, part_latent in zip(parts, latent.split([len(p) for p in parts]), strict=True):
+    weights = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
+
+    def gradients(
+        piece: tuple[Batch, Tensor],
+    ) -> tuple[Tensor, Sequence[Tensor | None], list[tuple[Tensor, Tensor | None]]]:
+        part, part_latent = piece
+        # Graphs of different threads meet at the weights alone: they end at copies of all else.
+        ends: list[tuple[Tensor, Tensor]] = []
+        cut_latent = _cut(part_latent, ends)
         losses = [
             reconstruction_loss(
-                decoder(exposure.coordinates, part_latent, dtype),
+                decoder(exposure.coordinates, cut_latent, dtype),
                 exposure.targets(),
                 exposure.compared_ctf(),
             )
-            for exposure in part.exposures
+            for exposure in (
+                replace(e, images=_cut(e.images, ends), coordinates=_cut(e.coordinates, ends))
+                for e in part.exposures
+            )
         ]
         share = torch.stack(losses).mean() * (len(part) / divisor)
-        share.backward()
-        whole += share.detach()
+        leaves = [*weights, *(copy for _, copy in ends)]
+        found = torch.autograd.grad(share, leaves, allow_unused=True)
+        beyond = [(origin, g) for (origin, _), g in zip(ends, found[len(weights) :], strict=True)]
+        return share.detach(), found[: len(weights)], beyond
+
+    whole, passed_on = latent.new_zeros(()), []
+    pieces = list(zip(parts, latent.split([len(p) for p in parts]), strict=True))
+    for share, of_weights, beyond in in_order(gradients, pieces):
+        whole += share
+        passed_on += [(origin, g) for origin, g in beyond if g is not None]
+        for weight, gradient in zip(weights, of_weights, strict=True):
+            if gradient is None:
+                continue
+            if weight.grad is None:
+                weight.grad = gradient
+            else:
+                weight.grad += gradient
+    if passed_on:
+        origins, of_origins = zip(*passed_on, strict=True)
+        torch.autograd.backward(origins, of_origins)
     return whole.detach()
+
+
+def _cut(tensor: Tensor, ends: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """A copy at which the graph ends, put down in ``ends``, of a tensor that has gradients."""
+    if not tensor.requires_grad:
+        return tensor
+    copy = tensor.detach().requires_grad_()
+    ends.append((tensor, copy))
+    return copy
 
 
 def _views(parts: Sequence[Batch]) -> list[Float[Tensor, "batch points 2"]]:
