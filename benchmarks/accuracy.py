@@ -42,9 +42,11 @@ mean latent of the state; per image: at the latents of 100 particles. Mean / lea
 states. Masked: both volumes times a soft mask of the true one. **Latent**: R² of the hinge
 angle predicted from neighbours in the latent space for held-out particles; area under the ROC
 curve of a linear classifier for sets without an order. **Seconds**: of all processors together
-(user and system mode), from the typed commands to volumes of all states, with imports; so they
-do not depend on what else a machine does. Means over seeds, ± their standard deviation where
-there are several.
+(user and system mode), from the typed commands to volumes of all states, with imports, one
+thread each. Time in which others had the processor is not in them, but a processor is slower
+while others use its caches and its memory: the same command took 47 to 99 s, so rows that were
+not measured side by side can be compared to a factor of two. Means over seeds, ± their standard
+deviation where there are several.
 """
 HONESTY = """\
 A rigid set with random latents of 2 dimensions: the FSC area between the half maps of 8

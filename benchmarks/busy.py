@@ -1,4 +1,4 @@
-"""The demo's training step beside busy processes, with threads as the program sets them and one.
+"""The demo's training step beside busy processes, with threads as chosen and with one.
 
 Processes of their own take steps in turns: with the threads that the program chooses, with a
 single thread (OMP_NUM_THREADS=1), and, with --before, as another source tree does it. Before a
@@ -29,9 +29,8 @@ THREAD_SETTINGS = ("OMP_", "MKL_", "NUMBA_", "GOMP_", "KMP_")
 class Taker:
     """A process that takes steps when asked to, with a source tree and settings of threads."""
 
-    def __init__(self, source: Path, settings: dict[str, str], args: argparse.Namespace) -> None:
+    def __init__(self, source: Path, settings: dict[str, str], sizes: list[str]) -> None:
         plain = {k: v for k, v in os.environ.items() if not k.startswith(THREAD_SETTINGS)}
-        sizes = map(str, (args.box, args.width, args.layers, args.batch))
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--steps", *sizes],
             env=plain | settings | {"PYTHONPATH": str(source)},
@@ -125,13 +124,14 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--batch", type=int, default=16)
     args = parser.parse_args()
+    sizes = [str(size) for size in (args.box, args.width, args.layers, args.batch)]
     takers = {
-        "as chosen": Taker(SOURCE, {}, args),
-        "one thread": Taker(SOURCE, {"OMP_NUM_THREADS": "1"}, args),
+        "as chosen": Taker(SOURCE, {}, sizes),
+        "one thread": Taker(SOURCE, {"OMP_NUM_THREADS": "1"}, sizes),
     }
     if args.before:
-        takers["before"] = Taker(args.before, {}, args)
-        takers["before, one thread"] = Taker(args.before, {"OMP_NUM_THREADS": "1"}, args)
+        takers["before"] = Taker(args.before, {}, sizes)
+        takers["before, one thread"] = Taker(args.before, {"OMP_NUM_THREADS": "1"}, sizes)
     rates = {name: [] for name in takers}
     with busy_processes(args.busy):
         for _ in range(args.turns):
@@ -139,7 +139,8 @@ def main() -> None:
                 settle = SETTLE if name == "as chosen" else 0.5
                 rates[name].append(taker.rate(settle, COUNTED))
     load = os.getloadavg()[0]
-    print(f"{args.busy} busy processes, load {load:.1f}, {args.box} px, {args.width}×{args.layers}")
+    model = f"{args.box} px, {args.width}×{args.layers}, batch {args.batch}"
+    print(f"{args.busy} busy processes, load {load:.1f}, {model}")
     for name, taker in takers.items():
         taker.end()
         ratios = [a[0] / b[0] for a, b in zip(rates["as chosen"], rates[name], strict=True)]

@@ -19,7 +19,8 @@ class Cost:
     Attributes:
         seconds: By the clock on the wall.
         processor_seconds: Of all processors together, in user and system mode, in this process
-            and the commands that it ran; what else the machine does hardly changes them.
+            and the commands that it ran. Waiting is not in them, but a processor whose caches
+            and memory others use is slower, by up to a factor of two.
     """
 
     seconds: float = 0.0

@@ -29,9 +29,9 @@ LEAST_DIFFERENCE = 0.6
 def wait_without_spinning(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let threads that wait for one another sleep, and be as many as were granted.
 
-    By default they ask again and again for some milliseconds. On a machine that others use, too,
-    this is time that the thread waited for does not get: two threads beside six busy processes
-    trained at a fifth of the rate of one.
+    By default they ask again and again for some milliseconds. On a machine that others use as
+    well, the thread that is waited for does not get this time: two threads beside six busy
+    processes trained at a fifth of the rate of one.
 
     What the user has set is left as it is. To be called before torch, numba or scikit-learn are
     loaded; the setting holds for the whole process and its children, so it belongs to programs.
@@ -73,8 +73,8 @@ def granted_processors(groups: Path = GROUPS) -> int:
 class Watch:
     """Number of threads that find a free processor, measured every few seconds.
 
-    Others' work is what processors were busy with beside this process; where the system does not
-    tell, nobody else works.
+    Others' work is what processors were busy with beside this process; where the system does
+    not tell, nobody else works.
 
     Args:
         most: Number of threads on an idle machine.
@@ -115,7 +115,9 @@ class Watch:
             level,
             "computing with %d of %d threads, because other work takes %.1f processors; the "
             "results are the same (OMP_NUM_THREADS sets a fixed number)",
-            *(count, self.most, others),
+            count,
+            self.most,
+            others,
         )
         if level == logging.INFO:
             self._said = now

@@ -17,7 +17,8 @@ import torch
 
 from cryodrgn.processors import most_threads, useful_threads
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -46,9 +47,12 @@ def in_order(work: Callable[[Item], Result], pieces: Sequence[Item]) -> Iterator
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
     def settled(piece: Item) -> Result:
-        with torch_threads(inside), torch.inference_mode(inference):
-            with torch.set_grad_enabled(grad):
-                return work(piece)
+        with (
+            torch_threads(inside),
+            torch.inference_mode(inference),
+            torch.set_grad_enabled(grad),
+        ):
+            return work(piece)
 
     if count < 2:
         yield from map(settled, pieces)

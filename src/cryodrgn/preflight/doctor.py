@@ -25,7 +25,13 @@ from cryodrgn.processors import granted_processors
 NEEDED = ("torch", "numpy", "gemmi", "mrcfile", "pyyaml", "jaxtyping", "tqdm")
 OPTIONAL = ("matplotlib", "scipy", "scikit-learn", "scikit-image", "umap-learn", "numba")
 # Variables that change how a job runs.
-VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "WORLD_SIZE", "TMPDIR")
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "WORLD_SIZE",
+    "TMPDIR",
+)
 LEAST_MEMORY, LEAST_DISK = 2 * 10**9, 10**9
 TOLERANCE = 1e-3
 

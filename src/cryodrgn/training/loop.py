@@ -33,8 +33,8 @@ from cryodrgn.training.run_log import Metrics, MetricsFile
 logger = logging.getLogger(__name__)
 
 ROWS_IN_CACHE = 4096
-# Parts of a batch come in multiples of this, so that two threads have the same to do; four parts
-# in place of two cost a fifth of the time at 32 px 128×3.
+# Parts of a batch come in multiples of this, so that two threads have the same to do; four
+# parts in place of two cost a fifth of the time at 32 px 128×3.
 PARTS_TOGETHER = 2
 # Steps that the host may run ahead of a device, by its type.
 LAG = {"cuda": 16}

@@ -6,6 +6,7 @@ Gradients are accumulated part by part, so the result is that of the whole batch
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -25,8 +26,8 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.row_table import RowTable
 from cryodrgn.threads import in_order
+from cryodrgn.training.row_table import RowTable
 from cryodrgn.training.schedules import Equivariance, KlWeighting
 
 
@@ -241,48 +242,57 @@ def accumulate_reconstruction(
         The loss, averaged over exposures, summed over images and divided by ``divisor``,
         without graph.
     """
-    weights = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
-
-    def gradients(
-        piece: tuple[Batch, Tensor],
-    ) -> tuple[Tensor, Sequence[Tensor | None], list[tuple[Tensor, Tensor | None]]]:
-        part, part_latent = piece
-        # Graphs of different threads meet at the weights alone: they end at copies of all else.
-        ends: list[tuple[Tensor, Tensor]] = []
-        cut_latent = _cut(part_latent, ends)
-        losses = [
-            reconstruction_loss(
-                decoder(exposure.coordinates, cut_latent, dtype),
-                exposure.targets(),
-                exposure.compared_ctf(),
-            )
-            for exposure in (
-                replace(e, images=_cut(e.images, ends), coordinates=_cut(e.coordinates, ends))
-                for e in part.exposures
-            )
-        ]
-        share = torch.stack(losses).mean() * (len(part) / divisor)
-        leaves = [*weights, *(copy for _, copy in ends)]
-        found = torch.autograd.grad(share, leaves, allow_unused=True)
-        beyond = [(origin, g) for (origin, _), g in zip(ends, found[len(weights) :], strict=True)]
-        return share.detach(), found[: len(weights)], beyond
-
     whole, passed_on = latent.new_zeros(()), []
+    weights = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
+    work = partial(_gradients_of, decoder, weights, dtype, divisor)
     pieces = list(zip(parts, latent.split([len(p) for p in parts]), strict=True))
-    for share, of_weights, beyond in in_order(gradients, pieces):
+    for share, of_weights, beyond in in_order(work, pieces):
         whole += share
         passed_on += [(origin, g) for origin, g in beyond if g is not None]
         for weight, gradient in zip(weights, of_weights, strict=True):
             if gradient is None:
                 continue
             if weight.grad is None:
-                weight.grad = gradient
+                # A gradient may share its memory with another's, or have other strides.
+                weight.grad = torch.empty_like(weight).copy_(gradient)
             else:
                 weight.grad += gradient
     if passed_on:
         origins, of_origins = zip(*passed_on, strict=True)
         torch.autograd.backward(origins, of_origins)
     return whole.detach()
+
+
+def _gradients_of(
+    decoder: Decoder,
+    weights: Sequence[Tensor],
+    dtype: torch.dtype,
+    divisor: float,
+    piece: tuple[Batch, Float[Tensor, "part z"]],
+) -> tuple[Tensor, Sequence[Tensor | None], Sequence[tuple[Tensor, Tensor | None]]]:
+    """A part's share of the loss, its gradients, and those of tensors behind."""
+    part, part_latent = piece
+    # Graphs of different threads meet at the weights alone: they end at copies of all else.
+    ends: list[tuple[Tensor, Tensor]] = []
+    latent = _cut(part_latent, ends)
+    exposures = [
+        replace(e, images=_cut(e.images, ends), coordinates=_cut(e.coordinates, ends))
+        for e in part.exposures
+    ]
+    losses = [
+        reconstruction_loss(
+            decoder(exposure.coordinates, latent, dtype),
+            exposure.targets(),
+            exposure.compared_ctf(),
+        )
+        for exposure in exposures
+    ]
+    share = torch.stack(losses).mean() * (len(part) / divisor)
+    leaves = [*weights, *(copy for _, copy in ends)]
+    found = torch.autograd.grad(share, leaves, allow_unused=True)
+    of_weights, of_ends = found[: len(weights)], found[len(weights) :]
+    origins = [origin for origin, _ in ends]
+    return share.detach(), of_weights, list(zip(origins, of_ends, strict=True))
 
 
 def _cut(tensor: Tensor, ends: list[tuple[Tensor, Tensor]]) -> Tensor:
