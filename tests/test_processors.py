@@ -71,7 +71,7 @@ def test_this_process_and_nice_ones_are_not_other_work(machine):
 def test_a_moment_changes_nothing(machine):
     machine.passes(0.5, others=4, own=0)
     assert machine.watch.count() == 4
-    machine.passes(30, others=0.5, own=3)
+    machine.passes(30, others=0.4, own=3)
     assert machine.watch.count() == 4
 
 

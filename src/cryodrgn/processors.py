@@ -22,8 +22,9 @@ WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 USERS_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 # Seconds between two measurements of what is free; seconds between two lines of the log.
 INTERVAL, SAID_EVERY = 2.0, 600.0
-# Processors by which what is free must differ from what is used before that is changed.
-LEAST_DIFFERENCE = 0.6
+# Share of a processor that others may use while a thread of ours keeps it, and while one more
+# thread takes it up: a thread too many makes the others wait, one too few leaves time unused.
+KEPT, TAKEN_UP = 0.5, 0.25
 
 
 def wait_without_spinning(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -102,8 +103,9 @@ class Watch:
         seconds, busy, own = (b - a for a, b in zip(before, self._last, strict=True))
         others = max(0.0, (busy - own) / seconds)
         free = len(_allowed()) - others
-        if abs(free - self._count) > LEAST_DIFFERENCE:
-            self._change(max(1, min(self.most, round(free))), others)
+        count = max(1, min(self.most, math.floor(free + TAKEN_UP)))
+        if count > self._count or free < self._count - KEPT:
+            self._change(count, others)
         return self._count
 
     def _change(self, count: int, others: float) -> None:
