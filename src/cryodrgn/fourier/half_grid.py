@@ -84,12 +84,18 @@ class HalfGrid:
             spectrum: The transform.
             side: Even side of the middle of the volume that is returned; None returns all.
         """
-        half_plane = torch.fft.ifftshift(spectrum[:-1, :-1, :-1], dim=(0, 1))
-        volume = torch.fft.irfftn(half_plane, s=(self.box_size,) * 3)
         if side is None:
-            return torch.fft.fftshift(volume)
-        kept = torch.arange(-side // 2, side // 2, device=volume.device) % self.box_size
-        return volume[kept][:, kept][:, :, kept]
+            half_plane = torch.fft.ifftshift(spectrum[:-1, :-1, :-1], dim=(0, 1))
+            return torch.fft.fftshift(torch.fft.irfftn(half_plane, s=(self.box_size,) * 3))
+        # Axis by axis, so that only lines that lead to the middle are transformed, and without
+        # moving the origin: that it stands at n/2 changes the sign of every other plane.
+        offsets = torch.arange(-side // 2, side // 2, device=spectrum.device)
+        kept = offsets % self.box_size
+        lines = torch.fft.ifft(spectrum[:-1, :-1, :-1], dim=0)[kept]
+        lines = torch.fft.ifft(lines, dim=1)[:, kept]
+        volume = torch.fft.irfft(lines, n=self.box_size)[..., kept]
+        signs = 1.0 - 2 * (offsets % 2)
+        return volume * signs[:, None, None] * signs[:, None]
 
     def radii(self, device: torch.device | None = None) -> Float[Tensor, "z y x"]:
         """Distance of the grid's points from the origin, in cycles per box."""

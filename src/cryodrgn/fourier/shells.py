@@ -100,10 +100,10 @@ def weight_shells(
         volume: A real volume of even side.
         weights: For the shells 1, 2, …; the origin and shells beyond become 0.
     """
-    shells = shell_numbers(len(volume))
+    shells = _half_radii(len(volume))[0].round().long()
     of_shell = weights.new_zeros(int(shells.max()) + 1)
     of_shell[1 : len(weights) + 1] = weights
-    return centred_ifft(centred_fft(volume, 3) * of_shell[shells], 3).real
+    return torch.fft.irfftn(torch.fft.rfftn(volume) * of_shell[shells], s=volume.shape)
 
 
 def randomise_phases(

@@ -3,10 +3,13 @@
 Transforms of images are spread with trilinear weights onto the transform of a volume of twice
 the box. The volume is cut back to the box and freed of the weights' envelope, sinc² along each
 axis (gridding correction, O'Sullivan 1985). Images are periodic in that: their copies, which
-begin where the box ends, reach its corners, so that only the sphere within it is kept.
+begin where the box ends, reach its corners, so that only the sphere within it is kept. It fades
+out as the window of the images does: what a sharp edge cuts off, errors of low frequency above
+all, would spread over all shells.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,15 +39,18 @@ from cryodrgn.io.mrc import write_volume
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
+from cryodrgn.reconstruction.wiener import filter_by_distance, signal_to_noise
 from cryodrgn.rundir import ReconstructionFiles
 
 logger = logging.getLogger(__name__)
 
 PADDING = 2
 POINTS_PER_BATCH = 1_000_000
-# A voxel that got less than this share of its shell's mean weight is damped towards zero.
-LEAST_WEIGHT = 1e-3
-# Width in voxels in which volumes fade out beyond the sphere that every image shows.
+# A voxel that got less than this share of its shell's mean weight is damped towards zero: in
+# the map of all images, and in half maps, whose noise it would rule.
+LEAST_WEIGHT, HALF_MAP_DAMPING = 1e-3, 1e-2
+# Width in voxels in which volumes fade out beyond the sphere that every image shows, where
+# images are not windowed.
 EDGE = 4.0
 CtfCorrection = Literal["multiply", "flip"]
 
@@ -54,7 +60,8 @@ class Reconstruction:
     """A backprojected volume and what tells how good it is.
 
     Attributes:
-        volume: From all images, Wiener-filtered by the correlation of the half maps.
+        volume: From all images, Wiener-filtered by the correlation of the half maps: by
+            shell, and by distance from the centre.
         half_maps: From every other image, unfiltered.
         fsc: Fourier shell correlation of the half maps.
     """
@@ -114,11 +121,12 @@ def backproject(
 
     for half in halves:
         half.share(team)
-    box_size = particles.box_size
-    first, second = (_volume(half, box_size).cpu() for half in halves)
+    ball = _ball(particles.box_size, settings.window_radius).to(device)
+    first, second = (_volume(half, ball).cpu() for half in halves)
     fsc = fourier_shell_correlation(first, second)
     halves[0].absorb(halves.pop())
-    volume = _volume(halves[0], box_size, fsc).cpu()
+    volume = _volume(halves[0], ball, fsc).cpu()
+    volume = filter_by_distance(volume, (first, second), fsc)
     return Reconstruction(volume=volume, half_maps=(first, second), fsc=fsc)
 
 
@@ -175,42 +183,56 @@ def _add_images(
 
 
 def _volume(
-    sums: SliceSums, box_size: int, fsc: ShellCurve | None = None
+    sums: SliceSums, ball: Float[Tensor, "box box box"], fsc: ShellCurve | None = None
 ) -> Float[Tensor, "box box box"]:
     """The volume whose transform is sums / weights, regularised shell by shell.
 
     With a correlation of half maps the quotient is Wiener filtered: the weight 1/SNR of the
-    prior is that of a signal whose FSC between half sets is known, SNR = 2 FSC / (1 − FSC)
-    (Scheres 2012), in units of the shell's mean weight.
+    prior is that of a signal whose FSC between half sets is known, in units of the shell's
+    mean weight.
     """
-    grid = sums.grid
+    grid, box_size, device = sums.grid, len(ball), sums.device
     table = sums.table().view(*grid.shape, 3)
     last = grid.box_size // 2
-    totals = torch.zeros(2, last + 1, dtype=torch.float64, device=sums.device)
+    totals = torch.zeros(2, last + 2, dtype=torch.float64, device=device)
     # Plane by plane: what is made of a whole grid besides its transform would weigh more.
-    for plane, radii in zip(table, grid.planes(sums.device), strict=True):
-        within = radii <= last
-        weights = plane[..., 2][within].double()
-        both = torch.stack([weights, torch.ones_like(weights)])
-        totals.index_add_(1, radii[within].round().long(), both)
-    mean_weights = (totals[0] / totals[1]).float()
-    damping = mean_weights * _prior(last + 1, grid, fsc).to(mean_weights)
-    transform = torch.zeros(*grid.shape, 2, device=sums.device)
-    for target, plane, radii in zip(transform, table, grid.planes(sums.device), strict=True):
-        shells = radii.round().long().clamp_max(last)
-        damped = (plane[..., 2] + damping[shells]).clamp_min(1e-12)
-        target.copy_(plane[..., :2] / damped[..., None] * (radii <= last)[..., None])
+    for plane, shells in zip(table, _planes_of_shells(grid, device), strict=True):
+        places = shells.flatten()
+        totals[0] += torch.bincount(places, plane[..., 2].flatten().double(), last + 2)
+        totals[1] += torch.bincount(places, minlength=last + 2)
+    damping = (totals[0] / totals[1]).float()
+    damping[:-1] *= _prior(last + 1, grid, fsc).to(damping)
+    damping[-1] = torch.inf
+    transform = torch.empty(*grid.shape, 2, device=device)
+    planes = zip(transform, table, _planes_of_shells(grid, device), strict=True)
+    for target, plane, shells in planes:
+        damped = plane[..., 2] + damping[shells]
+        torch.mul(plane[..., :2], damped.clamp_min_(1e-12).reciprocal_()[..., None], out=target)
 
     volume = grid.volume_of(torch.view_as_complex(transform), box_size)
-    volume /= interpolation_envelope(box_size, grid.box_size, volume.device)
-    return volume * soft_sphere(box_size, box_size / 2, EDGE, volume.device)
+    volume /= interpolation_envelope(box_size, grid.box_size, device)
+    return volume.mul_(ball)
+
+
+def _planes_of_shells(grid: HalfGrid, device: torch.device) -> Iterator[Int[Tensor, "y x"]]:
+    """Shell of every point of a grid, plane after plane; one more than the last beyond it."""
+    last = grid.box_size // 2
+    for radii in grid.planes(device):
+        yield torch.where(radii <= last, radii.round(), last + 1).long()
 
 
 def _prior(count: int, grid: HalfGrid, fsc: ShellCurve | None) -> Float[Tensor, " shells"]:
     """Weight of the prior in the first shells of a grid, in units of their mean weights."""
     if fsc is None:
-        return torch.full((count,), LEAST_WEIGHT)
-    snr = 2 * fsc.values / (1 - fsc.values).clamp_min(1e-6)
-    inverse = (1 / snr.clamp_min(1e-2)).clamp_min(LEAST_WEIGHT)
+        return torch.full((count,), HALF_MAP_DAMPING)
+    inverse = (1 / signal_to_noise(fsc.values)).clamp_min(LEAST_WEIGHT)
     frequencies = np.arange(count) / grid.box_size
     return torch.from_numpy(np.interp(frequencies, fsc.frequencies, inverse))
+
+
+def _ball(box_size: int, window_radius: float | None) -> Float[Tensor, "box box box"]:
+    """What the images show of a volume: it fades out where their window does."""
+    half = box_size / 2
+    if window_radius is None or window_radius >= 1:
+        return soft_sphere(box_size, half, EDGE)
+    return soft_sphere(box_size, window_radius * half, (1 - window_radius) * half)
