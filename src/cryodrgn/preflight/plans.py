@@ -69,7 +69,7 @@ NUISANCE, NUISANCE_IMAGE, NUISANCE_PARTICLE = 1e11, 4e7, 5e6
 # How much longer than their matrix products networks take that are only asked.
 ENCODING, DECODING = 2.0, 1.0
 # Bytes per voxel of the volume, per point of a batch: of a backprojection.
-BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 255, 80
+BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 230, 80
 # Bytes per voxel of a simulated state's transforms, and per pixel of images made together.
 SLICED_VOXEL, IMAGED_PIXEL = 60, 140
 # Grids of sums that a regression holds at a time, and stacks of volumes; of states there are
