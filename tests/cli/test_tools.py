@@ -319,3 +319,28 @@ def test_outputs_of_the_wrong_kind_are_refused_before_any_work(fail_tool, volume
         "project3d", tmp_path / "odd.mrc", "-N", 2, "-o", tmp_path / "x.mrcs"
     )
     assert not list(tmp_path.glob("x.*"))
+
+
+def test_a_mask_of_ones_own_joins_the_masks_of_a_full_map(tool, volume, tmp_path):
+    data, pixel_size = read_volume(volume)
+    noise = np.random.default_rng(1).normal(size=data.shape).astype(np.float32)
+    halves = [tmp_path / "a.mrc", tmp_path / "b.mrc"]
+    for path, sign in zip(halves, (1, -1), strict=True):
+        write_volume(path, data + sign * data.std() * noise, pixel_size)
+    mask = tmp_path / "mask.mrc"
+    write_volume(mask, (data > data.mean() + data.std()).astype(np.float32), pixel_size)
+    line = ("fsc", *halves, "--ref-volume", volume)
+    tool(*line, "-o", tmp_path / "plain.txt")
+    tool(*line, "--mask", mask, "-o", tmp_path / "masked.txt")
+    tool(*line, "--mask", mask, "--corrected", 0.2, "-o", tmp_path / "corrected.txt")
+    tool("fsc", *halves, "--mask", mask, "-o", tmp_path / "alone.txt")
+    plain, masked, corrected, alone = (
+        read_curves(tmp_path / f"{name}.txt")
+        for name in ("plain", "masked", "corrected", "alone")
+    )
+    assert [*masked] == ["NoMask", "Spherical", "Loose", "Tight", "Given", "Corrected"]
+    for name in ("NoMask", "Spherical", "Loose", "Tight"):
+        assert torch.equal(masked[name].values, plain[name].values)
+    assert torch.equal(masked["Given"].values, alone["fsc"].values)
+    assert not torch.equal(masked["Corrected"].values, plain["Corrected"].values)
+    assert not torch.equal(corrected["Corrected"].values, masked["Corrected"].values)

@@ -1,9 +1,11 @@
 """Options that the commands for ab initio reconstruction share."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.cli.ignored_flags import SEARCH_FLAGS, add_ignored_flags
 from cryodrgn.cli.network_options import (
     add_encoder_architecture,
     decoder_only_config,
@@ -17,12 +19,14 @@ from cryodrgn.cli.training import (
     add_training,
     train_config,
 )
-from cryodrgn.cli.without_effect import add_without_effect, warn_of
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryodrgn.models.build import ModelConfig
     from cryodrgn.training.config import TrainConfig
+
+
+logger = logging.getLogger(__name__)
 
 
 def add_search_run(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +48,7 @@ def add_search_run(parser: argparse.ArgumentParser) -> None:
     _add_frequencies(schedule)
     _add_refinement(schedule)
     _add_other_names(parser)
-    add_without_effect(parser)
+    add_ignored_flags(parser, SEARCH_FLAGS)
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:
@@ -238,6 +242,10 @@ def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
     if args.curriculum is not None:
         msg = "frequencies rise with --l-ramp-epochs here; leave out --curriculum"
         raise ConfigError(msg)
+    if "l_end" in args.given and args.l_end < args.l_start:
+        logger.warning(
+            "--l-end has no effect: %d is below --l-start %d", args.l_end, args.l_start
+        )
     grids = GridSettings(
         radius_start=args.l_start,
         radius_end=max(args.l_start, args.l_end),
@@ -248,7 +256,6 @@ def search_training(args: argparse.Namespace, **more: object) -> "TrainConfig":
         num_shifts=args.t_ngrid,
         shift_centre_px=(args.t_xshift, args.t_yshift),
     )
-    warn_of(args)
     interval, refine_epochs = _intervals(args)
     mask = args.output_mask
     search = SearchConfig(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Options that are named as the config names them.
 ARCHITECTURE = (
     *("zdim", "qlayers", "qdim", "encode_mode", "enc_mask"),
-    *("players", "pdim", "pe_type", "pe_dim", "feat_sigma", "domain", "activation"),
+    *("use_real", "players", "pdim", "pe_type", "pe_dim", "feat_sigma", "domain", "activation"),
 )
 
 
@@ -118,6 +118,12 @@ def add_config_overrides(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--zdim", type=int, help="Dimension of latent variable")
     group.add_argument("--l-extent", type=float, help="Coordinate lattice size")
     add_encoder_architecture(group, with_defaults=False)
+    group.add_argument(
+        "--use-real",
+        action="store_true",
+        default=None,
+        help="The encoder sees real space images",
+    )
     add_decoder_architecture(group, with_defaults=False)
 
 

@@ -31,6 +31,11 @@ def add_datadir(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def inverts_data(args: argparse.Namespace) -> bool:
+    """Whether the options ask for the other sign of the data; they exclude one another."""
+    return not args.uninvert_data and args.invert_data
+
+
 def add_screen(parser: argparse._ActionsContainer) -> None:
     """The option that sets how many images are screened before work begins."""
     parser.add_argument(
@@ -231,10 +236,24 @@ def add_pixel_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def output_names(kind: str) -> tuple[str, ...]:
+    """The names of the option for the file that a command writes, those of 4.x among them.
+
+    Args:
+        kind: What the file is, such as ``pkl`` or ``mrc``.
+    """
+    return ("-o", "--output", "--outfile", f"--out{kind}")
+
+
 def add_pickle_output(parser: argparse.ArgumentParser, help_text: str) -> None:
     """A pickle to write."""
     parser.add_argument(
-        "-o", dest="output", type=Path, required=True, metavar="PKL", help=help_text
+        *output_names("pkl"),
+        dest="output",
+        type=Path,
+        required=True,
+        metavar="PKL",
+        help=help_text,
     )
 
 

@@ -5,20 +5,31 @@ in a traceback.
 """
 
 import argparse
+import difflib
 import importlib
 import logging
 import os
-import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 import cryodrgn
 from cryodrgn.allocator import keep_freed_memory
+from cryodrgn.cli.inactive_options import Inactive
+from cryodrgn.cli.parsing import (
+    CommandParser,
+    ReadOptions,
+    ignored_options,
+    parsed_options,
+    repeated_options,
+    unread_options,
+)
 from cryodrgn.errors import CryodrgnError, printable
 from cryodrgn.processors import processor_watch, wait_without_spinning
+
+logger = logging.getLogger(__name__)
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -29,31 +40,32 @@ OUT_OF_MEMORY = (
 )
 
 
-class CommandParser(argparse.ArgumentParser):
-    """A parser that also takes numbers such as ``-1e-3`` for values, not for options."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
     """One console script.
 
     Attributes:
         name: What is typed to run it.
-        description: What it is for.
+        description: What it is for, in one sentence.
         package: Where the modules of its commands are, each named after its command.
-        commands: Summaries by command.
+        topics: Summaries of commands, by topic.
         aliases: Commands by other names under which they are known.
+        inactive: Options of commands that others switch off.
+        elsewhere: What to type instead of commands that are not here.
     """
 
     name: str
-    description: str | None
+    description: str
     package: str
-    commands: Mapping[str, str]
+    topics: Mapping[str, Mapping[str, str]]
     aliases: Mapping[str, str]
+    inactive: Mapping[str, Sequence[Inactive]]
+    elsewhere: Mapping[str, str]
+
+    @property
+    def commands(self) -> Mapping[str, str]:
+        """Summaries by command."""
+        return {name: text for topic in self.topics.values() for name, text in topic.items()}
 
     def load_command(self, name: str) -> ModuleType:
         """The module of a command, imported when it is needed."""
@@ -65,20 +77,49 @@ class Program:
         Args:
             only: Fill in the options of this command alone; None fills in all of them.
         """
-        parser = CommandParser(prog=self.name, description=self.description)
+        return self._parsers(only)[0]
+
+    def _parsers(
+        self, only: str | None = None
+    ) -> tuple[CommandParser, Mapping[str, CommandParser]]:
+        """The parser, and those of its commands."""
+        parser = CommandParser(
+            prog=self.name,
+            usage=f"{self.name} [-h] [--version] COMMAND ...",
+            description=self.description,
+            epilog=self._overview(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         parser.add_argument(
             "--version", action="version", version=f"cryoDRGN {cryodrgn.__version__}"
         )
         subparsers = parser.add_subparsers(
-            dest="command", required=True, metavar="COMMAND", parser_class=CommandParser
+            dest="command",
+            required=True,
+            metavar="COMMAND",
+            help=argparse.SUPPRESS,
+            parser_class=CommandParser,
+            prog=self.name,
         )
-        same = {alias: f"The same as {name}" for alias, name in self.aliases.items()}
-        for name, summary in {**self.commands, **same}.items():
-            described = self.commands.get(self.aliases.get(name, name))
-            subparser = subparsers.add_parser(name, help=summary, description=described)
+        commands, found = self.commands, {}
+        for name in [*commands, *self.aliases]:
+            known = self.aliases.get(name, name)
+            found[name] = subparsers.add_parser(name, description=commands[known])
+            found[name].command = known
             if only in {None, name}:
-                self.load_command(name).add_arguments(subparser)
-        return parser
+                self.load_command(name).add_arguments(found[name])
+        return parser, found
+
+    def _overview(self) -> str:
+        """The commands by topic, as the help shows them."""
+        width = max(map(len, self.commands)) + 2
+        lines = []
+        for topic, commands in self.topics.items():
+            lines += [f"{topic}:", *(f"  {name:{width}}{commands[name]}" for name in commands)]
+            lines.append("")
+        same = (f"{alias} = {name}" for alias, name in self.aliases.items())
+        lines += [f"Other names: {', '.join(same)}", ""]
+        return "\n".join([*lines, f"{self.name} COMMAND --help shows what a command takes."])
 
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run the command line.
@@ -93,12 +134,15 @@ class Program:
         processor_watch()
         arguments = sys.argv[1:] if argv is None else list(argv)
         command = next((word for word in arguments if not word.startswith("-")), "")
-        args = self.build_parser(only=command).parse_args(arguments)
+        parser, commands = self._parsers(only=command)
+        if command and command not in commands:
+            parser.error(self._unknown(command))
+        args = parsed_options(parser.parse_args(arguments))
         args.given = self._given(arguments, command)
         _configure_logging()
         keep_freed_memory()
         try:
-            self.load_command(args.command).run(args)
+            self._run(args, commands[command])
         except CryodrgnError as error:
             sys.stderr.write(f"{self.name} {args.command}: {error}\n")
             return EXIT_USER_ERROR
@@ -117,16 +161,39 @@ class Program:
             return EXIT_USER_ERROR
         return 0
 
+    def _run(self, args: ReadOptions, parser: CommandParser) -> None:
+        """Run a command, and say which options that were given have no effect."""
+        ignored = ignored_options(args, parser, self.inactive.get(parser.command or "", ()))
+        _say(ignored.values())
+        _say(repeated_options(parser))
+        args = parsed_options(args)
+        self.load_command(args.command).run(args)
+        _say(unread_options(args, parser, ignored))
+
+    def _unknown(self, command: str) -> str:
+        """What is known of a command that is not here."""
+        if command in self.elsewhere:
+            return f"{command} is no command of {self.name}: {self.elsewhere[command]}"
+        known = [*self.commands, *self.aliases]
+        near = difflib.get_close_matches(command, known, 1, 0.6)
+        hint = f"did you mean {near[0]}?" if near else f"see {self.name} --help"
+        return f"unknown command {command}; {hint}"
+
     def _given(self, arguments: Sequence[str], command: str) -> frozenset[str]:
         """Names of the options that were typed, not those that have their default."""
-        parser = self.build_parser(only=command)
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for option in action.choices[command]._actions:
-                    option.default = argparse.SUPPRESS
-                    # A missing positional's default would be converted, and be no default.
-                    option.type = option.choices = None
+        parser, commands = self._parsers(only=command)
+        for option in commands[command]._actions:
+            option.default = argparse.SUPPRESS
+            # A missing positional's default would be converted, and be no default.
+            option.type = option.choices = None
         return frozenset(vars(parser.parse_args(arguments)))
+
+
+def _say(sentences: Iterable[str]) -> None:
+    """Warn, once for all processes of a job."""
+    if os.environ.get("RANK", "0") == "0":
+        for sentence in sentences:
+            logger.warning("%s", sentence)
 
 
 class _Printable(logging.Formatter):

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import MRC_ENDINGS
+from cryodrgn.cli.options import MRC_ENDINGS, output_names
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 
 if TYPE_CHECKING:
@@ -26,19 +26,27 @@ def add_input(parser: argparse.ArgumentParser, help_text: str, name: str = "inpu
 
 
 def add_output(
-    parser: argparse.ArgumentParser, help_text: str, *, required: bool = True
+    parser: argparse.ArgumentParser, help_text: str, *, kind: str = "mrc", required: bool = True
 ) -> None:
     """The file that a tool writes."""
-    parser.add_argument("-o", dest="output", type=Path, required=required, help=help_text)
+    parser.add_argument(
+        *output_names(kind),
+        dest="output",
+        type=Path,
+        required=required,
+        metavar=kind.upper(),
+        help=help_text,
+    )
 
 
 def add_drawing(parser: argparse.ArgumentParser, default: str) -> None:
     """The picture that a tool draws."""
     parser.add_argument(
-        "-o",
+        *output_names("-png"),
         dest="output",
         type=Path,
         default=Path(default),
+        metavar="PNG",
         help="Output picture (default: %(default)s)",
     )
 
@@ -160,15 +168,16 @@ def read_two_volumes(
     return torch.from_numpy(one), torch.from_numpy(other), geometry
 
 
-def draw_images(images: "ImageStack", path: Path) -> None:
-    """Draw the first images of a stack."""
+def draw_images(images: "ImageStack", path: Path, *, negate: bool = False) -> None:
+    """Draw the first images of a stack, with their contrast inverted where it is asked for."""
     import numpy as np
 
     from cryodrgn.analysis.image_plots import plot_images
     from cryodrgn.analysis.plots import save_figure
 
     count = min(IMAGES_SHOWN, len(images))
-    save_figure(plot_images(images.read(np.arange(count))), path)
+    pixels = images.read(np.arange(count))
+    save_figure(plot_images(-pixels if negate else pixels), path)
 
 
 def draw_stack(stack: Path, path: Path | None) -> None:

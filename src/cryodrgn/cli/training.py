@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from cryodrgn.cli.ignored_flags import PREFIX
 from cryodrgn.cli.options import (
     add_ctf,
     add_datadir,
@@ -17,6 +18,7 @@ from cryodrgn.cli.options import (
     add_multigpu,
     add_poses,
     add_screen,
+    inverts_data,
     particle_files,
 )
 from cryodrgn.cli.processes import joined
@@ -363,6 +365,8 @@ def run_training(
     run = RunDirectory(args.outdir)
     load = Path(args.load) if args.load not in {None, "latest"} else args.load
     goes_on_alone = load == "latest" and args.particles is None
+    if load == "latest" and args.overwrite:
+        logger.warning("--load latest has no effect with --overwrite: a new run begins")
     if goes_on_alone:
         config = _recorded(run, args)
         particles = config.data.open()
@@ -411,19 +415,25 @@ def _described(
 
 def data_config(args: argparse.Namespace) -> "DataConfig":
     """The images that the options describe, and what is done to them."""
-    from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
     from cryodrgn.training.config import DataConfig
 
-    window = args.window_r or (WINDOW_INNER_RADIUS if args.window else None)
     return DataConfig(
         files=particle_files(args),
         tilted=getattr(args, "tilt", None),
         tilt_deg=getattr(args, "tilt_deg", 45.0),
-        window_radius=None if args.no_window else window,
-        invert=args.invert_data,
+        window_radius=window_radius(args),
+        invert=inverts_data(args),
         norm=None if args.norm is None else tuple(args.norm),
         box_size=args.crop_box_size,
     )
+
+
+def window_radius(args: argparse.Namespace) -> float | None:
+    """Where the window begins that the options ask for; None for no window."""
+    from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
+
+    default = WINDOW_INNER_RADIUS if args.window else None
+    return None if args.no_window else args.window_r or default
 
 
 def _recorded(run: "RunDirectory", args: argparse.Namespace) -> "RunConfig":
@@ -438,7 +448,8 @@ def _recorded(run: "RunDirectory", args: argparse.Namespace) -> "RunConfig":
     if config is None:
         msg = f"{run.path} holds no run to go on with"
         raise ConfigError(msg)
-    fixed = sorted(args.given - CHANGEABLE.keys() - WITHOUT_SETTING)
+    given = {name for name in args.given if not name.startswith(PREFIX)}
+    fixed = sorted(given - CHANGEABLE.keys() - WITHOUT_SETTING)
     if fixed:
         msg = (
             f"--load latest takes its settings from {run.config_yaml}; leave out "

@@ -24,7 +24,13 @@ Maps = tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]]
 
 
 def masked_curves(
-    half_maps: Maps, reference: Float[Tensor, "box box box"], pixel_size: float, seed: int = 0
+    half_maps: Maps,
+    reference: Float[Tensor, "box box box"],
+    pixel_size: float,
+    seed: int = 0,
+    *,
+    mask: Float[Tensor, "box box box"] | None = None,
+    frequency: float | None = None,
 ) -> dict[str, ShellCurve]:
     """FSC of half maps without mask, in a ball, under masks of a map, and corrected.
 
@@ -33,6 +39,9 @@ def masked_curves(
         reference: The map from which the masks are made.
         pixel_size: Å/px.
         seed: Of the random phases of the correction.
+        mask: A mask of one's own, for one curve more; the corrected curve is then its.
+        frequency: Where random phases begin, in cycles per pixel; by default at three quarters
+            of the resolution under the mask that is corrected for.
 
     Returns:
         Curves by name, in the order of what they leave out.
@@ -43,13 +52,16 @@ def masked_curves(
         "Loose": _mask(reference, pixel_size, LOOSE_MASK),
         "Tight": _mask(reference, pixel_size, TIGHT_MASK),
     }
+    if mask is not None:
+        masks["Given"] = mask
     curves = {"NoMask": fourier_shell_correlation(*half_maps)}
-    for name, mask in masks.items():
-        curves[name] = fourier_shell_correlation(half_maps[0] * mask, half_maps[1] * mask)
-    frequency = curves["Tight"].first_crossing(THRESHOLD)
-    curves["Corrected"] = corrected_curve(
-        half_maps, masks["Tight"], SHARE_OF_RESOLUTION * (frequency or 0.25), seed
-    )
+    for name, one in masks.items():
+        curves[name] = fourier_shell_correlation(half_maps[0] * one, half_maps[1] * one)
+    corrected = "Tight" if mask is None else "Given"
+    if frequency is None:
+        crossing = curves[corrected].first_crossing(THRESHOLD)
+        frequency = SHARE_OF_RESOLUTION * (crossing or 0.25)
+    curves["Corrected"] = corrected_curve(half_maps, masks[corrected], frequency, seed)
     return curves
 
 

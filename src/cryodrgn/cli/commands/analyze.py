@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from cryodrgn.cli.ignored_flags import NUMBERING_FLAGS, add_ignored_flags
 from cryodrgn.cli.options import (
     add_device,
     add_multigpu,
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="K-means clusters, with a volume at each centre (default: %(default)s)",
     )
     group.add_argument("--seed", type=int, default=0, help="Random seed (default: %(default)s)")
+    add_ignored_flags(parser, NUMBERING_FLAGS)
 
 
 def run(args: argparse.Namespace) -> None:

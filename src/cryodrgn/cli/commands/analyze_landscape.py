@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cryodrgn.cli.ignored_flags import LANDSCAPE_FLAGS, add_ignored_flags
 from cryodrgn.cli.options import add_device, add_like, add_run_and_epoch
 
 
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--plot-dim", type=int, default=5, help="Components to plot (default: %(default)s)"
     )
+    add_ignored_flags(parser, LANDSCAPE_FLAGS)
 
 
 def _add_volumes(group: argparse._ArgumentGroup) -> None:

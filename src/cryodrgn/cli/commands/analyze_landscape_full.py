@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cryodrgn.cli.ignored_flags import MAPPING_FLAGS, add_ignored_flags
 from cryodrgn.cli.options import add_device, add_run_and_epoch
 
 
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_mapping(parser)
     _add_map(parser)
+    add_ignored_flags(parser, MAPPING_FLAGS)
 
 
 def _add_mapping(parser: argparse.ArgumentParser) -> None:

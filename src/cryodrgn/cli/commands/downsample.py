@@ -5,7 +5,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import MRC_ENDINGS, add_datadir, add_screen, require_ending
+from cryodrgn.cli.ignored_flags import DOWNSAMPLING_FLAGS, add_ignored_flags
+from cryodrgn.cli.options import (
+    MRC_ENDINGS,
+    add_datadir,
+    add_screen,
+    output_names,
+    require_ending,
+)
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="New box size in pixels, must be even",
     )
     parser.add_argument(
-        "-o",
+        *output_names("mrc"),
         dest="output",
         type=Path,
         required=True,
@@ -43,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_datadir(parser)
     add_screen(parser)
+    add_ignored_flags(parser, DOWNSAMPLING_FLAGS)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,17 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.cli.ignored_flags import EVALUATION_FLAGS, add_ignored_flags
 from cryodrgn.cli.network_options import add_config_overrides, load_trained
 from cryodrgn.cli.options import (
     add_device,
     add_particles,
     add_pose_and_ctf,
     add_tilt,
+    output_names,
     particle_files,
     require_ending,
 )
 from cryodrgn.cli.processes import joined
-from cryodrgn.cli.training import add_dataset
+from cryodrgn.cli.training import add_dataset, window_radius
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Settings of the run, config.pkl or config.yaml (default: beside the weights)",
     )
     parser.add_argument(
-        "-o",
+        *output_names("pkl"),
         dest="output",
         type=Path,
         required=True,
@@ -58,22 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_pose_and_ctf(parser)
     parser.add_argument(
-        "--log-interval",
-        type=int,
-        default=1000,
-        help="Accepted for compatibility; progress is shown as time passes",
-    )
-    parser.add_argument(
         "-b", "--batch-size", type=int, default=50, help="Minibatch size (default: %(default)s)"
     )
     parser.add_argument(
         "--beta", type=float, default=1.0, help="KLD weight (default: %(default)s)"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="Accepted; has no effect")
     add_dataset(parser)
     add_tilt(parser)
     add_config_overrides(parser)
     add_device(parser)
+    add_ignored_flags(parser, EVALUATION_FLAGS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -177,12 +173,8 @@ def _evaluated(
 
 def _with_data_options(trained: "TrainedModel", args: argparse.Namespace) -> "TrainedModel":
     """Images are treated as in training, unless the options say otherwise."""
-    from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
-
     if args.invert_data or args.uninvert_data:
         trained = replace(trained, invert=args.invert_data)
-    if args.no_window:
-        trained = replace(trained, window_radius=None)
-    elif args.window or args.window_r:
-        trained = replace(trained, window_radius=args.window_r or WINDOW_INNER_RADIUS)
+    if args.window or args.no_window or args.window_r:
+        trained = replace(trained, window_radius=window_radius(args))
     return trained

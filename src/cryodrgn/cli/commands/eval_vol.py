@@ -11,6 +11,7 @@ from cryodrgn.cli.options import (
     add_device,
     add_multigpu,
     add_volume_processing,
+    output_names,
     require_ending,
 )
 from cryodrgn.cli.processes import joined
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Settings of the run, config.pkl or config.yaml (default: beside the weights)",
     )
     parser.add_argument(
-        "-o",
+        *output_names("mrc"),
         dest="output",
         type=Path,
         required=True,

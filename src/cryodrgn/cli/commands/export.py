@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import require_ending
+from cryodrgn.cli.options import output_names, require_ending
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Chosen particles (.pkl, .npy or .txt), as rows of the original file",
     )
     parser.add_argument(
-        "-o",
+        *output_names("star"),
         dest="output",
         type=Path,
         required=True,
@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.io.selection_files import load_selection
 
     require_ending(args.output, (".star", ".cs"), "-o")
+    if args.passthrough is not None and args.output.suffix != ".cs":
+        logger.warning("--passthrough has no effect: a .star file has none")
     selection = load_selection(args.ind)
     rows = selection.indices
     columns = {}

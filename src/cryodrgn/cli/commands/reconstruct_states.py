@@ -3,11 +3,11 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryodrgn.cli.options import add_device, add_like, add_pose_and_ctf
 from cryodrgn.cli.processes import joined
-from cryodrgn.cli.training import add_dataset, add_storage, data_config
+from cryodrgn.cli.training import add_dataset, add_storage, data_config, window_radius
 from cryodrgn.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -188,7 +188,19 @@ def _data(args: argparse.Namespace, work: "RunDirectory | None") -> "DataConfig"
         "datadir": args.datadir,
     }
     changes = {name: path for name, path in given.items() if path is not None}
-    return replace(data, files=replace(data.files, **changes))
+    return replace(data, files=replace(data.files, **changes), **_treatment(args))
+
+
+def _treatment(args: argparse.Namespace) -> dict[str, Any]:
+    """What is done to the images otherwise than in the run, where options say so."""
+    asked: dict[str, Any] = {}
+    if args.invert_data or args.uninvert_data:
+        asked["invert"] = args.invert_data
+    if args.window or args.no_window or args.window_r:
+        asked["window_radius"] = window_radius(args)
+    if args.crop_box_size:
+        asked["box_size"] = args.crop_box_size
+    return asked
 
 
 def _latents(args: argparse.Namespace, work: "RunDirectory | None") -> "Latents":

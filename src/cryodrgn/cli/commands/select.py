@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.options import add_ctf, add_datadir, require_ending
+from cryodrgn.cli.options import add_ctf, add_datadir, output_names, require_ending
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run", type=Path, nargs="?", help="Training run whose latents are looked at (optional)"
     )
     parser.add_argument(
-        "-o",
+        *output_names("pkl"),
         dest="output",
         type=Path,
         required=True,
@@ -263,6 +263,9 @@ def _some(
 
     from cryodrgn.particles.selection import positions_in
 
+    if args.near is not None and args.near_particle is not None:
+        msg = "give the point in one way: --near or --near-particle"
+        raise ConfigError(msg)
     point = None if args.near is None else np.array(args.near)
     if args.near_particle is not None:
         row = np.array([args.near_particle])

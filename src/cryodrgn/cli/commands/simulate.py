@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> None:
     from cryodrgn.preflight.plans import simulation_plan
     from cryodrgn.simulation.simulate import SimulationSettings, simulate
     from cryodrgn.simulation.states import (
+        VOLUMES,
         hinge_size,
         hinge_states,
         size_of_files,
@@ -147,6 +148,8 @@ def run(args: argparse.Namespace) -> None:
         tilt_deg=args.tilt_deg,
         seed=args.seed,
     )
+    if args.resolution is not None and any(path.suffix in VOLUMES for path in args.models):
+        logger.warning("--resolution has no effect: volumes are taken as they are")
     simulation_plan(size, settings, args.outdir).announce("the simulation")
     if args.models:
         states = states_from_files(args.models, args.box_size, args.pixel_size, args.resolution)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.cli.ignored_flags import TRAINING_FLAGS, add_ignored_flags
 from cryodrgn.cli.network_options import (
     add_bare_decoder,
     add_decoder_input,
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Network Architecture")
     add_bare_decoder(group, hidden_dim=1024)
     add_decoder_input(group)
+    add_ignored_flags(parser, TRAINING_FLAGS)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from cryodrgn.cli.ignored_flags import TRAINING_FLAGS, add_ignored_flags
 from cryodrgn.cli.network_options import add_bare_decoder, add_decoder_input, single_structure
 from cryodrgn.cli.training import (
     add_dataset,
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Network Architecture")
     add_bare_decoder(group, hidden_dim=256)
     add_decoder_input(group)
+    add_ignored_flags(parser, TRAINING_FLAGS)
 
 
 def run(args: argparse.Namespace) -> None:

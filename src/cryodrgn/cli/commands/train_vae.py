@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.cli.ignored_flags import TRAINING_FLAGS, add_ignored_flags
 from cryodrgn.cli.network_options import (
     add_decoder_architecture,
     add_encoder_architecture,
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Use real space image for encoder (for convolutional encoder)",
     )
     add_decoder_architecture(parser.add_argument_group("Decoder Network"))
+    add_ignored_flags(parser, TRAINING_FLAGS)
 
 
 def run(args: argparse.Namespace) -> None:

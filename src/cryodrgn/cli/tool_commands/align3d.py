@@ -4,6 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from cryodrgn.cli.ignored_flags import ALIGNMENT_FLAGS, add_ignored_flags
 from cryodrgn.cli.tool_options import add_output, read_two_volumes, require_mrc
 
 logger = logging.getLogger(__name__)
@@ -46,10 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-rb", type=int, default=300, help="Rotations compared at once (default: %(default)s)"
     )
-    for name in ("-tb", "--t-grid", "--keep-t"):
-        group.add_argument(
-            name, type=int, help="Without effect: shifts are searched all at once"
-        )
+    add_ignored_flags(parser, ALIGNMENT_FLAGS)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("ref", type=Path, help="Poses to align to (.pkl)")
     parser.add_argument("poses", type=Path, help="Poses of the same images (.pkl)")
-    add_output(parser, "Output: the aligned poses (.pkl)")
+    add_output(parser, "Output: the aligned poses (.pkl)", kind="pkl")
     parser.add_argument("--ind", type=Path, help="Rows of the reference that the poses are of")
     parser.add_argument(
         "--same-hand", action="store_true", help="Do not mirror (default: if that fits better)"

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input", type=Path, nargs="+", help="Pickles of the same kind, in the order wanted"
     )
-    add_output(parser, "Output (.pkl)")
+    add_output(parser, "Output (.pkl)", kind="pkl")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_input(parser, "cryoSPARC particles (.cs)", "particles")
     add_indices(parser)
-    add_output(parser, "Output (.cs); cryodrgn export writes the .csg and passthrough too")
+    add_output(parser, "Output (.cs); export writes .csg and passthrough, too", kind="cs")
 
 
 def run(args: argparse.Namespace) -> None:

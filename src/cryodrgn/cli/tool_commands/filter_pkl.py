@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser, "Poses, CTF parameters, latents, or other arrays (.pkl)")
     add_indices(parser, required=False)
     parser.add_argument("--first", type=int, metavar="N", help="Keep the first N rows")
-    add_output(parser, "Output (.pkl)")
+    add_output(parser, "Output (.pkl)", kind="pkl")
 
 
 def run(args: argparse.Namespace) -> None:

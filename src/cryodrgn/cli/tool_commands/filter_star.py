@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Write one file per micrograph into the folder -o",
     )
-    add_output(parser, "Output (.star), or folder with -m")
+    add_output(parser, "Output (.star), or folder with -m", kind="star")
 
 
 def run(args: argparse.Namespace) -> None:

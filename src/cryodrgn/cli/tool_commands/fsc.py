@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.cli.tool_options import read_two_volumes
+from cryodrgn.cli.tool_options import add_output, read_two_volumes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="MRC",
         help="Full map from which masks are made: writes curves without mask, in a ball, under "
-        "a loose and a tight mask, and corrected for the tight mask",
+        "a loose and a tight mask, and corrected for the tight mask, or for that of --mask",
     )
-    parser.add_argument("--mask", type=Path, metavar="MRC", help="Mask for both volumes")
+    parser.add_argument(
+        "--mask",
+        type=Path,
+        metavar="MRC",
+        help="Mask for both volumes; with --ref-volume one curve more, and the corrected curve "
+        "is corrected for it",
+    )
     parser.add_argument(
         "--corrected",
         type=float,
@@ -46,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--Apix", dest="pixel_size", type=float, help="Å/px (default: as in the file, else 1)"
     )
-    parser.add_argument("-o", dest="output", type=Path, help="Write the curves as text")
+    add_output(parser, "Write the curves as text", kind="txt", required=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -84,16 +90,17 @@ def _curves(
     from cryodrgn.io.masks import read_mask
     from cryodrgn.reconstruction.map_agreement import corrected_curve, masked_curves
 
-    if args.corrected is not None and args.mask is None:
+    given = args.corrected
+    frequency = pixel_size / given if given is not None and given >= 1 else given
+    if given is not None and args.mask is None and args.ref_volume is None:
         msg = "--corrected needs the --mask whose effect is to be corrected"
         raise ConfigError(msg)
+    mask = None if args.mask is None else read_mask(args.mask, len(maps[0]), pixel_size)
     if args.ref_volume is not None:
         reference = read_two_volumes(args.ref_volume, args.vol1)[0]
-        return masked_curves(maps, reference, pixel_size)
-    if args.mask is None:
+        return masked_curves(maps, reference, pixel_size, mask=mask, frequency=frequency)
+    if mask is None:
         return {"fsc": fourier_shell_correlation(*maps)}
-    mask = read_mask(args.mask, len(maps[0]), pixel_size)
-    if args.corrected is None:
+    if frequency is None:
         return {"fsc": fourier_shell_correlation(maps[0] * mask, maps[1] * mask)}
-    given = args.corrected
-    return {"fsc": corrected_curve(maps, mask, pixel_size / given if given >= 1 else given)}
+    return {"fsc": corrected_curve(maps, mask, frequency)}

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--Apix", dest="pixel_size", type=float, help="Å/px (default: as in the file, else 1)"
     )
-    parser.add_argument("-p", "--png", type=Path, help="Picture of the mask")
+    parser.add_argument("-p", "--png", "--png-output", type=Path, help="Picture of the mask")
 
 
 def run(args: argparse.Namespace) -> None:

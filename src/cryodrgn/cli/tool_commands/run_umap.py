@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_latents(parser)
     add_show(parser)
-    add_output(parser, "Places on the map (.pkl)")
+    add_output(parser, "Places on the map (.pkl)", kind="pkl")
     add_seed(parser)
 
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="Number of particles in the original file, to check --parent-ind against",
     )
-    add_output(parser, "Chosen indices into the original file (.pkl)")
+    add_output(parser, "Chosen indices into the original file (.pkl)", kind="pkl")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("N", type=int, help="Number of particles to choose from")
-    add_output(parser, "Chosen indices (.pkl)")
+    add_output(parser, "Chosen indices (.pkl)", kind="pkl")
     parser.add_argument("-n", dest="count", type=int, help="Number to choose")
     parser.add_argument("--frac", type=float, help="Fraction to choose")
     parser.add_argument("-s", dest="inverse", type=Path, help="Indices not chosen (.pkl)")

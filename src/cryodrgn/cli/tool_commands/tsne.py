@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Neighbours that count, about (default: %(default)g, or a third of the particles)",
     )
     add_show(parser)
-    add_output(parser, "Places on the map (.pkl)")
+    add_output(parser, "Places on the map (.pkl)", kind="pkl")
     add_seed(parser)
 
 

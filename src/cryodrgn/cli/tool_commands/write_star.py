@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--relion30", action="store_true", help="Write the layout of RELION 3.0, without optics"
     )
-    add_output(parser, "Output (.star)")
+    add_output(parser, "Output (.star)", kind="star")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,0 +1,62 @@
+"""Options and commands of other versions of cryoDRGN that are not here, and what to use."""
+
+from collections.abc import Mapping
+
+TILT_SERIES = "tilt series of subtomograms are not reconstructed here, tilt pairs are (--tilt)"
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "backproject_voxel": {
+        **dict.fromkeys(
+            (
+                *("--ntilts", "--force-ntilts", "-d", "--dose-per-tilt"),
+                *("-a", "--angle-per-tilt"),
+            ),
+            TILT_SERIES,
+        ),
+        "--reg-weight": "the filter of the volume is Wiener's, with the signal-to-noise ratio "
+        "of the half maps",
+        "--output-sumcount": "half maps are written, sums and counts are not",
+    },
+    "downsample": {
+        "--ind": "downsample the whole stack, and choose particles with --ind of the next "
+        "command; cryodrgn_utils filter_mrcs takes images out of a stack",
+    },
+    "train_vae": dict.fromkeys(
+        (
+            *("--ntilts", "--random-tilts", "--t-emb-dim", "--tlayers", "--tdim"),
+            *("-d", "--dose-per-tilt", "-a", "--angle-per-tilt"),
+        ),
+        TILT_SERIES,
+    ),
+    "parse_pose_star": {"--Apix": "shifts are taken in the unit of the file"},
+}
+OPTIONS = {
+    **OPTIONS,
+    "eval_images": OPTIONS["train_vae"],
+}
+PREPROCESSED = (
+    "images transformed by `cryodrgn preprocess` cannot be read; give the original stack, "
+    "which is prepared when the run begins"
+)
+ANYWHERE: Mapping[str, str] = {
+    "--preprocessed": PREPROCESSED,
+}
+SELECT = "choose particles with cryodrgn select, and see them in the page of cryodrgn analyze"
+# Commands that are not here, by name, and what does their work.
+COMMANDS: Mapping[str, str] = {
+    "dashboard": SELECT,
+    "filter": SELECT,
+    "parse_star": "use parse_pose_star and parse_ctf_star, or give the .star file itself: its "
+    "poses and CTF are read",
+    "preprocess": "give the stack itself: images are prepared when a run begins",
+    "view_config": "config.yaml of a run is text",
+    "abinit_tilt": TILT_SERIES,
+    "parse_relion": TILT_SERIES,
+    "analyze_convergence": "train with --held-out, which says when training has converged",
+    "plot_classes": "cryodrgn_utils kmeans --out-png draws clusters",
+    "make_movies": "cryodrgn analyze writes a ChimeraX script that plays every series",
+}
+
+
+def why_option_is_missing(command: str, option: str) -> str | None:
+    """Why an option of another version is not here, and what to use; None if none has it."""
+    return OPTIONS.get(command, {}).get(option) or ANYWHERE.get(option)

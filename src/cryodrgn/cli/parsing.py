@@ -1,0 +1,185 @@
+"""Parsers that explain unknown options, and parsed options that remember which were read."""
+
+import argparse
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from cryodrgn.cli.ignored_flags import PREFIX
+from cryodrgn.cli.inactive_options import Inactive
+from cryodrgn.cli.other_versions import why_option_is_missing
+
+
+class ReadOptions(argparse.Namespace):
+    """Parsed options that remember which of them a command has read."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, **kwargs: object) -> None:
+        object.__setattr__(self, "_read", set())
+        super().__init__(**kwargs)
+
+    def __getattribute__(self, name: str) -> Any:
+        """The value of an option, which counts as read from then on."""
+        if not name.startswith("_"):
+            object.__getattribute__(self, "_read").add(name)
+        return object.__getattribute__(self, name)
+
+    @property
+    def _names_read(self) -> frozenset[str]:
+        return frozenset(object.__getattribute__(self, "_read"))
+
+
+def parsed_options(parsed: argparse.Namespace) -> ReadOptions:
+    """The same options, none of them read yet."""
+    return ReadOptions(**vars(parsed))
+
+
+def names_read(options: ReadOptions) -> frozenset[str]:
+    """Names of the options that have been read."""
+    return options._names_read
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes numbers such as ``-1e-3`` for values, and explains unknown options.
+
+    Attributes:
+        command: Name of the command that it parses; None for the program itself.
+        typed: Options that were typed, with their values, in order.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+        self.command: str | None = None
+        self.typed: list[tuple[argparse.Action, object]] = []
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+        """Parse; the parser of a command leaves nothing over."""
+        if self.command is not None:
+            # Before what is missing is asked for, which a mistyped option may have been.
+            unknown = [word for word in _before_dashes(args or ()) if self._is_unknown(word)]
+            if unknown:
+                self._refuse_unknown(unknown)
+        parsed, left = super().parse_known_args(args, namespace)
+        if left and self.command is not None:
+            self._refuse_unknown(left)
+        return parsed, left
+
+    def _is_unknown(self, word: str) -> bool:
+        """Whether a word is an option that this parser does not have."""
+        name = word.split("=")[0]
+        if len(word) < 2 or not word.startswith("-") or " " in word:
+            return False
+        if self._negative_number_matcher.match(word):
+            return False
+        known = self._option_string_actions
+        if name.startswith("--"):
+            return not any(option.startswith(name) for option in known)
+        return name[:2] not in known and not any(option.startswith(name) for option in known)
+
+    def options_of(self, dest: str) -> list[str]:
+        """The names under which an option may be typed."""
+        return [n for a in self._actions if a.dest == dest for n in a.option_strings]
+
+    def typed_name(self, dest: str) -> str:
+        """The longest name of the option that was typed last for a setting."""
+        typed = [action for action, _ in self.typed if action.dest == dest]
+        names = typed[-1].option_strings if typed else self.options_of(dest)
+        return max(names, key=len, default=dest)
+
+    def repeated(self) -> Mapping[str, object]:
+        """Options that were typed more than once with different values, and the last value."""
+        values: dict[str, list[object]] = {}
+        for action, value in self.typed:
+            if isinstance(action, argparse._StoreAction):
+                values.setdefault(action.dest, []).append(value)
+        return {
+            self.typed_name(dest): given[-1]
+            for dest, given in values.items()
+            if any(value != given[-1] for value in given)
+        }
+
+    def dest_of(self, option: str) -> str | None:
+        """The setting that an option changes; None if there is no such option."""
+        action = self._option_string_actions.get(option)
+        return None if action is None else action.dest
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> object:
+        value = super()._get_values(action, arg_strings)
+        if action.option_strings:
+            self.typed.append((action, value))
+        return value
+
+    def _refuse_unknown(self, words: Sequence[str]) -> NoReturn:
+        """End with the usage of this command and what is known of each unknown option."""
+        options = [word.split("=")[0] for word in words if word.startswith("-")]
+        if not options:
+            self.error(f"too many arguments: {' '.join(words)}")
+        self.error("; ".join(self._explained(option) for option in dict.fromkeys(options)))
+
+    def _explained(self, option: str) -> str:
+        why = why_option_is_missing(self.command or "", option)
+        if why is not None:
+            return f"{option} is not an option of {self.prog}: {why}"
+        near = self._nearest(option)
+        hint = f"; did you mean {near}?" if near else f"; see {self.prog} --help"
+        return f"unknown option {option}{hint}"
+
+    def _nearest(self, option: str) -> str | None:
+        """The known option that is spelt most alike."""
+        names = {n.lower(): n for a in self._actions for n in a.option_strings if len(n) > 2}
+        found = difflib.get_close_matches(option.lower().replace("_", "-"), names, 1, 0.6)
+        return names[found[0]] if found else None
+
+
+def _before_dashes(words: Sequence[str]) -> Sequence[str]:
+    """The words that may be options."""
+    return words[: words.index("--")] if "--" in words else words
+
+
+def ignored_options(
+    options: ReadOptions, parser: CommandParser, inactive: Sequence[Inactive]
+) -> dict[str, str]:
+    """Settings that were given and have no effect, each with the sentence that says so.
+
+    Args:
+        options: The parsed options.
+        parser: The command's parser.
+        inactive: Options of the command that others switch off.
+    """
+    given, found = options.given, dict[str, str]()
+    for action in parser._actions:
+        if action.dest in given and action.dest.startswith(PREFIX):
+            name = parser.typed_name(action.dest)
+            found[action.dest] = f"{name} has no effect: {action.help}"
+
+    def value_of(option: str) -> object:
+        return getattr(options, parser.dest_of(option) or option, None)
+
+    for rule in inactive:
+        named = map(parser.dest_of, rule.options.split())
+        dests = [dest for dest in named if dest is not None and dest in given]
+        if dests and rule.holds(value_of):
+            for dest in dests:
+                words = f"{parser.typed_name(dest)} has no effect {rule.when}: {rule.why}"
+                found.setdefault(dest, words)
+    return found
+
+
+def repeated_options(parser: CommandParser) -> list[str]:
+    """Sentences about options that were given more than once with different values."""
+    return [
+        f"{name} was given more than once, also by another name: {value} counts"
+        for name, value in parser.repeated().items()
+    ]
+
+
+def unread_options(
+    options: ReadOptions, parser: CommandParser, ignored: Mapping[str, str]
+) -> list[str]:
+    """Sentences about options that were given, never read by the command, and not spoken of."""
+    read = names_read(options)
+    left = sorted(options.given - read - ignored.keys())
+    return [f"{parser.typed_name(dest)} had no effect in this command" for dest in left]

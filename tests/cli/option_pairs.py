@@ -1,0 +1,299 @@
+"""Commands run with every option and every pair of options, and what came of each.
+
+A command that takes seconds is run up to the library's function that does the work; the
+arguments of that function, settings among them, then stand for the result.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import logging
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock, patch
+
+import numpy as np
+import torch
+
+from cryodrgn.cli import training
+from cryodrgn.cli.inactive_options import Inactive
+from cryodrgn.cli.parsing import CommandParser, ReadOptions, ignored_options, names_read
+from cryodrgn.cli.program import Program
+from cryodrgn.errors import CryodrgnError
+from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.linear.latents import Latents
+from cryodrgn.models.vae import Vae
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.reconstruction.align import Alignment
+from cryodrgn.training.config import DataConfig
+
+OUT = "OUT"
+BINARY = (argparse._StoreTrueAction, argparse._StoreConstAction, argparse.BooleanOptionalAction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A command whose options are tried in pairs.
+
+    Attributes:
+        line: A line that works; ``OUT`` is an empty folder, ``IN`` that of the inputs.
+        values: What follows an option, where no number or choice other than its default does.
+        stubs: Functions whose arguments stand for the result, instead of being run.
+        quiet: Options of which nothing can be seen in the result (they change speed, say the
+            default, or name where the input already lies); it is enough that they are read.
+        refused: Options that are accepted beside no single other one.
+    """
+
+    line: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    stubs: Sequence[str] = ()
+    quiet: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: its result, what it read and what it said is ignored."""
+
+    result: tuple[object, ...]
+    read: frozenset[str]
+    ignored: frozenset[str]
+    refused: bool
+
+
+class Pairs:
+    """The runs of one command."""
+
+    def __init__(self, program: Program, command: str, case: Case, folders: tuple) -> None:
+        self.case, self.inputs, self.out = case, folders[0], folders[1]
+        _, parsers = program._parsers(only=command)
+        self.parser: CommandParser = parsers[command]
+        self.module = program.load_command(command)
+        self.rules: Sequence[Inactive] = program.inactive.get(command, ())
+        self.base = vars(self._parsed([]))
+        fixed = {a.dest for a in self.parser._actions if a.required}
+        typed = {self.parser.dest_of(w) for w in self._words(case.line)} | fixed
+        self.recorded: list[object] = []
+        self.changes: dict[str, dict[str, Any]] = {}
+        for action in self.parser._actions:
+            name = max(action.option_strings, key=len, default="")
+            if name in {"", "--help"} or action.dest in typed or action.dest in self.changes:
+                continue
+            words = [name, *self._value(action)]
+            after = vars(self._parsed(words))
+            # An optional setting may have the value of its default.
+            self.changes[action.dest] = {action.dest: after[action.dest]}
+
+    def pairs(self) -> Iterator[tuple[str, str | None]]:
+        """Settings beside none, and beside every other with which they are accepted."""
+        yield from ((name, None) for name in self.changes)
+        seen = [name for name in self.changes if not name.startswith("unused_")]
+        exclusive = [
+            {action.dest for action in group._group_actions}
+            for group in self.parser._mutually_exclusive_groups
+        ]
+        for pair in itertools.permutations(seen, 2):
+            if not any(set(pair) <= group for group in exclusive):
+                yield pair
+
+    def outcome(self, *names: str) -> Outcome:
+        """Run the command with some options."""
+        settings = dict(self.base)
+        for name in names:
+            settings |= self.changes[name]
+        given = frozenset(names)
+        options = ReadOptions(**settings, given=given)
+        said = frozenset(ignored_options(options, self.parser, self.rules))
+        options = ReadOptions(**settings, given=given)
+        recorded, refused = self.recorded, False
+        recorded.clear()
+        clear(self.out)
+        with logged() as lines:
+            try:
+                self.module.run(options)
+            except CryodrgnError as error:
+                refused = True
+                recorded.append(steady(str(error)))
+        result = (*recorded, *lines, *digests(self.out))
+        return Outcome(result, names_read(options), said, refused)
+
+    def silent(self) -> list[str]:
+        """Options that had no effect beside another one, and of which nothing was said."""
+        with self._stubbed():
+            return self._silent()
+
+    def _silent(self) -> list[str]:
+        alone = {name: self.outcome(name) for name in self.changes}
+        nothing = self.outcome()
+        # Else every option would seem to have an effect.
+        assert nothing.result == self.outcome().result
+        quiet = {self.parser.dest_of(name) for name in self.case.quiet.split()}
+        found, together, accepted = [], {}, {None}
+        for name, other in self.pairs():
+            without = nothing if other is None else alone[other]
+            pair = frozenset((name, other))
+            if pair not in together:
+                together[pair] = alone[name] if other is None else self.outcome(other, name)
+            both = together[pair]
+            if not both.refused:
+                accepted |= {name, other}
+            if name in both.ignored or both.refused:
+                continue
+            if both.result == without.result and not (name in quiet and name in both.read):
+                beside = "" if other is None else f" beside {self._name(other)}"
+                found.append(f"{self._name(name)}{beside}")
+        known = {self.parser.dest_of(name) for name in self.case.refused.split()}
+        refused = sorted(self.changes.keys() - accepted - known)
+        return [*found, *(f"{self._name(name)} is always refused" for name in refused)]
+
+    def _name(self, dest: str) -> str:
+        return max(self.parser.options_of(dest), key=len)
+
+    def _words(self, line: str) -> list[str]:
+        words = line.replace("IN/", f"{self.inputs}/").replace(OUT, str(self.out))
+        return shlex.split(words)
+
+    def _parsed(self, more: list[str]) -> argparse.Namespace:
+        return self.parser.parse_args([*self._words(self.case.line), *more])
+
+    def _value(self, action: argparse.Action) -> list[str]:
+        for known in action.option_strings:
+            if known in self.case.values:
+                return self._words(self.case.values[known])
+        if isinstance(action, BINARY):
+            return []
+        if action.choices is not None:
+            return [next(str(c) for c in action.choices if c != action.default)]
+        count = action.nargs if isinstance(action.nargs, int) else 1
+        if action.type in {int, float}:
+            default = action.default if isinstance(action.default, int | float) else 3
+            return [str(action.type(default + 1))] * count
+        return ["IN/none"] * count
+
+    @contextlib.contextmanager
+    def _stubbed(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for module in (self.module, training):
+                if self.case.stubs and hasattr(module, "joined"):
+                    stack.enter_context(patch.object(module, "joined", join(self.recorded)))
+            for stub in self.case.stubs:
+                home, name = stub.split(":")
+                owner, *inner = name.split(".")
+                target = import_module(home)
+                for part in inner:
+                    target, owner = getattr(target, owner), part
+                stack.enter_context(patch.object(target, owner, recorder(owner, self.recorded)))
+            yield
+
+
+def recorder(name: str, recorded: list[object]) -> Any:
+    """A function that does nothing but remember its arguments."""
+    nothing = MagicMock(name=name)
+
+    def record(*args: object, **kwargs: object) -> object:
+        shown = [show(value) for value in args]
+        shown += [f"{key}={show(value)}" for key, value in kwargs.items()]
+        recorded.append((name, *shown))
+        return ANSWERS[name](*args) if name in ANSWERS else nothing
+
+    return record
+
+
+def join(recorded: list[object]) -> Any:
+    """In place of a team of processes: this one alone, with the device remembered."""
+
+    @contextlib.contextmanager
+    def joined(args: argparse.Namespace) -> Iterator[tuple[object, object]]:
+        recorded.append(("joined", args.device, getattr(args, "multigpu", None)))
+        yield MagicMock(is_writer=True), torch.device("cpu")
+
+    return joined
+
+
+def steady(text: str) -> str:
+    """A text without what differs from run to run: addresses, times and sizes."""
+    return re.sub(r" at 0x[0-9a-f]+| id='\d+'|[\d.]+ (s|min|[kMG]B)\b", "", text)
+
+
+def show(value: object) -> str:
+    """A value in words that are the same in every run."""
+    if isinstance(value, ParticleSet):
+        return f"{len(value)} particles"
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return f"array {hashlib.sha1(np.asarray(value).tobytes()).hexdigest()}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(show, value))}]"
+    return steady(repr(value))
+
+
+# What stubs return where the command goes on with it.
+OPENED = MagicMock(box_size=16, source="recorded.star")
+OPENED.__len__.return_value = 12
+OPENED.require_pixel_size.return_value = 12.0
+LATENTS = Latents(mean=np.zeros((12, 3), np.float32), covariances=None, source="run")
+RECORDED = DataConfig(files=ParticleFiles(particles=Path("recorded.star")))
+TRAINED_MODEL = MagicMock(pixel_size=12.0, model=MagicMock(spec=Vae))
+TRAINED_MODEL.volume_decoder.return_value = MagicMock(latent_dim=2, box_size=16)
+FOUND = Alignment(rotation=torch.eye(3), shift=torch.zeros(3), correlation=1.0)
+ANSWERS: dict[str, Any] = {
+    "on_sound_images": lambda screened, work, how: work(screened(how)),
+    "screen_data": lambda data, particles, *_: (data, particles),
+    "screen_particles": lambda particles, *_: particles,
+    "load": lambda *_: TRAINED_MODEL,
+    "open": lambda _: OPENED,
+    "run_latents": lambda *_: LATENTS,
+    "recorded_data": lambda *_: RECORDED,
+    "backproject": lambda *_, **__: MagicMock(half_maps=(MagicMock(), MagicMock())),
+    "check_particles": lambda *_: MagicMock(passed=False),
+    "umap_embedding": lambda *_: np.zeros((12, 2), np.float32),
+    "tsne_embedding": lambda *_: np.zeros((12, 2), np.float32),
+    "plan_cleaning": lambda *_: MagicMock(files=[Path("weights.1.pkl")], size=1),
+    "find_run_config": lambda _: Path("config.yaml"),
+    "load_run_config": lambda _: {"model_args": {}, "lattice_args": {}, "dataset_args": {}},
+    "TrainedModel.load": lambda *_: TRAINED_MODEL,
+    "align_volume": lambda *_, **__: FOUND,
+    "replace": lambda value, **_: value,
+    "places_kept": lambda *_: np.arange(12),
+    "table": lambda *_: [],
+    "choose_device": lambda *_: torch.device("cpu"),
+}
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[str]]:
+    """What the package logs, at the level that the command sets, but for times."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(  # type: ignore[method-assign]
+        steady(record.getMessage())
+    )
+    package = logging.getLogger("cryodrgn")
+    before, handlers = package.level, package.handlers[:]
+    package.handlers[:] = [handler]
+    package.setLevel(logging.INFO)
+    try:
+        yield lines
+        lines.append(f"level {package.level}")
+    finally:
+        package.setLevel(before)
+        package.handlers[:] = handlers
+
+
+def clear(folder: Path) -> None:
+    """Empty a folder."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def digests(folder: Path) -> Iterator[tuple[str, str]]:
+    """Names and contents of the files of a folder."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = hashlib.sha1(path.read_bytes()).hexdigest()
+            yield str(path.relative_to(folder)), content

@@ -1,0 +1,41 @@
+"""Every option has an effect beside every other one, or it is said that it has none."""
+
+from dataclasses import replace
+
+import pytest
+
+from cli.option_cases import CASES, TOOL_CASES, make_inputs
+from cli.option_pairs import Pairs
+from cryodrgn.cli.main import CRYODRGN
+from cryodrgn.cli.tools import CRYODRGN_UTILS
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    inputs, out = tmp_path_factory.mktemp("inputs"), tmp_path_factory.mktemp("out")
+    make_inputs(inputs)
+    return inputs, out
+
+
+@pytest.mark.parametrize("program", [CRYODRGN, CRYODRGN_UTILS], ids=lambda p: p.name)
+def test_every_command_is_tried(program):
+    cases = CASES if program is CRYODRGN else TOOL_CASES
+    assert set(cases) == set(program.commands)
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_no_option_of_a_command_is_switched_off_in_silence(command, folders, monkeypatch):
+    monkeypatch.chdir(folders[1])
+    assert Pairs(CRYODRGN, command, CASES[command], folders).silent() == []
+
+
+@pytest.mark.parametrize("command", TOOL_CASES)
+def test_no_option_of_a_tool_is_switched_off_in_silence(command, folders, monkeypatch):
+    monkeypatch.chdir(folders[1])
+    assert Pairs(CRYODRGN_UTILS, command, TOOL_CASES[command], folders).silent() == []
+
+
+def test_options_that_nothing_is_said_of_are_found(folders, monkeypatch):
+    monkeypatch.chdir(folders[1])
+    silent = Pairs(replace(CRYODRGN, inactive={}), "select", CASES["select"], folders).silent()
+    assert {"--pc", "--count", "--seed"} <= set(silent)

@@ -1,0 +1,82 @@
+"""A mistyped line ends with the usage of its command and what was probably meant."""
+
+import pytest
+
+from cryodrgn.cli import tools
+from cryodrgn.cli.main import CRYODRGN, main
+from cryodrgn.cli.tools import CRYODRGN_UTILS
+
+
+def refusal(capsys, words, program=main):
+    with pytest.raises(SystemExit, match="2"):
+        program(words.split())
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("train_vae p.star -o out --zdm 8", "unknown option --zdm; did you mean --zdim?"),
+        ("train_vae p.star -o out --num_epochs 8", "did you mean --num-epochs?"),
+        ("backproject_voxel p.star --outdri x", "did you mean --outdir?"),
+        ("train_nn p.star -o o --dose-per-tilts=3", "see cryodrgn train_nn --help"),
+        ("downsample p.mrcs -o o -Q 3", "unknown option -Q; see cryodrgn downsample --help"),
+        ("downsample p.mrcs more.mrcs -o o -D 8", "too many arguments: more.mrcs"),
+    ],
+)
+def test_an_unknown_option_is_answered_by_its_command(capsys, line, hint):
+    said = refusal(capsys, line)
+    assert said.startswith(f"usage: cryodrgn {line.split()[0]} ")
+    assert hint in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("train_vae p.star -o o --preprocessed", "give the original stack"),
+        ("train_vae p.star -o o --ntilts 5", "tilt pairs are"),
+        ("backproject_voxel p.star --reg-weight 2", "Wiener"),
+        ("downsample p.mrcs --ind i.pkl -D 8", "filter_mrcs"),
+    ],
+)
+def test_an_option_of_another_version_says_what_takes_its_place(capsys, line, reason):
+    assert reason in refusal(capsys, line).splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("program", "line", "hint"),
+    [
+        (main, "trian_vae", "did you mean train_vae?"),
+        (main, "fsc a b", "type cryodrgn_utils fsc"),
+        (main, "dashboard out", "cryodrgn select"),
+        (tools.main, "train_vae p", "type cryodrgn train_vae"),
+        (tools.main, "nothing_like_it", "see cryodrgn_utils --help"),
+    ],
+)
+def test_an_unknown_command_says_what_to_type(capsys, program, line, hint):
+    assert hint in refusal(capsys, line, program).splitlines()[-1]
+
+
+@pytest.mark.parametrize("program", [CRYODRGN, CRYODRGN_UTILS], ids=lambda p: p.name)
+def test_help_lists_commands_by_topic_in_the_order_of_a_project(capsys, program):
+    with pytest.raises(SystemExit, match="0"):
+        program.run(["--help"])
+    said = capsys.readouterr().out
+    places = [said.index(f"\n{topic}:\n") for topic in program.topics]
+    places += [said.index(f"\n  {name} ") for name in program.commands]
+    assert places[: len(program.topics)] == sorted(places[: len(program.topics)])
+    assert places[len(program.topics) :] == sorted(places[len(program.topics) :])
+    assert "notebook needs" not in said
+    assert max(map(len, said.splitlines())) <= 130
+
+
+def test_an_option_under_two_names_takes_its_last_value_and_says_so(tmp_path, capfd):
+    line = f"abinit no.mrcs -o {tmp_path} --zdim 0 --batch-size-sgd 4 -b 8"
+    assert main(line.split()) == 2
+    assert "warning: --batch-size was given more than once" in capfd.readouterr().err
+
+
+def test_an_option_that_no_part_of_a_command_read_is_named(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr("cryodrgn.cli.commands.demo.run", lambda args: args.outdir)
+    assert main(["demo", "-o", str(tmp_path), "--seed", "3"]) == 0
+    assert "warning: --seed had no effect in this command" in capfd.readouterr().err
