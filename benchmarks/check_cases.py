@@ -17,12 +17,12 @@ from cryodrgn.data.stack_changes import phase_flip
 from cryodrgn.diagnosis.fit import QuickImages
 from cryodrgn.diagnosis.verdict import judge
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
 from cryodrgn.simulation.states import hinge_states
 
 MARK = "<!-- table -->\n"
-Case = Callable[[ParticleSet], ParticleSet]
+Case = Callable[[ImageTable], ImageTable]
 
 
 class ChangedImages:
@@ -42,34 +42,32 @@ class ChangedImages:
         raise NotImplementedError
 
 
-def with_poses(particles: ParticleSet, **changes: object) -> ParticleSet:
-    return replace(particles, poses=replace(particles.require_poses(), **changes))
+def with_poses(images: ImageTable, **changes: object) -> ImageTable:
+    return replace(images, poses=replace(images.require_poses(), **changes))
 
 
-def with_ctf(particles: ParticleSet, **changes: object) -> ParticleSet:
-    return replace(particles, ctf=replace(particles.ctf, **changes))
+def with_ctf(images: ImageTable, **changes: object) -> ImageTable:
+    return replace(images, ctf=replace(images.ctf, **changes))
 
 
-def with_images(particles: ParticleSet, change: Callable) -> ParticleSet:
-    return replace(particles, images=ChangedImages(particles.images, change))
+def with_images(images: ImageTable, change: Callable) -> ImageTable:
+    return replace(images, pixels=ChangedImages(images.pixels, change))
 
 
-def reordered(particles: ParticleSet, order: np.ndarray) -> ParticleSet:
-    return replace(
-        particles, poses=particles.poses.select(order), ctf=particles.ctf.select(order)
-    )
+def reordered(images: ImageTable, order: np.ndarray) -> ImageTable:
+    return replace(images, poses=images.poses.select(order), ctf=images.ctf.select(order))
 
 
-def upside_down(particles: ParticleSet) -> ParticleSet:
+def upside_down(images: ImageTable) -> ImageTable:
     """Images mirrored about the row of their origin."""
-    return with_images(particles, lambda images, _: torch.roll(images.flip(1), 1, 1))
+    return with_images(images, lambda pixels, _: torch.roll(pixels.flip(1), 1, 1))
 
 
-def flipped(particles: ParticleSet) -> ParticleSet:
-    return with_images(particles, phase_flip(particles.ctf, particles.pixel_sizes))
+def flipped(images: ImageTable) -> ImageTable:
+    return with_images(images, phase_flip(images.ctf, images.pixel_sizes))
 
 
-def cases(bare: ParticleSet) -> dict[str, tuple[Case, str]]:
+def cases(bare: ImageTable) -> dict[str, tuple[Case, str]]:
     """What is done to a good set, and the words that the verdict must hold."""
     rng = np.random.default_rng(0)
     count = len(bare)
@@ -106,7 +104,7 @@ def cases(bare: ParticleSet) -> dict[str, tuple[Case, str]]:
             "defocus angle has the wrong sign",
         ),
         "images phase flipped": (flipped, "phase flipped already"),
-        "images without CTF": (lambda p: replace(p, images=bare.images), "carry no CTF"),
+        "images without CTF": (lambda p: replace(p, pixels=bare.pixels), "carry no CTF"),
         "pixel size × 1.25": (
             lambda p: replace(p, pixel_sizes=p.pixel_sizes * np.float32(1.25)),
             "pixel size of the CTF must be multiplied by 0.",
@@ -132,15 +130,13 @@ def cases(bare: ParticleSet) -> dict[str, tuple[Case, str]]:
     }
 
 
-def simulated(
-    folder: Path, snr: float, num_images: int, *, has_ctf: bool = True
-) -> ParticleSet:
+def simulated(folder: Path, snr: float, num_images: int, *, has_ctf: bool = True) -> ImageTable:
     state = hinge_states(1, 90.0, 64, 3.0)
     settings = SimulationSettings(
         num_images=num_images, pixel_size=3.0, snr=snr, astigmatism=1500.0, has_ctf=has_ctf
     )
     files = simulate(state.volumes, settings, folder)
-    return open_particles(ParticleFiles(particles=files.star))
+    return open_particles(ParticleFiles(particles=files.star)).images
 
 
 def main() -> None:
@@ -161,8 +157,8 @@ def main() -> None:
                 if args.cases and name not in args.cases:
                     continue
                 started = time.monotonic()
-                particles = change(good)
-                verdict = judge(QuickImages(particles, np.arange(len(particles))))
+                images = change(good)
+                verdict = judge(QuickImages(images, np.arange(len(images))))
                 right = words in "; ".join(verdict.changes) if words else verdict.passed
                 only = len(verdict.changes) == bool(words)
                 mark = ("✓" if only else "✓ +") if right else "✗"

@@ -244,7 +244,7 @@ def _prepared(case: Case) -> tuple[DiscImages, object]:
     device, storage = torch.device("cpu"), Storage(scratch_dir=case.folder)
     with contextlib.redirect_stdout(io.StringIO()):
         images = prepare_disc(data, particles, (0.0, scale), device, storage=storage)
-    return images, initial_noise(images.images, optics_groups(particles))
+    return images, initial_noise(images.images, optics_groups(particles.images))
 
 
 def _linear_run(case: Case, name: str = "linear", *options: str) -> tuple[RunDirectory, Cost]:

@@ -18,7 +18,7 @@ import torch
 from cryodrgn.allocator import keep_freed_memory
 from cryodrgn.benchmarking.steps import model_config
 from cryodrgn.benchmarking.synthetic import noise_particles
-from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.devices import choose_network_dtype
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 def seconds_per_epoch(args: argparse.Namespace, storage: Storage) -> float:
     config = model_config(args.box, args.width, 1)
-    particles = prepare_exposures(
+    particles = build_training_set(
         noise_particles(args.images, args.box),
         config.encoder.stored_lattice(args.box),
         Preprocessing(scale=float(args.box)),

@@ -21,7 +21,7 @@ from cryodrgn.allocator import keep_freed_memory
 from cryodrgn.benchmarking.steps import TrainingStep, flops_per_image, model_config
 from cryodrgn.benchmarking.synthetic import noise_particles
 from cryodrgn.benchmarking.timing import product_ceilings
-from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.devices import choose_network_dtype, dtype_name
@@ -36,7 +36,7 @@ class PlainStep:
 
     def __init__(self, config, batch: int, folder: Path) -> None:
         lattice = config.encoder.stored_lattice(config.box_size)
-        self.particles = prepare_exposures(
+        self.particles = build_training_set(
             noise_particles(4 * batch, config.box_size),
             lattice,
             Preprocessing(scale=float(config.box_size)),
@@ -50,8 +50,8 @@ class PlainStep:
     def __call__(self) -> None:
         rows = (torch.arange(self.batch) + self.number * self.batch) % (4 * self.batch)
         self.number += 1
-        exposure = self.particles.batch(rows).exposures[0]
-        encoded = self.model.encoder([exposure.phase_flipped()])
+        exposure = self.particles.batch(rows)
+        encoded = self.model.encoder(exposure.phase_flipped())
         mean, log_variance = encoded
         latent = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         points = exposure.coordinates

@@ -136,8 +136,12 @@ def test_a_written_star_file_gives_the_toy_poses_again(tool, acceptance, tmp_pat
             ctf=upstream / "test_ctf.pkl",
         )
     )
-    np.testing.assert_allclose(found.poses.rotations, expected.poses.rotations, atol=1e-5)
-    np.testing.assert_allclose(found.poses.shifts, expected.poses.shifts, atol=1e-5)
+    np.testing.assert_allclose(
+        found.images.poses.rotations, expected.images.poses.rotations, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        found.images.poses.shifts, expected.images.poses.shifts, atol=1e-5
+    )
     optics = starfile.read(out)["optics"]
     assert len(optics) == 1
 
@@ -158,7 +162,7 @@ def test_the_check_passes_the_toy_set_and_names_its_inverted_rotations(
     assert "fit the images as they stand" in run("check", stack, *good, "-o", tmp_path / "a")
     rotations = open_particles(
         ParticleFiles(particles=stack, poses=upstream / "toy_angles.pkl")
-    ).poses.rotations
+    ).images.poses.rotations
     save_pickles(tmp_path / "inverse.pkl", [rotations.transpose(0, 2, 1).copy()])
     wrong = ("--poses", tmp_path / "inverse.pkl", "--num-images", 500)
     message = fail("check", stack, *wrong, "-o", tmp_path / "b")

@@ -153,8 +153,12 @@ def test_rows_are_filtered_alike_in_every_kind_of_file(tool, simulated, tmp_path
     original = open_particles(source).select(np.array([7, 2, 3]))
     rows = np.arange(3)
     np.testing.assert_array_equal(filtered.images.read(rows), original.images.read(rows))
-    np.testing.assert_allclose(filtered.poses.rotations, original.poses.rotations, atol=1e-5)
-    np.testing.assert_allclose(filtered.ctf.defocus_u, original.ctf.defocus_u, rtol=1e-6)
+    np.testing.assert_allclose(
+        filtered.images.poses.rotations, original.images.poses.rotations, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        filtered.images.ctf.defocus_u, original.images.ctf.defocus_u, rtol=1e-6
+    )
 
 
 def test_pickles_are_cut_and_joined(tool, fail_tool, simulated, tmp_path):
@@ -174,11 +178,17 @@ def test_written_star_files_say_all_that_went_in(tool, simulated, tmp_path, layo
     tool("write_star", simulated / "particles.mrcs", *pickles, *layout, "-o", out)
     found = open_particles(ParticleFiles(particles=out))
     expected = open_particles(ParticleFiles(particles=simulated / "particles.star"))
-    np.testing.assert_allclose(found.poses.rotations, expected.poses.rotations, atol=1e-5)
-    np.testing.assert_allclose(found.poses.shifts, expected.poses.shifts, atol=1e-4)
-    for name, values in expected.ctf.columns().items():
-        np.testing.assert_allclose(found.ctf.columns()[name], values, rtol=1e-5, atol=1e-5)
-    assert found.pixel_sizes.tolist() == [12.0] * 12
+    np.testing.assert_allclose(
+        found.images.poses.rotations, expected.images.poses.rotations, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        found.images.poses.shifts, expected.images.poses.shifts, atol=1e-4
+    )
+    for name, values in expected.images.ctf.columns().items():
+        np.testing.assert_allclose(
+            found.images.ctf.columns()[name], values, rtol=1e-5, atol=1e-5
+        )
+    assert found.images.pixel_sizes.tolist() == [12.0] * 12
     rows = np.arange(12)
     np.testing.assert_array_equal(found.images.read(rows), expected.images.read(rows))
     blocks = starfile.read(out, always_dict=True)

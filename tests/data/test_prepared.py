@@ -32,7 +32,7 @@ def test_prepared_images_are_those_of_the_preprocessing(
     # The scratch file has no name: it cannot stay behind.
     assert set(tmp_path.iterdir()) == before
     rows = np.array([5, 0, 6])
-    expected = prepare_images(particles, rows, lattice, settings)
+    expected = prepare_images(particles.images, rows, lattice, settings)
     np.testing.assert_allclose(images.read(rows), expected, atol=1e-5)
 
 

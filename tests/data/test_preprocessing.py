@@ -45,7 +45,9 @@ def test_shifts_centre_particles_by_each_ones_own_pixel_size(write_stack, write_
     ctf[1, 1] = 1.7
     files = ParticleFiles(particles=stack, poses=poses, ctf=write_pickle(ctf, "ctf.pkl"))
     lattice = HalfLattice.disc(12, 5)
-    values = prepare_images(open_particles(files), np.arange(2), lattice, Preprocessing())
+    values = prepare_images(
+        open_particles(files).images, np.arange(2), lattice, Preprocessing()
+    )
     centred = torch.tensor([1.0, 0.0]).expand_as(values)
     torch.testing.assert_close(values, centred, atol=1e-5, rtol=0)
 
@@ -60,7 +62,7 @@ def test_scale_makes_the_compared_values_of_noise_unit_variance(write_stack, rng
     settings = Preprocessing(
         window_radius=0.85, scale=estimate_scale(particles, lattice, windowed)
     )
-    values = prepare_images(particles, np.arange(300), lattice, settings)
+    values = prepare_images(particles.images, np.arange(300), lattice, settings)
     assert lattice.to_hartley(values).square().mean() == pytest.approx(1, rel=1e-3)
 
 

@@ -50,7 +50,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 @pytest.mark.parametrize("batch", [1, 4, 10])
 def test_a_stream_gives_what_the_store_holds(store, values, batch):
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(1))
-    stream = EpochStream(store, order, buffer_rows=6)
+    stream = EpochStream(store, order.split(6))
     for rows in order.split(batch):
         np.testing.assert_array_equal(stream.read(rows.numpy()), values[rows.numpy()])
     stream.close()
@@ -58,7 +58,7 @@ def test_a_stream_gives_what_the_store_holds(store, values, batch):
 
 def test_a_stream_reads_one_buffer_ahead_and_forgets_the_last(store):
     order, before = torch.arange(COUNT), threading.active_count()
-    stream = EpochStream(store, order, buffer_rows=6)
+    stream = EpochStream(store, order.split(6))
     for rows in order.split(6):
         stream.read(rows.numpy())
         assert len(stream._loading) <= 2

@@ -19,7 +19,7 @@ COUNT = 600
 def simulated(folder, num_states):
     settings = SimulationSettings(num_images=COUNT, pixel_size=8.0, snr=1.0)
     files = simulate(hinge_states(num_states, 90.0, 24, 8.0).volumes, settings, folder)
-    return open_particles(ParticleFiles(particles=files.star)), np.load(files.labels)
+    return open_particles(ParticleFiles(particles=files.star)).images, np.load(files.labels)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def rigid(tmp_path_factory):
     return simulated(tmp_path_factory.mktemp("rigid"), 1)[0]
 
 
-def sample(particles):
-    return QuickImages(particles, np.arange(COUNT))
+def sample(images):
+    return QuickImages(images, np.arange(COUNT))
 
 
 def test_errors_of_the_poses_move_the_molecule_rigidly(rigid, rng):
@@ -41,9 +41,9 @@ def test_errors_of_the_poses_move_the_molecule_rigidly(rigid, rng):
 
 
 def test_a_hinge_is_no_rigid_motion_and_noise_changes_nothing(tmp_path, rng):
-    particles, labels = simulated(tmp_path, 6)
+    images, labels = simulated(tmp_path, 6)
     latents = np.stack([labels, rng.normal(size=COUNT)], axis=1)
-    hinge, noise = axis_changes(sample(particles), latents)
+    hinge, noise = axis_changes(sample(images), latents)
     assert hinge.is_real
     assert hinge.rigid_share < 0.3
     assert hinge.contrast_share < 0.2
@@ -60,12 +60,12 @@ def test_images_of_different_contrast_change_in_contrast(rigid, rng):
             return COUNT
 
         def read(self, rows):
-            return rigid.images.read(rows) * factors[rows, None, None]
+            return rigid.read(rows) * factors[rows, None, None]
 
         def select(self, rows):
             return self
 
-    (change,) = axis_changes(sample(replace(rigid, images=Scaled())), factors[:, None])
+    (change,) = axis_changes(sample(replace(rigid, pixels=Scaled())), factors[:, None])
     assert change.contrast_share > 0.7
     assert change.rigid_share < 0.3
 

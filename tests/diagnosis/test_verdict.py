@@ -19,11 +19,11 @@ def good(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("good")
     files = simulate(hinge_states(1, 90.0, 24, 8.0).volumes, settings, folder)
-    return open_particles(ParticleFiles(particles=files.star))
+    return open_particles(ParticleFiles(particles=files.star)).images
 
 
-def verdict_on(particles, *, invert=False):
-    return judge(QuickImages(particles, np.arange(len(particles)), invert=invert))
+def verdict_on(images, *, invert=False):
+    return judge(QuickImages(images, np.arange(len(images)), invert=invert))
 
 
 def test_a_good_set_passes_and_its_halves_agree(good):
@@ -41,30 +41,28 @@ def test_white_particles_are_told_by_their_map(good):
     assert "the sign must be inverted (add or drop --invert-data)" in verdict.sentence
 
 
-def inverted_rotations(particles):
-    inverse = particles.poses.rotations.transpose(0, 2, 1).copy()
-    return replace(particles, poses=replace(particles.poses, rotations=inverse))
+def inverted_rotations(images):
+    inverse = images.poses.rotations.transpose(0, 2, 1).copy()
+    return replace(images, poses=replace(images.poses, rotations=inverse))
 
 
-def negative_shifts(particles):
-    return replace(particles, poses=replace(particles.poses, shifts=-particles.poses.shifts))
+def negative_shifts(images):
+    return replace(images, poses=replace(images.poses, shifts=-images.poses.shifts))
 
 
-def swapped_defocus(particles):
-    ctf = particles.ctf
+def swapped_defocus(images):
+    ctf = images.ctf
     swapped = replace(ctf, defocus_u=ctf.defocus_v, defocus_v=ctf.defocus_u)
-    return replace(particles, ctf=swapped)
+    return replace(images, ctf=swapped)
 
 
-def shuffled(particles):
-    order = np.random.default_rng(1).permutation(len(particles))
-    return replace(
-        particles, poses=particles.poses.select(order), ctf=particles.ctf.select(order)
-    )
+def shuffled(images):
+    order = np.random.default_rng(1).permutation(len(images))
+    return replace(images, poses=images.poses.select(order), ctf=images.ctf.select(order))
 
 
-def wrong_pixel_size(particles):
-    return replace(particles, pixel_sizes=particles.pixel_sizes * np.float32(1.4))
+def wrong_pixel_size(images):
+    return replace(images, pixel_sizes=images.pixel_sizes * np.float32(1.4))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +100,6 @@ def test_noise_fits_nothing(good, rng):
         def select(self, rows):
             return self
 
-    verdict = verdict_on(replace(good, images=Noise()))
+    verdict = verdict_on(replace(good, pixels=Noise()))
     assert not verdict.passed
     assert verdict.skewness is None

@@ -16,8 +16,8 @@ from cryodrgn.simulation.states import hinge_states
 def test_averages_of_images_look_like_projections_of_the_molecule(tmp_path):
     settings = SimulationSettings(num_images=400, pixel_size=8.0, snr=1.0)
     files = simulate(hinge_states(1, 90.0, 24, 8.0).volumes, settings, tmp_path)
-    particles = open_particles(ParticleFiles(particles=files.star))
-    images = QuickImages(particles, np.arange(400))
+    table = open_particles(ParticleFiles(particles=files.star)).images
+    images = QuickImages(table, np.arange(400))
     volume = torch.from_numpy(read_volume(files.state(0))[0])
     averages, projections, numbers = view_averages(
         images, STATED, downsample_volume(volume, images.grid.box_size), count=4

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cryodrgn.errors import ConfigError, InputFileError, MetadataError, ShapeMismatchError
-from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack, open_tilted
+from cryodrgn.geometry.rotations import rotation_about_x
+from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack
 from cryodrgn.io.star import write_star
 
 COUNT, BOX = 6, 8
@@ -60,16 +61,16 @@ def test_a_star_file_alone_gives_images_poses_and_ctf_row_by_row(star):
     particles = open_particles(ParticleFiles(particles=star))
     numbers = particles.images.read(np.arange(COUNT))[:, 0, 0]
     assert numbers.tolist() == [3, 1, 5, 0, 2, 4]
-    np.testing.assert_array_equal(particles.poses.shifts[:, 0], numbers)
-    np.testing.assert_array_equal(particles.ctf.defocus_u, 10000 + numbers)
-    assert particles.pixel_sizes.tolist() == [2.0] * COUNT
+    np.testing.assert_array_equal(particles.images.poses.shifts[:, 0], numbers)
+    np.testing.assert_array_equal(particles.images.ctf.defocus_u, 10000 + numbers)
+    assert particles.images.pixel_sizes.tolist() == [2.0] * COUNT
 
 
 def test_pickles_go_before_the_star_file(star, poses, write_pickle):
     ctf = write_pickle(ctf_array(box=BOX, pixel_size=2.0), "ctf.pkl")
     particles = open_particles(ParticleFiles(particles=star, poses=poses, ctf=ctf))
-    np.testing.assert_array_equal(particles.poses.rotations[2], np.eye(3))
-    assert set(particles.ctf.defocus_u.tolist()) == {15000.0}
+    np.testing.assert_array_equal(particles.images.poses.rotations[2], np.eye(3))
+    assert set(particles.images.ctf.defocus_u.tolist()) == {15000.0}
 
 
 def test_shifts_and_pixel_size_follow_the_ctf_of_the_images_before_downsampling(
@@ -77,8 +78,10 @@ def test_shifts_and_pixel_size_follow_the_ctf_of_the_images_before_downsampling(
 ):
     ctf = write_pickle(ctf_array(box=2 * BOX, pixel_size=1.5), "ctf.pkl")
     particles = open_particles(ParticleFiles(particles=stack, poses=poses, ctf=ctf))
-    assert particles.pixel_sizes.tolist() == [3.0] * COUNT
-    np.testing.assert_allclose(particles.poses.shifts[:, 0], np.arange(COUNT) / 16 * BOX * 3)
+    assert particles.images.pixel_sizes.tolist() == [3.0] * COUNT
+    np.testing.assert_allclose(
+        particles.images.poses.shifts[:, 0], np.arange(COUNT) / 16 * BOX * 3
+    )
 
 
 def test_every_row_keeps_its_own_pixel_size(stack, write_pickle):
@@ -86,7 +89,9 @@ def test_every_row_keeps_its_own_pixel_size(stack, write_pickle):
     array[:, 1] = np.linspace(1, 2, COUNT)
     ctf = write_pickle(array, "ctf.pkl")
     particles = open_particles(ParticleFiles(particles=stack, ctf=ctf))
-    np.testing.assert_allclose(particles.pixel_sizes, 2 * np.linspace(1, 2, COUNT), rtol=1e-6)
+    np.testing.assert_allclose(
+        particles.images.pixel_sizes, 2 * np.linspace(1, 2, COUNT), rtol=1e-6
+    )
 
 
 def test_an_index_selects_from_everything_and_original_rows_are_remembered(
@@ -96,10 +101,12 @@ def test_an_index_selects_from_everything_and_original_rows_are_remembered(
     files = ParticleFiles(particles=star, indices=ind)
     particles = open_particles(files)
     assert particles.images.read(np.arange(2))[:, 0, 0].tolist() == [2, 3]
-    assert particles.poses.shifts[:, 0].tolist() == [2, 3]
+    assert particles.images.poses.shifts[:, 0].tolist() == [2, 3]
     assert particles.original_rows.tolist() == [4, 0]
     with_pickle = open_particles(replace(files, poses=poses))
-    np.testing.assert_allclose(with_pickle.poses.shifts[:, 0], np.array([4, 0]) / 16 * BOX * 2)
+    np.testing.assert_allclose(
+        with_pickle.images.poses.shifts[:, 0], np.array([4, 0]) / 16 * BOX * 2
+    )
 
 
 def test_a_pickle_with_one_row_per_selected_particle_is_taken_as_it_is(
@@ -111,7 +118,7 @@ def test_a_pickle_with_one_row_per_selected_particle_is_taken_as_it_is(
         (np.tile(np.eye(3), (2, 1, 1)), np.array([[0.5, 0], [0.25, 0]])), "p.pkl"
     )
     particles = open_particles(ParticleFiles(particles=stack, indices=ind, poses=poses))
-    np.testing.assert_allclose(particles.poses.shifts[:, 0], [8, 4])
+    np.testing.assert_allclose(particles.images.poses.shifts[:, 0], [8, 4])
     assert "one row per selected particle" in caplog.text
 
 
@@ -148,9 +155,9 @@ def test_a_star_whose_stack_was_downsampled_is_refused(star, write_stack):
 
 def test_a_stack_alone_has_no_poses_and_says_so_when_asked(stack):
     particles = open_particles(ParticleFiles(particles=stack))
-    assert particles.poses is particles.ctf is None
+    assert particles.images.poses is particles.images.ctf is None
     with pytest.raises(MetadataError, match=r"particles.mrcs holds no poses; give.*--poses"):
-        particles.require_poses()
+        particles.images.require_poses()
 
 
 def test_a_list_names_stacks_relative_to_itself(tmp_path, write_stack):
@@ -175,24 +182,32 @@ def test_unusable_particle_files_are_refused(tmp_path, name, words):
         open_particles(ParticleFiles(particles=tmp_path / name))
 
 
-def test_the_tilted_exposure_shares_everything_but_the_images(
-    stack, poses, write_stack, write_pickle
-):
+def test_a_tilt_pair_is_a_particle_with_two_images(stack, poses, write_stack, write_pickle):
     ind = write_pickle(np.array([4, 0]), "ind.pkl")
-    particles = open_particles(ParticleFiles(particles=stack, poses=poses, indices=ind))
+    files = ParticleFiles(particles=stack, poses=poses, indices=ind)
+    first = open_particles(files).images
     values = 100 + np.arange(COUNT, dtype=np.float32)[:, None, None]
     other = write_stack(np.broadcast_to(values, (COUNT, BOX, BOX)), "tilted.mrcs")
-    tilted = open_tilted(particles, other)
-    assert tilted.images.read(np.arange(2))[:, 0, 0].tolist() == [104, 100]
-    assert tilted.poses is particles.poses
+    pairs = open_particles(replace(files, tilted=other, tilt_deg=30))
+    assert len(pairs) == 2
+    assert pairs.original_rows.tolist() == [4, 0]
+    assert pairs.images.rows.tolist() == [4, 4, 0, 0]
+    pixels = pairs.images.read(np.arange(4))[:, 0, 0]
+    assert pixels[1::2].tolist() == [104, 100]
+    np.testing.assert_array_equal(pixels[::2], first.read(np.arange(2))[:, 0, 0])
+    np.testing.assert_array_equal(pairs.first_images.poses.rotations, first.poses.rotations)
+    np.testing.assert_array_equal(pairs.images.poses.shifts, first.poses.shifts.repeat(2, 0))
+    stage = rotation_about_x(np.pi / 6).numpy()
+    tilted = pairs.images.poses.rotations[1::2]
+    np.testing.assert_allclose(tilted, stage @ first.poses.rotations, atol=1e-6)
     short = write_stack(np.zeros((3, BOX, BOX)), "short.mrcs")
     with pytest.raises(ShapeMismatchError, match=r"short.mrcs has 3 images"):
-        open_tilted(particles, short)
+        open_particles(replace(files, tilted=short))
 
 
 def test_shifts_in_angstrom_without_any_pixel_size_are_refused(star, poses, write_pickle):
     star.write_text(star.read_text().replace("rlnImagePixelSize", "rlnUnknown"))
-    assert open_particles(ParticleFiles(particles=star)).pixel_sizes.tolist() == [2.0] * COUNT
+    assert open_particles(ParticleFiles(particles=star)).images.pixel_sizes.tolist() == [2.0] * COUNT
     stack = star.with_name("particles.mrcs")
     content = bytearray(stack.read_bytes())
     # The size of the cell in Å.
@@ -202,7 +217,7 @@ def test_shifts_in_angstrom_without_any_pixel_size_are_refused(star, poses, writ
         open_particles(ParticleFiles(particles=star))
     ctf = write_pickle(ctf_array(box=2 * BOX, pixel_size=1.5), "ctf.pkl")
     particles = open_particles(ParticleFiles(particles=star, poses=poses, ctf=ctf))
-    assert particles.pixel_sizes.tolist() == [3.0] * COUNT
+    assert particles.images.pixel_sizes.tolist() == [3.0] * COUNT
 
 
 def test_every_stack_of_a_list_has_the_pixel_size_of_its_header(tmp_path, write_stack):
@@ -210,7 +225,7 @@ def test_every_stack_of_a_list_has_the_pixel_size_of_its_header(tmp_path, write_
     write_stack(np.ones((2, BOX, BOX)), "two.mrcs", pixel_size=3.0)
     (tmp_path / "list.txt").write_text("one.mrcs\ntwo.mrcs\n")
     particles = open_particles(ParticleFiles(particles=tmp_path / "list.txt"))
-    assert particles.pixel_sizes.tolist() == [1.0, 3.0, 3.0]
+    assert particles.images.pixel_sizes.tolist() == [1.0, 3.0, 3.0]
 
 
 def test_doubles_are_said_in_the_log_once(star, write_pickle, caplog):

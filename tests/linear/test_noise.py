@@ -13,12 +13,12 @@ from cryodrgn.linear.noise import (
     optics_groups,
     optics_of_groups,
 )
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import CtfTable
-from cryodrgn.particles.particle_set import ParticleSet
 
 
-def particles_of(voltages):
-    """Particles that differ in nothing but their voltage."""
+def images_of(voltages):
+    """Images that differ in nothing but their voltage."""
     voltages = np.asarray(voltages, np.float32)
     some = np.ones_like(voltages)
     ctf = CtfTable(
@@ -31,12 +31,12 @@ def particles_of(voltages):
         phase_shift=0 * some,
         source="test",
     )
-    return ParticleSet(
-        images=Images(len(voltages)),
+    return ImageTable(
+        pixels=Images(len(voltages)),
         pixel_sizes=some,
         poses=None,
         ctf=ctf,
-        original_rows=np.arange(len(voltages)),
+        rows=np.arange(len(voltages)),
         source="test",
     )
 
@@ -56,16 +56,16 @@ def test_groups_are_those_of_equal_optics_and_small_ones_share_one():
     sizes = (LEAST_GROUP, 20, LEAST_GROUP + 1, 30)
     voltages = np.repeat([300.0, 120.0, 200.0, 100.0], sizes)
     order = np.random.default_rng(0).permutation(len(voltages))
-    particles = particles_of(voltages[order])
-    groups = optics_groups(particles)
+    images = images_of(voltages[order])
+    groups = optics_groups(images)
     named = {v: set(groups[voltages[order] == v].tolist()) for v in np.unique(voltages)}
     assert all(len(names) == 1 for names in named.values())
     assert named[120.0] == named[100.0]
     assert len(named[300.0] | named[200.0] | named[120.0]) == 3
 
-    optics = optics_of_groups(particles, groups)
-    assert groups_by_optics(particles_of([301.0]), optics) == named[300.0].pop()
-    assert groups_by_optics(particles_of([199.0]), optics) == named[200.0].pop()
+    optics = optics_of_groups(images, groups)
+    assert groups_by_optics(images_of([301.0]), optics) == named[300.0].pop()
+    assert groups_by_optics(images_of([199.0]), optics) == named[200.0].pop()
 
 
 def test_every_group_gets_the_noise_of_its_own_images():

@@ -32,14 +32,16 @@ def test_the_set_is_complete_and_its_files_agree(run, tmp_path):
     )
     from_pickles = open_particles(files)
     np.testing.assert_allclose(
-        from_star.poses.rotations, from_pickles.poses.rotations, atol=1e-6
+        from_star.images.poses.rotations, from_pickles.images.poses.rotations, atol=1e-6
     )
-    np.testing.assert_allclose(from_star.poses.shifts, from_pickles.poses.shifts, atol=1e-5)
-    for name, values in from_star.ctf.columns().items():
+    np.testing.assert_allclose(
+        from_star.images.poses.shifts, from_pickles.images.poses.shifts, atol=1e-5
+    )
+    for name, values in from_star.images.ctf.columns().items():
         np.testing.assert_allclose(
-            values, from_pickles.ctf.columns()[name], rtol=1e-5, atol=1e-6
+            values, from_pickles.images.ctf.columns()[name], rtol=1e-5, atol=1e-6
         )
-    np.testing.assert_allclose(from_star.pixel_sizes, 6.0)
+    np.testing.assert_allclose(from_star.images.pixel_sizes, 6.0)
 
     labels = np.load(tmp_path / "sim/labels.npy")
     assert np.bincount(labels).tolist() == [10, 10, 10]
@@ -95,7 +97,9 @@ def test_white_particles_are_the_negative_of_dark_ones(run, tmp_path):
 def test_without_ctf_there_is_none_in_any_file(run, tmp_path):
     run("simulate", *SMALL, "-o", tmp_path, "--no-ctf")
     assert not (tmp_path / "ctf.pkl").exists()
-    assert open_particles(ParticleFiles(particles=tmp_path / "particles.star")).ctf is None
+    assert (
+        open_particles(ParticleFiles(particles=tmp_path / "particles.star")).images.ctf is None
+    )
 
 
 def test_volumes_keep_their_pixel_size(run, tmp_path, rng):
@@ -106,7 +110,7 @@ def test_volumes_keep_their_pixel_size(run, tmp_path, rng):
     run("simulate", *paths, "-n", 10, "-o", tmp_path / "sim")
     particles = open_particles(ParticleFiles(particles=tmp_path / "sim/particles.star"))
     assert particles.box_size == 16
-    np.testing.assert_allclose(particles.pixel_sizes, 2.2, rtol=1e-6)
+    np.testing.assert_allclose(particles.images.pixel_sizes, 2.2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("ending", [".pdb", ".cif"])

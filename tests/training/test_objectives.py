@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -26,7 +28,7 @@ def particles(run, tmp_path):
     images = prepare_all(
         particles, lattice, Preprocessing(scale=16.0), storage=Storage(scratch_dir=tmp_path)
     )
-    return TrainingSet(particles, [images], [torch.eye(3)], torch.device("cpu"))
+    return TrainingSet(particles, images, torch.device("cpu"))
 
 
 def objective(beta=3.0, equivariance=None) -> VaeObjective:
@@ -66,11 +68,11 @@ def test_gradients_are_those_of_the_documented_loss(particles):
     target, batch = objective(beta=3.0), particles.batch(torch.arange(6))
     losses = target.accumulate_gradients([batch], NOISE, 0, 6.0)
 
-    plain, exposure = objective().model, batch.exposures[0]
-    mean, log_variance = plain.encoder([exposure.phase_flipped()])
+    plain = objective().model
+    mean, log_variance = plain.encoder(batch.phase_flipped())
     latent = sample_latent(mean, log_variance, NOISE)
-    predicted = plain.decoder(exposure.coordinates, latent)
-    reconstruction = reconstruction_loss(predicted, exposure.images, exposure.ctf)
+    predicted = plain.decoder(batch.coordinates, latent)
+    reconstruction = reconstruction_loss(predicted, batch.images, batch.ctf)
     kl = kl_divergence(mean, log_variance)
     # P is the number of Hartley values within the mask: 196 at 16 px.
     total = reconstruction + 3.0 * kl / 196
@@ -105,11 +107,11 @@ def test_latents_that_change_when_images_are_turned_cost_what_is_documented(part
     ]
     torch.testing.assert_close(losses[1].total, losses[0].total)
 
-    view = batch.exposures[0].phase_flipped()
+    view = batch.phase_flipped()
     angles = torch.atan2(noise[:, 3], noise[:, 2])
-    turned = turned_in_plane(view, particles.lattice, angles)
+    turned = replace(view, images=turned_in_plane(view.images, particles.lattice, angles))
     model = objective().model
-    distance = model.encoder([view])[0] - model.encoder([turned])[0]
+    distance = model.encoder(view)[0] - model.encoder(turned)[0]
     expected = distance.square().sum(1).mean()
     assert float(expected.detach()) > 0
     torch.testing.assert_close(losses[2].total - losses[0].total, expected.detach())

@@ -9,7 +9,7 @@ import torch
 
 from cryodrgn.benchmarking.synthetic import noise_particles
 from cryodrgn.benchmarking.timing import median_seconds
-from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.models.build import ModelConfig, build_model
@@ -137,7 +137,7 @@ class TrainingStep:
         scratch: RunDirectory,
     ) -> None:
         assert config.encoder is not None
-        particles = prepare_exposures(
+        particles = build_training_set(
             noise_particles(4 * batch, config.box_size),
             config.encoder.stored_lattice(config.box_size),
             Preprocessing(scale=float(config.box_size)),

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 
 from cryodrgn.geometry.rotations import random_rotations
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
@@ -58,8 +59,8 @@ def noise_particles(count: int, box_size: int, seed: int = 0) -> ParticleSet:
     def same(value: float) -> Float[np.ndarray, " particles"]:
         return np.full(count, value, np.float32)
 
-    return ParticleSet(
-        images=NoiseImages(few, count),
+    table = ImageTable(
+        pixels=NoiseImages(few, count),
         pixel_sizes=same(PIXEL_SIZE),
         poses=Poses(
             rotations=rotations,
@@ -76,6 +77,7 @@ def noise_particles(count: int, box_size: int, seed: int = 0) -> ParticleSet:
             phase_shift=same(0),
             source="usual CTF parameters",
         ),
-        original_rows=np.arange(count),
+        rows=np.arange(count),
         source="images of noise",
     )
+    return ParticleSet.of_single_images(table)

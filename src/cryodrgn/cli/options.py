@@ -75,7 +75,7 @@ def add_ctf(parser: argparse._ActionsContainer) -> None:
 
 
 def add_tilt(parser: argparse.ArgumentParser) -> None:
-    """The second exposure of tilt pairs."""
+    """The second images of tilt pairs."""
     group = parser.add_argument_group("Tilt series")
     group.add_argument("--tilt", type=Path, help="Particles (.mrcs) of the tilted exposure")
     group.add_argument(
@@ -195,6 +195,8 @@ def particle_files(args: argparse.Namespace) -> "ParticleFiles":
         ctf=args.ctf,
         indices=args.ind,
         datadir=args.datadir,
+        tilted=getattr(args, "tilt", None),
+        tilt_deg=getattr(args, "tilt_deg", 45.0),
     )
 
 

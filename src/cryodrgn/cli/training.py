@@ -419,8 +419,6 @@ def data_config(args: argparse.Namespace) -> "DataConfig":
 
     return DataConfig(
         files=particle_files(args),
-        tilted=getattr(args, "tilt", None),
-        tilt_deg=getattr(args, "tilt_deg", 45.0),
         window_radius=window_radius(args),
         invert=inverts_data(args),
         norm=None if args.norm is None else tuple(args.norm),

@@ -33,7 +33,7 @@ class VisitingOrder:
 
     Attributes:
         count: Number of particles.
-        row_bytes: Size of one particle's images.
+        row_bytes: Size of one particle's images, on average.
         seed: Of the shuffling.
     """
 

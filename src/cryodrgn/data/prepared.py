@@ -21,6 +21,7 @@ from cryodrgn.errors import BadImageError, InputFileError
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.atomic import atomic_path, format_size, make_folder
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
 
@@ -59,23 +60,25 @@ class Storage:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedImages:
-    """Transforms of all particles on a half lattice, windowed, scaled and, usually, centred.
+    """Transforms of all images on a half lattice, windowed, scaled and, usually, centred.
 
     Attributes:
         lattice: Where the transforms stand.
-        store: Pairs (real, imaginary) of every particle.
-        order: In which order they are best visited.
+        store: Pairs (real, imaginary) of every image.
+        order: In which order particles are best visited.
+        num_images: Number of images.
     """
 
     lattice: HalfLattice
     store: ImageStore
     order: VisitingOrder
+    num_images: int
 
     def __len__(self) -> int:
-        return self.order.count
+        return self.num_images
 
     def read(self, rows: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows points 2"]:
-        """The transforms of some particles, in the order asked for."""
+        """The transforms of some images, in the order asked for."""
         return torch.from_numpy(self.store.read(rows))
 
 
@@ -104,9 +107,13 @@ def prepare_all(
     Raises:
         BadImageError: An image cannot be computed with.
     """
-    order = VisitingOrder(count=len(particles), row_bytes=8 * len(lattice))
-    size = order.count * order.row_bytes
-    words = f"keeping {order.count} images as {format_size(size)}"
+    images, image_bytes = particles.images, 8 * len(lattice)
+    order = VisitingOrder(
+        count=len(particles), row_bytes=round(image_bytes * particles.images_per_particle)
+    )
+    stored = torch.from_numpy(particles.image_rows(order.stored().numpy()))
+    size = len(images) * image_bytes
+    words = f"keeping {len(images)} images as {format_size(size)}"
     if team.local_size > 1 or storage.cache_dir is not None:
         key = _fingerprint(particles, lattice, settings, centred=centred)
         path = (storage.cache_dir or storage.scratch_dir) / f"prepared.{key}.f32"
@@ -117,10 +124,10 @@ def prepare_all(
                 logger.info("%s in %s", words, path)
                 with (
                     atomic_path(path, size) as partial,
-                    _opened(partial, order, lattice) as new,
+                    _opened(partial, stored, lattice) as new,
                 ):
-                    _fill(new, particles, lattice, settings, centred=centred)
-        store: ImageStore = FileStore(_open(path, os.O_RDONLY), len(lattice), order.stored())
+                    _fill(new, images, lattice, settings, centred=centred)
+        store: ImageStore = FileStore(_open(path, os.O_RDONLY), len(lattice), stored)
         team.wait()
         if storage.cache_dir is None and team.local_rank == 0:
             path.unlink()
@@ -128,34 +135,36 @@ def prepare_all(
         logger.info("%s in a scratch file in %s", words, storage.scratch_dir)
         make_folder(storage.scratch_dir)
         descriptor = open_nameless(storage.scratch_dir)
-        store = FileStore(descriptor, len(lattice), order.stored())
-        _fill(store, particles, lattice, settings, centred=centred)
+        store = FileStore(descriptor, len(lattice), stored)
+        _fill(store, images, lattice, settings, centred=centred)
     else:
         logger.info("%s in memory", words)
-        store = MemoryStore(order.count, len(lattice))
-        _fill(store, particles, lattice, settings, centred=centred)
-    return PreparedImages(lattice=lattice, store=store, order=order)
+        store = MemoryStore(len(images), len(lattice))
+        _fill(store, images, lattice, settings, centred=centred)
+    return PreparedImages(lattice=lattice, store=store, order=order, num_images=len(images))
 
 
 def _fill(
     store: ImageStore,
-    particles: ParticleSet,
+    images: ImageTable,
     lattice: HalfLattice,
     settings: Preprocessing,
     *,
     centred: bool,
 ) -> None:
-    with Progress(len(particles), "preparing images") as progress:
-        for start in range(0, len(particles), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(particles)))
-            values = prepare_images(particles, rows, lattice, settings, centred=centred)
+    with Progress(len(images), "preparing images") as progress:
+        for start in range(0, len(images), BATCH):
+            rows = np.arange(start, min(start + BATCH, len(images)))
+            values = prepare_images(images, rows, lattice, settings, centred=centred)
             store.write(rows, values.numpy())
             progress.advance(len(rows))
 
 
 @contextmanager
-def _opened(path: Path, order: VisitingOrder, lattice: HalfLattice) -> Iterator[FileStore]:
-    yield FileStore(_open(path, os.O_RDWR | os.O_CREAT), len(lattice), order.stored())
+def _opened(
+    path: Path, stored: Int[Tensor, " images"], lattice: HalfLattice
+) -> Iterator[FileStore]:
+    yield FileStore(_open(path, os.O_RDWR | os.O_CREAT), len(lattice), stored)
 
 
 def _open(path: Path, flags: int) -> int:
@@ -170,10 +179,14 @@ def _fingerprint(
     particles: ParticleSet, lattice: HalfLattice, settings: Preprocessing, *, centred: bool
 ) -> str:
     """A name that only the very same prepared images have."""
-    digest = hashlib.sha256(particles.images.fingerprint())
-    digest.update(repr((astuple(settings), centred, len(particles))).encode())
+    images = particles.images
+    digest = hashlib.sha256(images.pixels.fingerprint())
+    digest.update(repr((astuple(settings), centred, len(images))).encode())
     digest.update(lattice.points.numpy().tobytes())
-    digest.update(np.ascontiguousarray(particles.pixel_sizes).tobytes())
-    if particles.poses is not None and centred:
-        digest.update(np.ascontiguousarray(particles.poses.shifts).tobytes())
+    digest.update(np.ascontiguousarray(images.pixel_sizes).tobytes())
+    if images.poses is not None and centred:
+        digest.update(np.ascontiguousarray(images.poses.shifts).tobytes())
+    if particles.offsets is not None:
+        # The file is in the order of the particles.
+        digest.update(np.ascontiguousarray(particles.offsets, np.int64).tobytes())
     return digest.hexdigest()[:16]

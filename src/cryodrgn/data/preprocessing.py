@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.errors import NumericalError
+from cryodrgn.errors import MetadataError, NumericalError
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import transform_on_lattice
 from cryodrgn.imaging.ctf import CtfParameters
+from cryodrgn.imaging.exposure import ExposureParameters
 from cryodrgn.imaging.masks import circular_window
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
 
@@ -85,46 +87,71 @@ def _constant(
 
 
 def prepare_images(
-    particles: ParticleSet,
+    images: ImageTable,
     rows: Int[np.ndarray, " rows"],
     lattice: HalfLattice,
     settings: Preprocessing,
     *,
     centred: bool = True,
 ) -> Float[Tensor, "rows points 2"]:
-    """Transforms of some particles, preprocessed and, if wanted, centred by their shifts.
+    """Transforms of some images, preprocessed and, if wanted, centred by their shifts.
 
     Args:
-        particles: The particles. If they are cropped, the lattice is that of the cropped box,
-            whose transform is part of that of the whole image.
+        images: The images. If they are cropped, the lattice is that of the cropped box, whose
+            transform is part of that of the whole image.
         rows: Which ones.
         lattice: Where the transforms are wanted.
         settings: What is done to the images.
         centred: Whether to apply the shifts.
     """
-    images = torch.from_numpy(particles.images.read(rows))
+    pixels = torch.from_numpy(images.read(rows))
     shifts = None
-    if particles.poses is not None and centred:
-        stored = particles.pixel_sizes[rows] * (particles.box_size / images.shape[-1])
-        in_pixels = particles.poses.shifts[rows] / stored[:, None]
+    if images.poses is not None and centred:
+        stored = images.pixel_sizes[rows] * (images.box_size / pixels.shape[-1])
+        in_pixels = images.poses.shifts[rows] / stored[:, None]
         shifts = torch.from_numpy(in_pixels.astype(np.float32))
-    return preprocess(images, lattice, settings, shifts)
+    return preprocess(pixels, lattice, settings, shifts)
 
 
 def spatial_frequencies(
-    particles: ParticleSet, rows: Int[np.ndarray, " rows"], lattice: HalfLattice
+    images: ImageTable, rows: Int[np.ndarray, " rows"], lattice: HalfLattice
 ) -> Float[Tensor, "rows points 2"]:
-    """Frequencies (kx, ky) of a lattice in 1/Å, by each particle's own pixel size."""
-    pixel_sizes = torch.from_numpy(particles.pixel_sizes[rows])
+    """Frequencies (kx, ky) of a lattice in 1/Å, by each image's own pixel size."""
+    pixel_sizes = torch.from_numpy(images.pixel_sizes[rows])
     return lattice.frequencies / pixel_sizes[:, None, None]
 
 
 def ctf_parameters(table: CtfTable, rows: Int[np.ndarray, " rows"]) -> CtfParameters:
-    """CTF parameters of some particles as tensors."""
+    """CTF parameters of some images as tensors."""
     return CtfParameters(
         **{
             name: torch.from_numpy(np.asarray(values[rows]))
             for name, values in table.columns().items()
+        }
+    )
+
+
+def exposure_parameters(images: ImageTable) -> ExposureParameters | None:
+    """What weakens images, as tensors; None where nothing is known to."""
+    columns = {
+        "doses": images.doses,
+        "tilt_angles": images.tilt_angles,
+        "weights": images.weights,
+    }
+    if all(values is None for values in columns.values()):
+        return None
+    if images.doses is not None:
+        if images.ctf is None:
+            msg = (
+                f"{images.source} gives doses, but no CTF parameters; dose weights need the "
+                "voltage"
+            )
+            raise MetadataError(msg)
+        columns["voltages_kv"] = images.ctf.voltage_kv
+    return ExposureParameters(
+        **{
+            name: None if values is None else torch.from_numpy(values).float()
+            for name, values in columns.items()
         }
     )
 
@@ -134,16 +161,17 @@ def estimate_scale(
 ) -> float:
     """Root mean square of the transform where images are compared.
 
-    Estimated, after the window, from up to 1000 particles spread evenly over the set.
+    Estimated, after the window, from the first images of up to 1000 particles spread evenly
+    over the set.
 
     Raises:
         NumericalError: All images are zero.
     """
-    count = min(len(particles), SCALE_SAMPLE)
+    count, first = min(len(particles), SCALE_SAMPLE), particles.first_images
     rows = np.linspace(0, len(particles) - 1, count).astype(np.int64)
     total, batch = 0.0, 100
     for start in range(0, count, batch):
-        images = torch.from_numpy(particles.images.read(rows[start : start + batch]))
+        images = torch.from_numpy(first.read(rows[start : start + batch]))
         values = preprocess(images, lattice, settings)
         total += float(values.double().square().sum(-1).mean(-1).sum())
     if not total > 0:

@@ -1,7 +1,7 @@
 """Stores of prepared images: in memory, or in a file that is read in large pieces."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ Values = Float[np.ndarray, "rows points 2"]
 
 @runtime_checkable
 class ImageStore(Protocol):
-    """An array of one entry per particle."""
+    """An array of one entry per image."""
 
     @property
     def resident(self) -> Tensor | None:
@@ -28,11 +28,11 @@ class ImageStore(Protocol):
         ...
 
     def write(self, rows: Rows, values: Values) -> None:
-        """Put the entries of some particles in."""
+        """Put the entries of some images in."""
         ...
 
     def read(self, rows: Rows) -> Values:
-        """The entries of some particles, in the order asked for."""
+        """The entries of some images, in the order asked for."""
         ...
 
 
@@ -40,8 +40,8 @@ class MemoryStore:
     """Keeps the array in memory.
 
     Args:
-        count: Number of particles.
-        points: Pairs of numbers per particle.
+        count: Number of images.
+        points: Pairs of numbers per image.
     """
 
     def __init__(self, count: int, points: int) -> None:
@@ -53,11 +53,11 @@ class MemoryStore:
         return torch.from_numpy(self._values)
 
     def write(self, rows: Rows, values: Values) -> None:
-        """Put the entries of some particles in."""
+        """Put the entries of some images in."""
         self._values[rows] = values
 
     def read(self, rows: Rows) -> Values:
-        """The entries of some particles."""
+        """The entries of some images."""
         return self._values[rows]
 
 
@@ -66,13 +66,13 @@ class FileStore:
 
     Args:
         descriptor: The open file.
-        points: Pairs of numbers per particle.
-        stored: The particle at every place of the file.
+        points: Pairs of numbers per image.
+        stored: The image at every place of the file.
     """
 
     resident = None
 
-    def __init__(self, descriptor: int, points: int, stored: Int[Tensor, " particles"]) -> None:
+    def __init__(self, descriptor: int, points: int, stored: Int[Tensor, " images"]) -> None:
         self._descriptor = descriptor
         self._points = points
         self._row_bytes = 8 * points
@@ -83,14 +83,14 @@ class FileStore:
         os.close(self._descriptor)
 
     def write(self, rows: Rows, values: Values) -> None:
-        """Put the entries of some particles in."""
+        """Put the entries of some images in."""
         order = np.argsort(self._places[rows])
         ordered = np.ascontiguousarray(values[order], np.float32)
         for place, part in self._runs(rows[order]):
             self._write_at(place * self._row_bytes, ordered[part])
 
     def read(self, rows: Rows) -> Values:
-        """The entries of some particles; neighbours in the file are read together."""
+        """The entries of some images; neighbours in the file are read together."""
         order = np.argsort(self._places[rows])
         ordered = np.empty((len(rows), self._points, 2), np.float32)
         for place, part in self._runs(rows[order]):
@@ -146,16 +146,13 @@ class EpochStream:
 
     Args:
         store: Where they are.
-        rows: The particles in the order in which they will be asked for.
-        buffer_rows: Particles to read at a time.
+        buffers: Images to read at a time, in the order in which they will be asked for.
     """
 
-    def __init__(
-        self, store: ImageStore, rows: Int[Tensor, " particles"], buffer_rows: int
-    ) -> None:
+    def __init__(self, store: ImageStore, buffers: Sequence[Int[Tensor, " _"]]) -> None:
         self._store = store
-        self._buffers = [buffer.numpy() for buffer in rows.split(buffer_rows)]
-        size = int(rows.max()) + 1 if len(rows) else 0
+        self._buffers = [buffer.numpy() for buffer in buffers]
+        size = max((int(buffer.max()) + 1 for buffer in buffers if len(buffer)), default=0)
         self._buffer_of = np.zeros(size, np.int32)
         self._slot_of = np.zeros(size, np.int64)
         for number, buffer in enumerate(self._buffers):
@@ -165,7 +162,7 @@ class EpochStream:
         self._loading: dict[int, Future[Values]] = {}
 
     def read(self, rows: Rows) -> Values:
-        """The images of some particles; what was asked for before them may be forgotten."""
+        """Some images; what was asked for before them may be forgotten."""
         numbers = self._buffer_of[rows]
         first, last = int(numbers.min()), int(numbers.max())
         for number in list(self._loading):

@@ -1,6 +1,6 @@
 """Batches of particles with everything an image model needs, on the device that needs it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -12,61 +12,78 @@ from torch import Tensor
 
 from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.prepared import PreparedImages
-from cryodrgn.data.preprocessing import ctf_parameters
+from cryodrgn.data.preprocessing import ctf_parameters, exposure_parameters
 from cryodrgn.data.stores import EpochStream
 from cryodrgn.devices import to_device
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.exposure import exposure_weights
+from cryodrgn.imaging.forward_model import transfer_function
+from cryodrgn.imaging.grouping import Grouping, ImageSets
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.particles.particle_set import ParticleSet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Exposure:
-    """The images of a batch from one exposure.
+class Batch:
+    """Some particles, and all of their images in one list, particle after particle.
 
     Attributes:
+        rows: Which particles.
+        image_rows: Which images.
+        grouping: Which of the images show the same particle.
+        images_per_particle: Number of images of a particle, on average over the whole set.
         images: Centred transforms as stored, pairs (real, imaginary).
         ctf: CTF at the same points; None for images without one.
+        weights: How dose and tilt weaken the images at the same points; None where they do
+            not.
         coordinates: In the volume's frame, in cycles per pixel, the points on which images are
             compared with slices.
         compared: Positions of those points among the stored ones; None where all are compared.
     """
 
-    images: Float[Tensor, "batch points 2"]
-    ctf: Float[Tensor, "batch points"] | None
-    coordinates: Float[Tensor, "batch compared 3"]
-    compared: Int[Tensor, " compared"] | None
-
-    def phase_flipped(self) -> Float[Tensor, "batch points 2"]:
-        """The images times the sign of their CTF."""
-        return self.images if self.ctf is None else self.images * self.ctf.sign()[..., None]
-
-    def targets(self) -> Float[Tensor, "batch compared 2"]:
-        """The images where they are compared with slices."""
-        return self.images if self.compared is None else self.images[:, self.compared]
-
-    def compared_ctf(self) -> Float[Tensor, "batch compared"] | None:
-        """The CTF where images are compared with slices."""
-        if self.ctf is None or self.compared is None:
-            return self.ctf
-        return self.ctf[:, self.compared]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Batch:
-    """Some particles.
-
-    Attributes:
-        rows: Which ones.
-        exposures: Their images; two for tilt pairs, otherwise one.
-    """
-
     rows: Int[Tensor, " batch"]
-    exposures: tuple[Exposure, ...]
+    image_rows: Int[Tensor, " images"]
+    grouping: Grouping
+    images_per_particle: float
+    images: Float[Tensor, "images points 2"]
+    ctf: Float[Tensor, "images points"] | None
+    weights: Float[Tensor, "images points"] | None
+    coordinates: Float[Tensor, "images compared 3"]
+    compared: Int[Tensor, " compared"] | None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def num_images(self) -> int:
+        """Number of images of all these particles."""
+        return len(self.images)
+
+    @property
+    def particle_of_image(self) -> Int[Tensor, " images"]:
+        """Place, among the particles of the batch, of the one that each image shows."""
+        return self.grouping.particle_of_image
+
+    def phase_flipped(self) -> ImageSets:
+        """The images times the sign of their CTF, as encoders take them."""
+        images = self.images if self.ctf is None else self.images * self.ctf.sign()[..., None]
+        return ImageSets(images=images, grouping=self.grouping)
+
+    def transfer(self) -> Float[Tensor, "images points"] | None:
+        """CTF times weights; None where both are 1."""
+        return transfer_function(self.ctf, self.weights)
+
+    def targets(self) -> Float[Tensor, "images compared 2"]:
+        """The images where they are compared with slices."""
+        return self.images if self.compared is None else self.images[:, self.compared]
+
+    def compared_transfer(self) -> Float[Tensor, "images compared"] | None:
+        """CTF times weights where images are compared with slices."""
+        transfer = self.transfer()
+        if transfer is None or self.compared is None:
+            return transfer
+        return transfer[:, self.compared]
 
 
 @runtime_checkable
@@ -81,47 +98,61 @@ class PoseSource(Protocol):
 
 
 class TrainingSet:
-    """Prepared images with their poses and CTF.
+    """Prepared images of particles with their poses and CTF.
 
     Args:
         particles: The particles, with poses.
-        exposures: Their prepared images; a tilt pair has two.
-        tilts: For each exposure, the rotation X of the stage: its images have the orientation
-            X R.
+        images: Their prepared images.
         device: Where batches are wanted. Images are held there, too, if they fit.
-        moving_poses: Poses that take the place of the particles' own; the images must then be
-            prepared without their shifts.
-        held_out: Rows that no epoch visits.
+        moving_poses: Poses of the first images of particles, in place of their own; the
+            particles' other images keep to them the rotation and the shift that they have in
+            the table. The images must then be prepared without their shifts.
+        held_out: Particles that no epoch visits.
     """
 
     def __init__(
         self,
         particles: ParticleSet,
-        exposures: Sequence[PreparedImages],
-        tilts: Sequence[Float[Tensor, "3 3"]],
+        images: PreparedImages,
         device: torch.device,
         moving_poses: PoseSource | None = None,
-        held_out: Int[Tensor, " rows"] | None = None,
+        held_out: Int[Tensor, " particles"] | None = None,
     ) -> None:
         self.held_out = torch.zeros(0, dtype=torch.long) if held_out is None else held_out
         self.device = device
-        self.lattice = exposures[0].lattice
+        self.lattice = images.lattice
         self.original_rows = particles.original_rows
-        self._exposures = exposures
-        self._resident = [_on_device(images, device) for images in exposures]
-        self._streams: list[EpochStream | None] = [None] * len(exposures)
-        self._tilts = [tilt.to(device) for tilt in tilts]
+        self.images_per_particle = particles.images_per_particle
+        self._particles, self._prepared = particles, images
+        self._counts = _image_counts(particles)
+        self._resident = _on_device(images, device)
+        self._stream: EpochStream | None = None
+        table = particles.images
+        self._rotations = torch.from_numpy(table.require_poses().rotations).to(device)
+        self._pixel_sizes = torch.from_numpy(table.pixel_sizes).to(device)
+        self._ctf = self._exposures = None
+        if table.ctf is not None:
+            self._ctf = ctf_parameters(table.ctf, np.arange(len(table))).to(device)
+        exposures = exposure_parameters(table)
+        if exposures is not None:
+            self._exposures = exposures.to(device)
         self._moving_poses = moving_poses
-        self._rotations = torch.from_numpy(particles.require_poses().rotations).to(device)
-        self._pixel_sizes = torch.from_numpy(particles.pixel_sizes).to(device)
-        self._ctf = None
-        if particles.ctf is not None:
-            self._ctf = ctf_parameters(particles.ctf, np.arange(len(particles))).to(device)
+        self._relative = _relative_poses(particles, device) if moving_poses else None
         self._frequencies = self.lattice.frequencies.to(device)
         self._within: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
-        return len(self._exposures[0])
+        return len(self._particles)
+
+    def image_rows(self, rows: Int[Tensor, " particles"]) -> Int[Tensor, " images"]:
+        """Rows of the images of some particles, one particle after another."""
+        if self._particles.offsets is None:
+            return rows
+        return torch.from_numpy(self._particles.image_rows(rows.numpy()))
+
+    def num_images(self, rows: Int[Tensor, " particles"]) -> int:
+        """Number of images of some particles."""
+        return len(self.image_rows(rows))
 
     @property
     def num_visited(self) -> int:
@@ -157,14 +188,14 @@ class TrainingSet:
     def uncentred(
         self, rows: Int[Tensor, " batch"], positions: Int[Tensor, " points"]
     ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"] | None]:
-        """Images of the first exposure as they are prepared, and their CTF.
+        """Images as they are prepared, and their CTF.
 
         Args:
-            rows: Which particles.
+            rows: Which images.
             positions: Points of the lattice.
         """
         on_device = to_device(rows, self.device)
-        images = self._images(0, rows, on_device, slice(None))[:, positions]
+        images = self._images(rows, on_device, slice(None))[:, positions]
         if self._ctf is None:
             return images, None
         frequencies = self._frequencies[positions] / self._pixel_sizes[on_device, None, None]
@@ -185,21 +216,21 @@ class TrainingSet:
             done: How many have been visited already and are left out.
         """
         rows = self.visited(replace(self._order, seed=seed).epoch(epoch))[done:]
-        for number, resident in enumerate(self._resident):
-            if resident is None:
-                store = self._exposures[number].store
-                self._streams[number] = EpochStream(store, rows, self._order.buffer_rows)
+        if self._resident is None:
+            buffers = rows.split(self._order.buffer_rows)
+            self._stream = EpochStream(
+                self._prepared.store, [self.image_rows(buffer) for buffer in buffers]
+            )
         try:
             yield rows
         finally:
-            for stream in self._streams:
-                if stream is not None:
-                    stream.close()
-            self._streams = [None] * len(self._streams)
+            if self._stream is not None:
+                self._stream.close()
+            self._stream = None
 
     @property
     def _order(self) -> VisitingOrder:
-        return self._exposures[0].order
+        return self._prepared.order
 
     def batch(
         self,
@@ -214,33 +245,58 @@ class TrainingSet:
             num_points: Only the first frequencies of a lattice without origin; all by default.
             radius: Compare images and slices only within this radius in pixels.
         """
-        on_device = to_device(rows, self.device)
+        image_rows = self.image_rows(rows)
+        particles = to_device(rows, self.device)
+        is_single = self._particles.offsets is None
+        on_device = particles if is_single else to_device(image_rows, self.device)
+        grouping = self._grouping(rows, len(image_rows))
         kept = slice(num_points)
         frequencies = self._frequencies[kept] / self._pixel_sizes[on_device, None, None]
-        ctf = (
-            None if self._ctf is None else contrast_transfer(frequencies, self._ctf[on_device])
-        )
-        images = [
-            self._images(number, rows, on_device, kept) for number in range(len(self._tilts))
-        ]
+        ctf = weights = None
+        if self._ctf is not None:
+            ctf = contrast_transfer(frequencies, self._ctf[on_device])
+        if self._exposures is not None:
+            weights = exposure_weights(frequencies, self._exposures[on_device])
+        images = self._images(image_rows, on_device, kept)
         if self._moving_poses is None:
             rotations = self._rotations[on_device]
         else:
-            rotations, shifts = self._moving_poses.at(on_device)
-            images = [shift_transform(image, frequencies, shifts) for image in images]
+            rotations, shifts = self._moved(particles, on_device, grouping)
+            images = shift_transform(images, frequencies, shifts)
         compared = self._compared(radius)
         points = self._frequencies[kept]
         points = points if compared is None else points[compared]
-        exposures = [
-            Exposure(
-                images=image,
-                ctf=ctf,
-                coordinates=slice_coordinates(points, tilt @ rotations),
-                compared=compared,
-            )
-            for image, tilt in zip(images, self._tilts, strict=True)
-        ]
-        return Batch(rows=on_device, exposures=tuple(exposures))
+        return Batch(
+            rows=particles,
+            image_rows=on_device,
+            grouping=grouping,
+            images_per_particle=self.images_per_particle,
+            images=images,
+            ctf=ctf,
+            weights=weights,
+            coordinates=slice_coordinates(points, rotations),
+            compared=compared,
+        )
+
+    def _grouping(self, rows: Int[Tensor, " batch"], num_images: int) -> Grouping:
+        counts = self._counts
+        if isinstance(counts, Tensor):
+            counts = to_device(counts[rows], self.device)
+        return Grouping(num_images=num_images, counts=counts)
+
+    def _moved(
+        self,
+        rows: Int[Tensor, " batch"],
+        image_rows: Int[Tensor, " images"],
+        grouping: Grouping,
+    ) -> tuple[Float[Tensor, "images 3 3"], Float[Tensor, "images 2"]]:
+        """Rotations and shifts of images whose particles move."""
+        assert self._moving_poses is not None
+        rotations, shifts = (grouping.spread(part) for part in self._moving_poses.at(rows))
+        if self._relative is None:
+            return rotations, shifts
+        turns, offsets = self._relative
+        return turns[image_rows] @ rotations, shifts + offsets[image_rows]
 
     def _compared(self, radius: int | None) -> Int[Tensor, " compared"] | None:
         """Positions of the frequencies within a radius; None where all stored ones are."""
@@ -254,17 +310,38 @@ class TrainingSet:
 
     def _images(
         self,
-        number: int,
-        rows: Int[Tensor, " batch"],
-        on_device: Int[Tensor, " batch"],
+        rows: Int[Tensor, " images"],
+        on_device: Int[Tensor, " images"],
         kept: slice,
-    ) -> Float[Tensor, "batch points 2"]:
-        resident = self._resident[number]
-        if resident is not None:
-            return resident[:, kept][on_device]
-        stream = self._streams[number]
-        source = self._exposures[number] if stream is None else stream
+    ) -> Float[Tensor, "images points 2"]:
+        if self._resident is not None:
+            return self._resident[:, kept][on_device]
+        source = self._prepared if self._stream is None else self._stream
         return to_device(torch.as_tensor(source.read(rows.numpy()))[:, kept], self.device)
+
+
+def _image_counts(particles: ParticleSet) -> int | Int[Tensor, " particles"]:
+    """Number of images of every particle; one number where it is the same for all."""
+    if particles.offsets is None:
+        return 1
+    counts = np.diff(particles.offsets)
+    return int(counts[0]) if np.ptp(counts) == 0 else torch.from_numpy(counts)
+
+
+def _relative_poses(
+    particles: ParticleSet, device: torch.device
+) -> tuple[Float[Tensor, "images 3 3"], Float[Tensor, "images 2"]] | None:
+    """Rotation X and shift of every image beyond those of its particle's first image.
+
+    An image of a particle whose first image has the orientation R has the orientation X R.
+    """
+    if particles.offsets is None:
+        return None
+    poses, first = particles.images.require_poses(), particles.particle_of_image
+    rows = particles.offsets[first]
+    turns = poses.rotations @ poses.rotations[rows].transpose(0, 2, 1)
+    shifts = poses.shifts - poses.shifts[rows]
+    return torch.from_numpy(turns).to(device), torch.from_numpy(shifts).to(device)
 
 
 def _on_device(images: PreparedImages, device: torch.device) -> Tensor | None:

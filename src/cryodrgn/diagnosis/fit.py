@@ -26,7 +26,7 @@ from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import slice_coordinates
-from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import common_pixel_size
 from cryodrgn.progress import Progress
 
@@ -62,10 +62,10 @@ class Fit:
 
 
 class QuickImages:
-    """Images of a sample of particles, cut to low resolution and kept in memory.
+    """A sample of images, cut to low resolution and kept in memory.
 
     Args:
-        particles: The particles, with poses.
+        images: The images, with poses.
         rows: Those in the sample, of one pixel size.
         max_radius: Highest frequency kept, in cycles per box.
         invert: Whether to change the sign of the data.
@@ -73,26 +73,26 @@ class QuickImages:
 
     def __init__(
         self,
-        particles: ParticleSet,
+        images: ImageTable,
         rows: Int[np.ndarray, " rows"],
         max_radius: int = MAX_RADIUS,
         *,
         invert: bool = False,
     ) -> None:
-        self.particles = particles
+        self.table = images
         self.rows = rows
-        pixel_size = common_pixel_size(particles.pixel_sizes[rows], particles.source)
-        self._side = particles.box_size * pixel_size
-        self.radius = min(max_radius, particles.box_size // 2 - 1)
-        self.lattice = HalfLattice.disc(particles.box_size, self.radius)
+        pixel_size = common_pixel_size(images.pixel_sizes[rows], images.source)
+        self._side = images.box_size * pixel_size
+        self.radius = min(max_radius, images.box_size // 2 - 1)
+        self.lattice = HalfLattice.disc(images.box_size, self.radius)
         settings = Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=invert)
         parts = []
         with Progress(len(rows), "reading a sample of images") as progress:
-            size = max(1, BYTES_PER_BATCH // (4 * particles.box_size**2))
+            size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
             for start in range(0, len(rows), size):
                 chosen = rows[start : start + size]
-                images = torch.from_numpy(particles.images.read(chosen))
-                parts.append(preprocess(images, self.lattice, settings))
+                pixels = torch.from_numpy(images.read(chosen))
+                parts.append(preprocess(pixels, self.lattice, settings))
                 progress.advance(len(chosen))
         values = torch.cat(parts)
         self.values = values / values.square().mean().sqrt()
@@ -110,13 +110,13 @@ class QuickImages:
         return self._side / self.grid.box_size
 
     def fit(
-        self, convention: Convention, order: Int[np.ndarray, " particles"] | None = None
+        self, convention: Convention, order: Int[np.ndarray, " images"] | None = None
     ) -> Fit:
         """Fit of the images to a convention.
 
         Args:
             convention: How to understand poses and CTF.
-            order: Row of the tables of poses and CTF that belongs to each particle; by
+            order: Row of the tables of poses and CTF that belongs to each image; by
                 default its own.
         """
         batches = np.array_split(np.arange(len(self.rows)), -(-len(self.rows) // BATCH))
@@ -150,7 +150,7 @@ class QuickImages:
         self,
         places: Int[np.ndarray, " batch"],
         convention: Convention,
-        order: Int[np.ndarray, " particles"] | None = None,
+        order: Int[np.ndarray, " images"] | None = None,
     ) -> Model:
         """Centred images, their CTF, and where their slices lie in the map.
 
@@ -160,10 +160,10 @@ class QuickImages:
             order: As for :meth:`fit`.
         """
         rows = self.rows[places]
-        table_rows = (rows + convention.row_offset) % len(self.particles)
+        table_rows = (rows + convention.row_offset) % len(self.table)
         if order is not None:
             table_rows = order[table_rows]
-        poses, pixel_sizes = self.particles.require_poses(), self.particles.pixel_sizes
+        poses, pixel_sizes = self.table.require_poses(), self.table.pixel_sizes
         shifts = convention.shifts(poses.shifts[table_rows] / pixel_sizes[table_rows, None])
         values = shift_transform(
             self.values[places], self.lattice.frequencies[None], torch.from_numpy(shifts)
@@ -175,12 +175,12 @@ class QuickImages:
     def _ctf(
         self, table_rows: Int[np.ndarray, " batch"], convention: Convention
     ) -> Float[Tensor, "batch points"]:
-        table = self.particles.ctf
+        table = self.table.ctf
         if table is None or convention.ctf == "off":
             return torch.ones(len(table_rows), len(self.lattice))
         changed = convention.ctf_table(table.select(table_rows))
         parameters = ctf_parameters(changed, np.arange(len(changed)))
-        sizes = self.particles.pixel_sizes[table_rows] * np.float32(convention.pixel_scale)
+        sizes = self.table.pixel_sizes[table_rows] * np.float32(convention.pixel_scale)
         frequencies = self.lattice.frequencies / torch.from_numpy(sizes)[:, None, None]
         ctf = contrast_transfer(frequencies, parameters)
         return ctf.abs() if convention.ctf == "magnitude" else ctf

@@ -131,8 +131,9 @@ def nuisances_of(
         categories: Names of groups, such as micrographs, by kind.
         statistics: Mean and standard deviation of every image.
     """
-    poses = particles.require_poses()
-    in_pixels = poses.shifts / particles.pixel_sizes[:, None]
+    images = particles.first_images
+    poses = images.require_poses()
+    in_pixels = poses.shifts / images.pixel_sizes[:, None]
     place = np.linspace(-1, 1, len(particles))
     found: dict[str, np.ndarray] = {
         "view direction": _polynomials(poses.rotations[:, 2], 4),
@@ -140,8 +141,8 @@ def nuisances_of(
         "shift": _polynomials(in_pixels, 3),
         "place in the file": np.polynomial.legendre.legvander(place, 8)[:, 1:],
     }
-    if particles.ctf is not None:
-        defocus = np.stack([particles.ctf.defocus_u, particles.ctf.defocus_v], axis=1)
+    if images.ctf is not None:
+        defocus = np.stack([images.ctf.defocus_u, images.ctf.defocus_v], axis=1)
         found["defocus"] = _polynomials(_standardised(defocus.mean(1, keepdims=True)), 5)
     if statistics is not None:
         found["image mean and contrast"] = _polynomials(_standardised(statistics), 2)

@@ -96,12 +96,12 @@ def judge(images: QuickImages, *, seed: int = 0) -> Verdict:
         images: A sample of the images.
         seed: Of the shuffled control.
     """
-    particles = images.particles
-    order = np.random.default_rng(seed).permutation(len(particles))
+    table = images.table
+    order = np.random.default_rng(seed).permutation(len(table))
     stated = images.fit(STATED)
     others = alternatives(
-        has_ctf=particles.ctf is not None,
-        has_shifts=bool(np.abs(particles.require_poses().shifts).max(initial=0) > 0),
+        has_ctf=table.ctf is not None,
+        has_shifts=bool(np.abs(table.require_poses().shifts).max(initial=0) > 0),
     )
     found = _compare_all(images, stated, STATED, others)
     comparisons = list(found.values())

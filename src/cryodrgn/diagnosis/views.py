@@ -38,7 +38,7 @@ def view_averages(
     grid = So3Grid(0)
     frames = grid.rotations(torch.arange(0, len(grid), grid.num_turns))
     rotations = torch.from_numpy(
-        convention.rotations(images.particles.require_poses().rotations[images.rows])
+        convention.rotations(images.table.require_poses().rotations[images.rows])
     )
     nearest = (rotations[:, 2] @ frames[:, 2].T).argmax(1)
     members = torch.bincount(nearest, minlength=len(frames))
@@ -64,7 +64,7 @@ def _average(
     lattice = HalfLattice.disc(images.grid.box_size, images.radius)
     weighted = images_from_lattice(values * ctf[..., None], lattice)
     rotations = torch.from_numpy(
-        convention.rotations(images.particles.require_poses().rotations[images.rows[places]])
+        convention.rotations(images.table.require_poses().rotations[images.rows[places]])
     )
     # In-plane part of frame · Rᵀ, which takes the image to the frame.
     product = torch.einsum("ij,bkj->bik", frame, rotations)

@@ -141,9 +141,22 @@ class ImageStack:
         frames = self._frames[rows]
         return type(self)(self._files, self._file_numbers[rows], frames, self._judge)
 
-    def judged_as(self, other: Self) -> Self:
-        """The view that refuses the images that another one would."""
-        return self.judged_by(other._judge)
+    def interleaved(self, other: Self) -> Self:
+        """The images of two views in turn, the first of this one first.
+
+        Raises:
+            ShapeMismatchError: They differ in number or size of images.
+        """
+        if (len(self), self.box_size) != (len(other), other.box_size):
+            msg = (
+                f"{other.paths[0]} with {len(other)} images of {other.box_size} px does not go "
+                f"with {self.paths[0]}, {len(self)} images of {self.box_size} px"
+            )
+            raise ShapeMismatchError(msg)
+        file_numbers = np.stack([self._file_numbers, other._file_numbers + len(self._files)], 1)
+        frames = np.stack([self._frames, other._frames], axis=1)
+        files = [*self._files, *other._files]
+        return type(self)(files, file_numbers.ravel(), frames.ravel(), self._judge)
 
     def judged_by(self, judge: Judge) -> Self:
         """The view that refuses images when they are read, as somebody else judges them."""
@@ -187,8 +200,8 @@ class ImageStack:
             row = int(rows[bad[0]])
             path = self._files[int(self._file_numbers[row])].path
             msg = (
-                f"image {self._frames[row]} of {path} (particle {row}, counting from 0) has "
-                f"{what}; leave it out with --screen all or --ind"
+                f"image {self._frames[row]} of {path} (number {row} of those chosen, counting "
+                f"from 0) has {what}; leave it out with --screen all or --ind"
             )
             raise BadImageError(msg)
 

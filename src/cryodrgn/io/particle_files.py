@@ -1,13 +1,16 @@
 """Particles from any of the files that list them, with poses and CTF from where they stand."""
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.geometry.rotations import rotation_about_x
 from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.legacy_pickle import load_ctf, load_poses
@@ -17,6 +20,7 @@ from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
 from cryodrgn.io.volume_headers import refuse_volume
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.pixel_sizes import common_pixel_size, in_words, rows_by_pixel_size
@@ -39,6 +43,9 @@ class ParticleFiles:
         indices: A file that selects particles, see
             :func:`cryodrgn.io.selection_files.load_selection`; None takes all.
         datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
+        tilted: Particle file of the second images of tilt pairs, in the same order; None where
+            every particle has one image.
+        tilt_deg: Angle of the stage for these in degrees, right-handed about x.
     """
 
     particles: Path
@@ -46,6 +53,8 @@ class ParticleFiles:
     ctf: Path | None = None
     indices: Path | None = None
     datadir: Path | None = None
+    tilted: Path | None = None
+    tilt_deg: float = 45.0
 
 
 def open_metadata(path: Path) -> ParticleMetadata | None:
@@ -155,40 +164,48 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
     ctf, side_lengths = _ctf(files, metadata, selection)
     pixel_sizes = _pixel_sizes(files, metadata, images, side_lengths)
     poses = _poses(files, metadata, selection, pixel_sizes, images.box_size)
-    return ParticleSet(
-        images=images,
+    table = ImageTable(
+        pixels=images,
         pixel_sizes=pixel_sizes.astype(np.float32),
         poses=poses,
         ctf=ctf,
-        original_rows=selection.rows,
+        rows=selection.rows,
         source=str(files.particles),
     )
+    particles = ParticleSet.of_single_images(table)
+    return particles if files.tilted is None else _paired(particles, images, files)
 
 
-def open_tilted(particles: ParticleSet, path: Path, datadir: Path | None = None) -> ParticleSet:
-    """The second exposure of a tilt pair: the same particles with the images of another file.
+def _paired(particles: ParticleSet, images: ImageStack, files: ParticleFiles) -> ParticleSet:
+    """Particles with a second image each, taken with the stage tilted.
 
-    Args:
-        particles: The first exposure.
-        path: The file that lists the second exposure's images, in the same order.
-        datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
+    The second image of a particle of pose R has the pose X R, X being the rotation of the
+    stage; all else that is known of it is what is known of the first.
 
     Raises:
-        ShapeMismatchError: The two exposures differ in number or size of images.
+        ShapeMismatchError: The images of the two files differ in number or size.
     """
-    images = open_images(path, open_metadata(path), datadir)
-    stored = particles.images.box_size
-    if particles.original_rows.max() >= len(images) or images.box_size != stored:
+    path, first = files.tilted, particles.images
+    assert path is not None
+    second = open_images(path, open_metadata(path), files.datadir)
+    last = int(particles.original_rows.max())
+    if last >= len(second) or second.box_size != images.box_size:
         msg = (
-            f"{path} has {len(images)} images of {images.box_size} px, which does not fit "
-            f"{particles.source} with images of {stored} px up to row "
-            f"{particles.original_rows.max()}"
+            f"{path} has {len(second)} images of {second.box_size} px, which does not fit "
+            f"{particles.source} with images of {images.box_size} px up to row {last}"
         )
         raise ShapeMismatchError(msg)
-    images = images.select(particles.original_rows)
-    if isinstance(particles.images, ImageStack):
-        images = images.judged_as(particles.images)
-    return replace(particles, images=images, source=str(path))
+    table = replace(
+        first.select(np.repeat(np.arange(len(first)), 2)),
+        pixels=images.interleaved(second.select(particles.original_rows)),
+    )
+    if table.poses is not None:
+        rotations = table.poses.rotations.copy()
+        stage = rotation_about_x(math.radians(files.tilt_deg))
+        rotations[1::2] = (stage @ torch.from_numpy(rotations[1::2])).numpy()
+        table = replace(table, poses=replace(table.poses, rotations=rotations))
+    offsets = np.arange(0, len(table) + 1, 2)
+    return ParticleSet(images=table, original_rows=particles.original_rows, offsets=offsets)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -73,7 +73,7 @@ class LinearConfig:
             if value < lowest:
                 msg = f"{option} must be at least {lowest}, got {value}"
                 raise ConfigError(msg)
-        if self.pose_rounds and self.data.tilted is not None:
+        if self.pose_rounds and self.data.files.tilted is not None:
             msg = "--refine-poses does not go with --tilt: a pair has one pose and two shifts"
             raise ConfigError(msg)
 

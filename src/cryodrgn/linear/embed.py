@@ -63,9 +63,8 @@ def embed(
             found.append(posterior)
             squares = squares + left.sum()
             progress.advance(len(batch))
-    return joined(found, images.team), float(images.team.total(squares)) / (
-        len(rows) * num_points
-    )
+    count = images.images.num_images(rows) * num_points
+    return joined(found, images.team), float(images.team.total(squares)) / count
 
 
 def evaluate_linear(
@@ -80,7 +79,7 @@ def evaluate_linear(
 
     Args:
         model: The model.
-        particles: The particles, for their optics.
+        particles: The particles, for the optics of their images.
         images: Their images, prepared as those of the run.
         scale: What the images were divided by.
         beta: Weight of the KL divergence in the loss.
@@ -96,7 +95,9 @@ def evaluate_linear(
         model.get_buffer(name).to(device)
         for name in ("volumes", "noise", "optics", "contrast_spread")
     )
-    groups = torch.from_numpy(groups_by_optics(particles, optics.cpu().numpy())).to(device)
+    groups = torch.from_numpy(groups_by_optics(particles.images, optics.cpu().numpy())).to(
+        device
+    )
     shells = images.images.lattice.points.double().square().sum(-1).sqrt().round().long()
     noise = NoiseModel(groups=groups, spectra=spectra / scale**2, shells=shells.to(device))
     posterior, reconstruction = embed(

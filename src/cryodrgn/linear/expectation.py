@@ -89,42 +89,43 @@ class Expectation:
 
     def __call__(
         self, batch: Batch, box_size: int
-    ) -> tuple[Posterior, Float[Tensor, "batch shells"]]:
+    ) -> tuple[Posterior, Float[Tensor, "images shells"]]:
         """Posterior of a batch, and the squares of what its images leave unexplained.
 
         Args:
-            batch: Images, restricted to the points within the radius.
+            batch: Particles, their images restricted to the points within the radius.
             box_size: Side of the images.
 
         Returns:
-            The posterior, and the mean square of the residual's real and imaginary part under
-            it, summed over the points of every shell and averaged over exposures.
+            The posterior of every particle and, for every image, the mean square of the
+            residual's real and imaginary part under it, summed over the points of every shell.
         """
         by_shell = self._by_shell(batch, box_size)
         posterior = posterior_of(self._weighted(by_shell, batch), self._contrast_spread)
-        squares = torch.einsum("bsij,bij->bs", by_shell, _residual_products(posterior))
+        products = batch.grouping.spread(_residual_products(posterior))
+        squares = torch.einsum("bsij,bij->bs", by_shell, products)
         # What is next to nothing beside the image is lost in rounding.
         least = LEAST_RESIDUAL * by_shell[..., -1, -1]
-        return posterior, torch.maximum(squares, least) / (2 * len(batch.exposures))
+        return posterior, torch.maximum(squares, least) / 2
 
     def gram(self, batch: Batch, box_size: int) -> Float[Tensor, "batch columns columns"]:
-        """Inner products of slices (mean first) and image (last), in units of the noise."""
+        """Inner products of slices (mean first) and images (last), in units of the noise.
+
+        They are sums over the images of every particle.
+        """
         return self._weighted(self._by_shell(batch, box_size), batch)
 
     def _by_shell(
         self, batch: Batch, box_size: int
-    ) -> Float[Tensor, "batch shells columns columns"]:
-        products = [
-            inner_products(self._grid, self._table, exposure, self._starts, box_size)
-            for exposure in batch.exposures
-        ]
-        return products[0] if len(products) == 1 else torch.stack(products).sum(0)
+    ) -> Float[Tensor, "images shells columns columns"]:
+        return inner_products(self._grid, self._table, batch, self._starts, box_size)
 
     def _weighted(
-        self, by_shell: Float[Tensor, "batch shells columns columns"], batch: Batch
+        self, by_shell: Float[Tensor, "images shells columns columns"], batch: Batch
     ) -> Float[Tensor, "batch columns columns"]:
-        variances = self._noise.variances(batch.rows)[:, : by_shell.shape[1]]
-        return torch.einsum("bsij,bs->bij", by_shell, 1 / variances)
+        variances = self._noise.variances(batch.image_rows)[:, : by_shell.shape[1]]
+        gram = torch.einsum("bsij,bs->bij", by_shell, 1 / variances)
+        return batch.grouping.total(gram)
 
 
 def posterior_of(

@@ -164,7 +164,7 @@ class Fitting:
         mine = images.team.piece(latents)
         for batch in images.batches(images.team.piece(rows), radius):
             part, mine = mine[: len(batch)], mine[len(batch) :]
-            precision = self._noise.precision(batch.rows, images.num_points(radius))
+            precision = self._noise.precision(batch.image_rows, images.num_points(radius))
             products = pair_products(part, None)
             add_batch(sums, batch, precision, with_one(part), products, images.box_size)
         sums.share(images.team)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.data.training_set import Exposure
+from cryodrgn.data.training_set import Batch
 from cryodrgn.fourier import compiled
 from cryodrgn.fourier.gridding import interpolate
 from cryodrgn.fourier.half_grid import HalfGrid
@@ -95,21 +95,21 @@ def _inner_products(
 def inner_products(
     grid: HalfGrid,
     table: Float[Tensor, "voxels columns"],
-    exposure: Exposure,
+    batch: Batch,
     starts: list[int],
     box_size: int,
-) -> Float[Tensor, "batch shells vectors vectors"]:
+) -> Float[Tensor, "images shells vectors vectors"]:
     """Inner products of slices (times the CTF) of volumes and the image, the image last.
 
     Args:
         grid: The grid of the volumes' transforms.
         table: These, see :func:`cryodrgn.fourier.gridding.slice_table`.
-        exposure: The images.
+        batch: The images.
         starts: First point of every shell, and the number of all points.
         box_size: Side of the images.
     """
-    images, coordinates = exposure.images, exposure.coordinates
-    ctf = images.new_ones(images.shape[:2]) if exposure.ctf is None else exposure.ctf
+    images, coordinates, transfer = batch.images, batch.coordinates, batch.transfer()
+    ctf = images.new_ones(images.shape[:2]) if transfer is None else transfer
     shape = (len(images), len(starts) - 1, *2 * (table.shape[1] // 2 + 1,))
     if compiled.IS_AVAILABLE and table.device.type == "cpu":
         out = np.empty(shape, np.float32)

@@ -36,6 +36,7 @@ class DiscImages:
         self._radii = images.lattice.points.double().square().sum(-1).sqrt()
 
     def __len__(self) -> int:
+        """Number of particles."""
         return len(self.images)
 
     @property
@@ -58,10 +59,11 @@ class DiscImages:
         return int((self._radii <= radius).sum())
 
     def batches(self, rows: Int[Tensor, " rows"], radius: int) -> Iterator[Batch]:
-        """Images in the order of ``rows``, restricted to a disc."""
+        """Particles in the order of ``rows``, their images restricted to a disc."""
         num_points = self.num_points(radius)
         points = min(MOST_POINTS, max(LEAST_POINTS, POINTS_PER_VOXEL * radius**3))
-        for part in rows.split(max(1, points // num_points)):
+        per_particle = num_points * self.images.images_per_particle
+        for part in rows.split(max(1, int(points // per_particle))):
             yield self.images.batch(part, num_points)
 
 
@@ -92,22 +94,31 @@ def new_sums(images: DiscImages, radius: int, num_volumes: int) -> SliceSums:
 def add_batch(
     sums: SliceSums,
     batch: Batch,
-    precision: Float[Tensor, "batch points"],
+    precision: Float[Tensor, "images points"],
     coefficients: Float[Tensor, "batch volumes"],
     products: Float[Tensor, "batch products"],
     box_size: int,
 ) -> None:
-    """Spread C y / σ² times coefficients, and C² / σ² times products of coefficients."""
-    for exposure in batch.exposures:
-        ctf = exposure.ctf if exposure.ctf is not None else torch.ones_like(precision)
-        modulated = precision * ctf
-        sums.add(
-            exposure.coordinates * box_size,
-            exposure.images * modulated[..., None],
-            modulated * ctf,
-            coefficients,
-            products,
-        )
+    """Spread C y / σ² times coefficients, and C² / σ² times products of coefficients.
+
+    Args:
+        sums: What is added to.
+        batch: Particles, all points of whose images are compared.
+        precision: 1 / σ² of every image.
+        coefficients: Of every particle.
+        products: Of every particle.
+        box_size: Side of the images.
+    """
+    transfer = batch.transfer()
+    transfer = torch.ones_like(precision) if transfer is None else transfer
+    modulated = precision * transfer
+    sums.add(
+        batch.coordinates * box_size,
+        batch.images * modulated[..., None],
+        modulated * transfer,
+        batch.grouping.spread(coefficients),
+        batch.grouping.spread(products),
+    )
 
 
 def run_pass(
@@ -136,7 +147,7 @@ def run_pass(
     squares = divergence = torch.zeros((), dtype=sum_dtype(images.device), device=images.device)
     for batch in images.batches(images.team.piece(rows), radius):
         posterior, left = expectation(batch, images.box_size)
-        precision = noise.precision(batch.rows, num_points)
+        precision = noise.precision(batch.image_rows, num_points)
         add_batch(
             sums,
             batch,
@@ -145,7 +156,7 @@ def run_pass(
             posterior.products(),
             images.box_size,
         )
-        residuals.add(batch.rows, left)
+        residuals.add(batch.image_rows, left)
         found.append(posterior)
         squares = squares + left.sum()
         divergence = divergence + posterior.divergence().sum()
@@ -153,7 +164,8 @@ def run_pass(
     return Pass(
         sums=sums,
         posterior=joined(found, images.team),
-        reconstruction=float(images.team.total(squares)) / (len(rows) * num_points),
+        reconstruction=float(images.team.total(squares))
+        / (images.images.num_images(rows) * num_points),
         kl=float(images.team.total(divergence)) / len(rows),
     )
 

@@ -152,7 +152,7 @@ def _sums(
     sums = SliceSums(grid, count, count, images.device)
     near = rows[(weights[rows].amax(1) > 0).cpu()]
     for batch in images.batches(images.team.piece(near), radius):
-        precision = noise.precision(batch.rows, images.num_points(radius))
+        precision = noise.precision(batch.image_rows, images.num_points(radius))
         part = weights[batch.rows]
         add_batch(sums, batch, precision, part, part, images.box_size)
     sums.share(images.team)

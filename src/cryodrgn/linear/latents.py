@@ -138,14 +138,16 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
         msg = "the config of the run names no particles; give them with --particles"
         raise ConfigError(msg)
     names = {"poses": "poses", "ctf": "ctf", "indices": "ind", "datadir": "datadir"}
+    names["tilted"] = "particles_tilt"
     paths = {ours: _path(dataset.get(theirs)) for ours, theirs in names.items()}
-    tilted = _path(dataset.get("particles_tilt"))
     own = settings.get("training", {}).get("settings", {}).get("data", {})
     norm = dataset.get("norm")
     return DataConfig(
-        files=ParticleFiles(particles=Path(dataset["particles"]), **paths),
-        tilted=tilted,
-        tilt_deg=own.get("tilt_deg", 45.0),
+        files=ParticleFiles(
+            particles=Path(dataset["particles"]),
+            **paths,
+            tilt_deg=own.get("files", {}).get("tilt_deg", own.get("tilt_deg", 45.0)),
+        ),
         window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
         invert=bool(dataset.get("invert_data")),
         norm=None if norm is None else (float(norm[0]), float(norm[1])),

@@ -10,7 +10,7 @@ from torch import Tensor
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import sum_dtype
 from cryodrgn.parallel import Team
-from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.image_table import ImageTable
 
 # Smaller groups say too little of their own noise and share one spectrum.
 LEAST_GROUP = 500
@@ -22,13 +22,13 @@ class NoiseModel:
     """Variance of the noise of every image.
 
     Attributes:
-        groups: Optics group of every particle.
+        groups: Optics group of every image.
         spectra: Variance of one real number, by group and shell, shell i holding the
             frequencies whose radius rounds to i.
         shells: Shell of every point of the lattice.
     """
 
-    groups: Int[Tensor, " particles"]
+    groups: Int[Tensor, " images"]
     spectra: Float[Tensor, "groups shells"]
     shells: Int[Tensor, " points"]
 
@@ -109,13 +109,16 @@ class ResidualPower:
         )
 
 
-def optics_groups(particles: ParticleSet) -> Int[np.ndarray, " particles"]:
-    """Number of the optics group of every particle.
+def optics_groups(images: ImageTable) -> Int[np.ndarray, " images"]:
+    """Number of the optics group of every image.
 
-    Particles of equal pixel size, voltage, spherical aberration and amplitude contrast make a
-    group; groups of fewer than 500 particles are put together.
+    Images make a group that are said to, or else those of equal pixel size, voltage, spherical
+    aberration and amplitude contrast; groups of fewer than 500 images are put together.
     """
-    _, groups = np.unique(_optics(particles), axis=0, return_inverse=True)
+    if images.optics_groups is None:
+        _, groups = np.unique(_optics(images), axis=0, return_inverse=True)
+    else:
+        _, groups = np.unique(images.optics_groups, return_inverse=True)
     counts = np.bincount(groups.ravel())
     large = counts >= LEAST_GROUP
     names = np.cumsum(large) - 1
@@ -124,32 +127,32 @@ def optics_groups(particles: ParticleSet) -> Int[np.ndarray, " particles"]:
 
 
 def optics_of_groups(
-    particles: ParticleSet, groups: Int[np.ndarray, " particles"]
+    images: ImageTable, groups: Int[np.ndarray, " images"]
 ) -> Float[np.ndarray, "groups 4"]:
     """Pixel size, voltage, spherical aberration and amplitude contrast of every group."""
     _, first = np.unique(groups, return_index=True)
-    return _optics(particles)[first]
+    return _optics(images)[first]
 
 
 def groups_by_optics(
-    particles: ParticleSet, optics: Float[np.ndarray, "groups 4"]
-) -> Int[np.ndarray, " particles"]:
-    """The most similar of known groups for every particle, by relative difference."""
+    images: ImageTable, optics: Float[np.ndarray, "groups 4"]
+) -> Int[np.ndarray, " images"]:
+    """The most similar of known groups for every image, by relative difference."""
     scale = np.abs(optics).max(0).clip(1e-12)
-    distances = [np.abs((_optics(particles) - group) / scale).sum(1) for group in optics]
+    distances = [np.abs((_optics(images) - group) / scale).sum(1) for group in optics]
     return np.argmin(distances, axis=0)
 
 
-def _optics(particles: ParticleSet) -> Float[np.ndarray, "particles 4"]:
-    ctf, zeros = particles.ctf, np.zeros(len(particles), np.float32)
-    columns = [particles.pixel_sizes, zeros, zeros, zeros]
+def _optics(images: ImageTable) -> Float[np.ndarray, "images 4"]:
+    ctf, zeros = images.ctf, np.zeros(len(images), np.float32)
+    columns = [images.pixel_sizes, zeros, zeros, zeros]
     if ctf is not None:
         columns[1:] = [ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " particles"]) -> NoiseModel:
-    """Noise as if there were no signal: the power of up to 2000 images, evenly chosen."""
+def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " images"]) -> NoiseModel:
+    """Noise as if there were no signal: the power of images of up to 2000 particles."""
     radii = images.lattice.points.double().square().sum(-1).sqrt()
     shells = radii.round().long().to(images.device)
     found = torch.from_numpy(groups).to(images.device)
@@ -160,7 +163,7 @@ def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " particles"]) ->
     rows = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
     for part in rows.split(200):
         batch = images.batch(part)
-        squares = [exposure.images.square().mean(-1) for exposure in batch.exposures]
-        by_shell = ones.new_zeros(len(batch), ones.shape[1])
-        power.add(batch.rows, by_shell.index_add_(1, shells, torch.stack(squares).mean(0)))
+        by_shell = ones.new_zeros(batch.num_images, ones.shape[1])
+        squares = batch.images.square().mean(-1)
+        power.add(batch.image_rows, by_shell.index_add_(1, shells, squares))
     return power.first()

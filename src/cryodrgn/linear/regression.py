@@ -90,7 +90,7 @@ def accumulate(
     """Sums over images that determine the volumes."""
     sums = new_sums(images, radius, coefficients.values.shape[1] + 1)
     for batch in images.batches(images.team.piece(rows), radius):
-        precision = noise.precision(batch.rows, images.num_points(radius))
+        precision = noise.precision(batch.image_rows, images.num_points(radius))
         add_batch(sums, batch, precision, *coefficients.at(batch.rows), images.box_size)
         if progress is not None:
             progress.advance(len(batch))

@@ -42,7 +42,7 @@ class LinearResult:
         regression: Their volumes at full radius.
         posterior: Latents of all particles.
         half_means: Latents by half models, even rows by the first, odd rows by the second.
-        groups: Optics group of every particle.
+        groups: Optics group of every image.
         poses: Corrected poses; None where they were kept.
     """
 
@@ -51,7 +51,7 @@ class LinearResult:
     regression: Regression
     posterior: Posterior
     half_means: Float[Tensor, "particles z"]
-    groups: Int[np.ndarray, " particles"]
+    groups: Int[np.ndarray, " images"]
     poses: Poses | None = None
 
     @property
@@ -96,7 +96,7 @@ def write_results(
         with atomic_path(path) as partial, partial.open("wb") as file:
             np.save(file, values.cpu().numpy())
     if result.poses is not None:
-        save_poses(run.poses(), result.poses, particles.box_size * particles.pixel_sizes)
+        save_poses(run.poses(), result.poses, particles.first_images.side_lengths)
     _write_maps(result, particles, norm[1], run)
     _write_tables(result, particles, run)
     shape = BasisConfig(
@@ -112,7 +112,7 @@ def write_results(
     state = model.state_dict() | {
         "volumes": result.regression.volumes.cpu() * norm[1],
         "noise": result.fit.noise.spectra.cpu() * norm[1] ** 2,
-        "optics": torch.from_numpy(optics_of_groups(particles, result.groups)),
+        "optics": torch.from_numpy(optics_of_groups(particles.images, result.groups)),
         "contrast_spread": torch.tensor(result.fit.contrast_spread),
     }
     save_checkpoint(run.weights(), {"epoch": 0, "model_state_dict": state})

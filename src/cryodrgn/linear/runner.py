@@ -15,7 +15,7 @@ from torch import Tensor
 
 import cryodrgn
 from cryodrgn.data.batches import generator_at
-from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import PoseSource
@@ -73,7 +73,11 @@ def train_linear(
         focus=_read_mask(config.focus_mask, particles, device),
     )
     norm = config.data.norm or estimated_norm(config.data, particles)
-    poses = MovedPoses(particles.require_poses(), device) if config.pose_rounds else None
+    poses = (
+        MovedPoses(particles.first_images.require_poses(), device)
+        if config.pose_rounds
+        else None
+    )
     images = prepare_disc(
         config.data,
         particles,
@@ -127,15 +131,12 @@ def prepare_disc(
         moving_poses: Poses that change; None takes those of the particles for good.
         team: Processes that share them.
     """
-    prepared = prepare_exposures(
+    prepared = build_training_set(
         particles,
         HalfLattice.disc(particles.box_size).by_radius(),
         _preprocessing(data, norm),
         device,
         storage=storage,
-        tilted=data.tilted,
-        tilt_deg=data.tilt_deg,
-        datadir=data.files.datadir,
         moving_poses=moving_poses,
         team=team,
     )
@@ -151,12 +152,12 @@ def _fitted(
     report: Callable[[float, float, int], None],
 ) -> LinearResult:
     """Fit, correct poses and fit again if asked, and embed everything."""
-    groups = optics_groups(particles)
+    groups = optics_groups(particles.images)
     model = _model(config, images, groups, masks, report)
     for _ in range(config.pose_rounds):
         assert poses is not None
         before = poses.poses()
-        spread = _correct(poses, images, particles.pixel_sizes, model)
+        spread = _correct(poses, images, particles.first_images.pixel_sizes, model)
         corrected = _model(config, images, groups, masks, report)
         if images.team.agree(corrected.agreement <= model.agreement):
             poses.put(before)
@@ -223,7 +224,7 @@ def _correct(
 def _model(
     config: LinearConfig,
     images: DiscImages,
-    groups: Int[np.ndarray, " particles"],
+    groups: Int[np.ndarray, " images"],
     masks: Masks,
     report: Callable[[float, float, int], None],
 ) -> _Model:
@@ -365,8 +366,10 @@ def _check(
     *,
     overwrite: bool,
 ) -> None:
-    particles.require_poses()
+    particles.images.require_poses()
     particles.require_pixel_size()
+    if config.pose_rounds:
+        particles.require_single_images("--refine-poses")
     least = 2 * max(LEAST_IMAGES_PER_COMPONENT * config.num_components, team.size)
     if len(particles) < least:
         msg = (

@@ -115,7 +115,7 @@ def reconstruct_states(
     mask = None if mask is None else mask.to(device)
     norm = data.norm or estimated_norm(data, particles)
     images = prepare_disc(data, particles, norm, device, storage=storage, team=team)
-    noise = initial_noise(images.images, optics_groups(particles))
+    noise = initial_noise(images.images, optics_groups(particles.images))
     reconstruction = StateReconstruction(images, latents, noise, settings, mask)
     pixel_size = particles.require_pixel_size()
     geometry = replace(geometry or MapGeometry(pixel_size=None), pixel_size=pixel_size)
@@ -172,7 +172,7 @@ def check_states(
     Raises:
         CryodrgnError: Tables differ in length or dimensions, or results cannot go there.
     """
-    particles.require_poses()
+    particles.images.require_poses()
     particles.require_pixel_size()
     latents.require_count(len(particles), particles.source)
     if points is not None and points.shape[1] != latents.mean.shape[1]:

@@ -1,10 +1,9 @@
 """Networks that look at an image and say where in the latent space it belongs.
 
-All of them take phase-flipped, centred transforms on a half lattice, one per exposure, and
-return mean and log-variance of the latent.
+All of them take sets of phase-flipped, centred transforms on a half lattice, those of the
+images of each particle, and return mean and log-variance of its latent.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice, half_to_hartley
 from cryodrgn.fourier.transforms import images_from_lattice
+from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.models.layers import Activation, Mlp
 
 EncoderMode = Literal["conv", "resid", "mlp", "tilt"]
-Views = Sequence[Float[Tensor, "batch points 2"]]
 Posterior = tuple[Float[Tensor, "batch z"], Float[Tensor, "batch z"]]
 
 
@@ -28,7 +27,7 @@ class EncoderConfig:
 
     Attributes:
         mode: ``resid`` and ``mlp`` are perceptrons on one image, ``conv`` a convolutional
-            network on it, ``tilt`` a perceptron on both exposures of a tilt pair.
+            network on it, ``tilt`` a perceptron on both images of a tilt pair.
         num_layers: Hidden layers.
         hidden_dim: Their width; of ``conv``, the number of channels of the first layer.
         mask_radius: Radius in pixels of the disc that a perceptron sees; None means half the
@@ -154,9 +153,14 @@ class MlpEncoder(nn.Module):
             residual=config.mode == "resid",
         ).main
 
-    def forward(self, views: Views, dtype: torch.dtype = torch.float32) -> Posterior:
-        """Posterior from the first exposure; ``dtype`` is that of the matrix products."""
-        values = self.values_of(views[0])
+    def forward(self, sets: ImageSets, dtype: torch.dtype = torch.float32) -> Posterior:
+        """Posterior from the first image of every particle.
+
+        Args:
+            sets: The images.
+            dtype: Number type of the matrix products.
+        """
+        values = self.values_of(sets.grouping.first(sets.images))
         with _products_in(dtype, values.device):
             encoded = self.main(values)
         return _posterior(encoded)
@@ -190,16 +194,22 @@ class ConvEncoder(nn.Module):
         layers.append(nn.Conv2d(channels[4], 2 * latent_dim, box_size // 16, bias=False))
         self.main = nn.Sequential(*layers)
 
-    def forward(self, views: Views, dtype: torch.dtype = torch.float32) -> Posterior:
-        """Posterior from the first exposure; ``dtype`` is that of the convolutions."""
-        images = real_images(views[0], self._lattice)[:, None]
+    def forward(self, sets: ImageSets, dtype: torch.dtype = torch.float32) -> Posterior:
+        """Posterior from the first image of every particle.
+
+        Args:
+            sets: The images.
+            dtype: Number type of the convolutions.
+        """
+        first = sets.grouping.first(sets.images)
+        images = real_images(first, self._lattice)[:, None]
         with _products_in(dtype, images.device):
             encoded = self.main(images).flatten(1)
         return _posterior(encoded)
 
 
 class TiltEncoder(nn.Module):
-    """A perceptron shared by both exposures of a tilt pair, and one on what it says of them.
+    """A perceptron shared by both images of a tilt pair, and one on what it says of them.
 
     Args:
         config: Architecture; two of its layers belong to the second perceptron.
@@ -217,11 +227,25 @@ class TiltEncoder(nn.Module):
         )
         self.encoder2 = Mlp(2 * width, 2, width, 2 * latent_dim, activation)
 
-    def forward(self, views: Views, dtype: torch.dtype = torch.float32) -> Posterior:
-        """Posterior from both exposures; ``dtype`` is that of the matrix products."""
-        values = [self.values_of(view) for view in views]
-        with _products_in(dtype, values[0].device):
-            said = torch.cat([self.encoder1(value) for value in values], dim=-1)
+    def forward(self, sets: ImageSets, dtype: torch.dtype = torch.float32) -> Posterior:
+        """Posterior from the two images of every particle.
+
+        Args:
+            sets: The images.
+            dtype: Number type of the matrix products.
+
+        Raises:
+            ConfigError: A particle has not two of them.
+        """
+        if sets.grouping.counts != 2:
+            msg = (
+                "--encode-mode tilt needs two images of every particle; give the second one of "
+                "each with --tilt"
+            )
+            raise ConfigError(msg)
+        values = self.values_of(sets.images)
+        with _products_in(dtype, values.device):
+            said = self.encoder1(values).unflatten(0, (-1, 2)).flatten(1)
             encoded = self.encoder2(said)
         return _posterior(encoded)
 

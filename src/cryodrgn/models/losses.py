@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.imaging.forward_model import predict
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Losses:
@@ -22,17 +24,16 @@ class Losses:
 
 
 def reconstruction_loss(
-    predicted: Float[Tensor, "batch points 2"],
+    slices: Float[Tensor, "batch points 2"],
     observed: Float[Tensor, "batch points 2"],
-    ctf: Float[Tensor, "batch points"] | None,
+    transfer: Float[Tensor, "batch points"] | None,
 ) -> Float[Tensor, ""]:
-    """Mean squared difference of the CTF times the prediction and the observed transform.
+    """Mean squared difference of the images that slices predict and those observed.
 
     The mean runs over images and points; |ΔF|² at a point equals the mean of the squared
     differences of the two Hartley values it stands for.
     """
-    if ctf is not None:
-        predicted = predicted * ctf[..., None]
+    predicted = predict(slices, transfer)
     return (predicted - observed).square().sum(-1).mean()
 
 

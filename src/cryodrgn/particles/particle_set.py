@@ -1,91 +1,112 @@
-"""The particles of one experiment: a row each for image, pose, CTF and pixel size."""
+"""The particles of one experiment, and the images that show each of them."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from cryodrgn.errors import MetadataError, ShapeMismatchError
-from cryodrgn.fourier.resample import check_new_box_size
-from cryodrgn.particles.optics import CtfTable
+from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import common_pixel_size
-from cryodrgn.particles.poses import Poses
-
-
-@runtime_checkable
-class ImageSource(Protocol):
-    """Images that are read when they are asked for."""
-
-    @property
-    def box_size(self) -> int:
-        """Side of the images in pixels."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, rows: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows box box"]:
-        """The images of some rows, in the order asked for."""
-        ...
-
-    def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
-        """The source that holds only these rows, in this order."""
-        ...
-
-    def fingerprint(self) -> bytes:
-        """A digest of which images these are."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ParticleSet:
-    """Everything known of a set of particles, row by row.
+    """Particles, each shown by one image or by several.
+
+    The images of a particle stand one after another, in the order of the particles. Whatever
+    chooses, chooses particles; whatever adds up, adds up images.
 
     Attributes:
-        images: The images.
-        pixel_sizes: Sampling of each image in Å/px.
-        poses: Orientations and shifts, if any are known.
-        ctf: CTF parameters; None means that the images carry no CTF (or a corrected one).
-        original_rows: Row of each particle in the file it was read from.
-        source: The file that lists the particles, for messages.
-        cropped_box_size: Side in pixels to which the images' transforms are cropped when they
-            are prepared; None keeps that of the images.
+        images: The table of all images.
+        original_rows: Number of each particle in the file it was read from: of its row where
+            every row is a particle.
+        offsets: First image of each particle and, last, the number of images; None where every
+            particle is shown by one image, so that particles and images are the same rows.
     """
 
-    images: ImageSource
-    pixel_sizes: Float[np.ndarray, " particles"]
-    poses: Poses | None
-    ctf: CtfTable | None
+    images: ImageTable
     original_rows: Int[np.ndarray, " particles"]
-    source: str
-    cropped_box_size: int | None = None
+    offsets: Int[np.ndarray, " bounds"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse tables of different length.
+        """Refuse images that belong to no particle, and particles without image.
 
         Raises:
-            ShapeMismatchError: Poses, CTF or pixel sizes have another number of rows than
-                there are images.
-            MetadataError: A pixel size is not a positive number.
+            ShapeMismatchError: The table of images does not fit the particles.
         """
-        for table in (self.poses, self.ctf):
-            if table is not None and len(table) != len(self.images):
-                msg = (
-                    f"{self.source} lists {len(self.images)} particles, but {table.source} "
-                    f"has {len(table)} rows; both must come from the same particle file"
-                )
-                raise ShapeMismatchError(msg)
-        if not (np.isfinite(self.pixel_sizes) & (self.pixel_sizes > 0)).all():
-            msg = f"{self.source}: a pixel size is not positive"
-            raise MetadataError(msg)
+        if self.offsets is None:
+            fits = len(self.original_rows) == len(self.images)
+        else:
+            fits = (
+                len(self.offsets) == len(self.original_rows) + 1
+                and self.offsets[0] == 0
+                and self.offsets[-1] == len(self.images)
+                and bool((np.diff(self.offsets) > 0).all())
+            )
+        if not fits:
+            msg = (
+                f"{self.source}: {len(self.images)} images do not belong to "
+                f"{len(self.original_rows)} particles one after another; every particle needs "
+                "one image at least"
+            )
+            raise ShapeMismatchError(msg)
+
+    @classmethod
+    def of_single_images(cls, images: ImageTable) -> Self:
+        """The set in which every image shows a particle of its own."""
+        return cls(images=images, original_rows=images.rows)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.original_rows)
+
+    @property
+    def source(self) -> str:
+        """The file that lists the particles, for messages."""
+        return self.images.source
 
     @property
     def box_size(self) -> int:
         """Side of the prepared images in pixels, that of the stored ones unless cropped."""
-        return self.cropped_box_size or self.images.box_size
+        return self.images.box_size
+
+    @property
+    def images_per_particle(self) -> float:
+        """Number of images of a particle, on average."""
+        return len(self.images) / max(len(self), 1)
+
+    @property
+    def first_images(self) -> ImageTable:
+        """The first image of every particle: what stands for it where one must."""
+        if self.offsets is None:
+            return self.images
+        return self.images.select(self.offsets[:-1])
+
+    @property
+    def particle_of_image(self) -> Int[np.ndarray, " images"]:
+        """Row of the particle that each image shows."""
+        rows = np.arange(len(self))
+        return rows if self.offsets is None else np.repeat(rows, np.diff(self.offsets))
+
+    def image_rows(self, rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " images"]:
+        """Rows of the images of some particles, one particle after another."""
+        if self.offsets is None:
+            return rows
+        return rows_in_ranges(self.offsets[rows], self.offsets[rows + 1])
+
+    def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
+        """The set that holds only these particles, in this order."""
+        offsets = None
+        if self.offsets is not None:
+            counts = np.diff(self.offsets)[rows]
+            offsets = np.concatenate([[0], np.cumsum(counts)])
+        return replace(
+            self,
+            images=self.images.select(self.image_rows(rows)),
+            original_rows=self.original_rows[rows],
+            offsets=offsets,
+        )
 
     def require_pixel_size(self) -> float:
         """Å/px of all images, for what needs it to be the same for all: maps and models.
@@ -93,7 +114,7 @@ class ParticleSet:
         Raises:
             MetadataError: The images differ in pixel size by more than rounding.
         """
-        return common_pixel_size(self.pixel_sizes, self.source)
+        return common_pixel_size(self.images.pixel_sizes, self.source)
 
     def cropped(self, box_size: int) -> Self:
         """The set whose images are downsampled when they are prepared, by Fourier cropping.
@@ -101,32 +122,38 @@ class ParticleSet:
         Raises:
             ConfigError: The box size is odd or larger than the images'.
         """
-        check_new_box_size(self.images.box_size, box_size)
-        factor = self.box_size / box_size
-        sizes = (self.pixel_sizes * factor).astype(np.float32)
-        return replace(self, pixel_sizes=sizes, cropped_box_size=box_size)
+        return replace(self, images=self.images.cropped(box_size))
 
-    def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
-        """The set that holds only these rows, in this order."""
-        return replace(
-            self,
-            images=self.images.select(rows),
-            pixel_sizes=self.pixel_sizes[rows],
-            poses=self.poses and self.poses.select(rows),
-            ctf=self.ctf and self.ctf.select(rows),
-            original_rows=self.original_rows[rows],
-        )
+    def with_images(self, **changes: Any) -> Self:
+        """The set with other columns in its table of images.
 
-    def require_poses(self) -> Poses:
-        """The poses.
+        Args:
+            changes: The columns by name, see :class:`ImageTable`.
+        """
+        return replace(self, images=replace(self.images, **changes))
+
+    def require_single_images(self, purpose: str) -> Self:
+        """The set, whose particles have one image each.
+
+        Args:
+            purpose: What needs that, as the subject of a sentence.
 
         Raises:
-            MetadataError: None are known.
+            ConfigError: A particle has several.
         """
-        if self.poses is None:
+        if self.offsets is not None:
             msg = (
-                f"{self.source} holds no poses; give them with --poses, or pass the .star or "
-                ".cs file of a 3-D refinement instead of the image stack"
+                f"{purpose} needs one image of every particle, but {self.source} has "
+                f"{len(self.images)} images of {len(self)} particles"
             )
-            raise MetadataError(msg)
-        return self.poses
+            raise ConfigError(msg)
+        return self
+
+
+def rows_in_ranges(
+    starts: Int[np.ndarray, " ranges"], stops: Int[np.ndarray, " ranges"]
+) -> Int[np.ndarray, " rows"]:
+    """The numbers from each start up to its stop, one range after another."""
+    counts = stops - starts
+    before = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return np.arange(counts.sum()) + np.repeat(starts - before, counts)

@@ -95,7 +95,12 @@ def training_plan(
 ) -> Plan:
     """The plan of a training run."""
     count, epochs = len(particles), config.training.num_epochs
-    need = memory_needed(config, count, is_processor=device.type == "cpu")
+    need = memory_needed(
+        config,
+        count,
+        is_processor=device.type == "cpu",
+        images_per_particle=particles.images_per_particle,
+    )
     plan = Plan(
         work=(
             f"{_images(particles)}, {epochs} epochs in batches of {config.training.batch_size}"
@@ -104,7 +109,7 @@ def training_plan(
         device=device,
         memory=need.total - need.images,
         written=bytes_written(config, count),
-        cost=_preparing(particles, config.data.tilted)
+        cost=_preparing(particles)
         + Cost(products=epochs * count * operations_per_image(config.model)),
         # How long poses are searched depends on how well they are told apart.
         is_least=config.training.search is not None,
@@ -113,13 +118,11 @@ def training_plan(
     return _keeping(plan, need.images, storage)
 
 
-def backprojection_plan(
-    particles: ParticleSet, tilted: Path | None, folder: Path, device: torch.device
-) -> Plan:
+def backprojection_plan(particles: ParticleSet, folder: Path, device: torch.device) -> Plan:
     """The plan of a backprojection."""
-    box_size, exposures = particles.box_size, 1 if tilted is None else 2
-    images = exposures * len(particles) * particles.images.box_size**2
-    points = min(POINTS_PER_BATCH, len(particles) * points_of(box_size))
+    box_size, count = particles.box_size, len(particles.images)
+    images = count * particles.images.pixels.box_size**2
+    points = min(POINTS_PER_BATCH, count * points_of(box_size))
     return Plan(
         work=_images(particles),
         folder=folder,
@@ -149,7 +152,7 @@ def linear_plan(
         device=device,
         memory=_grid_bytes(box_size, volumes),
         written=FLOAT * (volumes + 3) * box_size**3 + 2 * FLOAT * count * volumes,
-        cost=_preparing(particles, config.data.tilted)
+        cost=_preparing(particles)
         + _regression(
             *(fitted, points_of(box_size), box_size, volumes), passes=2 * EXPECTATION * fits
         )
@@ -158,14 +161,11 @@ def linear_plan(
         ),
         advice="take fewer --components, or a smaller box with -D",
     )
-    return _keeping(
-        plan, _prepared_bytes(particles, config.data.tilted), config.storage(folder)
-    )
+    return _keeping(plan, _prepared_bytes(particles), config.storage(folder))
 
 
 def states_plan(
     particles: ParticleSet,
-    tilted: Path | None,
     latent_dim: int,
     settings: StateSettings,
     num_states: int,
@@ -188,18 +188,17 @@ def states_plan(
         + FLOAT * STACKS * volumes * box_size**3
         + NEIGHBOURS,
         written=FLOAT * (volumes + 5 * num_states) * box_size**3,
-        cost=_preparing(particles, tilted)
+        cost=_preparing(particles)
         + _regression(count, points_of(box_size), box_size, volumes, passes=passes)
         + Cost(on_host=STATE_VOXEL * num_states * box_size**3),
         advice="take fewer --functions, or a smaller box with -D",
     )
-    return _keeping(plan, _prepared_bytes(particles, tilted), storage)
+    return _keeping(plan, _prepared_bytes(particles), storage)
 
 
 def encoding_plan(
     trained: TrainedModel,
     particles: ParticleSet,
-    tilted: Path | None,
     batch_size: int,
     folder: Path,
     device: torch.device,
@@ -209,13 +208,15 @@ def encoding_plan(
     config, count = trained.config, len(particles)
     box_size = min(particles.box_size, config.box_size)
     points = points_of(box_size)
-    exposures = 1 if tilted is None else 2
+    per_particle = particles.images_per_particle
     if isinstance(config, ModelConfig):
         encoder, decoder = count_weights(config)
         width = config.decoder.hidden_dim
         values = 2.5 * decoder_features(config) + 3 * width
-        memory = min(batch_size, count) * points * exposures * (FLOAT * values + 100)
-        cost = Cost(products=ENCODING * 2 * count * exposures * (points * decoder + encoder))
+        memory = min(batch_size, count) * points * per_particle * (FLOAT * values + 100)
+        cost = Cost(
+            products=ENCODING * 2 * len(particles.images) * (points * decoder + encoder)
+        )
     else:
         volumes = config.num_functions + 1
         memory = 3 * FLOAT * volumes * box_size**3
@@ -226,10 +227,10 @@ def encoding_plan(
         device=device,
         memory=int(memory) + LIBRARIES,
         written=2 * FLOAT * count * config.latent_dim,
-        cost=_preparing(particles, tilted) + cost,
+        cost=_preparing(particles) + cost,
         advice="take a smaller -b",
     )
-    return _keeping(plan, 8 * points * count * exposures, storage)
+    return _keeping(plan, 8 * points * len(particles.images), storage)
 
 
 def volumes_plan(
@@ -360,7 +361,7 @@ def nuisance_plan(particles: ParticleSet, num_images: int, folder: Path) -> Plan
     """The plan of a nuisance report."""
     count, sample = len(particles), min(len(particles), num_images)
     radius = min(MAX_RADIUS, particles.box_size // 2 - 1)
-    pixels = particles.images.box_size**2
+    pixels = particles.images.pixels.box_size**2
     return Plan(
         work=f"{_images(particles)}, {sample} of them in maps",
         folder=folder,
@@ -384,14 +385,13 @@ def _images(particles: ParticleSet) -> str:
     return f"{len(particles)} particles of {particles.box_size} px"
 
 
-def _preparing(particles: ParticleSet, tilted: Path | None) -> Cost:
-    pixels = len(particles) * particles.images.box_size**2
-    return Cost(on_host=PREPARED_PIXEL * pixels * (1 if tilted is None else 2))
+def _preparing(particles: ParticleSet) -> Cost:
+    pixels = len(particles.images) * particles.images.pixels.box_size**2
+    return Cost(on_host=PREPARED_PIXEL * pixels)
 
 
-def _prepared_bytes(particles: ParticleSet, tilted: Path | None) -> int:
-    points = points_of(particles.box_size)
-    return 8 * points * len(particles) * (1 if tilted is None else 2)
+def _prepared_bytes(particles: ParticleSet) -> int:
+    return 8 * points_of(particles.box_size) * len(particles.images)
 
 
 def _columns(volumes: int) -> int:

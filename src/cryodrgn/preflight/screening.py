@@ -1,7 +1,7 @@
 """Leaving out images that cannot be computed with, before anything long begins."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,8 @@ from cryodrgn.errors import BadImageError, InputFileError, MetadataError, ShapeM
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.legacy_pickle import save_pickles
-from cryodrgn.io.particle_files import open_tilted
 from cryodrgn.io.text import read_text
-from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
 from cryodrgn.rundir import ScreeningFiles
 from cryodrgn.training.config import DataConfig
 
@@ -44,6 +43,26 @@ class _Bad:
     @property
     def places(self) -> Int[np.ndarray, " bad"]:
         return np.array(sorted({place for place, _ in self.reasons}), dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """Images, and the first of each particle unless every one shows its own."""
+
+    images: ImageStack
+    offsets: Int[np.ndarray, " bounds"] | None
+
+    def rows_of(self, places: Int[np.ndarray, " places"]) -> Int[np.ndarray, " images"]:
+        """Rows of the images of some particles."""
+        if self.offsets is None:
+            return places
+        return rows_in_ranges(self.offsets[places], self.offsets[places + 1])
+
+    def particles_of(self, rows: Int[np.ndarray, " images"]) -> Int[np.ndarray, " images"]:
+        """Places of the particles that some images show."""
+        if self.offsets is None:
+            return rows
+        return np.searchsorted(self.offsets, rows, side="right") - 1
 
 
 def on_sound_images(
@@ -98,16 +117,13 @@ def screen_stack(
     Raises:
         MetadataError: More than 5 % of those looked at are bad.
     """
-    return _screened([images], original_rows, files, how, source)
+    return _screened(_Stack(images, None), original_rows, files, how, source)
 
 
 def screen_particles(
     particles: ParticleSet,
     files: ScreeningFiles,
     how: Screen = "sample",
-    *,
-    tilted: Path | None = None,
-    datadir: Path | None = None,
 ) -> ParticleSet:
     """The particles without those whose images are bad.
 
@@ -118,28 +134,21 @@ def screen_particles(
         particles: The particles.
         files: Where the bad ones are listed and, if there are any, the rows of the others.
         how: See :func:`screen_stack`.
-        tilted: Particle file of the second exposure of tilt pairs, which is looked at, too.
-        datadir: Folder of the stacks that it names.
 
     Raises:
         MetadataError: Too many are bad.
     """
-    kept = _kept(particles, files, how, tilted, datadir)
+    kept = _kept(particles, files, how)
     return _judged(kept) if how == "sample" else kept
 
 
-def _kept(
-    particles: ParticleSet,
-    files: ScreeningFiles,
-    how: Screen,
-    tilted: Path | None,
-    datadir: Path | None,
-) -> ParticleSet:
-    exposures = [particles]
-    if tilted is not None:
-        exposures.append(open_tilted(particles, tilted, datadir))
-    stacks = [one.images for one in exposures if isinstance(one.images, ImageStack)]
-    bad = _screened(stacks, particles.original_rows, files, how, particles.source)
+def _kept(particles: ParticleSet, files: ScreeningFiles, how: Screen) -> ParticleSet:
+    """Particles of which every image is good."""
+    pixels = particles.images.pixels
+    if not isinstance(pixels, ImageStack):
+        return particles
+    stack = _Stack(pixels, particles.offsets)
+    bad = _screened(stack, particles.original_rows, files, how, particles.source)
     if not len(bad):
         return particles
     kept = particles.select(np.setdiff1d(np.arange(len(particles)), bad))
@@ -155,9 +164,10 @@ def places_kept(particles: ParticleSet, kept: ParticleSet) -> Int[np.ndarray, " 
 
 def _judged(particles: ParticleSet) -> ParticleSet:
     """The particles, whose images are judged as they are read."""
-    if not isinstance(particles.images, ImageStack):
+    pixels = particles.images.pixels
+    if not isinstance(pixels, ImageStack):
         return particles
-    return replace(particles, images=particles.images.judged_by(find_bad))
+    return particles.with_images(pixels=pixels.judged_by(find_bad))
 
 
 def screen_data(
@@ -178,7 +188,7 @@ def screen_data(
         ShapeMismatchError: Poses or CTF have a row for every particle of ``--ind`` only, which
             cannot be told apart once some are left out.
     """
-    kept = _kept(particles, files, how, data.tilted, data.files.datadir)
+    kept = _kept(particles, files, how)
     if kept is not particles:
         data = replace(data, files=replace(data.files, indices=files.kept))
         try:
@@ -193,7 +203,7 @@ def screen_data(
 
 
 def _screened(
-    stacks: Sequence[ImageStack],
+    stack: _Stack,
     original_rows: Int[np.ndarray, " images"],
     files: ScreeningFiles,
     how: Screen,
@@ -202,7 +212,7 @@ def _screened(
     """Places of bad images, which are listed, or refused where they are many."""
     if how == "none":
         return np.empty(0, dtype=np.int64)
-    found = _look(stacks, original_rows, files, how)
+    found = _look(stack, original_rows, files, how)
     bad = found.places
     if not len(bad):
         with suppress(OSError):
@@ -225,7 +235,7 @@ def _screened(
 
 
 def _look(
-    stacks: Sequence[ImageStack],
+    stack: _Stack,
     original_rows: Int[np.ndarray, " images"],
     files: ScreeningFiles,
     how: Screen,
@@ -234,28 +244,28 @@ def _look(
     count = len(original_rows)
     everything = np.arange(count)
     if how == "all":
-        return _bad_among(stacks, everything)
+        return _bad_among(stack, everything)
     sample = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(np.int64))
     # What was found late before, by this command or another, is not to be found late again.
     listed = sample[:0]
     with suppress(InputFileError):
         listed = np.flatnonzero(np.isin(original_rows, read_screened(files.table)))
-    found = _bad_among(stacks, np.union1d(sample, listed))
+    found = _bad_among(stack, np.union1d(sample, listed))
     if np.isin(found.places, sample).all():
         return replace(found, num_screened=len(sample))
-    return _bad_among(stacks, everything)
+    return _bad_among(stack, everything)
 
 
-def _bad_among(stacks: Sequence[ImageStack], places: Int[np.ndarray, " places"]) -> _Bad:
-    reasons: set[tuple[int, str]] = set()
-    for stack in stacks:
-        found = screen_images(stack, places)
-        named = {
-            "not finite": found.not_finite,
-            "constant": found.constant,
-            "hot pixels": found.hot_pixels,
-        }
-        reasons |= {(int(place), why) for why, bad in named.items() for place in bad}
+def _bad_among(stack: _Stack, places: Int[np.ndarray, " places"]) -> _Bad:
+    found = screen_images(stack.images, stack.rows_of(places))
+    named = {
+        "not finite": found.not_finite,
+        "constant": found.constant,
+        "hot pixels": found.hot_pixels,
+    }
+    reasons = {
+        (int(place), why) for why, bad in named.items() for place in stack.particles_of(bad)
+    }
     return _Bad(frozenset(reasons), len(places))
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from cryodrgn.data.preprocessing import (
     Preprocessing,
     ctf_parameters,
+    exposure_parameters,
     prepare_images,
     spatial_frequencies,
 )
@@ -31,12 +32,14 @@ from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.wiener import filter_by_distance, signal_to_noise
@@ -76,7 +79,6 @@ def backproject(
     settings: Preprocessing,
     *,
     ctf_correction: CtfCorrection = "multiply",
-    tilted: tuple[ParticleSet, Float[Tensor, "3 3"]] | None = None,
     device: torch.device | None = None,
     team: Team = ALONE,
 ) -> Reconstruction:
@@ -87,8 +89,6 @@ def backproject(
         settings: How images are preprocessed.
         ctf_correction: ``multiply`` weights every value by its CTF, which is the least-squares
             solution; ``flip`` only corrects the sign.
-        tilted: A second exposure of the same particles at another tilt of the stage, and the
-            rotation X that leads to it: its images have the orientation X R.
         device: Where to compute, the processor by default.
         team: Processes that share the images; all get the whole result.
 
@@ -104,20 +104,19 @@ def backproject(
     lattice = HalfLattice.disc(particles.box_size)
     grid = HalfGrid(PADDING * particles.box_size)
     halves = [SliceSums(grid, 1, 1, device) for _ in range(2)]
-    exposures = [(particles, torch.eye(3))] + ([tilted] if tilted else [])
-    batch_size = max(1, POINTS_PER_BATCH // len(lattice))
+    points_per_particle = particles.images_per_particle * len(lattice)
+    batch_size = max(1, int(POINTS_PER_BATCH // points_per_particle))
     mine = team.piece(torch.arange(len(particles)))
     with (
         team.failing_together(BadImageError),
-        Progress(len(mine) * len(exposures), "backprojecting") as progress,
+        Progress(len(mine), "backprojecting") as progress,
     ):
-        for exposure, tilt in exposures:
-            for part in mine.split(batch_size):
-                rows = part.numpy()
-                for parity, sums in enumerate(halves):
-                    chosen = rows[rows % 2 == parity]
-                    _add_images(sums, exposure, chosen, lattice, settings, tilt, ctf_correction)
-                progress.advance(len(rows))
+        for part in mine.split(batch_size):
+            rows = part.numpy()
+            for parity, sums in enumerate(halves):
+                chosen = particles.image_rows(rows[rows % 2 == parity])
+                _add_images(sums, particles.images, chosen, lattice, settings, ctf_correction)
+            progress.advance(len(rows))
 
     for half in halves:
         half.share(team)
@@ -158,24 +157,27 @@ def save_reconstruction(
 
 def _add_images(
     sums: SliceSums,
-    particles: ParticleSet,
+    images: ImageTable,
     rows: Int[np.ndarray, " rows"],
     lattice: HalfLattice,
     settings: Preprocessing,
-    tilt: Float[Tensor, "3 3"],
     ctf_correction: CtfCorrection,
 ) -> None:
     """Spread the slices of some images."""
     device = sums.device
-    values = to_device(prepare_images(particles, rows, lattice, settings), device)
+    values = to_device(prepare_images(images, rows, lattice, settings), device)
     weights = values.new_ones(values.shape[:2])
-    if particles.ctf is not None:
-        frequencies = to_device(spatial_frequencies(particles, rows, lattice), device)
-        parameters = ctf_parameters(particles.ctf, rows).to(device)
-        ctf = contrast_transfer(frequencies, parameters)
+    if images.ctf is not None:
+        frequencies = to_device(spatial_frequencies(images, rows, lattice), device)
+        ctf = contrast_transfer(frequencies, ctf_parameters(images.ctf, rows).to(device))
         values = values * (ctf if ctf_correction == "multiply" else ctf.sign())[..., None]
         weights = ctf.square() if ctf_correction == "multiply" else weights
-    rotations = tilt @ torch.from_numpy(particles.require_poses().rotations[rows])
+    exposures = exposure_parameters(images)
+    if exposures is not None:
+        frequencies = to_device(spatial_frequencies(images, rows, lattice), device)
+        faded = exposure_weights(frequencies, exposures[torch.from_numpy(rows)].to(device))
+        values, weights = values * faded[..., None], weights * faded.square()
+    rotations = torch.from_numpy(images.require_poses().rotations[rows])
     frequencies = PADDING * to_device(lattice.points.float(), device)
     points = slice_coordinates(frequencies, to_device(rotations, device))
     ones = values.new_ones(len(values), 1)

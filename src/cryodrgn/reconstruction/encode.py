@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import NumericalError
 from cryodrgn.models.losses import kl_divergence, reconstruction_loss
 from cryodrgn.models.vae import Vae
@@ -61,7 +61,7 @@ def encode_all(
     model.eval()
     order = particles.in_order_of_storage
     encoded = [
-        model.encoder(_views(particles.batch(rows)), dtype)
+        model.encoder(particles.batch(rows).phase_flipped(), dtype)
         for rows in team.piece(order).split(BATCH)
     ]
     model.train(was_training)
@@ -81,7 +81,8 @@ def encode_rows(
 ) -> Float[Tensor, "rows z"]:
     """Mean of the latents of some particles, in the model's present mode."""
     parts = rows.split(BATCH)
-    return torch.cat([model.encoder(_views(particles.batch(p)), dtype)[0] for p in parts])
+    views = (particles.batch(part).phase_flipped() for part in parts)
+    return torch.cat([model.encoder(view, dtype)[0] for view in views])
 
 
 @torch.inference_mode()
@@ -109,17 +110,11 @@ def evaluate_all(
     with Progress(len(mine), "evaluating") as progress:
         for rows in mine.split(batch_size):
             batch = particles.batch(rows)
-            mean, log_variance = model.encoder(_views(batch))
+            mean, log_variance = model.encoder(batch.phase_flipped())
             encoded.append((mean, log_variance))
-            losses = [
-                reconstruction_loss(
-                    model.decoder(exposure.coordinates, mean),
-                    exposure.targets(),
-                    exposure.compared_ctf(),
-                )
-                for exposure in batch.exposures
-            ]
-            reconstruction += float(torch.stack(losses).mean()) * len(batch)
+            slices = model.decoder(batch.coordinates, batch.grouping.spread(mean))
+            loss = reconstruction_loss(slices, batch.targets(), batch.compared_transfer())
+            reconstruction += float(loss) * batch.num_images / particles.images_per_particle
             progress.advance(len(batch))
     mean, log_variance = (_in_rows(part, order, team) for part in zip(*encoded, strict=True))
     reconstruction = team.sum_numbers(reconstruction) / len(particles)
@@ -141,7 +136,3 @@ def _in_rows(
     result = torch.empty_like(values)
     result[order] = values
     return result.numpy()
-
-
-def _views(batch: Batch) -> list[Float[Tensor, "batch points 2"]]:
-    return [exposure.phase_flipped() for exposure in batch.exposures]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
@@ -124,9 +124,6 @@ def prepare_as_trained(
     particles: ParticleSet,
     device: torch.device,
     *,
-    tilted: Path | None = None,
-    tilt_deg: float = 45.0,
-    datadir: Path | None = None,
     storage: Storage,
     team: Team = ALONE,
 ) -> TrainingSet:
@@ -136,9 +133,6 @@ def prepare_as_trained(
         trained: The model.
         particles: The images, with poses.
         device: Where they are wanted.
-        tilted: Particle file of the second exposure of tilt pairs.
-        tilt_deg: Angle of its stage in degrees.
-        datadir: Folder of the stacks that ``tilted`` names.
         storage: Where they are kept.
         team: Processes that share them.
 
@@ -165,16 +159,13 @@ def prepare_as_trained(
         offset=trained.offset,
         scale=trained.scale,
     )
-    return prepare_exposures(
+    return build_training_set(
         particles,
         lattice,
         settings,
         device,
         storage=storage,
         team=team,
-        tilted=tilted,
-        tilt_deg=tilt_deg,
-        datadir=datadir,
     )
 
 

@@ -153,7 +153,7 @@ class Run:
         refined = self.files.poses(epoch)
         if refined.is_file():
             return load_poses(refined)[0]
-        return self.particles().require_poses().rotations
+        return self.particles().first_images.require_poses().rotations
 
     def original_rows(self, count: int) -> Int[np.ndarray, " particles"]:
         """Row of every particle in the file that the run was given, before its ``--ind``.

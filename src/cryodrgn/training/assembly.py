@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 
 from cryodrgn.data.batches import generator_at
-from cryodrgn.data.exposures import prepare_exposures
+from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import TrainingSet
@@ -118,10 +118,11 @@ def assemble(
     dtype = _network_dtype(start.precision or training.precision, device, team)
     search = None
     if training.search is not None and poses is not None:
+        particles.require_single_images("the search of poses")
         access = _latents_of(model, latents, images, training, dtype, team)
         search = PoseSearch(
             *(images, poses, decoder_of(model), access, training, training.search),
-            *(particles.box_size * particles.pixel_sizes, dtype, team),
+            *(particles.first_images.side_lengths, dtype, team),
         )
     optimizer = adam(
         model.parameters(),
@@ -151,15 +152,12 @@ def _prepared(
     poses: PoseTable | None,
     team: Team,
 ) -> TrainingSet:
-    return prepare_exposures(
+    return build_training_set(
         particles,
         (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
         _preprocessing(config, norm),
         device,
         storage=storage_of(config.training, run),
-        tilted=config.data.tilted,
-        tilt_deg=config.data.tilt_deg,
-        datadir=config.data.files.datadir,
         moving_poses=poses,
         held_out=_held_out(config.training, len(particles)),
         team=team,
@@ -242,8 +240,8 @@ def _pose_table(
     moves = config.training.poses
     if moves is None:
         return None
-    sides = particles.box_size * particles.pixel_sizes
-    return PoseTable(particles.require_poses(), sides, moves, device, team)
+    images = particles.first_images
+    return PoseTable(images.require_poses(), images.side_lengths, moves, device, team)
 
 
 def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:

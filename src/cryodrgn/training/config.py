@@ -41,8 +41,6 @@ class DataConfig:
 
     Attributes:
         files: The particle file and what goes with it.
-        tilted: Particle file of the second exposure of tilt pairs.
-        tilt_deg: Angle of its stage, right-handed about x.
         window_radius: Where the soft window begins to fall, as a fraction of half the box;
             None applies no window.
         invert: Whether to change the sign of the data.
@@ -53,8 +51,6 @@ class DataConfig:
     """
 
     files: ParticleFiles
-    tilted: Path | None = None
-    tilt_deg: float = 45.0
     window_radius: float | None = None
     invert: bool = False
     norm: tuple[float, float] | None = None
@@ -93,8 +89,8 @@ class DataConfig:
             "ctf": self.files.ctf,
             "poses": self.files.poses,
         }
-        if self.tilted is not None:
-            mapping["particles_tilt"] = self.tilted
+        if self.files.tilted is not None:
+            mapping["particles_tilt"] = self.files.tilted
         return {name: _absolute(path) for name, path in mapping.items()} | {
             "norm": list(norm),
             "invert_data": self.invert,
@@ -247,8 +243,8 @@ class RunConfig:
             ConfigError: The encoder wants tilt pairs that are not there.
         """
         encoder = self.model.encoder
-        if encoder is not None and encoder.mode == "tilt" and self.data.tilted is None:
-            msg = "--encode-mode tilt needs the second exposure of the tilt pairs; give --tilt"
+        if encoder is not None and encoder.mode == "tilt" and self.data.files.tilted is None:
+            msg = "--encode-mode tilt needs the second images of the tilt pairs; give --tilt"
             raise ConfigError(msg)
         if self.training.held_out is None:
             return
@@ -291,9 +287,7 @@ class RunConfig:
         """
         try:
             data, model, training = (dict(settings[n]) for n in ("data", "model", "training"))
-            paths = {name: _path(value) for name, value in data.pop("files").items()}
-            data["files"] = ParticleFiles(**paths)  # type: ignore[arg-type]
-            data["tilted"] = _path(data["tilted"])
+            data["files"] = _recorded_files(data)
             data["norm"] = None if data["norm"] is None else tuple(data["norm"])
             encoder = model.pop("encoder")
             model["encoder"] = None if encoder is None else EncoderConfig(**encoder)
@@ -345,6 +339,18 @@ class RunConfig:
 
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
+
+
+def _recorded_files(data: dict[str, Any]) -> ParticleFiles:
+    """The files that recorded settings name, which are taken out of them."""
+    files = dict(data.pop("files"))
+    # Runs of versions before had these two beside the files.
+    for name in ("tilted", "tilt_deg"):
+        if name in data:
+            files[name] = data.pop(name)
+    tilt_deg = files.pop("tilt_deg", 45.0)
+    paths = {name: _path(value) for name, value in files.items()}
+    return ParticleFiles(**paths, tilt_deg=tilt_deg)  # type: ignore[arg-type]
 
 
 def _path(text: str | None) -> Path | None:

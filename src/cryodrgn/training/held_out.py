@@ -1,13 +1,12 @@
 """Particles kept out of training, and how well the model explains their images."""
 
-from collections.abc import Iterable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
-from cryodrgn.data.training_set import Exposure, TrainingSet
+from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.imaging.forward_model import predict
 from cryodrgn.models.decoders import Decoder
 
 # Random numbers of the choice are not those of any epoch.
@@ -39,6 +38,8 @@ def shell_errors(
 ) -> Float[Tensor, "held_out shells"]:
     """Squared errors of images against their slices, summed over every shell.
 
+    They are means over the images of every particle.
+
     Args:
         decoder: The network.
         latents: Where each slice is decoded.
@@ -50,19 +51,16 @@ def shell_errors(
     sums = []
     for part, latent in zip(rows.split(AT_A_TIME), latents.split(AT_A_TIME), strict=True):
         batch = particles.batch(part)
-        errors = _mean(_errors(decoder, e, latent, dtype) for e in batch.exposures)
+        errors = _errors(decoder, batch, latent, dtype)
         table = errors.new_zeros(len(part), int(shells.max()) + 1)
         sums.append(table.index_add_(1, shells, errors))
     return torch.cat(sums)
 
 
 def image_powers(particles: TrainingSet, rows: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-    """Sum of the squared values of images, where they are compared with slices."""
-    parts = [
-        _mean(e.targets().square().sum((1, 2)) for e in particles.batch(part).exposures)
-        for part in rows.split(AT_A_TIME)
-    ]
-    return torch.cat(parts)
+    """Sum of the squared values of an image, mean over the images of every particle."""
+    batches = [particles.batch(part) for part in rows.split(AT_A_TIME)]
+    return torch.cat([b.grouping.mean(b.targets().square().sum((1, 2))) for b in batches])
 
 
 def state_groups(
@@ -91,6 +89,8 @@ def half_errors(
 ) -> Float[Tensor, "held_out halves states"]:
     """Errors of both halves of images at the same states, in units of the noise.
 
+    They are means over the images of every particle.
+
     Args:
         decoder: The network.
         states: Points of the latent space.
@@ -107,7 +107,7 @@ def half_errors(
         columns = []
         for state in states:
             latent = state.expand(len(part), -1)
-            errors = _mean(_errors(decoder, e, latent, dtype) for e in batch.exposures)
+            errors = _errors(decoder, batch, latent, dtype)
             columns.append(errors @ halves.T)
         tables.append(torch.stack(columns, dim=-1))
     return torch.cat(tables)
@@ -142,14 +142,9 @@ def _quadrants(particles: TrainingSet) -> Float[Tensor, "halves points"]:
 
 
 def _errors(
-    decoder: Decoder, exposure: Exposure, latent: Tensor, dtype: torch.dtype
+    decoder: Decoder, batch: Batch, latent: Float[Tensor, "batch z"], dtype: torch.dtype
 ) -> Float[Tensor, "batch points"]:
-    predicted = decoder(exposure.coordinates, latent, dtype)
-    ctf = exposure.compared_ctf()
-    if ctf is not None:
-        predicted = predicted * ctf[..., None]
-    return (predicted - exposure.targets()).square().sum(-1)
-
-
-def _mean(exposures: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(exposures)).mean(0)
+    """Squared errors at every point, mean over the images of every particle."""
+    slices = decoder(batch.coordinates, batch.grouping.spread(latent), dtype)
+    predicted = predict(slices, batch.compared_transfer())
+    return batch.grouping.mean((predicted - batch.targets()).square().sum(-1))

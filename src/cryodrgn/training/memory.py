@@ -68,7 +68,9 @@ def count_weights(config: ModelConfig) -> tuple[int, int]:
     return encoder, decoder
 
 
-def memory_needed(config: RunConfig, count: int, *, is_processor: bool) -> MemoryNeed:
+def memory_needed(
+    config: RunConfig, count: int, *, is_processor: bool, images_per_particle: float = 1.0
+) -> MemoryNeed:
     """Memory that training takes on the device, in bytes.
 
     Args:
@@ -76,23 +78,23 @@ def memory_needed(config: RunConfig, count: int, *, is_processor: bool) -> Memor
         count: Its particles.
         is_processor: Whether it computes on the processor, part by part, and not on a device
             that holds a whole batch.
+        images_per_particle: Number of images of a particle, on average.
     """
     model, batch_size = config.model, min(config.training.batch_size, count)
     points = len(HalfLattice.disc(model.box_size))
-    exposures = 1 if config.data.tilted is None else 2
     encoder, decoder = count_weights(model)
     of_threads = most_threads() * max(1, ROWS_IN_CACHE // points)
     images = min(batch_size, of_threads) if is_processor else batch_size
     rows, layers = images * points, model.decoder.num_layers + 1
     width = model.decoder.hidden_dim
     activations = rows * FLOAT * (2.5 * decoder_features(model) + width * (2 * layers + 3))
-    held = batch_size * points * BYTES_PER_POINT * exposures
+    held = batch_size * points * BYTES_PER_POINT * images_per_particle
     together = min(EVALUATED_TOGETHER, count) if model.encoder is not None else 0
-    evaluated = together * points * BYTES_PER_POINT * exposures
+    evaluated = together * points * BYTES_PER_POINT * images_per_particle
     stored = config.data.box_size or model.box_size
     prepared = min(PREPARED_TOGETHER, count) * stored**2 * BYTES_PER_PREPARED_PIXEL
     return MemoryNeed(
-        images=8 * points * count * exposures,
+        images=round(8 * points * count * images_per_particle),
         weights=BYTES_PER_WEIGHT * (encoder + decoder),
         batch=int(max(activations + held, evaluated, prepared if is_processor else 0)),
         rest=LIBRARIES if is_processor else 0,

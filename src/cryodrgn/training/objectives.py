@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.imaging.turning import turned_in_plane
 from cryodrgn.io.legacy_pickle import save_latents, save_pickles
 from cryodrgn.io.mrc import write_volume
@@ -117,7 +118,9 @@ class VaeObjective:
     ) -> Losses:
         """Gradients at one random sample of every image's latent."""
         with self._team.failing_together(torch.OutOfMemoryError):
-            views = _views(parts)
+            views = ImageSets.joined([part.phase_flipped() for part in parts])
+            # Encoders say nothing of poses that move images.
+            views = replace(views, images=views.images.detach())
             mean, log_variance = self.model.encoder(views, self._dtype)
             latent = sample_latent(mean, log_variance, noise[:, : mean.shape[1]])
             # The decoder's graphs end at this copy; what they say of it is passed on below.
@@ -134,14 +137,14 @@ class VaeObjective:
         mine = torch.stack([reconstruction, share.detach(), turned.detach()])
         reconstruction, kl, turning = self._team.total(mine).unbind()
         penalty, slope = self._kl.penalty(kl, images_seen)
-        num_values = 2 * parts[0].exposures[0].coordinates.shape[1]
+        num_values = 2 * parts[0].coordinates.shape[1]
         (slope * share / num_values + (latent * sampled.grad).sum() + turned).backward()
         total = reconstruction + penalty / num_values + turning
         return Losses(reconstruction=reconstruction, kl=kl, total=total)
 
     def _change_when_turned(
         self,
-        views: list[Float[Tensor, "batch points 2"]],
+        views: ImageSets,
         mean: Float[Tensor, "batch z"],
         directions: Float[Tensor, "batch _"],
         images_seen: int,
@@ -153,8 +156,8 @@ class VaeObjective:
         assert self._lattice is not None
         # The direction of a normal vector is an angle of which all values are as probable.
         angles = torch.atan2(directions[:, 1], directions[:, 0])
-        turned = [turned_in_plane(view, self._lattice, angles) for view in views]
-        others, _ = self.model.encoder(turned, self._dtype)
+        turned = turned_in_plane(views.images, self._lattice, views.grouping.spread(angles))
+        others, _ = self.model.encoder(replace(views, images=turned), self._dtype)
         return weight * (mean - others).square().sum(1).mean()
 
     def write_results(
@@ -239,8 +242,8 @@ def accumulate_reconstruction(
     On a processor, parts are shared by threads; their gradients are added in order.
 
     Returns:
-        The loss, averaged over exposures, summed over images and divided by ``divisor``,
-        without graph.
+        The sum over images of their mean squared errors, divided by the number of images of a
+        particle and by ``divisor``, without graph.
     """
     whole, passed_on = latent.new_zeros(()), []
     weights = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
@@ -275,19 +278,12 @@ def _gradients_of(
     # Graphs of different threads meet at the weights alone: they end at copies of all else.
     ends: list[tuple[Tensor, Tensor]] = []
     latent = _cut(part_latent, ends)
-    exposures = [
-        replace(e, images=_cut(e.images, ends), coordinates=_cut(e.coordinates, ends))
-        for e in part.exposures
-    ]
-    losses = [
-        reconstruction_loss(
-            decoder(exposure.coordinates, latent, dtype),
-            exposure.targets(),
-            exposure.compared_ctf(),
-        )
-        for exposure in exposures
-    ]
-    share = torch.stack(losses).mean() * (len(part) / divisor)
+    part = replace(
+        part, images=_cut(part.images, ends), coordinates=_cut(part.coordinates, ends)
+    )
+    slices = decoder(part.coordinates, part.grouping.spread(latent), dtype)
+    loss = reconstruction_loss(slices, part.targets(), part.compared_transfer())
+    share = loss * (part.num_images / part.images_per_particle / divisor)
     leaves = [*weights, *(copy for _, copy in ends)]
     found = torch.autograd.grad(share, leaves, allow_unused=True)
     of_weights, of_ends = found[: len(weights)], found[len(weights) :]
@@ -302,9 +298,3 @@ def _cut(tensor: Tensor, ends: list[tuple[Tensor, Tensor]]) -> Tensor:
     copy = tensor.detach().requires_grad_()
     ends.append((tensor, copy))
     return copy
-
-
-def _views(parts: Sequence[Batch]) -> list[Float[Tensor, "batch points 2"]]:
-    """Input of the encoder: the phase-flipped images of a whole batch."""
-    exposures = zip(*(part.exposures for part in parts), strict=True)
-    return [torch.cat([e.phase_flipped() for e in same]).detach() for same in exposures]

@@ -5,7 +5,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -130,7 +129,7 @@ class _Session:
             assert isinstance(model, Vae | Decoder)
             self._monitor = Monitor(
                 *(model, parts.particles),
-                particles.require_poses().rotations[:, 2],
+                particles.first_images.require_poses().rotations[:, 2],
                 *(config.training.seed, parts.dtype, team),
             )
         self._last_checkpoint = time.monotonic()
@@ -332,7 +331,7 @@ class _Session:
         poses, epoch = training.poses, self._trainer.position.epoch
         if poses is not None and (training.search or epoch > poses.pretrain):
             assert self._parts.poses is not None
-            sides = self._particles.box_size * self._particles.pixel_sizes
+            sides = self._particles.first_images.side_lengths
             save_poses(self._run.poses(number), self._parts.poses.poses(), sides)
         save_checkpoint(self._run.weights(number), self._checkpoint())
         self._run.checkpoint.unlink(missing_ok=True)
@@ -372,14 +371,14 @@ def _with_first_poses(config: RunConfig, particles: ParticleSet) -> ParticleSet:
     """
     search = config.training.search
     if search is None or search.takes_given:
-        particles.require_poses()
+        particles.images.require_poses()
         return particles
     unknown = Poses(
-        rotations=np.tile(np.eye(3, dtype=np.float32), (len(particles), 1, 1)),
-        shifts=np.zeros((len(particles), 2), np.float32),
+        rotations=np.tile(np.eye(3, dtype=np.float32), (len(particles.images), 1, 1)),
+        shifts=np.zeros((len(particles.images), 2), np.float32),
         source="no poses",
     )
-    return replace(particles, poses=unknown)
+    return particles.with_images(poses=unknown)
 
 
 def _require_epochs_left(config: RunConfig, start: Start, run: RunDirectory) -> None:

@@ -123,8 +123,7 @@ def teach_encoder(
             order = torch.randperm(len(particles), generator=generator)
             for rows in particles.visited(order).split(BATCH):
                 batch = particles.batch(rows)
-                views = [exposure.phase_flipped() for exposure in batch.exposures]
-                found, found_log = model.encoder(views)
+                found, found_log = model.encoder(batch.phase_flipped())
                 loss = _divergence(mean[batch.rows], log_variance[batch.rows], found, found_log)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()

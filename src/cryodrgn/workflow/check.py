@@ -86,21 +86,21 @@ def check_particles(
     """
     settings = settings or CheckSettings()
     particles = open_particles(files)
-    particles.require_poses()
+    particles.images.require_poses()
     stack = open_images(files.particles, open_metadata(files.particles), files.datadir)
-    stack = stack.select(particles.original_rows)
-    screening = screen_images(stack, _spread(len(particles), settings.num_screened))
+    stack = stack.select(particles.images.rows)
+    screening = screen_images(stack, _spread(len(stack), settings.num_screened))
     logger.info("%s", screening.in_words())
-    groups = rows_by_pixel_size(particles.pixel_sizes)
+    groups = rows_by_pixel_size(particles.images.pixel_sizes)
     sample = groups[0][_spread(len(groups[0]), settings.num_images)]
     rows = np.setdiff1d(sample, screening.unusable)
     if len(rows) < 2:
         msg = f"{particles.source} has fewer than two images that can be computed with"
         raise MetadataError(msg)
-    images = QuickImages(particles, rows, invert=settings.invert)
+    images = QuickImages(particles.images, rows, invert=settings.invert)
     verdict = judge(images, seed=settings.seed)
     if len(groups) > 1:
-        verdict = _with_pixel_sizes(verdict, in_words(particles.pixel_sizes, groups))
+        verdict = _with_pixel_sizes(verdict, in_words(images.table.pixel_sizes, groups))
     summary = summarise(particles)
     result = CheckFiles(output)
     _write_json(result.json, summary, screening, verdict, particles)
@@ -122,13 +122,14 @@ def _with_pixel_sizes(verdict: Verdict, found: str) -> Verdict:
 
 def summarise(particles: ParticleSet) -> dict[str, str]:
     """Summary of the particles, with the source of each quantity."""
-    poses, ctf = particles.require_poses(), particles.ctf
-    groups = rows_by_pixel_size(particles.pixel_sizes)
+    images = particles.images
+    poses, ctf = images.require_poses(), images.ctf
+    groups = rows_by_pixel_size(images.pixel_sizes)
     if len(groups) > 1:
-        sizes = in_words(particles.pixel_sizes, groups)
+        sizes = in_words(images.pixel_sizes, groups)
     else:
         sizes = f"{particles.require_pixel_size():.4g} Å/px"
-    pixels = poses.shifts / particles.pixel_sizes[:, None]
+    pixels = poses.shifts / images.pixel_sizes[:, None]
     found = {
         "particles": f"{len(particles)} of {particles.source}",
         "box": f"{particles.box_size} px",
@@ -165,7 +166,7 @@ def _write_json(
     verdict: Verdict,
     particles: ParticleSet,
 ) -> None:
-    rows = particles.original_rows
+    rows = particles.images.rows
     content: dict[str, Any] = {
         "passed": verdict.passed,
         "verdict": verdict.sentence,
@@ -225,7 +226,7 @@ def _write_page(
     report.commands([f"{name:12} {value}" for name, value in summary.items()])
     report.paragraph(screening.in_words())
     for words, rows in screening.findings().items():
-        numbers = ", ".join(map(str, images.particles.original_rows[rows][:ROWS_NAMED]))
+        numbers = ", ".join(map(str, images.table.rows[rows][:ROWS_NAMED]))
         report.paragraph(f"Images with {words}, rows of the file from 0: {numbers}")
     _add_fit(report, verdict)
     _add_map(report, verdict, images)
@@ -271,14 +272,14 @@ def _add_map(report: HtmlReport, verdict: Verdict, images: QuickImages) -> None:
 
 
 def _add_distributions(report: HtmlReport, images: QuickImages) -> None:
-    particles = images.particles
+    table = images.table
     report.heading("Views and defocus")
     report.figure(
-        plot_view_directions(particles.require_poses().rotations[:, 2]),
+        plot_view_directions(table.require_poses().rotations[:, 2]),
         "Directions of view of all particles.",
     )
-    if particles.ctf is not None:
-        high, low = particles.ctf.defocus_u, particles.ctf.defocus_v
+    if table.ctf is not None:
+        high, low = table.ctf.defocus_u, table.ctf.defocus_v
         report.figure(
             plot_defocus(
                 (high + low) / 2 / ANGSTROM_PER_MICRON, (high - low) / ANGSTROM_PER_MICRON

@@ -89,7 +89,7 @@ def report_nuisances(
             "particles; if they had been filtered, give the indices with --ind"
         )
         raise ShapeMismatchError(msg)
-    particles.require_poses()
+    particles.images.require_poses()
     particles.require_pixel_size()
     require_output(output)
 
@@ -115,7 +115,7 @@ def _report(
     nuisance_plan(particles, num_images, output).announce("the report")
     axes = principal_components(latents, MAX_AXES).project(latents)
     sample = np.linspace(0, len(axes) - 1, min(len(axes), num_images)).round().astype(np.int64)
-    images = QuickImages(particles, np.unique(sample))
+    images = QuickImages(particles.first_images, np.unique(sample))
     changes = axis_changes(images, axes[images.rows], seed=seed)
     nuisances = nuisances_of(particles, _categories(files, particles), _statistics(particles))
     scores = nuisance_scores(axes, nuisances, seed=seed)
@@ -190,12 +190,12 @@ def _categories(files: ParticleFiles, particles: ParticleSet) -> Mapping[str, li
 
 
 def _statistics(particles: ParticleSet) -> Float[np.ndarray, "particles 2"]:
-    """Mean and standard deviation of every image."""
-    parts = []
-    size = max(1, BYTES_PER_BATCH // (4 * particles.box_size**2))
-    for start in range(0, len(particles), size):
-        rows = np.arange(start, min(start + size, len(particles)))
-        pixels = particles.images.read(rows).reshape(len(rows), -1)
+    """Mean and standard deviation of the first image of every particle."""
+    parts, images = [], particles.first_images
+    size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
+    for start in range(0, len(images), size):
+        rows = np.arange(start, min(start + size, len(images)))
+        pixels = images.read(rows).reshape(len(rows), -1)
         parts.append(np.stack([pixels.mean(1), pixels.std(1)], axis=1))
     return np.concatenate(parts).astype(np.float64)
 
@@ -261,15 +261,16 @@ def _write_page(
 
 
 def _colours(particles: ParticleSet) -> dict[str, Float[np.ndarray, " particles"]]:
-    poses = particles.require_poses()
-    view, pixels = poses.rotations[:, 2], poses.shifts / particles.pixel_sizes[:, None]
+    images = particles.first_images
+    poses = images.require_poses()
+    view, pixels = poses.rotations[:, 2], poses.shifts / images.pixel_sizes[:, None]
     found = {
         "longitude of the view (°)": np.rad2deg(np.arctan2(view[:, 1], view[:, 0])),
         "tilt of the view (°)": np.rad2deg(np.arccos(view[:, 2].clip(-1, 1))),
         "length of the shift (px)": np.linalg.norm(pixels, axis=1),
         "place in the file": np.arange(len(particles), dtype=np.float64),
     }
-    if particles.ctf is not None:
-        mean = (particles.ctf.defocus_u + particles.ctf.defocus_v) / 2
+    if images.ctf is not None:
+        mean = (images.ctf.defocus_u + images.ctf.defocus_v) / 2
         found["defocus (µm)"] = mean / ANGSTROM_PER_MICRON
     return found

@@ -98,7 +98,7 @@ def run_all(settings: RunSettings, run_command: RunCommand) -> WholeRunFiles:
     """
     files = WholeRunFiles(settings.output)
     particles = open_particles(settings.files)
-    particles.require_poses()
+    particles.images.require_poses()
     particles.require_pixel_size()
     manifest = Manifest(files.manifest)
     manifest.begin(settings.request(), input_files(settings.files))

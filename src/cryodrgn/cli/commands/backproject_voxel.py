@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,9 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from cryodrgn.data.preprocessing import Preprocessing
-    from cryodrgn.geometry.rotations import rotation_about_x
     from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
-    from cryodrgn.io.particle_files import open_particles, open_tilted
+    from cryodrgn.io.particle_files import open_particles
     from cryodrgn.io.reference_map import geometry_like
     from cryodrgn.preflight.plan import require_output
     from cryodrgn.preflight.plans import backprojection_plan
@@ -91,31 +89,24 @@ def run(args: argparse.Namespace) -> None:
 
     files = ReconstructionFiles.named(args.output)
     particles = _chosen(open_particles(particle_files(args)), args)
-    particles.require_poses()
+    particles.images.require_poses()
     pixel_size = particles.require_pixel_size()
     geometry = geometry_like(args.like, particles.box_size, pixel_size)
     require_output(files.volume.parent)
 
     def screened(how: "Screen") -> "ParticleSet":
         screening = ScreeningFiles(files.volume.parent)
-        return screen_particles(
-            particles, screening, how, tilted=args.tilt, datadir=args.datadir
-        )
+        return screen_particles(particles, screening, how)
 
     with joined(args) as (team, device):
 
         def work(particles: "ParticleSet") -> "Reconstruction":
-            plan = backprojection_plan(particles, args.tilt, files.volume.parent, device)
+            plan = backprojection_plan(particles, files.volume.parent, device)
             plan.announce("backprojection")
-            tilted = None
-            if args.tilt is not None:
-                second = open_tilted(particles, args.tilt, args.datadir)
-                tilted = (second, rotation_about_x(math.radians(args.tilt_deg)))
             return backproject(
                 particles,
                 Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=inverts_data(args)),
                 ctf_correction="flip" if args.ctf_alg == "flip" else "multiply",
-                tilted=tilted,
                 device=device,
                 team=team,
             )

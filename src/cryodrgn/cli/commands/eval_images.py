@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
 
     def screened(how: "Screen") -> "ParticleSet":
         files = ScreeningFiles(args.output.parent)
-        return screen_particles(particles, files, how, tilted=args.tilt, datadir=args.datadir)
+        return screen_particles(particles, files, how)
 
     with joined(args) as (team, device):
 
@@ -148,7 +148,7 @@ def _evaluated(
         raise ConfigError(msg)
     storage = Storage(scratch_dir=args.output.parent, on_disk=args.lazy or None)
     plan = encoding_plan(
-        *(trained, particles, args.tilt, args.batch_size),
+        *(trained, particles, args.batch_size),
         *(args.output.parent, device, storage),
     )
     plan.announce("encoding")
@@ -156,9 +156,6 @@ def _evaluated(
         trained,
         particles,
         device,
-        tilted=args.tilt,
-        tilt_deg=args.tilt_deg,
-        datadir=args.datadir,
         storage=storage,
         team=team,
     )

@@ -153,7 +153,7 @@ def _reconstructed(
         cache_dir=args.cache_dir,
     )
     plan = states_plan(
-        *(particles, data.tilted, latents.mean.shape[1], settings, len(points)),
+        *(particles, latents.mean.shape[1], settings, len(points)),
         *(args.outdir, device, storage),
     )
     plan.announce("the reconstruction")

@@ -41,21 +41,21 @@ def run(args: argparse.Namespace) -> None:
     names = images.select(particles.original_rows).names(
         None if args.full_path else args.output.parent
     )
-    if particles.ctf is None:
+    if particles.images.ctf is None:
         logger.warning(
             "%s has no CTF parameters, and neither has %s; give them with --ctf",
             args.output,
             args.particles,
         )
-    if particles.poses is None:
+    if particles.images.poses is None:
         logger.info("no poses are written; give them with --poses")
     write_particle_star(
         args.output,
         names,
         box_size=particles.box_size,
-        pixel_sizes=particles.pixel_sizes,
-        poses=particles.poses,
-        ctf=particles.ctf,
+        pixel_sizes=particles.images.pixel_sizes,
+        poses=particles.images.poses,
+        ctf=particles.images.ctf,
         relion30=args.relion30,
     )
     logger.info("wrote %d particles to %s", len(particles), args.output)

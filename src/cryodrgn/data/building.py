@@ -1,0 +1,41 @@
+"""A particle set made ready for a model."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cryodrgn.data.prepared import Storage, prepare_all
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import PoseSource, TrainingSet
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.particle_set import ParticleSet
+
+
+def build_training_set(
+    particles: ParticleSet,
+    lattice: HalfLattice,
+    settings: Preprocessing,
+    device: torch.device,
+    *,
+    storage: Storage,
+    moving_poses: PoseSource | None = None,
+    held_out: Int[Tensor, " particles"] | None = None,
+    team: Team = ALONE,
+) -> TrainingSet:
+    """Prepare all images once.
+
+    Args:
+        particles: The particles, with poses.
+        lattice: Frequencies to keep.
+        settings: What is done to the images.
+        device: Where batches are wanted.
+        storage: Where they are kept.
+        moving_poses: Poses that are looked up for every batch; images are then not centred.
+        held_out: Particles that no epoch visits.
+        team: Processes that share the images.
+    """
+    prepared = prepare_all(
+        particles, lattice, settings, storage=storage, centred=moving_poses is None, team=team
+    )
+    return TrainingSet(particles, prepared, device, moving_poses, held_out)

@@ -1,0 +1,98 @@
+"""How exposure to electrons and tilt of the stage weaken what an image shows."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryodrgn.errors import MetadataError
+
+# Share of the electrons' damage at other voltages than 300 kV.
+DAMAGE = {300: 1.0, 200: 0.75}
+# Beyond this multiple of the critical exposure an image adds more noise than signal.
+OPTIMAL_EXPOSURE = 2.51284
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ExposureParameters:
+    """What weakens the images of a batch; None damps nothing.
+
+    Attributes:
+        doses: Electrons per Å² that the specimen had seen.
+        tilt_angles: Tilt of the stage in radians.
+        weights: Factor of the whole image.
+        voltages_kv: Accelerating voltage, which doses need.
+    """
+
+    doses: Float[Tensor, " images"] | None = None
+    tilt_angles: Float[Tensor, " images"] | None = None
+    weights: Float[Tensor, " images"] | None = None
+    voltages_kv: Float[Tensor, " images"] | None = None
+
+    def __getitem__(self, rows: Tensor | slice) -> "ExposureParameters":
+        """The parameters of some of the images."""
+        return ExposureParameters(
+            **{name: None if value is None else value[rows] for name, value in self._items()}
+        )
+
+    def to(self, device: torch.device) -> "ExposureParameters":
+        """The same parameters on another device."""
+        return ExposureParameters(
+            **{n: None if value is None else value.to(device) for n, value in self._items()}
+        )
+
+    def _items(self) -> list[tuple[str, Tensor | None]]:
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+def critical_exposures(
+    frequencies: Float[Tensor, "images points"], voltages_kv: Float[Tensor, " images"]
+) -> Float[Tensor, "images points"]:
+    """Exposure in e/Å² at which the signal has fallen to 1/e, by spatial frequency.
+
+    0.245 s^−1.665 + 2.81 at 300 kV (Grant & Grigorieff, eLife 2015, eq. 3), infinite at the
+    origin; at 200 kV the first term is 0.75 times as large.
+
+    Args:
+        frequencies: s in 1/Å.
+        voltages_kv: Accelerating voltage of each image.
+
+    Raises:
+        MetadataError: A voltage is neither 200 nor 300 kV.
+    """
+    known = torch.zeros_like(voltages_kv)
+    for voltage, share in DAMAGE.items():
+        known = torch.where((voltages_kv - voltage).abs() < 1, share, known)
+    if not bool((known > 0).all()):
+        found = float(voltages_kv[known == 0][0])
+        msg = (
+            f"dose weights are known at 200 and 300 kV, but an image was taken at {found:g} kV"
+        )
+        raise MetadataError(msg)
+    return known[:, None] * 0.245 * frequencies.pow(-1.665) + 2.81
+
+
+def exposure_weights(
+    frequencies: Float[Tensor, "images points 2"], parameters: ExposureParameters
+) -> Float[Tensor, "images points"]:
+    """Factor of the signal of images at spatial frequencies.
+
+    w(s) = weight · cos(tilt) · exp(−dose / 2 N(s)), and 0 where the dose exceeds 2.51284 N(s),
+    the optimal exposure (Grant & Grigorieff 2015); N is the critical exposure.
+
+    Args:
+        frequencies: (kx, ky) in 1/Å.
+        parameters: Of every image.
+    """
+    result = frequencies.new_ones(frequencies.shape[:2])
+    if parameters.doses is not None:
+        assert parameters.voltages_kv is not None
+        critical = critical_exposures(frequencies.norm(dim=-1), parameters.voltages_kv)
+        doses = parameters.doses[:, None]
+        result = torch.exp(-doses / (2 * critical)) * (doses < OPTIMAL_EXPOSURE * critical)
+    if parameters.tilt_angles is not None:
+        result = result * parameters.tilt_angles.cos()[:, None]
+    if parameters.weights is not None:
+        result = result * parameters.weights[:, None]
+    return result

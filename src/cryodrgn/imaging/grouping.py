@@ -1,0 +1,96 @@
+"""Which images of a flat list show the same particle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Grouping:
+    """Images of several particles in one list, those of a particle one after another.
+
+    Attributes:
+        num_images: Length of the list.
+        counts: Number of images of every particle, or one number for all of them. With one
+            image each, all methods return what they are given.
+    """
+
+    num_images: int
+    counts: int | Int[Tensor, " particles"] = 1
+
+    @property
+    def is_single(self) -> bool:
+        """Whether every particle has one image."""
+        return isinstance(self.counts, int) and self.counts == 1
+
+    @property
+    def particle_of_image(self) -> Int[Tensor, " images"]:
+        """Place, among the particles, of the one that each image shows."""
+        if isinstance(self.counts, int):
+            return torch.arange(self.num_images) // self.counts
+        places = torch.arange(len(self.counts), device=self.counts.device)
+        return self.spread(places)
+
+    def spread(self, values: Shaped[Tensor, "particles ..."]) -> Shaped[Tensor, "images ..."]:
+        """Values of particles, repeated for each of their images."""
+        if self.is_single:
+            return values
+        counts, size = self.counts, self.num_images
+        if isinstance(counts, int):
+            return values.repeat_interleave(counts, dim=0)
+        return values.repeat_interleave(counts, dim=0, output_size=size)
+
+    def total(self, values: Float[Tensor, "images ..."]) -> Float[Tensor, "particles ..."]:
+        """Sums over the images of every particle."""
+        if isinstance(self.counts, int):
+            return values if self.is_single else self._by_particle(values).sum(1)
+        # Unlike adding by index, this adds in the same order on every device.
+        return torch.segment_reduce(values, "sum", lengths=self.counts)
+
+    def mean(self, values: Float[Tensor, "images ..."]) -> Float[Tensor, "particles ..."]:
+        """Means over the images of every particle."""
+        if isinstance(self.counts, int):
+            return values if self.is_single else self._by_particle(values).mean(1)
+        return torch.segment_reduce(values, "mean", lengths=self.counts)
+
+    def first(self, values: Shaped[Tensor, "images ..."]) -> Shaped[Tensor, "particles ..."]:
+        """Values of the first image of every particle."""
+        if isinstance(self.counts, int):
+            return values if self.is_single else values[:: self.counts]
+        return values[self.counts.cumsum(0) - self.counts]
+
+    def _by_particle(self, values: Tensor) -> Tensor:
+        assert isinstance(self.counts, int)
+        return values.unflatten(0, (-1, self.counts))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Grouping"]) -> "Grouping":
+        """The grouping of several lists put one behind another."""
+        size = sum(part.num_images for part in parts)
+        first = parts[0].counts
+        if isinstance(first, int):
+            return cls(num_images=size, counts=first)
+        counts = [part.counts for part in parts if isinstance(part.counts, Tensor)]
+        return cls(num_images=size, counts=torch.cat(counts))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageSets:
+    """The images of several particles: what an encoder is asked about.
+
+    Attributes:
+        images: Transforms of all images as pairs (real, imaginary).
+        grouping: Which of them belong together.
+    """
+
+    images: Float[Tensor, "images points 2"]
+    grouping: Grouping
+
+    @classmethod
+    def joined(cls, parts: Sequence["ImageSets"]) -> "ImageSets":
+        """The particles of several parts as one."""
+        images = torch.cat([part.images for part in parts])
+        return cls(images=images, grouping=Grouping.joined([part.grouping for part in parts]))
