@@ -14,6 +14,7 @@ from costs import Cost, command, costed
 from scores import Scorer, central_images, label_auc, motion_r2
 from sets import BenchmarkSet
 
+from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.fourier.grids import HalfLattice
@@ -29,10 +30,10 @@ from cryodrgn.io.text import read_yaml
 from cryodrgn.linear.halves import every_other
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.latents import Latents
-from cryodrgn.linear.noise import initial_noise, optics_groups
 from cryodrgn.linear.regression import Coefficients, regress
 from cryodrgn.linear.runner import prepare_disc
 from cryodrgn.linear.states import StateReconstruction, StateSettings
+from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory, SimulationFiles, StateFiles
 from cryodrgn.training.config import DataConfig

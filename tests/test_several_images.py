@@ -8,19 +8,21 @@ import pytest
 import torch
 
 from cryodrgn.data.building import build_training_set
+from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
+from cryodrgn.imaging.noise import ResidualPower
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.expectation import Expectation, posterior_of
 from cryodrgn.linear.iteration import DiscImages, add_batch, new_sums, run_pass
-from cryodrgn.linear.noise import ResidualPower, initial_noise, optics_groups
 from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
 from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.reconstruction.backproject import backproject
 from cryodrgn.reconstruction.encode import evaluate_all
 from cryodrgn.simulation.simulate import SimulationSettings, simulate

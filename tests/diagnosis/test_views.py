@@ -32,12 +32,12 @@ def test_averages_of_images_look_like_projections_of_the_molecule(tmp_path):
 def test_only_directions_from_which_there_are_images_are_averaged(tmp_path):
     settings = SimulationSettings(num_images=30, pixel_size=12.0, snr=1.0)
     files = simulate(hinge_states(1, 90.0, 16, 12.0).volumes, settings, tmp_path)
-    particles = open_particles(ParticleFiles(particles=files.star))
+    table = open_particles(ParticleFiles(particles=files.star)).images
     # A third of the images are seen from above, the others along an axis in the plane.
     above, aside = np.eye(3), np.eye(3)[[1, 2, 0]]
     rotations = np.stack([above if row % 3 == 0 else aside for row in range(30)])
-    poses = replace(particles.require_poses(), rotations=rotations.astype(np.float32))
-    images = QuickImages(replace(particles, poses=poses), np.arange(30))
+    poses = replace(table.require_poses(), rotations=rotations.astype(np.float32))
+    images = QuickImages(replace(table, poses=poses), np.arange(30))
     side = images.grid.box_size
     averages, projections, numbers = view_averages(images, STATED, torch.rand(side, side, side))
     assert numbers == [20, 10]

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cryodrgn.linear.noise import (
+from cryodrgn.imaging.noise import NoiseModel, ResidualPower
+from cryodrgn.particles.image_table import ImageTable
+from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.optics_groups import (
     LEAST_GROUP,
-    NoiseModel,
-    ResidualPower,
     groups_by_optics,
     optics_groups,
     optics_of_groups,
 )
-from cryodrgn.particles.image_table import ImageTable
-from cryodrgn.particles.optics import CtfTable
 
 
 def images_of(voltages):

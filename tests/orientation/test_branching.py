@@ -8,9 +8,10 @@ from cryodrgn.fourier import compiled
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
+from cryodrgn.imaging.likelihood import log_likelihood_ratios
 from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.orientation.branching import PoseFinder
-from cryodrgn.orientation.comparison import Disc, Observed, gains, phases, shifted
+from cryodrgn.orientation.comparison import Disc, Observed, phases, shifted
 from cryodrgn.orientation.nearby import best_of_shifts
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices, box_within
@@ -27,7 +28,7 @@ def test_gains_are_differences_of_squared_distances(views):
     shifts = torch.rand(3, 2, generator=generator) / 10
     observed = Observed.of(images, ctf, variance)
     moved = shifted(observed.images, phases(disc.points, shifts)[None])
-    found = gains(moved, observed.weights, slices)
+    found = log_likelihood_ratios(moved, observed.weights, slices)
 
     turned = shifted(images, phases(disc.points, shifts)[None])[:, :, None]
     predicted = ctf[:, None, None, :, None] * slices

@@ -24,6 +24,8 @@ from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.particles.image_table import ImageTable
@@ -125,9 +127,9 @@ class QuickImages:
         for places, (values, ctf, points) in zip(batches, models, strict=True):
             for parity, half in enumerate(halves):
                 mine = torch.from_numpy(places % 2 == parity)
-                weighted = values[mine] * ctf[mine, :, None]
+                weighted, weights = matched_terms(values[mine], ctf[mine])
                 ones = torch.ones(len(weighted), 1)
-                half.add(points[mine], weighted, ctf[mine].square(), ones, ones)
+                half.add(points[mine], weighted, weights, ones, ones)
         maps = [self.solve(half)[0] for half in halves]
         compared = [
             self._compare(places, model, maps)
@@ -137,7 +139,8 @@ class QuickImages:
         scale = (cross.sum(0) / power.sum(0).clamp_min(1e-12)).clamp_min(0)
         # A shell that was filtered away holds nothing that could be predicted.
         variance = (total.sum(0) / (len(total) * self._shells.sum(0))).clamp_min(1e-30)
-        gains = ((2 * scale * cross - scale.square() * power) / variance).sum(1)
+        # The mean square of a value is that of its real and its imaginary part together.
+        gains = log_likelihood_ratios_of_shells(cross, power, variance / 2, scale)
         correlation = cross.sum(0) / (power.sum(0) * total.sum(0)).clamp_min(1e-12).sqrt()
         volumes = [self.grid.volume_of(torch.view_as_complex(m.contiguous())) for m in maps]
         return Fit(
@@ -216,7 +219,7 @@ class QuickImages:
         for parity in range(2):
             mine = torch.from_numpy(places % 2 == parity)
             slices = self.sample(maps[1 - parity], points[mine])
-            predicted[mine] = slices * ctf[mine, :, None]
+            predicted[mine] = predict(slices, ctf[mine])
         products = (predicted * values, predicted.square(), values.square())
         cross, power, total = (product.sum(-1) @ self._shells for product in products)
         return cross, power, total

@@ -5,10 +5,13 @@ log-likelihood of an image y, beside a constant, is
 
     −½ Σ |y − ŷ|² / σ²  =  −½ Σ |y|² / σ² + Re Σ ŷ* y / σ² − ½ Σ |ŷ|² / σ²
 
-Whoever compares one image with one prediction takes the squared residuals; whoever compares it
-with many takes the last two terms, the advantage of a prediction over none.
+Whoever compares an image with one prediction takes the squared residuals. Whoever compares it
+with many takes the last two terms, the logarithm of the likelihood ratio of a prediction and
+none: with ŷ = C x they are Re Σ x* (C y / σ²) − ½ Σ (C² / σ²) |x|², so that shifts and CTF
+stand on the image, and slices x are the same for all images.
 """
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -23,7 +26,7 @@ def squared_residuals(
 def mean_squared_error(
     predicted: Float[Tensor, "images points 2"], observed: Float[Tensor, "images points 2"]
 ) -> Float[Tensor, ""]:
-    """Mean of |y − ŷ|² over images and points: −2 log-likelihood with σ = 1, per point.
+    """Mean of |y − ŷ|² over images and points: −2 log-likelihood per point, with σ = 1.
 
     It equals the mean of the squared differences of the two Hartley values that a point
     stands for.
@@ -35,34 +38,105 @@ def shell_sums(
     values: Float[Tensor, "images points"], shells: Int[Tensor, " points"], num_shells: int
 ) -> Float[Tensor, "images shells"]:
     """Sums of values over the points of every shell."""
-    sums = values.new_zeros(len(values), num_shells)
-    return sums.index_add_(1, shells, values)
+    return values.new_zeros(len(values), num_shells).index_add_(1, shells, values)
 
 
-def log_likelihoods(
-    squares: Float[Tensor, "images shells"], variances: Float[Tensor, "images shells"]
-) -> Float[Tensor, " images"]:
-    """−½ Σ |y − ŷ|² / σ² of every image.
+def matched_terms(
+    observed: Float[Tensor, "images points 2"],
+    transfer: Float[Tensor, "images points"] | None,
+    precision: Float[Tensor, "*#images points"] | None = None,
+) -> tuple[Float[Tensor, "images points 2"], Float[Tensor, "images points"]]:
+    """C y / σ² and C² / σ²: all that the likelihood of slices needs of an image.
+
+    They are the two sides of the normal equations of a volume, too.
 
     Args:
-        squares: Squared residuals, summed by shell.
-        variances: σ² by shell, of each image's optics group.
+        observed: The images y.
+        transfer: C, see :func:`~cryodrgn.imaging.forward_model.transfer_function`.
+        precision: 1 / σ²; None is 1.
     """
-    return -0.5 * (squares / variances).sum(-1)
+    if transfer is None:
+        transfer = torch.ones_like(observed[..., 0])
+    scaled = transfer if precision is None else precision * transfer
+    return observed * scaled[..., None], scaled * transfer
+
+
+def cross_correlations(
+    matched: Float[Tensor, "images shifts points 2"], slices: Float[Tensor, "slices points 2"]
+) -> Float[Tensor, "images shifts slices"]:
+    """Re Σ x* (C y / σ²) of shifted images with slices, as one product of matrices.
+
+    Args:
+        matched: The images, see :func:`matched_terms`.
+        slices: The same for all images. Their number type is that of the product, and of the
+            result.
+    """
+    images = matched.flatten(2).flatten(0, 1).to(slices.dtype)
+    return (images @ slices.flatten(1).T).view(*matched.shape[:2], -1)
+
+
+def slice_energies(
+    weights: Float[Tensor, "images points"], power: Float[Tensor, "slices points"]
+) -> Float[Tensor, "images slices"]:
+    """½ Σ (C² / σ²) |x|², which is the same for all shifts of an image.
+
+    Args:
+        weights: C² / σ², see :func:`matched_terms`.
+        power: |x|² of the slices.
+    """
+    return 0.5 * (weights @ power.T)
 
 
 def log_likelihood_ratios(
-    overlaps: Float[Tensor, "... shells"],
-    powers: Float[Tensor, "... shells"],
-    variances: Float[Tensor, "*#some shells"],
-    scale: Float[Tensor, " #shells"] | float = 1.0,
-) -> Float[Tensor, "..."]:
-    """Advantage of predictions a ŷ over none: Σ (a Re ŷ* y − ½ a² |ŷ|²) / σ².
+    matched: Float[Tensor, "images shifts points 2"],
+    weights: Float[Tensor, "images points"],
+    slices: Float[Tensor, "slices points 2"],
+) -> Float[Tensor, "images shifts slices"]:
+    """Logarithm of the likelihood ratio of each slice and none, for each shift of an image.
+
+    Args:
+        matched: C y / σ² of the shifted images, see :func:`matched_terms`.
+        weights: C² / σ².
+        slices: The same for all images.
+    """
+    power = slices.square().sum(-1)
+    energies = slice_energies(weights, power)[:, None]
+    return cross_correlations(matched, slices).sub_(energies)
+
+
+def log_likelihood_ratios_of_shells(
+    overlaps: Float[Tensor, "images shells"],
+    powers: Float[Tensor, "images shells"],
+    variances: Float[Tensor, " shells"],
+    scale: Float[Tensor, " shells"],
+) -> Float[Tensor, " images"]:
+    """Logarithm of the likelihood ratio of predictions a ŷ and none, of every image.
 
     Args:
         overlaps: Re Σ ŷ* y by shell.
         powers: Σ |ŷ|² by shell.
         variances: σ² by shell.
-        scale: a, one for all shells or one for each.
+        scale: a by shell.
     """
-    return ((scale * overlaps - 0.5 * scale**2 * powers) / variances).sum(-1)
+    return ((scale * overlaps - 0.5 * scale.square() * powers) / variances).sum(1)
+
+
+def in_units_of_noise(
+    products: Float[Tensor, "images shells columns columns"],
+    variances: Float[Tensor, "images shells"],
+) -> Float[Tensor, "images columns columns"]:
+    """Inner products of slices and images, summed over shells with weights 1 / σ²."""
+    return torch.einsum("bsij,bs->bij", products, 1 / variances)
+
+
+def expected_squares(
+    products: Float[Tensor, "images shells columns columns"],
+    moments: Float[Tensor, "images columns columns"],
+) -> Float[Tensor, "images shells"]:
+    """Expectation of |Σ r_k v_k|² by shell, for vectors of which inner products are known.
+
+    Args:
+        products: Inner products of the vectors v: slices, and last the image.
+        moments: Means of r rᵀ. With r = (−coefficients, 1) the result is the squared residual.
+    """
+    return torch.einsum("bsij,bij->bs", products, moments)

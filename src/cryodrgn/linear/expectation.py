@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.training_set import Batch
+from cryodrgn.imaging.likelihood import expected_squares, in_units_of_noise
+from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.inner_products import inner_products
-from cryodrgn.linear.noise import NoiseModel
 from cryodrgn.linear.subspace import Subspace
 
 CONTRAST_ROUNDS = 3
@@ -102,8 +103,8 @@ class Expectation:
         """
         by_shell = self._by_shell(batch, box_size)
         posterior = posterior_of(self._weighted(by_shell, batch), self._contrast_spread)
-        products = batch.grouping.spread(_residual_products(posterior))
-        squares = torch.einsum("bsij,bij->bs", by_shell, products)
+        moments = batch.grouping.spread(_residual_moments(posterior))
+        squares = expected_squares(by_shell, moments)
         # What is next to nothing beside the image is lost in rounding.
         least = LEAST_RESIDUAL * by_shell[..., -1, -1]
         return posterior, torch.maximum(squares, least) / 2
@@ -124,8 +125,7 @@ class Expectation:
         self, by_shell: Float[Tensor, "images shells columns columns"], batch: Batch
     ) -> Float[Tensor, "batch columns columns"]:
         variances = self._noise.variances(batch.image_rows)[:, : by_shell.shape[1]]
-        gram = torch.einsum("bsij,bs->bij", by_shell, 1 / variances)
-        return batch.grouping.total(gram)
+        return batch.grouping.total(in_units_of_noise(by_shell, variances))
 
 
 def posterior_of(
@@ -166,7 +166,7 @@ def posterior_of(
     )
 
 
-def _residual_products(posterior: Posterior) -> Float[Tensor, "batch columns columns"]:
+def _residual_moments(posterior: Posterior) -> Float[Tensor, "batch columns columns"]:
     """Means of r rᵀ, r being how much of each slice and of the image is in the residual."""
     mean = -posterior.coefficients()
     vectors = torch.cat([mean, torch.ones_like(mean[:, :1])], dim=1)

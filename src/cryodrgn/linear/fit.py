@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.imaging.masks import resize_mask
+from cryodrgn.imaging.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.expectation import Posterior, pair_products, with_one
 from cryodrgn.linear.halves import Agreement, agreement, every_other
 from cryodrgn.linear.iteration import (
@@ -23,7 +24,6 @@ from cryodrgn.linear.iteration import (
 )
 from cryodrgn.linear.masks import molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import Solution, solve_with_doubt
-from cryodrgn.linear.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.subspace import Subspace, grid_size, shell_averages
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.devices import sum_dtype
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.imaging.likelihood import matched_terms
+from cryodrgn.imaging.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.expectation import Expectation, Posterior
 from cryodrgn.linear.maximisation import Solution
-from cryodrgn.linear.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.subspace import Subspace, grid_size, principal_directions
 from cryodrgn.parallel import ALONE, Team
 
@@ -109,13 +110,11 @@ def add_batch(
         products: Of every particle.
         box_size: Side of the images.
     """
-    transfer = batch.transfer()
-    transfer = torch.ones_like(precision) if transfer is None else transfer
-    modulated = precision * transfer
+    matched, weights = matched_terms(batch.images, batch.transfer(), precision)
     sums.add(
         batch.coordinates * box_size,
-        batch.images * modulated[..., None],
-        modulated * transfer,
+        matched,
+        weights,
         batch.grouping.spread(coefficients),
         batch.grouping.spread(products),
     )

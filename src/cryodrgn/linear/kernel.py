@@ -13,10 +13,10 @@ from torch import Tensor
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.imaging.masks import resize_mask
+from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.embed import subspace_of
 from cryodrgn.linear.halves import LEAST_FSC, Halves, correlations
 from cryodrgn.linear.iteration import DiscImages, add_batch
-from cryodrgn.linear.noise import NoiseModel
 from cryodrgn.linear.regression import LIGHT_DAMPING
 from cryodrgn.linear.subspace import grid_shells, grid_size, shell_averages
 from cryodrgn.progress import Progress

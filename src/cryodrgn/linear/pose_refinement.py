@@ -17,10 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.geometry.rotations import rotation_from_vector
+from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.expectation import Expectation, posterior_of
 from cryodrgn.linear.iteration import DiscImages
-from cryodrgn.linear.noise import NoiseModel
 from cryodrgn.particles.poses import Poses
 
 # Priors to begin with, about what refinements of real sets leave, and how they are fitted.

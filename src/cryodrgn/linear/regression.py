@@ -13,12 +13,12 @@ from torch import Tensor
 from cryodrgn.devices import to_device
 from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.imaging.masks import resize_mask
+from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.expectation import pair_products, with_one
 from cryodrgn.linear.halves import Halves, correlations, prior_from
 from cryodrgn.linear.iteration import DiscImages, add_batch, new_sums
 from cryodrgn.linear.masks import motion_mask
 from cryodrgn.linear.maximisation import noise_of, solve
-from cryodrgn.linear.noise import NoiseModel
 from cryodrgn.linear.subspace import Subspace
 from cryodrgn.progress import Progress
 

@@ -22,9 +22,9 @@ from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit
-from cryodrgn.linear.noise import optics_of_groups
 from cryodrgn.linear.regression import Regression
 from cryodrgn.models.basis import BasisConfig, BasisModel
+from cryodrgn.particles.optics_groups import optics_of_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
 from cryodrgn.rundir import RunDirectory

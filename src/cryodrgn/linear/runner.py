@@ -16,6 +16,7 @@ from torch import Tensor
 import cryodrgn
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.building import build_training_set
+from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import PoseSource
@@ -30,12 +31,12 @@ from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit, Fitting, Iteration, Masks
 from cryodrgn.linear.halves import every_other
 from cryodrgn.linear.iteration import DiscImages
-from cryodrgn.linear.noise import initial_noise, optics_groups
 from cryodrgn.linear.pose_refinement import MovedPoses, PoseSpread, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress
 from cryodrgn.linear.results import LinearResult, verdict, write_results
 from cryodrgn.linear.subspace import Subspace
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import cryodrgn
+from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import ShellCurve
@@ -27,10 +28,10 @@ from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.latents import Latents
-from cryodrgn.linear.noise import initial_noise, optics_groups
 from cryodrgn.linear.runner import estimated_norm, prepare_disc, with_double_precision
 from cryodrgn.linear.states import ImageModel, State, StateReconstruction, StateSettings
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import track
 from cryodrgn.rundir import StateFiles

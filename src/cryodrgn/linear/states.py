@@ -13,12 +13,12 @@ from cryodrgn.analysis.diffusion_map import diffusion_map
 from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.masks import resize_mask
+from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.kernel import KernelRegression
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.masks import molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import noise_of, solve
-from cryodrgn.linear.noise import NoiseModel
 from cryodrgn.linear.quality import effective_number, local_resolution, standard_error
 from cryodrgn.linear.regression import Coefficients, Regression, accumulate, regress
 from cryodrgn.models.basis import BasisConfig, BasisModel

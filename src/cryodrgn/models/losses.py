@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import mean_squared_error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,8 +34,7 @@ def reconstruction_loss(
     The mean runs over images and points; |ΔF|² at a point equals the mean of the squared
     differences of the two Hartley values it stands for.
     """
-    predicted = predict(slices, transfer)
-    return (predicted - observed).square().sum(-1).mean()
+    return mean_squared_error(predict(slices, transfer), observed)
 
 
 def kl_divergence(

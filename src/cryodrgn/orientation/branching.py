@@ -15,7 +15,8 @@ from torch import Tensor
 from cryodrgn.data.batches import generator_at
 from cryodrgn.geometry.rotations import random_rotations, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
-from cryodrgn.orientation.comparison import Disc, Observed, costs, overlaps, phases, shifted
+from cryodrgn.imaging.likelihood import cross_correlations, slice_energies
+from cryodrgn.orientation.comparison import Disc, Observed, phases, shifted
 from cryodrgn.orientation.nearby import best_of_shifts, is_compiled
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
@@ -36,7 +37,7 @@ class FoundPoses:
         rotations: From the frame of the reference to that of the image.
         shifts: (x, y) as fractions of the box, that centre the particle.
         gains: Log-likelihood ratio over no particle at all, see
-            :func:`cryodrgn.orientation.comparison.gains`.
+            :func:`cryodrgn.imaging.likelihood.log_likelihood_ratios`.
     """
 
     rotations: Float[Tensor, "batch 3 3"]
@@ -164,9 +165,9 @@ class PoseFinder:
         count = self._counts[0]
         within = observed.within(count)
         moved = shifted(within.images, self._turns)
-        found = overlaps(moved, self._table)
+        found = cross_correlations(moved, self._table)
         # Only of the rotations that are kept the best shift has to be told.
-        values = found.amax(1).float() - costs(within.weights, self._power)
+        values = found.amax(1).float() - slice_energies(within.weights, self._power)
         kept, places = values.topk(min(self._settings.num_kept, values.shape[1]), dim=1)
         of_kept = found.gather(2, places[:, None].expand(-1, found.shape[1], -1))
         return self._rotations[places], self._shifts[of_kept.argmax(1)], kept

@@ -1,13 +1,7 @@
-"""Comparison of images with slices, |y − C x|², for many rotations and shifts at once.
+"""Images made ready for comparison with many slices at many shifts.
 
-For an image y with CTF C, a shift t and a slice x, with noise of variance σ² on the real and
-on the imaginary part of every frequency,
-
-    ½ Σ |y_t − C x|² / σ²  =  ½ Σ |y|² / σ²  −  Re Σ (C y_t / σ²)* x  +  ½ Σ (C² / σ²) |x|²
-
-The first term is the same for all poses, the second is one product of matrices, of shifted
-images with rotations, the third one of images with rotations. Shifts and CTF stand on the
-image, so that slices are those of the reference as they are, for all images alike.
+The comparison itself, |y − C x|² expanded into products of matrices, is
+:func:`~cryodrgn.imaging.likelihood.log_likelihood_ratios`.
 """
 
 import math
@@ -18,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.imaging.likelihood import matched_terms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -86,12 +81,8 @@ class Observed:
         variance: Float[Tensor, " points"],
     ) -> "Observed":
         """Images with their CTF, and the variance of the noise at each point."""
-        certainty = 1 / variance
-        if ctf is None:
-            weights = certainty.expand(len(images), -1)
-            return cls(images=images * certainty[:, None], weights=weights)
-        scaled = ctf * certainty
-        return cls(images=images * scaled[..., None], weights=ctf * scaled)
+        matched, weights = matched_terms(images, ctf, 1 / variance)
+        return cls(images=matched, weights=weights)
 
     def within(self, count: int) -> "Observed":
         """The images at the first points alone."""
@@ -121,45 +112,3 @@ def shifted(
     return torch.stack(
         [real * cosine + imaginary * sine, imaginary * cosine - real * sine], dim=-1
     )
-
-
-def overlaps(
-    moved: Float[Tensor, "batch shifts points 2"], slices: Float[Tensor, "rotations points 2"]
-) -> Float[Tensor, "batch shifts rotations"]:
-    """The second term: how far shifted images of :class:`Observed` are along each slice.
-
-    Args:
-        moved: The images.
-        slices: Of the reference, the same for all images. Their number type is that of the
-            large product, and of the result.
-    """
-    images = moved.flatten(2).flatten(0, 1).to(slices.dtype)
-    return (images @ slices.flatten(1).T).view(*moved.shape[:2], -1)
-
-
-def costs(
-    weights: Float[Tensor, "batch points"], power: Float[Tensor, "rotations points"]
-) -> Float[Tensor, "batch rotations"]:
-    """The third term, the same for all shifts of an image.
-
-    Args:
-        weights: Of :class:`Observed`.
-        power: Squared absolute values of the slices.
-    """
-    return 0.5 * (weights @ power.T)
-
-
-def gains(
-    moved: Float[Tensor, "batch shifts points 2"],
-    weights: Float[Tensor, "batch points"],
-    slices: Float[Tensor, "rotations points 2"],
-) -> Float[Tensor, "batch shifts rotations"]:
-    """By how much each slice explains each image better than nothing, as log-likelihood ratio.
-
-    Args:
-        moved: Shifted images of :class:`Observed`.
-        weights: Their weights.
-        slices: Of the reference, the same for all images.
-    """
-    power = slices.square().sum(-1)
-    return overlaps(moved, slices).sub_(costs(weights, power)[:, None])

@@ -21,8 +21,9 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.devices import to_device
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.geometry.so3_grid import So3Grid
+from cryodrgn.imaging.likelihood import log_likelihood_ratios
 from cryodrgn.orientation.branching import VALUES_AT_ONCE, VALUES_AT_ONCE_ON_GPU
-from cryodrgn.orientation.comparison import Disc, Observed, gains, phases, shifted
+from cryodrgn.orientation.comparison import Disc, Observed, phases, shifted
 from cryodrgn.orientation.maps import at_radius, map_of_slices
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
@@ -229,7 +230,7 @@ class _Stage:
             images, ctf = self._images(rows)
             observed = Observed.of(images, ctf, variance)
             moved = shifted(observed.images, self._turns)
-            found = gains(moved, observed.weights, slices.flatten(0, 1))
+            found = log_likelihood_ratios(moved, observed.weights, slices.flatten(0, 1))
             if labels is not None:
                 other = labels[rows, None] != torch.arange(len(volumes), device=found.device)
                 excluded = other.repeat_interleave(len(rotations), 1)[:, None]
@@ -263,8 +264,10 @@ class _Stage:
             images, ctf = self._images(rows)
             observed = Observed.of(images, ctf, variance)
             moved = shifted(observed.images, self._turns)
-            found = gains(moved, observed.weights, slices.flatten(0, 1))
-            plain = gains(moved, observed.weights, blobs).flatten(1).logsumexp(1)
+            found = log_likelihood_ratios(moved, observed.weights, slices.flatten(0, 1))
+            plain = (
+                log_likelihood_ratios(moved, observed.weights, blobs).flatten(1).logsumexp(1)
+            )
             # The evidence of a map is averaged over its rotations.
             evidence = found.flatten(1).logsumexp(1) - math.log(len(self._rotations))
             best.append(found.amax(1).argmax(1) % len(self._rotations))

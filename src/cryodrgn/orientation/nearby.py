@@ -31,7 +31,7 @@ def best_of_shifts(
 ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
     """The gain of each slice at the best of the nearby shifts, and which of these it is.
 
-    Gains are those of :func:`~cryodrgn.orientation.comparison.gains`.
+    Gains are those of :func:`~cryodrgn.imaging.likelihood.log_likelihood_ratios`.
 
     Args:
         slices: The reference, of one map.

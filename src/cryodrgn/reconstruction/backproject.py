@@ -33,6 +33,8 @@ from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.exposure import exposure_weights
+from cryodrgn.imaging.forward_model import transfer_function
+from cryodrgn.imaging.likelihood import matched_terms
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.curves import write_fsc
@@ -166,17 +168,15 @@ def _add_images(
     """Spread the slices of some images."""
     device = sums.device
     values = to_device(prepare_images(images, rows, lattice, settings), device)
-    weights = values.new_ones(values.shape[:2])
+    frequencies = to_device(spatial_frequencies(images, rows, lattice), device)
+    ctf = faded = None
     if images.ctf is not None:
-        frequencies = to_device(spatial_frequencies(images, rows, lattice), device)
         ctf = contrast_transfer(frequencies, ctf_parameters(images.ctf, rows).to(device))
-        values = values * (ctf if ctf_correction == "multiply" else ctf.sign())[..., None]
-        weights = ctf.square() if ctf_correction == "multiply" else weights
+        ctf = ctf if ctf_correction == "multiply" else ctf.sign()
     exposures = exposure_parameters(images)
     if exposures is not None:
-        frequencies = to_device(spatial_frequencies(images, rows, lattice), device)
         faded = exposure_weights(frequencies, exposures[torch.from_numpy(rows)].to(device))
-        values, weights = values * faded[..., None], weights * faded.square()
+    values, weights = matched_terms(values, transfer_function(ctf, faded))
     rotations = torch.from_numpy(images.require_poses().rotations[rows])
     frequencies = PADDING * to_device(lattice.points.float(), device)
     points = slice_coordinates(frequencies, to_device(rotations, device))

@@ -7,6 +7,7 @@ from torch import Tensor
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import shell_sums, squared_residuals
 from cryodrgn.models.decoders import Decoder
 
 # Random numbers of the choice are not those of any epoch.
@@ -52,8 +53,7 @@ def shell_errors(
     for part, latent in zip(rows.split(AT_A_TIME), latents.split(AT_A_TIME), strict=True):
         batch = particles.batch(part)
         errors = _errors(decoder, batch, latent, dtype)
-        table = errors.new_zeros(len(part), int(shells.max()) + 1)
-        sums.append(table.index_add_(1, shells, errors))
+        sums.append(shell_sums(errors, shells, int(shells.max()) + 1))
     return torch.cat(sums)
 
 
@@ -147,4 +147,4 @@ def _errors(
     """Squared errors at every point, mean over the images of every particle."""
     slices = decoder(batch.coordinates, batch.grouping.spread(latent), dtype)
     predicted = predict(slices, batch.compared_transfer())
-    return batch.grouping.mean((predicted - batch.targets()).square().sum(-1))
+    return batch.grouping.mean(squared_residuals(predicted, batch.targets()))

@@ -19,6 +19,8 @@ from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import to_device
 from cryodrgn.errors import NumericalError
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
+from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import squared_residuals
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.losses import reconstruction_loss
@@ -297,10 +299,8 @@ class PoseSearch:
                     rotations, shifts = self._poses.at(on_device)
                     shifts = shifts / to_device(self._sides[rows], self._device)
                     moved = shifted(images, phases(disc.points, shifts)[:, None])[:, 0]
-                    predicted = reference.at(disc.points, rotations)[0]
-                    if ctf is not None:
-                        predicted = predicted * ctf[..., None]
-                    total += (moved - predicted).square().sum(-1).sum(0) / 2
+                    predicted = predict(reference.at(disc.points, rotations)[0], ctf)
+                    total += squared_residuals(predicted, moved).sum(0) / 2
         return disc.shell_means(total / count).clamp_min(1e-12)
 
     def _find(

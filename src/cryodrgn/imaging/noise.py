@@ -2,19 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import sum_dtype
 from cryodrgn.parallel import Team
-from cryodrgn.particles.image_table import ImageTable
-
-# Smaller groups say too little of their own noise and share one spectrum.
-LEAST_GROUP = 500
-SAMPLE = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -107,63 +100,3 @@ class ResidualPower:
         return NoiseModel(
             groups=self._noise.groups, spectra=new.clamp_min(1e-12), shells=self._noise.shells
         )
-
-
-def optics_groups(images: ImageTable) -> Int[np.ndarray, " images"]:
-    """Number of the optics group of every image.
-
-    Images make a group that are said to, or else those of equal pixel size, voltage, spherical
-    aberration and amplitude contrast; groups of fewer than 500 images are put together.
-    """
-    if images.optics_groups is None:
-        _, groups = np.unique(_optics(images), axis=0, return_inverse=True)
-    else:
-        _, groups = np.unique(images.optics_groups, return_inverse=True)
-    counts = np.bincount(groups.ravel())
-    large = counts >= LEAST_GROUP
-    names = np.cumsum(large) - 1
-    names[~large] = names.max() + 1
-    return np.unique(names[groups.ravel()], return_inverse=True)[1].ravel()
-
-
-def optics_of_groups(
-    images: ImageTable, groups: Int[np.ndarray, " images"]
-) -> Float[np.ndarray, "groups 4"]:
-    """Pixel size, voltage, spherical aberration and amplitude contrast of every group."""
-    _, first = np.unique(groups, return_index=True)
-    return _optics(images)[first]
-
-
-def groups_by_optics(
-    images: ImageTable, optics: Float[np.ndarray, "groups 4"]
-) -> Int[np.ndarray, " images"]:
-    """The most similar of known groups for every image, by relative difference."""
-    scale = np.abs(optics).max(0).clip(1e-12)
-    distances = [np.abs((_optics(images) - group) / scale).sum(1) for group in optics]
-    return np.argmin(distances, axis=0)
-
-
-def _optics(images: ImageTable) -> Float[np.ndarray, "images 4"]:
-    ctf, zeros = images.ctf, np.zeros(len(images), np.float32)
-    columns = [images.pixel_sizes, zeros, zeros, zeros]
-    if ctf is not None:
-        columns[1:] = [ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " images"]) -> NoiseModel:
-    """Noise as if there were no signal: the power of images of up to 2000 particles."""
-    radii = images.lattice.points.double().square().sum(-1).sqrt()
-    shells = radii.round().long().to(images.device)
-    found = torch.from_numpy(groups).to(images.device)
-    ones = torch.ones(int(found.max()) + 1, int(shells.max()) + 1, device=images.device)
-    power = ResidualPower(
-        NoiseModel(groups=found, spectra=ones, shells=shells), len(images.lattice)
-    )
-    rows = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
-    for part in rows.split(200):
-        batch = images.batch(part)
-        by_shell = ones.new_zeros(batch.num_images, ones.shape[1])
-        squares = batch.images.square().mean(-1)
-        power.add(batch.image_rows, by_shell.index_add_(1, shells, squares))
-    return power.first()
