@@ -207,7 +207,10 @@ def test_a_tilt_pair_is_a_particle_with_two_images(stack, poses, write_stack, wr
 
 def test_shifts_in_angstrom_without_any_pixel_size_are_refused(star, poses, write_pickle):
     star.write_text(star.read_text().replace("rlnImagePixelSize", "rlnUnknown"))
-    assert open_particles(ParticleFiles(particles=star)).images.pixel_sizes.tolist() == [2.0] * COUNT
+    assert (
+        open_particles(ParticleFiles(particles=star)).images.pixel_sizes.tolist()
+        == [2.0] * COUNT
+    )
     stack = star.with_name("particles.mrcs")
     content = bytearray(stack.read_bytes())
     # The size of the cell in Å.

@@ -29,6 +29,7 @@ KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
     ("dataset_args", ("particles", "ind", "poses", "ctf", "datadir"), str, None, 0),
     ("dataset_args", ("particles_tilt",), str, None, 0),
     ("dataset_args", ("window_r",), _NUMBER, 0, 1),
+    ("dataset_args", ("tilt_deg",), _NUMBER, -360, 360),
     ("training", ("pixel_size",), _NUMBER, 0, 1e6),
     ("training", ("settings",), dict, None, 0),
 )

@@ -137,8 +137,13 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
     if "particles" not in dataset:
         msg = "the config of the run names no particles; give them with --particles"
         raise ConfigError(msg)
-    names = {"poses": "poses", "ctf": "ctf", "indices": "ind", "datadir": "datadir"}
-    names["tilted"] = "particles_tilt"
+    names = {
+        "poses": "poses",
+        "ctf": "ctf",
+        "indices": "ind",
+        "datadir": "datadir",
+        "tilted": "particles_tilt",
+    }
     paths = {ours: _path(dataset.get(theirs)) for ours, theirs in names.items()}
     own = settings.get("training", {}).get("settings", {}).get("data", {})
     norm = dataset.get("norm")
@@ -146,7 +151,8 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
         files=ParticleFiles(
             particles=Path(dataset["particles"]),
             **paths,
-            tilt_deg=own.get("files", {}).get("tilt_deg", own.get("tilt_deg", 45.0)),
+            # Versions before recorded the angle with the settings of training.
+            tilt_deg=dataset.get("tilt_deg", own.get("tilt_deg", 45.0)),
         ),
         window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
         invert=bool(dataset.get("invert_data")),

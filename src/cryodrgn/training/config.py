@@ -91,7 +91,9 @@ class DataConfig:
         }
         if self.files.tilted is not None:
             mapping["particles_tilt"] = self.files.tilted
+        angle = {} if self.files.tilted is None else {"tilt_deg": self.files.tilt_deg}
         return {name: _absolute(path) for name, path in mapping.items()} | {
+            **angle,
             "norm": list(norm),
             "invert_data": self.invert,
             "window": self.window_radius is not None,
