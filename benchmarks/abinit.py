@@ -14,13 +14,13 @@ import torch
 from cryodrgn.benchmarking.search import SearchCase
 from cryodrgn.benchmarking.timing import product_ceilings
 from cryodrgn.devices import choose_device, describe_device, dtype_name
-from cryodrgn.fourier import compiled
+from cryodrgn.kernels import backends
 
 BOX, SECONDS = 64, 2.0
 
 
 def main() -> None:
-    compiled.IS_AVAILABLE = compiled.IS_AVAILABLE and "--torch" not in sys.argv
+    backends.HAS_NUMBA = backends.HAS_NUMBA and "--torch" not in sys.argv
     device = choose_device("auto")
     ceilings = product_ceilings(device, SECONDS)
     rates = ", ".join(f"{name} {rate:,.0f} GFLOP/s" for name, rate in ceilings.items())

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cryodrgn.fourier import compiled
-from cryodrgn.fourier.gridding import SliceSums, interpolate
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.kernels import backends
+from cryodrgn.kernels.gridding import SliceSums, interpolate
 
 CASES = ((8, 8, 256), (12, 8, 256), (16, 8, 256), (31, 12, 64), (31, 20, 64))
 BOX_SIZE = 64
@@ -28,7 +28,7 @@ def main() -> None:
         ways = {"gather": case.gather, "spread": case.spread, "spread, CSR": case.sparse}
         for name, way in ways.items():
             for is_compiled in (True, False) if name != "spread, CSR" else (False,):
-                compiled.IS_AVAILABLE = is_compiled
+                backends.HAS_NUMBA = is_compiled
                 rate = images / _seconds(way)
                 kind = "numba" if is_compiled else "torch"
                 print(f"radius {radius:2} K {components:2} {name:12} {kind:6} {rate:9.0f}")

@@ -7,10 +7,10 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from cryodrgn.analysisdir import AnalysisFiles
 from cryodrgn.cli.main import main
-from cryodrgn.fourier import compiled
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.legacy_pickle import load_latents, load_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.kernels import backends
 
 NUM_IMAGES, BOX_SIZE = 1200, 24
 
@@ -162,7 +162,7 @@ def test_images_read_from_disk_give_the_same_run_and_states(run, trained, moving
 
 
 def test_torch_finds_what_compiled_loops_find(run, trained, moving, tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled, "IS_AVAILABLE", False)
+    monkeypatch.setattr(backends, "HAS_NUMBA", False)
     folder = tmp_path / "run"
     run("train_linear", moving / "particles.star", "--components", 3, "-o", folder)
     latents, found = load_latents(trained / "z.pkl"), load_latents(folder / "z.pkl")

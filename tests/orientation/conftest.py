@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.projection import VolumeSlicer
-from cryodrgn.orientation.comparison import Disc, phases, shifted
+from cryodrgn.orientation.comparison import Disc
 
 BOX_SIZE = 24
 

@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier import compiled
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.resample import downsample_volume
+from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.likelihood import log_likelihood_ratios
 from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.kernels import backends
 from cryodrgn.orientation.branching import PoseFinder
-from cryodrgn.orientation.comparison import Disc, Observed, phases, shifted
+from cryodrgn.orientation.comparison import Disc, Observed
 from cryodrgn.orientation.nearby import best_of_shifts
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices, box_within
@@ -67,7 +68,7 @@ SETTINGS = GridSettings(radius_start=6, radius_end=11, num_levels=3, shift_exten
 
 @pytest.mark.parametrize("with_ctf", [True, False])
 def test_compiled_loops_find_what_products_of_matrices_find(views, with_ctf, monkeypatch):
-    if not compiled.IS_AVAILABLE:
+    if not backends.HAS_NUMBA:
         pytest.skip("numba is not installed")
     generator = torch.Generator().manual_seed(5)
     batch, kept, parts, radius = 70, 3, 4, 10
@@ -89,7 +90,7 @@ def test_compiled_loops_find_what_products_of_matrices_find(views, with_ctf, mon
         steps,
     )
     found, which = best_of_shifts(*case)
-    monkeypatch.setattr(compiled, "IS_AVAILABLE", False)
+    monkeypatch.setattr(backends, "HAS_NUMBA", False)
     expected, expected_which = best_of_shifts(*case)
     scale = float(expected.std())
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale)

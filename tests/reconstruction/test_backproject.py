@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from cryodrgn.data.preprocessing import Preprocessing
-from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.star import read_star, write_star
+from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.reconstruction.backproject import backproject
 from mrc_orders import assert_in_one_place, write_consensus
 

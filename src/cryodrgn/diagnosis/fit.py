@@ -19,7 +19,6 @@ from torch import Tensor
 
 from cryodrgn.data.preprocessing import Preprocessing, ctf_parameters, preprocess
 from cryodrgn.diagnosis.conventions import Convention
-from cryodrgn.fourier.gridding import SliceSums, interpolate
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.fourier.shifts import shift_transform
@@ -28,6 +27,7 @@ from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.kernels.gridding import SliceSums, interpolate
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import common_pixel_size
 from cryodrgn.progress import Progress

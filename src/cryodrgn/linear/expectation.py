@@ -9,7 +9,7 @@ from torch import Tensor
 from cryodrgn.data.training_set import Batch
 from cryodrgn.imaging.likelihood import expected_squares, in_units_of_noise
 from cryodrgn.imaging.noise import NoiseModel
-from cryodrgn.linear.inner_products import inner_products
+from cryodrgn.kernels.backends import kernels_for
 from cryodrgn.linear.subspace import Subspace
 
 CONTRAST_ROUNDS = 3
@@ -119,7 +119,18 @@ class Expectation:
     def _by_shell(
         self, batch: Batch, box_size: int
     ) -> Float[Tensor, "images shells columns columns"]:
-        return inner_products(self._grid, self._table, batch, self._starts, box_size)
+        images, transfer = batch.images, batch.transfer()
+        if transfer is None:
+            transfer = images.new_ones(images.shape[:2])
+        return kernels_for(images.device).inner_products(
+            self._grid,
+            self._table,
+            batch.coordinates,
+            images,
+            transfer,
+            self._starts,
+            box_size,
+        )
 
     def _weighted(
         self, by_shell: Float[Tensor, "images shells columns columns"], batch: Batch

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.devices import sum_dtype
-from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.imaging.likelihood import matched_terms
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
+from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.linear.expectation import Expectation, Posterior
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.subspace import Subspace, grid_size, principal_directions

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel
+from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.linear.embed import subspace_of
 from cryodrgn.linear.halves import LEAST_FSC, Halves, correlations
 from cryodrgn.linear.iteration import DiscImages, add_batch

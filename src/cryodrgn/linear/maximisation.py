@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import interpolation_envelope
-from cryodrgn.linear.normal_equations import solve_all
+from cryodrgn.kernels.backends import kernels_for
+from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.linear.subspace import grid_shells, shell_averages
 
 VOXELS_PER_BATCH = 20_000
@@ -74,7 +74,7 @@ def _volumes(
     spectra = torch.zeros(count, len(table), 2, device=device)
     for voxels in inside.split(VOXELS_PER_BATCH):
         places = shells[voxels]
-        found, inverses = solve_all(
+        found, inverses = kernels_for(device).solve_systems(
             table, voxels, places, 1 / prior, with_inverses=covariance is not None
         )
         spectra[:, voxels] = found.transpose(0, 1)

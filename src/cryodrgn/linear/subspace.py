@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.gridding import slice_table
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.fourier.resample import resize_volume
+from cryodrgn.kernels.gridding import slice_table
 
 # Voxels of a grid beyond the radius that interpolation still asks for.
 MARGIN = 2

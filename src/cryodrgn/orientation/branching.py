@@ -13,11 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
+from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.imaging.likelihood import cross_correlations, slice_energies
-from cryodrgn.orientation.comparison import Disc, Observed, phases, shifted
-from cryodrgn.orientation.nearby import best_of_shifts, is_compiled
+from cryodrgn.kernels.backends import is_compiled
+from cryodrgn.orientation.comparison import Disc, Observed
+from cryodrgn.orientation.nearby import best_of_shifts
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
 

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.devices import to_device
+from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.imaging.likelihood import log_likelihood_ratios
 from cryodrgn.orientation.branching import VALUES_AT_ONCE, VALUES_AT_ONCE_ON_GPU
-from cryodrgn.orientation.comparison import Disc, Observed, phases, shifted
+from cryodrgn.orientation.comparison import Disc, Observed
 from cryodrgn.orientation.maps import at_radius, map_of_slices
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.orientation.slices import PADDING, box_within
 
 # Share of a shell's mean weight that is added to every weight: a mild Wiener filter.

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.gridding import interpolate, slice_table
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.kernels.gridding import interpolate, slice_table
 
 PADDING = 2
 
@@ -30,7 +30,7 @@ class Slices:
         num_maps: Number of maps.
         radius: Where slices end.
         grid: Layout of the padded half grid.
-        table: Their transforms on it, see :func:`~cryodrgn.fourier.gridding.slice_table`.
+        table: Their transforms on it, see :func:`~cryodrgn.kernels.gridding.slice_table`.
     """
 
     def __init__(self, volumes: Float[Tensor, "maps box box box"], radius: int) -> None:

@@ -27,7 +27,6 @@ from cryodrgn.data.preprocessing import (
 )
 from cryodrgn.devices import to_device
 from cryodrgn.errors import BadImageError, ShapeMismatchError
-from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
@@ -40,6 +39,7 @@ from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
+from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.particle_set import ParticleSet

@@ -18,6 +18,7 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import to_device
 from cryodrgn.errors import NumericalError
+from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import squared_residuals
@@ -25,7 +26,7 @@ from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.losses import reconstruction_loss
 from cryodrgn.orientation.branching import FoundPoses, PoseFinder
-from cryodrgn.orientation.comparison import Disc, phases, shifted
+from cryodrgn.orientation.comparison import Disc
 from cryodrgn.orientation.initial import InitialMap, Sample
 from cryodrgn.orientation.slices import Slices, box_within
 from cryodrgn.orientation.starts import compare_starts, effective_directions, why_too_alike

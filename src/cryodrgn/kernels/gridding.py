@@ -1,8 +1,7 @@
 """Slices of volumes on half grids: reading them off, and adding them up.
 
 Both work on tables with a row for every point of a half grid, and for many volumes or
-coefficients at once. On processors compiled loops do it where numba is installed; torch does
-it everywhere else.
+coefficients at once.
 """
 
 import math
@@ -11,12 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier import compiled
 from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.kernels.backends import kernels_for
 from cryodrgn.parallel import Team
-
-# Points that torch spreads together: each takes the memory of a voxel, several times over.
-POINTS_AT_ONCE = 250_000
 
 
 def slice_table(
@@ -50,15 +46,7 @@ def interpolate(
     Returns:
         Real parts of all volumes, then imaginary parts, at every point.
     """
-    if compiled.IS_AVAILABLE and table.device.type == "cpu":
-        found = compiled.interpolate(table.numpy(), points.contiguous().numpy(), grid.shape)
-        return torch.from_numpy(found)
-    sign, neighbours = grid.neighbours(points)
-    values = torch.zeros(len(points), table.shape[1], device=table.device)
-    for places, shares in neighbours:
-        values += table[places] * shares[:, None]
-    values[:, table.shape[1] // 2 :] *= sign[:, None]
-    return values
+    return kernels_for(table.device).read_slices(grid, table, points)
 
 
 class SliceSums:
@@ -103,40 +91,8 @@ class SliceSums:
         """
         assert not self._is_folded, "the totals were asked for already"
         columns = torch.cat([values, weights[..., None]], dim=-1)
-        if compiled.IS_AVAILABLE and self.device.type == "cpu":
-            arrays = (points, columns, coefficients, products)
-            compiled.spread(
-                self._sums.numpy(),
-                self.grid.shape,
-                *(array.contiguous().numpy() for array in arrays),
-            )
-            return
-        few = max(1, POINTS_AT_ONCE // points.shape[1])
-        parts = (tensor.split(few) for tensor in (points, columns, coefficients, products))
-        for part in zip(*parts, strict=True):
-            self._add_by_torch(*part)
-
-    def _add_by_torch(
-        self,
-        points: Float[Tensor, "images points 3"],
-        columns: Float[Tensor, "images points 3"],
-        coefficients: Float[Tensor, "images coefficients"],
-        products: Float[Tensor, "images products"],
-    ) -> None:
-        image = torch.arange(len(points), device=self.device)
-        image = image.repeat_interleave(points.shape[1])
-        sign, neighbours = self.grid.neighbours(points.reshape(-1, 3))
-        real, imaginary, weight = columns.reshape(-1, 3, 1).unbind(1)
-        spread = torch.cat(
-            [
-                real * coefficients[image],
-                imaginary * sign[:, None] * coefficients[image],
-                weight * products[image],
-            ],
-            dim=1,
-        )
-        for places, shares in neighbours:
-            self._sums.index_add_(0, places, spread * shares[:, None])
+        kernels = kernels_for(self.device)
+        kernels.add_slices(self.grid, self._sums, points, columns, coefficients, products)
 
     def share(self, team: Team) -> None:
         """Replace the sums by those of all processes, each of which has added other images."""

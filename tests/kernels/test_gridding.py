@@ -1,21 +1,21 @@
 import pytest
 import torch
 
-from cryodrgn.fourier import compiled
-from cryodrgn.fourier.gridding import SliceSums, interpolate, slice_table
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.kernels import backends
+from cryodrgn.kernels.gridding import SliceSums, interpolate, slice_table
 
 BOX, IMAGES = 12, 5
 
 
 @pytest.fixture(params=[True, False], ids=["compiled", "torch"])
 def either(request, monkeypatch):
-    if request.param and not compiled.IS_AVAILABLE:
+    if request.param and not backends.HAS_NUMBA:
         pytest.skip("numba is not installed")
-    monkeypatch.setattr(compiled, "IS_AVAILABLE", request.param)
+    monkeypatch.setattr(backends, "HAS_NUMBA", request.param)
 
 
 def random(*shape, seed=0):

@@ -1,4 +1,4 @@
-"""Comparison of images with slices around their best poses, compiled by numba.
+"""Comparison of images with slices around their best poses.
 
 Every slice is read and compared with its image at all nearby shifts while it is in the cache,
 and never stored. Images are shared by threads; the result does not depend on their number.
@@ -7,11 +7,9 @@ and never stored. Images are shared by threads; the result does not depend on th
 from typing import no_type_check
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from cryodrgn.fourier.compiled import compile_loop, even_bounds, in_threads
+from cryodrgn.kernels.loops.compiling import compile_loop, even_bounds, in_threads
 
 
 @compile_loop
@@ -120,41 +118,37 @@ def _best_of_shifts(
 
 
 def best_of_shifts(
-    table: Float[Tensor, "voxels 2"],
+    table: Float[np.ndarray, "voxels 2"],
     shape: tuple[int, int, int],
-    points: Float[Tensor, "points 2"],
-    rotations: Float[Tensor, "batch kept parts 3 3"],
-    images: Float[Tensor, "batch points 2"],
-    weights: Float[Tensor, "batch points"],
-    phases: Float[Tensor, "batch kept points 2"],
-    turns: Float[Tensor, "steps points 2"],
-) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
-    """Gain of each slice at the best of several shifts, and which shift that is.
+    points: Float[np.ndarray, "2 points"],
+    rotations: Float[np.ndarray, "batch kept parts 3 3"],
+    images: Float[np.ndarray, "batch points 2"],
+    weights: Float[np.ndarray, "batch points"],
+    phases: Float[np.ndarray, "batch kept points 2"],
+    turns: Float[np.ndarray, "steps 2 points"],
+) -> tuple[Float[np.ndarray, "batch kept parts"], Int[np.ndarray, "batch kept parts"]]:
+    """Log-likelihood ratio of each slice at the best of several shifts, and which shift it is.
 
     Args:
-        table: Transform of one reference, see :func:`cryodrgn.fourier.gridding.slice_table`.
+        table: Transform of one reference.
         shape: Of its half grid.
         points: Where slices are read, in cycles per box of that grid, within Nyquist. They are
             best ordered by rows, so that neighbours find their voxels in the cache.
         rotations: Of the slices.
-        images: Of :class:`~cryodrgn.orientation.comparison.Observed`, not shifted.
-        weights: Their weights.
+        images: C y / σ², not shifted.
+        weights: C² / σ².
         phases: Of the shift around which those of each image and kept pose lie.
         turns: Phases of the steps from there.
     """
     rows, columns = shape[1:]
     found = np.empty(rotations.shape[:3], np.float32)
     which = np.empty(rotations.shape[:3], np.int64)
-    flat = table.numpy().reshape(-1)
-    planar = np.ascontiguousarray(points.T.numpy())
-    steps = np.ascontiguousarray(turns.mT.numpy())
-    arrays = [part.contiguous().numpy() for part in (rotations, images, weights, phases)]
+    flat, arrays = table.reshape(-1), (rotations, images, weights, phases)
 
     def work(first: int, last: int) -> None:
         own = [array[first:last] for array in arrays]
-        _best_of_shifts(
-            *(flat, rows, columns, planar), *own, steps, found[first:last], which[first:last]
-        )
+        part = slice(first, last)
+        _best_of_shifts(flat, rows, columns, points, *own, turns, found[part], which[part])
 
     in_threads(work, even_bounds(len(found)))
-    return torch.from_numpy(found), torch.from_numpy(which)
+    return found, which

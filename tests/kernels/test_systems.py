@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.fourier import compiled
-from cryodrgn.linear.normal_equations import solve_all
+from cryodrgn.kernels import backends
 
 COUNT, NUM_ROWS, NUM_SHELLS = 6, 50, 4
 
@@ -11,7 +10,7 @@ COUNT, NUM_ROWS, NUM_SHELLS = 6, 50, 4
 @pytest.fixture(params=["compiled", "torch"])
 def way(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(compiled, "IS_AVAILABLE", False)
+        monkeypatch.setattr(backends, "HAS_NUMBA", False)
     return request.param
 
 
@@ -27,7 +26,7 @@ def test_solutions_and_inverses_are_those_of_lapack(rng):
     voxels = torch.from_numpy(rng.permutation(NUM_ROWS)[:30])
     shells = torch.from_numpy(rng.integers(NUM_SHELLS, size=30))
 
-    found, inverses = solve_all(
+    found, inverses = backends.kernels_for(table.device).solve_systems(
         table, voxels, shells, torch.from_numpy(damping).float(), with_inverses=True
     )
 

@@ -1,36 +1,17 @@
-"""Trilinear reading and spreading on half grids, compiled by numba where it is installed.
+"""Trilinear reading and adding of slices on half grids."""
 
-The loops release the interpreter's lock, so that threads share them. Every sum runs over the
-images in their order, whatever the number of threads: the result is the same bit for bit.
-"""
-
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import no_type_check
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-try:
-    from numba import njit
-except ImportError:  # the torch formulation in gridding.py takes over
-    njit = None
-
-IS_AVAILABLE = njit is not None
-
-
-def compile_loop(function: Callable) -> Callable:
-    """Compile a function of numbers and arrays where numba is installed."""
-    if njit is None:
-        return function
-    return njit(nogil=True, cache=True, fastmath=True)(function)
-
-
-def compile_inline(function: Callable) -> Callable:
-    """Compile a function that is inlined into the compiled loops that call it."""
-    return function if njit is None else njit(inline="always", fastmath=True)(function)
+from cryodrgn.kernels.loops.compiling import (
+    compile_inline,
+    compile_loop,
+    even_bounds,
+    in_threads,
+)
 
 
 @compile_loop
@@ -301,22 +282,6 @@ def _scatter(
                 _add_row(out, v + columns, fx, fz * fy, real, imaginary, weight)
 
 
-def in_threads(work: Callable[[int, int], None], bounds: list[int]) -> None:
-    """Call ``work`` for every pair of neighbouring bounds."""
-    pairs = [(first, last) for first, last in pairwise(bounds) if first < last]
-    if len(pairs) < 2:
-        for pair in pairs:
-            work(*pair)
-        return
-    with ThreadPoolExecutor(len(pairs)) as pool:
-        list(pool.map(lambda pair: work(*pair), pairs))
-
-
-def even_bounds(count: int) -> list[int]:
-    """Bounds of as many even parts of a count as torch has threads."""
-    return np.linspace(0, count, torch.get_num_threads() + 1).astype(int).tolist()
-
-
 def interpolate(
     table: Float[np.ndarray, "voxels columns"],
     points: Float[np.ndarray, "points 3"],
@@ -341,7 +306,7 @@ def spread(
     coefficients: Float[np.ndarray, "images coefficients"],
     products: Float[np.ndarray, "images products"],
 ) -> None:
-    """Add slices times coefficients to ``sums``, see :meth:`SliceSums.add`."""
+    """Add slices times coefficients to ``sums``."""
     rows, columns = shape[1:]
     if coefficients.shape[1] == products.shape[1] == 1:
         factors = np.concatenate([coefficients, coefficients, products], axis=1)

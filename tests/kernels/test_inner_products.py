@@ -1,14 +1,11 @@
 import pytest
 import torch
 
-from cryodrgn.data.training_set import Batch
-from cryodrgn.fourier import compiled
-from cryodrgn.fourier.gridding import interpolate
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.geometry.rotations import random_rotations
-from cryodrgn.imaging.grouping import Grouping
 from cryodrgn.imaging.slices import slice_coordinates
-from cryodrgn.linear.inner_products import inner_products
+from cryodrgn.kernels import backends
+from cryodrgn.kernels.gridding import interpolate
 from cryodrgn.linear.subspace import Subspace
 
 BOX_SIZE, RADIUS, NUM_IMAGES = 20, 7, 5
@@ -23,34 +20,27 @@ def case():
     shells = radii[:num_points].round().long()
     rotations = random_rotations(NUM_IMAGES, generator)
     frequencies = lattice.frequencies.float()[:num_points]
-    batch = Batch(
-        rows=torch.arange(NUM_IMAGES),
-        image_rows=torch.arange(NUM_IMAGES),
-        grouping=Grouping(num_images=NUM_IMAGES),
-        images_per_particle=1.0,
-        weights=None,
-        images=torch.randn(NUM_IMAGES, num_points, 2, generator=generator),
-        ctf=torch.randn(NUM_IMAGES, num_points, generator=generator),
-        coordinates=slice_coordinates(frequencies, rotations),
-        compared=None,
-    )
+    images = torch.randn(NUM_IMAGES, num_points, 2, generator=generator)
+    transfer = torch.randn(NUM_IMAGES, num_points, generator=generator)
+    points = slice_coordinates(frequencies, rotations)
     volumes = torch.randn(3, *3 * (2 * (RADIUS + 2),), generator=generator)
     subspace = Subspace(volumes=volumes, prior=torch.ones(3, RADIUS + 2), radius=RADIUS)
-    return subspace, batch, shells
+    return subspace, (points, images, transfer), shells
 
 
 @pytest.mark.parametrize("way", ["compiled", "torch"])
 def test_shells_hold_the_products_of_slices_and_images(case, monkeypatch, way):
     if way == "torch":
-        monkeypatch.setattr(compiled, "IS_AVAILABLE", False)
-    subspace, batch, shells = case
+        monkeypatch.setattr(backends, "HAS_NUMBA", False)
+    subspace, seen, shells = case
+    points, images, transfer = seen
     starts = [0, *torch.bincount(shells).cumsum(0).tolist()]
-    found = inner_products(subspace.grid, subspace.table(), batch, starts, BOX_SIZE)
+    kernels = backends.kernels_for(images.device)
+    found = kernels.inner_products(subspace.grid, subspace.table(), *seen, starts, BOX_SIZE)
 
-    points = batch.coordinates.reshape(-1, 3) * BOX_SIZE
-    slices = interpolate(subspace.grid, subspace.table(), points)
-    slices = slices.view(NUM_IMAGES, len(shells), 2, 3) * batch.ctf[..., None, None]
-    vectors = torch.cat([slices, batch.images[..., None]], dim=-1)
+    slices = interpolate(subspace.grid, subspace.table(), points.reshape(-1, 3) * BOX_SIZE)
+    slices = slices.view(NUM_IMAGES, len(shells), 2, 3) * transfer[..., None, None]
+    vectors = torch.cat([slices, images[..., None]], dim=-1)
     for shell in range(len(starts) - 1):
         part = vectors[:, shells == shell]
         expected = torch.einsum("bpri,bprj->bij", part, part)

@@ -1,0 +1,139 @@
+"""The choice of an implementation, by device and by what is installed."""
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.kernels import numba_kernels, torch_kernels
+from cryodrgn.kernels.loops.compiling import njit
+
+HAS_NUMBA = njit is not None
+
+
+class Kernels(Protocol):
+    """The operations; each implementation is a module that has them all."""
+
+    def read_slices(
+        self,
+        grid: HalfGrid,
+        table: Float[Tensor, "voxels columns"],
+        points: Float[Tensor, "points 3"],
+    ) -> Float[Tensor, "points columns"]:
+        """Trilinear values of a table on a half grid; its second half of columns is odd in k.
+
+        Args:
+            grid: The grid.
+            table: A row for every point of it.
+            points: (kx, ky, kz) in cycles per box.
+        """
+        ...
+
+    def add_slices(
+        self,
+        grid: HalfGrid,
+        sums: Float[Tensor, "voxels sums"],
+        points: Float[Tensor, "images points 3"],
+        columns: Float[Tensor, "images points 3"],
+        coefficients: Float[Tensor, "images coefficients"],
+        products: Float[Tensor, "images products"],
+    ) -> None:
+        """Add images times coefficients to the neighbours of where their slices stand.
+
+        Args:
+            grid: The grid.
+            sums: Is changed: real parts of Σ F a, then imaginary parts, then Σ w b.
+            points: (kx, ky, kz) in cycles per box.
+            columns: Real part of F, imaginary part of F, and w.
+            coefficients: The vectors a.
+            products: The vectors b.
+        """
+        ...
+
+    def inner_products(
+        self,
+        grid: HalfGrid,
+        table: Float[Tensor, "voxels columns"],
+        points: Float[Tensor, "images points 3"],
+        images: Float[Tensor, "images points 2"],
+        transfer: Float[Tensor, "images points"],
+        starts: list[int],
+        box_size: int,
+    ) -> Float[Tensor, "images shells vectors vectors"]:
+        """Inner products of slices (times the transfer) and the image, shell by shell.
+
+        They are all that the linear model needs of the images: latents, their uncertainty and
+        what is left of the images follow from them, whatever the noise.
+
+        Args:
+            grid: The grid of the volumes' transforms.
+            table: These, see :func:`cryodrgn.kernels.gridding.slice_table`.
+            points: Where the slices stand, in cycles per pixel.
+            images: The images there; they are last among the vectors.
+            transfer: What slices are multiplied by.
+            starts: First point of every shell, and the number of all points.
+            box_size: Side of the images.
+        """
+        ...
+
+    def solve_systems(
+        self,
+        table: Float[Tensor, "rows columns"],
+        voxels: Int[Tensor, " voxels"],
+        shells: Int[Tensor, " voxels"],
+        damping: Float[Tensor, "volumes shells"],
+        *,
+        with_inverses: bool,
+    ) -> tuple[
+        Float[Tensor, "voxels volumes 2"], Float[Tensor, "voxels volumes volumes"] | None
+    ]:
+        """Solutions of (A + damping) x = b for some rows of a table, and the inverses.
+
+        Args:
+            table: Right sides b (real parts, then imaginary parts) and A, its upper
+                triangle row by row.
+            voxels: Rows that are solved.
+            shells: Shell of each of them.
+            damping: What is added to the diagonal, by shell.
+            with_inverses: Whether inverses of A + damping are wanted, too.
+        """
+        ...
+
+    def best_of_shifts(
+        self,
+        grid: HalfGrid,
+        table: Float[Tensor, "voxels 2"],
+        padding: int,
+        points: Float[Tensor, "points 2"],
+        images: Float[Tensor, "batch points 2"],
+        weights: Float[Tensor, "batch points"],
+        rotations: Float[Tensor, "batch kept parts 3 3"],
+        shifts: Float[Tensor, "batch kept 2"],
+        steps: Float[Tensor, "steps 2"],
+    ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
+        """Log-likelihood ratio of each slice at the best of nearby shifts, and which it is.
+
+        Args:
+            grid: Of the reference, which is padded.
+            table: The transform of one map on it.
+            padding: How much larger than the images its box is.
+            points: (kx, ky) in cycles per box of the images, within the grid.
+            images: C y / σ² of the images there, not shifted.
+            weights: C² / σ².
+            rotations: Slices that each image is compared with, several around each kept pose.
+            shifts: (x, y) of the kept poses as fractions of the box.
+            steps: Shifts that are tried, from there.
+        """
+        ...
+
+
+def is_compiled(device: torch.device) -> bool:
+    """True if the operations on a device are compiled loops."""
+    return HAS_NUMBA and device.type == "cpu"
+
+
+def kernels_for(device: torch.device) -> Kernels:
+    """The implementation for tensors of a device: compiled loops on processors, or torch."""
+    return numba_kernels if is_compiled(device) else torch_kernels

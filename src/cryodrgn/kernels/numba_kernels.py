@@ -1,0 +1,97 @@
+"""The operations as compiled loops on processors; see :mod:`cryodrgn.kernels.backends`."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.shifts import phases
+from cryodrgn.kernels.loops import gridding, nearby, products, systems
+
+# Images whose phases are held at once: enough to occupy some threads.
+IMAGES_AT_ONCE = 64
+
+
+def read_slices(
+    grid: HalfGrid, table: Float[Tensor, "voxels columns"], points: Float[Tensor, "points 3"]
+) -> Float[Tensor, "points columns"]:
+    """Trilinear values of a table on a half grid."""
+    found = gridding.interpolate(table.numpy(), points.contiguous().numpy(), grid.shape)
+    return torch.from_numpy(found)
+
+
+def add_slices(
+    grid: HalfGrid,
+    sums: Float[Tensor, "voxels sums"],
+    points: Float[Tensor, "images points 3"],
+    columns: Float[Tensor, "images points 3"],
+    coefficients: Float[Tensor, "images coefficients"],
+    products: Float[Tensor, "images products"],
+) -> None:
+    """Add images to the eight neighbours of where their slices stand."""
+    tensors = (points, columns, coefficients, products)
+    arrays = [tensor.contiguous().numpy() for tensor in tensors]
+    gridding.spread(sums.numpy(), grid.shape, *arrays)
+
+
+def inner_products(
+    grid: HalfGrid,
+    table: Float[Tensor, "voxels columns"],
+    points: Float[Tensor, "images points 3"],
+    images: Float[Tensor, "images points 2"],
+    transfer: Float[Tensor, "images points"],
+    starts: list[int],
+    box_size: int,
+) -> Float[Tensor, "images shells vectors vectors"]:
+    """Inner products of slices and images, image by image."""
+    tensors = (points, images, transfer, torch.tensor(starts))
+    arrays = [tensor.contiguous().numpy() for tensor in tensors]
+    voxels = table.contiguous().numpy()
+    return torch.from_numpy(products.inner_products(voxels, grid.shape, *arrays, box_size))
+
+
+def solve_systems(
+    table: Float[Tensor, "rows columns"],
+    voxels: Int[Tensor, " voxels"],
+    shells: Int[Tensor, " voxels"],
+    damping: Float[Tensor, "volumes shells"],
+    *,
+    with_inverses: bool,
+) -> tuple[Float[Tensor, "voxels volumes 2"], Float[Tensor, "voxels volumes volumes"] | None]:
+    """Solutions, and inverses, voxel by voxel."""
+    tensors = (table, voxels, shells, damping)
+    arrays = [tensor.contiguous().numpy() for tensor in tensors]
+    spectra, inverses = systems.solve_systems(*arrays, with_inverses=with_inverses)
+    return torch.from_numpy(spectra), torch.from_numpy(inverses) if with_inverses else None
+
+
+def best_of_shifts(
+    grid: HalfGrid,
+    table: Float[Tensor, "voxels 2"],
+    padding: int,
+    points: Float[Tensor, "points 2"],
+    images: Float[Tensor, "batch points 2"],
+    weights: Float[Tensor, "batch points"],
+    rotations: Float[Tensor, "batch kept parts 3 3"],
+    shifts: Float[Tensor, "batch kept 2"],
+    steps: Float[Tensor, "steps 2"],
+) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
+    """Comparison with slices that are never stored."""
+    # Neighbours in a row of the slice find their voxels in the processor's cache.
+    order = points[:, 0].argsort(stable=True)
+    order = order[points[order, 1].argsort(stable=True)]
+    points = points[order]
+    planar = (padding * points).T.contiguous().numpy()
+    turns = phases(points, steps).mT.contiguous().numpy()
+    found = []
+    for rows in torch.arange(len(shifts)).split(IMAGES_AT_ONCE):
+        tensors = (
+            rotations[rows],
+            images[rows][:, order],
+            weights[rows][:, order],
+            phases(points, shifts[rows]),
+        )
+        arrays = [tensor.contiguous().numpy() for tensor in tensors]
+        found.append(nearby.best_of_shifts(table.numpy(), grid.shape, planar, *arrays, turns))
+    values = torch.cat([torch.from_numpy(part) for part, _ in found])
+    return values, torch.cat([torch.from_numpy(part) for _, part in found])
