@@ -12,10 +12,10 @@ from command_line import subparsers
 from cryodrgn.cli.main import CRYODRGN, main
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_device, may_wait, to_device
-from cryodrgn.fourier.gridding import SliceSums
+from cryodrgn.imaging.noise import ResidualPower
 from cryodrgn.io.mrc import read_volume
+from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.linear.expectation import Expectation
-from cryodrgn.linear.noise import ResidualPower
 from cryodrgn.linear.regression import Coefficients
 from cryodrgn.orientation import initial, starts
 from cryodrgn.orientation.branching import PoseFinder

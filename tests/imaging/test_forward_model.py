@@ -9,6 +9,7 @@ from cryodrgn.errors import MetadataError
 from cryodrgn.imaging.exposure import (
     ExposureParameters,
     critical_exposures,
+    damage_at,
     exposure_weights,
 )
 from cryodrgn.imaging.forward_model import predict, transfer_function
@@ -17,12 +18,12 @@ from cryodrgn.imaging.forward_model import predict, transfer_function
 def test_critical_exposures_are_those_of_grant_and_grigorieff():
     # Their equation 3 at 20, 10 and 5 Å, 300 kV.
     frequencies = torch.tensor([[0.05, 0.1, 0.2]])
-    found = critical_exposures(frequencies, torch.tensor([300.0]))
+    found = critical_exposures(frequencies, damage_at(torch.tensor([300.0])))
     torch.testing.assert_close(found, torch.tensor([[38.7337, 14.13834, 6.382326]]))
-    at_200 = critical_exposures(frequencies, torch.tensor([200.0]))
+    at_200 = critical_exposures(frequencies, damage_at(torch.tensor([200.0])))
     torch.testing.assert_close(at_200 - 2.81, 0.75 * (found - 2.81))
     with pytest.raises(MetadataError, match="200 and 300 kV, but an image was taken at 120 kV"):
-        critical_exposures(frequencies, torch.tensor([120.0]))
+        damage_at(torch.tensor([120.0]))
 
 
 def test_weights_fall_with_dose_and_tilt_and_end_at_the_optimal_exposure():
@@ -31,7 +32,7 @@ def test_weights_fall_with_dose_and_tilt_and_end_at_the_optimal_exposure():
         doses=torch.tensor([0.0, 10.0, 20.0]),
         tilt_angles=torch.tensor([0.0, math.pi / 3, 0.0]),
         weights=torch.tensor([1.0, 1.0, 0.5]),
-        voltages_kv=torch.full((3,), 300.0),
+        damage=torch.ones(3),
     )
     found = exposure_weights(frequencies, parameters)
     torch.testing.assert_close(found[0], torch.ones(3))

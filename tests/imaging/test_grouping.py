@@ -14,7 +14,7 @@ PAIRS = Grouping(num_images=6, counts=2)
 )
 def test_values_go_to_the_images_of_their_particle_and_back(grouping, owners):
     index = torch.tensor(owners)
-    assert torch.equal(grouping.particle_of_image, index)
+    assert torch.equal(grouping.spread(torch.arange(3)), index)
     values = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(grouping.spread(values), values[index])
     images = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
@@ -41,5 +41,6 @@ def test_with_one_image_each_nothing_is_copied():
 def test_lists_are_joined():
     both = Grouping.joined([UNEQUAL, UNEQUAL])
     assert both.num_images == 12
-    assert both.particle_of_image.tolist() == [0, 1, 1, 1, 2, 2, 3, 4, 4, 4, 5, 5]
-    assert Grouping.joined([PAIRS, PAIRS]).particle_of_image.tolist()[-1] == 5
+    owners = both.spread(torch.arange(6))
+    assert owners.tolist() == [0, 1, 1, 1, 2, 2, 3, 4, 4, 4, 5, 5]
+    assert Grouping.joined([PAIRS, PAIRS]).spread(torch.arange(6)).tolist()[-2:] == [5, 5]

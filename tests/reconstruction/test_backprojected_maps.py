@@ -1,13 +1,10 @@
 """Backprojected maps beside their truth, beside plain gridding, and of nothing but noise."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
-from cryodrgn.fourier.gridding import SliceSums
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
@@ -16,6 +13,7 @@ from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.reconstruction.backproject import backproject
 from cryodrgn.reconstruction.wiener import filter_by_distance
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
@@ -51,8 +49,8 @@ def plain_gridding(particles):
     """Sums of images without CTF over their weights, voxel by voxel of the finer grid."""
     lattice, grid = HalfLattice.disc(BOX), HalfGrid(2 * BOX)
     rows = np.arange(len(particles))
-    values = prepare_images(particles, rows, lattice, WINDOWED)
-    rotations = torch.from_numpy(particles.require_poses().rotations)
+    values = prepare_images(particles.images, rows, lattice, WINDOWED)
+    rotations = torch.from_numpy(particles.images.require_poses().rotations)
     points = slice_coordinates(2 * lattice.points.float(), rotations)
     sums = SliceSums(grid, 1, 1, torch.device("cpu"))
     ones = torch.ones(len(values), 1)
@@ -87,7 +85,7 @@ def test_half_maps_of_noise_have_nothing_in_common(tmp_path):
     with stack_writer(tmp_path / "noise.mrcs", BOX, 4.5) as writer:
         writer.append(noise)
     images = ImageStack.whole_files([tmp_path / "noise.mrcs"])
-    found = backproject(replace(particles, images=images), WINDOWED)
+    found = backproject(particles.with_images(pixels=images), WINDOWED)
     # A shell of radius r has 2 π r² independent values, fewer within the window.
     values = found.fsc.values[4:]
     assert abs(float(values.mean())) < 0.03

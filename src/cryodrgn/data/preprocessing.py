@@ -12,7 +12,7 @@ from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import transform_on_lattice
 from cryodrgn.imaging.ctf import CtfParameters
-from cryodrgn.imaging.exposure import ExposureParameters
+from cryodrgn.imaging.exposure import ExposureParameters, damage_at
 from cryodrgn.imaging.masks import circular_window
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import CtfTable
@@ -140,20 +140,18 @@ def exposure_parameters(images: ImageTable) -> ExposureParameters | None:
     }
     if all(values is None for values in columns.values()):
         return None
-    if images.doses is not None:
-        if images.ctf is None:
-            msg = (
-                f"{images.source} gives doses, but no CTF parameters; dose weights need the "
-                "voltage"
-            )
-            raise MetadataError(msg)
-        columns["voltages_kv"] = images.ctf.voltage_kv
-    return ExposureParameters(
-        **{
-            name: None if values is None else torch.from_numpy(values).float()
-            for name, values in columns.items()
-        }
-    )
+    if images.doses is not None and images.ctf is None:
+        msg = (
+            f"{images.source} gives doses, but no CTF parameters; dose weights need the voltage"
+        )
+        raise MetadataError(msg)
+    found = {
+        name: None if values is None else torch.from_numpy(values).float()
+        for name, values in columns.items()
+    }
+    if images.ctf is not None and images.doses is not None:
+        found["damage"] = damage_at(torch.from_numpy(images.ctf.voltage_kv))
+    return ExposureParameters(**found)
 
 
 def estimate_scale(

@@ -63,7 +63,7 @@ class Batch:
     @property
     def particle_of_image(self) -> Int[Tensor, " images"]:
         """Place, among the particles of the batch, of the one that each image shows."""
-        return self.grouping.particle_of_image
+        return self.grouping.spread(torch.arange(len(self), device=self.rows.device))
 
     def phase_flipped(self) -> ImageSets:
         """The images times the sign of their CTF, as encoders take them."""

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.devices import to_device
 from cryodrgn.errors import MetadataError
 
 # Share of the electrons' damage at other voltages than 300 kV.
@@ -22,13 +23,13 @@ class ExposureParameters:
         doses: Electrons per Å² that the specimen had seen.
         tilt_angles: Tilt of the stage in radians.
         weights: Factor of the whole image.
-        voltages_kv: Accelerating voltage, which doses need.
+        damage: What :func:`damage_at` finds for their voltage, which doses need.
     """
 
     doses: Float[Tensor, " images"] | None = None
     tilt_angles: Float[Tensor, " images"] | None = None
     weights: Float[Tensor, " images"] | None = None
-    voltages_kv: Float[Tensor, " images"] | None = None
+    damage: Float[Tensor, " images"] | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> "ExposureParameters":
         """The parameters of some of the images."""
@@ -39,38 +40,45 @@ class ExposureParameters:
     def to(self, device: torch.device) -> "ExposureParameters":
         """The same parameters on another device."""
         return ExposureParameters(
-            **{n: None if value is None else value.to(device) for n, value in self._items()}
+            **{
+                name: None if value is None else to_device(value, device)
+                for name, value in self._items()
+            }
         )
 
     def _items(self) -> list[tuple[str, Tensor | None]]:
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
 
-def critical_exposures(
-    frequencies: Float[Tensor, "images points"], voltages_kv: Float[Tensor, " images"]
-) -> Float[Tensor, "images points"]:
-    """Exposure in e/Å² at which the signal has fallen to 1/e, by spatial frequency.
-
-    0.245 s^−1.665 + 2.81 at 300 kV (Grant & Grigorieff, eLife 2015, eq. 3), infinite at the
-    origin; at 200 kV the first term is 0.75 times as large.
-
-    Args:
-        frequencies: s in 1/Å.
-        voltages_kv: Accelerating voltage of each image.
+def damage_at(voltages_kv: Float[Tensor, " images"]) -> Float[Tensor, " images"]:
+    """Share of the first term of the critical exposure at 300 kV that holds at other voltages.
 
     Raises:
         MetadataError: A voltage is neither 200 nor 300 kV.
     """
-    known = torch.zeros_like(voltages_kv)
+    found = torch.zeros_like(voltages_kv)
     for voltage, share in DAMAGE.items():
-        known = torch.where((voltages_kv - voltage).abs() < 1, share, known)
-    if not bool((known > 0).all()):
-        found = float(voltages_kv[known == 0][0])
-        msg = (
-            f"dose weights are known at 200 and 300 kV, but an image was taken at {found:g} kV"
-        )
+        found = torch.where((voltages_kv - voltage).abs() < 1, share, found)
+    if not bool((found > 0).all()):
+        odd = float(voltages_kv[found == 0][0])
+        msg = f"dose weights are known at 200 and 300 kV, but an image was taken at {odd:g} kV"
         raise MetadataError(msg)
-    return known[:, None] * 0.245 * frequencies.pow(-1.665) + 2.81
+    return found
+
+
+def critical_exposures(
+    frequencies: Float[Tensor, "images points"], damage: Float[Tensor, " images"]
+) -> Float[Tensor, "images points"]:
+    """Exposure in e/Å² at which the signal has fallen to 1/e, by spatial frequency.
+
+    0.245 s^−1.665 + 2.81 at 300 kV (Grant & Grigorieff, eLife 2015, eq. 3), infinite at the
+    origin.
+
+    Args:
+        frequencies: s in 1/Å.
+        damage: Factor of the first term, see :func:`damage_at`.
+    """
+    return damage[:, None] * 0.245 * frequencies.pow(-1.665) + 2.81
 
 
 def exposure_weights(
@@ -87,8 +95,8 @@ def exposure_weights(
     """
     result = frequencies.new_ones(frequencies.shape[:2])
     if parameters.doses is not None:
-        assert parameters.voltages_kv is not None
-        critical = critical_exposures(frequencies.norm(dim=-1), parameters.voltages_kv)
+        assert parameters.damage is not None
+        critical = critical_exposures(frequencies.norm(dim=-1), parameters.damage)
         doses = parameters.doses[:, None]
         result = torch.exp(-doses / (2 * critical)) * (doses < OPTIMAL_EXPOSURE * critical)
     if parameters.tilt_angles is not None:

@@ -26,14 +26,6 @@ class Grouping:
         """Whether every particle has one image."""
         return isinstance(self.counts, int) and self.counts == 1
 
-    @property
-    def particle_of_image(self) -> Int[Tensor, " images"]:
-        """Place, among the particles, of the one that each image shows."""
-        if isinstance(self.counts, int):
-            return torch.arange(self.num_images) // self.counts
-        places = torch.arange(len(self.counts), device=self.counts.device)
-        return self.spread(places)
-
     def spread(self, values: Shaped[Tensor, "particles ..."]) -> Shaped[Tensor, "images ..."]:
         """Values of particles, repeated for each of their images."""
         if self.is_single:
@@ -47,14 +39,15 @@ class Grouping:
         """Sums over the images of every particle."""
         if isinstance(self.counts, int):
             return values if self.is_single else self._by_particle(values).sum(1)
-        # Unlike adding by index, this adds in the same order on every device.
-        return torch.segment_reduce(values, "sum", lengths=self.counts)
+        # Unlike adding by index, this adds in the same order on every device. Counts are right
+        # by construction: to check them would wait for the device.
+        return torch.segment_reduce(values, "sum", lengths=self.counts, unsafe=True)
 
     def mean(self, values: Float[Tensor, "images ..."]) -> Float[Tensor, "particles ..."]:
         """Means over the images of every particle."""
         if isinstance(self.counts, int):
             return values if self.is_single else self._by_particle(values).mean(1)
-        return torch.segment_reduce(values, "mean", lengths=self.counts)
+        return torch.segment_reduce(values, "mean", lengths=self.counts, unsafe=True)
 
     def first(self, values: Shaped[Tensor, "images ..."]) -> Shaped[Tensor, "particles ..."]:
         """Values of the first image of every particle."""

@@ -1,5 +1,6 @@
 """The operations as compiled loops on processors; see :mod:`cryodrgn.kernels.backends`."""
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,8 +17,7 @@ def read_slices(
     grid: HalfGrid, table: Float[Tensor, "voxels columns"], points: Float[Tensor, "points 3"]
 ) -> Float[Tensor, "points columns"]:
     """Trilinear values of a table on a half grid."""
-    found = gridding.interpolate(table.numpy(), points.contiguous().numpy(), grid.shape)
-    return torch.from_numpy(found)
+    return torch.from_numpy(gridding.interpolate(table.numpy(), _array(points), grid.shape))
 
 
 def add_slices(
@@ -29,9 +29,14 @@ def add_slices(
     products: Float[Tensor, "images products"],
 ) -> None:
     """Add images to the eight neighbours of where their slices stand."""
-    tensors = (points, columns, coefficients, products)
-    arrays = [tensor.contiguous().numpy() for tensor in tensors]
-    gridding.spread(sums.numpy(), grid.shape, *arrays)
+    gridding.spread(
+        sums.numpy(),
+        grid.shape,
+        _array(points),
+        _array(columns),
+        _array(coefficients),
+        _array(products),
+    )
 
 
 def inner_products(
@@ -44,10 +49,16 @@ def inner_products(
     box_size: int,
 ) -> Float[Tensor, "images shells vectors vectors"]:
     """Inner products of slices and images, image by image."""
-    tensors = (points, images, transfer, torch.tensor(starts))
-    arrays = [tensor.contiguous().numpy() for tensor in tensors]
-    voxels = table.contiguous().numpy()
-    return torch.from_numpy(products.inner_products(voxels, grid.shape, *arrays, box_size))
+    found = products.inner_products(
+        _array(table),
+        grid.shape,
+        _array(points),
+        _array(images),
+        _array(transfer),
+        np.array(starts),
+        box_size,
+    )
+    return torch.from_numpy(found)
 
 
 def solve_systems(
@@ -59,9 +70,13 @@ def solve_systems(
     with_inverses: bool,
 ) -> tuple[Float[Tensor, "voxels volumes 2"], Float[Tensor, "voxels volumes volumes"] | None]:
     """Solutions, and inverses, voxel by voxel."""
-    tensors = (table, voxels, shells, damping)
-    arrays = [tensor.contiguous().numpy() for tensor in tensors]
-    spectra, inverses = systems.solve_systems(*arrays, with_inverses=with_inverses)
+    spectra, inverses = systems.solve_systems(
+        _array(table),
+        _array(voxels),
+        _array(shells),
+        _array(damping),
+        with_inverses=with_inverses,
+    )
     return torch.from_numpy(spectra), torch.from_numpy(inverses) if with_inverses else None
 
 
@@ -77,21 +92,32 @@ def best_of_shifts(
     steps: Float[Tensor, "steps 2"],
 ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
     """Comparison with slices that are never stored."""
+    # The loop looks at no borders.
+    reach = padding * float(points.norm(dim=-1).max())
+    assert reach < grid.box_size // 2, "points beyond the grid"
     # Neighbours in a row of the slice find their voxels in the processor's cache.
     order = points[:, 0].argsort(stable=True)
     order = order[points[order, 1].argsort(stable=True)]
     points = points[order]
-    planar = (padding * points).T.contiguous().numpy()
-    turns = phases(points, steps).mT.contiguous().numpy()
+    planar = _array((padding * points).T)
+    turns = _array(phases(points, steps).mT)
     found = []
     for rows in torch.arange(len(shifts)).split(IMAGES_AT_ONCE):
-        tensors = (
-            rotations[rows],
-            images[rows][:, order],
-            weights[rows][:, order],
-            phases(points, shifts[rows]),
+        of_part = nearby.best_of_shifts(
+            table.numpy(),
+            grid.shape,
+            planar,
+            _array(rotations[rows]),
+            _array(images[rows][:, order]),
+            _array(weights[rows][:, order]),
+            _array(phases(points, shifts[rows])),
+            turns,
         )
-        arrays = [tensor.contiguous().numpy() for tensor in tensors]
-        found.append(nearby.best_of_shifts(table.numpy(), grid.shape, planar, *arrays, turns))
+        found.append(of_part)
     values = torch.cat([torch.from_numpy(part) for part, _ in found])
     return values, torch.cat([torch.from_numpy(part) for _, part in found])
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """The values of a tensor, in the order of its indices."""
+    return tensor.contiguous().numpy()

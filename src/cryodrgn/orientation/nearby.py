@@ -28,8 +28,6 @@ def best_of_shifts(
         shifts: (x, y) of the kept poses as fractions of the box.
         steps: Shifts that are tried, from there.
     """
-    # Compiled loops look at no borders.
-    assert float(points.square().sum(-1).max()) <= slices.radius**2, "points beyond the slices"
     return kernels_for(points.device).best_of_shifts(
         slices.grid,
         slices.table,

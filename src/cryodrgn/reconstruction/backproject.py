@@ -31,7 +31,7 @@ from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.ctf import contrast_transfer
-from cryodrgn.imaging.exposure import exposure_weights
+from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.likelihood import matched_terms
 from cryodrgn.imaging.masks import soft_sphere
@@ -106,6 +106,7 @@ def backproject(
     lattice = HalfLattice.disc(particles.box_size)
     grid = HalfGrid(PADDING * particles.box_size)
     halves = [SliceSums(grid, 1, 1, device) for _ in range(2)]
+    exposures = exposure_parameters(particles.images)
     points_per_particle = particles.images_per_particle * len(lattice)
     batch_size = max(1, int(POINTS_PER_BATCH // points_per_particle))
     mine = team.piece(torch.arange(len(particles)))
@@ -117,7 +118,15 @@ def backproject(
             rows = part.numpy()
             for parity, sums in enumerate(halves):
                 chosen = particles.image_rows(rows[rows % 2 == parity])
-                _add_images(sums, particles.images, chosen, lattice, settings, ctf_correction)
+                _add_images(
+                    sums,
+                    particles.images,
+                    chosen,
+                    lattice,
+                    settings,
+                    ctf_correction,
+                    exposures,
+                )
             progress.advance(len(rows))
 
     for half in halves:
@@ -164,6 +173,7 @@ def _add_images(
     lattice: HalfLattice,
     settings: Preprocessing,
     ctf_correction: CtfCorrection,
+    exposures: ExposureParameters | None,
 ) -> None:
     """Spread the slices of some images."""
     device = sums.device
@@ -173,7 +183,6 @@ def _add_images(
     if images.ctf is not None:
         ctf = contrast_transfer(frequencies, ctf_parameters(images.ctf, rows).to(device))
         ctf = ctf if ctf_correction == "multiply" else ctf.sign()
-    exposures = exposure_parameters(images)
     if exposures is not None:
         faded = exposure_weights(frequencies, exposures[torch.from_numpy(rows)].to(device))
     values, weights = matched_terms(values, transfer_function(ctf, faded))

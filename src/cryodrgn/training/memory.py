@@ -85,7 +85,8 @@ def memory_needed(
     encoder, decoder = count_weights(model)
     of_threads = most_threads() * max(1, ROWS_IN_CACHE // points)
     images = min(batch_size, of_threads) if is_processor else batch_size
-    rows, layers = images * points, model.decoder.num_layers + 1
+    rows = images * points * (1.0 if is_processor else images_per_particle)
+    layers = model.decoder.num_layers + 1
     width = model.decoder.hidden_dim
     activations = rows * FLOAT * (2.5 * decoder_features(model) + width * (2 * layers + 3))
     held = batch_size * points * BYTES_PER_POINT * images_per_particle

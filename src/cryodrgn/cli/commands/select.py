@@ -152,7 +152,7 @@ def _pixel_sizes(args: argparse.Namespace) -> "np.ndarray | None":
     if args.particles is None:
         return None
     files = ParticleFiles(particles=args.particles, ctf=args.ctf, datadir=args.datadir)
-    return open_particles(files).pixel_sizes
+    return open_particles(files).first_images.pixel_sizes
 
 
 def _of_pixel_size(
