@@ -3,12 +3,8 @@ import torch
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.imaging.grouping import Grouping, ImageSets
+from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.models.encoders import EncoderConfig, MlpEncoder
-
-
-def alone(images) -> ImageSets:
-    return ImageSets(images=images, grouping=Grouping(num_images=len(images)))
 
 
 def encoder(**changes) -> MlpEncoder:
@@ -22,7 +18,7 @@ def test_the_mask_decides_how_many_values_are_seen(radius, count):
     assert network.main[0].weight.shape == (16, count)
     stored = EncoderConfig(mask_radius=radius).stored_lattice(16)
     images = torch.randn(4, len(stored), 2, generator=torch.Generator().manual_seed(0))
-    mean, log_variance = network(alone(images))
+    mean, log_variance = network(ImageSets.of_single_images(images))
     assert mean.shape == log_variance.shape == (4, 3)
 
 
@@ -32,7 +28,9 @@ def test_values_are_the_hartley_transform_in_raster_order_inside_the_mask():
     images = torch.randn(1, len(stored), 2, generator=torch.Generator().manual_seed(0))
     seen = stored.to_hartley(images)[:, (stored.whole().square().sum(-1) <= 25)]
     expected = network.main(seen)
-    torch.testing.assert_close(torch.cat(network(alone(images)), dim=-1), expected)
+    torch.testing.assert_close(
+        torch.cat(network(ImageSets.of_single_images(images)), dim=-1), expected
+    )
 
 
 @pytest.mark.parametrize("radius", [0, 9, -2])

@@ -83,6 +83,11 @@ class ImageSets:
     grouping: Grouping
 
     @classmethod
+    def of_single_images(cls, images: Float[Tensor, "images points 2"]) -> "ImageSets":
+        """Images each of which shows a particle of its own."""
+        return cls(images=images, grouping=Grouping(num_images=len(images)))
+
+    @classmethod
     def joined(cls, parts: Sequence["ImageSets"]) -> "ImageSets":
         """The particles of several parts as one."""
         images = torch.cat([part.images for part in parts])

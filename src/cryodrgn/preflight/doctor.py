@@ -15,6 +15,7 @@ import cryodrgn
 from cryodrgn.data.memory import memory_limits
 from cryodrgn.devices import choose_device, describe_device
 from cryodrgn.errors import CryodrgnError
+from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.io.atomic import format_size, free_bytes
 from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig
@@ -114,7 +115,7 @@ def _gradient(device: torch.device) -> torch.Tensor:
     points = len(config.encoder.stored_lattice(16))
     images = torch.randn(4, points, 2, generator=generator).to(device)
     frequencies = torch.rand(4, points, 3, generator=generator).to(device) - 0.5
-    mean, log_variance = model.encoder([images], torch.float32)
+    mean, log_variance = model.encoder(ImageSets.of_single_images(images), torch.float32)
     values = model.decoder(frequencies, mean)
     ((values - images).square().mean() + log_variance.square().mean()).backward()
     gradients = [p.grad.flatten().cpu() for p in model.parameters() if p.grad is not None]
