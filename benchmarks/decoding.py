@@ -16,10 +16,10 @@ from collections.abc import Callable
 import torch
 
 from cryodrgn.devices import choose_device, describe_device
-from cryodrgn.models.build import ModelConfig, build_model
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.reconstruction.decode import VolumeDecoder, _half_cube
-from cryodrgn.reconstruction.pointwise import PointwiseNetwork
+from cryodrgn.models.build import build_model
+from cryodrgn.models.settings import DecoderConfig, ModelConfig
+from cryodrgn.models.volumes import grid_points
+from cryodrgn.reconstruction.decode import VolumeDecoder
 
 LATENT_DIM = 8
 Clock = Callable[[], float]
@@ -60,14 +60,13 @@ def measure(
     config = DecoderConfig(hidden_dim=width)
     decoder = build_model(
         ModelConfig(box_size=box_size, latent_dim=LATENT_DIM, decoder=config, encoder=None)
-    )
+    ).decoder
     volumes = VolumeDecoder(decoder, 0.0, 1.0, device, dtype)
-    radii = _half_cube(box_size).square().sum(-1)
-    points = int((radii <= (box_size // 2) ** 2).sum())
+    points = len(grid_points(box_size, "fourier"))
     features = 6 * (box_size // 2)
     shared, each = features * width, config.num_layers * width**2 + 2 * width
     operations = 2 * points * (each + shared / count)
-    rows = PointwiseNetwork(decoder, dtype).points_per_part
+    rows = decoder.fast_evaluation(dtype).points_per_part
 
     best = bound = 0.0
     latents = torch.randn(count, LATENT_DIM)

@@ -22,7 +22,7 @@ from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.devices import choose_network_dtype
-from cryodrgn.models.build import build_model
+from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.progress import Progress
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.loop import Trainer
@@ -37,7 +37,7 @@ def seconds_per_epoch(args: argparse.Namespace, storage: Storage) -> float:
     config = model_config(args.box, args.width, 1)
     particles = build_training_set(
         noise_particles(args.images, args.box),
-        config.encoder.stored_lattice(args.box),
+        stored_lattice(config),
         Preprocessing(scale=float(args.box)),
         CPU,
         storage=storage,
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
     keep_freed_memory()
-    size = args.images * 8 * len(model_config(args.box, 8, 1).encoder.stored_lattice(args.box))
+    size = args.images * 8 * len(stored_lattice(model_config(args.box, 8, 1)))
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)
         before = peak_bytes()

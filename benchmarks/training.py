@@ -25,7 +25,7 @@ from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.devices import choose_network_dtype, dtype_name
-from cryodrgn.models.build import build_model
+from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.rundir import RunDirectory
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ class PlainStep:
     """Encoder, latent, decoder, loss and Adam, one after the other, for a whole batch."""
 
     def __init__(self, config, batch: int, folder: Path) -> None:
-        lattice = config.encoder.stored_lattice(config.box_size)
+        lattice = stored_lattice(config)
         self.particles = build_training_set(
             noise_particles(4 * batch, config.box_size),
             lattice,

@@ -17,11 +17,11 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.kernels.gridding import SliceSums
 from cryodrgn.linear.expectation import Expectation
 from cryodrgn.linear.regression import Coefficients
+from cryodrgn.models import volumes
+from cryodrgn.models.pointwise import PointwiseNetwork
 from cryodrgn.orientation import initial, starts
 from cryodrgn.orientation.branching import PoseFinder
 from cryodrgn.reconstruction import backproject
-from cryodrgn.reconstruction.decode import VolumeDecoder
-from cryodrgn.reconstruction.pointwise import PointwiseNetwork
 from cryodrgn.training.loop import Trainer
 from device_commands import COMMANDS, SLOW, line, make_inputs
 from simulated_card import Card, SlownessError, simulated_card
@@ -37,7 +37,7 @@ STEPS = (
     (ResidualPower, "add"),
     (Coefficients, "at"),
     (PointwiseNetwork, "__call__"),
-    (VolumeDecoder, "_inverse"),
+    (volumes, "_inverse"),
     (PoseFinder, "find"),
     (initial._Stage, "_images"),
 )

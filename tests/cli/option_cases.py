@@ -166,32 +166,46 @@ CASES = {
         quiet="-D --Apix",
     ),
     "train_vae": Case(
-        line=f"{STAR} --zdim 2", values=TRAINED, stubs=TRAINING, quiet=f"{DEFAULTS} --window"
+        line=f"{STAR} --zdim 2",
+        values=TRAINED,
+        stubs=TRAINING,
+        quiet=f"{DEFAULTS} --window",
+        refused="--decoder",
     ),
-    "train_nn": Case(line=STAR, values=TRAINED, stubs=TRAINING, quiet=f"{DEFAULTS} --window"),
+    "train_nn": Case(
+        line=STAR,
+        values=TRAINED,
+        stubs=TRAINING,
+        quiet=f"{DEFAULTS} --window",
+        refused="--decoder",
+    ),
     "train_dec": Case(
-        line=f"{STAR} --zdim 2", values=TRAINED, stubs=TRAINING, quiet=f"{DEFAULTS} --window"
+        line=f"{STAR} --zdim 2",
+        values=TRAINED,
+        stubs=TRAINING,
+        quiet=f"{DEFAULTS} --window",
+        refused="--decoder",
     ),
     "abinit_homo": Case(
         line=STAR,
         values=TRAINED,
         stubs=TRAINING,
         quiet=f"{DEFAULTS} --window",
-        refused="--curriculum",
+        refused="--curriculum --decoder",
     ),
     "abinit_het": Case(
         line=f"{STAR} --zdim 2",
         values=TRAINED,
         stubs=TRAINING,
         quiet=f"{DEFAULTS} --window",
-        refused="--curriculum --enc-only",
+        refused="--curriculum --enc-only --decoder",
     ),
     "abinit": Case(
         line=f"{STAR} --zdim 2",
         values=TRAINED,
         stubs=TRAINING,
         quiet=f"{DEFAULTS} --window",
-        refused="--curriculum --enc-only",
+        refused="--curriculum --enc-only --decoder",
     ),
     "train_linear": Case(
         line=STAR,

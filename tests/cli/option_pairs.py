@@ -28,7 +28,7 @@ from cryodrgn.cli.program import Program
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.linear.latents import Latents
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.decoders import Decoder
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.align import Alignment
 from cryodrgn.training.config import DataConfig
@@ -238,7 +238,8 @@ OPENED.__len__.return_value = 12
 OPENED.require_pixel_size.return_value = 12.0
 LATENTS = Latents(mean=np.zeros((12, 3), np.float32), covariances=None, source="run")
 RECORDED = DataConfig(files=ParticleFiles(particles=Path("recorded.star")))
-TRAINED_MODEL = MagicMock(pixel_size=12.0, model=MagicMock(spec=Vae))
+VAE = MagicMock(has_encoder=True, decoder=MagicMock(spec=Decoder))
+TRAINED_MODEL = MagicMock(pixel_size=12.0, model=VAE)
 TRAINED_MODEL.volume_decoder.return_value = MagicMock(latent_dim=2, box_size=16)
 FOUND = Alignment(rotation=torch.eye(3), shift=torch.zeros(3), correlation=1.0)
 ANSWERS: dict[str, Any] = {

@@ -37,7 +37,7 @@ LATENT = (
     "--eq-start-it --eq-end-it | --use-conf-encoder --z-lr --classes --references --enc-layers "
     "--enc-dim --dec-layers --dec-dim"
 )
-DECODER = "--pe-type --domain | --pe-dim --feat-sigma --activation"
+DECODER = "--pe-type --domain | --pe-dim --feat-sigma --activation --decoder"
 OVERRIDES = (
     "--norm -D --zdim --qlayers --qdim --encode-mode --enc-mask --players --pdim --pe-type "
     "--domain --l-extent | --enc-layers --enc-dim --dec-layers --dec-dim --pe-dim --feat-sigma "

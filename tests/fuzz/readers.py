@@ -38,9 +38,9 @@ from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star_rows import StarRows
 from cryodrgn.io.text import read_json, read_yaml
 from cryodrgn.linear.latents import file_latents, recorded_data
-from cryodrgn.models.build import ModelConfig, build_model, named_weights
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models import config_file
+from cryodrgn.models.build import build_model, named_weights
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.particles.poses import Poses
 from cryodrgn.preflight.screening import read_screened
 from cryodrgn.reconstruction.trained import TrainedModel
@@ -212,7 +212,7 @@ def run_settings() -> dict[str, object]:
     }
     return {
         "dataset_args": dataset,
-        **model_config().to_mapping(),
+        **config_file.model_mapping(model_config()),
         "seed": 0,
         "training": own,
     }
@@ -222,7 +222,7 @@ def read_config(path: Path) -> None:
     """As far as commands go that are given a run."""
     settings = load_run_config(path)
     recorded_data(settings)
-    ModelConfig.from_mapping(settings)
+    config_file.model_config(settings)
     if "settings" in settings.get("training", {}):
         RunConfig.from_settings(settings["training"]["settings"])
 
@@ -292,7 +292,7 @@ def all_readers(folder: Path) -> dict[str, Reader]:
     stack = written(write_stack, folder, "made.mrcs")
     volume = written(lambda path: write_volume(path, made["volume"], 2.0), folder, "x.mrc")
     model = build_model(model_config())
-    weights = {"epoch": 0, "model_state_dict": named_weights(model, model_config())}
+    weights = {"epoch": 0, "model_state_dict": named_weights(model)}
     with_numpy = weights | {"rot": made["rotations"]}
     old_weights = saved(
         lambda file: torch.save(weights, file, _use_new_zipfile_serialization=False)

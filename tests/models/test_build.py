@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.models.build import ModelConfig, build_model
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.build import build_model
+from cryodrgn.models.config_file import model_config, model_mapping
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 
 
 def config(**changes) -> ModelConfig:
@@ -20,25 +20,23 @@ def config(**changes) -> ModelConfig:
 
 
 def test_config_survives_the_round_trip_through_a_config_file():
-    assert ModelConfig.from_mapping(config().to_mapping()) == config()
+    assert model_config(model_mapping(config())) == config()
 
 
 def test_configs_of_0_2_0_lack_keys_that_have_one_meaning():
-    mapping = ModelConfig(
-        box_size=16, latent_dim=2, encoder=EncoderConfig(), decoder=DecoderConfig()
-    ).to_mapping()
+    mapping = model_mapping(config(encoder=EncoderConfig(), decoder=DecoderConfig()))
     for name in ("activation", "pe_dim", "feat_sigma"):
         del mapping["model_args"][name]
-    read = ModelConfig.from_mapping(mapping)
+    read = model_config(mapping)
     assert read.decoder == DecoderConfig()
     assert read.encoder == EncoderConfig(mask_radius=8)
 
 
 def test_a_missing_key_is_named():
-    mapping = config().to_mapping()
+    mapping = model_mapping(config())
     del mapping["model_args"]["zdim"]
     with pytest.raises(ConfigError, match="'zdim' is missing"):
-        ModelConfig.from_mapping(mapping)
+        model_config(mapping)
 
 
 @pytest.mark.parametrize("latent_dim", [0, -1])

@@ -4,8 +4,9 @@ import torch
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates
-from cryodrgn.models.decoders import Decoder, DecoderConfig
+from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encodings import ENCODINGS
+from cryodrgn.models.settings import DecoderConfig
 
 
 def decoder(latent_dim=2, **changes) -> Decoder:

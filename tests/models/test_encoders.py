@@ -4,7 +4,8 @@ import torch
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.imaging.grouping import ImageSets
-from cryodrgn.models.encoders import EncoderConfig, MlpEncoder
+from cryodrgn.models.encoders import MlpEncoder
+from cryodrgn.models.settings import EncoderConfig
 
 
 def encoder(**changes) -> MlpEncoder:
@@ -16,7 +17,7 @@ def encoder(**changes) -> MlpEncoder:
 def test_the_mask_decides_how_many_values_are_seen(radius, count):
     network = encoder(mask_radius=radius)
     assert network.main[0].weight.shape == (16, count)
-    stored = EncoderConfig(mask_radius=radius).stored_lattice(16)
+    stored = MlpEncoder.stored_lattice(network.config, 16)
     images = torch.randn(4, len(stored), 2, generator=torch.Generator().manual_seed(0))
     mean, log_variance = network(ImageSets.of_single_images(images))
     assert mean.shape == log_variance.shape == (4, 3)

@@ -6,9 +6,8 @@ import pytest
 
 from cryodrgn.cli.main import main
 from cryodrgn.data import memory
-from cryodrgn.models.build import ModelConfig, build_model
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.build import build_model
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.preflight.doctor import examine
 from cryodrgn.training.memory import count_weights
 from finished_run import SMALL_VAE

@@ -8,10 +8,9 @@ from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.fourier.transforms import centred_fft, hartley, inverse_hartley
 from cryodrgn.io.map_geometry import MapGeometry
-from cryodrgn.models.build import ModelConfig, build_model
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig
-from cryodrgn.reconstruction import decode, pointwise
+from cryodrgn.models import pointwise, volumes
+from cryodrgn.models.build import build_model
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.reconstruction.decode import PostProcessing, VolumeDecoder, straight_path
 from mrc_orders import assert_in_one_place, write_consensus
 
@@ -55,7 +54,7 @@ def test_the_volumes_transform_is_what_the_network_says(domain):
 @pytest.mark.parametrize("hidden_dim", [16, 50])
 def test_volumes_made_together_are_those_made_alone(monkeypatch, domain, hidden_dim):
     # At width 50 the first layer of 48 + 2 inputs is residual.
-    monkeypatch.setattr(decode, "BYTES_AT_A_TIME", 40_000)
+    monkeypatch.setattr(volumes, "BYTES_AT_A_TIME", 40_000)
     monkeypatch.setattr(pointwise, "VALUES_PER_PART", {"cpu": 0})
     decoder = volume_decoder(domain, hidden_dim=hidden_dim)
     latents = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))

@@ -7,13 +7,13 @@ from cryodrgn import threads
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.imaging.turning import turned_in_plane
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.models.build import ModelConfig, build_model
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.build import build_model
 from cryodrgn.models.losses import kl_divergence, reconstruction_loss
-from cryodrgn.models.vae import sample_latent
+from cryodrgn.models.model import sample_latent
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.schedules import Equivariance, KlWeighting
 
@@ -24,7 +24,7 @@ NOISE = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
 def particles(run, tmp_path):
     run("simulate", "-D", 16, "--Apix", 12, "-n", 6, "--num-states", 2, "-o", tmp_path / "sim")
     particles = open_particles(ParticleFiles(particles=tmp_path / "sim/particles.star"))
-    lattice = EncoderConfig().stored_lattice(16)
+    lattice = HalfLattice.disc(16)
     images = prepare_all(
         particles, lattice, Preprocessing(scale=16.0), storage=Storage(scratch_dir=tmp_path)
     )
@@ -43,7 +43,7 @@ def objective(beta=3.0, equivariance=None) -> VaeObjective:
         KlWeighting(beta=beta),
         torch.float32,
         equivariance=equivariance,
-        lattice=EncoderConfig().stored_lattice(16),
+        lattice=HalfLattice.disc(16),
     )
 
 

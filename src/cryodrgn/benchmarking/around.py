@@ -19,7 +19,7 @@ from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.star import write_star
-from cryodrgn.models.build import build_model, decoder_of
+from cryodrgn.models.build import build_model
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.backproject import backproject
 from cryodrgn.reconstruction.decode import VolumeDecoder
@@ -84,7 +84,7 @@ def measure_decoding(
 ) -> float:
     """Volumes per second."""
     model = build_model(model_config(box, width, layers))
-    volumes = VolumeDecoder(decoder_of(model), 0.0, 1.0, device)
+    volumes = VolumeDecoder(model.decoder, 0.0, 1.0, device)
     latent = torch.zeros(volumes.latent_dim)
     return 1 / median_seconds(lambda: volumes.volume(latent), device, seconds)
 

@@ -1,6 +1,5 @@
 """Images per second of training, and what share of the matrix-product ceiling that is."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,10 +11,8 @@ from cryodrgn.benchmarking.timing import median_seconds
 from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
-from cryodrgn.models.build import ModelConfig, build_model
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.build import build_model, decoder_sizes, encoder_sizes, stored_lattice
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.loop import Trainer
@@ -61,24 +58,16 @@ def flops_per_image(config: ModelConfig, num_points: int) -> float:
     """Floating-point operations of the matrix products for one image, forward and backward.
 
     A layer of a × b weights costs 2ab forward, 2ab for the gradient of its weights and 2ab for
-    that of its input, which the first layer of a network does not need.
+    that of its input, which the first layer of a network does not need. Of the encoder, the
+    first layer is nearly all.
 
     Args:
         config: The model.
         num_points: Frequencies at which an image is compared, half of the disc.
     """
-    assert config.encoder is not None
-    decoder, encoder = config.decoder, config.encoder
-    features = 6 * (decoder.encoding_dim or config.box_size // 2)
-    decoded = [features, *[decoder.hidden_dim] * (decoder.num_layers + 1), 2]
-    encoded = [2 * num_points, *[encoder.hidden_dim] * (encoder.num_layers + 1)]
-    encoded.append(2 * config.latent_dim)
-    return num_points * _products(decoded) + _products(encoded)
-
-
-def _products(widths: list[int]) -> float:
-    layers = [a * b for a, b in itertools.pairwise(widths)]
-    return 4.0 * layers[0] + 6.0 * sum(layers[1:])
+    decoder, encoder = decoder_sizes(config), encoder_sizes(config)
+    decoded = 4 * decoder.shared_multiply_adds + 6 * decoder.volume_multiply_adds
+    return num_points * decoded + 4 * encoder.multiply_adds
 
 
 def measure_steps(
@@ -136,16 +125,14 @@ class TrainingStep:
         device: torch.device,
         scratch: RunDirectory,
     ) -> None:
-        assert config.encoder is not None
         particles = build_training_set(
             noise_particles(4 * batch, config.box_size),
-            config.encoder.stored_lattice(config.box_size),
+            stored_lattice(config),
             Preprocessing(scale=float(config.box_size)),
             device,
             storage=Storage(scratch_dir=scratch.path),
         )
         model = build_model(config)
-        assert isinstance(model, Vae)
         objective = VaeObjective(model.to(device), KlWeighting(), dtype)
         optimizer = adam(model.parameters(), device, learning_rate=1e-4)
         self._trainer = Trainer(

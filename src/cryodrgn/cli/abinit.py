@@ -22,7 +22,7 @@ from cryodrgn.cli.training import (
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cryodrgn.models.build import ModelConfig
+    from cryodrgn.models.settings import ModelConfig
     from cryodrgn.training.config import TrainConfig
 
 

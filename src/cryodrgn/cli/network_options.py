@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cryodrgn.errors import ConfigError, InputFileError
 
 if TYPE_CHECKING:
-    from cryodrgn.models.build import ModelConfig
-    from cryodrgn.models.decoders import DecoderConfig
+    from cryodrgn.models.settings import DecoderSettings, EncoderSettings, ModelConfig
     from cryodrgn.reconstruction.trained import TrainedModel
 
 # Options that are named as the config names them.
@@ -16,6 +15,14 @@ ARCHITECTURE = (
     *("zdim", "qlayers", "qdim", "encode_mode", "enc_mask"),
     *("use_real", "players", "pdim", "pe_type", "pe_dim", "feat_sigma", "domain", "activation"),
 )
+
+# Options that describe the perceptron and no other decoder.
+OF_PERCEPTRON = frozenset(
+    {"players", "pdim", "layers", "dim", "l_extent"}
+    | {"pe_type", "pe_dim", "feat_sigma", "domain"}
+)
+# Options that describe encoders of cryoDRGN and no others.
+OF_ENCODERS = frozenset({"qlayers", "qdim", "enc_mask", "use_real"})
 
 
 def add_encoder_architecture(
@@ -34,8 +41,12 @@ def add_encoder_architecture(
     )
     parser.add_argument(
         "--encode-mode",
-        choices=("conv", "resid", "mlp", "tilt"),
-        **default("Type of encoder network", "resid"),
+        metavar="{conv,resid,mlp,tilt,NAME}",
+        **default(
+            "Type of encoder network, or the name of an encoder of another installed package, "
+            "with its settings as NAME:SETTING=VALUE,...",
+            "resid",
+        ),
     )
     parser.add_argument(
         "--enc-mask",
@@ -86,6 +97,13 @@ def add_decoder_input(
 ) -> None:
     """Options of the decoder's input (positional encoding) and output (domain)."""
     default = _Defaults(with_defaults)
+    if with_defaults:
+        parser.add_argument(
+            "--decoder",
+            metavar="NAME[:SETTING=VALUE,...]",
+            help="Decoder of another installed package, with its settings (default: the "
+            "perceptron, which the other options describe)",
+        )
     encodings = ("geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "none")
     parser.add_argument(
         "--pe-type",
@@ -169,25 +187,36 @@ def vae_config(args: argparse.Namespace, box_size: int) -> "ModelConfig":
     Raises:
         ConfigError: The options describe none.
     """
-    from cryodrgn.models.build import ModelConfig
-    from cryodrgn.models.encoders import EncoderConfig
+    from cryodrgn.models.settings import EncoderConfig, ModelConfig
 
     mode = args.encode_mode
     if args.tilt is not None and mode == "resid" and "encode_mode" not in args.given:
         mode = "tilt"
-    encoder = EncoderConfig(
+    encoder = _encoder_config(args, mode)
+    if not isinstance(encoder, EncoderConfig):
+        _refuse_activation(args)
+    return ModelConfig(
+        box_size=box_size,
+        latent_dim=_latent_dim(args),
+        encoder=encoder,
+        decoder=_decoder_config(args, args.players, args.pdim, extent=0.5),
+    )
+
+
+def _encoder_config(args: argparse.Namespace, mode: Any) -> "EncoderSettings":
+    from cryodrgn.models.registry import ENCODERS
+    from cryodrgn.models.settings import EncoderConfig
+
+    if not ENCODERS.is_built_in(mode):
+        _refuse_beside(args, OF_ENCODERS, f"encoders of cryoDRGN, not --encode-mode {mode}")
+        return ENCODERS.parse(mode)
+    return EncoderConfig(
         mode=mode,
         num_layers=args.qlayers,
         hidden_dim=args.qdim,
         mask_radius=args.enc_mask,
         use_real=args.use_real,
         activation=args.activation,
-    )
-    return ModelConfig(
-        box_size=box_size,
-        latent_dim=_latent_dim(args),
-        encoder=encoder,
-        decoder=_decoder_config(args, args.players, args.pdim, extent=0.5),
     )
 
 
@@ -206,8 +235,9 @@ def single_structure(args: argparse.Namespace, box_size: int) -> "ModelConfig":
     Raises:
         ConfigError: The options describe none.
     """
-    from cryodrgn.models.build import ModelConfig
+    from cryodrgn.models.settings import ModelConfig
 
+    _refuse_activation(args)
     return ModelConfig(
         box_size=box_size,
         latent_dim=0,
@@ -228,8 +258,13 @@ def _latent_dim(args: argparse.Namespace) -> int:
 
 def _decoder_config(
     args: argparse.Namespace, num_layers: int, hidden_dim: int, *, extent: float
-) -> "DecoderConfig":
-    from cryodrgn.models.decoders import DecoderConfig
+) -> "DecoderSettings":
+    from cryodrgn.models.registry import DECODERS
+    from cryodrgn.models.settings import DecoderConfig
+
+    if args.decoder is not None:
+        _refuse_beside(args, OF_PERCEPTRON, f"the perceptron, not --decoder {args.decoder}")
+        return DECODERS.parse(args.decoder)
 
     return DecoderConfig(
         num_layers=num_layers,
@@ -241,3 +276,28 @@ def _decoder_config(
         activation=args.activation,
         extent=extent,
     )
+
+
+def _refuse_activation(args: argparse.Namespace) -> None:
+    """Refuse an activation that neither decoder nor encoder has.
+
+    Raises:
+        ConfigError: It is given.
+    """
+    if args.decoder is not None:
+        described = f"the perceptron, not --decoder {args.decoder}"
+        _refuse_beside(args, frozenset({"activation"}), described)
+
+
+def _refuse_beside(args: argparse.Namespace, options: frozenset[str], described: str) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        ConfigError: One of them is given.
+    """
+    for name in sorted(options & args.given):
+        msg = (
+            f"--{name.replace('_', '-')} describes {described}, whose settings are given with "
+            "its name as NAME:SETTING=VALUE"
+        )
+        raise ConfigError(msg)

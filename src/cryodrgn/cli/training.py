@@ -25,7 +25,7 @@ from cryodrgn.cli.processes import joined
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cryodrgn.models.build import ModelConfig
+    from cryodrgn.models.settings import ModelConfig
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.preflight.screening import Screen
     from cryodrgn.rundir import RunDirectory

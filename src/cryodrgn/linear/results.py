@@ -23,7 +23,8 @@ from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit
 from cryodrgn.linear.regression import Regression
-from cryodrgn.models.basis import BasisConfig, BasisModel
+from cryodrgn.models.basis import BasisModel
+from cryodrgn.models.settings import BasisConfig
 from cryodrgn.particles.optics_groups import optics_of_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses

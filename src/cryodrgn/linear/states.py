@@ -21,7 +21,8 @@ from cryodrgn.linear.masks import molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import noise_of, solve
 from cryodrgn.linear.quality import effective_number, local_resolution, standard_error
 from cryodrgn.linear.regression import Coefficients, Regression, accumulate, regress
-from cryodrgn.models.basis import BasisConfig, BasisModel
+from cryodrgn.models.basis import BasisModel
+from cryodrgn.models.settings import BasisConfig
 
 Method = Literal["basis", "kernel"]
 Functions = Literal["auto", "linear", "smooth"]

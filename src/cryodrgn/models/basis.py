@@ -4,87 +4,21 @@ The functions are the latent's own coordinates (a linear model) or smooth functi
 landmarks and extended to any point.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cryodrgn.errors import ConfigError
+from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.resample import check_new_box_size, downsample_volume
+from cryodrgn.models.protocols import DecoderSizes, VolumeModel
+from cryodrgn.models.settings import BasisConfig
 
-BasisKind = Literal["linear", "basis"]
 ROWS_PER_BATCH = 1000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BasisConfig:
-    """Shape of a model that is a sum over functions.
-
-    Attributes:
-        kind: ``linear`` for the latent's own coordinates, ``basis`` for smooth functions.
-        box_size: Side of images and volumes in pixels.
-        latent_dim: Dimensions of the latent.
-        num_functions: Number of functions.
-        num_landmarks: Points at which smooth functions are known.
-        num_groups: Optics groups with a noise spectrum of their own; 0 for models that embed
-            no images.
-        num_neighbours: Landmarks that a point is compared with.
-        radius: Radius in cycles per box up to which images are embedded; 0 for models that
-            embed none.
-    """
-
-    kind: BasisKind
-    box_size: int
-    latent_dim: int
-    num_functions: int
-    num_landmarks: int = 0
-    num_groups: int = 0
-    num_neighbours: int = 0
-    radius: int = 0
-
-    def to_mapping(self) -> dict[str, dict[str, Any]]:
-        """The groups ``lattice_args`` and ``model_args`` of a config file."""
-        lattice = {"D": self.box_size + 1, "extent": 0.5, "ignore_DC": True}
-        model = {
-            "kind": self.kind,
-            "zdim": self.latent_dim,
-            "functions": self.num_functions,
-            "landmarks": self.num_landmarks,
-            "groups": self.num_groups,
-            "neighbours": self.num_neighbours,
-            "radius": self.radius,
-        }
-        return {"lattice_args": lattice, "model_args": model}
-
-    @classmethod
-    def describes(cls, mapping: Mapping[str, Any]) -> bool:
-        """True if a config file describes a model of basis functions."""
-        return mapping.get("model_args", {}).get("kind") in {"linear", "basis"}
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> "BasisConfig":
-        """Read the groups that :meth:`to_mapping` writes.
-
-        Raises:
-            ConfigError: A key is missing.
-        """
-        try:
-            model = mapping["model_args"]
-            return cls(
-                kind=model["kind"],
-                box_size=int(mapping["lattice_args"]["D"]) - 1,
-                latent_dim=model["zdim"],
-                num_functions=model["functions"],
-                num_landmarks=model["landmarks"],
-                num_groups=model["groups"],
-                num_neighbours=model["neighbours"],
-                radius=model["radius"],
-            )
-        except (KeyError, TypeError) as error:
-            msg = f"the config describes no model: {error} is missing"
-            raise ConfigError(msg) from error
+# Complex numbers that a transform at arbitrary frequencies holds at a time.
+VALUES_AT_A_TIME = 1 << 22
 
 
 class SmoothFunctions(nn.Module):
@@ -132,16 +66,18 @@ class SmoothFunctions(nn.Module):
         return (weights[..., None] * self.get_buffer("values")[nearest]).sum(1)
 
 
-class BasisModel(nn.Module):
+class BasisModel(VolumeModel[BasisConfig]):
     """V(z) = V_0 + Σ_k φ_k(z) V_k, in real space and in the units of the images.
 
     Args:
         config: The shape.
     """
 
+    settings_type = BasisConfig
+    is_normalised = False
+
     def __init__(self, config: BasisConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, box_size=config.box_size, latent_dim=config.latent_dim)
         side = config.box_size
         shape = (config.num_functions + 1, side, side, side)
         self.register_buffer("volumes", torch.zeros(shape))
@@ -151,17 +87,98 @@ class BasisModel(nn.Module):
             self.register_buffer("optics", torch.zeros(config.num_groups, 4))
             self.register_buffer("contrast_spread", torch.zeros(()))
 
-    @property
-    def box_size(self) -> int:
-        """Side of the volumes in voxels."""
-        return self.config.box_size
+    @classmethod
+    def build(cls, config: BasisConfig, **_: int) -> "BasisModel":
+        """The model with volumes of zeros; its settings say all its sizes."""
+        return cls(config)
 
-    @property
-    def latent_dim(self) -> int:
-        """Dimensions of the latent."""
-        return self.config.latent_dim
+    @classmethod
+    def sizes(cls, config: BasisConfig, *, box_size: int, latent_dim: int) -> DecoderSizes:
+        """Sizes of a sum of volumes, and of its transform as a sum over voxels."""
+        voxels, count = box_size**3, config.num_functions + 1
+        landmarks = config.num_landmarks * (latent_dim + config.num_functions + 2)
+        beside = latent_dim**2 + config.num_groups * (box_size // 2 + 5)
+        return DecoderSizes(
+            weights=count * voxels + landmarks + beside,
+            multiply_adds=voxels,
+            training_values=4 * box_size**2,
+            evaluated_values=4 * box_size**2,
+            volume_multiply_adds=config.num_functions,
+            stored_volumes=count,
+        )
+
+    @classmethod
+    def stored_lattice(cls, box_size: int) -> HalfLattice:
+        """The disc up to Nyquist, ordered by radius: coarse iterations read a prefix."""
+        return HalfLattice.disc(box_size).by_radius()
 
     def combined(self, latents: Float[Tensor, "batch z"]) -> Float[Tensor, "batch box box box"]:
         """The volumes at some points of the latent space."""
         volumes = self.get_buffer("volumes")
         return volumes[0] + torch.tensordot(self.functions(latents), volumes[1:], dims=1)
+
+    def forward(
+        self,
+        frequencies: Float[Tensor, "batch points 3"],
+        latent: Float[Tensor, "batch z"],
+        dtype: torch.dtype = torch.float32,  # noqa: ARG002
+    ) -> Float[Tensor, "batch points 2"]:
+        """Σ_x V(x) exp(−2πi q·x) over all voxels x, the centre of the box being 0.
+
+        Exact at any frequency, at the cost of a multiply-add per voxel.
+
+        Args:
+            frequencies: (kx, ky, kz) in cycles per pixel.
+            latent: State of each image.
+            dtype: Not used; all is float32.
+        """
+        axis = torch.arange(self.box_size, device=frequencies.device) - self.box_size // 2
+        size = max(1, VALUES_AT_A_TIME // self.box_size**2)
+        transforms = []
+        for volume, points in zip(self.combined(latent), frequencies, strict=True):
+            parts = []
+            for part in points.split(size):
+                phases = (-2 * math.pi * part[..., None] * axis).unbind(1)
+                along_x, along_y, along_z = (torch.polar(torch.ones_like(p), p) for p in phases)
+                planes = torch.einsum("px,zyx->pzy", along_x, volume.to(along_x.dtype))
+                lines = torch.einsum("py,pzy->pz", along_y, planes)
+                parts.append(torch.view_as_real((along_z * lines).sum(1)))
+            transforms.append(torch.cat(parts))
+        return torch.stack(transforms)
+
+    def make_volumes(
+        self,
+        latents: Float[Tensor, "volumes z"],
+        box_size: int | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,  # noqa: ARG002
+        offset: float = 0.0,
+        scale: float = 1.0,
+        whole_cube: bool = False,  # noqa: ARG002
+    ) -> Iterator[Float[Tensor, "box box box"]]:
+        """The volumes at points of the latent space, added up in real space.
+
+        Args:
+            latents: The points, on the device of the model.
+            box_size: A smaller even side.
+            dtype: Not used; sums are float32.
+            offset: Must be 0: volumes are in units of the images.
+            scale: Must be 1.
+            whole_cube: Not used; nothing of the stored volumes is left out.
+
+        Raises:
+            ConfigError: The side is odd or too large.
+        """
+        assert (offset, scale) == (0.0, 1.0)
+        check_new_box_size(self.box_size, box_size or self.box_size)
+        for latent in latents:
+            yield self._volume(latent, box_size)
+
+    @torch.inference_mode()
+    def _volume(
+        self, latent: Float[Tensor, " z"], box_size: int | None
+    ) -> Float[Tensor, "box box box"]:
+        volume = self.combined(latent[None])[0]
+        if box_size is not None and box_size != self.box_size:
+            volume = downsample_volume(volume, box_size)
+        return volume.cpu()

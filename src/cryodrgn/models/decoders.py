@@ -1,50 +1,18 @@
 """The network that returns the Fourier transform of the molecule at any frequency and state."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cryodrgn.fourier.grids import hartley_to_half
-from cryodrgn.models.encodings import (
-    EncodingName,
-    axis_waves,
-    encode_by_axis,
-    encode_by_vectors,
-)
-from cryodrgn.models.layers import Activation, Mlp
-
-Domain = Literal["fourier", "hartley"]
+from cryodrgn.models.encodings import axis_waves, encode_by_axis, encode_by_vectors
+from cryodrgn.models.layers import Mlp, count_perceptron
+from cryodrgn.models.pointwise import PointwiseNetwork
+from cryodrgn.models.protocols import DecoderSizes, VolumeModel
+from cryodrgn.models.settings import DecoderConfig
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DecoderConfig:
-    """Architecture of a decoder.
-
-    Attributes:
-        num_layers: Hidden layers.
-        hidden_dim: Their width.
-        encoding: Positional encoding of the frequencies.
-        encoding_dim: Waves per axis; None means half the box size.
-        feature_sigma: Spread of the wave vectors of the ``gaussian`` encoding.
-        domain: Whether the network returns Fourier or Hartley values.
-        activation: Between the layers.
-        extent: Without positional encoding, the number that stands for Nyquist at the input.
-    """
-
-    num_layers: int = 3
-    hidden_dim: int = 256
-    encoding: EncodingName = "geom_lowf"
-    encoding_dim: int | None = None
-    feature_sigma: float = 0.5
-    domain: Domain = "fourier"
-    activation: Activation = "relu"
-    extent: float = 0.5
-
-
-class Decoder(nn.Module):
+class Decoder(VolumeModel[DecoderConfig]):
     """(frequency, latent) → value of the transform, exactly Hermitian.
 
     In the ``fourier`` domain the network returns (Re, Im) and is asked only at kz ≤ 0; the
@@ -57,11 +25,11 @@ class Decoder(nn.Module):
         latent_dim: Dimensions of the latent; 0 for a single structure.
     """
 
+    settings_type = DecoderConfig
+
     def __init__(self, config: DecoderConfig, *, box_size: int, latent_dim: int) -> None:
-        super().__init__()
-        self.config = config
-        self.box_size = box_size
-        self.latent_dim = latent_dim
+        super().__init__(config, box_size=box_size, latent_dim=latent_dim)
+        self.domain = config.domain
         count = config.encoding_dim or box_size // 2
         if config.encoding == "gaussian":
             vectors = torch.randn(3 * count, 3) * config.feature_sigma
@@ -75,6 +43,24 @@ class Decoder(nn.Module):
             config.hidden_dim,
             2 if config.domain == "fourier" else 1,
             config.activation,
+        )
+
+    @classmethod
+    def sizes(cls, config: DecoderConfig, *, box_size: int, latent_dim: int) -> DecoderSizes:
+        """Sizes of the perceptron; its weights are multiplied with once per point."""
+        features = 3
+        if config.encoding != "none":
+            features = 6 * (config.encoding_dim or box_size // 2)
+        layers, width = config.num_layers, config.hidden_dim
+        weights = count_perceptron(latent_dim + features, layers, width, 2)
+        vectors = features // 2 * 3 if config.encoding == "gaussian" else 0
+        return DecoderSizes(
+            weights=weights + vectors,
+            multiply_adds=weights,
+            training_values=2.5 * features + width * (2 * (layers + 1) + 3),
+            evaluated_values=2.5 * features + 3 * width,
+            volume_multiply_adds=layers * width**2 + 2 * width,
+            shared_multiply_adds=features * width,
         )
 
     def forward(
@@ -107,6 +93,16 @@ class Decoder(nn.Module):
         with torch.autocast(frequencies.device.type, dtype, enabled=lower):
             values = self.decoder.conditioned(features, latent)
         return values.float()
+
+    def fast_evaluation(self, dtype: torch.dtype = torch.float32) -> PointwiseNetwork:
+        """The perceptron with what all latents have in common computed once."""
+        return PointwiseNetwork(self.decoder, self.features, self.latent_dim, dtype)
+
+    @property
+    def renamed_weights(self) -> tuple[str, str]:
+        """CryoDRGN's Hartley decoder without positional encoding is the perceptron itself."""
+        bare = self.config.encoding == "none" and self.config.domain == "hartley"
+        return "decoder.main.", "main." if bare else "decoder.main."
 
     def features(
         self, frequencies: Float[Tensor, "*batch 3"], dtype: torch.dtype = torch.float32

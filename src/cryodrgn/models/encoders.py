@@ -4,8 +4,7 @@ All of them take sets of phase-flipped, centred transforms on a half lattice, th
 images of each particle, and return mean and log-variance of its latent.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+import itertools
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,67 +14,16 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfLattice, half_to_hartley
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.imaging.grouping import ImageSets
-from cryodrgn.models.layers import Activation, Mlp
+from cryodrgn.models.layers import Mlp, count_perceptron
+from cryodrgn.models.protocols import Encoder, EncoderSizes, Posterior
+from cryodrgn.models.settings import EncoderConfig
 
-EncoderMode = Literal["conv", "resid", "mlp", "tilt"]
-Posterior = tuple[Float[Tensor, "batch z"], Float[Tensor, "batch z"]]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncoderConfig:
-    """Architecture of an encoder.
-
-    Attributes:
-        mode: ``resid`` and ``mlp`` are perceptrons on one image, ``conv`` a convolutional
-            network on it, ``tilt`` a perceptron on both images of a tilt pair.
-        num_layers: Hidden layers.
-        hidden_dim: Their width; of ``conv``, the number of channels of the first layer.
-        mask_radius: Radius in pixels of the disc that a perceptron sees; None means half the
-            box size, −1 the whole square.
-        use_real: Whether the encoder sees the image rather than its transform.
-        activation: Between the layers.
-    """
-
-    mode: EncoderMode = "resid"
-    num_layers: int = 3
-    hidden_dim: int = 256
-    mask_radius: int | None = None
-    use_real: bool = False
-    activation: Activation = "relu"
-
-    def __post_init__(self) -> None:
-        """Refuse combinations that no network has.
-
-        Raises:
-            ConfigError: Options contradict one another.
-        """
-        if self.mode == "conv" and not self.use_real:
-            msg = "--encode-mode conv works on real images; add --use-real"
-            raise ConfigError(msg)
-        if self.mode == "tilt" and self.num_layers <= 2:
-            msg = f"--encode-mode tilt needs --qlayers of at least 3, got {self.num_layers}"
-            raise ConfigError(msg)
-
-    def radius(self, box_size: int) -> int:
-        """Radius in pixels of what is seen; −1 for all of it.
-
-        Raises:
-            ConfigError: The mask is larger than the image or empty.
-        """
-        radius = box_size // 2 if self.mask_radius is None else self.mask_radius
-        if radius != -1 and not 0 < radius <= box_size // 2:
-            msg = (
-                f"--enc-mask {radius} must be a radius from 1 to {box_size // 2} pixels, or −1 "
-                "for no mask"
-            )
-            raise ConfigError(msg)
-        return radius
-
-    def stored_lattice(self, box_size: int) -> HalfLattice:
-        """The frequencies at which images must be kept: the disc up to Nyquist, or more."""
-        if self.mask_radius == -1 and not self.use_real:
-            return HalfLattice.square(box_size)
-        return HalfLattice.disc(box_size)
+def stored_lattice_of(config: EncoderConfig, box_size: int) -> HalfLattice:
+    """The disc up to Nyquist, or more where an encoder sees the whole square of frequencies."""
+    if config.mask_radius == -1 and not config.use_real:
+        return HalfLattice.square(box_size)
+    return HalfLattice.disc(box_size)
 
 
 class _HartleyInput(nn.Module):
@@ -83,7 +31,7 @@ class _HartleyInput(nn.Module):
 
     def __init__(self, config: EncoderConfig, box_size: int) -> None:
         super().__init__()
-        stored = config.stored_lattice(box_size)
+        stored = stored_lattice_of(config, box_size)
         radius = config.radius(box_size)
         self._has_origin = stored.has_origin
         positions = None if radius == -1 else stored.positions_within(radius)
@@ -104,7 +52,7 @@ class _RealInput(nn.Module):
 
     def __init__(self, config: EncoderConfig, box_size: int) -> None:
         super().__init__()
-        self._lattice = config.stored_lattice(box_size)
+        self._lattice = stored_lattice_of(config, box_size)
         radius = config.radius(box_size)
         pixels = _pixels_within(box_size, radius) if radius != -1 else None
         self.num_values = box_size**2 if pixels is None else int(pixels.sum())
@@ -131,7 +79,24 @@ def _pixels_within(box_size: int, radius: int) -> Bool[Tensor, "box box"]:
     return axis.square()[:, None] + axis.square() <= radius**2
 
 
-class MlpEncoder(nn.Module):
+def _count_values(config: EncoderConfig, box_size: int) -> int:
+    """Number of values of an image that a perceptron sees."""
+    kind = _RealInput if config.use_real else _HartleyInput
+    return kind(config, box_size).num_values
+
+
+class CryodrgnEncoder(Encoder[EncoderConfig]):
+    """An encoder of cryoDRGN, whose settings are :class:`EncoderConfig`."""
+
+    settings_type = EncoderConfig
+
+    @classmethod
+    def stored_lattice(cls, config: EncoderConfig, box_size: int) -> HalfLattice:
+        """The disc up to Nyquist, or more if more is seen."""
+        return stored_lattice_of(config, box_size)
+
+
+class MlpEncoder(CryodrgnEncoder):
     """A perceptron on the values of one image (modes ``resid`` and ``mlp``).
 
     Args:
@@ -141,7 +106,7 @@ class MlpEncoder(nn.Module):
     """
 
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
-        super().__init__()
+        super().__init__(config, box_size=box_size, latent_dim=latent_dim)
         kind = _RealInput if config.use_real else _HartleyInput
         self.values_of = kind(config, box_size)
         self.main = Mlp(
@@ -152,6 +117,13 @@ class MlpEncoder(nn.Module):
             config.activation,
             residual=config.mode == "resid",
         ).main
+
+    @classmethod
+    def sizes(cls, config: EncoderConfig, *, box_size: int, latent_dim: int) -> EncoderSizes:
+        """Sizes of the perceptron; its weights are multiplied with once."""
+        values = _count_values(config, box_size)
+        weights = count_perceptron(values, config.num_layers, config.hidden_dim, 2 * latent_dim)
+        return EncoderSizes(weights=weights, multiply_adds=weights)
 
     def forward(self, sets: ImageSets, dtype: torch.dtype = torch.float32) -> Posterior:
         """Posterior from the first image of every particle.
@@ -166,7 +138,7 @@ class MlpEncoder(nn.Module):
         return _posterior(encoded)
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(CryodrgnEncoder):
     """A convolutional network on one real image; each of four layers halves its side.
 
     Args:
@@ -179,12 +151,12 @@ class ConvEncoder(nn.Module):
     """
 
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
-        super().__init__()
+        super().__init__(config, box_size=box_size, latent_dim=latent_dim)
         if box_size % 16:
             msg = f"--encode-mode conv needs a box size divisible by 16, got {box_size}"
             raise ConfigError(msg)
-        self._lattice = config.stored_lattice(box_size)
-        channels = [1, *(config.hidden_dim * 2**level for level in range(4))]
+        self._lattice = stored_lattice_of(config, box_size)
+        channels = _channels(config)
         layers: list[nn.Module] = []
         for level in range(4):
             layers += [
@@ -193,6 +165,18 @@ class ConvEncoder(nn.Module):
             ]
         layers.append(nn.Conv2d(channels[4], 2 * latent_dim, box_size // 16, bias=False))
         self.main = nn.Sequential(*layers)
+
+    @classmethod
+    def sizes(cls, config: EncoderConfig, *, box_size: int, latent_dim: int) -> EncoderSizes:
+        """Sizes of the network; every layer halves the side of what it is applied to."""
+        channels = _channels(config)
+        kernels = [16 * a * b for a, b in itertools.pairwise(channels)]
+        last = channels[4] * 2 * latent_dim * (box_size // 16) ** 2
+        pixels = [(box_size >> level) ** 2 for level in range(1, 5)]
+        return EncoderSizes(
+            weights=sum(kernels) + last,
+            multiply_adds=sum(a * b for a, b in zip(kernels, pixels, strict=True)) + last,
+        )
 
     def forward(self, sets: ImageSets, dtype: torch.dtype = torch.float32) -> Posterior:
         """Posterior from the first image of every particle.
@@ -208,7 +192,7 @@ class ConvEncoder(nn.Module):
         return _posterior(encoded)
 
 
-class TiltEncoder(nn.Module):
+class TiltEncoder(CryodrgnEncoder):
     """A perceptron shared by both images of a tilt pair, and one on what it says of them.
 
     Args:
@@ -218,7 +202,7 @@ class TiltEncoder(nn.Module):
     """
 
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
-        super().__init__()
+        super().__init__(config, box_size=box_size, latent_dim=latent_dim)
         kind = _RealInput if config.use_real else _HartleyInput
         self.values_of = kind(config, box_size)
         width, activation = config.hidden_dim, config.activation
@@ -226,6 +210,14 @@ class TiltEncoder(nn.Module):
             self.values_of.num_values, config.num_layers - 2, width, width, activation
         )
         self.encoder2 = Mlp(2 * width, 2, width, 2 * latent_dim, activation)
+
+    @classmethod
+    def sizes(cls, config: EncoderConfig, *, box_size: int, latent_dim: int) -> EncoderSizes:
+        """Sizes of both perceptrons, of which the first is applied to both images."""
+        values, width = _count_values(config, box_size), config.hidden_dim
+        first = count_perceptron(values, config.num_layers - 2, width, width)
+        second = count_perceptron(2 * width, 2, width, 2 * latent_dim)
+        return EncoderSizes(weights=first + second, multiply_adds=2 * first + second)
 
     def forward(self, sets: ImageSets, dtype: torch.dtype = torch.float32) -> Posterior:
         """Posterior from the two images of every particle.
@@ -250,14 +242,9 @@ class TiltEncoder(nn.Module):
         return _posterior(encoded)
 
 
-Encoder = MlpEncoder | ConvEncoder | TiltEncoder
-
-
-def build_encoder(config: EncoderConfig, *, box_size: int, latent_dim: int) -> Encoder:
-    """The encoder that a config describes."""
-    kinds = {"conv": ConvEncoder, "tilt": TiltEncoder}
-    kind = kinds.get(config.mode, MlpEncoder)
-    return kind(config, box_size=box_size, latent_dim=latent_dim)
+def _channels(config: EncoderConfig) -> list[int]:
+    """Channels of a convolutional network before its first layer and after each of four."""
+    return [1, *(config.hidden_dim * 2**level for level in range(4))]
 
 
 def _products_in(dtype: torch.dtype, device: torch.device) -> torch.autocast:

@@ -5,17 +5,15 @@ formulas h is half the box size and m the number of waves per axis.
 """
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.models.settings import EncodingName
 
-EncodingName = Literal[
-    "geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "gaussian", "none"
-]
 ENCODINGS: tuple[EncodingName, ...] = get_args(EncodingName)
 
 

@@ -1,17 +1,23 @@
 """Multi-layer perceptrons with residual layers."""
 
 import itertools
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Activation = Literal["relu", "leaky_relu"]
+from cryodrgn.models.settings import Activation
+
 ACTIVATIONS: dict[str, type[nn.ReLU | nn.LeakyReLU]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
 }
+
+
+def count_perceptron(in_dim: int, num_layers: int, hidden_dim: int, out_dim: int) -> int:
+    """Number of weights and biases of an :class:`Mlp`."""
+    hidden = num_layers * (hidden_dim + 1) * hidden_dim
+    return (in_dim + 1) * hidden_dim + hidden + (hidden_dim + 1) * out_dim
 
 
 class ResidualLinear(nn.Module):

@@ -17,10 +17,8 @@ from cryodrgn.devices import choose_device, describe_device
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.io.atomic import format_size, free_bytes
-from cryodrgn.models.build import ModelConfig, build_model
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.build import build_model, stored_lattice
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.processors import granted_processors
 
 NEEDED = ("torch", "numpy", "gemmi", "mrcfile", "pyyaml", "jaxtyping", "tqdm")
@@ -109,10 +107,8 @@ def _gradient(device: torch.device) -> torch.Tensor:
         decoder=DecoderConfig(num_layers=1, hidden_dim=32),
     )
     model = build_model(config).to(device)
-    assert isinstance(model, Vae)
-    assert config.encoder is not None
     generator = torch.Generator().manual_seed(0)
-    points = len(config.encoder.stored_lattice(16))
+    points = len(stored_lattice(config))
     images = torch.randn(4, points, 2, generator=generator).to(device)
     frequencies = torch.rand(4, points, 3, generator=generator).to(device) - 0.5
     mean, log_variance = model.encoder(ImageSets.of_single_images(images), torch.float32)

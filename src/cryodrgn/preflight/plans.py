@@ -19,21 +19,20 @@ from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.states import StateSettings
 from cryodrgn.linear.subspace import grid_size
-from cryodrgn.models.basis import BasisConfig
-from cryodrgn.models.build import ModelConfig
+from cryodrgn.models.build import decoder_sizes, encoder_sizes
+from cryodrgn.models.settings import ModelConfig
+from cryodrgn.models.volumes import BYTES_AT_A_TIME, MOST_AT_A_TIME
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.preflight.plan import Cost, Plan
 from cryodrgn.reconstruction.backproject import POINTS_PER_BATCH
-from cryodrgn.reconstruction.decode import BYTES_AT_A_TIME, MOST_AT_A_TIME
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.simulation.simulate import BATCH as SIMULATED_TOGETHER
 from cryodrgn.simulation.simulate import SimulationSettings
 from cryodrgn.simulation.states import StatesSize
 from cryodrgn.training.config import RunConfig
 from cryodrgn.training.memory import (
+    BYTES_PER_POINT,
     bytes_written,
-    count_weights,
-    decoder_features,
     memory_needed,
     operations_per_image,
 )
@@ -209,16 +208,15 @@ def encoding_plan(
     box_size = min(particles.box_size, config.box_size)
     points = points_of(box_size)
     per_particle = particles.images_per_particle
-    if isinstance(config, ModelConfig):
-        encoder, decoder = count_weights(config)
-        width = config.decoder.hidden_dim
-        values = 2.5 * decoder_features(config) + 3 * width
-        memory = min(batch_size, count) * points * per_particle * (FLOAT * values + 100)
-        cost = Cost(
-            products=ENCODING * 2 * len(particles.images) * (points * decoder + encoder)
-        )
+    sizes = decoder_sizes(config)
+    volumes = sizes.stored_volumes
+    if not volumes:
+        values = FLOAT * sizes.evaluated_values + BYTES_PER_POINT
+        memory = min(batch_size, count) * points * per_particle * values
+        products = per_particle * points * sizes.multiply_adds
+        products += encoder_sizes(config).multiply_adds
+        cost = Cost(products=ENCODING * 2 * count * products)
     else:
-        volumes = config.num_functions + 1
         memory = 3 * FLOAT * volumes * box_size**3
         cost = _regression(count, points, box_size, volumes, passes=1)
     plan = Plan(
@@ -234,7 +232,7 @@ def encoding_plan(
 
 
 def volumes_plan(
-    config: ModelConfig | BasisConfig,
+    config: ModelConfig,
     count: int,
     box_size: int,
     folder: Path,
@@ -258,16 +256,17 @@ def volumes_plan(
     """
     voxels = box_size**3
     points = math.pi / 12 * voxels
-    if isinstance(config, ModelConfig):
-        layers, width = config.decoder.num_layers, config.decoder.hidden_dim
-        weights = layers * width**2 + 2 * width
-        weights += decoder_features(config) * width / max(1, min(count, MOST_AT_A_TIME))
-        cost = Cost(products=DECODING * 2 * count * points * weights)
+    sizes = decoder_sizes(config)
+    functions = sizes.stored_volumes - 1
+    if not sizes.stored_volumes:
+        products = sizes.volume_multiply_adds
+        products += sizes.shared_multiply_adds / max(1, min(count, MOST_AT_A_TIME))
+        cost = Cost(products=DECODING * 2 * count * points * products)
         together = min(count, MOST_AT_A_TIME, max(1, BYTES_AT_A_TIME / max(8 * points, 1)))
         memory = 16 * points * together + 60 * voxels
     else:
-        cost = Cost(others=count * config.num_functions * voxels)
-        memory = (2 * FLOAT * config.num_functions + 40) * config.box_size**3
+        cost = Cost(others=count * functions * voxels)
+        memory = (2 * FLOAT * functions + 40) * config.box_size**3
     return Plan(
         work=(f"{count} volumes of {box_size} px" if count else "no volumes") + more_words,
         folder=folder,
@@ -280,7 +279,7 @@ def volumes_plan(
 
 
 def landscape_plan(
-    config: ModelConfig | BasisConfig,
+    config: ModelConfig,
     count: int,
     box_size: int,
     num_states: int,
@@ -305,7 +304,7 @@ def landscape_plan(
 
 
 def full_landscape_plan(
-    config: ModelConfig | BasisConfig,
+    config: ModelConfig,
     count: int,
     box_size: int,
     num_particles: int,

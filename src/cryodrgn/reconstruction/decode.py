@@ -6,24 +6,17 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier.grids import HalfLattice, volume_frequencies
-from cryodrgn.fourier.resample import check_new_box_size, downsample_volume
-from cryodrgn.fourier.transforms import centred_fft, centred_ifft, inverse_hartley
+from cryodrgn.fourier.resample import check_new_box_size
+from cryodrgn.fourier.transforms import centred_fft, centred_ifft
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
-from cryodrgn.models.basis import BasisModel
-from cryodrgn.models.decoders import Decoder
+from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import track
-from cryodrgn.reconstruction.pointwise import PointwiseNetwork
-
-# Values of the transform kept at a time, for how many volumes at most.
-BYTES_AT_A_TIME = 256 << 20
-MOST_AT_A_TIME = 64
 
 
 @runtime_checkable
@@ -51,23 +44,30 @@ class VolumeSource(Protocol):
         """The volume at one point of the latent space."""
         ...
 
+    def volumes(
+        self, latents: Float[Tensor, "volumes z"], box_size: int | None = None
+    ) -> Iterator[Float[Tensor, "box box box"]]:
+        """The volumes at points of the latent space, one after another."""
+        ...
+
 
 class VolumeDecoder:
-    """Evaluates a decoder on the grid of a volume.
+    """The volumes of a model in units of the images on which it was trained.
 
     Args:
-        decoder: The network.
+        decoder: The model.
         offset: Added to the Hartley values after scaling.
-        scale: What the network's values are multiplied with to be those of images.
+        scale: What its values are multiplied with to be those of images; a model whose values
+            are in these units has no use for either.
         device: Where to compute.
-        dtype: Number type of the network's matrix products.
-        whole_cube: Whether to ask the decoder also beyond the Nyquist sphere, where no image
+        dtype: Number type of its matrix products.
+        whole_cube: Whether to ask the model also beyond the Nyquist sphere, where no image
             has told it anything. cryoDRGN does so with decoders of Hartley values.
     """
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: VolumeModel,
         offset: float,
         scale: float,
         device: torch.device,
@@ -76,7 +76,7 @@ class VolumeDecoder:
         whole_cube: bool = False,
     ) -> None:
         self._decoder = decoder.to(device).eval()
-        self._offset, self._scale = offset, scale
+        self._norm = (offset, scale) if decoder.is_normalised else (0.0, 1.0)
         self.device = device
         self._dtype = dtype
         self._whole_cube = whole_cube
@@ -102,9 +102,6 @@ class VolumeDecoder:
     ) -> Iterator[Float[Tensor, "box box box"]]:
         """The volumes at points of the latent space, one after another.
 
-        A decoder of Fourier values is asked for half of the transform only, since the other
-        half follows from it.
-
         Args:
             latents: The points.
             box_size: A smaller even side, which leaves out the frequencies beyond it; the
@@ -113,49 +110,15 @@ class VolumeDecoder:
         Raises:
             ConfigError: The side is odd or too large.
         """
-        size = box_size or self.box_size
-        check_new_box_size(self.box_size, size)
-        is_hartley = self._decoder.config.domain == "hartley"
-        points = _whole_cube(size) if is_hartley else _half_cube(size)
-        if not self._whole_cube:
-            points = points[points.square().sum(-1) <= (size // 2) ** 2]
-        points = points.to(self.device)
-        network = PointwiseNetwork(self._decoder, self._dtype)
-        group = max(1, BYTES_AT_A_TIME // (4 * network.outputs * len(points)))
-        for part in latents.to(self.device).split(min(group, MOST_AT_A_TIME)):
-            decoded = network(points / self.box_size, part)
-            for values in decoded * self._scale:
-                yield self._inverse(points, values, size).cpu()
-
-    def _inverse(
-        self, points: Int[Tensor, "points 3"], values: Float[Tensor, "points out"], size: int
-    ) -> Float[Tensor, "box box box"]:
-        """The volume whose transform has some values and is zero elsewhere."""
-        side = size + 1
-        transform = values.new_zeros(side**3)
-        kx, ky, kz = (points + size // 2).unbind(-1)
-        places = (kz * side + ky) * side + kx
-        if values.shape[1] == 1:
-            transform[places] = values[:, 0] + self._offset
-        else:
-            # Reversing the layout takes k to −k. The origin is its own mate.
-            real, imaginary = values.unbind(-1)
-            transform[side**3 - 1 - places] = real + imaginary + self._offset
-            transform[places] = real - imaginary + self._offset
-        return inverse_hartley(transform.view(side, side, side)[:-1, :-1, :-1], 3)
-
-
-def _half_cube(box_size: int) -> Int[Tensor, "points 3"]:
-    """One of every pair ±k of frequencies up to box/2: kz < 0, and half of kz = 0."""
-    planes = [volume_frequencies(box_size, plane) for plane in range(-(box_size // 2), 0)]
-    flat = HalfLattice.square(box_size).points
-    return torch.cat([*planes, torch.nn.functional.pad(flat, (0, 1))])
-
-
-def _whole_cube(box_size: int) -> Int[Tensor, "points 3"]:
-    """All frequencies from −box/2 to box/2 − 1."""
-    axis = torch.arange(-(box_size // 2), box_size // 2)
-    return torch.cartesian_prod(axis, axis, axis).flip(-1)
+        offset, scale = self._norm
+        return self._decoder.make_volumes(
+            latents.to(self.device),
+            box_size,
+            dtype=self._dtype,
+            offset=offset,
+            scale=scale,
+            whole_cube=self._whole_cube,
+        )
 
 
 def decode_volumes(
@@ -181,52 +144,8 @@ def decode_volumes(
         )
         raise ConfigError(msg)
     check_new_box_size(source.box_size, box_size or source.box_size)
-    if isinstance(source, VolumeDecoder):
-        volumes = source.volumes(latents, box_size)
-    else:
-        volumes = (source.volume(latent, box_size) for latent in latents)
+    volumes = source.volumes(latents, box_size)
     return track(volumes, len(latents), description, "volume")
-
-
-class BasisVolumes:
-    """Adds up the volumes of a model that is a sum over functions of the latent.
-
-    Args:
-        model: The model.
-        device: Where to compute.
-    """
-
-    def __init__(self, model: BasisModel, device: torch.device) -> None:
-        self._model = model.to(device).eval()
-        self.device = device
-
-    @property
-    def box_size(self) -> int:
-        """Side of the volumes in voxels, unless a smaller one is asked for."""
-        return self._model.box_size
-
-    @property
-    def latent_dim(self) -> int:
-        """Dimensions of the latent."""
-        return self._model.latent_dim
-
-    @torch.inference_mode()
-    def volume(
-        self, latent: Float[Tensor, " z"], box_size: int | None = None
-    ) -> Float[Tensor, "box box box"]:
-        """The volume at one point of the latent space.
-
-        Args:
-            latent: The point.
-            box_size: A smaller even side.
-
-        Raises:
-            ConfigError: The side is odd or too large.
-        """
-        volume = self._model.combined(latent[None].to(self.device))[0]
-        if box_size is not None and box_size != self.box_size:
-            volume = downsample_volume(volume, box_size)
-        return volume.cpu()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import NumericalError
 from cryodrgn.models.losses import kl_divergence, reconstruction_loss
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 
@@ -41,7 +41,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def encode_all(
-    model: Vae,
+    model: Model,
     particles: TrainingSet,
     dtype: torch.dtype = torch.float32,
     team: Team = ALONE,
@@ -74,7 +74,7 @@ def encode_all(
 
 @torch.inference_mode()
 def encode_rows(
-    model: Vae,
+    model: Model,
     particles: TrainingSet,
     rows: Int[Tensor, " rows"],
     dtype: torch.dtype = torch.float32,
@@ -87,7 +87,7 @@ def encode_rows(
 
 @torch.inference_mode()
 def evaluate_all(
-    model: Vae,
+    model: Model,
     particles: TrainingSet,
     *,
     beta: float,

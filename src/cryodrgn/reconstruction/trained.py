@@ -11,16 +11,24 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
-from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.checkpoints import load_checkpoint
-from cryodrgn.models.basis import BasisConfig, BasisModel
-from cryodrgn.models.build import ModelConfig, build_model, decoder_of, load_named_weights
-from cryodrgn.models.decoders import Decoder
-from cryodrgn.models.encoders import EncoderConfig
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.build import (
+    build_model,
+    decoder_sizes,
+    encoder_sizes,
+    load_named_weights,
+    stored_lattice,
+)
+from cryodrgn.models.config_file import model_config
+from cryodrgn.models.model import Model
+from cryodrgn.models.settings import ModelConfig
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.reconstruction.decode import BasisVolumes, VolumeDecoder
+from cryodrgn.reconstruction.decode import VolumeDecoder
+
+# A config may describe a model of so many times the numbers of its weight file, to be refused
+# by name when the weights are put into it, before it is refused for its size alone.
+LARGER = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -28,7 +36,7 @@ class TrainedModel:
     """A model with its weights and what it was trained on.
 
     Attributes:
-        model: Encoder and decoder, the decoder alone, or a sum over functions of the latent.
+        model: The decoder, and the encoder if it has one.
         config: Its shape.
         offset: Offset of the Hartley values it was trained on.
         scale: Their scale.
@@ -38,8 +46,8 @@ class TrainedModel:
         is_foreign: Whether it is a run of cryoDRGN, not of this program.
     """
 
-    model: Vae | Decoder | BasisModel
-    config: ModelConfig | BasisConfig
+    model: Model
+    config: ModelConfig
     offset: float
     scale: float
     pixel_size: float
@@ -63,12 +71,8 @@ class TrainedModel:
         try:
             config = model_config(settings)
             _require_room_for(config, content, weights)
-            if isinstance(config, BasisConfig):
-                model: Vae | Decoder | BasisModel = BasisModel(config)
-                model.load_state_dict(content)
-            else:
-                model = build_model(config)
-                load_named_weights(model, config, content)
+            model = build_model(config)
+            load_named_weights(model, content)
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             msg = f"{weights} does not fit the config: {reason}"
@@ -92,31 +96,18 @@ class TrainedModel:
 
     def volume_decoder(
         self, device: torch.device, dtype: torch.dtype = torch.float32
-    ) -> VolumeDecoder | BasisVolumes:
+    ) -> VolumeDecoder:
         """Volume source with the conventions of the program that trained the model.
 
         Args:
             device: Where to compute.
             dtype: Number type of the network's matrix products.
         """
-        if isinstance(self.model, BasisModel):
-            return BasisVolumes(self.model, device)
-        decoder = decoder_of(self.model)
-        whole_cube = self.is_foreign and decoder.config.domain == "hartley"
+        decoder = self.model.decoder
+        whole_cube = self.is_foreign and decoder.domain == "hartley"
         return VolumeDecoder(
             decoder, self.offset, self.scale, device, dtype, whole_cube=whole_cube
         )
-
-
-def model_config(settings: dict[str, Any]) -> ModelConfig | BasisConfig:
-    """The shape of the model that a config file describes.
-
-    Raises:
-        ConfigError: The config is incomplete.
-    """
-    if BasisConfig.describes(settings):
-        return BasisConfig.from_mapping(settings)
-    return ModelConfig.from_mapping(settings)
 
 
 def prepare_as_trained(
@@ -148,11 +139,7 @@ def prepare_as_trained(
             f"trained on {trained.config.box_size} px"
         )
         raise ShapeMismatchError(msg)
-    if isinstance(trained.config, BasisConfig):
-        lattice = HalfLattice.disc(particles.box_size).by_radius()
-    else:
-        encoder = trained.config.encoder or EncoderConfig()
-        lattice = encoder.stored_lattice(particles.box_size)
+    lattice = stored_lattice(trained.config)
     settings = Preprocessing(
         window_radius=trained.window_radius,
         invert=trained.invert,
@@ -169,25 +156,15 @@ def prepare_as_trained(
     )
 
 
-def _require_room_for(
-    config: ModelConfig | BasisConfig, weights: dict[str, Any], path: Path
-) -> None:
+def _require_room_for(config: ModelConfig, weights: dict[str, Any], path: Path) -> None:
     """Refuse a config of a model far larger than its weights, before the model is made.
 
     Raises:
-        InputFileError: A side of a layer, or the number of layers, is not found in the file.
+        InputFileError: The model would hold many more numbers than the file.
     """
     tensors = [value for value in weights.values() if isinstance(value, torch.Tensor)]
-    longest = max((side for tensor in tensors for side in tensor.shape), default=0)
-    total = sum(tensor.numel() for tensor in tensors)
-    if isinstance(config, BasisConfig):
-        sides = (config.num_functions, config.num_landmarks, config.num_groups)
-        fits = max(sides) <= longest and config.box_size**3 <= 8 * total
-    else:
-        parts = [part for part in (config.decoder, config.encoder) if part is not None]
-        fits = all(
-            part.hidden_dim <= longest and part.num_layers <= len(tensors) for part in parts
-        )
+    needed = decoder_sizes(config).weights + encoder_sizes(config).weights
+    fits = needed <= LARGER * sum(tensor.numel() for tensor in tensors)
     if not fits or len(tensors) < len(weights):
         msg = f"{path} does not fit the config: the model that it describes is another size"
         raise InputFileError(msg)

@@ -13,11 +13,10 @@ from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.fourier.grids import HalfLattice
 from cryodrgn.io.legacy_pickle import load_latents
-from cryodrgn.models.build import build_model, decoder_of
-from cryodrgn.models.decoders import Decoder
-from cryodrgn.models.encoders import EncoderConfig
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.build import build_model, stored_lattice
+from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
@@ -105,7 +104,10 @@ def assemble(
         raise ShapeMismatchError(msg)
     model = build_model(config.model, training.seed).to(device)
     if training.keeps_decoder:
-        decoder_of(model).requires_grad_(requires_grad=False)
+        model.decoder.requires_grad_(requires_grad=False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        msg = f"the decoder {config.model.decoder.name!r} has no weights that could be trained"
+        raise ConfigError(msg)
     poses = _pose_table(config, particles, device, team)
     # Files of latents are read before the images, so that a wrong one is refused at once.
     latents = _latent_table(config, len(particles), start, device, team)
@@ -121,7 +123,7 @@ def assemble(
         particles.require_single_images("the search of poses")
         access = _latents_of(model, latents, images, training, dtype, team)
         search = PoseSearch(
-            *(images, poses, decoder_of(model), access, training, training.search),
+            *(images, poses, model.decoder, access, training, training.search),
             *(particles.first_images.side_lengths, dtype, team),
         )
     optimizer = adam(
@@ -154,7 +156,7 @@ def _prepared(
 ) -> TrainingSet:
     return build_training_set(
         particles,
-        (config.model.encoder or EncoderConfig()).stored_lattice(config.model.box_size),
+        stored_lattice(config.model),
         _preprocessing(config, norm),
         device,
         storage=storage_of(config.training, run),
@@ -187,26 +189,24 @@ def _refined(
 def _objective(
     config: RunConfig,
     particles: ParticleSet,
-    model: Vae | Decoder,
+    model: Model,
     latents: RowTable | None,
     norm: tuple[float, float],
     dtype: torch.dtype,
     team: Team,
 ) -> Objective:
     """Objective of a model with an encoder, a table of latents, or one structure."""
-    if isinstance(model, Vae):
-        assert config.model.encoder is not None
-        lattice = config.model.encoder.stored_lattice(config.model.box_size)
-        training = config.training
+    if model.has_encoder:
+        lattice, training = stored_lattice(config.model), config.training
         return VaeObjective(model, training.kl, dtype, team, training.equivariance, lattice)
     device = next(model.parameters()).device
-    volumes = VolumeDecoder(decoder_of(model), *norm, device)
+    volumes = VolumeDecoder(model.decoder, *norm, device)
     pixel_size = particles.require_pixel_size()
     return DecoderObjective(model, latents, volumes, pixel_size, dtype, team)
 
 
 def _latents_of(
-    model: Vae | Decoder,
+    model: Model,
     table: RowTable | None,
     images: TrainingSet,
     training: TrainConfig,
@@ -216,12 +216,12 @@ def _latents_of(
     """The latents of a model: what its encoder says, or its table, or none."""
 
     def current() -> Float[torch.Tensor, "particles z"]:
-        if isinstance(model, Vae):
+        if model.has_encoder:
             return torch.from_numpy(encode_all(model, images, dtype, team)[0])
         return torch.zeros(len(images), 0) if table is None else table.values
 
     def replace(values: torch.Tensor) -> None:
-        if isinstance(model, Vae):
+        if model.has_encoder:
             targets = values, torch.full_like(values, TYPICAL_LOG_VARIANCE)
             seed = training.seed
             teach_encoder(model, images, targets, epochs=EPOCHS, seed=seed, team=team)
@@ -229,7 +229,7 @@ def _latents_of(
             table.put(values)
 
     are_given = training.latents is not None and training.latents.initial is not None
-    dim = decoder_of(model).latent_dim
+    dim = model.decoder.latent_dim
     return LatentAccess(dim=dim, are_given=are_given, current=current, replace=replace)
 
 
@@ -274,7 +274,7 @@ def storage_of(training: TrainConfig, run: RunDirectory) -> Storage:
 
 def _estimated_norm(config: RunConfig, particles: ParticleSet) -> tuple[float, float]:
     settings = _preprocessing(config, (0.0, 1.0))
-    lattice = EncoderConfig().stored_lattice(config.model.box_size)
+    lattice = HalfLattice.disc(config.model.box_size)
     return 0.0, estimate_scale(particles, lattice, settings)
 
 

@@ -7,9 +7,13 @@ from typing import Any, Literal
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.models.build import ModelConfig
-from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.models.encoders import EncoderConfig
+from cryodrgn.models.config_file import (
+    decoder_of_record,
+    encoder_of_record,
+    model_mapping,
+    recorded_settings,
+)
+from cryodrgn.models.settings import ModelConfig
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.pose_table import PoseConfig
@@ -245,7 +249,7 @@ class RunConfig:
             ConfigError: The encoder wants tilt pairs that are not there.
         """
         encoder = self.model.encoder
-        if encoder is not None and encoder.mode == "tilt" and self.data.files.tilted is None:
+        if encoder is not None and encoder.name == "tilt" and self.data.files.tilted is None:
             msg = "--encode-mode tilt needs the second images of the tilt pairs; give --tilt"
             raise ConfigError(msg)
         if self.training.held_out is None:
@@ -267,18 +271,22 @@ class RunConfig:
         """
         encoder = self.model.encoder
         dataset = self.data.to_mapping(norm)
-        dataset["keepreal"] = encoder is not None and encoder.use_real
+        dataset["keepreal"] = getattr(encoder, "use_real", False)
         dataset["do_pose_sgd"] = self.training.poses is not None
         return {
             "dataset_args": dataset,
-            **self.model.to_mapping(),
+            **model_mapping(self.model),
             "seed": self.training.seed,
             "training": more | {"settings": self.settings()},
         }
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values; :meth:`from_settings` makes the run again."""
-        return _plain(asdict(self))
+        settings, model = _plain(asdict(self)), self.model
+        settings["model"]["decoder"] = _plain(recorded_settings(model.decoder))
+        if model.encoder is not None:
+            settings["model"]["encoder"] = _plain(recorded_settings(model.encoder))
+        return settings
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "RunConfig":
@@ -292,8 +300,8 @@ class RunConfig:
             data["files"] = _recorded_files(data)
             data["norm"] = None if data["norm"] is None else tuple(data["norm"])
             encoder = model.pop("encoder")
-            model["encoder"] = None if encoder is None else EncoderConfig(**encoder)
-            model["decoder"] = DecoderConfig(**model["decoder"])
+            model["encoder"] = None if encoder is None else encoder_of_record(encoder)
+            model["decoder"] = decoder_of_record(model["decoder"])
             training["cache_dir"] = _path(training["cache_dir"])
             training["kl"] = KlWeighting(**training["kl"])
             if training.get("equivariance") is not None:

@@ -8,7 +8,7 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import shell_sums, squared_residuals
-from cryodrgn.models.decoders import Decoder
+from cryodrgn.models.protocols import VolumeModel
 
 # Random numbers of the choice are not those of any epoch.
 STREAM = 0x4E1D
@@ -31,7 +31,7 @@ def choose_held_out(count: int, fraction: float, seed: int) -> Int[Tensor, " hel
 
 @torch.inference_mode()
 def shell_errors(
-    decoder: Decoder,
+    decoder: VolumeModel,
     latents: Float[Tensor, "held_out z"],
     particles: TrainingSet,
     rows: Int[Tensor, " held_out"],
@@ -80,7 +80,7 @@ def state_groups(
 
 @torch.inference_mode()
 def half_errors(
-    decoder: Decoder,
+    decoder: VolumeModel,
     states: Float[Tensor, "states z"],
     particles: TrainingSet,
     rows: Int[Tensor, " held_out"],
@@ -142,7 +142,7 @@ def _quadrants(particles: TrainingSet) -> Float[Tensor, "halves points"]:
 
 
 def _errors(
-    decoder: Decoder, batch: Batch, latent: Float[Tensor, "batch z"], dtype: torch.dtype
+    decoder: VolumeModel, batch: Batch, latent: Float[Tensor, "batch z"], dtype: torch.dtype
 ) -> Float[Tensor, "batch points"]:
     """Squared errors at every point, mean over the images of every particle."""
     slices = decoder(batch.coordinates, batch.grouping.spread(latent), dtype)

@@ -11,7 +11,8 @@ runs).
 from dataclasses import dataclass
 
 from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.models.build import ModelConfig
+from cryodrgn.models.build import decoder_sizes, encoder_sizes
+from cryodrgn.models.settings import ModelConfig
 from cryodrgn.processors import most_threads
 from cryodrgn.reconstruction.encode import BATCH as EVALUATED_TOGETHER
 from cryodrgn.training.config import RunConfig
@@ -56,16 +57,7 @@ class MemoryNeed:
 
 def count_weights(config: ModelConfig) -> tuple[int, int]:
     """Numbers of weights of the encoder and the decoder."""
-    points = len(HalfLattice.disc(config.box_size))
-    encoder = 0
-    if config.encoder is not None:
-        first = 2 * points if config.encoder.mode != "conv" else 64
-        encoder = _perceptron(
-            first, config.encoder.num_layers, config.encoder.hidden_dim, 2 * config.latent_dim
-        )
-    inputs = config.latent_dim + decoder_features(config)
-    decoder = _perceptron(inputs, config.decoder.num_layers, config.decoder.hidden_dim, 2)
-    return encoder, decoder
+    return encoder_sizes(config).weights, decoder_sizes(config).weights
 
 
 def memory_needed(
@@ -86,9 +78,7 @@ def memory_needed(
     of_threads = most_threads() * max(1, ROWS_IN_CACHE // points)
     images = min(batch_size, of_threads) if is_processor else batch_size
     rows = images * points * (1.0 if is_processor else images_per_particle)
-    layers = model.decoder.num_layers + 1
-    width = model.decoder.hidden_dim
-    activations = rows * FLOAT * (2.5 * decoder_features(model) + width * (2 * layers + 3))
+    activations = rows * FLOAT * decoder_sizes(model).training_values
     held = batch_size * points * BYTES_PER_POINT * images_per_particle
     together = min(EVALUATED_TOGETHER, count) if model.encoder is not None else 0
     evaluated = together * points * BYTES_PER_POINT * images_per_particle
@@ -104,9 +94,8 @@ def memory_needed(
 
 def operations_per_image(model: ModelConfig) -> float:
     """Floating point operations of a training step on one image."""
-    encoder, decoder = count_weights(model)
-    points = len(HalfLattice.disc(model.box_size))
-    return OVERHEAD * OPERATIONS * (points * decoder + encoder)
+    decoded = len(HalfLattice.disc(model.box_size)) * decoder_sizes(model).multiply_adds
+    return OVERHEAD * OPERATIONS * (decoded + encoder_sizes(model).multiply_adds)
 
 
 def bytes_written(config: RunConfig, count: int) -> int:
@@ -120,15 +109,3 @@ def bytes_written(config: RunConfig, count: int) -> int:
     if config.model.kind == "nn":
         per_checkpoint += FLOAT * config.model.box_size**3
     return checkpoints * per_checkpoint
-
-
-def decoder_features(config: ModelConfig) -> int:
-    """Inputs of the decoder for one point, without the latent."""
-    decoder = config.decoder
-    if decoder.encoding == "none":
-        return 3
-    return 6 * (decoder.encoding_dim or config.box_size // 2)
-
-
-def _perceptron(inputs: int, num_layers: int, width: int, outputs: int) -> int:
-    return (inputs + 1) * width + num_layers * (width + 1) * width + (width + 1) * outputs

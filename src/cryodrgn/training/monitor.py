@@ -10,9 +10,8 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.models.build import decoder_of
-from cryodrgn.models.decoders import Decoder
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.model import Model
+from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_rows
@@ -59,7 +58,7 @@ class Monitor:
 
     def __init__(
         self,
-        model: Vae | Decoder,
+        model: Model,
         particles: TrainingSet,
         directions: Float[np.ndarray, "particles 3"],
         seed: int,
@@ -151,8 +150,8 @@ class Monitor:
         self._groups, self._maps = state["groups"], state["maps"]
 
     @property
-    def _decoder(self) -> Decoder:
-        return decoder_of(self._model)
+    def _decoder(self) -> VolumeModel:
+        return self._model.decoder
 
     def _by_all(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """Results of a function of rows, of which each process computes its share."""
@@ -160,7 +159,7 @@ class Monitor:
 
     def _latents(self, rows: Int[Tensor, " rows"]) -> Float[Tensor, "rows z"]:
         model = self._model
-        if not isinstance(model, Vae):
+        if not model.has_encoder:
             return torch.zeros(len(rows), 0, device=self._particles.device)
         mine = encode_rows(model, self._particles, self._team.piece(rows), self._dtype)
         return self._team.gather(mine)

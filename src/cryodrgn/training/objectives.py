@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.fourier.grids import HalfLattice
@@ -20,9 +20,9 @@ from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.imaging.turning import turned_in_plane
 from cryodrgn.io.legacy_pickle import save_latents, save_pickles
 from cryodrgn.io.mrc import write_volume
-from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.losses import Losses, kl_divergence, reconstruction_loss
-from cryodrgn.models.vae import Vae, sample_latent
+from cryodrgn.models.model import Model, sample_latent
+from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
@@ -37,8 +37,8 @@ class Objective(Protocol):
     """Objective of training: loss, gradients and results of one kind of model."""
 
     @property
-    def model(self) -> nn.Module:
-        """The module whose weights are saved."""
+    def model(self) -> Model:
+        """The model whose weights are saved."""
         ...
 
     @property
@@ -91,7 +91,7 @@ class VaeObjective:
 
     def __init__(
         self,
-        model: Vae,
+        model: Model,
         kl: KlWeighting,
         dtype: torch.dtype,
         team: Team = ALONE,
@@ -173,7 +173,7 @@ class DecoderObjective:
     """Structures without an encoder: one for all images, or one for each.
 
     Args:
-        model: A decoder.
+        model: A decoder alone.
         latents: A free latent of every particle; None if there is one structure.
         volumes: Makes volumes.
         pixel_size: Å/px of the volumes.
@@ -185,7 +185,7 @@ class DecoderObjective:
 
     def __init__(
         self,
-        model: Decoder,
+        model: Model,
         latents: RowTable | None,
         volumes: VolumeDecoder,
         pixel_size: float,
@@ -211,7 +211,9 @@ class DecoderObjective:
             latents = noise  # of no dimensions
             if self._latents is not None:
                 latents = self._latents.rows(torch.cat([part.rows for part in parts]))
-            loss = accumulate_reconstruction(self.model, parts, latents, self._dtype, divisor)
+            loss = accumulate_reconstruction(
+                self.model.decoder, parts, latents, self._dtype, divisor
+            )
         loss = self._team.total(loss)
         return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
 
@@ -231,7 +233,7 @@ class DecoderObjective:
 
 
 def accumulate_reconstruction(
-    decoder: Decoder,
+    decoder: VolumeModel,
     parts: Sequence[Batch],
     latent: Float[Tensor, "batch z"],
     dtype: torch.dtype,
@@ -267,7 +269,7 @@ def accumulate_reconstruction(
 
 
 def _gradients_of(
-    decoder: Decoder,
+    decoder: VolumeModel,
     weights: Sequence[Tensor],
     dtype: torch.dtype,
     divisor: float,

@@ -23,8 +23,8 @@ from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import squared_residuals
 from cryodrgn.imaging.slices import slice_coordinates
-from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.losses import reconstruction_loss
+from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.orientation.branching import FoundPoses, PoseFinder
 from cryodrgn.orientation.comparison import Disc
 from cryodrgn.orientation.initial import InitialMap, Sample
@@ -86,7 +86,7 @@ class PoseSearch:
         self,
         particles: TrainingSet,
         poses: PoseTable,
-        decoder: Decoder,
+        decoder: VolumeModel,
         latents: LatentAccess,
         training: TrainConfig,
         search: SearchConfig,

@@ -19,8 +19,6 @@ from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.legacy_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import build_model, load_named_weights, named_weights
-from cryodrgn.models.decoders import Decoder
-from cryodrgn.models.vae import Vae
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
@@ -126,7 +124,6 @@ class _Session:
         self._monitor = None
         model = parts.objective.model
         if config.training.held_out is not None:
-            assert isinstance(model, Vae | Decoder)
             self._monitor = Monitor(
                 *(model, parts.particles),
                 particles.first_images.require_poses().rotations[:, 2],
@@ -145,7 +142,7 @@ class _Session:
             return
         model, optimizer = self._parts.objective.model, self._parts.optimizer
         try:
-            load_named_weights(model, self._config.model, start.checkpoint["model_state_dict"])
+            load_named_weights(model, start.checkpoint["model_state_dict"])
             moments = start.checkpoint["optimizer_state_dict"]
             for group in moments["param_groups"]:
                 # How steps are computed is a matter of this device, not of the one before.
@@ -246,7 +243,6 @@ class _Session:
     def _warm_up(self, targets: Targets) -> None:
         """Teach the encoder latents that are known."""
         model, warm = self._parts.objective.model, self._config.training.warm_start
-        assert isinstance(model, Vae)
         assert warm is not None
         divergence = teach_encoder(
             model,
@@ -312,7 +308,7 @@ class _Session:
         model, state = self._parts.objective.model, self._trainer.state_dict()
         content = {
             "epoch": state["position"]["epoch"] - 1,
-            "model_state_dict": named_weights(model, self._config.model),
+            "model_state_dict": named_weights(model),
             "optimizer_state_dict": self._parts.optimizer.state_dict(),
             "run_state": state | {"settings": self._config.settings()},
         }

@@ -13,7 +13,7 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.io.legacy_pickle import load_pickles
-from cryodrgn.models.vae import Vae
+from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import latents_at
@@ -90,7 +90,7 @@ def load_targets(start: WarmStart, count: int, latent_dim: int) -> Targets:
 
 
 def teach_encoder(
-    model: Vae,
+    model: Model,
     particles: TrainingSet,
     targets: Targets,
     *,

@@ -48,6 +48,7 @@ from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.provenance import describe_files
 from cryodrgn.io.reference_map import geometry_like
+from cryodrgn.models.config_file import model_config
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.preflight.plan import PROCESSOR, Plan
 from cryodrgn.preflight.plans import PICTURES, analysis_cost, volumes_plan
@@ -58,7 +59,6 @@ from cryodrgn.reconstruction.decode import (
     help_to_write,
     write_volumes,
 )
-from cryodrgn.reconstruction.trained import model_config
 from cryodrgn.runs.run import Run
 from cryodrgn.training.epoch_records import EpochRecord, verdict_of
 from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes

@@ -40,11 +40,11 @@ from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import MrcFile, read_volume, write_volume
 from cryodrgn.io.reference_map import geometry_like
+from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plan import Plan
 from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
 from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
-from cryodrgn.reconstruction.trained import model_config
 from cryodrgn.runs.run import Run
 from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
 

@@ -26,9 +26,9 @@ from cryodrgn.io.legacy_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import read_yaml
+from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plans import full_landscape_plan
 from cryodrgn.reconstruction.decode import PostProcessing, decode_volumes
-from cryodrgn.reconstruction.trained import model_config
 from cryodrgn.runs.run import Run
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from cryodrgn.cli.network_options import add_decoder_architecture
 from cryodrgn.cli.training import run_training
 
 if TYPE_CHECKING:
-    from cryodrgn.models.build import ModelConfig
+    from cryodrgn.models.settings import ModelConfig
     from cryodrgn.training.config import TrainConfig
 
 

@@ -134,13 +134,13 @@ def _evaluated(
     from cryodrgn.data.prepared import Storage
     from cryodrgn.linear.embed import evaluate_linear
     from cryodrgn.linear.iteration import DiscImages
-    from cryodrgn.models.basis import BasisModel
-    from cryodrgn.models.vae import Vae
+    from cryodrgn.models.registry import sum_of_volumes
     from cryodrgn.preflight.plans import encoding_plan
     from cryodrgn.reconstruction.encode import evaluate_all
     from cryodrgn.reconstruction.trained import prepare_as_trained
 
-    if not isinstance(trained.model, Vae | BasisModel):
+    volumes = sum_of_volumes(trained.model.decoder)
+    if volumes is None and not trained.model.has_encoder:
         msg = (
             f"{args.weights} holds no encoder; only runs of train_vae and train_linear can "
             "encode images"
@@ -159,10 +159,9 @@ def _evaluated(
         storage=storage,
         team=team,
     )
-    if isinstance(trained.model, BasisModel):
-        model = trained.model
+    if volumes is not None:
         return evaluate_linear(
-            model, particles, DiscImages(images, team), scale=trained.scale, beta=args.beta
+            volumes, particles, DiscImages(images, team), scale=trained.scale, beta=args.beta
         )
     model = trained.model.to(device)
     return evaluate_all(model, images, beta=args.beta, batch_size=args.batch_size, team=team)

@@ -1,16 +1,17 @@
-"""A decoder's perceptron at many points, for one latent after another.
+"""Fast evaluation of the perceptron decoder: many points, one latent after another.
 
 The features of a point and their share of the first layer do not depend on the latent, so
 they are computed once for all volumes. A residual layer x ↦ W x + b + x is the plain layer
 with the weights W + 1.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cryodrgn.models.decoders import Decoder
-from cryodrgn.models.layers import ResidualLinear
+from cryodrgn.models.layers import Mlp, ResidualLinear
 
 # Hidden values of one part: they stay in a processor's cache, or fill a GPU.
 VALUES_PER_PART = {"cpu": 1 << 19}
@@ -21,18 +22,26 @@ class PointwiseNetwork:
     """The perceptron of a decoder, arranged for fixed points and changing latents.
 
     Args:
-        decoder: The decoder; later changes of its weights are not seen.
+        network: The perceptron; later changes of its weights are not seen.
+        features: Its input at frequencies in cycles per pixel, in a number type.
+        latent_dim: Dimensions of the latent, which follows the features.
         dtype: Number type of the matrix products.
     """
 
-    def __init__(self, decoder: Decoder, dtype: torch.dtype) -> None:
-        layers = [_as_plain(layer) for layer in list(decoder.decoder.main)[::2]]
-        self._decoder = decoder
+    def __init__(
+        self,
+        network: Mlp,
+        features: Callable[[Tensor, torch.dtype], Tensor],
+        latent_dim: int,
+        dtype: torch.dtype,
+    ) -> None:
+        layers = [_as_plain(layer) for layer in list(network.main)[::2]]
+        self._features = features
         self._dtype = dtype
-        self._activation = decoder.decoder.main[1]
+        self._activation = network.main[1]
         (first, self._first_bias), *others = layers
-        num_features = first.shape[1] - decoder.latent_dim
-        of_features, self._of_latent = first.split([num_features, decoder.latent_dim], dim=1)
+        num_features = first.shape[1] - latent_dim
+        of_features, self._of_latent = first.split([num_features, latent_dim], dim=1)
         self._of_features = of_features.to(dtype)
         self._others = [(weight.to(dtype).mT, bias.to(dtype)) for weight, bias in others]
 
@@ -64,7 +73,7 @@ class PointwiseNetwork:
         buffers = [shares.new_empty(size, len(self._of_latent)) for _ in range(2)]
         for start in range(0, len(points), size):
             part = slice(start, start + size)
-            features = self._decoder.features(points[part], self._dtype)
+            features = self._features(points[part], self._dtype)
             first = nn.functional.linear(features, self._of_features)
             for number, share in enumerate(shares):
                 values[number, part] = self._rest(first, share, buffers)

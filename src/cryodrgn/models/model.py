@@ -1,0 +1,43 @@
+"""A model: a decoder, and an encoder if it has one."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cryodrgn.models.protocols import Encoder, VolumeModel
+
+
+class Model(nn.Module):
+    """A decoder, alone or as a variational auto-encoder with an encoder.
+
+    Attributes:
+        decoder: (frequency, latent) → transform.
+        encoder: Images → latent mean and log-variance; there only if :attr:`has_encoder`.
+
+    Args:
+        decoder: The decoder.
+        encoder: The encoder; None for a model without one.
+    """
+
+    encoder: Encoder
+
+    def __init__(self, decoder: VolumeModel, encoder: Encoder | None = None) -> None:
+        super().__init__()
+        # The order of parameters is that of cryoDRGN's optimiser state.
+        if encoder is not None:
+            self.encoder = encoder
+        self.decoder = decoder
+
+    @property
+    def has_encoder(self) -> bool:
+        """True if the model reads latents off images."""
+        return "encoder" in self._modules
+
+
+def sample_latent(
+    mean: Float[Tensor, "batch z"],
+    log_variance: Float[Tensor, "batch z"],
+    noise: Float[Tensor, "batch z"],
+) -> Float[Tensor, "batch z"]:
+    """Reparametrised sample of the posterior: mean + σ · noise (Kingma & Welling 2014)."""
+    return mean + torch.exp(0.5 * log_variance) * noise

@@ -1,0 +1,245 @@
+"""Settings that fix the shape of a model: plain values, readable without loading torch.
+
+Decoders and encoders of other packages bring settings classes of their own; all that is asked
+of one is that it be a frozen dataclass of plain values with the attribute ``name``, under which
+its model is registered (:mod:`cryodrgn.models.registry`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+
+from cryodrgn.errors import ConfigError
+
+ModelKind = Literal["vae", "nn", "dec"]
+EncodingName = Literal[
+    "geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "gaussian", "none"
+]
+Domain = Literal["fourier", "hartley"]
+Activation = Literal["relu", "leaky_relu"]
+EncoderMode = Literal["conv", "resid", "mlp", "tilt"]
+BasisKind = Literal["linear", "basis"]
+
+
+@runtime_checkable
+class NamedSettings(Protocol):
+    """Settings of a decoder or encoder: a frozen dataclass of plain values, with a name.
+
+    Attributes:
+        name: Name under which the model is registered.
+    """
+
+    name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderConfig:
+    """Architecture of the perceptron, the decoder of cryoDRGN.
+
+    Attributes:
+        num_layers: Hidden layers.
+        hidden_dim: Their width.
+        encoding: Positional encoding of the frequencies.
+        encoding_dim: Waves per axis; None means half the box size.
+        feature_sigma: Spread of the wave vectors of the ``gaussian`` encoding.
+        domain: Whether the network returns Fourier or Hartley values.
+        activation: Between the layers.
+        extent: Without positional encoding, the number that stands for Nyquist at the input.
+    """
+
+    name: ClassVar[str] = "perceptron"
+
+    num_layers: int = 3
+    hidden_dim: int = 256
+    encoding: EncodingName = "geom_lowf"
+    encoding_dim: int | None = None
+    feature_sigma: float = 0.5
+    domain: Domain = "fourier"
+    activation: Activation = "relu"
+    extent: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built.
+
+        Raises:
+            ConfigError: A number is out of range, or a name is not known.
+        """
+        _require_known("--pe-type", self.encoding, EncodingName)
+        _require_known("--domain", self.domain, Domain)
+        _require_known("--activation", self.activation, Activation)
+        _require_positive("the number of nodes in hidden layers", self.hidden_dim)
+        _require_positive("the number of hidden layers", self.num_layers)
+        _require_positive("--pe-dim", self.encoding_dim or 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderConfig:
+    """Architecture of an encoder of cryoDRGN.
+
+    Attributes:
+        mode: ``resid`` and ``mlp`` are perceptrons on one image, ``conv`` a convolutional
+            network on it, ``tilt`` a perceptron on both exposures of a tilt pair.
+        num_layers: Hidden layers.
+        hidden_dim: Their width; of ``conv``, the number of channels of the first layer.
+        mask_radius: Radius in pixels of the disc that a perceptron sees; None means half the
+            box size, −1 the whole square.
+        use_real: Whether the encoder sees the image rather than its transform.
+        activation: Between the layers.
+    """
+
+    mode: EncoderMode = "resid"
+    num_layers: int = 3
+    hidden_dim: int = 256
+    mask_radius: int | None = None
+    use_real: bool = False
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        """Refuse shapes and combinations that no network has.
+
+        Raises:
+            ConfigError: Options contradict one another, a number is out of range, or a name is
+                not known.
+        """
+        _require_known("--encode-mode", self.mode, EncoderMode)
+        _require_known("--activation", self.activation, Activation)
+        _require_positive("--qdim", self.hidden_dim)
+        _require_positive("--qlayers", self.num_layers)
+        if self.mode == "conv" and not self.use_real:
+            msg = "--encode-mode conv works on real images; add --use-real"
+            raise ConfigError(msg)
+        if self.mode == "tilt" and self.num_layers <= 2:
+            msg = f"--encode-mode tilt needs --qlayers of at least 3, got {self.num_layers}"
+            raise ConfigError(msg)
+
+    @property
+    def name(self) -> str:
+        """The mode, which is the name of the encoder."""
+        return self.mode
+
+    def radius(self, box_size: int) -> int:
+        """Radius in pixels of what is seen; −1 for all of it.
+
+        Raises:
+            ConfigError: The mask is larger than the image or empty.
+        """
+        radius = box_size // 2 if self.mask_radius is None else self.mask_radius
+        if radius != -1 and not 0 < radius <= box_size // 2:
+            msg = (
+                f"--enc-mask {radius} must be a radius from 1 to {box_size // 2} pixels, or −1 "
+                "for no mask"
+            )
+            raise ConfigError(msg)
+        return radius
+
+
+DecoderSettings = NamedSettings
+EncoderSettings = EncoderConfig | NamedSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BasisConfig:
+    """Shape of a model that is a sum over functions.
+
+    Attributes:
+        kind: ``linear`` for the latent's own coordinates, ``basis`` for smooth functions.
+        box_size: Side of images and volumes in pixels.
+        latent_dim: Dimensions of the latent.
+        num_functions: Number of functions.
+        num_landmarks: Points at which smooth functions are known.
+        num_groups: Optics groups with a noise spectrum of their own; 0 for models that embed
+            no images.
+        num_neighbours: Landmarks that a point is compared with.
+        radius: Radius in cycles per box up to which images are embedded; 0 for models that
+            embed none.
+    """
+
+    name: ClassVar[str] = "sum_of_volumes"
+
+    kind: BasisKind
+    box_size: int
+    latent_dim: int
+    num_functions: int
+    num_landmarks: int = 0
+    num_groups: int = 0
+    num_neighbours: int = 0
+    radius: int = 0
+
+    def to_mapping(self) -> dict[str, dict[str, Any]]:
+        """The groups ``lattice_args`` and ``model_args`` of a config file."""
+        lattice = {"D": self.box_size + 1, "extent": 0.5, "ignore_DC": True}
+        model = {
+            "kind": self.kind,
+            "zdim": self.latent_dim,
+            "functions": self.num_functions,
+            "landmarks": self.num_landmarks,
+            "groups": self.num_groups,
+            "neighbours": self.num_neighbours,
+            "radius": self.radius,
+        }
+        return {"lattice_args": lattice, "model_args": model}
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> "BasisConfig":
+        """Read the groups that :meth:`to_mapping` writes.
+
+        Raises:
+            KeyError: A key is missing.
+        """
+        model = mapping["model_args"]
+        return cls(
+            kind=model["kind"],
+            box_size=int(mapping["lattice_args"]["D"]) - 1,
+            latent_dim=model["zdim"],
+            num_functions=model["functions"],
+            num_landmarks=model["landmarks"],
+            num_groups=model["groups"],
+            num_neighbours=model["neighbours"],
+            radius=model["radius"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Everything that fixes the shape of a model.
+
+    Attributes:
+        box_size: Side of the images in pixels.
+        latent_dim: Dimensions of the latent; 0 for a single structure.
+        decoder: Settings of the decoder, which name it.
+        encoder: Settings of the encoder; None for models without one.
+    """
+
+    box_size: int
+    latent_dim: int
+    decoder: DecoderSettings
+    encoder: EncoderSettings | None
+
+    def __post_init__(self) -> None:
+        """Refuse an encoder of nothing.
+
+        Raises:
+            ConfigError: There is an encoder, but no latent.
+        """
+        if self.encoder is not None:
+            _require_positive("--zdim", self.latent_dim)
+
+    @property
+    def kind(self) -> ModelKind:
+        """``vae`` with an encoder, ``dec`` with free latents, ``nn`` for a single structure."""
+        if self.encoder is not None:
+            return "vae"
+        return "dec" if self.latent_dim else "nn"
+
+
+def _require_known(option: str, name: Any, kinds: Any) -> None:
+    if name not in get_args(kinds):
+        msg = f"{option} is {name!r}, expected one of {', '.join(get_args(kinds))}"
+        raise ConfigError(msg)
+
+
+def _require_positive(option: str, value: int) -> None:
+    if value < 1:
+        msg = f"{option} must be at least 1, got {value}"
+        raise ConfigError(msg)
