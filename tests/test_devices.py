@@ -1,15 +1,15 @@
 """Which device computes, what is said of it, and in which number type networks are."""
 
-import argparse
 import warnings
 
 import pytest
 import torch
 
 from cryodrgn import devices
-from cryodrgn.cli.processes import joined
 from cryodrgn.devices import choose_device, choose_network_dtype, describe_device
 from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.options import DeviceOptions
+from cryodrgn.jobs.processes import joined
 from simulated_card import simulated_card
 
 CPU = torch.device("cpu")
@@ -110,5 +110,5 @@ def test_the_number_of_a_card_has_no_effect_where_every_process_has_its_own(
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
         monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
         for name in ("0", "cuda:1", "cuda"):
-            with joined(argparse.Namespace(device=name)) as (_, device):
+            with joined(DeviceOptions(device=name)) as (_, device):
                 assert device == torch.device("cuda", 2)

@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,11 @@ import cryodrgn
 def test_every_exported_name_leads_to_something_documented(name):
     assert getattr(cryodrgn, name).__doc__
     assert name in dir(cryodrgn)
+
+
+def test_names_for_type_checkers_are_those_that_are_imported():
+    names = re.findall(r"(\w+) as \1\b", Path(cryodrgn.__file__).read_text())
+    assert sorted(names) == cryodrgn.__all__
 
 
 def test_importing_the_package_imports_nothing_else():

@@ -330,19 +330,19 @@ TRAINING: list[tuple[str, str]] = [
     (f"{PARTICLES} {POSES} -n 0", "-n must be at least 1, got 0"),
     (f"{PARTICLES} {POSES} -b 0", "-b must be at least 1, got 0"),
     (f"{PARTICLES} {POSES} --lr 0", "--lr must be positive, got 0.0"),
-    (f"{PARTICLES} {POSES} --wd -1", "--wd and --seed must not be negative"),
+    (f"{PARTICLES} {POSES} --wd -1", "--wd must be zero or more, got -1.0"),
     (f"{PARTICLES} {POSES} --zdim 0", "--zdim must be at least 1, got 0"),
     (f"{PARTICLES} {POSES} --checkpoint 0", "--checkpoint must be at least 1, got 0"),
     (f"{PARTICLES} {POSES} --memory 0", "--memory must be positive, got 0.0"),
     (
         f"{PARTICLES} {POSES} --window-r 2",
-        "--window-r must lie between 0 and 0.99, got 2.0",
+        "--window-r must be between 0 and 0.99, got 2.0",
     ),
     (f"{PARTICLES} {POSES} --norm 0 0", "the scale of --norm must be positive, got 0.0"),
     (f"{PARTICLES} {POSES} --qdim 0", "--qdim must be at least 1, got 0"),
     (
         f"{PARTICLES} {POSES} --pdim 0",
-        "the number of nodes in hidden layers must be at least 1, got 0",
+        "--pdim must be at least 1, got 0",
     ),
     (
         f"{PARTICLES} {POSES} --enc-mask 99",

@@ -84,6 +84,7 @@ TRAINING = (
     "cryodrgn.preflight.plans:training_plan",
     "cryodrgn.training.start:find_start",
     "cryodrgn.training.runner:train",
+    "cryodrgn.runs.run:open_run",
 )
 TRAINED = {
     **DATA,
@@ -214,6 +215,7 @@ CASES = {
             *SCREENED,
             "cryodrgn.preflight.plans:linear_plan",
             "cryodrgn.linear.runner:train_linear",
+            "cryodrgn.runs.run:open_run",
         ),
         quiet=f"{DEFAULTS} --window",
     ),
@@ -265,8 +267,15 @@ CASES = {
         stubs=("cryodrgn.workflow.check:check_particles",),
         quiet="--accept",
     ),
-    "run": Case(line=STAR, values=DATA, stubs=("cryodrgn.workflow.run:run_all",)),
-    "demo": Case(line="-o OUT", stubs=("cryodrgn.workflow.demo:run_demo",)),
+    "run": Case(line=STAR, values=DATA, stubs=("cryodrgn.jobs.run:_Pipeline",)),
+    "demo": Case(
+        line="-o OUT",
+        stubs=(
+            "cryodrgn.jobs.demo:_done",
+            "cryodrgn.workflow.demo:write_centres",
+            "cryodrgn.workflow.demo:report_demo",
+        ),
+    ),
     "doctor": Case(values={"--device": "cpu"}, quiet="--device"),
     "benchmark": Case(
         stubs=(
@@ -328,7 +337,7 @@ CASES = {
             "cryodrgn.io.run_config:find_run_config",
             "cryodrgn.io.run_config:load_run_config",
             "cryodrgn.reconstruction.trained:TrainedModel.load",
-            "cryodrgn.cli.commands.eval_images:replace",
+            "cryodrgn.jobs.eval_images:replace",
             "cryodrgn.preflight.plans:encoding_plan",
             "cryodrgn.reconstruction.trained:prepare_as_trained",
             "cryodrgn.reconstruction.encode:evaluate_all",

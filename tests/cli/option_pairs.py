@@ -21,12 +21,12 @@ from unittest.mock import MagicMock, patch
 import numpy as np
 import torch
 
-from cryodrgn.cli import training
 from cryodrgn.cli.inactive_options import Inactive
 from cryodrgn.cli.parsing import CommandParser, ReadOptions, ignored_options, names_read
 from cryodrgn.cli.program import Program
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.jobs import training
 from cryodrgn.linear.latents import Latents
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.particles.particle_set import ParticleSet
@@ -79,6 +79,11 @@ class Pairs:
         self.base = vars(self._parsed([]))
         fixed = {a.dest for a in self.parser._actions if a.required}
         typed = {self.parser.dest_of(w) for w in self._words(case.line)} | fixed
+        self.always = typed | {
+            action.dest
+            for action in self.parser._actions
+            if not action.option_strings and self.base[action.dest] != action.default
+        }
         self.recorded: list[object] = []
         self.changes: dict[str, dict[str, Any]] = {}
         for action in self.parser._actions:
@@ -107,7 +112,7 @@ class Pairs:
         settings = dict(self.base)
         for name in names:
             settings |= self.changes[name]
-        given = frozenset(names)
+        given = frozenset(names) | self.always
         options = ReadOptions(**settings, given=given)
         said = frozenset(ignored_options(options, self.parser, self.rules))
         options = ReadOptions(**settings, given=given)
@@ -179,7 +184,7 @@ class Pairs:
     @contextlib.contextmanager
     def _stubbed(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            for module in (self.module, training):
+            for module in (home_of(self.module), training):
                 if self.case.stubs and hasattr(module, "joined"):
                     stack.enter_context(patch.object(module, "joined", join(self.recorded)))
             for stub in self.case.stubs:
@@ -190,6 +195,12 @@ class Pairs:
                     target, owner = getattr(target, owner), part
                 stack.enter_context(patch.object(target, owner, recorder(owner, self.recorded)))
             yield
+
+
+def home_of(command: Any) -> Any:
+    """The module in which a command does its work."""
+    job = getattr(command, "job", None)
+    return command if job is None else import_module(job.__module__)
 
 
 def recorder(name: str, recorded: list[object]) -> Any:

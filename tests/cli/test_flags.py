@@ -252,8 +252,13 @@ for alias, name in CRYODRGN_UTILS.aliases.items():
     FROZEN_TOOL_FLAGS[alias] = FROZEN_TOOL_FLAGS[name]
 
 
+def positional(action):
+    name = action.metavar or ""
+    return name if name.islower() else action.dest
+
+
 def flags(parser):
-    found = {flag for a in parser._actions for flag in a.option_strings or [a.dest]}
+    found = {flag for a in parser._actions for flag in a.option_strings or [positional(a)]}
     return found - {"-h", "--help"}
 
 
@@ -308,8 +313,8 @@ def test_every_flag_of_later_searches_parses(command):
     words = ["particles.mrcs", "-o", "out", *LATER_FLAGS[command].split()]
     args = subparsers()[command].parse_args(words)
     if command == "abinit":
-        assert (args.batch_size, args.window_r, args.domain) == (128, 0.85, "hartley")
-        assert (args.players, args.pdim, args.refine_epochs) == (3, 256, 20)
+        assert (args.batch_size, args.window_radius, args.domain) == (128, 0.85, "hartley")
+        assert (args.decoder_layers, args.decoder_dim, args.refine_epochs) == (3, 256, 20)
 
 
 def test_a_flag_without_effect_says_why(tmp_path, capfd):

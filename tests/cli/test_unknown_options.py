@@ -73,10 +73,10 @@ def test_help_lists_commands_by_topic_in_the_order_of_a_project(capsys, program)
 def test_an_option_under_two_names_takes_its_last_value_and_says_so(tmp_path, capfd):
     line = f"abinit no.mrcs -o {tmp_path} --zdim 0 --batch-size-sgd 4 -b 8"
     assert main(line.split()) == 2
-    assert "warning: --batch-size was given more than once" in capfd.readouterr().err
+    assert "warning: --batch-size-sgd was given more than once" in capfd.readouterr().err
 
 
 def test_an_option_that_no_part_of_a_command_read_is_named(monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr("cryodrgn.cli.commands.demo.run", lambda args: args.outdir)
+    monkeypatch.setattr("cryodrgn.jobs.demo.Demo.run", lambda job: job.outdir)
     assert main(["demo", "-o", str(tmp_path), "--seed", "3"]) == 0
     assert "warning: --seed had no effect in this command" in capfd.readouterr().err

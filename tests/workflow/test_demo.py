@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.io.mrc import read_volume
-from cryodrgn.workflow.demo import run_demo
+from cryodrgn.jobs.demo import Simulate, demo
 
 
 def small(path):
@@ -55,6 +55,10 @@ def test_the_demo_finds_the_motion_and_shows_it_in_one_self_contained_page(run, 
     assert sentence in page
 
 
-def test_a_command_that_fails_stops_the_demo(tmp_path):
+def test_a_command_that_fails_stops_the_demo(tmp_path, monkeypatch):
+    def fail(_):
+        raise CryodrgnError("no room")
+
+    monkeypatch.setattr(Simulate, "run", fail)
     with pytest.raises(CryodrgnError, match="stopped because this failed: cryodrgn simulate"):
-        run_demo(tmp_path, lambda words: 2)
+        demo(tmp_path)

@@ -2,16 +2,34 @@ import re
 from pathlib import Path
 
 import matplotlib.image
+import pytest
 
 import cryodrgn
+from cryodrgn.errors import ConfigError
 
 PAGE = Path(__file__).parents[2] / "docs/python.md"
+
+
+def examples():
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+
+def test_commands_are_functions_that_train_look_and_select(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(examples()[0], found)
+    assert found["linear"].latents().shape == (400, found["linear"].latent_dim)
+    assert found["run"].latents().shape == (400, 2)
+    assert 0 < len(found["rows"]) < 400
+    assert [path.name for path in found["kept"]] == ["kept.star"]
+    with pytest.raises(ConfigError, match="`zdim` must be at least 1, got 0"):
+        cryodrgn.train_vae("sim/particles.star", "other", zdim=0)
 
 
 def test_the_example_of_the_documentation_runs(trained, tmp_path, monkeypatch, capsys):
     (tmp_path / "00_z8").symlink_to(trained)
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    example = examples()[1]
     found: dict[str, object] = {}
     exec(example, found)
     assert capsys.readouterr().out.startswith("[0, 1] 3 16 12.0")

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,9 @@ SEARCHED_BOX, SEARCHED_SHIFTS = 64, 4.0
 def measure_machine(
     device: torch.device,
     *,
-    boxes: list[int],
-    widths: list[int],
-    batches: list[int],
+    boxes: Sequence[int],
+    widths: Sequence[int],
+    batches: Sequence[int],
     seconds: float,
     steps_only: bool = False,
 ) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _search(
 
 
 def _around(
-    device: torch.device, widths: list[int], seconds: float, folder: Path
+    device: torch.device, widths: Sequence[int], seconds: float, folder: Path
 ) -> dict[str, float]:
     found = {
         f"preparation at {MAP_BOX} px, images/s": measure_preparation(MAP_BOX, seconds, folder),

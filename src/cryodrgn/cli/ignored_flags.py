@@ -1,7 +1,7 @@
 """Flags of other versions that commands accept although they change nothing here."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 PREFIX = "unused_"
@@ -125,6 +125,23 @@ SEARCH_FLAGS = (
     IgnoredFlag("--explicit-volume", "only first maps are of voxels", has_value=False),
     IgnoredFlag("--pe-type-conf", "latents enter the decoder as they are"),
 )
+
+
+# Flags by command; of commands that are not jobs yet, by themselves.
+IGNORED: Mapping[str, Sequence[IgnoredFlag]] = {
+    "train_vae": TRAINING_FLAGS,
+    "train_nn": TRAINING_FLAGS,
+    "train_dec": TRAINING_FLAGS,
+    "backproject_voxel": BACKPROJECTION_FLAGS,
+    "downsample": DOWNSAMPLING_FLAGS,
+    "eval_images": EVALUATION_FLAGS,
+    "analyze": NUMBERING_FLAGS,
+    "analyze_landscape": LANDSCAPE_FLAGS,
+    "analyze_landscape_full": MAPPING_FLAGS,
+    "abinit": SEARCH_FLAGS,
+    "abinit_homo": SEARCH_FLAGS,
+    "abinit_het": SEARCH_FLAGS,
+}
 
 
 def add_ignored_flags(parser: argparse.ArgumentParser, flags: Sequence[IgnoredFlag]) -> None:

@@ -42,7 +42,7 @@ def _is_active(part: str, value_of: Callable[[str], object]) -> bool:
         return value not in {None, "latest"}
     if values:
         return str(value) in values
-    return value is not None and value is not False and value != []
+    return value is not None and value is not False and value not in ([], ())
 
 
 WINDOW = (Inactive("--window-r", "with --no-window", "images are not windowed"),)

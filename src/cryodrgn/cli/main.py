@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cryodrgn.cli.inactive_options import INACTIVE
 from cryodrgn.cli.other_versions import COMMANDS as OF_OTHER_VERSIONS
 from cryodrgn.cli.program import Program
-from cryodrgn.cli.topics import ALIASES, COMMANDS, TOOLS
+from cryodrgn.cli.topics import ALIASES, COMMANDS, JOBS, TOOLS
 
 CRYODRGN = Program(
     name="cryodrgn",
@@ -16,6 +16,7 @@ CRYODRGN = Program(
     topics=COMMANDS,
     aliases=ALIASES,
     inactive=INACTIVE,
+    jobs=JOBS,
     elsewhere={
         **OF_OTHER_VERSIONS,
         **{tool: f"type cryodrgn_utils {tool}" for topic in TOOLS.values() for tool in topic},

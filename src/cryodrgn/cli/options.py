@@ -151,40 +151,6 @@ def add_volume_processing(group: argparse._ActionsContainer) -> None:
     add_like(group)
 
 
-def add_anchors(parser: argparse.ArgumentParser) -> None:
-    """Particles that a path visits."""
-    parser.add_argument(
-        "--anchors",
-        nargs="+",
-        required=True,
-        metavar="A",
-        help="Particles to visit, by number from 0, or text files of such numbers",
-    )
-
-
-def read_anchors(words: list[str], count: int) -> list[int]:
-    """The particles that ``--anchors`` names.
-
-    Args:
-        words: Numbers, or names of text files that hold numbers.
-        count: Particles there are.
-
-    Raises:
-        CryodrgnError: A word is neither, or there is no such particle.
-    """
-    from cryodrgn.io.latent_text import load_index_text
-
-    anchors: list[int] = []
-    for word in words:
-        is_number = word.lstrip("-").isdigit()
-        anchors += [int(word)] if is_number else load_index_text(Path(word)).tolist()
-    for anchor in anchors:
-        if not 0 <= anchor < count:
-            msg = f"--anchors names particle {anchor}, but they are numbered 0 to {count - 1}"
-            raise ConfigError(msg)
-    return anchors
-
-
 def particle_files(args: argparse.Namespace) -> "ParticleFiles":
     """The files that the options name."""
     from cryodrgn.io.particle_files import ParticleFiles

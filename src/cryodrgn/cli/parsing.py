@@ -106,6 +106,14 @@ class CommandParser(argparse.ArgumentParser):
         action = self._option_string_actions.get(option)
         return None if action is None else action.dest
 
+    def value_of(self, option: str, parsed: argparse.Namespace) -> object:
+        """The value of an option; of one that stands for a constant, whether that holds."""
+        action = self._option_string_actions.get(option)
+        value = getattr(parsed, option if action is None else action.dest, None)
+        if type(action) is argparse._StoreConstAction:
+            return value == action.const
+        return value
+
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> object:
         value = super()._get_values(action, arg_strings)
         if action.option_strings:
@@ -156,7 +164,7 @@ def ignored_options(
             found[action.dest] = f"{name} has no effect: {action.help}"
 
     def value_of(option: str) -> object:
-        return getattr(options, parser.dest_of(option) or option, None)
+        return parser.value_of(option, options)
 
     for rule in inactive:
         named = map(parser.dest_of, rule.options.split())

@@ -17,6 +17,7 @@ from types import ModuleType
 
 import cryodrgn
 from cryodrgn.allocator import keep_freed_memory
+from cryodrgn.cli.declared import JobCommand
 from cryodrgn.cli.inactive_options import Inactive
 from cryodrgn.cli.parsing import (
     CommandParser,
@@ -28,6 +29,7 @@ from cryodrgn.cli.parsing import (
 )
 from cryodrgn.errors import CryodrgnError, printable
 from cryodrgn.processors import processor_watch, wait_without_spinning
+from cryodrgn.settings import in_flags
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Program:
         aliases: Commands by other names under which they are known.
         inactive: Options of commands that others switch off.
         elsewhere: What to type instead of commands that are not here.
+        jobs: Jobs by command, see :meth:`~cryodrgn.cli.declared.JobCommand.load`.
     """
 
     name: str
@@ -61,15 +64,19 @@ class Program:
     aliases: Mapping[str, str]
     inactive: Mapping[str, Sequence[Inactive]]
     elsewhere: Mapping[str, str]
+    jobs: Mapping[str, str]
 
     @property
     def commands(self) -> Mapping[str, str]:
         """Summaries by command."""
         return {name: text for topic in self.topics.values() for name, text in topic.items()}
 
-    def load_command(self, name: str) -> ModuleType:
-        """The module of a command, imported when it is needed."""
-        return importlib.import_module(f"{self.package}.{self.aliases.get(name, name)}")
+    def load_command(self, name: str) -> ModuleType | JobCommand:
+        """The job of a command, or its module, imported when it is needed."""
+        known = self.aliases.get(name, name)
+        if known in self.jobs:
+            return JobCommand.load(known, self.jobs[known])
+        return importlib.import_module(f"{self.package}.{known}")
 
     def build_parser(self, only: str | None = None) -> argparse.ArgumentParser:
         """Build the command-line parser.
@@ -144,7 +151,10 @@ class Program:
         try:
             self._run(args, commands[command])
         except CryodrgnError as error:
-            sys.stderr.write(f"{self.name} {args.command}: {error}\n")
+            found = self.load_command(args.command)
+            is_job = isinstance(found, JobCommand)
+            words = in_flags(str(error), found.job) if is_job else str(error)
+            sys.stderr.write(f"{self.name} {args.command}: {words}\n")
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             sys.stderr.write(f"{self.name} {args.command}: interrupted\n")

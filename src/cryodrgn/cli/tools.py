@@ -15,6 +15,7 @@ CRYODRGN_UTILS = Program(
     topics=TOOLS,
     aliases=TOOL_ALIASES,
     inactive=TOOLS_INACTIVE,
+    jobs={},
     elsewhere={
         **OF_OTHER_VERSIONS,
         **{name: f"type cryodrgn {name}" for topic in COMMANDS.values() for name in topic},

@@ -2,17 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 
-from cryodrgn.analysis.clusters import Clusters, cluster_by_means
-from cryodrgn.analysis.latent_plots import plot_clusters, plot_hexbin, plot_view_directions
-from cryodrgn.analysis.pca import PrincipalComponents, principal_components
-from cryodrgn.analysis.plots import plot_learning_curve
 from cryodrgn.devices import choose_device, choose_network_dtype
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.latent_text import load_latent_text
@@ -26,6 +21,14 @@ from cryodrgn.reconstruction.decode import VolumeSource, decode_volumes
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.epoch_records import EpochRecord, read_records
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cryodrgn.analysis.clusters import Clusters
+    from cryodrgn.analysis.pca import PrincipalComponents
+
+# What draws, or learns statistics, is imported where it is used: a run opens without it.
 
 
 class Run:
@@ -168,36 +171,46 @@ class Run:
         """Average loss of every epoch."""
         return load_epoch_losses(self.files)
 
-    def components(self, epoch: int | None = None) -> PrincipalComponents:
+    def components(self, epoch: int | None = None) -> "PrincipalComponents":
         """Principal components of the latents."""
+        from cryodrgn.analysis.pca import principal_components
+
         return principal_components(self.latents(epoch))
 
-    def clusters(self, count: int = 20, epoch: int | None = None, seed: int = 0) -> Clusters:
+    def clusters(self, count: int = 20, epoch: int | None = None, seed: int = 0) -> "Clusters":
         """K-means clusters of the latents, with centres on particles."""
+        from cryodrgn.analysis.clusters import cluster_by_means
+
         return cluster_by_means(self.latents(epoch), count, seed)
 
-    def plot_learning_curve(self) -> Figure:
+    def plot_learning_curve(self) -> "Figure":
         """Average loss of every epoch."""
+        from cryodrgn.analysis.plots import plot_learning_curve
+
         return plot_learning_curve(self.losses())
 
-    def plot_latents(self, epoch: int | None = None) -> Figure:
+    def plot_latents(self, epoch: int | None = None) -> "Figure":
         """Particles along the first two principal components."""
-        latents = self.latents(epoch)
-        components = principal_components(latents)
+        from cryodrgn.analysis.latent_plots import plot_hexbin
+
+        latents, components = self.latents(epoch), self.components(epoch)
         if len(components) < 2:
             msg = f"{self.path} has a latent of one dimension, which has no second component"
             raise ConfigError(msg)
         return plot_hexbin(components.project(latents)[:, :2], ("PC1", "PC2"))
 
-    def plot_clusters(self, count: int = 20, epoch: int | None = None) -> Figure:
+    def plot_clusters(self, count: int = 20, epoch: int | None = None) -> "Figure":
         """K-means clusters along the first two principal components."""
-        latents = self.latents(epoch)
-        places = principal_components(latents).project(latents)[:, :2]
-        clusters = cluster_by_means(latents, count)
+        from cryodrgn.analysis.latent_plots import plot_clusters
+
+        places = self.components(epoch).project(self.latents(epoch))[:, :2]
+        clusters = self.clusters(count, epoch)
         return plot_clusters(places, clusters.labels, clusters.particles, ("PC1", "PC2"))
 
-    def plot_view_directions(self, epoch: int | None = None) -> Figure:
-        """From where the particles were seen."""
+    def plot_view_directions(self, epoch: int | None = None) -> "Figure":
+        """Distribution of the particles' viewing directions."""
+        from cryodrgn.analysis.latent_plots import plot_view_directions
+
         return plot_view_directions(self.rotations(epoch)[:, 2])
 
     def _path(self, name: str) -> Path | None:

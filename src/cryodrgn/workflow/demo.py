@@ -1,14 +1,11 @@
 """The whole way from a particle stack to a moving molecule, on particles with a known truth."""
 
 import logging
-import shlex
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from cryodrgn.analysis.agreement import first_component, rank_correlation
 from cryodrgn.analysis.plots import (
@@ -18,7 +15,6 @@ from cryodrgn.analysis.plots import (
 )
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis
-from cryodrgn.errors import CryodrgnError
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.io.arrays import read_npy
@@ -33,8 +29,6 @@ logger = logging.getLogger(__name__)
 NUM_IMAGES, NUM_STATES, BOX_SIZE, PIXEL_SIZE = 4000, 20, 64, 3
 SMALL_BOX_SIZE = 32
 STATES_SHOWN = 7
-
-RunCommand = Callable[[Sequence[str]], int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,102 +57,18 @@ class DemoResult:
         )
 
 
-def run_demo(output: Path, run_command: RunCommand, seed: int = 0) -> DemoResult:
-    """Simulate a hinged molecule, run the commands of a user, and report.
-
-    Args:
-        output: Folder for everything.
-        run_command: Runs a command line without the program's name; returns its status.
-        seed: Of simulation and training.
-
-    Raises:
-        CryodrgnError: A command failed.
-    """
-    files = DemoFiles(output)
-    commands = _Commands(run_command)
-    commands.run(_simulate(files, seed))
-    for command in _prepare(files):
-        commands.run(command)
-    commands.run(_train(files, seed))
-
-    labels = read_npy(files.simulation.labels)
-    latents = load_latents(files.run.latents())
-    shown = np.unique(np.linspace(0, NUM_STATES - 1, STATES_SHOWN).round().astype(int))
+def write_centres(files: DemoFiles) -> None:
+    """Write the mean latent of every true state, one per line."""
+    labels, latents = read_npy(files.simulation.labels), load_latents(files.run.latents())
     centres = np.stack([latents[labels == state].mean(0) for state in range(NUM_STATES)])
     with atomic_path(files.z_values) as partial:
         np.savetxt(partial, centres, fmt="%.6f")
-    commands.run(["analyze", files.run.path, -1])
-    commands.run(_volumes(files))
-    return _report(files, commands.lines, latents, labels, shown)
 
 
-class _Commands:
-    """Prints commands as a user would type them, and runs them."""
-
-    def __init__(self, run_command: RunCommand) -> None:
-        self._run_command = run_command
-        self.lines: list[str] = []
-
-    def run(self, arguments: Sequence[str | Path | int | float]) -> None:
-        words = [str(argument) for argument in arguments]
-        self.lines.append(f"cryodrgn {shlex.join(words)}")
-        logger.info("\n$ %s", self.lines[-1])
-        if self._run_command(words):
-            msg = f"the demo stopped because this failed: {self.lines[-1]}"
-            raise CryodrgnError(msg)
-
-
-def _simulate(files: DemoFiles, seed: int) -> list[str | Path | int | float]:
-    return [
-        *(
-            "simulate",
-            "-o",
-            files.simulation.path,
-            "-n",
-            NUM_IMAGES,
-            "--num-states",
-            NUM_STATES,
-        ),
-        *("-D", BOX_SIZE, "--Apix", PIXEL_SIZE, "--snr", 0.1, "--seed", seed),
-    ]
-
-
-def _prepare(files: DemoFiles) -> list[list[str | Path | int | float]]:
-    star = files.simulation.star
-    return [
-        ["downsample", star, "-D", SMALL_BOX_SIZE, "-o", files.particles],
-        ["parse_pose_star", star, "-D", BOX_SIZE, "-o", files.poses],
-        ["parse_ctf_star", star, "-D", BOX_SIZE, "--Apix", PIXEL_SIZE, "-o", files.ctf],
-        [
-            *("backproject_voxel", files.particles, "--poses", files.poses),
-            *("--ctf", files.ctf, "-o", files.consensus),
-        ],
-    ]
-
-
-def _train(files: DemoFiles, seed: int) -> list[str | Path | int | float]:
-    return [
-        *("train_vae", files.particles, "--poses", files.poses, "--ctf", files.ctf),
-        *("--zdim", 1, "-n", 12, "-b", 16, "--lr", 0.001, "--qdim", 128, "--pdim", 128),
-        *("--seed", seed, "-o", files.run.path),
-    ]
-
-
-def _volumes(files: DemoFiles) -> list[str | Path | int | float]:
-    return [
-        *("eval_vol", files.run.weights(), "--config", files.run.config_yaml),
-        *("--zfile", files.z_values, "-o", files.volumes),
-    ]
-
-
-def _report(
-    files: DemoFiles,
-    commands: list[str],
-    latents: Float[np.ndarray, "particles z"],
-    labels: Int[np.ndarray, " particles"],
-    shown: Int[np.ndarray, " shown"],
-) -> DemoResult:
+def report_demo(files: DemoFiles, commands: list[str]) -> DemoResult:
     """Compare with the truth, write the report, and say the result."""
+    labels, latents = read_npy(files.simulation.labels), load_latents(files.run.latents())
+    shown = np.unique(np.linspace(0, NUM_STATES - 1, STATES_SHOWN).round().astype(int))
     description = read_yaml(files.simulation.settings)
     angles = np.array(description["hinge_angles_deg"])
     truths = [_small_truth(files, state) for state in range(NUM_STATES)]

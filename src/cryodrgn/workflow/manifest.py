@@ -10,6 +10,8 @@ from typing import Any
 import cryodrgn
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
+from cryodrgn.io.particle_files import ParticleFiles, open_images, open_metadata
+from cryodrgn.io.provenance import describe_files, describe_many_files
 
 LIBRARIES = ("torch", "numpy")
 
@@ -101,3 +103,12 @@ def _versions() -> dict[str, str]:
 
 def _short(value: Any) -> str:
     return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def input_files(files: ParticleFiles) -> dict[str, dict[str, Any]]:
+    """Everything a run is made from, with sizes and hashes."""
+    tables = [files.particles, files.poses, files.ctf, files.indices]
+    described = describe_files([path for path in tables if path is not None])
+    found: dict[str, dict[str, Any]] = {str(item.pop("file")): dict(item) for item in described}
+    stack = open_images(files.particles, open_metadata(files.particles), files.datadir)
+    return found | {"image stacks": describe_many_files(stack.paths)}

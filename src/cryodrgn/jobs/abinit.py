@@ -1,0 +1,513 @@
+"""Ab initio reconstruction: structure, poses and latents from images and CTF alone."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.architecture import AutoEncoderOptions, DecoderOptions, LatentOptions
+from cryodrgn.jobs.options import DataOptions, TableOptions, TrainingOptions
+from cryodrgn.jobs.train_nn import BareDecoderOptions
+from cryodrgn.jobs.train_vae import DivergenceOptions
+from cryodrgn.jobs.training import TrainingJob
+from cryodrgn.settings import (
+    POSITIVE,
+    Settings,
+    at_least,
+    function_of,
+    option,
+    settings,
+    with_default,
+)
+
+if TYPE_CHECKING:
+    from cryodrgn.models.settings import ModelConfig
+    from cryodrgn.orientation.settings import GridSettings
+    from cryodrgn.training.config import TrainConfig
+    from cryodrgn.training.schedules import Equivariance
+
+logger = logging.getLogger(__name__)
+
+SEARCH, SCHEDULE, LATENT = "Pose search", "Schedule", "Latent"
+ENCODER_TRAINING = "Training of an encoder"
+
+
+@settings
+class GridOptions(Settings):
+    """Grids of rotations and shifts that a pose search compares."""
+
+    l_start: int = option(
+        "--l-start",
+        default=12,
+        group=SEARCH,
+        help="First radius of the frequencies compared, in cycles per box",
+    )
+    l_end: int = option("--l-end", default=32, group=SEARCH, help="Last radius of them")
+    grid_subdivisions: int = option(
+        "--niter",
+        default=4,
+        group=SEARCH,
+        help="Number of grid subdivisions, each to half the spacing",
+    )
+    kept_poses: int = option(
+        "--nkeptposes",
+        default=8,
+        group=SEARCH,
+        help="Rotations of each image that are refined",
+    )
+    base_level: int = option(
+        "--base-healpy",
+        default=2,
+        group=SEARCH,
+        help="Level of the grid of rotations searched whole; at 2 they are 15° apart",
+    )
+    shift_extent_px: float = option(
+        "--t-extent",
+        default=10.0,
+        group=SEARCH,
+        unit="px",
+        help="Largest shift along x and y in pixels of the images trained on",
+    )
+    num_shifts: int = option(
+        "--t-ngrid",
+        default=7,
+        group=SEARCH,
+        help="Shifts along each axis at level 1, twice as many at level 2; no finer than the "
+        "frequencies compared can tell",
+    )
+    shift_centre_x_px: float = option(
+        "--t-xshift", default=0.0, group=SEARCH, help="Middle of the shifts along x in pixels"
+    )
+    shift_centre_y_px: float = option(
+        "--t-yshift", default=0.0, group=SEARCH, help="Middle of the shifts along y in pixels"
+    )
+    no_shifts: bool = option(
+        "--no-trans",
+        "--no-trans-search-at-pose-search",
+        default=False,
+        group=SEARCH,
+        help="Search no shifts",
+    )
+
+    def grids(self) -> "GridSettings":
+        """The grids."""
+        from cryodrgn.orientation.settings import GridSettings
+
+        if self.l_end < self.l_start:
+            logger.warning(
+                "--l-end has no effect: %d is below --l-start %d", self.l_end, self.l_start
+            )
+        return GridSettings(
+            radius_start=self.l_start,
+            radius_end=max(self.l_start, self.l_end),
+            num_levels=self.grid_subdivisions,
+            num_kept=self.kept_poses,
+            base_level=self.base_level,
+            shift_extent_px=0.0 if self.no_shifts else self.shift_extent_px,
+            num_shifts=self.num_shifts,
+            shift_centre_px=(self.shift_centre_x_px, self.shift_centre_y_px),
+        )
+
+
+@settings
+class ScheduleOptions(Settings):
+    """Order of pose searches, training, and refinement of poses."""
+
+    pretrain: int = option(
+        "--pretrain",
+        "--n-imgs-pretrain",
+        default=10000,
+        group=SCHEDULE,
+        metavar="IMAGES",
+        check=at_least(0),
+        help="Slices of the initial model in random poses that the network learns before it "
+        "learns images",
+    )
+    num_starts: int = option(
+        "--starts",
+        default=1,
+        group=SCHEDULE,
+        metavar="K",
+        check=at_least(1),
+        help="Initial models made from different seeds, of which the best is kept",
+    )
+    start_images: int = option(
+        "--start-images",
+        default=1000,
+        group=SCHEDULE,
+        metavar="IMAGES",
+        check=at_least(20),
+        help="Images of which initial models are made",
+    )
+    search_interval: int = option(
+        "--ps-freq",
+        default=5,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(1),
+        help="Epochs from one search of all poses to the next",
+    )
+    search_epochs: int | None = option(
+        "--epochs-pose-search",
+        default=None,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        help="Search this number of times, before every epoch but the first; from then on "
+        "poses follow their gradients. Takes the place of --ps-freq and --refine-epochs",
+    )
+    model_reset_interval: int | None = option(
+        "--reset-model-every",
+        default=None,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(1),
+        help="Begin with weights anew, after a search, each time that this number of epochs is "
+        "done (default: never)",
+    )
+    optimizer_reset_interval: int | None = option(
+        "--reset-optim-every",
+        default=None,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(1),
+        help="Begin with Adam anew, each time that this number of epochs is done "
+        "(default: never)",
+    )
+    ramp_epochs: int = option(
+        "--l-ramp-epochs",
+        default=10,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(0),
+        help="Epochs in which the frequencies learnt and compared rise from --l-start to "
+        "--l-end",
+    )
+    ramps_model: Literal[0, 1] = option(
+        "--l-ramp-model",
+        default=1,
+        group=SCHEDULE,
+        help="Let the network learn no more than these (1), or all of them from the beginning "
+        "(0), so that only the search is bound to the ramp",
+    )
+    output_mask: Literal["circ", "frequency_marching"] | None = option(
+        "--output-mask",
+        default=None,
+        group=SCHEDULE,
+        help="Another way to say --l-ramp-model 0 or 1",
+    )
+    max_radius: int | None = option(
+        "--max-freq",
+        default=None,
+        group=SCHEDULE,
+        metavar="RADIUS",
+        check=at_least(4),
+        help="Largest radius that is learnt, in cycles per box, in the last epochs too "
+        "(default: all)",
+    )
+    refine_epochs: int = option(
+        "--refine-epochs",
+        "--epochs-sgd",
+        default=5,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(0),
+        help="Epochs at the end in which poses follow their gradients",
+    )
+    pose_learning_rate: float = option(
+        "--pose-lr",
+        "--lr-pose-table",
+        default=3e-3,
+        group=SCHEDULE,
+        help="Length of the steps of the poses in them",
+    )
+    pose_embedding: Literal["s2s2", "quat"] = option(
+        "--emb-type",
+        default="quat",
+        group=SCHEDULE,
+        help="Numbers that stand for a rotation in them",
+    )
+
+
+@settings
+class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
+    """Ab initio reconstruction, whatever its model."""
+
+    poses: Path | None = with_default(
+        TableOptions,
+        "poses",
+        default=None,
+        flags=("--load-poses",),
+        metavar="PKL",
+        help="Begin with these poses instead of initial models made from nothing",
+    )
+    num_epochs: int = with_default(TrainingOptions, "num_epochs", default=30)
+    learning_rate: float = with_default(TrainingOptions, "learning_rate", default=5e-4)
+    batch_size: int = with_default(
+        TrainingOptions,
+        "batch_size",
+        default=8,
+        flags=("-b", "--batch-size", "--batch-size-sgd"),
+    )
+    window_radius: float | None = with_default(
+        DataOptions,
+        "window_radius",
+        default=None,
+        flags=("--window-r", "--window-radius-gt-real"),
+    )
+
+    def search_config(self, **more: Any) -> "TrainConfig":
+        """Settings of the optimisation with a pose search; ``more`` are of the optimisation."""
+        from cryodrgn.training.pose_table import PoseConfig
+        from cryodrgn.training.search_config import SearchConfig
+
+        if self.curriculum is not None:
+            msg = "frequencies rise with `ramp_epochs` here; leave out `curriculum`"
+            raise ConfigError(msg)
+        interval, refine_epochs = self._intervals()
+        mask = self.output_mask
+        search = SearchConfig(
+            grids=self.grids(),
+            interval=interval,
+            ramp_epochs=self.ramp_epochs,
+            refine_epochs=refine_epochs,
+            ramps_model=mask == "frequency_marching" if mask else bool(self.ramps_model),
+            max_radius=self.max_radius,
+            model_reset_interval=self.model_reset_interval,
+            optimizer_reset_interval=self.optimizer_reset_interval,
+            num_starts=self.num_starts,
+            start_images=self.start_images,
+            pretrain=self.pretrain,
+            takes_given=self.poses is not None,
+            **self.of_latents(),
+        )
+        poses = PoseConfig(
+            embedding=self.pose_embedding,
+            learning_rate=self.pose_learning_rate,
+            pretrain=max(0, self.num_epochs - refine_epochs),
+        )
+        return replace(self.train_config(**more), search=search, poses=poses)
+
+    def of_latents(self) -> dict[str, Any]:
+        """Settings of the search that a latent has need of; a single structure has none."""
+        return {"latent_spread": 0.0, "num_classes": 1, "num_references": 1}
+
+    def _intervals(self) -> tuple[int, int]:
+        """Epochs from search to search, and those at the end that have none."""
+        searched = self.search_epochs
+        if searched is None:
+            return self.search_interval, self.refine_epochs
+        also = [n for n in ("search_interval", "refine_epochs") if n in self.given]
+        if also:
+            msg = f"`search_epochs` takes the place of `{also[0]}`; leave out one of them"
+            raise ConfigError(msg)
+        if not 0 <= searched <= self.num_epochs:
+            msg = (
+                f"`search_epochs` must lie between 0 and the {self.num_epochs} of "
+                f"`num_epochs`, got {searched}"
+            )
+            raise ConfigError(msg)
+        return 1, self.num_epochs - searched
+
+
+@settings
+class AbinitHomo(BareDecoderOptions, AbInitioJob):
+    """Ab initio reconstruction of a single structure, from images and CTF."""
+
+    domain: Literal["hartley", "fourier"] = with_default(
+        DecoderOptions,
+        "domain",
+        default="fourier",
+        flags=("--domain", "--hypervolume-domain"),
+    )
+
+    def model(self, box_size: int) -> "ModelConfig":
+        """A decoder without latent."""
+        return self.decoder_alone(box_size)
+
+    def optimisation(self) -> "TrainConfig":
+        """Optimisation with a pose search."""
+        return self.search_config()
+
+
+@settings
+class EncoderTrainingOptions(DivergenceOptions):
+    """Training of an encoder where poses are searched."""
+
+    beta: str | float = with_default(
+        DivergenceOptions,
+        "beta",
+        default="1.0",
+        group=ENCODER_TRAINING,
+        help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight, with an "
+        "encoder",
+    )
+    beta_control: float | None = with_default(
+        DivergenceOptions, "beta_control", default=None, group=ENCODER_TRAINING
+    )
+    encoder_only: bool = option(
+        "--enc-only",
+        default=False,
+        group=ENCODER_TRAINING,
+        help="Keep the decoder that --load brings as it is; only an encoder learns",
+    )
+    equivariance: float | None = option(
+        "--equivariance",
+        default=None,
+        group=ENCODER_TRAINING,
+        metavar="WEIGHT",
+        check=POSITIVE,
+        help="Penalty on latents that an encoder changes when an image is rotated in its plane "
+        "(default: none)",
+    )
+    equivariance_start: float = option(
+        "--eq-start-it",
+        default=1e5,
+        group=ENCODER_TRAINING,
+        metavar="IMAGES",
+        help="Images seen until that penalty begins to rise",
+    )
+    equivariance_end: float = option(
+        "--eq-end-it",
+        default=2e5,
+        group=ENCODER_TRAINING,
+        metavar="IMAGES",
+        help="Images seen until that penalty has risen",
+    )
+
+    def rotation_penalty(self) -> "Equivariance | None":
+        """The penalty on latents that change with rotations in the plane; None for none."""
+        from cryodrgn.training.schedules import Equivariance
+
+        if self.equivariance is None:
+            return None
+        return Equivariance(
+            weight=self.equivariance, start=self.equivariance_start, end=self.equivariance_end
+        )
+
+
+@settings
+class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
+    """Ab initio reconstruction with a latent: poses, latents and volumes."""
+
+    use_conf_encoder: bool = option(
+        "--use-conf-encoder",
+        default=False,
+        group=LATENT,
+        help="Let an encoder tell latents from images, as train_vae does (default: they are "
+        "free numbers of each particle, as in train_dec)",
+    )
+    latent_learning_rate: float = option(
+        "--z-lr",
+        "--lr-conf-table",
+        default=1e-2,
+        group=LATENT,
+        help="Length of the steps of free latents",
+    )
+    initial_latents: Path | None = option(
+        "--initial-conf",
+        default=None,
+        group=LATENT,
+        metavar="PKL",
+        help="Begin with these latents (default: the classes of the initial model tell them)",
+    )
+    latent_spread: float = option(
+        "--std-z-init",
+        default=0.1,
+        group=LATENT,
+        check=at_least(0),
+        help="Spread of first latents in directions of which classes say nothing",
+    )
+    num_classes: int = option(
+        "--classes",
+        default=2,
+        group=LATENT,
+        metavar="K",
+        check=at_least(1),
+        help="Classes into which the initial model is split; they tell the first latents",
+    )
+    num_references: int = option(
+        "--references",
+        default=8,
+        group=LATENT,
+        metavar="K",
+        check=at_least(1),
+        help="Latents at most whose volumes images are compared with in a search, each image "
+        "with that of the nearest one",
+    )
+    domain: Literal["hartley", "fourier"] = with_default(
+        DecoderOptions,
+        "domain",
+        default="fourier",
+        flags=("--domain", "--hypervolume-domain"),
+    )
+
+    def model(self, box_size: int) -> "ModelConfig":
+        """An auto-encoder, or a decoder alone."""
+        if not self.use_conf_encoder:
+            return self.decoder_alone(box_size, self.latent_dim)
+        return self.auto_encoder(box_size, has_pairs=False)
+
+    def of_latents(self) -> dict[str, Any]:
+        """Settings of the search that a latent has need of."""
+        return {
+            name: getattr(self, name)
+            for name in ("latent_spread", "num_classes", "num_references")
+        }
+
+    def optimisation(self) -> "TrainConfig":
+        """Optimisation with a pose search and a latent."""
+        from cryodrgn.training.config import LatentTableConfig
+
+        if self.encoder_only and self.load is None:
+            msg = (
+                "`encoder_only` keeps the decoder as it is; give the weights it has with `load`"
+            )
+            raise ConfigError(msg)
+        penalty = self.rotation_penalty()
+        if self.use_conf_encoder:
+            return self.search_config(
+                kl=self.kl_weighting(), equivariance=penalty, keeps_decoder=self.encoder_only
+            )
+        if self.encoder_only or penalty is not None:
+            name = "encoder_only" if self.encoder_only else "equivariance"
+            msg = f"`{name}` is about an encoder, and there is none; add `use_conf_encoder`"
+            raise ConfigError(msg)
+        latents = LatentTableConfig(
+            learning_rate=self.latent_learning_rate, initial=self.initial_latents
+        )
+        return self.search_config(latents=latents)
+
+
+@settings
+class Abinit(AbinitHet):
+    """Ab initio reconstruction of a structure and the poses of its images."""
+
+    zdim: int | None = with_default(
+        LatentOptions,
+        "zdim",
+        default=None,
+        help="Dimension of latent variable; 0 for a single structure",
+    )
+    decoder_layers: int = with_default(
+        DecoderOptions,
+        "decoder_layers",
+        default=3,
+        flags=("--players", "--dec-layers", "--layers"),
+    )
+    decoder_dim: int = with_default(
+        DecoderOptions, "decoder_dim", default=256, flags=("--pdim", "--dec-dim", "--dim")
+    )
+
+    def model(self, box_size: int) -> "ModelConfig":
+        """A model with a latent, or of a single structure."""
+        return self.decoder_alone(box_size) if self.zdim == 0 else super().model(box_size)
+
+    def optimisation(self) -> "TrainConfig":
+        """Optimisation with a pose search, and a latent if there is one."""
+        return super().optimisation() if self.zdim else self.search_config()
+
+
+abinit_homo = function_of(AbinitHomo)
+abinit_het = function_of(AbinitHet)
+abinit = function_of(Abinit)

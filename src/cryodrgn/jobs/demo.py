@@ -1,0 +1,128 @@
+"""The whole way from a particle stack to a moving molecule, on particles with a known truth."""
+
+import logging
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryodrgn.errors import CryodrgnError
+from cryodrgn.jobs.analyze import Analyze
+from cryodrgn.jobs.backproject import Backproject
+from cryodrgn.jobs.downsample import Downsample
+from cryodrgn.jobs.eval_vol import EvalVol
+from cryodrgn.jobs.parse import ParseCtfStar, ParsePoseStar
+from cryodrgn.jobs.simulate import Simulate
+from cryodrgn.jobs.train_vae import TrainVae
+from cryodrgn.settings import (
+    Job,
+    at_least,
+    function_of,
+    in_flags,
+    option,
+    settings,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    from cryodrgn.rundir import DemoFiles
+    from cryodrgn.workflow.demo import DemoResult
+
+logger = logging.getLogger(__name__)
+
+
+@settings
+class Demo(Job["DemoResult"]):
+    """Show the whole way on simulated particles, to a moving molecule."""
+
+    outdir: Path = option(
+        "-o",
+        "--outdir",
+        default=Path("cryodrgn_demo"),
+        kw_only=False,
+        help="Folder to write into",
+    )
+    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+
+    def run(self) -> "DemoResult":
+        """Simulate a hinged molecule, do what a user would do, and report.
+
+        Raises:
+            CryodrgnError: A step failed.
+        """
+        from cryodrgn.rundir import DemoFiles
+        from cryodrgn.workflow.demo import report_demo, write_centres
+
+        files = DemoFiles(self.outdir)
+        lines = [_done(job) for job in [*self._preparation(files), self._training(files)]]
+        write_centres(files)
+        lines.append(_done(Analyze.with_given(workdir=files.run.path, epoch=-1)))
+        volumes = EvalVol.with_given(
+            weights=files.run.weights(),
+            config=files.run.config_yaml,
+            z_file=files.z_values,
+            output=files.volumes,
+        )
+        lines.append(_done(volumes))
+        return report_demo(files, lines)
+
+    def _preparation(self, files: "DemoFiles") -> list[Job[Any]]:
+        """Simulated particles, their poses and CTF as pickles, and a consensus map."""
+        from cryodrgn.workflow.demo import (
+            BOX_SIZE,
+            NUM_IMAGES,
+            NUM_STATES,
+            PIXEL_SIZE,
+            SMALL_BOX_SIZE,
+        )
+
+        star = files.simulation.star
+        return [
+            Simulate.with_given(
+                outdir=files.simulation.path,
+                num_images=NUM_IMAGES,
+                num_states=NUM_STATES,
+                box_size=BOX_SIZE,
+                pixel_size=float(PIXEL_SIZE),
+                snr=0.1,
+                seed=self.seed,
+            ),
+            Downsample.with_given(star, files.particles, box_size=SMALL_BOX_SIZE),
+            ParsePoseStar.with_given(star, files.poses, box_size=BOX_SIZE),
+            ParseCtfStar.with_given(
+                star, files.ctf, box_size=BOX_SIZE, pixel_size=float(PIXEL_SIZE)
+            ),
+            Backproject.with_given(
+                files.particles, files.consensus, poses=files.poses, ctf=files.ctf
+            ),
+        ]
+
+    def _training(self, files: "DemoFiles") -> Job[Any]:
+        return TrainVae.with_given(
+            files.particles,
+            files.run.path,
+            poses=files.poses,
+            ctf=files.ctf,
+            zdim=1,
+            num_epochs=12,
+            batch_size=16,
+            learning_rate=0.001,
+            encoder_dim=128,
+            decoder_dim=128,
+            seed=self.seed,
+        )
+
+
+def _done(job: Job[Any]) -> str:
+    """Do a job, said as a user would type it; returns that line."""
+    line = f"cryodrgn {shlex.join(words_of(job))}"
+    logger.info("\n$ %s", line)
+    try:
+        job.run()
+    except CryodrgnError as error:
+        reason = in_flags(str(error), type(job))
+        msg = f"{reason}; the demo stopped because this failed: {line}"
+        raise CryodrgnError(msg) from error
+    return line
+
+
+demo = function_of(Demo)

@@ -1,0 +1,131 @@
+"""Smaller images or volumes, by cropping in Fourier space."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.options import (
+    ParticleOptions,
+    SelectionOptions,
+    output_flags,
+    require_ending,
+)
+from cryodrgn.settings import Job, function_of, option, positional, settings, with_default
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cryodrgn.preflight.screening import Screen
+
+logger = logging.getLogger(__name__)
+
+MRC_ENDINGS = (".mrc", ".mrcs")
+
+
+@settings
+class Downsample(Job[list[Path]]):
+    """Downsample an image stack or volume by clipping Fourier frequencies."""
+
+    input: Path = positional(
+        metavar="mrcs", help="Input particles or volume (.mrc, .mrcs, .star, .cs, or .txt)"
+    )
+    output: Path = option(
+        *output_flags("mrc"),
+        kw_only=False,
+        metavar="MRCS",
+        help="Output projection stack (.mrcs)",
+    )
+    box_size: int = option(
+        "-D", metavar="D", unit="px", help="New box size in pixels, must be even"
+    )
+    is_volume: bool = option("--is-vol", default=False, help="Flag if input .mrc is a volume")
+    chunk: int | None = option(
+        "--chunk",
+        default=None,
+        help="Chunksize (in # of images) to split particle stack when saving",
+    )
+    datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=None)
+    screen: Literal["sample", "all", "none"] = with_default(
+        SelectionOptions, "screen", default="sample", group=None
+    )
+
+    def run(self) -> list[Path]:
+        """Write the smaller images or volume; returns the files.
+
+        Raises:
+            CryodrgnError: The input or the box size cannot be used.
+        """
+        require_ending(self.output, MRC_ENDINGS, "output")
+        return self._volume() if self.is_volume else self._images()
+
+    def _volume(self) -> list[Path]:
+        from cryodrgn.data.downsample import downsample_volume_file
+
+        old, pixel_size = downsample_volume_file(self.input, self.box_size, self.output)
+        logger.info("downsampled a volume of %d voxels to %d", old, self.box_size)
+        logger.info("wrote %s (%s)", self.output, _sampling(pixel_size))
+        return [self.output]
+
+    def _images(self) -> list[Path]:
+        import numpy as np
+
+        from cryodrgn.data.downsample import downsample_stack
+        from cryodrgn.diagnosis.screening import find_bad
+        from cryodrgn.fourier.resample import check_new_box_size
+        from cryodrgn.io.particle_files import open_stack
+        from cryodrgn.preflight.plans import downsampling_plan
+        from cryodrgn.preflight.screening import on_sound_images, screen_stack
+        from cryodrgn.rundir import ScreeningFiles
+
+        self._refuse_volume()
+        images, pixel_size = open_stack(self.input, self.datadir)
+        if len(images) == images.box_size:
+            logger.warning(
+                "%s is taken for %d images; is it a volume? Then add --is-vol",
+                self.input,
+                len(images),
+            )
+        check_new_box_size(images.box_size, self.box_size)
+        plan = downsampling_plan(images, self.box_size, self.output.parent)
+        plan.announce("downsampling")
+
+        def screened(how: "Screen") -> "np.ndarray | None":
+            rows, files = np.arange(len(images)), ScreeningFiles(self.output.parent)
+            bad = screen_stack(images, rows, files, how, source=str(self.input))
+            return bad if how == "sample" else None
+
+        def work(known_bad: "np.ndarray | None") -> list[Path]:
+            return downsample_stack(
+                images.judged_by(find_bad),
+                self.box_size,
+                self.output,
+                pixel_size=pixel_size,
+                chunk=self.chunk,
+                known_bad=known_bad,
+            )
+
+        paths = on_sound_images(screened, work, self.screen)
+        names = ", ".join(str(path) for path in paths[-3:])
+        new = pixel_size and pixel_size * images.box_size / self.box_size
+        logger.info("wrote %d images to %s (%s)", len(images), names, _sampling(new))
+        return paths
+
+    def _refuse_volume(self) -> None:
+        """Refuse a file whose header says that it holds a volume."""
+        from cryodrgn.io.volume_headers import volume_in_words
+
+        volume = volume_in_words(self.input) if self.input.suffix == ".mrc" else None
+        if volume is not None:
+            msg = (
+                f"{self.input} is {volume}, expected images; add `is_volume`, or give the file "
+                "a name that ends in .mrcs if it holds images after all"
+            )
+            raise ConfigError(msg)
+
+
+def _sampling(pixel_size: float | None) -> str:
+    return "pixel size unknown" if pixel_size is None else f"{pixel_size:.4g} Å/px"
+
+
+downsample = function_of(Downsample)

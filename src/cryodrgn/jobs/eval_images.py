@@ -1,0 +1,181 @@
+"""Latents and losses of images under a trained model."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.options import (
+    DataOptions,
+    DeviceOptions,
+    TableOptions,
+    TiltOptions,
+    output_flags,
+    particle_files,
+    require_ending,
+)
+from cryodrgn.jobs.processes import joined
+from cryodrgn.jobs.trained_model import TrainedModelOptions
+from cryodrgn.settings import (
+    Job,
+    Settings,
+    at_least,
+    function_of,
+    option,
+    positional,
+    settings,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from cryodrgn.parallel import Team
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
+    from cryodrgn.reconstruction.encode import Evaluation
+    from cryodrgn.reconstruction.trained import TrainedModel
+
+logger = logging.getLogger(__name__)
+
+
+@settings
+class EvaluatedParticles(Settings):
+    """Particles whose images are evaluated."""
+
+    particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
+
+
+@settings
+class EvalImages(
+    DeviceOptions,
+    TiltOptions,
+    DataOptions,
+    TableOptions,
+    TrainedModelOptions,
+    EvaluatedParticles,
+    Job["Evaluation"],
+):
+    """Evaluate the latents and losses of images under a trained model."""
+
+    output: Path = option(
+        *output_flags("pkl"),
+        kw_only=False,
+        metavar="PKL",
+        help="Output of latents and losses (.pkl)",
+    )
+    output_latents: Path | None = option(
+        "--out-z",
+        default=None,
+        metavar="PKL",
+        help="Write the latents here, and the losses alone to -o",
+    )
+    batch_size: int = option(
+        "-b", "--batch-size", default=50, check=at_least(1), help="Minibatch size"
+    )
+    beta: float = option("--beta", default=1.0, help="KLD weight")
+
+    def run(self) -> "Evaluation":
+        """Evaluate the images, and write latents and losses.
+
+        Raises:
+            CryodrgnError: The model or the images cannot be used.
+        """
+        from cryodrgn.io.particle_files import open_particles
+        from cryodrgn.preflight.plan import require_output
+        from cryodrgn.preflight.screening import on_sound_images, screen_particles
+        from cryodrgn.rundir import ScreeningFiles
+
+        require_ending(self.output, (".pkl",), "output")
+        trained = self._with_preprocessing(self.trained())
+        particles = open_particles(particle_files(self.particles, self, self, self))
+        particles.require_pixel_size()
+        folder = self.output.parent
+        require_output(folder)
+
+        def screened(how: "Screen") -> "ParticleSet":
+            files = ScreeningFiles(folder)
+            return screen_particles(particles, files, how)
+
+        with joined(self) as (team, device):
+
+            def work(particles: "ParticleSet") -> "Evaluation":
+                return self._evaluated(trained, particles, device, team)
+
+            result = on_sound_images(screened, work, self.screen)
+            if team.is_writer:
+                self._write(result)
+        return result
+
+    def _with_preprocessing(self, trained: "TrainedModel") -> "TrainedModel":
+        """The model, with images treated as in training unless the settings say otherwise."""
+        if "invert" in self.given:
+            trained = replace(trained, invert=self.invert)
+        if self.window is not None or self.window_radius:
+            trained = replace(trained, window_radius=self.window_in_use)
+        return trained
+
+    def _evaluated(
+        self,
+        trained: "TrainedModel",
+        particles: "ParticleSet",
+        device: "torch.device",
+        team: "Team",
+    ) -> "Evaluation":
+        """Latents by the encoder, or by the linear model."""
+        from cryodrgn.data.prepared import Storage
+        from cryodrgn.linear.embed import evaluate_linear
+        from cryodrgn.linear.iteration import DiscImages
+        from cryodrgn.models.registry import sum_of_volumes
+        from cryodrgn.preflight.plans import encoding_plan
+        from cryodrgn.reconstruction.encode import evaluate_all
+        from cryodrgn.reconstruction.trained import prepare_as_trained
+
+        folder = self.output.parent
+        volumes = sum_of_volumes(trained.model.decoder)
+        if volumes is None and not trained.model.has_encoder:
+            msg = (
+                f"{self.weights} holds no encoder; only runs of train_vae and train_linear can "
+                "encode images"
+            )
+            raise ConfigError(msg)
+        storage = Storage(scratch_dir=folder, on_disk=self.lazy or None)
+        plan = encoding_plan(trained, particles, self.batch_size, folder, device, storage)
+        plan.announce("encoding")
+        images = prepare_as_trained(
+            trained,
+            particles,
+            device,
+            storage=storage,
+            team=team,
+        )
+        if volumes is not None:
+            disc, scale = DiscImages(images, team), trained.scale
+            return evaluate_linear(volumes, particles, disc, scale=scale, beta=self.beta)
+        model = trained.model.to(device)
+        return evaluate_all(
+            model, images, beta=self.beta, batch_size=self.batch_size, team=team
+        )
+
+    def _write(self, result: "Evaluation") -> None:
+        """Latents and losses, in one file as 0.2.0 or in two as 4.x."""
+        from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+
+        latents, count = [result.mean, result.log_variance], len(result.mean)
+        if self.output_latents is None:
+            sums = [count * v for v in (result.loss, result.reconstruction, result.kl)]
+            save_pickles(self.output, [*latents, sums])
+        else:
+            save_latents(self.output_latents, *latents)
+            losses = {"loss": result.loss, "recon": result.reconstruction, "kld": result.kl}
+            save_pickles(self.output, [losses])
+        logger.info(
+            "%d images: reconstruction %.7f, KL %.7f, loss %.7f",
+            count,
+            result.reconstruction,
+            result.kl,
+            result.loss,
+        )
+
+
+eval_images = function_of(EvalImages)

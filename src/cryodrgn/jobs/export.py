@@ -1,0 +1,103 @@
+"""Chosen particles back into the files of the program they came from."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.jobs.options import output_flags, require_ending
+from cryodrgn.settings import Job, function_of, option, positional, settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = "Columns to add"
+
+
+@settings
+class Export(Job[list[Path]]):
+    """Write chosen particles back as a RELION .star or a cryoSPARC result group."""
+
+    particles: Path = positional(
+        help="Original particle file of RELION (.star) or cryoSPARC (.cs)"
+    )
+    indices: Path = option(
+        "--ind",
+        kw_only=False,
+        help="Chosen particles (.pkl, .npy or .txt), as rows of the original file",
+    )
+    output: Path = option(
+        *output_flags("star"),
+        kw_only=False,
+        metavar="OUTPUT",
+        help="File to write, of the same type; a .cs gets its .csg and passthrough beside it",
+    )
+    passthrough: tuple[Path, ...] | None = option(
+        "--passthrough",
+        default=None,
+        metavar="CS",
+        help="Passthrough files (.cs) of the particles (default: those beside the original)",
+    )
+    labels: Path | None = option(
+        "--labels",
+        default=None,
+        group=COLUMNS,
+        help="Cluster of every particle (labels.pkl)",
+    )
+    latents: Path | None = option(
+        "--latents", default=None, group=COLUMNS, help="Latents of every particle (z.pkl)"
+    )
+    table_indices: Path | None = option(
+        "--table-ind",
+        default=None,
+        group=COLUMNS,
+        metavar="PKL",
+        help="Indices by which the particles of these tables had been filtered",
+    )
+
+    def run(self) -> list[Path]:
+        """Write the particles; returns the files.
+
+        Raises:
+            CryodrgnError: The selection, the tables or the original cannot be used.
+        """
+        from cryodrgn.io.export import export_particles
+        from cryodrgn.io.legacy_pickle import load_labels, load_latents
+        from cryodrgn.io.selection_files import load_selection
+
+        require_ending(self.output, (".star", ".cs"), "output")
+        if self.passthrough is not None and self.output.suffix != ".cs":
+            logger.warning("--passthrough has no effect: a .star file has none")
+        selection = load_selection(self.indices)
+        rows = selection.indices
+        columns = {}
+        if self.labels is not None:
+            columns["cluster"] = self._for_rows(load_labels(self.labels), rows, self.labels)
+        if self.latents is not None:
+            columns["latent"] = self._for_rows(load_latents(self.latents), rows, self.latents)
+        paths = export_particles(
+            self.particles,
+            selection,
+            self.output,
+            columns=columns,
+            passthrough=None if self.passthrough is None else list(self.passthrough),
+        )
+        logger.info("wrote %d particles to %s", len(rows), ", ".join(map(str, paths)))
+        if self.output.suffix == ".cs":
+            logger.info("in cryoSPARC, run Import Result Group on %s", paths[-1])
+        return list(paths)
+
+    def _for_rows(self, table: "np.ndarray", rows: "np.ndarray", path: Path) -> "np.ndarray":
+        """The rows of a table that belong to original rows."""
+        from cryodrgn.io.selection_files import load_indices
+        from cryodrgn.particles.selection import check_indices, positions_in
+
+        places, source = rows, str(self.indices)
+        if self.table_indices is not None:
+            source = str(self.table_indices)
+            places = positions_in(rows, load_indices(self.table_indices), source=source)
+        return table[check_indices(places, len(table), source=source, of=str(path))]
+
+
+export = function_of(Export)

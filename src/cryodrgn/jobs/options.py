@@ -1,0 +1,466 @@
+"""Groups of settings that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    Settings,
+    at_least,
+    between,
+    option,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from cryodrgn.io.particle_files import ParticleFiles
+    from cryodrgn.reconstruction.decode import PostProcessing
+    from cryodrgn.training.config import DataConfig, HeldOutConfig
+    from cryodrgn.training.schedules import Curriculum
+
+# Radius, as a fraction of half the box, at which the window of images begins to fall.
+WINDOW_RADIUS = 0.85
+HALF = "half"
+Half = Literal["half"]
+LOADING, LARGE = "Dataset loading", "Large data sets"
+TRAINING, CONVERGENCE, POSES = "Training parameters", "Convergence", "Pose SGD"
+
+
+@settings
+class DeviceOptions(Settings):
+    """Device to compute on."""
+
+    device: str = option(
+        "--device",
+        default="auto",
+        help="cpu, cuda, cuda:1, mps …; auto takes a GPU if there is one",
+    )
+
+
+@settings
+class ComputeOptions(DeviceOptions):
+    """Devices to compute on, one or all of the machine."""
+
+    multigpu: bool = option(
+        "--multigpu",
+        default=False,
+        help="Compute on all GPUs of this machine, as if started with torchrun",
+    )
+
+
+@settings
+class TableOptions(Settings):
+    """Tables of poses and CTF beside the particle file."""
+
+    poses: Path | None = option(
+        "--poses",
+        default=None,
+        help="Image poses (.pkl); taken from the particles if they are a .star or .cs file",
+    )
+    ctf: Path | None = option(
+        "--ctf",
+        default=None,
+        metavar="pkl",
+        help="CTF parameters (.pkl) if particle stack is not phase flipped; taken from the "
+        "particles if they are a .star or .cs file",
+    )
+
+
+@settings
+class ParticleOptions(Settings):
+    """Which particles, and where their stacks lie."""
+
+    indices: Path | None = option(
+        "--ind", default=None, group=LOADING, help="Filter particle stack by these indices"
+    )
+    datadir: Path | None = option(
+        "--datadir",
+        default=None,
+        group=LOADING,
+        metavar="DIR",
+        help="Folder of the image stacks that a .star or .cs file names, if they are not found "
+        "from the folder of that file upwards",
+    )
+
+
+@settings
+class SelectionOptions(ParticleOptions):
+    """Which particles, and which of their images are screened."""
+
+    screen: Literal["sample", "all", "none"] = option(
+        "--screen",
+        default="sample",
+        group=LOADING,
+        help="Look for images that cannot be used (not finite, constant, hot pixels) among up "
+        "to 1000 of them, and among all once others turn out to be bad; among all; or not at "
+        "all. A few are left out and listed in screened.csv",
+    )
+
+
+@settings
+class DataOptions(SelectionOptions):
+    """Preprocessing of images."""
+
+    invert: bool = option(
+        "--invert-data",
+        default=False,
+        group=LOADING,
+        help="Invert data sign",
+        constants={"--uninvert-data": (False, "Do not invert data sign (the default)")},
+    )
+    window: bool | None = option(
+        "--window",
+        default=None,
+        group=LOADING,
+        help="Real space windowing of dataset",
+        constants={"--no-window": (False, "No real space windowing (the default)")},
+    )
+    window_radius: float | None = option(
+        "--window-r",
+        default=None,
+        group=LOADING,
+        metavar="R",
+        check=between(0, 0.99),
+        help="Window from this fraction of half the box on; implies a window",
+        default_words=str(WINDOW_RADIUS),
+    )
+    lazy: bool = option(
+        "--lazy",
+        default=False,
+        group=LOADING,
+        resumes_as="on_disk",
+        help="Keep prepared images in a scratch file in OUTDIR rather than in memory, which "
+        "otherwise happens only if they do not fit",
+    )
+
+    @property
+    def window_in_use(self) -> float | None:
+        """Radius of the window; None for none."""
+        if self.window is False:
+            return None
+        return self.window_radius or (WINDOW_RADIUS if self.window else None)
+
+
+@settings
+class StorageOptions(Settings):
+    """Box size of training, and storage of prepared images."""
+
+    box_size: int | None = option(
+        "-D",
+        default=None,
+        group=LARGE,
+        metavar="BOX",
+        unit="px",
+        help="Fourier-crop images to this box size on the fly",
+        default_words="as they are",
+    )
+    memory_gb: float | None = option(
+        "--memory",
+        default=None,
+        group=LARGE,
+        metavar="GB",
+        unit="GB",
+        check=POSITIVE,
+        resumes_as="memory_gb",
+        help="Memory that prepared images may take; beyond, they stream from a file",
+        default_words="60 %% of what is free",
+    )
+    cache_dir: Path | None = option(
+        "--cache-dir",
+        default=None,
+        group=LARGE,
+        metavar="DIR",
+        resumes_as="cache_dir",
+        help="Keep prepared images in this folder, on a fast disk, for other runs on the same "
+        "images",
+    )
+
+
+@settings
+class TiltOptions(Settings):
+    """Second exposure of tilt pairs."""
+
+    tilt: Path | None = option(
+        "--tilt",
+        default=None,
+        group="Tilt series",
+        help="Particles (.mrcs) of the tilted exposure",
+    )
+    tilt_deg: float = option(
+        "--tilt-deg",
+        default=45.0,
+        group="Tilt series",
+        unit="°",
+        help="X-axis tilt offset in degrees",
+    )
+
+
+def _epochs(text: str) -> int | str:
+    """A number of epochs, or the word for half of them."""
+    return HALF if text == HALF else int(text)
+
+
+@settings
+class TrainingOptions(ComputeOptions):
+    """Optimisation of networks."""
+
+    num_epochs: int = option(
+        "-n",
+        "--num-epochs",
+        default=20,
+        group=TRAINING,
+        check=at_least(1),
+        resumes_as="num_epochs",
+        help="Number of training epochs",
+    )
+    batch_size: int = option(
+        "-b",
+        "--batch-size",
+        default=8,
+        group=TRAINING,
+        check=at_least(1),
+        help="Minibatch size",
+    )
+    curriculum: int | Half | None = option(
+        "--curriculum",
+        default=None,
+        group=TRAINING,
+        parse=_epochs,
+        bare=HALF,
+        metavar="EPOCHS",
+        help="Low frequencies first: all are compared only after this number of epochs (if "
+        "none is given, half of the epochs)",
+    )
+    weight_decay: float = option(
+        "--wd",
+        default=0.0,
+        group=TRAINING,
+        check=NOT_NEGATIVE,
+        help="Weight decay in Adam optimizer",
+    )
+    learning_rate: float = option(
+        "--lr",
+        default=1e-4,
+        group=TRAINING,
+        check=POSITIVE,
+        help="Learning rate in Adam optimizer",
+    )
+    norm: tuple[float, float] | None = option(
+        "--norm",
+        default=None,
+        group=TRAINING,
+        help="Data normalization as shift, 1/scale",
+        default_words="0, std of dataset",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "--precision",
+        default="auto",
+        group=TRAINING,
+        help="Number type of the matrix products; auto is bfloat16 where the device has units "
+        "for it",
+        constants={"--no-amp": ("float32", "The same as --precision float32")},
+    )
+
+    @property
+    def frequency_curriculum(self) -> "Curriculum | None":
+        """Frequencies compared in early epochs; None for all of them."""
+        from cryodrgn.training.schedules import Curriculum
+
+        if self.curriculum is None:
+            return None
+        half = max(1, self.num_epochs // 2)
+        return Curriculum(num_epochs=half if self.curriculum == HALF else int(self.curriculum))
+
+
+@settings
+class HeldOutOptions(Settings):
+    """Held-out particles, which tell when training has converged."""
+
+    held_out: float | None = option(
+        "--held-out",
+        default=None,
+        group=CONVERGENCE,
+        metavar="SHARE",
+        help="Keep this share of the particles, 0.05 for instance, out of training; how well "
+        "their images are explained tells whether training has converged and whether there is "
+        "heterogeneity above noise. They get latents like all others",
+        default_words="train on all",
+    )
+    stop_when_converged: bool = option(
+        "--stop-when-converged",
+        default=False,
+        group=CONVERGENCE,
+        resumes_as="held_out.stop",
+        help="Stop before the last epoch once they say that training has converged; keeps out "
+        "0.05 unless --held-out says otherwise (default: train all epochs)",
+        constants={"--no-stop-when-converged": (False, "Train all epochs")},
+    )
+
+    @property
+    def held_out_settings(self) -> "HeldOutConfig | None":
+        """Which particles to hold out; None for none."""
+        from cryodrgn.training.config import HeldOutConfig
+
+        if not self.held_out and not self.stop_when_converged:
+            return None
+        if self.held_out is None:
+            return HeldOutConfig(stop=True)
+        return HeldOutConfig(fraction=self.held_out, stop=self.stop_when_converged)
+
+
+@settings
+class PoseRefinementOptions(Settings):
+    """Refinement of poses by gradient descent, along with the network."""
+
+    refine_poses: bool = option(
+        "--do-pose-sgd", default=False, group=POSES, help="Refine poses with gradient descent"
+    )
+    pose_pretrain: int = option(
+        "--pretrain",
+        default=1,
+        group=POSES,
+        metavar="EPOCHS",
+        help="Number of epochs with fixed poses before pose SGD",
+    )
+    pose_embedding: Literal["s2s2", "quat"] = option(
+        "--emb-type", default="quat", group=POSES, help="SO(3) embedding type for pose SGD"
+    )
+    pose_learning_rate: float = option(
+        "--pose-lr", default=3e-4, group=POSES, help="Learning rate for pose optimizer"
+    )
+
+
+def particle_files(
+    particles: Path,
+    tables: TableOptions,
+    chosen: ParticleOptions,
+    tilt: TiltOptions | None = None,
+) -> "ParticleFiles":
+    """The files that describe the particles."""
+    from cryodrgn.io.particle_files import ParticleFiles
+
+    return ParticleFiles(
+        particles=particles,
+        poses=tables.poses,
+        ctf=tables.ctf,
+        indices=chosen.indices,
+        datadir=chosen.datadir,
+        tilted=None if tilt is None else tilt.tilt,
+        tilt_deg=45.0 if tilt is None else tilt.tilt_deg,
+    )
+
+
+def data_config(
+    particles: Path,
+    data: DataOptions,
+    tables: TableOptions,
+    *,
+    box_size: int | None,
+    norm: tuple[float, float] | None = None,
+    tilt: TiltOptions | None = None,
+) -> "DataConfig":
+    """Images and their preprocessing, as the groups of settings say."""
+    from cryodrgn.training.config import DataConfig
+
+    return DataConfig(
+        files=particle_files(particles, tables, data, tilt),
+        window_radius=data.window_in_use,
+        invert=data.invert,
+        norm=norm,
+        box_size=box_size,
+    )
+
+
+@settings
+class LikeOptions(Settings):
+    """Map that volumes lie on."""
+
+    like: Path | None = option(
+        "--like",
+        default=None,
+        group="Volume arguments",
+        metavar="MRC",
+        help="Map that the volumes will lie on in ChimeraX, as the refinement that the poses "
+        "come from: its origin is copied (default: the first voxel lies at zero)",
+    )
+
+
+@settings
+class VolumeOptions(LikeOptions):
+    """Processing of decoded volumes: pixel size, hand, sign, box size."""
+
+    pixel_size: float | None = option(
+        "--Apix",
+        default=None,
+        group="Volume arguments",
+        unit="Å/px",
+        help="Angstroms per pixel of the training images (default: as in the config, else 1)",
+    )
+    flip: bool = option(
+        "--flip", default=False, group="Volume arguments", help="Flip handedness of the volumes"
+    )
+    invert: bool = option(
+        "--invert",
+        default=False,
+        group="Volume arguments",
+        help="Invert contrast of the volumes",
+    )
+    volume_box_size: int | None = option(
+        "-d",
+        "--downsample",
+        default=None,
+        group="Volume arguments",
+        metavar="BOX",
+        unit="px",
+        help="Downsample volumes to this box size (pixels)",
+    )
+    low_pass: float | None = option(
+        "--low-pass",
+        default=None,
+        group="Volume arguments",
+        metavar="Å",
+        unit="Å",
+        help="Low-pass filter in Å",
+    )
+    crop: int | None = option(
+        "--crop",
+        default=None,
+        group="Volume arguments",
+        metavar="PIX",
+        unit="px",
+        help="Crop volumes to this box size after filtering",
+    )
+
+    @property
+    def processing(self) -> "PostProcessing":
+        """The processing."""
+        from cryodrgn.reconstruction.decode import PostProcessing
+
+        return PostProcessing(
+            flip=self.flip, invert=self.invert, low_pass=self.low_pass, crop=self.crop
+        )
+
+
+def output_flags(kind: str) -> tuple[str, ...]:
+    """Names of the option for the file that a command writes, those of 4.x among them.
+
+    Args:
+        kind: What the file is, such as ``pkl`` or ``mrc``.
+    """
+    return ("-o", "--output", "--outfile", f"--out{kind}")
+
+
+def require_ending(path: Path, endings: tuple[str, ...], setting: str) -> None:
+    """Refuse an output path of the wrong type before any work is done.
+
+    Raises:
+        ConfigError: The path ends in something else.
+    """
+    if path.suffix not in endings:
+        msg = f"`{setting}` {path} must end in {' or '.join(endings)}"
+        raise ConfigError(msg)
+    if path.is_dir():
+        msg = f"`{setting}` {path} is a folder, expected the name of a file"
+        raise ConfigError(msg)

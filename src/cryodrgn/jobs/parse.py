@@ -1,0 +1,203 @@
+"""Poses and CTF parameters of RELION and cryoSPARC files, as pickles of cryoDRGN."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.jobs.options import output_flags, require_ending
+from cryodrgn.settings import Job, Settings, function_of, option, positional, settings
+
+if TYPE_CHECKING:
+    from cryodrgn.io.metadata import ParticleMetadata
+    from cryodrgn.particles.optics import CtfTable
+    from cryodrgn.particles.poses import Poses
+
+REPLACED = "Values that replace those of the file"
+BEFORE = "before any downsampling"
+
+
+@settings
+class InputFile(Settings):
+    """Metadata file."""
+
+    input: Path = positional(help="RELION .star file")
+
+
+@settings
+class ImageSizeOptions(Settings):
+    """Box and pixel size of images that a metadata file describes."""
+
+    box_size: int | None = option(
+        "-D",
+        default=None,
+        metavar="D",
+        unit="px",
+        help=f"Box size of the reconstruction in pixels, {BEFORE}; needed only where the file "
+        "does not say it",
+    )
+    pixel_size: float | None = option(
+        "--Apix",
+        default=None,
+        metavar="APIX",
+        unit="Å/px",
+        help=f"Angstroms per pixel {BEFORE}; needed only where the file does not say it",
+    )
+
+
+@settings
+class PoseOutput(Settings):
+    """Pickle of poses."""
+
+    output: Path = option(
+        *output_flags("pkl"), metavar="PKL", kw_only=False, help="Output poses (.pkl)"
+    )
+
+
+@settings
+class ParsePoseStar(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
+    """Parse image poses from a RELION .star file."""
+
+    def run(self) -> "Poses":
+        """Write the poses."""
+        from cryodrgn.io.parse import parse_poses
+        from cryodrgn.io.relion import RelionParticles
+
+        require_ending(self.output, (".pkl",), "output")
+        particles = RelionParticles(self.input)
+        return parse_poses(particles, self.output, self.box_size, self.pixel_size)
+
+
+@settings
+class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
+    """Parse image poses from a cryoSPARC .cs file."""
+
+    input: Path = positional(help="cryoSPARC .cs file")
+    abinit: bool = option(
+        "--abinit", default=False, help="Flag if results are from ab-initio reconstruction"
+    )
+    hetrefine: bool = option(
+        "--hetrefine",
+        default=False,
+        help="Flag if results are from a heterogeneous refinement at half the box size: shifts "
+        "are doubled, unless the file gives the pixel size they refer to",
+    )
+    box_size: int | None = option(
+        "-D",
+        default=None,
+        metavar="D",
+        unit="px",
+        help=f"Box size of the reconstruction in pixels, {BEFORE}: that of the refinement; "
+        "needed only where the file does not say it (older jobs)",
+    )
+
+    def run(self) -> "Poses":
+        """Write the poses."""
+        from cryodrgn.io.cryosparc import CryosparcParticles
+        from cryodrgn.io.metadata import require_box_size
+        from cryodrgn.io.parse import parse_poses
+
+        require_ending(self.output, (".pkl",), "output")
+        require_box_size(self.box_size)
+        particles = CryosparcParticles(
+            self.input,
+            alignments="alignments_class_0" if self.abinit else "alignments3D",
+            shift_scale=2.0 if self.hetrefine else 1.0,
+            refined_box_size=self.box_size,
+        )
+        of_images = particles.box_size()
+        box_size = self.box_size if of_images is None else of_images
+        return parse_poses(particles, self.output, box_size, self.pixel_size)
+
+
+@settings
+class CtfOutput(Settings):
+    """Pickle and picture of CTF parameters."""
+
+    output: Path = option(
+        *output_flags("pkl"),
+        metavar="PKL",
+        kw_only=False,
+        help="Output CTF parameters (.pkl)",
+    )
+    png: Path | None = option(
+        "--png",
+        default=None,
+        metavar="PNG",
+        help="Optionally plot the CTF of the first particle",
+    )
+
+
+@settings
+class CtfJob(CtfOutput, ImageSizeOptions, InputFile, Job["CtfTable"]):
+    """CTF parameters of a metadata file, whatever program wrote it."""
+
+    def metadata(self) -> "ParticleMetadata":
+        """The table of the file."""
+        raise NotImplementedError
+
+    def run(self) -> "CtfTable":
+        """Write the parameters, and draw the first CTF if asked to."""
+        from cryodrgn.io.parse import parse_ctf
+
+        require_ending(self.output, (".pkl",), "output")
+        metadata = self.metadata()
+        ctf, box_size, pixel_size = parse_ctf(
+            metadata, self.output, self.box_size, self.pixel_size
+        )
+        if self.png is not None:
+            from cryodrgn.analysis.plots import plot_ctf, save_figure
+
+            save_figure(plot_ctf(ctf, box_size, pixel_size), self.png)
+        return ctf
+
+
+@settings
+class ParseCtfStar(CtfJob):
+    """Parse CTF parameters from a RELION .star file."""
+
+    input: Path = positional(metavar="star", help="RELION .star file")
+    voltage_kv: float | None = option(
+        "--kv", default=None, group=REPLACED, unit="kV", help="Accelerating voltage (kV)"
+    )
+    spherical_aberration_mm: float | None = option(
+        "--cs", default=None, group=REPLACED, unit="mm", help="Spherical aberration (mm)"
+    )
+    amplitude_contrast: float | None = option(
+        "-w", default=None, group=REPLACED, help="Amplitude contrast ratio"
+    )
+    phase_shift_deg: float | None = option(
+        "--ps", default=None, group=REPLACED, unit="°", help="Phase shift (deg)"
+    )
+
+    def metadata(self) -> "ParticleMetadata":
+        """The table, with the values that are given in place of its own."""
+        from cryodrgn.io.relion import RelionParticles
+
+        shift = self.phase_shift_deg
+        given = {
+            "voltage_kv": self.voltage_kv,
+            "spherical_aberration_mm": self.spherical_aberration_mm,
+            "amplitude_contrast": self.amplitude_contrast,
+            "phase_shift": None if shift is None else math.radians(shift),
+        }
+        replaced = {name: value for name, value in given.items() if value is not None}
+        return RelionParticles(self.input, replaced)
+
+
+@settings
+class ParseCtfCsparc(CtfJob):
+    """Parse CTF parameters from a cryoSPARC .cs file."""
+
+    input: Path = positional(metavar="cs", help="cryoSPARC .cs file")
+
+    def metadata(self) -> "ParticleMetadata":
+        """The table."""
+        from cryodrgn.io.cryosparc import CryosparcParticles
+
+        return CryosparcParticles(self.input)
+
+
+parse_pose_star = function_of(ParsePoseStar)
+parse_pose_csparc = function_of(ParsePoseCsparc)
+parse_ctf_star = function_of(ParseCtfStar)
+parse_ctf_csparc = function_of(ParseCtfCsparc)

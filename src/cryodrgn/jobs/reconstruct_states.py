@@ -1,0 +1,295 @@
+"""Volumes of the states of any latent, from the images themselves, with half maps."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cryodrgn.errors import ConfigError, MissingDependencyError
+from cryodrgn.jobs.options import (
+    DataOptions,
+    DeviceOptions,
+    LikeOptions,
+    StorageOptions,
+    TableOptions,
+    data_config,
+)
+from cryodrgn.jobs.processes import joined
+from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    Job,
+    function_of,
+    option,
+    positional,
+    settings,
+    with_default,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from cryodrgn.io.map_geometry import MapGeometry
+    from cryodrgn.linear.latents import Latents
+    from cryodrgn.linear.state_files import StateSummary
+    from cryodrgn.parallel import Team
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
+    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.training.config import DataConfig
+
+    # Images that have been screened, and their latents.
+    _Chosen = tuple[DataConfig, ParticleSet, Latents]
+
+logger = logging.getLogger(__name__)
+
+INDEPENDENT_NOTE = "half maps: images and latents of each half are independent of the other's"
+CHOICE, RECONSTRUCTION = "Choose states, in one of three ways", "Reconstruction"
+OTHERS = "Latents or particles other than those of the run"
+
+
+@settings
+class ReconstructStates(
+    StorageOptions,
+    DataOptions,
+    TableOptions,
+    DeviceOptions,
+    LikeOptions,
+    Job["list[StateSummary]"],
+):
+    """Reconstruct states of any latent from images, with half maps."""
+
+    workdir: Path | None = positional(help="Folder of a run of any trainer", nargs="?")
+    epoch: int | None = positional(help="Epoch of the latents (default: the last)", nargs="?")
+    outdir: Path = option("-o", "--outdir", help="Folder for states and model")
+    z: tuple[float, ...] | None = option("-z", default=None, group=CHOICE, help="One z-value")
+    z_file: Path | None = option(
+        "--zfile", default=None, group=CHOICE, help="Text file of z-values, one row per state"
+    )
+    num_states: int = option(
+        "--num-states",
+        default=10,
+        group=CHOICE,
+        metavar="N",
+        help="Particles nearest to N k-means centres",
+    )
+    method: Literal["basis", "kernel"] = option(
+        "--method",
+        default="basis",
+        group=RECONSTRUCTION,
+        help="Regress on smooth functions of z, or average the images near each state with a "
+        "bandwidth for every shell",
+    )
+    num_functions: int = option(
+        "--functions",
+        default=20,
+        group=RECONSTRUCTION,
+        metavar="K",
+        check=NOT_NEGATIVE,
+        help="Number of smooth functions; 0 takes the coordinates of z",
+    )
+    mask: Path | None = option(
+        "--mask",
+        default=None,
+        group=RECONSTRUCTION,
+        metavar="MRC",
+        help="Solvent mask (default: found by itself)",
+    )
+    like: Path | None = with_default(LikeOptions, "like", default=None, group=RECONSTRUCTION)
+    seed: int = option("--seed", default=0, group=RECONSTRUCTION, help="Random seed")
+    latents: Path | None = option(
+        "--latents", default=None, group=OTHERS, help="Latents (z.pkl, or .npy)"
+    )
+    particles: Path | None = option(
+        "--particles", default=None, group=OTHERS, help="Particles (.mrcs, .star, .cs, .txt)"
+    )
+
+    def run(self) -> "list[StateSummary]":
+        """Reconstruct the states, and write and draw them.
+
+        Raises:
+            CryodrgnError: Latents or particles cannot be used, or belong to others.
+        """
+        from cryodrgn.io.reference_map import geometry_like
+        from cryodrgn.linear.state_files import check_states
+        from cryodrgn.preflight.plan import require_output
+        from cryodrgn.preflight.screening import on_sound_images, places_kept, screen_data
+        from cryodrgn.rundir import RunDirectory, ScreeningFiles, StateFiles
+
+        source = None if self.workdir is None else RunDirectory(self.workdir)
+        data, latents = self._data(source), self._latents(source)
+        particles = data.open()
+        latents.require_count(len(particles), particles.source)
+        given, mask = self._given_points(latents), self.mask or _mask_of(source)
+        check_states(particles, latents, given, StateFiles(self.outdir), mask)
+        pixel_size = particles.require_pixel_size()
+        geometry = geometry_like(self.like, particles.box_size, pixel_size)
+        require_output(self.outdir)
+
+        def screened(how: "Screen") -> "_Chosen":
+            files = ScreeningFiles(self.outdir)
+            chosen, kept = screen_data(data, particles, files, how)
+            return chosen, kept, latents.select(places_kept(particles, kept))
+
+        with joined(self) as (team, device):
+
+            def work(chosen: "_Chosen") -> "list[StateSummary]":
+                return self._reconstructed(chosen, given, mask, geometry, device, team)
+
+            summaries = on_sound_images(screened, work, self.screen)
+        if team.is_writer:
+            _draw(summaries, latents, self.outdir)
+            logger.info("wrote %d states to %s", len(summaries), self.outdir)
+        return summaries
+
+    def _reconstructed(
+        self,
+        chosen: "_Chosen",
+        given: "np.ndarray | None",
+        mask: Path | None,
+        geometry: "MapGeometry",
+        device: "torch.device",
+        team: "Team",
+    ) -> "list[StateSummary]":
+        """The states, from images that have been screened."""
+        from cryodrgn.analysis.clusters import cluster_by_means
+        from cryodrgn.data.prepared import Storage
+        from cryodrgn.linear.state_files import reconstruct_states
+        from cryodrgn.linear.states import StateSettings
+        from cryodrgn.preflight.plans import states_plan
+        from cryodrgn.rundir import StateFiles
+
+        data, particles, latents = chosen
+        points = given
+        if points is None:
+            points = cluster_by_means(latents.mean, self.num_states, seed=self.seed).centres
+        choice = StateSettings(
+            method=self.method,
+            functions="auto" if self.num_functions else "linear",
+            num_functions=self.num_functions,
+            seed=self.seed,
+        )
+        storage = Storage(
+            scratch_dir=self.outdir,
+            on_disk=self.lazy or None,
+            memory=None if self.memory_gb is None else int(1e9 * self.memory_gb),
+            cache_dir=self.cache_dir,
+        )
+        plan = states_plan(
+            particles,
+            latents.mean.shape[1],
+            choice,
+            len(points),
+            self.outdir,
+            device,
+            storage,
+        )
+        plan.announce("the reconstruction")
+        return reconstruct_states(
+            data,
+            particles,
+            latents,
+            points,
+            choice,
+            StateFiles(self.outdir),
+            device,
+            storage=storage,
+            mask_path=mask,
+            geometry=geometry,
+            team=team,
+        )
+
+    def _data(self, work: "RunDirectory | None") -> "DataConfig":
+        """The images: those of the run, unless the settings name others."""
+        from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.linear.latents import recorded_data
+
+        if self.particles is not None:
+            return data_config(self.particles, self, self, box_size=self.box_size)
+        if work is None:
+            msg = "name a run, or give `particles` and `latents`"
+            raise ConfigError(msg)
+        data = recorded_data(load_run_config(find_run_config(work.weights(self.epoch))))
+        poses = work.poses(self.epoch)
+        given = {
+            "poses": self.poses or (poses if poses.exists() else None),
+            "ctf": self.ctf,
+            "indices": self.indices,
+            "datadir": self.datadir,
+        }
+        changes = {name: path for name, path in given.items() if path is not None}
+        return replace(data, files=replace(data.files, **changes), **self._preprocessing())
+
+    def _preprocessing(self) -> dict[str, Any]:
+        """What is done to the images otherwise than in the run, where settings say so."""
+        asked: dict[str, Any] = {}
+        if "invert" in self.given:
+            asked["invert"] = self.invert
+        if self.window is not None or self.window_radius:
+            asked["window_radius"] = self.window_in_use
+        if self.box_size:
+            asked["box_size"] = self.box_size
+        return asked
+
+    def _latents(self, work: "RunDirectory | None") -> "Latents":
+        from cryodrgn.linear.latents import file_latents, run_latents
+
+        if self.latents is not None:
+            return file_latents(self.latents)
+        if work is None:
+            msg = "name a run, or give `latents`"
+            raise ConfigError(msg)
+        return run_latents(work, self.epoch)
+
+    def _given_points(self, latents: "Latents") -> "np.ndarray | None":
+        """The states that the settings name; None if they are found among the latents."""
+        import numpy as np
+
+        from cryodrgn.io.latent_text import load_latent_text
+
+        if self.z is not None and self.z_file is not None:
+            msg = "give `z` or `z_file`, not both"
+            raise ConfigError(msg)
+        if self.z is not None:
+            return np.array([self.z], dtype=np.float32)
+        if self.z_file is not None:
+            return load_latent_text(self.z_file, latents.mean.shape[1])
+        return None
+
+
+def _mask_of(work: "RunDirectory | None") -> Path | None:
+    """The mask that a linear run found."""
+    if work is None or not work.linear.mask.exists():
+        return None
+    return work.linear.mask
+
+
+def _draw(summaries: "list[StateSummary]", latents: "Latents", outdir: Path) -> None:
+    """Draw the states, where there is a library to draw with."""
+    from cryodrgn.linear.state_files import SHARED_LATENT_NOTE
+    from cryodrgn.rundir import StateFiles
+
+    try:
+        from cryodrgn.analysis.plots import save_figure
+        from cryodrgn.analysis.state_plots import StatePanel, plot_states
+    except MissingDependencyError as error:
+        logger.warning("the states were not drawn: %s", error)
+        return
+    panels = [
+        StatePanel(
+            title=f"state {number}",
+            section=summary.section,
+            projection=summary.projection,
+            fsc=summary.fsc,
+            words=summary.in_words(),
+            is_supported=summary.is_supported,
+        )
+        for number, summary in enumerate(summaries)
+    ]
+    independent = latents.half_means is not None
+    note = INDEPENDENT_NOTE if independent else SHARED_LATENT_NOTE
+    figure = plot_states(panels, summaries[0].pixel_size, note)
+    save_figure(figure, StateFiles(outdir).figure)
+
+
+reconstruct_states = function_of(ReconstructStates)

@@ -1,0 +1,407 @@
+"""From a particle file to a report: check, train and analyze, each step made only once."""
+
+import logging
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cryodrgn.errors import CryodrgnError, MetadataError
+from cryodrgn.jobs.analyze import Analyze
+from cryodrgn.jobs.check import Check
+from cryodrgn.jobs.nuisance import Nuisance
+from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.train_linear import TrainLinear
+from cryodrgn.jobs.train_vae import TrainVae
+from cryodrgn.settings import (
+    Job,
+    Settings,
+    at_least,
+    function_of,
+    in_flags,
+    option,
+    positional,
+    setting_with,
+    settings,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.rundir import WholeRunFiles
+    from cryodrgn.workflow.choices import Choice
+    from cryodrgn.workflow.manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+# A linear model of fewer particles says nothing.
+FEWEST_LINEAR = 200
+WORDS = {
+    "check": "do poses, CTF and sign fit the images?",
+    "linear": "a first volume, and what moves",
+    "training": "the heterogeneous reconstruction",
+    "analysis": "volumes and plots",
+    "nuisance": "does the latent follow structure, or poses and optics?",
+}
+CHOSEN = "Settings that are otherwise chosen from the data"
+
+
+@settings
+class ChosenSettings(Settings):
+    """Settings of the training that take the place of those chosen from the data."""
+
+    zdim: int = option("--zdim", default=8, group=CHOSEN, help="Dimension of the latent")
+    box_size: float | None = option(
+        "-D", default=None, group=CHOSEN, unit="px", help="Box size of training in pixels"
+    )
+    encoder_dim: float | None = option(
+        "--qdim", default=None, group=CHOSEN, help="Width of the encoder"
+    )
+    decoder_dim: float | None = option(
+        "--pdim", default=None, group=CHOSEN, help="Width of the decoder"
+    )
+    batch_size: float | None = option("-b", default=None, group=CHOSEN, help="Batch size")
+    learning_rate: float | None = option(
+        "--lr", default=None, group=CHOSEN, help="Learning rate"
+    )
+    num_epochs: float | None = option(
+        "-n", default=None, group=CHOSEN, help="Largest number of epochs"
+    )
+    window_radius: float | None = option(
+        "--window-r",
+        default=None,
+        group=CHOSEN,
+        help="Window images from this fraction of half the box on",
+    )
+    held_out: float | None = option(
+        "--held-out",
+        default=None,
+        group=CHOSEN,
+        help="Share of the particles kept out of training, to tell when it has converged; 0 "
+        "for none, and then all epochs are trained",
+    )
+    invert: bool | None = option(
+        "--invert-data",
+        default=None,
+        group=CHOSEN,
+        help="Invert data sign",
+        constants={"--uninvert-data": (False, "Keep data sign")},
+    )
+
+
+# Settings that the data decide unless they are given.
+DECIDED = (
+    "box_size",
+    "encoder_dim",
+    "decoder_dim",
+    "batch_size",
+    "learning_rate",
+    "num_epochs",
+    "window_radius",
+    "held_out",
+)
+
+
+@settings
+class RunAll(ChosenSettings, ParticleOptions, TableOptions, Job["WholeRunFiles"]):
+    """From a particle file to a report: check, train and analyze."""
+
+    command = "run"
+
+    particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
+    outdir: Path = option("-o", "--outdir", kw_only=False, help="Folder for everything")
+    effort: Literal["quick", "normal", "full"] = option(
+        default="normal",
+        help="Effort",
+        constants={
+            "--quick": (
+                "quick",
+                (
+                    "A first look: coarser images (at most 64 px), small networks, at most 8 "
+                    "epochs"
+                ),
+            ),
+            "--full": (
+                "full",
+                (
+                    "All the detail there is: finer images (at most 256 px) and at most 100 "
+                    "epochs; without either, at most 128 px and 50 epochs"
+                ),
+            ),
+        },
+    )
+    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+
+    @property
+    def decided(self) -> dict[str, float]:
+        """Settings that the user decided in place of the data, by flag of ``train_vae``."""
+        flags = {name: flag for flag, name in _flags_of_choices().items()}
+        given = {name: getattr(self, name) for name in DECIDED}
+        return {flags[name]: value for name, value in given.items() if value is not None}
+
+    def request(self) -> dict[str, Any]:
+        """Settings that must be the same when a run is resumed."""
+        return {
+            "particles": words_of(_about(self, Check))[1:],
+            "latent_dim": self.zdim,
+            "effort": self.effort,
+            "seed": self.seed,
+            "given": self.decided,
+            "invert": self.invert,
+        }
+
+    def run(self) -> "WholeRunFiles":
+        """Check, train, analyse, report; what an earlier call with these settings made is kept.
+
+        Raises:
+            CryodrgnError: The particles cannot be used, a step failed, or the folder holds a
+                run of other settings or other particles.
+        """
+        from cryodrgn.io.atomic import make_folder
+        from cryodrgn.io.particle_files import open_particles
+        from cryodrgn.rundir import WholeRunFiles
+        from cryodrgn.training.run_log import log_to_file
+        from cryodrgn.workflow.manifest import Manifest, input_files
+
+        files, given = WholeRunFiles(self.outdir), particle_files(self.particles, self, self)
+        particles = open_particles(given)
+        particles.images.require_poses()
+        particles.require_pixel_size()
+        manifest = Manifest(files.manifest)
+        manifest.begin(self.request(), input_files(given))
+        make_folder(files.path)
+        with log_to_file(files.log):
+            _Pipeline(self, files, particles, manifest).perform()
+        return files
+
+
+def _flags_of_choices() -> dict[str, str]:
+    """Settings of the training that are chosen, by the flags of ``train_vae``."""
+    flags = ("-D", "--qdim", "--pdim", "-b", "--lr", "-n", "--window-r", "--held-out")
+    return {flag: setting_with(TrainVae, flag) for flag in flags}
+
+
+def _about(run: RunAll, job: type[Job[Any]], **more: Any) -> Any:
+    """A step on the particles of the run.
+
+    Args:
+        run: The run.
+        job: What is done.
+        more: Its other settings.
+    """
+    names = ("particles", "poses", "ctf", "indices", "datadir")
+    given = {name: getattr(run, name) for name in names if getattr(run, name) is not None}
+    return job.with_given(**given, **more)
+
+
+class _Pipeline:
+    """The steps of one run."""
+
+    def __init__(
+        self,
+        run: RunAll,
+        files: "WholeRunFiles",
+        particles: "ParticleSet",
+        manifest: "Manifest",
+    ) -> None:
+        from cryodrgn.workflow.estimates import measured_speed
+
+        self._run, self._files, self._particles = run, files, particles
+        self._manifest = manifest
+        self._speed = measured_speed()
+        self._results = {
+            "check": files.check.json,
+            "linear": files.linear.weights(),
+            "training": files.training.weights(),
+            "analysis": files.analysis.report,
+            "nuisance": files.nuisance.json,
+        }
+        if len(particles) < FEWEST_LINEAR:
+            logger.info("no linear model: %d particles are too few", len(particles))
+            del self._results["linear"]
+
+    def perform(self) -> None:
+        """Make every step whose result is not there, and the page."""
+        from cryodrgn.workflow.run_page import write_run_page
+
+        run, files = self._run, self._files
+        choices = self._choose(None)
+        sign = {"invert": True} if run.invert else {}
+        seed = {"seed": run.seed}
+        step = _about(run, Check, outdir=files.check.path, accept=True, **sign, **seed)
+        self._step("check", choices, step)
+        invert = self._checked_sign()
+        choices = self._choose(_read(files.check.json).get("density_radius"))
+        self._log_choices(choices, invert=invert)
+        data = self._data(choices, invert=invert)
+        if "linear" in self._results:
+            outdir = files.linear.path
+            step = _about(run, TrainLinear, outdir=outdir, overwrite=True, **data)
+            self._step("linear", choices, step)
+            logger.info("the first volume at full size is %s", files.linear.linear.mean)
+        step = _about(run, TrainVae, **data, **self._training(choices))
+        self._step("training", choices, step)
+        step = Analyze.with_given(workdir=files.training.path, epoch=-1)
+        self._step("analysis", choices, step)
+        self._step("nuisance", choices, self._nuisance())
+        sentence = write_run_page(files, self._manifest.content)
+        self._manifest.record(verdict=sentence)
+        logger.info("\n%s\nThe report is %s", sentence, files.report)
+
+    def _data(self, choices: Sequence["Choice"], *, invert: bool) -> dict[str, Any]:
+        """Settings of the images of both models."""
+        values = {choice.option: choice.value for choice in choices}
+        data = {
+            "box_size": round(values["-D"]),
+            "window_radius": values["--window-r"],
+            "seed": self._run.seed,
+        }
+        return data | ({"invert": True} if invert else {})
+
+    def _nuisance(self) -> Job[Any]:
+        from cryodrgn.rundir import ScreeningFiles
+
+        run, files = self._run, self._files
+        kept = ScreeningFiles(files.training.path).kept
+        if kept.is_file():
+            # Training left images out, and has latents of the others alone.
+            run = replace(run, indices=kept)
+        latents = files.training.latents()
+        outdir = files.nuisance.path
+        return _about(run, Nuisance, latents=latents, outdir=outdir, seed=run.seed)
+
+    def _choose(self, molecule_radius: float | None) -> list["Choice"]:
+        from cryodrgn.workflow.choices import choose
+
+        particles, run = self._particles, self._run
+        return choose(
+            len(particles),
+            particles.box_size,
+            particles.require_pixel_size(),
+            latent_dim=run.zdim,
+            effort=run.effort,
+            molecule_radius=molecule_radius,
+            given=run.decided,
+        )
+
+    def _step(self, name: str, choices: Sequence["Choice"], job: Job[Any]) -> None:
+        """Do a job, and say how a user would type it, unless its result is there."""
+        from cryodrgn.progress import followed_by
+
+        result = self._results[name]
+        if result.is_file():
+            logger.info("%s is there already: %s", name, result)
+            return
+        line = shlex.join(["cryodrgn", *words_of(job)])
+        rest = self._announce(name, choices, line)
+        started = time.monotonic()
+        try:
+            with followed_by(rest):
+                job.run()
+        except CryodrgnError as error:
+            reason = in_flags(str(error), type(job))
+            msg = f"{reason}; the run ended because this failed: {line}; call it again to go on"
+            raise CryodrgnError(msg) from error
+        if not result.is_file():
+            # A job that was asked to stop ends well, without its result.
+            msg = f"the run ended because this was stopped: {line}; call it again to go on"
+            raise CryodrgnError(msg)
+        self._manifest.add_step(name, line, time.monotonic() - started)
+
+    def _announce(self, name: str, choices: Sequence["Choice"], line: str) -> float:
+        """Log what comes now, how long it takes, and return the seconds of what follows."""
+        from cryodrgn.progress import format_duration
+        from cryodrgn.workflow.estimates import estimated_seconds
+
+        values = {choice.option: choice.value for choice in choices}
+        seconds = estimated_seconds(
+            len(self._particles), self._particles.box_size, values, self._speed
+        )
+        names = list(self._results)
+        after = [later for later in names[names.index(name) + 1 :] if not self._is_done(later)]
+        rest = sum(seconds[later] for later in after)
+        early = ", or less if training converges early"
+        logger.info(
+            "\n[%d of %d] %s: %s\nabout %s, with all steps after it about %s%s\n$ %s",
+            names.index(name) + 1,
+            len(names),
+            name,
+            WORDS[name],
+            format_duration(seconds[name]),
+            format_duration(seconds[name] + rest),
+            early if name in {"check", "training"} else "",
+            line,
+        )
+        return rest
+
+    def _is_done(self, name: str) -> bool:
+        return self._results[name].is_file()
+
+    def _training(self, choices: Sequence["Choice"]) -> dict[str, Any]:
+        """Settings of the training beyond those of the images."""
+        files, names = self._files, _flags_of_choices()
+        values = {choice.option: choice.value for choice in choices}
+        chosen: dict[str, Any] = {"zdim": round(values["--zdim"])}
+        for flag in ("--qdim", "--pdim", "-b", "-n"):
+            chosen[names[flag]] = round(values[flag])
+        chosen["learning_rate"] = values["--lr"]
+        if values["--held-out"]:
+            chosen |= {"held_out": values["--held-out"], "stop_when_converged": True}
+        signals = self._linear_signals()
+        if signals:
+            chosen["initial_latents"] = files.linear.path
+            logger.info(
+                "training begins with the linear latent, %d components of which carry signal",
+                signals,
+            )
+        return chosen | {"outdir": files.training.path, "load": "latest"}
+
+    def _linear_signals(self) -> int:
+        """Components of the linear model that carry signal."""
+        from cryodrgn.io.run_config import load_run_config
+
+        if "linear" not in self._results:
+            return 0
+        record = load_run_config(self._files.linear.config_yaml)["training"]
+        return int(record["components_with_signal"])
+
+    def _checked_sign(self) -> bool:
+        """True if the data must be inverted; refuses particles that do not fit their poses."""
+        from cryodrgn.diagnosis.verdict import WRONG_SIGN
+
+        check, given = self._files.check, self._run.invert
+        found = _read(check.json)
+        others = [change for change in found["changes"] if change != WRONG_SIGN]
+        if others or (found["changes"] and given is not None):
+            msg = f"{found['verdict']} See {check.page}"
+            raise MetadataError(msg)
+        return WRONG_SIGN in found["changes"] if given is None else given
+
+    def _log_choices(self, choices: Sequence["Choice"], *, invert: bool) -> None:
+        if self._run.invert is not None:
+            reason = "given"
+        else:
+            skewness = _read(self._files.check.json)["map_skewness"]
+            density = "negative" if invert else "positive"
+            reason = f"density comes out {density} as the file stands (skewness {skewness:.2f})"
+        sign = "--invert-data" if invert else "--uninvert-data"
+        logger.info("\n%-15s %-6s %s", sign, "", reason)
+        for choice in choices:
+            logger.info("%-15s %-6g %s", choice.option, choice.value, choice.reason)
+        self._manifest.record(
+            choices={
+                sign: {"value": None, "reason": reason},
+                **{c.option: {"value": c.value, "reason": c.reason} for c in choices},
+            }
+        )
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    from cryodrgn.io.text import read_json
+
+    return read_json(path)
+
+
+run = function_of(RunAll)

@@ -1,0 +1,347 @@
+"""Choice of particles by clusters, coordinates, lists, pixel size, or chance."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.options import ParticleOptions, TableOptions, output_flags, require_ending
+from cryodrgn.settings import (
+    Job,
+    Settings,
+    at_least,
+    function_of,
+    option,
+    positional,
+    settings,
+    with_default,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from cryodrgn.analysis.selection import Candidates
+
+logger = logging.getLogger(__name__)
+
+# Relative difference up to which a pixel size that was typed is one that a file gives.
+TYPED_TOLERANCE = 1e-3
+KNOWN = "What is known of the particles"
+CRITERIA = "Criteria, all of which a particle must meet"
+
+
+@settings
+class KnownOptions(Settings):
+    """Coordinates, clusters and origin of the particles."""
+
+    workdir: Path | None = positional(
+        nargs="?",
+        metavar="run",
+        help="Training run whose latents are looked at (optional)",
+    )
+    output: Path = option(
+        *output_flags("pkl"),
+        metavar="PKL",
+        help="Indices (.pkl) of the chosen particles, as rows of the original particle file",
+    )
+    coordinates: Path | None = option(
+        "--coordinates",
+        default=None,
+        group=KNOWN,
+        help="Coordinates, such as z.pkl or umap.pkl",
+    )
+    principal_components: bool = option(
+        "--pc",
+        default=False,
+        group=KNOWN,
+        help="Use the principal components of the coordinates",
+    )
+    labels: Path | None = option(
+        "--labels", default=None, group=KNOWN, help="Clusters (labels.pkl)"
+    )
+    indices: Path | None = option(
+        "--ind",
+        default=None,
+        group=KNOWN,
+        help="Indices by which the particles had been filtered before (default: as in the run)",
+    )
+    num_original: int | None = option(
+        "--num-original",
+        default=None,
+        group=KNOWN,
+        metavar="N",
+        help="Particles in the original file",
+    )
+    particles: Path | None = option(
+        "--particles",
+        default=None,
+        group=KNOWN,
+        metavar="FILE",
+        help="The original file (.mrcs, .star, .cs, or .txt), for --pixel-size",
+    )
+    ctf: Path | None = with_default(TableOptions, "ctf", default=None, group=KNOWN)
+    datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=KNOWN)
+
+    def table_of_coordinates(self) -> "np.ndarray | None":
+        """Coordinates of the particles, if any are given."""
+        from cryodrgn.analysis.pca import principal_components
+        from cryodrgn.io.legacy_pickle import load_latents
+        from cryodrgn.rundir import RunDirectory
+
+        path = self.coordinates
+        if path is None and self.workdir is not None:
+            path = RunDirectory(self.workdir).latents()
+        if path is None:
+            return None
+        table = load_latents(path)
+        if not self.principal_components:
+            return table
+        return principal_components(table).project(table)
+
+    def table_of_pixel_sizes(self) -> "np.ndarray | None":
+        """Å/px of every particle of the original file, if it is given."""
+        from cryodrgn.io.particle_files import ParticleFiles, open_particles
+
+        if self.particles is None:
+            return None
+        files = ParticleFiles(particles=self.particles, ctf=self.ctf, datadir=self.datadir)
+        return open_particles(files).first_images.pixel_sizes
+
+    def parent(self) -> Path | None:
+        """The file by which the particles had been filtered before, if they had been."""
+        from cryodrgn.io.run_config import parent_indices
+
+        if self.indices is None and self.workdir is not None:
+            return parent_indices(self.workdir)
+        return self.indices
+
+
+@settings
+class Select(KnownOptions, Job["np.ndarray"]):
+    """Choose particles by cluster, place in the latent space, lists, or chance."""
+
+    clusters: tuple[int, ...] | None = option(
+        "--clusters",
+        default=None,
+        group=CRITERIA,
+        help="In one of these clusters of --labels",
+    )
+    boxes: tuple[tuple[float, float, float], ...] = option(
+        "--box",
+        default=(),
+        group=CRITERIA,
+        parse=float,
+        nargs=3,
+        is_repeated=True,
+        metavar=("AXIS", "LOW", "HIGH"),
+        help="Coordinate AXIS (from 0) between LOW and HIGH; may be repeated",
+    )
+    pixel_size: float | None = option(
+        "--pixel-size",
+        default=None,
+        group=CRITERIA,
+        metavar="Å",
+        unit="Å/px",
+        help="Images of this pixel size in --particles (or its --ctf), as a command named it",
+    )
+    outliers: float | None = option(
+        "--outliers",
+        default=None,
+        group=CRITERIA,
+        metavar="SD",
+        help="Length of the coordinates more than SD standard deviations above the mean",
+    )
+    all_of: tuple[Path, ...] = option(
+        "--all-of",
+        default=(),
+        group=CRITERIA,
+        metavar="PKL",
+        help="In every one of these index files",
+    )
+    any_of: tuple[Path, ...] = option(
+        "--any-of",
+        default=(),
+        group=CRITERIA,
+        metavar="PKL",
+        help="In at least one of these index files",
+    )
+    none_of: tuple[Path, ...] = option(
+        "--none-of",
+        default=(),
+        group=CRITERIA,
+        metavar="PKL",
+        help="In none of these index files",
+    )
+    invert: bool = option(
+        "--invert", default=False, group=CRITERIA, help="Take those that fail so far"
+    )
+    near: tuple[float, ...] | None = option(
+        "--near",
+        default=None,
+        group=CRITERIA,
+        metavar="Z",
+        help="Nearest to this point; see --count",
+    )
+    near_particle: int | None = option(
+        "--near-particle",
+        default=None,
+        group=CRITERIA,
+        metavar="ROW",
+        help="Nearest to this particle, a row of the original file; see --count",
+    )
+    random: bool = option(
+        "--random", default=False, group=CRITERIA, help="At random; see --count"
+    )
+    count: int = option("--count", default=100, group=CRITERIA, help="How many of them")
+    seed: int = option(
+        "--seed", default=0, group=CRITERIA, check=at_least(0), help="Random seed"
+    )
+
+    def run(self) -> "np.ndarray":
+        """Choose the particles and write their rows, which are returned.
+
+        Raises:
+            CryodrgnError: A criterion lacks what it asks for, or nothing is chosen.
+        """
+        from cryodrgn.io.legacy_pickle import load_labels, save_pickles
+        from cryodrgn.particles.selection import check_indices
+
+        require_ending(self.output, (".pkl",), "output")
+        coordinates, pixel_sizes = self.table_of_coordinates(), self.table_of_pixel_sizes()
+        labels = None if self.labels is None else load_labels(self.labels)
+        parent, num_original = self.parent(), self.num_original
+        if num_original is None and pixel_sizes is not None:
+            num_original = len(pixel_sizes)
+        tables = [table for table in (coordinates, labels) if table is not None]
+        if num_original is None and parent is None and tables:
+            num_original = len(tables[0])
+        candidates = self._candidates(parent, num_original)
+        whole = len(candidates)
+        if self.pixel_size is not None:
+            table = _required(pixel_sizes, "particles")
+            candidates = self._of_pixel_size(candidates, table)
+        if self.clusters is not None:
+            table = _required(labels, "labels")
+            candidates = candidates.in_clusters(table, self.clusters)
+        candidates = self._by_coordinates(candidates, coordinates)
+        candidates = self._on_lists(candidates, num_original)
+        if self.invert:
+            candidates = candidates.inverted()
+        chosen = self._some(candidates, coordinates).chosen
+        check_indices(chosen, int(chosen.max(initial=0)) + 1, source="the selection", of="it")
+        save_pickles(self.output, [chosen])
+        logger.info("chose %d of %d particles: wrote %s", len(chosen), whole, self.output)
+        return chosen
+
+    def _by_coordinates(
+        self, candidates: "Candidates", coordinates: "np.ndarray | None"
+    ) -> "Candidates":
+        """Those within the boxes and beyond the typical length."""
+        for axis, low, high in self.boxes:
+            table = _required(coordinates, "coordinates")
+            candidates = candidates.in_box(table, int(axis), low, high)
+        if self.outliers is not None:
+            table = _required(coordinates, "coordinates")
+            candidates = candidates.beyond(table, self.outliers)
+        return candidates
+
+    def _of_pixel_size(
+        self, candidates: "Candidates", pixel_sizes: "np.ndarray"
+    ) -> "Candidates":
+        """Those whose images have the pixel size that is asked for."""
+        import numpy as np
+
+        from cryodrgn.particles.pixel_sizes import in_words, rows_by_pixel_size
+        from cryodrgn.particles.selection import check_indices
+
+        check_indices(
+            candidates.rows, len(pixel_sizes), source="the selection", of=str(self.particles)
+        )
+        wanted = self.pixel_size or 0.0
+        groups = rows_by_pixel_size(pixel_sizes)
+        distances = [abs(float(pixel_sizes[rows[0]]) / wanted - 1) for rows in groups]
+        nearest = int(np.argmin(distances))
+        # Sizes are shown with six digits, which may be all that the user has of them.
+        if distances[nearest] > TYPED_TOLERANCE:
+            found = in_words(pixel_sizes, groups)
+            msg = f"{self.particles} has no images of `pixel_size` {wanted:g}, but {found}"
+            raise ConfigError(msg)
+        return candidates.keep(np.isin(candidates.rows, groups[nearest]))
+
+    def _candidates(self, parent: Path | None, num_original: int | None) -> "Candidates":
+        """All particles that could be chosen, under their rows of the original file."""
+        import numpy as np
+
+        from cryodrgn.analysis.selection import Candidates
+        from cryodrgn.particles.selection import check_indices
+
+        if parent is not None:
+            (rows,) = _rows_on([parent], num_original)
+            if num_original is not None:
+                check_indices(rows, num_original, source=str(parent), of="the original file")
+            return Candidates.all_of(rows)
+        if num_original is not None:
+            return Candidates.all_of(np.arange(num_original))
+        lists = [*self.all_of, *self.any_of, *self.none_of]
+        if not lists or self.invert:
+            msg = "say how many particles there are to choose from: `num_original` or `indices`"
+            raise ConfigError(msg)
+        return Candidates.all_of(np.unique(np.concatenate(_rows_on(lists, None))))
+
+    def _on_lists(self, candidates: "Candidates", num_original: int | None) -> "Candidates":
+        """Those that the index files admit."""
+        import numpy as np
+
+        for rows in _rows_on(self.all_of, num_original):
+            candidates = candidates.among(rows)
+        if self.any_of:
+            candidates = candidates.among(np.concatenate(_rows_on(self.any_of, num_original)))
+        for rows in _rows_on(self.none_of, num_original):
+            candidates = candidates.keep(~np.isin(candidates.rows, rows))
+        return candidates
+
+    def _some(self, candidates: "Candidates", coordinates: "np.ndarray | None") -> "Candidates":
+        """The number of particles asked for, by nearness or by chance."""
+        import numpy as np
+
+        from cryodrgn.particles.selection import positions_in
+
+        if self.near is not None and self.near_particle is not None:
+            msg = "give the point in one way: `near` or `near_particle`"
+            raise ConfigError(msg)
+        point = None if self.near is None else np.array(self.near)
+        if self.near_particle is not None:
+            row = np.array([self.near_particle])
+            place = positions_in(row, candidates.rows, source="the selection")[0]
+            point = _required(coordinates, "coordinates")[place]
+        if point is not None:
+            table = _required(coordinates, "coordinates")
+            candidates = candidates.nearest(table, point, self.count)
+        return candidates.sampled(self.count, self.seed) if self.random else candidates
+
+
+def _rows_on(paths: "Sequence[Path]", num_original: int | None) -> "list[np.ndarray]":
+    """The rows of the original file that selection files name."""
+    from cryodrgn.io.selection_files import load_selection
+
+    found = []
+    for path in paths:
+        selection = load_selection(path)
+        # Masks must be of the same particles, however many these are.
+        num_original = selection.mask_length if num_original is None else num_original
+        if num_original is not None:
+            selection.require_length(num_original, "the original file")
+        found.append(selection.indices)
+    return found
+
+
+def _required(table: "np.ndarray | None", setting: str) -> "np.ndarray":
+    if table is None:
+        msg = f"this criterion needs `{setting}`"
+        raise ConfigError(msg)
+    return table
+
+
+select = function_of(Select)

@@ -1,0 +1,148 @@
+"""Fit of a linear model of heterogeneity to images with known poses."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.jobs.options import (
+    DataOptions,
+    DeviceOptions,
+    StorageOptions,
+    TableOptions,
+    TiltOptions,
+    data_config,
+)
+from cryodrgn.jobs.processes import joined
+from cryodrgn.settings import (
+    Job,
+    at_least,
+    function_of,
+    option,
+    positional,
+    same_named,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from cryodrgn.linear.config import LinearConfig
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
+    from cryodrgn.runs.run import Run
+    from cryodrgn.training.config import DataConfig
+
+logger = logging.getLogger(__name__)
+
+MODEL = "Linear model"
+
+
+@settings
+class TrainLinear(
+    DeviceOptions, TiltOptions, StorageOptions, DataOptions, TableOptions, Job["Run"]
+):
+    """Find the components of heterogeneity by a linear model, in seconds."""
+
+    particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
+    outdir: Path = option("-o", "--outdir", kw_only=False, help="Output directory of the run")
+    overwrite: bool = option(
+        "--overwrite", default=False, help="Replace the run that OUTDIR holds"
+    )
+    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    num_components: int = option(
+        "--components",
+        default=8,
+        group=MODEL,
+        metavar="K",
+        check=at_least(1),
+        help="Components to look for; those that do not stand out from noise are dropped",
+    )
+    radius: int = option(
+        "--radius",
+        default=16,
+        group=MODEL,
+        metavar="R",
+        check=at_least(4),
+        help="Use the images up to this radius in Fourier pixels to find the latent",
+    )
+    fit_images: int = option(
+        "--fit-images",
+        default=50_000,
+        group=MODEL,
+        metavar="N",
+        help="Fit the model to at most so many images and embed the rest",
+    )
+    with_contrast: bool = option(
+        "--contrast", default=False, group=MODEL, help="Fit a contrast for every image"
+    )
+    pose_rounds: int = option(
+        "--refine-poses",
+        default=0,
+        bare=4,
+        group=MODEL,
+        metavar="ROUNDS",
+        check=at_least(0),
+        default_words="keep poses; without a number: 4",
+        help="Correct poses that are off by a few degrees and pixels, and fit the model anew, "
+        "as often as half maps agree better for it, at most ROUNDS times",
+    )
+    mask: Path | None = option(
+        "--mask",
+        default=None,
+        group=MODEL,
+        metavar="MRC",
+        help="Solvent mask",
+        default_words="found by itself",
+    )
+    focus_mask: Path | None = option(
+        "--focus-mask",
+        default=None,
+        group=MODEL,
+        metavar="MRC",
+        help="Look for heterogeneity within this mask only",
+    )
+
+    def config(self) -> "LinearConfig":
+        """Settings of the fit."""
+        from cryodrgn.linear.config import LinearConfig
+
+        data = data_config(self.particles, self, self, box_size=self.box_size, tilt=self)
+        own = same_named(self, LinearConfig)
+        return LinearConfig(data=data, on_disk=self.lazy or None, **own)
+
+    def run(self) -> "Run":
+        """Fit the model, embed all images, and open the run.
+
+        Raises:
+            CryodrgnError: The settings or the data cannot be used.
+        """
+        from cryodrgn.linear.runner import train_linear
+        from cryodrgn.preflight.plan import require_output
+        from cryodrgn.preflight.plans import linear_plan
+        from cryodrgn.preflight.screening import on_sound_images, screen_data
+        from cryodrgn.rundir import RunDirectory, ScreeningFiles
+        from cryodrgn.runs.run import open_run
+
+        config = self.config()
+        particles = config.data.open()
+        directory = RunDirectory(self.outdir)
+        require_output(self.outdir)
+
+        def screened(how: "Screen") -> "tuple[DataConfig, ParticleSet]":
+            return screen_data(config.data, particles, ScreeningFiles(self.outdir), how)
+
+        with joined(self) as (team, device):
+
+            def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
+                data, particles = chosen
+                settings = replace(config, data=data)
+                linear_plan(settings, particles, self.outdir, device).announce("the fit")
+                train_linear(
+                    settings, particles, directory, device, overwrite=self.overwrite, team=team
+                )
+
+            on_sound_images(screened, work, self.screen)
+        logger.info("wrote the run to %s", self.outdir)
+        return open_run(self.outdir)
+
+
+train_linear = function_of(TrainLinear)

@@ -1,0 +1,51 @@
+"""Training of a decoder for a single structure on images with known poses."""
+
+from typing import TYPE_CHECKING
+
+from cryodrgn.jobs.architecture import NETWORK, DecoderOptions
+from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
+from cryodrgn.jobs.training import TrainingJob
+from cryodrgn.settings import function_of, option, settings, with_default
+
+if TYPE_CHECKING:
+    from cryodrgn.models.settings import ModelConfig
+
+
+@settings
+class BareDecoderOptions(DecoderOptions):
+    """Architecture of a decoder that has no encoder beside it."""
+
+    decoder_layers: int = with_default(
+        DecoderOptions, "decoder_layers", default=3, flags=("--layers",), group=NETWORK
+    )
+    decoder_dim: int = with_default(
+        DecoderOptions, "decoder_dim", default=256, flags=("--dim",), group=NETWORK
+    )
+    lattice_extent: float = option(
+        "--l-extent",
+        default=0.5,
+        group=NETWORK,
+        help="Coordinate lattice size (if not using positional encoding)",
+    )
+
+    @property
+    def extent(self) -> float:
+        """Number that stands for Nyquist at the input, without positional encoding."""
+        return self.lattice_extent
+
+
+@settings
+class TrainNn(BareDecoderOptions, PoseRefinementOptions, HeldOutOptions, TrainingJob):
+    """Train a neural net to model a 3D EM density map."""
+
+    pose_pretrain: int = with_default(PoseRefinementOptions, "pose_pretrain", default=5)
+    pose_learning_rate: float = with_default(
+        PoseRefinementOptions, "pose_learning_rate", default=1e-4
+    )
+
+    def model(self, box_size: int) -> "ModelConfig":
+        """A decoder without latent."""
+        return self.decoder_alone(box_size)
+
+
+train_nn = function_of(TrainNn)

@@ -1,0 +1,100 @@
+"""Settings of a trained model, with those that take the place of its config's."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cryodrgn.errors import InputFileError
+from cryodrgn.jobs.architecture import DecoderOptions, EncoderOptions, Encoding
+from cryodrgn.settings import Settings, option, positional, settings, with_default
+
+if TYPE_CHECKING:
+    from cryodrgn.reconstruction.trained import TrainedModel
+
+OVERRIDES = "Overwrite architecture of the config"
+# Names of settings in config files, by our own.
+CONFIG_NAMES = {
+    "latent_dim": "zdim",
+    "encoder_layers": "qlayers",
+    "encoder_dim": "qdim",
+    "encode_mode": "encode_mode",
+    "encoder_mask": "enc_mask",
+    "use_real": "use_real",
+    "decoder_layers": "players",
+    "decoder_dim": "pdim",
+    "encoding": "pe_type",
+    "encoding_dim": "pe_dim",
+    "feature_sigma": "feat_sigma",
+    "domain": "domain",
+    "activation": "activation",
+}
+
+
+def _overrides(owner: type, name: str, **changes: Any) -> Any:
+    """A setting of the architecture that is taken from the config unless given."""
+    changes = {"group": OVERRIDES, "check": None, "default_words": None} | changes
+    return with_default(owner, name, default=None, **changes)
+
+
+@settings
+class TrainedModelOptions(Settings):
+    """Weights, config, and the settings that take the place of those in the config."""
+
+    weights: Path = positional(help="Model weights (weights.pkl)")
+    config: Path | None = option(
+        "-c",
+        "--config",
+        default=None,
+        metavar="PKL",
+        help="Settings of the run, config.pkl or config.yaml (default: beside the weights)",
+    )
+    norm: tuple[float, float] | None = option(
+        "--norm", default=None, group=OVERRIDES, help="Data normalization: shift, 1/scale"
+    )
+    box_size: int | None = option(
+        "-D", default=None, group=OVERRIDES, help="Box size of the training images"
+    )
+    latent_dim: int | None = option(
+        "--zdim", default=None, group=OVERRIDES, help="Dimension of latent variable"
+    )
+    lattice_extent: float | None = option(
+        "--l-extent", default=None, group=OVERRIDES, help="Coordinate lattice size"
+    )
+    encoder_layers: int | None = _overrides(EncoderOptions, "encoder_layers")
+    encoder_dim: int | None = _overrides(EncoderOptions, "encoder_dim")
+    encode_mode: str | None = _overrides(EncoderOptions, "encode_mode")
+    encoder_mask: int | None = _overrides(
+        EncoderOptions, "encoder_mask", default_words="D/2; -1 for no mask"
+    )
+    use_real: bool | None = _overrides(
+        EncoderOptions, "use_real", help="The encoder sees real space images"
+    )
+    decoder_layers: int | None = _overrides(DecoderOptions, "decoder_layers")
+    decoder_dim: int | None = _overrides(DecoderOptions, "decoder_dim")
+    encoding: Encoding | None = _overrides(DecoderOptions, "encoding")
+    encoding_dim: int | None = _overrides(DecoderOptions, "encoding_dim", default_words="D/2")
+    feature_sigma: float | None = _overrides(DecoderOptions, "feature_sigma")
+    domain: Literal["hartley", "fourier"] | None = _overrides(DecoderOptions, "domain")
+    activation: Literal["relu", "leaky_relu"] | None = _overrides(DecoderOptions, "activation")
+
+    def trained(self) -> "TrainedModel":
+        """The model.
+
+        Raises:
+            CryodrgnError: Weights or config cannot be used.
+        """
+        from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.reconstruction.trained import TrainedModel
+
+        if not self.weights.is_file():
+            msg = f"{self.weights} does not exist"
+            raise InputFileError(msg)
+        config = load_run_config(self.config or find_run_config(self.weights))
+        given = {theirs: getattr(self, ours) for ours, theirs in CONFIG_NAMES.items()}
+        config["model_args"] |= {n: value for n, value in given.items() if value is not None}
+        if self.norm is not None:
+            config.setdefault("dataset_args", {})["norm"] = list(self.norm)
+        if self.box_size is not None:
+            config["lattice_args"]["D"] = self.box_size + 1
+        if self.lattice_extent is not None:
+            config["lattice_args"]["extent"] = self.lattice_extent
+        return TrainedModel.load(self.weights, config)

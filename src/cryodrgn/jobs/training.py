@@ -1,0 +1,264 @@
+"""Training jobs: settings of a run, its start or resumption, plan, and work."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.options import (
+    DataOptions,
+    HeldOutOptions,
+    PoseRefinementOptions,
+    StorageOptions,
+    TableOptions,
+    TiltOptions,
+    TrainingOptions,
+    data_config,
+)
+from cryodrgn.jobs.processes import joined, stop_on_signals
+from cryodrgn.settings import (
+    POSITIVE,
+    Job,
+    Settings,
+    at_least,
+    option,
+    options_of,
+    positional,
+    same_named,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from cryodrgn.models.settings import ModelConfig
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.preflight.screening import Screen
+    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.runs.run import Run
+    from cryodrgn.training.config import DataConfig, RunConfig, TrainConfig
+    from cryodrgn.training.pose_table import PoseConfig
+    from cryodrgn.training.start import Load
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT_STOP = "held_out.stop"
+# Settings that say how the program is called, not what the run is.
+OF_THE_CALL = frozenset(
+    {"particles", "outdir", "load", "verbose", "device", "multigpu", "overwrite"}
+)
+
+
+@settings
+class RunOptions(Settings):
+    """Folder of the run, its beginning, and its reports."""
+
+    particles: Path | None = positional(
+        help="Input particles (.mrcs, .star, .cs, or .txt); not needed to go on with a run",
+        nargs="?",
+    )
+    outdir: Path = option(
+        "-o", "--outdir", kw_only=False, help="Output directory to save model"
+    )
+    load: str | None = option(
+        "--load",
+        default=None,
+        help="Initialize training from a checkpoint: a weights file, or 'latest' to go on with "
+        "the run in OUTDIR, which needs no other option",
+    )
+    overwrite: bool = option(
+        "--overwrite", default=False, help="Replace the run that OUTDIR holds"
+    )
+    checkpoint_interval: int = option(
+        "--checkpoint",
+        default=1,
+        check=at_least(1),
+        resumes_as="checkpoint_interval",
+        help="Checkpointing interval in N_EPOCHS",
+    )
+    checkpoint_minutes: float | None = option(
+        "--checkpoint-minutes",
+        default=None,
+        metavar="MINUTES",
+        check=POSITIVE,
+        resumes_as="checkpoint_minutes",
+        help="Also write a checkpoint at this interval within epochs, for queues with a limit",
+    )
+    log_interval: int = option(
+        "--log-interval",
+        default=1000,
+        check=at_least(1),
+        resumes_as="log_interval",
+        help="Logging interval in N_IMGS",
+    )
+    verbose: bool = option(
+        "-v", "--verbose", default=False, help="Log every interval, not only every epoch"
+    )
+    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    shuffle_seed: int | None = option(
+        "--shuffle-seed",
+        default=None,
+        metavar="SEED",
+        help="Random seed of the order of the images",
+        default_words="that of --seed",
+    )
+
+
+@settings
+class TrainingJob(
+    TrainingOptions, StorageOptions, DataOptions, TableOptions, RunOptions, Job["Run"]
+):
+    """A training run, whatever its model."""
+
+    def model(self, box_size: int) -> "ModelConfig":
+        """Settings of the model for images of a box size."""
+        raise NotImplementedError
+
+    def optimisation(self) -> "TrainConfig":
+        """Settings of the optimisation."""
+        return self.train_config()
+
+    def train_config(self, **more: Any) -> "TrainConfig":
+        """Settings of the optimisation that all kinds of training share, with ``more``."""
+        from cryodrgn.training.config import TrainConfig
+
+        if isinstance(self, HeldOutOptions):
+            more.setdefault("held_out", self.held_out_settings)
+        if isinstance(self, PoseRefinementOptions):
+            more.setdefault("poses", _pose_config(self))
+        # The setting of this name is a file; poses move only where a group of settings says so.
+        more.setdefault("poses", None)
+        more |= {"curriculum": self.frequency_curriculum, "on_disk": self.lazy or None}
+        return TrainConfig(**same_named(self, TrainConfig, but=more), **more)
+
+    def run(self) -> "Run":
+        """Train, and open the run.
+
+        Raises:
+            CryodrgnError: The settings or the data cannot be used, or training diverges.
+        """
+        from cryodrgn.preflight.plan import require_output
+        from cryodrgn.preflight.plans import training_plan
+        from cryodrgn.preflight.screening import on_sound_images, screen_data
+        from cryodrgn.rundir import RunDirectory, ScreeningFiles
+        from cryodrgn.runs.run import open_run
+        from cryodrgn.training.assembly import storage_of
+        from cryodrgn.training.runner import train
+        from cryodrgn.training.start import find_start
+
+        if self.verbose:
+            logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
+        run = RunDirectory(self.outdir)
+        load = self._beginning()
+        if load == "latest" and self.overwrite:
+            logger.warning("--load latest has no effect with --overwrite: a new run begins")
+        resumes_alone = load == "latest" and self.particles is None
+        config = self._recorded(run) if resumes_alone else None
+        particles = self._data().open() if config is None else config.data.open()
+        config = config or self._described(particles.box_size)
+        require_output(run.path)
+
+        def screened(how: "Screen") -> "tuple[RunConfig, ParticleSet]":
+            data, kept = screen_data(config.data, particles, ScreeningFiles(run.path), how)
+            return replace(config, data=data), kept
+
+        with joined(self) as (team, device), stop_on_signals() as should_stop:
+
+            def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
+                config, particles = chosen
+                start = find_start(run, config, load, overwrite=self.overwrite)
+                storage = storage_of(config.training, run)
+                plan = training_plan(config, particles, run.path, device, storage)
+                plan.announce("training")
+                train(config, particles, run, start, device, should_stop, team)
+
+            # A resumed run left bad images out when it began.
+            on_sound_images(screened, work, "none" if resumes_alone else self.screen)
+        return open_run(run.path)
+
+    def _beginning(self) -> "Load":
+        """Weights to begin with: those of the run itself, of a file, or none."""
+        if self.load is None or self.load == "latest":
+            return self.load
+        return Path(self.load)
+
+    def _data(self) -> "DataConfig":
+        if self.particles is None:
+            msg = "the particles are missing; only `load` latest goes without them"
+            raise ConfigError(msg)
+        return data_config(
+            self.particles,
+            self,
+            self,
+            box_size=self.box_size,
+            norm=self.norm,
+            tilt=self if isinstance(self, TiltOptions) else None,
+        )
+
+    def _described(self, box_size: int) -> "RunConfig":
+        """The run that the settings describe."""
+        from cryodrgn.training.config import RunConfig
+
+        return RunConfig(
+            data=self._data(), model=self.model(box_size), training=self.optimisation()
+        )
+
+    def _recorded(self, run: "RunDirectory") -> "RunConfig":
+        """The settings of the run in a folder, with the few that may be changed.
+
+        Raises:
+            ConfigError: There is no run, or a setting was given that cannot be changed.
+        """
+        from cryodrgn.training.start import recorded_config
+
+        config = recorded_config(run)
+        if config is None:
+            msg = f"{run.path} holds no run to go on with"
+            raise ConfigError(msg)
+        resumable = {
+            name: said.resumes_as for name, (_, said) in options_of(type(self)).items()
+        }
+        fixed = sorted(n for n in self.given - OF_THE_CALL if resumable[n] is None)
+        if fixed:
+            msg = (
+                f"`load` latest takes its settings from {run.config_yaml}; leave out "
+                f"{', '.join(f'`{name}`' for name in fixed)}, or give the whole command line"
+            )
+            raise ConfigError(msg)
+        changes = {
+            target: getattr(self, name)
+            for name, target in resumable.items()
+            if target is not None and name in self.given
+        }
+        return config.with_training(**self._allowed(changes, config, run))
+
+    def _allowed(
+        self, changes: dict[str, Any], config: "RunConfig", run: "RunDirectory"
+    ) -> dict[str, Any]:
+        """Changes to a recorded run, with those that need its other settings."""
+        if config.training.cache_dir is not None and "cache_dir" not in changes:
+            # A folder may come from a colleague, and must not say where files are written.
+            changes["cache_dir"] = None
+            logger.info(
+                "--cache-dir was %s; give it again to use it", config.training.cache_dir
+            )
+        if HELD_OUT_STOP in changes:
+            held_out = config.training.held_out
+            if held_out is None:
+                msg = (
+                    f"{run.path} keeps no particles out, so nothing tells when it has converged"
+                )
+                raise ConfigError(msg)
+            changes["held_out"] = replace(held_out, stop=changes.pop(HELD_OUT_STOP))
+        return changes
+
+
+def _pose_config(options: PoseRefinementOptions) -> "PoseConfig | None":
+    from cryodrgn.training.pose_table import PoseConfig
+
+    if not options.refine_poses:
+        return None
+    return PoseConfig(
+        embedding=options.pose_embedding,
+        learning_rate=options.pose_learning_rate,
+        pretrain=options.pose_pretrain,
+    )

@@ -1,0 +1,354 @@
+"""Settings of commands: dataclass fields that carry their flags, help, unit and check.
+
+A command is a frozen dataclass derived from :class:`Job`. Every field declared with
+:func:`option` or :func:`positional` is, at once, an argument of the command's Python function,
+an option of its command line, and an entry of the reference page ``docs/commands.md``.
+"""
+
+import difflib
+import functools
+import re
+from collections.abc import Callable, Container, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_type_hints,
+)
+
+from cryodrgn.errors import ConfigError
+
+Result = TypeVar("Result")
+P = ParamSpec("P")
+T = TypeVar("T")
+KEY = "option"
+NOTHING: Any = object()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """Condition on the value of a setting.
+
+    Attributes:
+        words: The condition, as it follows "must be" in a message.
+        holds: The condition as a function of the value.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(least: float) -> Check:
+    """Condition that a number is not smaller than another."""
+    return Check(words=f"at least {least}", holds=lambda value: value >= least)
+
+
+def between(low: float, high: float) -> Check:
+    """Condition that a number lies between two others, without these."""
+    return Check(words=f"between {low:g} and {high:g}", holds=lambda value: low < value < high)
+
+
+POSITIVE = Check(words="positive", holds=lambda value: value > 0)
+NOT_NEGATIVE = Check(words="zero or more", holds=lambda value: value >= 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """Command-line form of a setting.
+
+    Attributes:
+        flags: Names on the command line, today's first; none for a positional argument.
+        help: Description, without the default, which is added.
+        metavar: Name of the value in the usage line; None derives it from the setting.
+        unit: Unit of the value, for the reference page.
+        parse: Conversion of one word into a value; None takes the annotated type.
+        check: Condition on values other than None.
+        constants: Further flags, without a value, that set the setting to a constant, with
+            the description of each.
+        bare: Value of the flag when it is given without one; NOTHING where a value is needed.
+        nargs: Number of words, as argparse counts them; None takes that of the annotated type.
+        is_repeated: Whether the flag may be given several times, each adding a value.
+        resumes_as: Recorded setting of a training run that this option may change when the run
+            is resumed; None for options that are fixed for the whole run.
+        group: Title of the options among which the help lists it; None for the first ones.
+        default_words: Description of a default that depends on other settings.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    metavar: str | tuple[str, ...] | None = None
+    unit: str | None = None
+    parse: Callable[[str], Any] | None = None
+    check: Check | None = None
+    constants: Mapping[str, tuple[Any, str]]
+    bare: Any = NOTHING
+    nargs: str | int | None = None
+    is_repeated: bool = False
+    resumes_as: str | None = None
+    group: str | None = None
+    default_words: str | None = None
+
+
+def option(
+    *flags: str,
+    help: str,
+    default: Any = MISSING,
+    kw_only: bool = True,
+    constants: Mapping[str, tuple[Any, str]] | None = None,
+    **more: Any,
+) -> Any:
+    """A setting with flags.
+
+    Args:
+        flags: Its names on the command line; without any, it is taken by position there.
+        help: Its description.
+        default: Value where it is not given; MISSING for a setting that must be given.
+        kw_only: Whether the Python function takes it by name alone.
+        constants: Further flags that set it to a constant.
+        more: Other attributes of :class:`Option`.
+    """
+    said = Option(flags=flags, help=help, constants=constants or {}, **more)
+    if default is MISSING:
+        return field(metadata={KEY: said}, kw_only=kw_only)
+    return field(default=default, metadata={KEY: said}, kw_only=kw_only)
+
+
+def positional(*, help: str, kw_only: Literal[False] = False, **more: Any) -> Any:
+    """A setting that the command line and the Python function take by position."""
+    return option(help=help, kw_only=kw_only, **more)
+
+
+def with_default(owner: type, name: str, *, default: Any, **changes: Any) -> Any:
+    """A setting of another group of options, with a default of its own.
+
+    Args:
+        owner: The dataclass that declares the setting.
+        name: Its name.
+        default: The default to take.
+        changes: Other attributes of :class:`Option` that differ.
+    """
+    declared = next(one for one in fields(owner) if one.name == name)
+    return field(default=default, metadata={KEY: replace(declared.metadata[KEY], **changes)})
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    frozen_default=True,
+    field_specifiers=(option, positional, with_default),
+)
+def settings(kind: type[T]) -> type[T]:
+    """Make a class a frozen dataclass whose fields are declared with :func:`option`."""
+    return dataclass(frozen=True, kw_only=True)(kind)
+
+
+def options_of(job: type[Any]) -> dict[str, tuple[Field[Any], Option]]:
+    """Declared settings of a job by name, in order."""
+    return {one.name: (one, one.metadata[KEY]) for one in fields(job) if KEY in one.metadata}
+
+
+@functools.cache
+def hints_of(job: type[Any]) -> Mapping[str, Any]:
+    """Types of the settings of a job by name."""
+    return get_type_hints(job)
+
+
+def _parts(hint: Any) -> frozenset[Any]:
+    """The types that an annotation is made of."""
+    inner = get_args(hint)
+    return frozenset({hint}) if not inner else frozenset().union(*map(_parts, inner))
+
+
+def _converted(value: Any, kinds: frozenset[Any]) -> Any:
+    """A value as a notebook gives it, in the type of its setting: paths, numbers, tuples."""
+    if isinstance(value, list | tuple):
+        return tuple(_converted(item, kinds) for item in value)
+    if isinstance(value, str) and Path in kinds:
+        return Path(value)
+    if type(value) is int and float in kinds and int not in kinds:
+        return float(value)
+    return value
+
+
+class Settings:
+    """Base of groups of options; checks every value when it is made.
+
+    Attributes:
+        given: Names of the settings that were given, even if their value is the default.
+    """
+
+    given: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Take text for paths and whole numbers for real ones; refuse values out of range.
+
+        Raises:
+            ConfigError: A condition on a setting does not hold.
+        """
+        hints = hints_of(type(self))
+        for name, (_, said) in options_of(type(self)).items():
+            value = _converted(getattr(self, name), _parts(hints[name]))
+            object.__setattr__(self, name, value)
+            if said.check is not None and value is not None and not said.check.holds(value):
+                msg = f"`{name}` must be {said.check.words}, got {value}"
+                raise ConfigError(msg)
+
+
+class Job(Settings, Generic[Result]):
+    """A command: its settings, and the work that it does with them.
+
+    Attributes:
+        command: Name of its command, where that is not the name of the class.
+    """
+
+    command: ClassVar[str] = ""
+
+    def __getattribute__(self, name: str) -> Any:
+        """The value of an attribute; once the job is made, it counts as read."""
+        read = object.__getattribute__(self, "__dict__").get("_read")
+        if read is not None:
+            read.add(name)
+        return object.__getattribute__(self, name)
+
+    @property
+    def names_read(self) -> frozenset[str]:
+        """Names of the settings that the work has read; of the others it must be said."""
+        return frozenset(object.__getattribute__(self, "__dict__").get("_read", ()))
+
+    def run(self) -> Result:
+        """Do the work of the command."""
+        raise NotImplementedError
+
+    @classmethod
+    def with_given(cls, *args: Any, **settings: Any) -> Self:
+        """The job with some settings, which are remembered as given.
+
+        Raises:
+            ConfigError: A setting is not known, or one that is needed is missing.
+        """
+        known = options_of(cls)
+        ordered = [one.name for one in fields(cls) if one.name in known and not one.kw_only]  # type: ignore[arg-type]
+        settings = dict(zip(ordered, args, strict=False)) | settings
+        given = frozenset(settings)
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                msg = f"{cls.__name__} has no setting {name!r}{hint}"
+                raise ConfigError(msg)
+        for name, (one, said) in known.items():
+            if name in settings or one.default is not MISSING:
+                continue
+            if said.nargs == "?":
+                settings[name] = None
+            else:
+                msg = f"`{name}` is missing"
+                raise ConfigError(msg)
+        job = cls(**settings)
+        object.__setattr__(job, "given", given)
+        object.__setattr__(job, "_read", set())
+        return job
+
+
+def same_named(
+    settings: Settings, kind: type, but: Container[str] = frozenset()
+) -> dict[str, Any]:
+    """The settings that a dataclass has fields of the same name for.
+
+    Args:
+        settings: The settings.
+        kind: The dataclass.
+        but: Names that are left out.
+    """
+    names = {one.name for one in fields(kind)}
+    own = options_of(type(settings))
+    return {n: getattr(settings, n) for n in own if n in names and n not in but}
+
+
+def command_of(job: type[Job[Any]]) -> str:
+    """Name of a job's command."""
+    return job.command or _snake(job.__name__)
+
+
+def words_of(job: Job[Any]) -> list[str]:
+    """The command of a job with the settings that were given, as a command line types them."""
+    words = [command_of(type(job))]
+    for name, (_, said) in options_of(type(job)).items():
+        value = getattr(job, name)
+        if name not in job.given or value is None:
+            continue
+        constants = [flag for flag, (other, _) in said.constants.items() if other is value]
+        if isinstance(value, bool):
+            words += [said.flags[0]] if value and said.flags else constants
+        elif constants and not said.flags:
+            words += constants
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [*said.flags[:1], *map(_word, values)]
+    return words
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def setting_with(job: type[Job[Any]], flag: str) -> str:
+    """Name of the setting that a flag sets.
+
+    Raises:
+        KeyError: There is none.
+    """
+    names = [name for name, (_, said) in options_of(job).items() if flag in said.flags]
+    if not names:
+        raise KeyError(flag)
+    return names[0]
+
+
+def in_flags(message: str, job: type[Job[Any]]) -> str:
+    """A message with the flags of the command line for settings named in backticks."""
+    known = options_of(job)
+
+    def flag(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in known:
+            return match[0]
+        flags = known[name][1].flags
+        return flags[0] if flags else name.upper()
+
+    return re.sub(r"`(\w+)`", flag, message)
+
+
+def function_of(job: Callable[P, Job[Result]]) -> Callable[P, Result]:
+    """The Python function of a command.
+
+    Its arguments are the settings; its docstring is that of the job, with every setting.
+    """
+    kind: Any = job
+
+    def work(*args: P.args, **settings: P.kwargs) -> Result:
+        return kind.with_given(*args, **settings).run()
+
+    work.__name__ = work.__qualname__ = command_of(kind)
+    work.__module__ = kind.__module__
+    work.__doc__ = f"{kind.__doc__}\n\n    Args:\n{_described(kind)}"
+    work.__wrapped__ = kind  # type: ignore[attr-defined] # its signature is the dataclass's
+    return work
+
+
+def _snake(name: str) -> str:
+    return "".join("_" * (i > 0 and c.isupper()) + c.lower() for i, c in enumerate(name))
+
+
+def _described(kind: type) -> str:
+    lines = []
+    for name, (one, said) in options_of(kind).items():
+        default = "" if one.default is MISSING else f" Default: {one.default!r}."
+        lines.append(f"        {name}: {said.help.replace('%%', '%')}.{default}")
+    return "\n".join(lines)
