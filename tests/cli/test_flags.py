@@ -254,7 +254,7 @@ for alias, name in CRYODRGN_UTILS.aliases.items():
 
 def positional(action):
     name = action.metavar or ""
-    return name if name.islower() else action.dest
+    return name if name.islower() or len(name) == 1 else action.dest
 
 
 def flags(parser):

@@ -35,5 +35,5 @@ def test_analysed_epochs_stay_and_so_does_the_last_of_an_unfinished_run(finished
 
 
 def test_an_interval_of_nothing_is_refused(finished):
-    with pytest.raises(ConfigError, match="-n must be at least 1"):
+    with pytest.raises(ConfigError, match="`interval` must be at least 1"):
         plan_cleaning(finished, 0)

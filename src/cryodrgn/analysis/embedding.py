@@ -121,7 +121,7 @@ def tsne_embedding(
         msg = f"t-SNE needs at least {FEWEST} particles, got {len(latents)}"
         raise ConfigError(msg)
     if not perplexity > 0:
-        msg = f"--perplexity must be positive, got {perplexity}"
+        msg = f"`perplexity` must be positive, got {perplexity}"
         raise ConfigError(msg)
     most = (len(latents) - 1) / 3
     if perplexity > most:

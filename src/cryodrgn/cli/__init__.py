@@ -1,1 +1,1 @@
-"""The command line: one file per command in :mod:`cryodrgn.cli.commands`."""
+"""The command line, made from the settings of :mod:`cryodrgn.jobs`."""

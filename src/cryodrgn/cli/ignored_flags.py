@@ -127,7 +127,7 @@ SEARCH_FLAGS = (
 )
 
 
-# Flags by command; of commands that are not jobs yet, by themselves.
+# Flags by command or tool.
 IGNORED: Mapping[str, Sequence[IgnoredFlag]] = {
     "train_vae": TRAINING_FLAGS,
     "train_nn": TRAINING_FLAGS,
@@ -141,6 +141,8 @@ IGNORED: Mapping[str, Sequence[IgnoredFlag]] = {
     "abinit": SEARCH_FLAGS,
     "abinit_homo": SEARCH_FLAGS,
     "abinit_het": SEARCH_FLAGS,
+    "align3d": ALIGNMENT_FLAGS,
+    "kmeans": REORDER_FLAGS,
 }
 
 

@@ -12,7 +12,6 @@ from cryodrgn.cli.topics import ALIASES, COMMANDS, JOBS, TOOLS
 CRYODRGN = Program(
     name="cryodrgn",
     description="Reconstruct structures and their motions from cryo-EM images.",
-    package="cryodrgn.cli.commands",
     topics=COMMANDS,
     aliases=ALIASES,
     inactive=INACTIVE,

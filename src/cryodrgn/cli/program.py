@@ -6,14 +6,12 @@ in a traceback.
 
 import argparse
 import difflib
-import importlib
 import logging
 import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 
 import cryodrgn
 from cryodrgn.allocator import keep_freed_memory
@@ -49,7 +47,6 @@ class Program:
     Attributes:
         name: What is typed to run it.
         description: What it is for, in one sentence.
-        package: Where the modules of its commands are, each named after its command.
         topics: Summaries of commands, by topic.
         aliases: Commands by other names under which they are known.
         inactive: Options of commands that others switch off.
@@ -59,7 +56,6 @@ class Program:
 
     name: str
     description: str
-    package: str
     topics: Mapping[str, Mapping[str, str]]
     aliases: Mapping[str, str]
     inactive: Mapping[str, Sequence[Inactive]]
@@ -71,12 +67,10 @@ class Program:
         """Summaries by command."""
         return {name: text for topic in self.topics.values() for name, text in topic.items()}
 
-    def load_command(self, name: str) -> ModuleType | JobCommand:
-        """The job of a command, or its module, imported when it is needed."""
+    def load_command(self, name: str) -> JobCommand:
+        """The job of a command, imported when it is needed."""
         known = self.aliases.get(name, name)
-        if known in self.jobs:
-            return JobCommand.load(known, self.jobs[known])
-        return importlib.import_module(f"{self.package}.{known}")
+        return JobCommand.load(known, self.jobs[known])
 
     def build_parser(self, only: str | None = None) -> argparse.ArgumentParser:
         """Build the command-line parser.
@@ -151,9 +145,7 @@ class Program:
         try:
             self._run(args, commands[command])
         except CryodrgnError as error:
-            found = self.load_command(args.command)
-            is_job = isinstance(found, JobCommand)
-            words = in_flags(str(error), found.job) if is_job else str(error)
+            words = in_flags(str(error), self.load_command(args.command).job)
             sys.stderr.write(f"{self.name} {args.command}: {words}\n")
             return EXIT_USER_ERROR
         except KeyboardInterrupt:

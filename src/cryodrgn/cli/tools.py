@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from cryodrgn.cli.inactive_options import TOOLS_INACTIVE
 from cryodrgn.cli.other_versions import COMMANDS as OF_OTHER_VERSIONS
 from cryodrgn.cli.program import Program
-from cryodrgn.cli.topics import COMMANDS, TOOL_ALIASES, TOOLS
+from cryodrgn.cli.topics import COMMANDS, TOOL_ALIASES, TOOL_JOBS, TOOLS
 
 CRYODRGN_UTILS = Program(
     name="cryodrgn_utils",
     description="Small tools for particle stacks, tables, volumes and latents.",
-    package="cryodrgn.cli.tool_commands",
     topics=TOOLS,
     aliases=TOOL_ALIASES,
     inactive=TOOLS_INACTIVE,
-    jobs={},
+    jobs=TOOL_JOBS,
     elsewhere={
         **OF_OTHER_VERSIONS,
         **{name: f"type cryodrgn {name}" for topic in COMMANDS.values() for name in topic},

@@ -46,7 +46,7 @@ def plan_cleaning(folder: Path, interval: int) -> CleaningPlan:
         ConfigError: The interval is not positive.
     """
     if interval < 1:
-        msg = f"-n must be at least 1, got {interval}"
+        msg = f"`interval` must be at least 1, got {interval}"
         raise ConfigError(msg)
     run = RunDirectory(folder)
     epochs = run.epochs()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import (
+    MRC_ENDINGS,
     ParticleOptions,
     SelectionOptions,
     output_flags,
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from cryodrgn.preflight.screening import Screen
 
 logger = logging.getLogger(__name__)
-
-MRC_ENDINGS = (".mrc", ".mrcs")
 
 
 @settings

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.jobs.downsample import MRC_ENDINGS
 from cryodrgn.jobs.options import (
+    MRC_ENDINGS,
     ComputeOptions,
     VolumeOptions,
     output_flags,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Radius, as a fraction of half the box, at which the window of images begins to fall.
 WINDOW_RADIUS = 0.85
 HALF = "half"
+MRC_ENDINGS = (".mrc", ".mrcs")
 Half = Literal["half"]
 LOADING, LARGE = "Dataset loading", "Large data sets"
 TRAINING, CONVERGENCE, POSES = "Training parameters", "Convergence", "Pose SGD"

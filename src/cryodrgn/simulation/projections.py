@@ -40,30 +40,33 @@ class ProjectionSettings:
 
 
 def chosen_rotations(
-    count: int | None, level: int | None, seed: int
+    num_projections: int | None, grid_level: int | None, seed: int
 ) -> Float[Tensor, "images 3 3"]:
     """Random rotations, or all of a grid.
 
     Args:
-        count: Number of random rotations.
-        level: Level of the grid of rotations.
+        num_projections: Number of random rotations.
+        grid_level: Level of the grid of rotations.
         seed: Of the random rotations.
 
     Raises:
         ConfigError: Not exactly one of both is given, or it is out of range.
     """
-    if (count is None) == (level is None):
-        msg = "give either the number of projections with -N or a grid of rotations with --grid"
+    if (num_projections is None) == (grid_level is None):
+        msg = (
+            "give either the number of projections with `num_projections` or a grid of "
+            "rotations with `grid_level`"
+        )
         raise ConfigError(msg)
-    if level is not None:
-        if not 0 <= level <= 5:
-            msg = f"--grid must be a level from 0 (72 rotations) to 5, got {level}"
+    if grid_level is not None:
+        if not 0 <= grid_level <= 5:
+            msg = f"`grid_level` must be a level from 0 (72 rotations) to 5, got {grid_level}"
             raise ConfigError(msg)
-        return So3Grid(level).rotations()
-    if count is None or count < 1:
-        msg = f"-N must be at least 1, got {count}"
+        return So3Grid(grid_level).rotations()
+    if num_projections is None or num_projections < 1:
+        msg = f"`num_projections` must be at least 1, got {num_projections}"
         raise ConfigError(msg)
-    return random_rotations(count, torch.Generator().manual_seed(seed))
+    return random_rotations(num_projections, torch.Generator().manual_seed(seed))
 
 
 def write_projections(

@@ -1,1 +1,0 @@
-"""One module for each tool of ``cryodrgn_utils``."""

@@ -1,0 +1,300 @@
+"""Tables of particles shown, filtered, joined and written; lists of chosen particles."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.options import TableOptions, output_flags, particle_files, require_ending
+from cryodrgn.jobs.tool_options import ROWS, ImageOptions, RowOptions, SeedOptions
+from cryodrgn.settings import Job, function_of, option, positional, settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+logger = logging.getLogger(__name__)
+
+
+@settings
+class ViewCsHeader(Job["np.ndarray"]):
+    """Show the columns of a cryoSPARC .cs file."""
+
+    input: Path = positional(help="cryoSPARC table (.cs)")
+
+    def run(self) -> "np.ndarray":
+        """Log the columns; returns the table."""
+        from cryodrgn.io.cryosparc_tables import describe_table, read_table
+
+        table = read_table(self.input)
+        logger.info("\n".join(describe_table(table)))
+        return table
+
+
+@settings
+class FilterStar(RowOptions, Job[list[Path]]):
+    """Take some particles out of a RELION .star file."""
+
+    input: Path = positional(help="RELION file (.star)")
+    of_tilt_series: bool = option(
+        "--et",
+        default=False,
+        help="Indices count particles of a tilt series (rlnGroupName, in order of appearance), "
+        "of which all tilts are kept",
+    )
+    by_micrograph: bool = option(
+        "-m",
+        "--micrograph-files",
+        default=False,
+        help="Write one file per micrograph into the folder -o",
+    )
+    output: Path = option(
+        *output_flags("star"), metavar="STAR", help="Output (.star), or folder with -m"
+    )
+
+    def run(self) -> list[Path]:
+        """Write the particles; returns the files."""
+        from cryodrgn.io.selection_files import load_selection
+        from cryodrgn.io.star_rows import StarRows
+        from cryodrgn.io.star_selection import rows_of_particles, write_by_micrograph
+
+        if not self.by_micrograph:
+            require_ending(self.output, (".star",), "output")
+        star = StarRows.read(self.input)
+        if self.of_tilt_series:
+            rows = rows_of_particles(self.input, load_selection(self.indices))
+        else:
+            rows = self.rows_of(len(star.rows), self.input)
+        if self.by_micrograph:
+            paths = write_by_micrograph(star, rows, self.output)
+            logger.info("wrote %d rows to %d files in %s", len(rows), len(paths), self.output)
+            return paths
+        star.write(self.output, rows)
+        logger.info("wrote %d of %d rows to %s", len(rows), len(star.rows), self.output)
+        return [self.output]
+
+
+@settings
+class FilterCs(RowOptions, Job[Path]):
+    """Take some particles out of a cryoSPARC .cs file."""
+
+    input: Path = positional(metavar="particles", help="cryoSPARC particles (.cs)")
+    output: Path = option(
+        *output_flags("cs"),
+        metavar="CS",
+        help="Output (.cs); export writes .csg and passthrough, too",
+    )
+
+    def run(self) -> Path:
+        """Write the particles; returns the file."""
+        from cryodrgn.io.cryosparc_tables import read_table, write_table
+
+        require_ending(self.output, (".cs",), "output")
+        table = read_table(self.input)
+        rows = self.rows_of(len(table), self.input)
+        write_table(self.output, table[rows])
+        logger.info("wrote %d of %d rows to %s", len(rows), len(table), self.output)
+        return self.output
+
+
+@settings
+class FilterPkl(Job[Path]):
+    """Take some rows out of a pickle of poses, CTF parameters or latents."""
+
+    input: Path = positional(help="Poses, CTF parameters, latents, or other arrays (.pkl)")
+    indices: Path | None = option("--ind", default=None, help=ROWS)
+    first: int | None = option(
+        "--first", default=None, metavar="N", help="Keep the first N rows"
+    )
+    output: Path = option(*output_flags("pkl"), metavar="PKL", help="Output (.pkl)")
+
+    def run(self) -> Path:
+        """Write the rows; returns the file.
+
+        Raises:
+            CryodrgnError: Not exactly one way to choose rows is given, or the rows or the
+                pickle cannot be used.
+        """
+        import numpy as np
+
+        from cryodrgn.io.pickle_rows import filter_pickle
+        from cryodrgn.io.selection_files import load_selection
+        from cryodrgn.particles.selection import Selection
+
+        require_ending(self.output, (".pkl",), "output")
+        if self.indices is not None and self.first is None:
+            selection = load_selection(self.indices)
+        elif self.first is not None and self.indices is None:
+            rows = np.arange(self.first)
+            selection = Selection(indices=rows, source=f"`first` {self.first}")
+        else:
+            msg = "say which rows to keep in one way: `indices` or `first`"
+            raise ConfigError(msg)
+        count = filter_pickle(self.input, selection, self.output)
+        logger.info("wrote %d of %d rows to %s", len(selection.indices), count, self.output)
+        return self.output
+
+
+@settings
+class ConcatPkls(Job[Path]):
+    """Join pickles of arrays or poses."""
+
+    inputs: tuple[Path, ...] = positional(
+        metavar="input", help="Pickles of the same kind, in the order wanted"
+    )
+    output: Path = option(*output_flags("pkl"), metavar="PKL", help="Output (.pkl)")
+
+    def run(self) -> Path:
+        """Write the rows of all pickles; returns the file."""
+        from cryodrgn.io.pickle_rows import concatenate_pickles
+
+        require_ending(self.output, (".pkl",), "output")
+        counts = concatenate_pickles(self.inputs, self.output)
+        logger.info(
+            "wrote %s = %d rows to %s", " + ".join(map(str, counts)), sum(counts), self.output
+        )
+        return self.output
+
+
+@settings
+class WriteStar(ImageOptions, TableOptions, Job[Path]):
+    """Write a RELION .star file of a particle stack."""
+
+    particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
+    full_path: bool = option(
+        "--full-path", default=False, help="Write the absolute paths of stacks"
+    )
+    relion30: bool = option(
+        "--relion30", default=False, help="Write the layout of RELION 3.0, without optics"
+    )
+    output: Path = option(*output_flags("star"), metavar="STAR", help="Output (.star)")
+
+    def run(self) -> Path:
+        """Write the particles with what is known of them; returns the file."""
+        from cryodrgn.io.particle_files import open_images, open_metadata, open_particles
+        from cryodrgn.io.relion_write import write_particle_star
+
+        require_ending(self.output, (".star",), "output")
+        particles = open_particles(particle_files(self.particles, self, self))
+        images = open_images(self.particles, open_metadata(self.particles), self.datadir)
+        folder = None if self.full_path else self.output.parent
+        names = images.select(particles.original_rows).names(folder)
+        if particles.ctf is None:
+            logger.warning(
+                "%s has no CTF parameters, and neither has %s; give them with --ctf",
+                self.output,
+                self.particles,
+            )
+        if particles.poses is None:
+            logger.info("no poses are written; give them with --poses")
+        write_particle_star(
+            self.output,
+            names,
+            box_size=particles.box_size,
+            pixel_sizes=particles.pixel_sizes,
+            poses=particles.poses,
+            ctf=particles.ctf,
+            relion30=self.relion30,
+        )
+        logger.info("wrote %d particles to %s", len(particles), self.output)
+        return self.output
+
+
+@settings
+class SelectClusters(Job["np.ndarray"]):
+    """Indices of the particles in some clusters."""
+
+    labels: Path = positional(help="Cluster of every particle (labels.pkl)")
+    clusters: tuple[int, ...] = option("--sel", help="Clusters to keep, as numbered there")
+    parent_indices: Path | None = option(
+        "--parent-ind",
+        default=None,
+        help="Rows (.pkl, .npy or .txt) of the labelled particles in the original file, if "
+        "they had been filtered",
+    )
+    num_original: int | None = option(
+        "--N-orig",
+        default=None,
+        help="Number of particles in the original file, to check --parent-ind against",
+    )
+    output: Path = option(
+        *output_flags("pkl"),
+        metavar="PKL",
+        help="Chosen indices into the original file (.pkl)",
+    )
+
+    def run(self) -> "np.ndarray":
+        """Write the rows of the particles in the original file, which are returned."""
+        from cryodrgn.io.legacy_pickle import load_labels
+        from cryodrgn.io.selection_files import load_selection
+        from cryodrgn.particles.selection import rows_with_labels, to_original_rows
+
+        require_ending(self.output, (".pkl",), "output")
+        labels = load_labels(self.labels)
+        parent = None
+        if self.parent_indices is not None:
+            selection = load_selection(self.parent_indices)
+            if self.num_original is not None:
+                selection.require_length(self.num_original, "the original file")
+            parent = selection.indices
+        chosen = to_original_rows(
+            rows_with_labels(labels, self.clusters),
+            len(labels),
+            parent,
+            num_original=self.num_original,
+            source=str(self.parent_indices),
+        )
+        return _saved(chosen, len(labels), self.output)
+
+
+@settings
+class SelectRandom(SeedOptions, Job["np.ndarray"]):
+    """Indices of some particles chosen at random."""
+
+    num_particles: int = positional(metavar="N", help="Number of particles to choose from")
+    output: Path = option(*output_flags("pkl"), metavar="PKL", help="Chosen indices (.pkl)")
+    count: int | None = option("-n", default=None, help="Number to choose")
+    fraction: float | None = option("--frac", default=None, help="Fraction to choose")
+    output_others: Path | None = option("-s", default=None, help="Indices not chosen (.pkl)")
+
+    def run(self) -> "np.ndarray":
+        """Write the numbers of the particles, which are returned.
+
+        Raises:
+            CryodrgnError: Not exactly one way to say how many is given, or that many cannot be
+                chosen.
+        """
+        from cryodrgn.io.legacy_pickle import save_pickles
+        from cryodrgn.particles.selection import complement, random_subset
+
+        require_ending(self.output, (".pkl",), "output")
+        if self.fraction is not None and self.count is None:
+            count = round(self.fraction * self.num_particles)
+        elif self.count is not None and self.fraction is None:
+            count = self.count
+        else:
+            msg = "say how many particles to choose in one way: `count` or `fraction`"
+            raise ConfigError(msg)
+        chosen = random_subset(self.num_particles, count, self.seed)
+        _saved(chosen, self.num_particles, self.output)
+        if self.output_others is not None:
+            save_pickles(self.output_others, [complement(chosen, self.num_particles)])
+        return chosen
+
+
+def _saved(chosen: "np.ndarray", count: int, output: Path) -> "np.ndarray":
+    """Write which of ``count`` particles are chosen, say so, and return them."""
+    from cryodrgn.io.legacy_pickle import save_pickles
+
+    save_pickles(output, [chosen])
+    logger.info("wrote %d of %d indices to %s", len(chosen), count, output)
+    return chosen
+
+
+view_cs_header = function_of(ViewCsHeader)
+filter_star = function_of(FilterStar)
+filter_cs = function_of(FilterCs)
+filter_pkl = function_of(FilterPkl)
+concat_pkls = function_of(ConcatPkls)
+write_star = function_of(WriteStar)
+select_clusters = function_of(SelectClusters)
+select_random = function_of(SelectRandom)

@@ -1,0 +1,85 @@
+"""Groups of settings, and small acts, that several tools share."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryodrgn.jobs.options import (
+    MRC_ENDINGS,
+    ParticleOptions,
+    output_flags,
+    require_ending,
+)
+from cryodrgn.settings import Settings, at_least, option, settings, with_default
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+ROWS = "Rows to keep (.pkl, .npy or .txt: row numbers from 0, or a boolean for each)"
+
+
+@settings
+class RowOptions(Settings):
+    """Rows to keep of a table or stack."""
+
+    indices: Path = option("--ind", help=ROWS)
+
+    def rows_of(self, count: int, path: Path) -> "np.ndarray":
+        """The rows to keep of a file with ``count`` of them."""
+        from cryodrgn.io.selection_files import load_selection
+
+        return load_selection(self.indices).rows_of(count, str(path))
+
+
+@settings
+class ImageOptions(ParticleOptions):
+    """Images to keep, and where their stacks lie."""
+
+    indices: Path | None = with_default(
+        ParticleOptions, "indices", default=None, group=None, help=ROWS
+    )
+    datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=None)
+
+
+@settings
+class SeedOptions(Settings):
+    """Seed of random numbers."""
+
+    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+
+
+@settings
+class PixelSizeOptions(Settings):
+    """Pixel size of volumes."""
+
+    pixel_size: float | None = option(
+        "--Apix", default=None, unit="Å/px", help="Å/px (default: as in the file, else 1)"
+    )
+
+
+@settings
+class PictureOutput(Settings):
+    """Picture to draw."""
+
+    output: Path = option(*output_flags("-png"), metavar="PNG", help="Output picture")
+
+
+def save_picture(figure: "Figure", path: Path) -> Path:
+    """Write a figure, say so, and return its path."""
+    from cryodrgn.analysis.plots import save_figure
+
+    save_figure(figure, path)
+    logger.info("wrote %s", path)
+    return path
+
+
+def require_mrc(path: Path, setting: str = "output") -> None:
+    """Refuse an output that is not to be an MRC file, before any work is done.
+
+    Raises:
+        ConfigError: Its name ends in something else.
+    """
+    require_ending(path, MRC_ENDINGS, setting)
