@@ -34,6 +34,7 @@ from cryodrgn.reconstruction.align import Alignment
 from cryodrgn.training.config import DataConfig
 
 OUT = "OUT"
+TRAINING = "cryodrgn.jobs.training"
 BINARY = (argparse._StoreTrueAction, argparse._StoreConstAction, argparse.BooleanOptionalAction)
 
 
@@ -79,11 +80,8 @@ class Pairs:
         self.base = vars(self._parsed([]))
         fixed = {a.dest for a in self.parser._actions if a.required}
         typed = {self.parser.dest_of(w) for w in self._words(case.line)} | fixed
-        self.always = typed | {
-            action.dest
-            for action in self.parser._actions
-            if not action.option_strings and self.base[action.dest] != action.default
-        }
+        on_the_line = [a for a in self.parser._actions if self.base.get(a.dest) != a.default]
+        self.always = typed | {action.dest for action in on_the_line}
         self.recorded: list[object] = []
         self.changes: dict[str, dict[str, Any]] = {}
         for action in self.parser._actions:

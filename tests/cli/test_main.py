@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -8,6 +9,7 @@ from cryodrgn.cli import tools
 from cryodrgn.cli.main import CRYODRGN, main
 from cryodrgn.cli.program import CommandParser
 from cryodrgn.cli.tools import CRYODRGN_UTILS
+from cryodrgn.cli.topics import TOOL_JOBS, TOOLS
 
 HEAVY = ("numpy", "torch", "matplotlib", "gemmi", "mrcfile", "scipy", "yaml")
 
@@ -38,6 +40,17 @@ def test_the_help_of_no_command_imports_anything_heavy(program):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", TOOL_JOBS)
+def test_a_tool_is_a_function_of_its_name_for_notebooks_too(name):
+    place, _, kind = TOOL_JOBS[name].partition(":")
+    module = import_module(f"cryodrgn.jobs.{place}")
+    function = getattr(module, name)
+    assert function.__wrapped__ is getattr(module, kind)
+    assert function.__name__ == name
+    summary = next(topic[name] for topic in TOOLS.values() if name in topic)
+    assert function.__doc__.splitlines()[0] == f"{summary}."
 
 
 def test_version_names_the_program(capsys):

@@ -7,6 +7,7 @@ import starfile
 import torch
 
 from cryodrgn.cli import tools
+from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.curves import read_curves
@@ -15,6 +16,9 @@ from cryodrgn.io.legacy_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.selection_files import load_indices
+from cryodrgn.jobs.comparison import fsc
+from cryodrgn.jobs.stacks import add_noise
+from cryodrgn.jobs.volumes import flip_hand
 
 
 @pytest.fixture
@@ -354,3 +358,40 @@ def test_a_mask_of_ones_own_joins_the_masks_of_a_full_map(tool, volume, tmp_path
     assert torch.equal(masked["Given"].values, alone["fsc"].values)
     assert not torch.equal(masked["Corrected"].values, plain["Corrected"].values)
     assert not torch.equal(corrected["Corrected"].values, masked["Corrected"].values)
+
+
+def test_a_notebook_gets_the_results_of_tools(volume, tmp_path):
+    mirrored = flip_hand(volume, output=tmp_path / "mirrored.mrc")
+    data = read_volume(volume)[0]
+    np.testing.assert_array_equal(read_volume(mirrored)[0], data[::-1])
+    curves = fsc(volume, mirrored, output=tmp_path / "fsc.txt")
+    expected = fourier_shell_correlation(
+        torch.from_numpy(data), torch.from_numpy(data[::-1].copy())
+    )
+    assert torch.equal(curves["fsc"].values, expected.values)
+    with pytest.raises(ConfigError, match="in one way: `snr` or `sigma`"):
+        add_noise(volume.parents[1] / "particles.mrcs", output=tmp_path / "x.mrcs")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("align_poses IN/poses.pkl IN/poses.pkl -o OUT/p.pkl --out-vol v.mrc", "give --vol"),
+        (
+            "align_poses IN/poses.pkl IN/poses.pkl -o OUT/p.pkl --vol v.mrc --out-vol v.txt",
+            "--out-vol v.txt must end in .mrc or .mrcs",
+        ),
+        ("project3d IN/gt/state_000.mrc -N 2 -b 0 -o OUT/x.mrcs", "-b must be at least 1"),
+        ("project3d IN/gt/state_000.mrc -o OUT/x.mrcs", "with -N or a grid of rotations with"),
+        ("project3d IN/gt/state_000.mrc --grid 9 -o OUT/x.mrcs", "--grid must be a level"),
+        ("select_random 9 -n 2 --seed -1 -o OUT/x.pkl", "--seed must be at least 0, got -1"),
+        ("fsc IN/gt/state_000.mrc IN/gt/state_000.mrc --corrected 9", "needs the --mask"),
+    ],
+)
+def test_mistakes_are_answered_in_the_flags_of_a_tool(
+    fail_tool, simulated, tmp_path, line, sentence
+):
+    out = tmp_path / "out"
+    words = line.replace("IN/", f"{simulated}/").replace("OUT/", f"{out}/")
+    assert sentence in fail_tool(*words.split())
+    assert not out.exists()
