@@ -114,7 +114,7 @@ class Fsc(PixelSizeOptions, Job["dict[str, ShellCurve]"]):
 
         given = self.corrected_beyond
         frequency = pixel_size / given if given is not None and given >= 1 else given
-        if given is not None and self.mask is None:
+        if given is not None and self.mask is None and self.reference is None:
             msg = "`corrected_beyond` needs the `mask` whose effect is to be corrected"
             raise ConfigError(msg)
         mask = None if self.mask is None else read_mask(self.mask, len(maps[0]), pixel_size)

@@ -99,20 +99,14 @@ class ViewMrcs(ImageOptions, Job["ImageStack"]):
         import numpy as np
 
         from cryodrgn.io.particle_files import open_stack
-        from cryodrgn.io.selection_files import load_indices
-        from cryodrgn.particles.selection import check_indices
+        from cryodrgn.io.selection_files import load_selection
 
         images, pixel_size = open_stack(self.particles, self.datadir, as_they_are=True)
         size = "pixel size unknown" if pixel_size is None else f"{pixel_size:g} Å/px"
         logger.info("%d images of %d px, %s", len(images), images.box_size, size)
         rows = np.arange(len(images))
         if self.indices is not None:
-            rows = check_indices(
-                load_indices(self.indices),
-                len(images),
-                source=str(self.indices),
-                of=str(self.particles),
-            )
+            rows = load_selection(self.indices).rows_of(len(images), str(self.particles))
         images = images.select(rows)
         output = self.output or Path(self.particles.name).with_suffix(".png")
         save_picture(_figure_of(images, negate=self.invert), output)
