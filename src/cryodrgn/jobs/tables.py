@@ -178,21 +178,21 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
         images = open_images(self.particles, open_metadata(self.particles), self.datadir)
         folder = None if self.full_path else self.output.parent
         names = images.select(particles.original_rows).names(folder)
-        if particles.ctf is None:
+        if particles.images.ctf is None:
             logger.warning(
                 "%s has no CTF parameters, and neither has %s; give them with --ctf",
                 self.output,
                 self.particles,
             )
-        if particles.poses is None:
+        if particles.images.poses is None:
             logger.info("no poses are written; give them with --poses")
         write_particle_star(
             self.output,
             names,
             box_size=particles.box_size,
-            pixel_sizes=particles.pixel_sizes,
-            poses=particles.poses,
-            ctf=particles.ctf,
+            pixel_sizes=particles.images.pixel_sizes,
+            poses=particles.images.poses,
+            ctf=particles.images.ctf,
             relion30=self.relion30,
         )
         logger.info("wrote %d particles to %s", len(particles), self.output)
