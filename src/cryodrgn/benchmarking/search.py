@@ -46,7 +46,12 @@ class SearchCase:
         variance = torch.ones(len(disc.points), device=device)
         self._device, self._dtype = device, dtype
         self._finder = PoseFinder(
-            *(Slices(volume, radius), disc, variance, settings, settings.radii(radius), box),
+            Slices(volume, radius),
+            disc,
+            variance,
+            settings,
+            settings.radii(radius),
+            box,
             dtype=dtype,
         )
         size = self._finder.batch_size

@@ -80,7 +80,9 @@ class MapGeometry:
             logger.info(
                 "the map begins between voxels of the new grid: NXSTART, NYSTART, NZSTART are "
                 "rounded to %d, %d, %d; %s",
-                *(x, y, z),
+                x,
+                y,
+                z,
                 "the origin in Å is exact" if any(origin) else "there is no origin in Å",
             )
         return MapGeometry(pixel_size=pixel_size, origin=origin, start=(x, y, z))

@@ -46,6 +46,8 @@ def geometry_like(path: Path | None, box_size: int, pixel_size: float) -> MapGeo
     placed = replace(found.resampled(side, box_size), pixel_size=pixel_size)
     logger.info(
         "volumes will lie on %s: origin (x y z) %g %g %g Å, NXSTART, NYSTART, NZSTART %d %d %d",
-        *(path, *placed.origin, *placed.start),
+        path,
+        *placed.origin,
+        *placed.start,
     )
     return placed

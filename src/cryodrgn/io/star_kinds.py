@@ -209,5 +209,8 @@ def _warn_once(path: Path, mark: str, num_particles: int | None, num_images: int
     logger.warning(
         "%s lists %d tilt images%s (%s); tilt series are not supported: every image is taken "
         "for a particle of its own, and dose is not accounted for",
-        *(path, num_images, of_what, mark),
+        path,
+        num_images,
+        of_what,
+        mark,
     )

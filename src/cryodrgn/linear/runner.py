@@ -167,7 +167,10 @@ def _fitted(
         logger.info(
             "poses were corrected by about %.2f° and %.2f px; agreement of half maps: "
             "%.4f, was %.4f",
-            *(math.degrees(spread.turn), spread.step, corrected.agreement, model.agreement),
+            math.degrees(spread.turn),
+            spread.step,
+            corrected.agreement,
+            model.agreement,
         )
         model = corrected
     fit, kept, regression = model.fit, model.kept, model.regression

@@ -153,10 +153,10 @@ def linear_plan(
         written=FLOAT * (volumes + 3) * box_size**3 + 2 * FLOAT * count * volumes,
         cost=_preparing(particles)
         + _regression(
-            *(fitted, points_of(box_size), box_size, volumes), passes=2 * EXPECTATION * fits
+            fitted, points_of(box_size), box_size, volumes, passes=2 * EXPECTATION * fits
         )
         + _regression(
-            *(fitted, within, grid_size(radius, box_size), volumes), passes=passes * fits
+            fitted, within, grid_size(radius, box_size), volumes, passes=passes * fits
         ),
         advice="take fewer --components, or a smaller box with -D",
     )

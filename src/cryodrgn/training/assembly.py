@@ -123,8 +123,15 @@ def assemble(
         particles.require_single_images("the search of poses")
         access = _latents_of(model, latents, images, training, dtype, team)
         search = PoseSearch(
-            *(images, poses, model.decoder, access, training, training.search),
-            *(particles.first_images.side_lengths, dtype, team),
+            images,
+            poses,
+            model.decoder,
+            access,
+            training,
+            training.search,
+            particles.first_images.side_lengths,
+            dtype,
+            team,
         )
     optimizer = adam(
         model.parameters(),

@@ -102,8 +102,11 @@ class Monitor:
         powers = self._by_all(lambda rows: image_powers(self._particles, rows), self._rows)
         table = self._by_all(
             lambda rows: shell_errors(
-                *(self._decoder, latents[torch.searchsorted(self._rows, rows)]),
-                *(self._particles, rows, self._dtype),
+                self._decoder,
+                latents[torch.searchsorted(self._rows, rows)],
+                self._particles,
+                rows,
+                self._dtype,
             ),
             self._rows,
         )
@@ -174,8 +177,12 @@ class Monitor:
         rows, places = self._rows[self._blocks.flatten()].unique(return_inverse=True)
         found = self._by_all(
             lambda part: half_errors(
-                *(self._decoder, states, self._particles, part),
-                *(noise.float().to(states.device), self._dtype),
+                self._decoder,
+                states,
+                self._particles,
+                part,
+                noise.float().to(states.device),
+                self._dtype,
             ),
             rows,
         )

@@ -152,8 +152,14 @@ class PoseSearch:
         for volume in first.volumes:
             slices = Slices(volume[None].to(self._device), first.radius)
             finder = PoseFinder(
-                *(slices, disc, first.variance.to(self._device), grids, radii),
-                *(self._box_size, (seed, 0), self._dtype),
+                slices,
+                disc,
+                first.variance.to(self._device),
+                grids,
+                radii,
+                self._box_size,
+                (seed, 0),
+                self._dtype,
             )
             by_map.append(self._find([finder], everyone, disc, check))
         found = torch.stack([poses.gains for poses in by_map], dim=1)
@@ -235,8 +241,14 @@ class PoseSearch:
         variance = self._variance(disc, references, nearest)
         finders = [
             PoseFinder(
-                *(reference, disc, variance, grids, grids.radii(learnt)),
-                *(self._box_size, (self._training.seed, epoch), self._dtype),
+                reference,
+                disc,
+                variance,
+                grids,
+                grids.radii(learnt),
+                self._box_size,
+                (self._training.seed, epoch),
+                self._dtype,
             )
             for reference in references
         ]

@@ -118,16 +118,23 @@ class _Session:
         self._should_stop = should_stop
         self._is_under_way = False
         self._trainer = Trainer(
-            *(parts.objective, parts.optimizer, parts.particles),
-            *(config.training, parts.refined, team),
+            parts.objective,
+            parts.optimizer,
+            parts.particles,
+            config.training,
+            parts.refined,
+            team,
         )
         self._monitor = None
         model = parts.objective.model
         if config.training.held_out is not None:
             self._monitor = Monitor(
-                *(model, parts.particles),
+                model,
+                parts.particles,
                 particles.first_images.require_poses().rotations[:, 2],
-                *(config.training.seed, parts.dtype, team),
+                config.training.seed,
+                parts.dtype,
+                team,
             )
         self._last_checkpoint = time.monotonic()
 

@@ -210,7 +210,10 @@ class _Analysis:
         with_map = not options.skip_umap and self._run.latent_dim > 2
         cost, words = analysis_cost(len(self._latents), count, with_map=with_map)
         return volumes_plan(
-            *(model_config(self._run.settings), count, box_size, self._files.path),
+            model_config(self._run.settings),
+            count,
+            box_size,
+            self._files.path,
             PROCESSOR if source is None else source.device,
             more=cost,
             more_words=words,

@@ -164,7 +164,12 @@ def _plan(
 ) -> Plan:
     config, box_size = model_config(run.settings), _box_size(run, options)
     return landscape_plan(
-        *(config, count, box_size, options.num_states, files.path, choose_device(device)),
+        config,
+        count,
+        box_size,
+        options.num_states,
+        files.path,
+        choose_device(device),
         with_volumes=not options.skip_volumes,
     )
 

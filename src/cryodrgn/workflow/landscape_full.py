@@ -88,7 +88,11 @@ def map_all_particles(
     full_landscape_plan(
         model_config(run.settings),
         0 if options.skip_volumes else min(options.num_volumes, len(latents)),
-        *(record["box_size"], len(latents), options.mapping.epochs, files.path, where),
+        record["box_size"],
+        len(latents),
+        options.mapping.epochs,
+        files.path,
+        where,
         with_map=not options.skip_umap,
     ).announce("the landscape")
     if options.skip_volumes:
