@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.kernels import backends
-from cryodrgn.kernels.gridding import SliceSums, interpolate
+from cryodrgn.kernels.gridding import SliceAccumulator, interpolate
 
 CASES = ((8, 8, 256), (12, 8, 256), (16, 8, 256), (31, 12, 64), (31, 20, 64))
 BOX_SIZE = 64
@@ -39,8 +39,8 @@ class Case:
 
     def __init__(self, radius: int, components: int, images: int) -> None:
         generator = torch.Generator().manual_seed(0)
-        self._grid = HalfGrid(min(2 * (radius + 2), BOX_SIZE))
-        lattice = HalfLattice.disc(BOX_SIZE, radius)
+        self._grid = RfftVolumeGrid(min(2 * (radius + 2), BOX_SIZE))
+        lattice = HalfPlaneFrequencies.disc(BOX_SIZE, radius)
         rotations = random_rotations(images, generator)
         self._points = slice_coordinates(lattice.points.float(), rotations)
         shape, volumes = self._points.shape[:2], components + 1
@@ -51,7 +51,7 @@ class Case:
         self._products = torch.randn(images, pairs, generator=generator)
         voxels = math.prod(self._grid.shape)
         self._table = torch.randn(voxels, 2 * volumes, generator=generator)
-        self._sums = SliceSums(self._grid, volumes, pairs, torch.device("cpu"))
+        self._sums = SliceAccumulator(self._grid, volumes, pairs, torch.device("cpu"))
 
     def gather(self) -> None:
         """Read the slices of all volumes."""

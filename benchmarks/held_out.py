@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 
 from cryodrgn.cli.main import main as cryodrgn
 from cryodrgn.io.arrays import read_npy
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles, save_pickles
 
 TRAINED, HELD_OUT = 4000, 1000
 SETS = (("two states", 2), ("hinge", 20))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from costs import Cost, command
 
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.io.star import read_star, write_star
 
 SIDE, DIFFERENT = 192.0, 2000

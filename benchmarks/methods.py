@@ -17,12 +17,12 @@ from sets import BenchmarkSet
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.arrays import read_npy
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.io.latent_text import save_latent_text
-from cryodrgn.io.legacy_pickle import load_latents
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import load_run_config
@@ -241,7 +241,9 @@ def _true_functions(case: Case, count: int) -> np.ndarray:
 def _prepared(case: Case) -> tuple[DiscImages, object]:
     particles = open_particles(case.particle_files)
     data = DataConfig(files=case.particle_files)
-    scale = estimate_scale(particles, HalfLattice.disc(particles.box_size), Preprocessing())
+    scale = estimate_scale(
+        particles, HalfPlaneFrequencies.disc(particles.box_size), Preprocessing()
+    )
     device, storage = torch.device("cpu"), Storage(scratch_dir=case.folder)
     with contextlib.redirect_stdout(io.StringIO()):
         images = prepare_disc(data, particles, (0.0, scale), device, storage=storage)

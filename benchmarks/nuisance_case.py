@@ -13,7 +13,7 @@ import roma
 import torch
 
 from cryodrgn.cli.main import main as cryodrgn
-from cryodrgn.io.legacy_pickle import load_latents, load_poses, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_poses, save_pickles
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.workflow.nuisance import report_nuisances
 

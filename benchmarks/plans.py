@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cryodrgn.io.legacy_pickle import save_pickles
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.mrc import stack_writer
 
 # Box, batch, images, width, layers.

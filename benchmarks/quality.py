@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from cryodrgn.cli.main import main as cryodrgn
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.arrays import read_npy
-from cryodrgn.io.legacy_pickle import load_latents, load_poses, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
 
 NARROW = ("--qdim", 128, "--pdim", 128)

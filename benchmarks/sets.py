@@ -12,8 +12,8 @@ import roma
 import torch
 
 from cryodrgn.io.arrays import read_npy
+from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 from cryodrgn.io.image_stack import ImageStack
-from cryodrgn.io.legacy_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.rundir import SimulationFiles
 from cryodrgn.simulation.density import model_densities, read_models

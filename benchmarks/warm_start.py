@@ -21,7 +21,7 @@ from scores import Scorer, central_images, motion_r2
 from sets import SETS, make_set_once
 
 from cryodrgn.fourier.resample import downsample_volume
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.rundir import RunDirectory
 
 SET = "hinge360"

@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
-from cryodrgn.io.legacy_pickle import save_pickles
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.mrc import stack_writer
 
 # The same examples in every run, and no failure because a machine is busy.

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from cryodrgn.io.checkpoints import load_checkpoint
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
 
 SMALL_VAE = ("--qdim", 16, "--pdim", 16, "--qlayers", 1, "--players", 1)
 SMALL_NN = ("--dim", 16, "--layers", 1)

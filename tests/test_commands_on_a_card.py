@@ -14,13 +14,13 @@ from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_device, may_wait, to_device
 from cryodrgn.imaging.noise import ResidualPower
 from cryodrgn.io.mrc import read_volume
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.linear.expectation import Expectation
 from cryodrgn.linear.regression import Coefficients
 from cryodrgn.models import volumes
 from cryodrgn.models.pointwise import PointwiseNetwork
 from cryodrgn.orientation import initial, starts
-from cryodrgn.orientation.branching import PoseFinder
+from cryodrgn.orientation.branching import BranchAndBoundSearch
 from cryodrgn.reconstruction import backproject
 from cryodrgn.training.loop import Trainer
 from device_commands import COMMANDS, SLOW, line, make_inputs
@@ -29,16 +29,16 @@ from simulated_card import Card, SlownessError, simulated_card
 # What is done for every batch of images, or every part of a volume.
 STEPS = (
     (TrainingSet, "batch"),
-    (TrainingSet, "uncentred"),
+    (TrainingSet, "unshifted_transforms"),
     (Trainer, "step"),
     (backproject, "_add_images"),
-    (SliceSums, "add"),
+    (SliceAccumulator, "add"),
     (Expectation, "__call__"),
     (ResidualPower, "add"),
     (Coefficients, "at"),
     (PointwiseNetwork, "__call__"),
     (volumes, "_inverse"),
-    (PoseFinder, "find"),
+    (BranchAndBoundSearch, "find"),
     (initial._Stage, "_images"),
 )
 

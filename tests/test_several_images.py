@@ -11,7 +11,7 @@ from cryodrgn.data.building import build_training_set
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.noise import ResidualPower
@@ -58,7 +58,7 @@ def unequal(single):
 
 
 def prepared(particles, folder, *, by_radius=False, **options):
-    lattice = HalfLattice.disc(BOX)
+    lattice = HalfPlaneFrequencies.disc(BOX)
     lattice = lattice.by_radius() if by_radius else lattice
     storage = Storage(scratch_dir=folder, on_disk=options.pop("on_disk", None))
     settings = Preprocessing(scale=16.0)
@@ -179,7 +179,7 @@ def test_copies_are_encoded_and_evaluated_alike(single, twice, tmp_path):
 
 
 def test_the_scale_is_that_of_the_first_images(single, unequal):
-    lattice = HalfLattice.disc(BOX)
+    lattice = HalfPlaneFrequencies.disc(BOX)
     settings = Preprocessing(window_radius=WINDOW_INNER_RADIUS)
     found = [estimate_scale(particles, lattice, settings) for particles in (single, unequal)]
     assert found[0] == found[1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cryodrgn.data.preprocessing import Preprocessing as Preprocessing
     from cryodrgn.fourier.shells import fourier_shell_correlation as fourier_shell_correlation
-    from cryodrgn.io.legacy_pickle import load_latents as load_latents
+    from cryodrgn.io.cryodrgn_pickle import load_latents as load_latents
     from cryodrgn.io.mrc import read_volume as read_volume
     from cryodrgn.io.mrc import write_volume as write_volume
     from cryodrgn.io.particle_files import ParticleFiles as ParticleFiles
@@ -63,7 +63,7 @@ __version__ = "1.0.0.dev0"
 _NAMES = {
     "data.preprocessing": "Preprocessing",
     "fourier.shells": "fourier_shell_correlation",
-    "io.legacy_pickle": "load_latents",
+    "io.cryodrgn_pickle": "load_latents",
     "io.mrc": "read_volume write_volume",
     "io.particle_files": "ParticleFiles open_particles",
     "io.run_config": "load_run_config",

@@ -115,7 +115,7 @@ class Team:
         return values[0]
 
     @contextmanager
-    def failing_together(self, kind: type[Exception]) -> Iterator[None]:
+    def raise_on_all(self, kind: type[Exception]) -> Iterator[None]:
         """Whatever of a kind goes wrong in one process ends this block in all of them.
 
         All processes must enter it. They wait for one another at its end, where they are told,

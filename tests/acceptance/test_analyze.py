@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.io.mrc import read_volume
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cryodrgn.data.preprocessing import Preprocessing, preprocess
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
 from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack
@@ -90,7 +90,7 @@ def test_preprocessed_images(acceptance):
     # Inverted, windowed, scaled by 94.45951 (reference.md §3.3).
     numbers = np.array([43, 12, 53, 64, 31, 56, 75, 63, 27, 62, 96])
     images, _ = open_stack(acceptance / "upstream/hand.mrcs")
-    lattice = HalfLattice.square(64)
+    lattice = HalfPlaneFrequencies.square(64)
     settings = Preprocessing(window_radius=0.85, invert=True, scale=94.45951)
     values = preprocess(torch.from_numpy(images.read(numbers)), lattice, settings)
     expected = np.load(acceptance / "upstream/hand_11_particles.npy")
@@ -101,7 +101,7 @@ def test_preprocessed_images(acceptance):
 def test_shifted_image(acceptance):
     images, _ = open_stack(acceptance / "upstream/hand.mrcs")
     image = torch.from_numpy(images.read(np.array([0])))
-    lattice = HalfLattice.square(64)
+    lattice = HalfPlaneFrequencies.square(64)
     # A whole-pixel shift of the whole square, by phase ramps.
     values = transform_on_lattice(image, lattice)
     moved = shift_transform(values, lattice.frequencies[None], torch.tensor([[5.0, 10.0]]))

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from cryodrgn.imaging.masks import soft_mask
-from cryodrgn.io.legacy_pickle import save_pickles
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack
 from cryodrgn.io.star import read_star

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
-from cryodrgn.io.legacy_pickle import load_pickles, load_poses
+from cryodrgn.io.cryodrgn_pickle import load_pickles, load_poses
 from cryodrgn.io.mrc import read_volume, stack_writer
 from cryodrgn.io.particle_files import open_stack
 from finished_run import Finished
@@ -50,7 +50,7 @@ def translated(acceptance, tmp_path):
     """The toy stack moved so that the shifts of ``toy_rot_trans.pkl`` centre it again."""
     images, _ = open_stack(acceptance / "upstream/toy_projections.mrcs")
     _, fractions = load_poses(acceptance / "upstream/toy_rot_trans.pkl")
-    lattice = HalfLattice.square(30)
+    lattice = HalfPlaneFrequencies.square(30)
     values = transform_on_lattice(torch.from_numpy(images.read(np.arange(1000))), lattice)
     moved = shift_transform(
         values, lattice.frequencies[None], torch.from_numpy(-30 * fractions)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cryodrgn.cli.main import main
-from cryodrgn.io.legacy_pickle import load_ctf, load_pickles, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_ctf, load_pickles, save_pickles
 from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.io.selection_files import REMEDY
 

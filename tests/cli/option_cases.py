@@ -6,8 +6,8 @@ import numpy as np
 
 from cli.option_pairs import Case
 from cryodrgn.cli.main import main
+from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 from cryodrgn.io.cryosparc_tables import write_table
-from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
 from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
 
 COUNT, BOX = 12, 16
@@ -75,14 +75,14 @@ PLAIN = "cryodrgn.preflight.plan:require_output"
 SCREENED = (
     PLAIN,
     "cryodrgn.training.config:DataConfig.open",
-    "cryodrgn.preflight.screening:on_sound_images",
+    "cryodrgn.preflight.screening:run_excluding_bad_images",
     "cryodrgn.preflight.screening:screen_data",
     "cryodrgn.preflight.screening:screen_particles",
 )
 TRAINING = (
     *SCREENED,
     "cryodrgn.preflight.plans:training_plan",
-    "cryodrgn.training.start:find_start",
+    "cryodrgn.training.start:resolve_resume",
     "cryodrgn.training.runner:train",
     "cryodrgn.runs.run:open_run",
 )
@@ -341,8 +341,8 @@ CASES = {
             "cryodrgn.preflight.plans:encoding_plan",
             "cryodrgn.reconstruction.trained:prepare_as_trained",
             "cryodrgn.reconstruction.encode:evaluate_all",
-            "cryodrgn.io.legacy_pickle:save_latents",
-            "cryodrgn.io.legacy_pickle:save_pickles",
+            "cryodrgn.io.cryodrgn_pickle:save_latents",
+            "cryodrgn.io.cryodrgn_pickle:save_pickles",
         ),
         quiet="--window --ctf",
     ),

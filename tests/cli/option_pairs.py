@@ -252,7 +252,7 @@ TRAINED_MODEL = MagicMock(pixel_size=12.0, model=VAE)
 TRAINED_MODEL.volume_decoder.return_value = MagicMock(latent_dim=2, box_size=16)
 FOUND = Alignment(rotation=torch.eye(3), shift=torch.zeros(3), correlation=1.0)
 ANSWERS: dict[str, Any] = {
-    "on_sound_images": lambda screened, work, how: work(screened(how)),
+    "run_excluding_bad_images": lambda screened, work, how: work(screened(how)),
     "screen_data": lambda data, particles, *_: (data, particles),
     "screen_particles": lambda particles, *_: particles,
     "load": lambda *_: TRAINED_MODEL,

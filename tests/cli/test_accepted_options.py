@@ -5,9 +5,9 @@ import pytest
 
 from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
+from cryodrgn.io.cryodrgn_pickle import load_labels, save_pickles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.latent_text import load_index_text
-from cryodrgn.io.legacy_pickle import load_labels, save_pickles
 from cryodrgn.io.mrc import read_volume
 
 

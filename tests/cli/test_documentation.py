@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cryodrgn.cli.main import build_parser
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.star import write_star
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from cryodrgn.io.cryodrgn_pickle import load_pickles, save_latents
 from cryodrgn.io.latent_text import load_latent_text
-from cryodrgn.io.legacy_pickle import load_pickles, save_latents
 
 PICTURE = b"\x89PNG"
 

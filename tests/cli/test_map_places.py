@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cryodrgn.geometry.rotations import rotation_about_x
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.curves import read_curves
-from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import read_map, read_volume, write_volume
 from mrc_orders import ORDERS, place_in_chimerax, write_permuted

@@ -8,8 +8,8 @@ import pytest
 
 from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
+from cryodrgn.io.cryodrgn_pickle import load_array, save_pickles
 from cryodrgn.io.cryosparc_tables import write_table
-from cryodrgn.io.legacy_pickle import load_array, save_pickles
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.selection_files import load_indices

@@ -5,7 +5,7 @@ import pytest
 import starfile
 import yaml
 
-from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star_rows import StarRows
 

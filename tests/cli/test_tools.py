@@ -10,9 +10,9 @@ from cryodrgn.cli import tools
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.imaging.masks import resize_mask
+from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 from cryodrgn.io.curves import read_curves
 from cryodrgn.io.image_stack import ImageStack
-from cryodrgn.io.legacy_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.selection_files import load_indices

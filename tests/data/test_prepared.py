@@ -4,7 +4,7 @@ import pytest
 from cryodrgn.data import memory, prepared
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.atomic import format_size
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 
@@ -24,7 +24,10 @@ def test_prepared_images_are_those_of_the_preprocessing(
     particles, tmp_path, monkeypatch, on_disk
 ):
     monkeypatch.setattr(prepared, "BATCH", 3)
-    lattice, settings = HalfLattice.disc(12), Preprocessing(window_radius=0.8, scale=3.0)
+    lattice, settings = (
+        HalfPlaneFrequencies.disc(12),
+        Preprocessing(window_radius=0.8, scale=3.0),
+    )
     before = set(tmp_path.iterdir())
     storage = Storage(scratch_dir=tmp_path, on_disk=on_disk)
     images = prepare_all(particles, lattice, settings, storage=storage)
@@ -42,7 +45,9 @@ def test_images_that_do_not_fit_into_memory_go_to_disk(
     caplog.set_level("INFO")
     monkeypatch.setattr(prepared, "available_memory", lambda: 100)
     storage = Storage(scratch_dir=tmp_path)
-    images = prepare_all(particles, HalfLattice.disc(12), Preprocessing(), storage=storage)
+    images = prepare_all(
+        particles, HalfPlaneFrequencies.disc(12), Preprocessing(), storage=storage
+    )
     assert images.store.resident is None
     assert "in a scratch file in" in caplog.text
 

@@ -9,7 +9,7 @@ from cryodrgn.data.preprocessing import (
     preprocess,
 )
 from cryodrgn.errors import NumericalError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import centred_fft, hartley, symmetrise
 from cryodrgn.imaging.masks import circular_window
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
@@ -18,7 +18,7 @@ IMAGES = torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(0))
 
 
 def test_window_sign_offset_and_scale_act_in_this_order_on_hartley_values():
-    lattice = HalfLattice.square(12)
+    lattice = HalfPlaneFrequencies.square(12)
     settings = Preprocessing(window_radius=0.85, invert=True, offset=0.5, scale=4.0)
     found = lattice.to_hartley(preprocess(IMAGES, lattice, settings))
     windowed = symmetrise(hartley(IMAGES * circular_window(12), 2), 2).flatten(1)
@@ -26,7 +26,7 @@ def test_window_sign_offset_and_scale_act_in_this_order_on_hartley_values():
 
 
 def test_the_transform_of_a_cropped_image_is_part_of_that_of_the_image():
-    small = HalfLattice.disc(8)
+    small = HalfPlaneFrequencies.disc(8)
     found = torch.view_as_complex(preprocess(IMAGES, small, Preprocessing()))
     kx, ky = small.points.unbind(-1)
     expected = centred_fft(IMAGES, 2)[:, ky + 6, kx + 6]
@@ -44,7 +44,7 @@ def test_shifts_centre_particles_by_each_ones_own_pixel_size(write_stack, write_
     ctf = np.tile(np.array([12, 1.0, 1e4, 1e4, 0, 300, 2.7, 0.1, 0], np.float32), (2, 1))
     ctf[1, 1] = 1.7
     files = ParticleFiles(particles=stack, poses=poses, ctf=write_pickle(ctf, "ctf.pkl"))
-    lattice = HalfLattice.disc(12, 5)
+    lattice = HalfPlaneFrequencies.disc(12, 5)
     values = prepare_images(
         open_particles(files).images, np.arange(2), lattice, Preprocessing()
     )
@@ -55,7 +55,7 @@ def test_shifts_centre_particles_by_each_ones_own_pixel_size(write_stack, write_
 def test_scale_makes_the_compared_values_of_noise_unit_variance(write_stack, rng):
     stack = write_stack(5 + 3 * rng.normal(size=(300, 16, 16)))
     particles = open_particles(ParticleFiles(particles=stack))
-    lattice = HalfLattice.disc(16)
+    lattice = HalfPlaneFrequencies.disc(16)
     scale = estimate_scale(particles, lattice, Preprocessing())
     assert scale == pytest.approx(3 * 16, rel=0.02)
     windowed = Preprocessing(window_radius=0.85)
@@ -69,4 +69,4 @@ def test_scale_makes_the_compared_values_of_noise_unit_variance(write_stack, rng
 def test_a_set_of_empty_images_is_refused(write_stack):
     particles = open_particles(ParticleFiles(particles=write_stack(np.zeros((3, 8, 8)))))
     with pytest.raises(NumericalError, match="all images are zero"):
-        estimate_scale(particles, HalfLattice.disc(8), Preprocessing())
+        estimate_scale(particles, HalfPlaneFrequencies.disc(8), Preprocessing())

@@ -6,7 +6,7 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.geometry.rotations import rotation_about_x
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 
@@ -30,7 +30,7 @@ def training_set(particles, lattice, tmp_path, on_disk=False):
 
 
 def test_a_batch_holds_its_rows_in_the_order_asked_for(particles, tmp_path):
-    whole = training_set(particles, HalfLattice.disc(16), tmp_path)
+    whole = training_set(particles, HalfPlaneFrequencies.disc(16), tmp_path)
     all_rows = whole.batch(torch.arange(9))
     some = whole.batch(torch.tensor([7, 2, 2]))
     for name in ("images", "ctf", "coordinates"):
@@ -40,7 +40,7 @@ def test_a_batch_holds_its_rows_in_the_order_asked_for(particles, tmp_path):
 def test_images_in_memory_and_on_disk_give_the_same_batches(particles, tmp_path):
     rows = torch.tensor([3, 1])
     in_memory, on_disk = (
-        training_set(particles, HalfLattice.disc(16), tmp_path, kept).batch(rows)
+        training_set(particles, HalfPlaneFrequencies.disc(16), tmp_path, kept).batch(rows)
         for kept in (False, True)
     )
     assert torch.equal(in_memory.images, on_disk.images)
@@ -48,8 +48,8 @@ def test_images_in_memory_and_on_disk_give_the_same_batches(particles, tmp_path)
 
 def test_a_square_of_stored_values_is_compared_only_on_the_disc(particles, tmp_path):
     rows = torch.tensor([0, 4])
-    disc = training_set(particles, HalfLattice.disc(16), tmp_path)
-    square = training_set(particles, HalfLattice.square(16), tmp_path)
+    disc = training_set(particles, HalfPlaneFrequencies.disc(16), tmp_path)
+    square = training_set(particles, HalfPlaneFrequencies.square(16), tmp_path)
     a, b = disc.batch(rows), square.batch(rows)
     assert b.images.shape[1] > a.images.shape[1] == disc.num_points == square.num_points
     torch.testing.assert_close(a.targets(), b.targets())
@@ -57,7 +57,9 @@ def test_a_square_of_stored_values_is_compared_only_on_the_disc(particles, tmp_p
     torch.testing.assert_close(a.coordinates, b.coordinates)
 
 
-@pytest.mark.parametrize("lattice", [HalfLattice.disc(16), HalfLattice.square(16)])
+@pytest.mark.parametrize(
+    "lattice", [HalfPlaneFrequencies.disc(16), HalfPlaneFrequencies.square(16)]
+)
 def test_images_are_compared_within_a_radius(particles, tmp_path, lattice):
     images = training_set(particles, lattice, tmp_path)
     rows = torch.tensor([0, 4])
@@ -75,7 +77,9 @@ def test_images_are_compared_within_a_radius(particles, tmp_path, lattice):
 
 
 def test_phase_flipping_changes_the_sign_where_the_ctf_is_negative(particles, tmp_path):
-    exposure = training_set(particles, HalfLattice.disc(16), tmp_path).batch(torch.arange(9))
+    exposure = training_set(particles, HalfPlaneFrequencies.disc(16), tmp_path).batch(
+        torch.arange(9)
+    )
     expected = torch.where(exposure.ctf[..., None] < 0, -exposure.images, exposure.images)
     torch.testing.assert_close(exposure.phase_flipped().images, expected)
 
@@ -85,10 +89,10 @@ def test_the_second_image_of_a_tilt_pair_is_compared_with_the_tilted_slice(parti
     files = ParticleFiles(
         particles=tmp_path / "sim/particles.star", tilted=stack, tilt_deg=np.rad2deg(0.5)
     )
-    both = training_set(open_particles(files), HalfLattice.disc(16), tmp_path)
+    both = training_set(open_particles(files), HalfPlaneFrequencies.disc(16), tmp_path)
     batch = both.batch(torch.tensor([3]))
     rotation = rotation_about_x(0.5) @ torch.from_numpy(particles.images.poses.rotations[3])
-    expected = HalfLattice.disc(16).frequencies @ rotation[:2]
+    expected = HalfPlaneFrequencies.disc(16).frequencies @ rotation[:2]
     torch.testing.assert_close(batch.coordinates[1], expected)
     assert torch.equal(batch.images[0], batch.images[1])
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cryodrgn.diagnosis.conventions import STATED, Convention, alternatives
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.projection import VolumeSlicer
@@ -21,7 +21,7 @@ def test_mirrored_images_are_projections_of_the_mirrored_volume():
     generator = torch.Generator().manual_seed(1)
     volume = torch.nn.functional.pad(torch.rand(8, 8, 8, generator=generator), (4,) * 6)
     rotations = random_rotations(3, generator)
-    lattice = HalfLattice.disc(16)
+    lattice = HalfPlaneFrequencies.disc(16)
 
     def project(volume, rotations):
         return images_from_lattice(VolumeSlicer(volume).slices(lattice, rotations), lattice)

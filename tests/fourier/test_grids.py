@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice, hartley_to_half, volume_frequencies
+from cryodrgn.fourier.grids import HalfPlaneFrequencies, hartley_to_half, volume_frequencies
 
 
 @pytest.mark.parametrize(
@@ -9,10 +9,12 @@ from cryodrgn.fourier.grids import HalfLattice, hartley_to_half, volume_frequenc
 )
 def test_disc_holds_the_lattice_points_within_nyquist_without_the_origin(box_size, count):
     # Integer lattice counts of reference.md §3.2.
-    assert HalfLattice.disc(box_size).num_values == count
+    assert HalfPlaneFrequencies.disc(box_size).num_values == count
 
 
-@pytest.mark.parametrize("lattice", [HalfLattice.disc(12), HalfLattice.square(12)])
+@pytest.mark.parametrize(
+    "lattice", [HalfPlaneFrequencies.disc(12), HalfPlaneFrequencies.square(12)]
+)
 def test_reversing_the_raster_order_takes_k_to_minus_k(lattice):
     whole = lattice.whole()
     assert len(whole) == lattice.num_values
@@ -22,15 +24,15 @@ def test_reversing_the_raster_order_takes_k_to_minus_k(lattice):
 
 
 def test_hartley_values_and_pairs_determine_each_other():
-    lattice = HalfLattice.disc(10)
+    lattice = HalfPlaneFrequencies.disc(10)
     values = torch.randn(3, len(lattice), 2, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(hartley_to_half(lattice.to_hartley(values)), values)
 
 
 def test_positions_within_a_radius_are_the_smaller_disc():
-    lattice = HalfLattice.disc(16)
+    lattice = HalfPlaneFrequencies.disc(16)
     inner = lattice.points[lattice.positions_within(5)]
-    torch.testing.assert_close(inner, HalfLattice.disc(16, 5).points)
+    torch.testing.assert_close(inner, HalfPlaneFrequencies.disc(16, 5).points)
 
 
 def test_volume_frequencies_run_x_fastest():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.resample import downsample_images
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import (
@@ -48,12 +48,12 @@ def test_symmetrised_transform_of_a_real_image_is_hermitian_under_reversal():
 def test_lattice_values_equal_the_symmetrised_hartley_transform():
     batch = images(3, 8)
     expected = symmetrise(hartley(batch, 2), 2).flatten(1)
-    square = HalfLattice.square(8)
+    square = HalfPlaneFrequencies.square(8)
     torch.testing.assert_close(
         square.to_hartley(transform_on_lattice(batch, square)), expected, atol=1e-5, rtol=1e-5
     )
 
-    disc = HalfLattice.disc(8)
+    disc = HalfPlaneFrequencies.disc(8)
     kx, ky = disc.whole().unbind(-1)
     torch.testing.assert_close(
         disc.to_hartley(transform_on_lattice(batch, disc)),
@@ -63,7 +63,9 @@ def test_lattice_values_equal_the_symmetrised_hartley_transform():
     )
 
 
-@pytest.mark.parametrize("lattice", [HalfLattice.disc(8), HalfLattice.square(8)])
+@pytest.mark.parametrize(
+    "lattice", [HalfPlaneFrequencies.disc(8), HalfPlaneFrequencies.square(8)]
+)
 def test_a_shift_on_the_way_is_the_shift_of_the_transform(lattice):
     batch, shifts = images(3), torch.tensor([[0.5, -1.0], [2.3, 0.0], [-0.7, 1.9]])
     expected = shift_transform(
@@ -74,7 +76,7 @@ def test_a_shift_on_the_way_is_the_shift_of_the_transform(lattice):
 
 
 def test_the_transform_of_no_images_is_none():
-    lattice, none = HalfLattice.disc(8), torch.zeros(0, 8, 8)
+    lattice, none = HalfPlaneFrequencies.disc(8), torch.zeros(0, 8, 8)
     assert centred_fft(none, 2).shape == centred_ifft(none, 2).shape == (0, 8, 8)
     assert centred_fft(none, 2).dtype == torch.complex64
     values = transform_on_lattice(none, lattice, torch.zeros(0, 2))

@@ -16,11 +16,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from cryodrgn.analysis.landscape import VolumeSpace
 from cryodrgn.io.checkpoints import load_checkpoint
-from cryodrgn.io.cryosparc_tables import describe_table, read_table
-from cryodrgn.io.curves import read_curves
-from cryodrgn.io.latent_text import load_index_text, load_latent_text
-from cryodrgn.io.learning_curve import load_epoch_losses
-from cryodrgn.io.legacy_pickle import (
+from cryodrgn.io.cryodrgn_pickle import (
     load_ctf,
     load_labels,
     load_latents,
@@ -28,6 +24,10 @@ from cryodrgn.io.legacy_pickle import (
     load_poses,
     load_shifts,
 )
+from cryodrgn.io.cryosparc_tables import describe_table, read_table
+from cryodrgn.io.curves import read_curves
+from cryodrgn.io.latent_text import load_index_text, load_latent_text
+from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.io.mrc import MrcFile, read_volume, stack_writer, write_volume
 from cryodrgn.io.mrc_edit import describe_header
 from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack

@@ -14,9 +14,7 @@ from hypothesis.extra import numpy as arrays
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.io.arrays import read_npy, read_npz
 from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
-from cryodrgn.io.cryosparc import CryosparcParticles
-from cryodrgn.io.latent_text import load_index_text, load_latent_text
-from cryodrgn.io.legacy_pickle import (
+from cryodrgn.io.cryodrgn_pickle import (
     load_array,
     load_ctf,
     load_labels,
@@ -25,6 +23,8 @@ from cryodrgn.io.legacy_pickle import (
     load_poses,
     save_pickles,
 )
+from cryodrgn.io.cryosparc import CryosparcParticles
+from cryodrgn.io.latent_text import load_index_text, load_latent_text
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.run_config import load_run_config

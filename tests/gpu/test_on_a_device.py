@@ -12,7 +12,7 @@ import torch
 
 from cryodrgn.cli.main import main
 from cryodrgn.devices import choose_network_dtype
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.orientation import initial, starts
 from device_commands import COMMANDS, line, make_inputs

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.projection import VolumeSlicer
@@ -22,7 +22,7 @@ def test_projections_of_blobs_are_blobs_at_the_rotated_positions():
     centres = np.array([[5.0, 2.0, -3.0], [-4.0, 6.0, 1.0], [0.0, -7.0, 4.0]])
     rotations = random_rotations(5, torch.Generator().manual_seed(0))
     slicer = VolumeSlicer(torch.from_numpy(blobs(centres)).float())
-    lattice = HalfLattice.disc(32)
+    lattice = HalfPlaneFrequencies.disc(32)
     images = images_from_lattice(slicer.slices(lattice, rotations), lattice)
     axis = np.arange(32) - 16
     y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -43,14 +43,14 @@ def test_the_unrotated_projection_is_the_sum_along_z():
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     ball = x**2 + y**2 + z**2 < 8**2
     volume = torch.from_numpy(gaussian_filter(noise, 1) * ball).float()
-    lattice = HalfLattice.disc(24, 11)
+    lattice = HalfPlaneFrequencies.disc(24, 11)
     expected = transform_on_lattice(volume.sum(0)[None], lattice)
     found = VolumeSlicer(volume).slices(lattice, torch.eye(3)[None])
     assert (found - expected).norm() / expected.norm() < 0.025
 
 
 def test_images_come_back_from_their_lattice_values():
-    lattice = HalfLattice.disc(12)
+    lattice = HalfPlaneFrequencies.disc(12)
     values = torch.randn(2, len(lattice), 2, generator=torch.Generator().manual_seed(0))
     # The transform of a real image is real at the Nyquist frequency of each axis.
     values[:, (lattice.points.abs() == 6).any(-1), 1] = 0

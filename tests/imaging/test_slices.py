@@ -1,6 +1,6 @@
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import centred_fft
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates
@@ -8,7 +8,7 @@ from cryodrgn.imaging.slices import slice_coordinates
 
 def test_slices_are_perpendicular_to_the_viewing_direction():
     rotations = random_rotations(4, torch.Generator().manual_seed(0))
-    grid = HalfLattice.disc(8).frequencies
+    grid = HalfPlaneFrequencies.disc(8).frequencies
     points = slice_coordinates(grid, rotations)
     along = torch.einsum("bpj,bj->bp", points, rotations[:, 2])
     torch.testing.assert_close(along, torch.zeros_like(along), atol=1e-6, rtol=0)

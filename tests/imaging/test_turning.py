@@ -4,14 +4,14 @@ import math
 
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.projection import VolumeSlicer
-from cryodrgn.imaging.turning import turned_in_plane
+from cryodrgn.imaging.turning import rotate_in_plane
 
 BOX = 32
-LATTICE = HalfLattice.disc(BOX)
+LATTICE = HalfPlaneFrequencies.disc(BOX)
 
 
 def blob(x: float, y: float) -> torch.Tensor:
@@ -22,7 +22,7 @@ def blob(x: float, y: float) -> torch.Tensor:
 def test_what_stood_on_the_axis_x_stands_on_the_axis_y_after_a_quarter():
     images = torch.stack([blob(7, 0), blob(7, 0), blob(7, 0)])
     angles = torch.tensor([math.pi / 2, -math.pi / 2, math.pi])
-    turned = turned_in_plane(transform_on_lattice(images, LATTICE), LATTICE, angles)
+    turned = rotate_in_plane(transform_on_lattice(images, LATTICE), LATTICE, angles)
     expected = torch.stack([blob(0, 7), blob(0, -7), blob(-7, 0)])
     found = images_from_lattice(turned, LATTICE)
     # The lattice leaves out the mean and the corners.
@@ -43,5 +43,5 @@ def test_turned_projections_are_those_of_turned_poses():
     turns = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, one], dim=-1)
     slicer = VolumeSlicer(volume)
     expected = slicer.slices(LATTICE, turns.view(-1, 3, 3) @ rotations)
-    found = turned_in_plane(slicer.slices(LATTICE, rotations), LATTICE, angles)
+    found = rotate_in_plane(slicer.slices(LATTICE, rotations), LATTICE, angles)
     assert float((found - expected).norm() / expected.norm()) < 0.06

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.io.cryodrgn_pickle import load_poses
 from cryodrgn.io.cryosparc import CryosparcParticles
-from cryodrgn.io.legacy_pickle import load_poses
 
 FIELDS = {
     "blob/path": ("S20", [b">J1/extract/a.mrc", b"J1/extract/b.mrc"]),

@@ -16,9 +16,7 @@ from cryodrgn.analysis.landscape import VolumeSpace
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.checkpoints import load_checkpoint
-from cryodrgn.io.cryosparc import CryosparcParticles
-from cryodrgn.io.latent_text import load_index_text
-from cryodrgn.io.legacy_pickle import (
+from cryodrgn.io.cryodrgn_pickle import (
     load_array,
     load_ctf,
     load_labels,
@@ -27,6 +25,8 @@ from cryodrgn.io.legacy_pickle import (
     load_poses,
     load_shifts,
 )
+from cryodrgn.io.cryosparc import CryosparcParticles
+from cryodrgn.io.latent_text import load_index_text
 from cryodrgn.io.mrc import MrcFile, read_volume
 from cryodrgn.io.mrc_edit import describe_header
 from cryodrgn.io.particle_files import open_stack

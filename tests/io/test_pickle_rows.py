@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cryodrgn.errors import InputFileError, ShapeMismatchError
-from cryodrgn.io.legacy_pickle import load_pickles, load_shifts, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles, load_shifts, save_pickles
 from cryodrgn.io.pickle_rows import concatenate_pickles, filter_pickle
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryodrgn.errors import InputFileError, ShapeMismatchError
-from cryodrgn.io.legacy_pickle import save_pickles
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.selection_files import load_indices, load_selection
 
 MASK = np.array([False, True, False, True])

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.kernels import backends
-from cryodrgn.kernels.gridding import SliceSums, interpolate, slice_table
+from cryodrgn.kernels.gridding import SliceAccumulator, interpolate, slice_table
 
 BOX, IMAGES = 12, 5
 
@@ -24,11 +24,11 @@ def random(*shape, seed=0):
 
 def slice_points():
     rotations = random_rotations(IMAGES, torch.Generator().manual_seed(1))
-    return slice_coordinates(HalfLattice.disc(BOX).points.float(), rotations)
+    return slice_coordinates(HalfPlaneFrequencies.disc(BOX).points.float(), rotations)
 
 
 def test_grid_points_give_the_transforms_themselves(either):
-    grid, volumes = HalfGrid(BOX), random(3, BOX, BOX, BOX)
+    grid, volumes = RfftVolumeGrid(BOX), random(3, BOX, BOX, BOX)
     table = slice_table(grid, volumes, float(BOX))
     points = torch.tensor([[1.0, 2, -3], [-1, -2, 3], [0, 3, 2]])
     found = interpolate(grid, table, points)
@@ -41,12 +41,12 @@ def test_grid_points_give_the_transforms_themselves(either):
 
 
 def test_spreading_is_the_adjoint_of_interpolation(either):
-    grid, points = HalfGrid(BOX), slice_points()
+    grid, points = RfftVolumeGrid(BOX), slice_points()
     values = random(*points.shape[:2], 2)
     table = random(len(grid.radii().flatten()), 2, seed=2)
     # Points on the plane kx = 0 stand for their mates, too; keep away from it.
     table.view(*grid.shape, 2)[:, :, 0] = 0
-    sums = SliceSums(grid, 1, 1, torch.device("cpu"))
+    sums = SliceAccumulator(grid, 1, 1, torch.device("cpu"))
     ones = torch.ones(IMAGES, 1)
     sums.add(points, values, values[..., 0], ones, ones)
     spread, _ = sums.totals()
@@ -55,16 +55,16 @@ def test_spreading_is_the_adjoint_of_interpolation(either):
 
 
 def test_coefficients_weigh_whole_images(either):
-    grid, points = HalfGrid(BOX), slice_points()
+    grid, points = RfftVolumeGrid(BOX), slice_points()
     values, weights = random(*points.shape[:2], 2), random(*points.shape[:2], seed=3)
     coefficients, products = random(IMAGES, 3, seed=4), random(IMAGES, 4, seed=5)
-    together = SliceSums(grid, 3, 4, torch.device("cpu"))
+    together = SliceAccumulator(grid, 3, 4, torch.device("cpu"))
     together.add(points, values, weights, coefficients, products)
     found, found_weights = together.totals()
     expected, expected_weights = torch.zeros_like(found), torch.zeros_like(found_weights)
     one = torch.ones(1, 1)
     for image in range(IMAGES):
-        alone = SliceSums(grid, 1, 1, torch.device("cpu"))
+        alone = SliceAccumulator(grid, 1, 1, torch.device("cpu"))
         chosen = slice(image, image + 1)
         alone.add(points[chosen], values[chosen], weights[chosen], one, one)
         spread, spread_weights = alone.totals()
@@ -81,7 +81,7 @@ def test_the_number_of_threads_changes_nothing(width):
     results = []
     for count in (1, 3):
         torch.set_num_threads(count)
-        sums = SliceSums(HalfGrid(BOX), width, width, torch.device("cpu"))
+        sums = SliceAccumulator(RfftVolumeGrid(BOX), width, width, torch.device("cpu"))
         sums.add(points, values, weights, random(IMAGES, width), random(IMAGES, width))
         results.append(torch.cat([part.flatten() for part in sums.totals()]))
     torch.set_num_threads(threads)
@@ -89,10 +89,10 @@ def test_the_number_of_threads_changes_nothing(width):
 
 
 def test_sums_of_parts_are_those_of_the_whole(either):
-    grid, points = HalfGrid(BOX), slice_points()
+    grid, points = RfftVolumeGrid(BOX), slice_points()
     values, weights = random(*points.shape[:2], 2), random(*points.shape[:2], seed=3)
     ones, device = torch.ones(IMAGES, 1), torch.device("cpu")
-    whole, first, second = (SliceSums(grid, 1, 1, device) for _ in range(3))
+    whole, first, second = (SliceAccumulator(grid, 1, 1, device) for _ in range(3))
     whole.add(points, values, weights, ones, ones)
     for part, chosen in ((first, slice(0, 2)), (second, slice(2, None))):
         part.add(points[chosen], values[chosen], weights[chosen], ones[chosen], ones[chosen])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.kernels import backends
@@ -14,7 +14,7 @@ BOX_SIZE, RADIUS, NUM_IMAGES = 20, 7, 5
 @pytest.fixture
 def case():
     generator = torch.Generator().manual_seed(0)
-    lattice = HalfLattice.disc(BOX_SIZE).by_radius()
+    lattice = HalfPlaneFrequencies.disc(BOX_SIZE).by_radius()
     radii = lattice.points.double().norm(dim=-1)
     num_points = int((radii <= RADIUS).sum())
     shells = radii[:num_points].round().long()

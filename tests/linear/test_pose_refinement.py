@@ -8,7 +8,7 @@ from scipy.ndimage import affine_transform, shift
 from cryodrgn.cli.main import main
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.geometry.rotations import rotation_distance, rotation_from_vector
-from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.linear.pose_refinement import MovedPoses, rigid_motions
 from cryodrgn.particles.poses import Poses

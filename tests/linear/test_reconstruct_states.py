@@ -6,7 +6,7 @@ import torch
 
 from cryodrgn.cli.main import main
 from cryodrgn.fourier.shells import fourier_shell_correlation
-from cryodrgn.io.legacy_pickle import load_latents, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, save_pickles
 from cryodrgn.io.mrc import MrcFile, read_volume
 from cryodrgn.linear.latents import Latents
 from mrc_orders import assert_in_one_place, write_consensus

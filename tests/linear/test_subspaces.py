@@ -4,7 +4,7 @@ import torch
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.halves import agreement, prior_from
-from cryodrgn.linear.iteration import standardised
+from cryodrgn.linear.iteration import canonicalise
 from cryodrgn.linear.masks import molecule_mask
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.quality import local_resolution, standard_error
@@ -77,7 +77,7 @@ def test_standardised_latents_leave_every_image_as_it_was():
     solution = Solution(
         volumes=volumes, covariance=torch.zeros(RADIUS + 2, 3, 3), noise=torch.ones(RADIUS + 2)
     )
-    found = standardised(solution, posterior, torch.ones(SIZE, SIZE, SIZE), RADIUS)
+    found = canonicalise(solution, posterior, torch.ones(SIZE, SIZE, SIZE), RADIUS)
     before = volumes[0] + torch.tensordot(latents, volumes[1:], dims=1)
     components = found.volumes[1:].flatten(1)
     projected = (before - found.volumes[0]).flatten(1) @ torch.linalg.pinv(components)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.models.decoders import Decoder
@@ -31,7 +31,7 @@ def test_the_transform_is_exactly_hermitian(domain, encoding):
 
 
 def test_decoding_a_slice_needs_only_its_first_half():
-    network, lattice = decoder(), HalfLattice.disc(16)
+    network, lattice = decoder(), HalfPlaneFrequencies.disc(16)
     rotations = random_rotations(2, torch.Generator().manual_seed(0))
     half = network(slice_coordinates(lattice.frequencies, rotations), LATENT)
     whole = network(slice_coordinates(lattice.whole() / 16, rotations), LATENT)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.models.encoders import MlpEncoder
 from cryodrgn.models.settings import EncoderConfig
@@ -25,7 +25,7 @@ def test_the_mask_decides_how_many_values_are_seen(radius, count):
 
 def test_values_are_the_hartley_transform_in_raster_order_inside_the_mask():
     network = encoder(mask_radius=5)
-    stored = HalfLattice.disc(16)
+    stored = HalfPlaneFrequencies.disc(16)
     images = torch.randn(1, len(stored), 2, generator=torch.Generator().manual_seed(0))
     seen = stored.to_hartley(images)[:, (stored.whole().square().sum(-1) <= 25)]
     expected = network.main(seen)

@@ -12,7 +12,7 @@ import yaml
 
 from cryodrgn.cli.main import main
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import centred_fft
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.mrc import read_volume
@@ -145,7 +145,7 @@ def test_volumes_are_those_of_the_decoder(run, trained, tmp_path):
     config = yaml.safe_load((trained / "run/config.yaml").read_text())
     model = build_model(model_config(config))
     model.load_state_dict(load_checkpoint(trained / "run/weights.pkl")["model_state_dict"])
-    lattice = HalfLattice.disc(16, 7)
+    lattice = HalfPlaneFrequencies.disc(16, 7)
     points = torch.nn.functional.pad(lattice.frequencies, (0, 1))
     with torch.inference_mode():
         expected = model.decoder(points[None], torch.tensor([[0.5, -1.0]]))[0]
@@ -207,7 +207,7 @@ def test_memory_is_forecast_from_the_sizes_that_a_model_says(installed):
         return memory_needed(run, 1000, is_processor=True)
 
     few, many = need(300), need(500)
-    points = len(HalfLattice.disc(16))
+    points = len(HalfPlaneFrequencies.disc(16))
     assert many.weights - few.weights == 40 * 200 * (3 * 2 + 4)
     assert many.batch - few.batch == 8 * points * 4 * 6 * 200
 

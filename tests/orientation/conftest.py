@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.projection import VolumeSlicer
-from cryodrgn.orientation.comparison import Disc
+from cryodrgn.orientation.comparison import FrequencyDisc
 
 BOX_SIZE = 24
 
@@ -21,7 +21,7 @@ class Views:
     """Images with what they were made of."""
 
     volume: Tensor
-    disc: Disc
+    disc: FrequencyDisc
     rotations: Tensor
     shifts: Tensor
     ctf: Tensor
@@ -45,8 +45,8 @@ def views() -> Views:
     """Clean images of random poses with strongly astigmatic CTFs; shifts up to 1.5 pixels."""
     count, radius = 240, BOX_SIZE // 2 - 1
     generator = torch.Generator().manual_seed(3)
-    lattice = HalfLattice.disc(BOX_SIZE)
-    disc = Disc.of(lattice, radius, torch.device("cpu"))
+    lattice = HalfPlaneFrequencies.disc(BOX_SIZE)
+    disc = FrequencyDisc.of(lattice, radius, torch.device("cpu"))
     rotations = random_rotations(count, generator)
     shifts = (torch.rand(count, 2, generator=generator) * 2 - 1) * 1.5 / BOX_SIZE
     volume = molecule()

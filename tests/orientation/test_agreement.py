@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryodrgn.errors import ShapeMismatchError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.projection import VolumeSlicer
-from cryodrgn.orientation.agreement import align_poses, mirrored
+from cryodrgn.orientation.pose_alignment import align_poses, mirrored
 
 
 def disguised(rotations, shifts, *, mirror: bool, seed: int = 0):
@@ -58,7 +58,7 @@ def test_poses_of_the_other_hand_fit_badly_without_it():
 
 
 def test_mirrored_rotations_see_the_mirrored_map_in_the_same_images(views):
-    lattice = HalfLattice.disc(24, 8)
+    lattice = HalfPlaneFrequencies.disc(24, 8)
     flipped = torch.roll(views.volume.flip(0), 1, 0)
     before = VolumeSlicer(views.volume).slices(lattice, views.rotations[:5])
     after = VolumeSlicer(flipped).slices(lattice, mirrored(views.rotations[:5]))
@@ -76,7 +76,7 @@ def test_the_map_moves_with_its_poses(views, mirror):
     assert float(home.values[:8].min()) > 0.97
     assert float(apart.values[3:8].mean()) < 0.7
     # The images are predicted as well as before.
-    lattice = HalfLattice.disc(24, 6)
+    lattice = HalfPlaneFrequencies.disc(24, 6)
     prediction = VolumeSlicer(elsewhere).slices(lattice, poses[0][:5])
     assert prediction.shape == (5, len(lattice), 2)
 

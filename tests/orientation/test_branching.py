@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.likelihood import log_likelihood_ratios
 from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.kernels import backends
-from cryodrgn.orientation.branching import PoseFinder
-from cryodrgn.orientation.comparison import Disc, Observed
-from cryodrgn.orientation.nearby import best_of_shifts
+from cryodrgn.orientation.branching import BranchAndBoundSearch
+from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
+from cryodrgn.orientation.nearby import local_pose_search
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices, box_within
 
@@ -27,7 +27,7 @@ def test_gains_are_differences_of_squared_distances(views):
     variance = disc.shell_means(torch.rand(len(disc.points), generator=generator) + 0.5)
     slices = torch.randn(7, len(disc.points), 2, generator=generator)
     shifts = torch.rand(3, 2, generator=generator) / 10
-    observed = Observed.of(images, ctf, variance)
+    observed = WhitenedImages.of(images, ctf, variance)
     moved = shifted(observed.images, phases(disc.points, shifts)[None])
     found = log_likelihood_ratios(moved, observed.weights, slices)
 
@@ -46,19 +46,21 @@ def test_slices_of_a_small_map_are_those_of_the_whole(views):
     disc = views.disc.within(radius)
     small = downsample_volume(views.volume, box_within(radius))
     found = Slices(small[None], radius).at(disc.points, views.rotations[:20])[0]
-    lattice = HalfLattice.disc(len(views.volume))
+    lattice = HalfPlaneFrequencies.disc(len(views.volume))
     exact = VolumeSlicer(views.volume).slices(lattice, views.rotations[:20])
     error = found - exact[:, disc.positions]
     assert float(error.norm() / found.norm()) < 0.03
 
 
-def finder_for(views, radius: int, settings: GridSettings, dtype=torch.float32) -> PoseFinder:
+def finder_for(
+    views, radius: int, settings: GridSettings, dtype=torch.float32
+) -> BranchAndBoundSearch:
     volume = downsample_volume(views.volume, box_within(radius))
     disc = views.disc.within(radius)
     variance = torch.ones(len(disc.points))
     reference = Slices(volume[None], radius)
     radii = settings.radii(radius)
-    return PoseFinder(
+    return BranchAndBoundSearch(
         reference, disc, variance, settings, radii, len(views.volume), dtype=dtype
     )
 
@@ -84,14 +86,14 @@ def test_compiled_loops_find_what_products_of_matrices_find(views, with_ctf, mon
     case = (
         Slices(volumes, 11),
         disc.points,
-        Observed.of(images, ctf, variance),
+        WhitenedImages.of(images, ctf, variance),
         rotations.view(batch, kept, parts, 3, 3),
         shifts,
         steps,
     )
-    found, which = best_of_shifts(*case)
+    found, which = local_pose_search(*case)
     monkeypatch.setattr(backends, "HAS_NUMBA", False)
-    expected, expected_which = best_of_shifts(*case)
+    expected, expected_which = local_pose_search(*case)
     scale = float(expected.std())
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale)
     assert torch.equal(which, expected_which)
@@ -175,8 +177,8 @@ def test_grids_that_cannot_be_searched_are_refused(change, option):
 
 
 def test_discs_stand_in_each_other():
-    disc = Disc.of(HalfLattice.disc(16), 7, torch.device("cpu"))
-    inner = Disc.of(HalfLattice.disc(16), 4, torch.device("cpu"))
+    disc = FrequencyDisc.of(HalfPlaneFrequencies.disc(16), 7, torch.device("cpu"))
+    inner = FrequencyDisc.of(HalfPlaneFrequencies.disc(16), 4, torch.device("cpu"))
     assert torch.equal(disc.within(4).points, inner.points)
     assert torch.equal(disc.within(4).positions, inner.positions)
     flat = disc.shell_means(torch.arange(len(disc.points)).float())

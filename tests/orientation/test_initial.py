@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cryodrgn.errors import NumericalError
-from cryodrgn.orientation.agreement import align_poses
 from cryodrgn.orientation.initial import Sample
 from cryodrgn.orientation.maps import at_radius, map_of_slices
+from cryodrgn.orientation.pose_alignment import align_poses
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices, box_within
 from cryodrgn.orientation.starts import (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryodrgn.io.legacy_pickle import load_latents, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, save_pickles
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.run_config import load_run_config, parent_indices
 from cryodrgn.io.selection_files import load_indices

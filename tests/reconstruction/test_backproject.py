@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from cryodrgn.data.preprocessing import Preprocessing
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.star import read_star, write_star
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.reconstruction.backproject import backproject
 from mrc_orders import assert_in_one_place, write_consensus
 
@@ -168,7 +168,7 @@ def test_one_image_cannot_make_half_maps(fail, simulated, tmp_path):
 
 def test_accumulated_sums_are_hermitian_and_keep_the_total_weight():
     generator = torch.Generator().manual_seed(0)
-    sums = SliceSums(HalfGrid(8), 1, 1, torch.device("cpu"))
+    sums = SliceAccumulator(RfftVolumeGrid(8), 1, 1, torch.device("cpu"))
     points = 6 * torch.rand(5, 10, 3, generator=generator) - 3
     values = torch.randn(5, 10, 2, generator=generator)
     sums.add(points, values, torch.ones(5, 10), torch.ones(5, 1), torch.ones(5, 1))

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.reconstruction.backproject import backproject
 from cryodrgn.reconstruction.wiener import filter_by_distance
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
@@ -47,12 +47,12 @@ def agreement(volume):
 
 def plain_gridding(particles):
     """Sums of images without CTF over their weights, voxel by voxel of the finer grid."""
-    lattice, grid = HalfLattice.disc(BOX), HalfGrid(2 * BOX)
+    lattice, grid = HalfPlaneFrequencies.disc(BOX), RfftVolumeGrid(2 * BOX)
     rows = np.arange(len(particles))
     values = prepare_images(particles.images, rows, lattice, WINDOWED)
     rotations = torch.from_numpy(particles.images.require_poses().rotations)
     points = slice_coordinates(2 * lattice.points.float(), rotations)
-    sums = SliceSums(grid, 1, 1, torch.device("cpu"))
+    sums = SliceAccumulator(grid, 1, 1, torch.device("cpu"))
     ones = torch.ones(len(values), 1)
     sums.add(points, values, torch.ones(values.shape[:2]), ones, ones)
     totals, weights = sums.totals()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.fourier.transforms import centred_fft, hartley, inverse_hartley
@@ -40,7 +40,7 @@ def volume_decoder(
 @pytest.mark.parametrize("domain", ["fourier", "hartley"])
 def test_the_volumes_transform_is_what_the_network_says(domain):
     decoder = volume_decoder(domain)
-    lattice = HalfLattice.disc(16, 7)
+    lattice = HalfPlaneFrequencies.disc(16, 7)
     centre = torch.cat([lattice.frequencies, torch.zeros(len(lattice), 1)], dim=1)
     with torch.inference_mode():
         expected = decoder._decoder(centre[None], LATENT[None])[0]

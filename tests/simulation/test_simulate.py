@@ -150,7 +150,7 @@ def test_mistakes_end_in_one_sentence_and_leave_no_folder(fail, tmp_path):
 def test_a_second_exposure_shows_the_particles_from_the_tilted_stage(run, tmp_path):
     from scipy.spatial.transform import Rotation
 
-    from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+    from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 
     line = ("simulate", "-D", 32, "--Apix", 6, "-n", 200, "--num-states", 1, "--snr", 1e6)
     run(*line, "--no-ctf", "--shift", 0, "--tilt-deg", 60, "-o", tmp_path / "a")

@@ -8,7 +8,7 @@ import torch
 
 from cryodrgn.training.convergence import (
     FOUND,
-    Exchange,
+    HalfImageExchangeTest,
     compare_exchanged,
     exchange_errors,
     still_improves,
@@ -106,22 +106,22 @@ def test_training_improves_while_errors_fall_and_no_longer(rng):
 
 
 def test_verdicts_are_said_in_words():
-    none = Exchange(gain=0.1, error=0.2, score=0.5, num_images=60)
-    some = Exchange(gain=9.0, error=1.0, score=9.0, num_images=60)
+    none = HalfImageExchangeTest(gain=0.1, error=0.2, score=0.5, num_images=60)
+    some = HalfImageExchangeTest(gain=9.0, error=1.0, score=9.0, num_images=60)
     assert verdict_in_words(13, some).startswith(
         "converged at epoch 14; heterogeneity is found"
     )
     assert verdict_in_words(13, none).startswith(
         "no heterogeneity above noise found (converged at epoch 14)"
     )
-    doubtful = Exchange(gain=6.0, error=1.4, score=3.9, num_images=60)
+    doubtful = HalfImageExchangeTest(gain=6.0, error=1.4, score=3.9, num_images=60)
     assert "heterogeneity is suspected, but not clear" in verdict_in_words(13, doubtful)
     assert verdict_in_words(None, none).startswith("still improving; no heterogeneity above")
     assert verdict_in_words(None, None) == "still improving"
 
 
 def test_records_come_back_from_their_table_and_from_checkpoints(tmp_path):
-    exchange = Exchange(gain=1.5, error=0.25, score=6.5, num_images=48)
+    exchange = HalfImageExchangeTest(gain=1.5, error=0.25, score=6.5, num_images=48)
     first = EpochRecord(
         epoch=0,
         error=0.5,
@@ -153,7 +153,7 @@ def test_what_was_clear_at_convergence_remains_so():
             error=0.5,
             explained=0.5,
             map_change=0.1,
-            exchange=Exchange(gain=score, error=1.0, score=score, num_images=60),
+            exchange=HalfImageExchangeTest(gain=score, error=1.0, score=score, num_images=60),
             shells=(0.5,),
             converged=epoch > 5,
         )

@@ -9,7 +9,7 @@ from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import NumericalError
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.models.losses import Losses
-from cryodrgn.training.guard import Guard, Outcome, StepReport
+from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
 from cryodrgn.training.loop import LAG
 from finished_run import SMALL_VAE, Finished
 
@@ -134,7 +134,7 @@ def report(total, gradient_norm=1.0):
 
 
 def test_a_guard_stops_after_its_second_series():
-    guard, rows = Guard([5, 6]), torch.tensor([0, 1])
+    guard, rows = NonFiniteGuard([5, 6]), torch.tensor([0, 1])
     bad = report(float("nan"))
     for _ in range(3):
         assert not guard.accepts(bad, rows)
@@ -146,7 +146,7 @@ def test_a_guard_stops_after_its_second_series():
 
 
 def test_a_good_batch_breaks_the_series():
-    guard, rows = Guard([0]), torch.tensor([0])
+    guard, rows = NonFiniteGuard([0]), torch.tensor([0])
     for loss in (float("inf"), float("inf"), 1.0, float("inf")):
         guard.accepts(report(loss), rows)
         assert not guard.must_return()
@@ -158,6 +158,6 @@ def test_an_infinite_gradient_is_bad_even_if_the_loss_is_finite():
     parameter.grad = torch.tensor([1.0, float("inf")])
     one = torch.tensor(1.0)
     losses = Losses(reconstruction=one, kl=one, total=one)
-    outcome = Outcome.of(torch.tensor([0]), losses, [parameter])
+    outcome = PendingStep.of(torch.tensor([0]), losses, [parameter])
     assert outcome.is_bad
-    assert not Guard([0]).accepts(outcome.report(), torch.tensor([0]))
+    assert not NonFiniteGuard([0]).accepts(outcome.report(), torch.tensor([0]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.training.held_out import choose_held_out, state_groups
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 

@@ -91,7 +91,7 @@ def test_images_are_cropped_for_a_model_of_a_smaller_box(run, trained, simulated
     found, _ = trained("a", "-D", 12)
     out = ("-o", tmp_path / "out.pkl", "--out-z", tmp_path / "z.pkl")
     run("eval_images", simulated / "particles.star", found.path / "weights.pkl", *out)
-    from cryodrgn.io.legacy_pickle import load_latents
+    from cryodrgn.io.cryodrgn_pickle import load_latents
 
     np.testing.assert_allclose(load_latents(tmp_path / "z.pkl"), found.latents, atol=1e-4)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cryodrgn.geometry.rotations import rotation_distance
-from cryodrgn.io.legacy_pickle import load_latents, load_poses, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.parallel import ALONE, Team

@@ -7,8 +7,8 @@ from cryodrgn import threads
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.imaging.turning import turned_in_plane
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.imaging.turning import rotate_in_plane
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.models.build import build_model
 from cryodrgn.models.losses import kl_divergence, reconstruction_loss
@@ -24,7 +24,7 @@ NOISE = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
 def particles(run, tmp_path):
     run("simulate", "-D", 16, "--Apix", 12, "-n", 6, "--num-states", 2, "-o", tmp_path / "sim")
     particles = open_particles(ParticleFiles(particles=tmp_path / "sim/particles.star"))
-    lattice = HalfLattice.disc(16)
+    lattice = HalfPlaneFrequencies.disc(16)
     images = prepare_all(
         particles, lattice, Preprocessing(scale=16.0), storage=Storage(scratch_dir=tmp_path)
     )
@@ -43,7 +43,7 @@ def objective(beta=3.0, equivariance=None) -> VaeObjective:
         KlWeighting(beta=beta),
         torch.float32,
         equivariance=equivariance,
-        lattice=HalfLattice.disc(16),
+        lattice=HalfPlaneFrequencies.disc(16),
     )
 
 
@@ -109,7 +109,7 @@ def test_latents_that_change_when_images_are_turned_cost_what_is_documented(part
 
     view = batch.phase_flipped()
     angles = torch.atan2(noise[:, 3], noise[:, 2])
-    turned = replace(view, images=turned_in_plane(view.images, particles.lattice, angles))
+    turned = replace(view, images=rotate_in_plane(view.images, particles.lattice, angles))
     model = objective().model
     distance = model.encoder(view)[0] - model.encoder(turned)[0]
     expected = distance.square().sum(1).mean()

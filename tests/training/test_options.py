@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.io.legacy_pickle import load_poses, save_latents, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_poses, save_latents, save_pickles
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from finished_run import SMALL_NN, SMALL_VAE, Finished
@@ -257,7 +257,7 @@ def test_pose_sgd_encodes_images_at_their_refined_shifts(trained, plain, run, si
     ctf = ("--ctf", simulated / "ctf.pkl", "--poses", found.path / "pose.pkl")
     run("eval_images", simulated / "particles.mrcs", *weights, *ctf)
     again = np.asarray(Finished(found.path).latents)
-    from cryodrgn.io.legacy_pickle import load_latents
+    from cryodrgn.io.cryodrgn_pickle import load_latents
 
     np.testing.assert_allclose(load_latents(found.path / "zz.pkl"), again, atol=1e-4)
 

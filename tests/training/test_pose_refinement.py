@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from cryodrgn.geometry.rotations import rotation_distance
-from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 
 BOX = 32
 

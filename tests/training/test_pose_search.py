@@ -10,9 +10,9 @@ from cryodrgn.cli.main import CRYODRGN
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import fourier_shell_correlation
-from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
-from cryodrgn.orientation.agreement import align_poses
+from cryodrgn.orientation.pose_alignment import align_poses
 from cryodrgn.training.pose_search import latents_of_classes
 from cryodrgn.training.search_config import SearchConfig
 from finished_run import SMALL_NN, Finished

@@ -10,7 +10,7 @@ import yaml
 from children import exit_status, start
 from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint
-from cryodrgn.io.legacy_pickle import load_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
 EPOCHS = 50
@@ -142,7 +142,7 @@ def test_a_run_stopped_at_the_end_of_an_epoch_goes_on(line, tmp_path, monkeypatc
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner._Session, "_save", die)
+        patch.setattr(runner.TrainingRun, "_save", die)
         with pytest.raises(Killed):
             main([str(w) for w in line("train_vae", tmp_path / "a", "-n", 1, *ALWAYS)])
     words = ("train_vae", "-o", tmp_path / "a", "--load", "latest")

@@ -1,17 +1,17 @@
 import pytest
 import torch
 
-from cryodrgn.training.row_table import RowTable
+from cryodrgn.training.row_table import PerParticleParameters
 
 CPU = torch.device("cpu")
 
 
-def table(count=5, learning_rate=0.1) -> RowTable:
+def table(count=5, learning_rate=0.1) -> PerParticleParameters:
     values = torch.randn(count, 2, generator=torch.Generator().manual_seed(0))
-    return RowTable(values, learning_rate, CPU)
+    return PerParticleParameters(values, learning_rate, CPU)
 
 
-def descend(target: RowTable, rows: torch.Tensor, weight: float = 1.0) -> None:
+def descend(target: PerParticleParameters, rows: torch.Tensor, weight: float = 1.0) -> None:
     """One step on a parabola around zero."""
     (weight * target.rows(rows).square().sum() / 2).backward()
     target.step()
@@ -69,7 +69,7 @@ def test_discarded_gradients_leave_no_trace():
 
 
 def test_a_remembered_table_goes_on_exactly():
-    original, other = table(), RowTable(torch.zeros(5, 2), 0.1, CPU)
+    original, other = table(), PerParticleParameters(torch.zeros(5, 2), 0.1, CPU)
     descend(original, torch.tensor([0, 2]))
     other.load_state_dict(original.state_dict())
     for target in (original, other):

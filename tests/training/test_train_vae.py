@@ -9,7 +9,7 @@ import yaml
 from scipy.stats import spearmanr
 
 from cryodrgn.io.checkpoints import load_checkpoint
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
 
 SMALL = ("--qdim", 16, "--pdim", 16, "--qlayers", 1, "--players", 1)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cryodrgn.cli.main import main
-from cryodrgn.io.legacy_pickle import load_latents, save_latents, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, save_latents, save_pickles
 from cryodrgn.training.warm_start import WarmStart, load_targets
 
 SMALL = ("--qdim", 64, "--pdim", 16, "--qlayers", 1, "--players", 1, "--precision", "float32")

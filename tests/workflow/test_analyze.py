@@ -7,8 +7,8 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.latent_text import load_latent_text
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.workflow import analyze as workflow
 from mrc_orders import assert_in_one_place

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cryodrgn.analysis.landscape import (
 from cryodrgn.analysis.mapping import MappingConfig, learn_mapping
 from cryodrgn.analysis.pca import principal_components
 from cryodrgn.imaging.masks import resize_mask
-from cryodrgn.io.legacy_pickle import load_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
 from mrc_orders import assert_in_one_place
 

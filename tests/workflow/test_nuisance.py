@@ -5,7 +5,7 @@ import pytest
 
 from cryodrgn.diagnosis.nuisance import NuisanceScore
 from cryodrgn.diagnosis.rigid_motion import AxisChange
-from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.workflow.nuisance import describe
 
 
@@ -18,7 +18,7 @@ def simulated(run, tmp_path):
 
 
 def test_a_latent_of_defocus_and_structure_is_told_apart(run, simulated, tmp_path, rng):
-    from cryodrgn.io.legacy_pickle import load_ctf
+    from cryodrgn.io.cryodrgn_pickle import load_ctf
 
     defocus = load_ctf(simulated / "ctf.pkl")[0].defocus_u
     labels = np.load(simulated / "labels.npy")

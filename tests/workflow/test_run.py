@@ -11,7 +11,7 @@ from cryodrgn.jobs import run as module
 from cryodrgn.jobs.run import RunAll
 from cryodrgn.settings import words_of
 from cryodrgn.workflow import run_page
-from cryodrgn.workflow.choices import BOUNDS, choose
+from cryodrgn.workflow.auto_settings import BOUNDS, choose
 
 STEPS = ["check", "train_linear", "train_vae", "analyze", "nuisance"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from cryodrgn.analysis.agreement import rank_correlation
 from cryodrgn.cli.main import build_parser
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.rundir import WholeRunFiles
 from finished_run import Finished
 

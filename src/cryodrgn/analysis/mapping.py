@@ -40,7 +40,7 @@ class LearntMapping:
     """Latents → coordinates of their volumes.
 
     Attributes:
-        network: Takes and returns standardised numbers.
+        network: Takes and returns canonicalise numbers.
         inputs: Mean and scale of the latents.
         outputs: Mean and scale of the coordinates.
         explained: Share of the variance of each coordinate that the network explains for

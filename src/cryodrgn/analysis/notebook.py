@@ -26,7 +26,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 import cryodrgn
-from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 
 EPOCH = {epoch}  # None: the finished run
 run = cryodrgn.open_run({run!r})

@@ -12,7 +12,7 @@ import numpy as np
 from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.analysis.volume_pictures import AXIS_NAMES
 from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
-from cryodrgn.io.legacy_pickle import load_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.text import read_yaml
 from cryodrgn.progress import format_duration
 

@@ -14,7 +14,7 @@ from cryodrgn.benchmarking.timing import median_seconds
 from cryodrgn.data.downsample import downsample_stack
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.relion import RelionParticles
@@ -42,7 +42,7 @@ STAR_OTHERS = (
 
 def measure_preparation(box: int, seconds: float, folder: Path) -> float:
     """Images per second that are windowed, transformed, centred, scaled and masked."""
-    particles, lattice = noise_particles(1024, box), HalfLattice.disc(box)
+    particles, lattice = noise_particles(1024, box), HalfPlaneFrequencies.disc(box)
     storage = Storage(scratch_dir=folder, on_disk=False)
 
     def work() -> None:

@@ -4,9 +4,9 @@ import torch
 
 from cryodrgn.benchmarking.timing import median_seconds
 from cryodrgn.devices import dtype_name
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.orientation.branching import PoseFinder
-from cryodrgn.orientation.comparison import Disc
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.orientation.branching import BranchAndBoundSearch
+from cryodrgn.orientation.comparison import FrequencyDisc
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices, box_within
 
@@ -41,11 +41,11 @@ class SearchCase:
             shift_extent_px=shift_extent_px,
         )
         generator = torch.Generator().manual_seed(0)
-        disc = Disc.of(HalfLattice.disc(box), radius, device)
+        disc = FrequencyDisc.of(HalfPlaneFrequencies.disc(box), radius, device)
         volume = torch.randn(1, *[box_within(radius)] * 3, generator=generator).to(device)
         variance = torch.ones(len(disc.points), device=device)
         self._device, self._dtype = device, dtype
-        self._finder = PoseFinder(
+        self._finder = BranchAndBoundSearch(
             Slices(volume, radius),
             disc,
             variance,

@@ -7,14 +7,14 @@ from torch import Tensor
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import PoseSource, TrainingSet
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 
 
 def build_training_set(
     particles: ParticleSet,
-    lattice: HalfLattice,
+    lattice: HalfPlaneFrequencies,
     settings: Preprocessing,
     device: torch.device,
     *,

@@ -18,7 +18,7 @@ from cryodrgn.data.memory import available_memory
 from cryodrgn.data.preprocessing import Preprocessing, prepare_images
 from cryodrgn.data.stores import FileStore, ImageStore, MemoryStore, open_nameless
 from cryodrgn.errors import BadImageError, InputFileError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.atomic import atomic_path, format_size, make_folder
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.image_table import ImageTable
@@ -69,7 +69,7 @@ class PreparedImages:
         num_images: Number of images.
     """
 
-    lattice: HalfLattice
+    lattice: HalfPlaneFrequencies
     store: ImageStore
     order: VisitingOrder
     num_images: int
@@ -84,7 +84,7 @@ class PreparedImages:
 
 def prepare_all(
     particles: ParticleSet,
-    lattice: HalfLattice,
+    lattice: HalfPlaneFrequencies,
     settings: Preprocessing,
     *,
     storage: Storage,
@@ -117,7 +117,7 @@ def prepare_all(
     if team.local_size > 1 or storage.cache_dir is not None:
         key = _fingerprint(particles, lattice, settings, centred=centred)
         path = (storage.cache_dir or storage.scratch_dir) / f"prepared.{key}.f32"
-        with team.failing_together(BadImageError):
+        with team.raise_on_all(BadImageError):
             if team.local_rank == 0 and path.exists() and path.stat().st_size == size:
                 logger.info("using the images prepared before in %s", path)
             elif team.local_rank == 0:
@@ -147,7 +147,7 @@ def prepare_all(
 def _fill(
     store: ImageStore,
     images: ImageTable,
-    lattice: HalfLattice,
+    lattice: HalfPlaneFrequencies,
     settings: Preprocessing,
     *,
     centred: bool,
@@ -162,7 +162,7 @@ def _fill(
 
 @contextmanager
 def _opened(
-    path: Path, stored: Int[Tensor, " images"], lattice: HalfLattice
+    path: Path, stored: Int[Tensor, " images"], lattice: HalfPlaneFrequencies
 ) -> Iterator[FileStore]:
     yield FileStore(_open(path, os.O_RDWR | os.O_CREAT), len(lattice), stored)
 
@@ -176,7 +176,11 @@ def _open(path: Path, flags: int) -> int:
 
 
 def _fingerprint(
-    particles: ParticleSet, lattice: HalfLattice, settings: Preprocessing, *, centred: bool
+    particles: ParticleSet,
+    lattice: HalfPlaneFrequencies,
+    settings: Preprocessing,
+    *,
+    centred: bool,
 ) -> str:
     """A name that only the very same prepared images have."""
     images = particles.images

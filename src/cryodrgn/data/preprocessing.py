@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.errors import MetadataError, NumericalError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import transform_on_lattice
 from cryodrgn.imaging.ctf import CtfParameters
@@ -41,7 +41,7 @@ class Preprocessing:
 
 def preprocess(
     images: Float[Tensor, "batch box box"],
-    lattice: HalfLattice,
+    lattice: HalfPlaneFrequencies,
     settings: Preprocessing,
     shifts: Float[Tensor, "batch 2"] | None = None,
 ) -> Float[Tensor, "batch points 2"]:
@@ -89,7 +89,7 @@ def _constant(
 def prepare_images(
     images: ImageTable,
     rows: Int[np.ndarray, " rows"],
-    lattice: HalfLattice,
+    lattice: HalfPlaneFrequencies,
     settings: Preprocessing,
     *,
     centred: bool = True,
@@ -114,7 +114,7 @@ def prepare_images(
 
 
 def spatial_frequencies(
-    images: ImageTable, rows: Int[np.ndarray, " rows"], lattice: HalfLattice
+    images: ImageTable, rows: Int[np.ndarray, " rows"], lattice: HalfPlaneFrequencies
 ) -> Float[Tensor, "rows points 2"]:
     """Frequencies (kx, ky) of a lattice in 1/Å, by each image's own pixel size."""
     pixel_sizes = torch.from_numpy(images.pixel_sizes[rows])
@@ -155,7 +155,7 @@ def exposure_parameters(images: ImageTable) -> ExposureParameters | None:
 
 
 def estimate_scale(
-    particles: ParticleSet, lattice: HalfLattice, settings: Preprocessing
+    particles: ParticleSet, lattice: HalfPlaneFrequencies, settings: Preprocessing
 ) -> float:
     """Root mean square of the transform where images are compared.
 

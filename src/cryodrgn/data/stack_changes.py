@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cryodrgn.data.preprocessing import ctf_parameters
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
 from cryodrgn.imaging.ctf import contrast_transfer
@@ -66,7 +66,7 @@ def phase_flip(ctf: CtfTable, pixel_sizes: Float[np.ndarray, " particles"]) -> C
     """
 
     def change(images: Tensor, rows: np.ndarray) -> Tensor:
-        lattice = HalfLattice.square(images.shape[-1])
+        lattice = HalfPlaneFrequencies.square(images.shape[-1])
         scale = torch.from_numpy(np.float32(pixel_sizes[rows]))[:, None, None]
         values = contrast_transfer(lattice.frequencies / scale, ctf_parameters(ctf, rows))
         sign = torch.where(values < 0, -1.0, 1.0)[..., None]
@@ -83,7 +83,7 @@ def translate(shifts: Float[np.ndarray, "particles 2"]) -> Change:
     """
 
     def change(images: Tensor, rows: np.ndarray) -> Tensor:
-        lattice = HalfLattice.square(images.shape[-1])
+        lattice = HalfPlaneFrequencies.square(images.shape[-1])
         values = transform_on_lattice(images, lattice)
         moves = torch.from_numpy(np.float32(shifts[rows]))
         moved = shift_transform(values, lattice.frequencies[None], moves)

@@ -185,7 +185,7 @@ class TrainingSet:
         """Shell of each of them: its radius, rounded."""
         return self.compared_points.norm(dim=-1).round().long()
 
-    def uncentred(
+    def unshifted_transforms(
         self, rows: Int[Tensor, " batch"], positions: Int[Tensor, " points"]
     ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"] | None]:
         """Images as they are prepared, and their CTF.

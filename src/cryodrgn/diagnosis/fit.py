@@ -19,15 +19,15 @@ from torch import Tensor
 
 from cryodrgn.data.preprocessing import Preprocessing, ctf_parameters, preprocess
 from cryodrgn.diagnosis.conventions import Convention
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import slice_coordinates
-from cryodrgn.kernels.gridding import SliceSums, interpolate
+from cryodrgn.kernels.gridding import SliceAccumulator, interpolate
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import common_pixel_size
 from cryodrgn.progress import Progress
@@ -86,7 +86,7 @@ class QuickImages:
         pixel_size = common_pixel_size(images.pixel_sizes[rows], images.source)
         self._side = images.box_size * pixel_size
         self.radius = min(max_radius, images.box_size // 2 - 1)
-        self.lattice = HalfLattice.disc(images.box_size, self.radius)
+        self.lattice = HalfPlaneFrequencies.disc(images.box_size, self.radius)
         settings = Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=invert)
         parts = []
         with Progress(len(rows), "reading a sample of images") as progress:
@@ -102,9 +102,9 @@ class QuickImages:
         self._shells = torch.nn.functional.one_hot(shells.clamp_max(self.radius - 1)).float()
 
     @property
-    def grid(self) -> HalfGrid:
+    def grid(self) -> RfftVolumeGrid:
         """Grid of the maps."""
-        return HalfGrid(2 * self.radius + 2)
+        return RfftVolumeGrid(2 * self.radius + 2)
 
     @property
     def pixel_size(self) -> float:
@@ -123,7 +123,7 @@ class QuickImages:
         """
         batches = np.array_split(np.arange(len(self.rows)), -(-len(self.rows) // BATCH))
         models = [self.model(places, convention, order) for places in batches]
-        halves = [SliceSums(self.grid, 1, 1, torch.device("cpu")) for _ in range(2)]
+        halves = [SliceAccumulator(self.grid, 1, 1, torch.device("cpu")) for _ in range(2)]
         for places, (values, ctf, points) in zip(batches, models, strict=True):
             for parity, half in enumerate(halves):
                 mine = torch.from_numpy(places % 2 == parity)
@@ -196,7 +196,7 @@ class QuickImages:
         values = interpolate(self.grid, table, points.reshape(-1, 3))
         return values.view(*points.shape[:2], 2)
 
-    def solve(self, sums: SliceSums) -> list[Float[Tensor, "z y x 2"]]:
+    def solve(self, sums: SliceAccumulator) -> list[Float[Tensor, "z y x 2"]]:
         """The transform of a map for each coefficient, zero where nothing was added."""
         values, weights = sums.totals()
         shells = self.grid.radii().round().long().flatten()

@@ -19,7 +19,7 @@ from cryodrgn.diagnosis.fit import BATCH, QuickImages
 from cryodrgn.fourier.shells import fourier_shell_correlation, weight_shells
 from cryodrgn.geometry.rotations import rotation_from_vector
 from cryodrgn.imaging.projection import move_volume
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 
 # Of the small motions, in radians and voxels.
 ANGLE, LENGTH = 0.03, 0.5
@@ -115,7 +115,7 @@ def _changes(
     count = len(images.rows)
     batches = np.array_split(np.arange(count), -(-count // BATCH))
     cpu = torch.device("cpu")
-    consensus = [SliceSums(images.grid, 1, 1, cpu) for _ in range(2)]
+    consensus = [SliceAccumulator(images.grid, 1, 1, cpu) for _ in range(2)]
     models = [images.model(places, STATED) for places in batches]
     for places, (values, ctf, points) in zip(batches, models, strict=True):
         for parity, half in enumerate(consensus):
@@ -124,7 +124,7 @@ def _changes(
             ones = torch.ones(len(weighted), 1)
             half.add(points[mine], weighted, ctf[mine].square(), ones, ones)
     maps = [images.solve(half)[0] for half in consensus]
-    sums = [SliceSums(images.grid, z.shape[1], z.shape[1], cpu) for _ in range(2)]
+    sums = [SliceAccumulator(images.grid, z.shape[1], z.shape[1], cpu) for _ in range(2)]
     for places, (values, ctf, points) in zip(batches, models, strict=True):
         for parity in range(2):
             mine = torch.from_numpy(places % 2 == parity)

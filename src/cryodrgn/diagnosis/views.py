@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cryodrgn.diagnosis.conventions import Convention
 from cryodrgn.diagnosis.fit import QuickImages
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.imaging.projection import VolumeSlicer
@@ -49,7 +49,7 @@ def view_averages(
         places = torch.nonzero(nearest == view).squeeze(1)[:MAX_IMAGES].numpy()
         averages.append(_average(images, convention, places, frames[view]))
         numbers.append(int(members[view]))
-    lattice = HalfLattice.disc(len(volume), images.radius)
+    lattice = HalfPlaneFrequencies.disc(len(volume), images.radius)
     slices = VolumeSlicer(volume).slices(lattice, frames[chosen])
     return torch.stack(averages), images_from_lattice(slices, lattice), numbers
 
@@ -61,7 +61,7 @@ def _average(
     frame: Float[Tensor, "3 3"],
 ) -> Float[Tensor, "box box"]:
     values, ctf, _ = images.model(places, convention)
-    lattice = HalfLattice.disc(images.grid.box_size, images.radius)
+    lattice = HalfPlaneFrequencies.disc(images.grid.box_size, images.radius)
     weighted = images_from_lattice(values * ctf[..., None], lattice)
     rotations = torch.from_numpy(
         convention.rotations(images.table.require_poses().rotations[images.rows[places]])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HalfLattice:
+class HalfPlaneFrequencies:
     """Half of a point-symmetric set of image frequencies.
 
     The transform of a real image obeys F(−k) = conj F(k), so half of its values say all.
@@ -31,7 +31,7 @@ class HalfLattice:
     has_origin: bool
 
     @classmethod
-    def disc(cls, box_size: int, radius: int | None = None) -> "HalfLattice":
+    def disc(cls, box_size: int, radius: int | None = None) -> "HalfPlaneFrequencies":
         """All frequencies with 0 < |k| ≤ ``radius``, which is the Nyquist radius by default."""
         square = cls.square(box_size)
         limit = box_size // 2 if radius is None else radius
@@ -40,7 +40,7 @@ class HalfLattice:
         return cls(box_size=box_size, points=square.points[inside], has_origin=False)
 
     @classmethod
-    def square(cls, box_size: int) -> "HalfLattice":
+    def square(cls, box_size: int) -> "HalfPlaneFrequencies":
         """The square |kx|, |ky| ≤ ``box_size / 2``, the origin among its frequencies."""
         axis = torch.arange(-(box_size // 2), box_size // 2 + 1)
         ky, kx = torch.meshgrid(axis, axis, indexing="ij")
@@ -51,13 +51,13 @@ class HalfLattice:
     def __len__(self) -> int:
         return len(self.points)
 
-    def by_radius(self) -> "HalfLattice":
+    def by_radius(self) -> "HalfPlaneFrequencies":
         """These points ordered by |k|, so that every smaller disc is a prefix.
 
         Values on it cannot be turned into Hartley values, which need the raster order.
         """
         order = self.points.square().sum(-1).argsort(stable=True)
-        return HalfLattice(self.box_size, self.points[order], has_origin=False)
+        return HalfPlaneFrequencies(self.box_size, self.points[order], has_origin=False)
 
     @property
     def num_values(self) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class HalfGrid:
+class RfftVolumeGrid:
     """The layout of a half grid.
 
     Attributes:

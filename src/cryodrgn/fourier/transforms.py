@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 
 
 def centred_fft(array: Tensor, num_dims: int) -> Complex[Tensor, "..."]:
@@ -56,7 +56,7 @@ def symmetrise(transform: Tensor, num_dims: int) -> Tensor:
 
 def transform_on_lattice(
     images: Float[Tensor, "batch box box"],
-    lattice: HalfLattice,
+    lattice: HalfPlaneFrequencies,
     shifts: Float[Tensor, "batch 2"] | None = None,
 ) -> Float[Tensor, "batch points 2"]:
     """Centred Fourier transform of real images at the points of a half lattice.
@@ -108,7 +108,7 @@ def _ramp(
 
 
 def images_from_lattice(
-    values: Float[Tensor, "batch points 2"], lattice: HalfLattice
+    values: Float[Tensor, "batch points 2"], lattice: HalfPlaneFrequencies
 ) -> Float[Tensor, "batch box box"]:
     """Real images whose centred transform is given on a half lattice and zero elsewhere."""
     box_size = lattice.box_size

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.imaging.slices import slice_coordinates
 
 # Interpolation errors fall with the square of the padding, its memory grows with the cube.
@@ -29,14 +29,14 @@ class VolumeSlicer:
         padded = self._padding * self.box_size
         envelope = interpolation_envelope(self.box_size, padded, volume.device)
         margin = (padded - self.box_size) // 2
-        self._grid = HalfGrid(padded)
+        self._grid = RfftVolumeGrid(padded)
         spectrum = self._grid.spectrum_of(
             torch.nn.functional.pad(volume / envelope, (margin,) * 6)
         )
         self._spectrum = torch.view_as_real(spectrum).reshape(-1, 2)
 
     def slices(
-        self, lattice: HalfLattice, rotations: Float[Tensor, "batch 3 3"]
+        self, lattice: HalfPlaneFrequencies, rotations: Float[Tensor, "batch 3 3"]
     ) -> Float[Tensor, "batch points 2"]:
         """The transforms of projections.
 
@@ -77,7 +77,7 @@ def move_volume(
         shift: t = (x, y, z) in voxels.
     """
     box_size = len(volume)
-    grid = HalfGrid(box_size)
+    grid = RfftVolumeGrid(box_size)
     radii = grid.radii()
     within = radii <= box_size // 2
     z, y, x = torch.nonzero(within).unbind(-1)

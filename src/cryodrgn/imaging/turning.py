@@ -4,13 +4,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
 
 
-def turned_in_plane(
+def rotate_in_plane(
     transforms: Float[Tensor, "batch points 2"],
-    lattice: HalfLattice,
+    lattice: HalfPlaneFrequencies,
     angles: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch points 2"]:
     """Transforms of images turned about the middle of the box, bilinear between pixels.

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
+from cryodrgn.io.cryodrgn_pickle import single_precision
 from cryodrgn.io.cryosparc_tables import read_table, refuse_other_tables, with_passthrough
-from cryodrgn.io.legacy_pickle import single_precision
 from cryodrgn.io.metadata import require_positive
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses

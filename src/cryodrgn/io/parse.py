@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cryodrgn.errors import CryodrgnError
-from cryodrgn.io.legacy_pickle import save_ctf, save_poses
+from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
 from cryodrgn.io.metadata import (
     ParticleMetadata,
     PixelSizes,

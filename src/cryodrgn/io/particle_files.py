@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.geometry.rotations import rotation_about_x
+from cryodrgn.io.cryodrgn_pickle import load_ctf, load_poses
 from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.image_stack import ImageStack
-from cryodrgn.io.legacy_pickle import load_ctf, load_poses
 from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.metadata import ParticleMetadata, resolve_pixel_sizes
 from cryodrgn.io.relion import RelionParticles

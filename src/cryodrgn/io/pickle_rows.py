@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError, ShapeMismatchError
-from cryodrgn.io.legacy_pickle import as_array, load_pickles, save_pickles
+from cryodrgn.io.cryodrgn_pickle import as_array, load_pickles, save_pickles
 from cryodrgn.particles.selection import Selection
 
 MOST_ARRAYS = 100

@@ -9,7 +9,7 @@ import yaml
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
-from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 from cryodrgn.io.text import read_yaml
 from cryodrgn.rundir import RunDirectory
 

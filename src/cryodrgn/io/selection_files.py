@@ -12,8 +12,8 @@ from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.arrays import read_npy
+from cryodrgn.io.cryodrgn_pickle import as_array, load_pickles
 from cryodrgn.io.latent_text import load_index_text
-from cryodrgn.io.legacy_pickle import as_array, load_pickles
 from cryodrgn.particles.selection import Selection
 
 REMEDY = (

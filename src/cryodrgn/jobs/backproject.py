@@ -91,7 +91,7 @@ class Backproject(
         from cryodrgn.io.particle_files import open_particles
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.preflight.plan import require_output
-        from cryodrgn.preflight.screening import on_sound_images, screen_particles
+        from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ReconstructionFiles, ScreeningFiles
 
         files = ReconstructionFiles.named(self.output)
@@ -113,7 +113,7 @@ class Backproject(
             def work(particles: "ParticleSet") -> "Reconstruction":
                 return self._reconstructed(particles, folder, device, team)
 
-            reconstruction = on_sound_images(screened, work, self.screen)
+            reconstruction = run_excluding_bad_images(screened, work, self.screen)
         if team.is_writer:
             self._write(reconstruction, files, geometry)
         return reconstruction

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cryodrgn.fourier.shells import ShellCurve
     from cryodrgn.io.map_geometry import MapGeometry
-    from cryodrgn.orientation.agreement import PoseAlignment
+    from cryodrgn.orientation.pose_alignment import PoseAlignment
     from cryodrgn.reconstruction.align import Alignment
 
 logger = logging.getLogger(__name__)
@@ -288,9 +288,9 @@ class AlignPoses(Job["PoseAlignment"]):
         """
         import torch
 
-        from cryodrgn.io.legacy_pickle import load_poses, save_pickles
+        from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
         from cryodrgn.io.selection_files import load_selection
-        from cryodrgn.orientation import agreement
+        from cryodrgn.orientation import pose_alignment
 
         require_ending(self.output, (".pkl",), "output")
         if (self.output_volume or self.reference_volume) and not self.volume:
@@ -309,7 +309,7 @@ class AlignPoses(Job["PoseAlignment"]):
         poses = load_poses(self.poses)
         fixed = torch.from_numpy(reference[0]), torch.from_numpy(reference[1])
         moving = torch.from_numpy(poses[0]), torch.from_numpy(poses[1])
-        found = agreement.align_poses(fixed, moving, try_hands=not self.same_hand)
+        found = pose_alignment.align_poses(fixed, moving, try_hands=not self.same_hand)
         aligned = found.rotations_of(moving[0]).numpy(), found.shifts_of(*moving).numpy()
         save_pickles(self.output, [aligned])
         _describe(found)

@@ -74,7 +74,7 @@ class Downsample(Job[list[Path]]):
         from cryodrgn.fourier.resample import check_new_box_size
         from cryodrgn.io.particle_files import open_stack
         from cryodrgn.preflight.plans import downsampling_plan
-        from cryodrgn.preflight.screening import on_sound_images, screen_stack
+        from cryodrgn.preflight.screening import run_excluding_bad_images, screen_stack
         from cryodrgn.rundir import ScreeningFiles
 
         self._refuse_volume()
@@ -104,7 +104,7 @@ class Downsample(Job[list[Path]]):
                 known_bad=known_bad,
             )
 
-        paths = on_sound_images(screened, work, self.screen)
+        paths = run_excluding_bad_images(screened, work, self.screen)
         names = ", ".join(str(path) for path in paths[-3:])
         new = pixel_size and pixel_size * images.box_size / self.box_size
         logger.info("wrote %d images to %s (%s)", len(images), names, _sampling(new))

@@ -83,7 +83,7 @@ class EvalImages(
         """
         from cryodrgn.io.particle_files import open_particles
         from cryodrgn.preflight.plan import require_output
-        from cryodrgn.preflight.screening import on_sound_images, screen_particles
+        from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ScreeningFiles
 
         require_ending(self.output, (".pkl",), "output")
@@ -102,7 +102,7 @@ class EvalImages(
             def work(particles: "ParticleSet") -> "Evaluation":
                 return self._evaluated(trained, particles, device, team)
 
-            result = on_sound_images(screened, work, self.screen)
+            result = run_excluding_bad_images(screened, work, self.screen)
             if team.is_writer:
                 self._write(result)
         return result
@@ -159,7 +159,7 @@ class EvalImages(
 
     def _write(self, result: "Evaluation") -> None:
         """Latents and losses, in one file as 0.2.0 or in two as 4.x."""
-        from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+        from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 
         latents, count = [result.mean, result.log_variance], len(result.mean)
         if self.output_latents is None:

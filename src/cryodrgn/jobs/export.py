@@ -62,8 +62,8 @@ class Export(Job[list[Path]]):
         Raises:
             CryodrgnError: The selection, the tables or the original cannot be used.
         """
+        from cryodrgn.io.cryodrgn_pickle import load_labels, load_latents
         from cryodrgn.io.export import export_particles
-        from cryodrgn.io.legacy_pickle import load_labels, load_latents
         from cryodrgn.io.selection_files import load_selection
 
         require_ending(self.output, (".star", ".cs"), "output")

@@ -47,7 +47,7 @@ class LatentInput(Settings):
         Raises:
             ConfigError: They are fewer than two.
         """
-        from cryodrgn.io.legacy_pickle import load_latents
+        from cryodrgn.io.cryodrgn_pickle import load_latents
 
         latents = load_latents(self.latents)[:: self.stride]
         if len(latents) < 2:
@@ -96,8 +96,8 @@ class Kmeans(SeedOptions, LatentInput, Job["Clusters"]):
     def run(self) -> "Clusters":
         """Find the clusters, which are returned, and write what is asked for."""
         from cryodrgn.analysis.clusters import cluster_by_means
+        from cryodrgn.io.cryodrgn_pickle import save_pickles
         from cryodrgn.io.latent_text import save_index_text, save_latent_text
-        from cryodrgn.io.legacy_pickle import save_pickles
 
         require_ending(self.output, (".pkl",), "output")
         latents = self.read()
@@ -143,7 +143,7 @@ class MapOptions(SeedOptions, LatentInput, Job["np.ndarray"]):
 
     def run(self) -> "np.ndarray":
         """Write the map, and draw it if asked to; returns the places."""
-        from cryodrgn.io.legacy_pickle import save_pickles
+        from cryodrgn.io.cryodrgn_pickle import save_pickles
 
         require_ending(self.output, (".pkl",), "output")
         places = self.places_of(self.read())

@@ -34,7 +34,7 @@ class Nuisance(SelectionOptions, TableOptions, Job["NuisanceResult"]):
 
     def run(self) -> "NuisanceResult":
         """Write the report."""
-        from cryodrgn.io.legacy_pickle import load_latents
+        from cryodrgn.io.cryodrgn_pickle import load_latents
         from cryodrgn.workflow.nuisance import report_nuisances
 
         return report_nuisances(

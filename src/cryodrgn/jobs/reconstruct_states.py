@@ -113,7 +113,11 @@ class ReconstructStates(
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.linear.state_files import check_states
         from cryodrgn.preflight.plan import require_output
-        from cryodrgn.preflight.screening import on_sound_images, places_kept, screen_data
+        from cryodrgn.preflight.screening import (
+            places_kept,
+            run_excluding_bad_images,
+            screen_data,
+        )
         from cryodrgn.rundir import RunDirectory, ScreeningFiles, StateFiles
 
         source = None if self.workdir is None else RunDirectory(self.workdir)
@@ -136,7 +140,7 @@ class ReconstructStates(
             def work(chosen: "_Chosen") -> "list[StateSummary]":
                 return self._reconstructed(chosen, given, mask, geometry, device, team)
 
-            summaries = on_sound_images(screened, work, self.screen)
+            summaries = run_excluding_bad_images(screened, work, self.screen)
         if team.is_writer:
             _draw(summaries, latents, self.outdir)
             logger.info("wrote %d states to %s", len(summaries), self.outdir)

@@ -31,7 +31,7 @@ from cryodrgn.settings import (
 if TYPE_CHECKING:
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.rundir import WholeRunFiles
-    from cryodrgn.workflow.choices import Choice
+    from cryodrgn.workflow.auto_settings import Choice
     from cryodrgn.workflow.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -273,7 +273,7 @@ class _Pipeline:
         return _about(run, Nuisance, latents=latents, outdir=outdir, seed=run.seed)
 
     def _choose(self, molecule_radius: float | None) -> list["Choice"]:
-        from cryodrgn.workflow.choices import choose
+        from cryodrgn.workflow.auto_settings import choose
 
         particles, run = self._particles, self._run
         return choose(

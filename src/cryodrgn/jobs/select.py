@@ -87,7 +87,7 @@ class KnownOptions(Settings):
     def table_of_coordinates(self) -> "np.ndarray | None":
         """Coordinates of the particles, if any are given."""
         from cryodrgn.analysis.pca import principal_components
-        from cryodrgn.io.legacy_pickle import load_latents
+        from cryodrgn.io.cryodrgn_pickle import load_latents
         from cryodrgn.rundir import RunDirectory
 
         path = self.coordinates
@@ -205,7 +205,7 @@ class Select(KnownOptions, Job["np.ndarray"]):
         Raises:
             CryodrgnError: A criterion lacks what it asks for, or nothing is chosen.
         """
-        from cryodrgn.io.legacy_pickle import load_labels, save_pickles
+        from cryodrgn.io.cryodrgn_pickle import load_labels, save_pickles
         from cryodrgn.particles.selection import check_indices
 
         require_ending(self.output, (".pkl",), "output")

@@ -177,7 +177,7 @@ class PhaseFlip(StackChange):
                 of which the header of a stack holds one.
         """
         from cryodrgn.data.stack_changes import phase_flip, require_row_each
-        from cryodrgn.io.legacy_pickle import load_ctf
+        from cryodrgn.io.cryodrgn_pickle import load_ctf
         from cryodrgn.particles.pixel_sizes import common_pixel_size
 
         ctf, side_lengths = load_ctf(self.ctf)
@@ -212,7 +212,7 @@ class TranslateMrcs(PicturedChange):
     ) -> "tuple[Change, float | None, str]":
         """Movement of the content of images."""
         from cryodrgn.data.stack_changes import require_row_each, translate
-        from cryodrgn.io.legacy_pickle import load_shifts
+        from cryodrgn.io.cryodrgn_pickle import load_shifts
 
         fractions = load_shifts(self.shifts)
         require_row_each(len(fractions), images, self.shifts, self.particles)
@@ -309,7 +309,7 @@ class Project3d(SeedOptions, StackPicture, StackOutput, Job["Poses"]):
         import numpy as np
 
         from cryodrgn.geometry.rotations import rotation_about_x
-        from cryodrgn.io.legacy_pickle import save_poses
+        from cryodrgn.io.cryodrgn_pickle import save_poses
         from cryodrgn.io.mrc import read_volume
         from cryodrgn.simulation.projections import (
             ProjectionSettings,

@@ -224,7 +224,7 @@ class SelectClusters(Job["np.ndarray"]):
 
     def run(self) -> "np.ndarray":
         """Write the rows of the particles in the original file, which are returned."""
-        from cryodrgn.io.legacy_pickle import load_labels
+        from cryodrgn.io.cryodrgn_pickle import load_labels
         from cryodrgn.io.selection_files import load_selection
         from cryodrgn.particles.selection import rows_with_labels, to_original_rows
 
@@ -263,7 +263,7 @@ class SelectRandom(SeedOptions, Job["np.ndarray"]):
             CryodrgnError: Not exactly one way to say how many is given, or that many cannot be
                 chosen.
         """
-        from cryodrgn.io.legacy_pickle import save_pickles
+        from cryodrgn.io.cryodrgn_pickle import save_pickles
         from cryodrgn.particles.selection import complement, random_subset
 
         require_ending(self.output, (".pkl",), "output")
@@ -283,7 +283,7 @@ class SelectRandom(SeedOptions, Job["np.ndarray"]):
 
 def _saved(chosen: "np.ndarray", count: int, output: Path) -> "np.ndarray":
     """Write which of ``count`` particles are chosen, say so, and return them."""
-    from cryodrgn.io.legacy_pickle import save_pickles
+    from cryodrgn.io.cryodrgn_pickle import save_pickles
 
     save_pickles(output, [chosen])
     logger.info("wrote %d of %d indices to %s", len(chosen), count, output)

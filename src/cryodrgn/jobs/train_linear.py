@@ -118,7 +118,7 @@ class TrainLinear(
         from cryodrgn.linear.runner import train_linear
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import linear_plan
-        from cryodrgn.preflight.screening import on_sound_images, screen_data
+        from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
 
@@ -140,7 +140,7 @@ class TrainLinear(
                     settings, particles, directory, device, overwrite=self.overwrite, team=team
                 )
 
-            on_sound_images(screened, work, self.screen)
+            run_excluding_bad_images(screened, work, self.screen)
         logger.info("wrote the run to %s", self.outdir)
         return open_run(self.outdir)
 

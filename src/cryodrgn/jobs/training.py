@@ -138,12 +138,12 @@ class TrainingJob(
         """
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import training_plan
-        from cryodrgn.preflight.screening import on_sound_images, screen_data
+        from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
         from cryodrgn.training.assembly import storage_of
         from cryodrgn.training.runner import train
-        from cryodrgn.training.start import find_start
+        from cryodrgn.training.start import resolve_resume
 
         if self.verbose:
             logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
@@ -165,14 +165,14 @@ class TrainingJob(
 
             def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
                 config, particles = chosen
-                start = find_start(run, config, load, overwrite=self.overwrite)
+                start = resolve_resume(run, config, load, overwrite=self.overwrite)
                 storage = storage_of(config.training, run)
                 plan = training_plan(config, particles, run.path, device, storage)
                 plan.announce("training")
                 train(config, particles, run, start, device, should_stop, team)
 
             # A resumed run left bad images out when it began.
-            on_sound_images(screened, work, "none" if resumes_alone else self.screen)
+            run_excluding_bad_images(screened, work, "none" if resumes_alone else self.screen)
         return open_run(run.path)
 
     def _beginning(self) -> "Load":

@@ -56,8 +56,8 @@ class PcTraversal(Job["dict[int, ComponentPath]"]):
         from cryodrgn.analysis.pca import principal_components
         from cryodrgn.analysis.trajectories import component_path, count_within
         from cryodrgn.analysisdir import component_text
+        from cryodrgn.io.cryodrgn_pickle import load_latents
         from cryodrgn.io.latent_text import save_latent_text
-        from cryodrgn.io.legacy_pickle import load_latents
 
         latents = load_latents(self.latents)
         components = principal_components(latents)
@@ -118,8 +118,8 @@ class DirectTraversal(AnchorOptions, Job["np.ndarray"]):
     def run(self) -> "np.ndarray":
         """Find the points, and write or log them."""
         from cryodrgn.analysis.trajectories import direct_path
+        from cryodrgn.io.cryodrgn_pickle import load_latents
         from cryodrgn.io.latent_text import save_latent_text
-        from cryodrgn.io.legacy_pickle import load_latents
 
         latents = load_latents(self.latents)
         anchors = read_anchors(self.anchors, len(latents))
@@ -182,8 +182,8 @@ class GraphTraversal(AnchorOptions, Job["GraphPath"]):
             ConfigError: No path joins two anchors.
         """
         from cryodrgn.analysis.trajectories import graph_path
+        from cryodrgn.io.cryodrgn_pickle import load_latents
         from cryodrgn.io.latent_text import save_index_text, save_latent_text
-        from cryodrgn.io.legacy_pickle import load_latents
 
         latents = load_latents(self.latents)[: self.max_images]
         anchors = read_anchors(self.anchors, len(latents))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.kernels import numba_kernels, torch_kernels
 from cryodrgn.kernels.loops.compiling import njit
 
@@ -18,7 +18,7 @@ class Kernels(Protocol):
 
     def read_slices(
         self,
-        grid: HalfGrid,
+        grid: RfftVolumeGrid,
         table: Float[Tensor, "voxels columns"],
         points: Float[Tensor, "points 3"],
     ) -> Float[Tensor, "points columns"]:
@@ -33,7 +33,7 @@ class Kernels(Protocol):
 
     def add_slices(
         self,
-        grid: HalfGrid,
+        grid: RfftVolumeGrid,
         sums: Float[Tensor, "voxels sums"],
         points: Float[Tensor, "images points 3"],
         columns: Float[Tensor, "images points 3"],
@@ -54,7 +54,7 @@ class Kernels(Protocol):
 
     def inner_products(
         self,
-        grid: HalfGrid,
+        grid: RfftVolumeGrid,
         table: Float[Tensor, "voxels columns"],
         points: Float[Tensor, "images points 3"],
         images: Float[Tensor, "images points 2"],
@@ -101,9 +101,9 @@ class Kernels(Protocol):
         """
         ...
 
-    def best_of_shifts(
+    def local_pose_search(
         self,
-        grid: HalfGrid,
+        grid: RfftVolumeGrid,
         table: Float[Tensor, "voxels 2"],
         padding: int,
         points: Float[Tensor, "points 2"],

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.kernels.backends import kernels_for
 from cryodrgn.parallel import Team
 
 
 def slice_table(
-    grid: HalfGrid, volumes: Float[Tensor, "volumes box box box"], radius: float
+    grid: RfftVolumeGrid, volumes: Float[Tensor, "volumes box box box"], radius: float
 ) -> Float[Tensor, "voxels columns"]:
     """Transforms of real volumes on a half grid, ready for :func:`interpolate`.
 
@@ -34,7 +34,9 @@ def slice_table(
 
 
 def interpolate(
-    grid: HalfGrid, table: Float[Tensor, "voxels columns"], points: Float[Tensor, "points 3"]
+    grid: RfftVolumeGrid,
+    table: Float[Tensor, "voxels columns"],
+    points: Float[Tensor, "points 3"],
 ) -> Float[Tensor, "points columns"]:
     """Values of transforms between the points of a half grid, trilinear.
 
@@ -49,7 +51,7 @@ def interpolate(
     return kernels_for(table.device).read_slices(grid, table, points)
 
 
-class SliceSums:
+class SliceAccumulator:
     """Sums over images of their slices times coefficients, spread onto a half grid.
 
     With slices F and weights w of images i, the sums are Σ F_i a_i and Σ w_i b_i for vectors
@@ -63,7 +65,11 @@ class SliceSums:
     """
 
     def __init__(
-        self, grid: HalfGrid, num_coefficients: int, num_products: int, device: torch.device
+        self,
+        grid: RfftVolumeGrid,
+        num_coefficients: int,
+        num_products: int,
+        device: torch.device,
     ) -> None:
         self.grid = grid
         self.device = device
@@ -99,15 +105,15 @@ class SliceSums:
         assert not self._is_folded, "the totals were asked for already"
         team.add([self._sums])
 
-    def merged(self, other: "SliceSums") -> "SliceSums":
+    def merged(self, other: "SliceAccumulator") -> "SliceAccumulator":
         """The sums of both."""
         width = self._sums.shape[1] - 2 * self.num_coefficients
-        both = SliceSums(self.grid, self.num_coefficients, width, self.device)
+        both = SliceAccumulator(self.grid, self.num_coefficients, width, self.device)
         both.absorb(self)
         both.absorb(other)
         return both
 
-    def absorb(self, other: "SliceSums") -> None:
+    def absorb(self, other: "SliceAccumulator") -> None:
         """Add the totals of another; nothing can be added image by image after that."""
         self._fold()
         self._sums += other.table()

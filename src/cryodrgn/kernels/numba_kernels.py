@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.shifts import phases
 from cryodrgn.kernels.loops import gridding, nearby, products, systems
 
@@ -14,14 +14,16 @@ IMAGES_AT_ONCE = 64
 
 
 def read_slices(
-    grid: HalfGrid, table: Float[Tensor, "voxels columns"], points: Float[Tensor, "points 3"]
+    grid: RfftVolumeGrid,
+    table: Float[Tensor, "voxels columns"],
+    points: Float[Tensor, "points 3"],
 ) -> Float[Tensor, "points columns"]:
     """Trilinear values of a table on a half grid."""
     return torch.from_numpy(gridding.interpolate(table.numpy(), _array(points), grid.shape))
 
 
 def add_slices(
-    grid: HalfGrid,
+    grid: RfftVolumeGrid,
     sums: Float[Tensor, "voxels sums"],
     points: Float[Tensor, "images points 3"],
     columns: Float[Tensor, "images points 3"],
@@ -40,7 +42,7 @@ def add_slices(
 
 
 def inner_products(
-    grid: HalfGrid,
+    grid: RfftVolumeGrid,
     table: Float[Tensor, "voxels columns"],
     points: Float[Tensor, "images points 3"],
     images: Float[Tensor, "images points 2"],
@@ -80,8 +82,8 @@ def solve_systems(
     return torch.from_numpy(spectra), torch.from_numpy(inverses) if with_inverses else None
 
 
-def best_of_shifts(
-    grid: HalfGrid,
+def local_pose_search(
+    grid: RfftVolumeGrid,
     table: Float[Tensor, "voxels 2"],
     padding: int,
     points: Float[Tensor, "points 2"],
@@ -103,7 +105,7 @@ def best_of_shifts(
     turns = _array(phases(points, steps).mT)
     found = []
     for rows in torch.arange(len(shifts)).split(IMAGES_AT_ONCE):
-        of_part = nearby.best_of_shifts(
+        of_part = nearby.local_pose_search(
             table.numpy(),
             grid.shape,
             planar,

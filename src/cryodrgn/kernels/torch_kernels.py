@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.imaging.slices import slice_coordinates
 
@@ -15,7 +15,9 @@ POINTS_AT_ONCE = 250_000
 
 
 def read_slices(
-    grid: HalfGrid, table: Float[Tensor, "voxels columns"], points: Float[Tensor, "points 3"]
+    grid: RfftVolumeGrid,
+    table: Float[Tensor, "voxels columns"],
+    points: Float[Tensor, "points 3"],
 ) -> Float[Tensor, "points columns"]:
     """Trilinear values of a table on a half grid."""
     sign, neighbours = grid.neighbours(points)
@@ -27,7 +29,7 @@ def read_slices(
 
 
 def add_slices(
-    grid: HalfGrid,
+    grid: RfftVolumeGrid,
     sums: Float[Tensor, "voxels sums"],
     points: Float[Tensor, "images points 3"],
     columns: Float[Tensor, "images points 3"],
@@ -42,7 +44,7 @@ def add_slices(
 
 
 def _add(
-    grid: HalfGrid,
+    grid: RfftVolumeGrid,
     sums: Float[Tensor, "voxels sums"],
     points: Float[Tensor, "images points 3"],
     columns: Float[Tensor, "images points 3"],
@@ -66,7 +68,7 @@ def _add(
 
 
 def inner_products(
-    grid: HalfGrid,
+    grid: RfftVolumeGrid,
     table: Float[Tensor, "voxels columns"],
     points: Float[Tensor, "images points 3"],
     images: Float[Tensor, "images points 2"],
@@ -103,8 +105,8 @@ def solve_systems(
     return spectra, torch.cholesky_inverse(factor) if with_inverses else None
 
 
-def best_of_shifts(
-    grid: HalfGrid,
+def local_pose_search(
+    grid: RfftVolumeGrid,
     table: Float[Tensor, "voxels 2"],
     padding: int,
     points: Float[Tensor, "points 2"],

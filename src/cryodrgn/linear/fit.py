@@ -18,12 +18,12 @@ from cryodrgn.linear.iteration import (
     DiscImages,
     Pass,
     add_batch,
+    canonicalise,
     new_sums,
     run_pass,
-    standardised,
 )
 from cryodrgn.linear.masks import molecule_mask, starting_mask
-from cryodrgn.linear.maximisation import Solution, solve_with_doubt
+from cryodrgn.linear.maximisation import Solution, solve_with_covariance
 from cryodrgn.linear.subspace import Subspace, grid_size, shell_averages
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Fit:
     focus: Float[Tensor, "size size size"]
 
 
-class Fitting:
+class PpcaEM:
     """Fits a mean and components to images.
 
     Args:
@@ -178,7 +178,7 @@ class Fitting:
         shares = torch.tensor([1.0] + [0.1] * count, device=images.device)
         mask = self._resized(self._mask, radius)
         prior = shares[:, None] * mean_power[:, 0].clamp_min(1e-30) / mask.mean()
-        solution = solve_with_doubt(sums, prior, self._mask_stack(radius), radius)
+        solution = solve_with_covariance(sums, prior, self._mask_stack(radius), radius)
         ones = torch.ones(len(rows), device=images.device)
         drawn = Posterior(
             mean=latents,
@@ -186,7 +186,7 @@ class Fitting:
             contrast=ones,
             contrast_square=ones,
         )
-        return standardised(solution, drawn, mask, radius)
+        return canonicalise(solution, drawn, mask, radius)
 
     def _iterate(
         self, models: list[Subspace], rows: list[Int[Tensor, " _"]]
@@ -204,11 +204,11 @@ class Fitting:
         masks = self._mask_stack(radius)
         mask = self._resized(self._mask, radius)
         solutions = [
-            solve_with_doubt(found.sums, model.prior, masks, radius)
+            solve_with_covariance(found.sums, model.prior, masks, radius)
             for found, model in zip(passes, models, strict=True)
         ]
         updated = [
-            standardised(solution, found.posterior, mask, radius)
+            canonicalise(solution, found.posterior, mask, radius)
             for solution, found in zip(solutions, passes, strict=True)
         ]
         self._tell(radius, passes)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.devices import sum_dtype
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.imaging.likelihood import matched_terms
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.linear.expectation import Expectation, Posterior
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.subspace import Subspace, grid_size, principal_directions
@@ -27,7 +27,7 @@ class DiscImages:
     """Prepared images whose points are ordered by radius, so that any disc can be cut out.
 
     Args:
-        images: Images on a lattice from :meth:`HalfLattice.by_radius`.
+        images: Images on a lattice from :meth:`HalfPlaneFrequencies.by_radius`.
         team: Processes that share them. Each goes through a piece of whatever rows are asked
             for, and all get the whole result.
     """
@@ -79,21 +79,21 @@ class Pass:
         kl: Mean KL divergence of the latents.
     """
 
-    sums: SliceSums
+    sums: SliceAccumulator
     posterior: Posterior
     reconstruction: float
     kl: float
 
 
-def new_sums(images: DiscImages, radius: int, num_volumes: int) -> SliceSums:
+def new_sums(images: DiscImages, radius: int, num_volumes: int) -> SliceAccumulator:
     """Empty sums on the smallest grid for a radius."""
-    grid = HalfGrid(grid_size(radius, images.box_size))
+    grid = RfftVolumeGrid(grid_size(radius, images.box_size))
     pairs = num_volumes * (num_volumes + 1) // 2
-    return SliceSums(grid, num_volumes, pairs, images.device)
+    return SliceAccumulator(grid, num_volumes, pairs, images.device)
 
 
 def add_batch(
-    sums: SliceSums,
+    sums: SliceAccumulator,
     batch: Batch,
     precision: Float[Tensor, "images points"],
     coefficients: Float[Tensor, "batch volumes"],
@@ -180,7 +180,7 @@ def joined(parts: list[Posterior], team: Team) -> Posterior:
     )
 
 
-def standardised(
+def canonicalise(
     solution: Solution, posterior: Posterior, mask: Float[Tensor, "box box box"], radius: int
 ) -> Subspace:
     """This model with latents of mean 0 and unit covariance, and orthogonal components.

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
+from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.linear.embed import subspace_of
 from cryodrgn.linear.halves import LEAST_FSC, Halves, correlations
 from cryodrgn.linear.iteration import DiscImages, add_batch
@@ -134,7 +134,7 @@ class KernelRegression:
             apart = self._halves(kernel_weights(self._half_latents, self._covariances, state))
         return _state(halves, apart, self._chosen, self._mask, self._radius, number)
 
-    def _halves(self, weights: Float[Tensor, "particles bandwidths"]) -> list[SliceSums]:
+    def _halves(self, weights: Float[Tensor, "particles bandwidths"]) -> list[SliceAccumulator]:
         return [
             _sums(self._images, weights, self._noise, self._radius, rows) for rows in self._rows
         ]
@@ -146,10 +146,10 @@ def _sums(
     noise: NoiseModel,
     radius: int,
     rows: Int[Tensor, " rows"],
-) -> SliceSums:
+) -> SliceAccumulator:
     count = weights.shape[1]
-    grid = HalfGrid(grid_size(radius, images.box_size))
-    sums = SliceSums(grid, count, count, images.device)
+    grid = RfftVolumeGrid(grid_size(radius, images.box_size))
+    sums = SliceAccumulator(grid, count, count, images.device)
     near = rows[(weights[rows].amax(1) > 0).cpu()]
     for batch in images.batches(images.team.piece(near), radius):
         precision = noise.precision(batch.image_rows, images.num_points(radius))
@@ -160,7 +160,7 @@ def _sums(
 
 
 def _errors(
-    sums: list[SliceSums], mask: Float[Tensor, "size size size"], radius: int
+    sums: list[SliceAccumulator], mask: Float[Tensor, "size size size"], radius: int
 ) -> Float[Tensor, "bandwidths shells"]:
     """Error of each kernel bandwidth against the other half set, optimally scaled, by shell."""
     grid = sums[0].grid
@@ -182,7 +182,7 @@ def _errors(
 
 
 def _masked_spectrum(
-    sums: SliceSums, number: int, mask: Float[Tensor, "size size size"], radius: int
+    sums: SliceAccumulator, number: int, mask: Float[Tensor, "size size size"], radius: int
 ) -> Float[Tensor, "voxels 2"]:
     grid = sums.grid
     volume = _quotient(sums, torch.full((radius + 2,), number, device=mask.device), radius, 0.3)
@@ -193,7 +193,7 @@ def _masked_spectrum(
 
 
 def _quotient(
-    sums: SliceSums,
+    sums: SliceAccumulator,
     chosen: Int[Tensor, " shells"],
     radius: int,
     damping: float | Float[Tensor, " shells"],
@@ -213,8 +213,8 @@ def _quotient(
 
 
 def _state(
-    halves: list[SliceSums],
-    apart: list[SliceSums],
+    halves: list[SliceAccumulator],
+    apart: list[SliceAccumulator],
     chosen: Int[Tensor, " shells"],
     mask: Float[Tensor, "size size size"],
     radius: int,

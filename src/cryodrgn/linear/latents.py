@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
-from cryodrgn.io.legacy_pickle import as_array, load_latents, load_pickles, single_precision
+from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cryodrgn.fourier.half_grid import interpolation_envelope
 from cryodrgn.kernels.backends import kernels_for
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.linear.subspace import grid_shells, shell_averages
 
 VOXELS_PER_BATCH = 20_000
@@ -30,7 +30,7 @@ class Solution:
 
 
 def solve(
-    sums: SliceSums,
+    sums: SliceAccumulator,
     prior: Float[Tensor, "volumes shells"],
     mask: Float[Tensor, "volumes box box box"] | None,
     radius: int,
@@ -46,8 +46,8 @@ def solve(
     return _volumes(sums, prior, mask, radius, None)
 
 
-def solve_with_doubt(
-    sums: SliceSums,
+def solve_with_covariance(
+    sums: SliceAccumulator,
     prior: Float[Tensor, "volumes shells"],
     mask: Float[Tensor, "volumes box box box"],
     radius: int,
@@ -60,7 +60,7 @@ def solve_with_doubt(
 
 
 def _volumes(
-    sums: SliceSums,
+    sums: SliceAccumulator,
     prior: Float[Tensor, "volumes shells"],
     mask: Float[Tensor, "volumes box box box"] | None,
     radius: int,
@@ -89,7 +89,7 @@ def _volumes(
     return volumes if mask is None else volumes.mul_(mask)
 
 
-def noise_of(sums: SliceSums, radius: int) -> Float[Tensor, " shells"]:
+def noise_of(sums: SliceAccumulator, radius: int) -> Float[Tensor, " shells"]:
     """Variance that a volume of coefficient 1 would have without prior, by shell."""
     _, products = sums.totals()
     weights = shell_averages(sums.grid, products[:, :1], radius)[:, 0]

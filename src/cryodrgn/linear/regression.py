@@ -13,7 +13,7 @@ from torch import Tensor
 from cryodrgn.devices import to_device
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.linear.expectation import pair_products, with_one
 from cryodrgn.linear.halves import Halves, correlations, prior_from
 from cryodrgn.linear.iteration import DiscImages, add_batch, new_sums
@@ -86,7 +86,7 @@ def accumulate(
     noise: NoiseModel,
     radius: int,
     progress: Progress | None = None,
-) -> SliceSums:
+) -> SliceAccumulator:
     """Sums over images that determine the volumes."""
     sums = new_sums(images, radius, coefficients.values.shape[1] + 1)
     for batch in images.batches(images.team.piece(rows), radius):
@@ -160,7 +160,7 @@ def regress(
 
 
 def _light_halves(
-    sums: list[SliceSums],
+    sums: list[SliceAccumulator],
     noise: Float[Tensor, " shells"],
     mask: Float[Tensor, "box box box"],
     radius: int,

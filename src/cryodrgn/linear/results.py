@@ -15,8 +15,8 @@ from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
+from cryodrgn.io.cryodrgn_pickle import save_latents, save_poses
 from cryodrgn.io.curves import write_fsc
-from cryodrgn.io.legacy_pickle import save_latents, save_poses
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.config import LinearConfig

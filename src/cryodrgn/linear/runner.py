@@ -22,13 +22,13 @@ from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import PoseSource
 from cryodrgn.devices import describe_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.atomic import make_folder
 from cryodrgn.io.masks import read_mask
 from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.expectation import Posterior
-from cryodrgn.linear.fit import Fit, Fitting, Iteration, Masks
+from cryodrgn.linear.fit import Fit, Iteration, Masks, PpcaEM
 from cryodrgn.linear.halves import every_other
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.pose_refinement import MovedPoses, PoseSpread, refine_poses
@@ -134,7 +134,7 @@ def prepare_disc(
     """
     prepared = build_training_set(
         particles,
-        HalfLattice.disc(particles.box_size).by_radius(),
+        HalfPlaneFrequencies.disc(particles.box_size).by_radius(),
         _preprocessing(data, norm),
         device,
         storage=storage,
@@ -239,7 +239,7 @@ def _model(
         logger.info("iteration %d up to radius %d", row.number + 1, row.radius)
         report(row.reconstruction, row.kl, len(rows))
 
-    fitting = Fitting(
+    fitting = PpcaEM(
         images,
         rows,
         initial_noise(images.images, groups),
@@ -398,7 +398,7 @@ def _read_mask(
 
 def estimated_norm(data: DataConfig, particles: ParticleSet) -> tuple[float, float]:
     """Offset and scale of images whose settings name none."""
-    lattice = HalfLattice.disc(particles.box_size)
+    lattice = HalfPlaneFrequencies.disc(particles.box_size)
     return 0.0, estimate_scale(particles, lattice, _preprocessing(data, (0.0, 1.0)))
 
 

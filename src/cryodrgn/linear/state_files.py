@@ -21,8 +21,8 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
+from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.curves import write_fsc
-from cryodrgn.io.legacy_pickle import save_latents, save_pickles
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import write_volume

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
+from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.fourier.resample import resize_volume
 from cryodrgn.kernels.gridding import slice_table
 
@@ -36,9 +36,9 @@ class Subspace:
         return len(self.volumes) - 1
 
     @property
-    def grid(self) -> HalfGrid:
+    def grid(self) -> RfftVolumeGrid:
         """The grid of the volumes' transforms."""
-        return HalfGrid(self.volumes.shape[-1])
+        return RfftVolumeGrid(self.volumes.shape[-1])
 
     def table(self) -> Float[Tensor, "voxels columns"]:
         """Transforms to read slices from."""
@@ -67,13 +67,15 @@ def grid_size(radius: int, box_size: int) -> int:
     return min(2 * (radius + MARGIN), box_size)
 
 
-def grid_shells(grid: HalfGrid, radius: int, device: torch.device) -> Int[Tensor, " voxels"]:
+def grid_shells(
+    grid: RfftVolumeGrid, radius: int, device: torch.device
+) -> Int[Tensor, " voxels"]:
     """Shell of every point of a half grid, ``radius`` + 1 for those further out."""
     return grid.radii(device).flatten().round().long().clamp_max(radius + 1)
 
 
 def shell_averages(
-    grid: HalfGrid, quantity: Float[Tensor, "voxels columns"], radius: int
+    grid: RfftVolumeGrid, quantity: Float[Tensor, "voxels columns"], radius: int
 ) -> Float[Tensor, "shells columns"]:
     """Means over the shells 0 … ``radius`` + 1 of quantities on a half grid."""
     shells = grid_shells(grid, radius, quantity.device)

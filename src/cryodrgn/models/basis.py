@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.resample import check_new_box_size, downsample_volume
 from cryodrgn.models.protocols import DecoderSizes, VolumeModel
 from cryodrgn.models.settings import BasisConfig
@@ -108,9 +108,9 @@ class BasisModel(VolumeModel[BasisConfig]):
         )
 
     @classmethod
-    def stored_lattice(cls, box_size: int) -> HalfLattice:
+    def stored_lattice(cls, box_size: int) -> HalfPlaneFrequencies:
         """The disc up to Nyquist, ordered by radius: coarse iterations read a prefix."""
-        return HalfLattice.disc(box_size).by_radius()
+        return HalfPlaneFrequencies.disc(box_size).by_radius()
 
     def combined(self, latents: Float[Tensor, "batch z"]) -> Float[Tensor, "batch box box box"]:
         """The volumes at some points of the latent space."""

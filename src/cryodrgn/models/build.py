@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.models.model import Model
 from cryodrgn.models.protocols import DecoderSizes, EncoderSizes
 from cryodrgn.models.registry import DECODERS, ENCODERS
@@ -46,7 +46,7 @@ def encoder_sizes(config: ModelConfig) -> EncoderSizes:
     )
 
 
-def stored_lattice(config: ModelConfig) -> HalfLattice:
+def stored_lattice(config: ModelConfig) -> HalfPlaneFrequencies:
     """Frequencies at which images must be stored for a model."""
     if config.encoder is None:
         return DECODERS.find(config.decoder.name).stored_lattice(config.box_size)

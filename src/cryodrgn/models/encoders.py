@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier.grids import HalfLattice, half_to_hartley
+from cryodrgn.fourier.grids import HalfPlaneFrequencies, half_to_hartley
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.models.layers import Mlp, count_perceptron
@@ -19,11 +19,11 @@ from cryodrgn.models.protocols import Encoder, EncoderSizes, Posterior
 from cryodrgn.models.settings import EncoderConfig
 
 
-def stored_lattice_of(config: EncoderConfig, box_size: int) -> HalfLattice:
+def stored_lattice_of(config: EncoderConfig, box_size: int) -> HalfPlaneFrequencies:
     """The disc up to Nyquist, or more where an encoder sees the whole square of frequencies."""
     if config.mask_radius == -1 and not config.use_real:
-        return HalfLattice.square(box_size)
-    return HalfLattice.disc(box_size)
+        return HalfPlaneFrequencies.square(box_size)
+    return HalfPlaneFrequencies.disc(box_size)
 
 
 class _HartleyInput(nn.Module):
@@ -65,7 +65,7 @@ class _RealInput(nn.Module):
 
 
 def real_images(
-    transforms: Float[Tensor, "batch points 2"], lattice: HalfLattice
+    transforms: Float[Tensor, "batch points 2"], lattice: HalfPlaneFrequencies
 ) -> Float[Tensor, "batch box box"]:
     """Images whose pixels vary as much as the values of their transforms.
 
@@ -91,7 +91,7 @@ class CryodrgnEncoder(Encoder[EncoderConfig]):
     settings_type = EncoderConfig
 
     @classmethod
-    def stored_lattice(cls, config: EncoderConfig, box_size: int) -> HalfLattice:
+    def stored_lattice(cls, config: EncoderConfig, box_size: int) -> HalfPlaneFrequencies:
         """The disc up to Nyquist, or more if more is seen."""
         return stored_lattice_of(config, box_size)
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.models.settings import DecoderSettings, Domain, EncoderSettings
@@ -119,9 +119,9 @@ class VolumeModel(nn.Module, ABC, Generic[D]):
         """Sizes of the model that settings describe, without making it."""
 
     @classmethod
-    def stored_lattice(cls, box_size: int) -> HalfLattice:
+    def stored_lattice(cls, box_size: int) -> HalfPlaneFrequencies:
         """Frequencies at which images are stored for a model without an encoder."""
-        return HalfLattice.disc(box_size)
+        return HalfPlaneFrequencies.disc(box_size)
 
     @abstractmethod
     def forward(
@@ -246,9 +246,9 @@ class Encoder(nn.Module, ABC, Generic[E]):
         """Sizes of the encoder that settings describe, without making it."""
 
     @classmethod
-    def stored_lattice(cls, config: E, box_size: int) -> HalfLattice:  # noqa: ARG003
+    def stored_lattice(cls, config: E, box_size: int) -> HalfPlaneFrequencies:  # noqa: ARG003
         """Frequencies at which images must be stored for it: the disc up to Nyquist."""
-        return HalfLattice.disc(box_size)
+        return HalfPlaneFrequencies.disc(box_size)
 
     @abstractmethod
     def forward(self, sets: ImageSets, dtype: torch.dtype = torch.float32) -> Posterior:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.grids import HalfLattice, volume_frequencies
+from cryodrgn.fourier.grids import HalfPlaneFrequencies, volume_frequencies
 from cryodrgn.fourier.transforms import inverse_hartley
 from cryodrgn.models.settings import Domain
 
@@ -86,7 +86,7 @@ def _inverse(
 def _half_cube(box_size: int) -> Int[Tensor, "points 3"]:
     """One of every pair ±k of frequencies up to box/2: kz < 0, and half of kz = 0."""
     planes = [volume_frequencies(box_size, plane) for plane in range(-(box_size // 2), 0)]
-    flat = HalfLattice.square(box_size).points
+    flat = HalfPlaneFrequencies.square(box_size).points
     return torch.cat([*planes, torch.nn.functional.pad(flat, (0, 1))])
 
 

@@ -18,8 +18,8 @@ from cryodrgn.geometry.rotations import random_rotations, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.imaging.likelihood import cross_correlations, slice_energies
 from cryodrgn.kernels.backends import is_compiled
-from cryodrgn.orientation.comparison import Disc, Observed
-from cryodrgn.orientation.nearby import best_of_shifts
+from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
+from cryodrgn.orientation.nearby import local_pose_search
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
 
@@ -59,7 +59,7 @@ class FoundPoses:
         )
 
 
-class PoseFinder:
+class BranchAndBoundSearch:
     """Finds poses with respect to one reference.
 
     Args:
@@ -78,7 +78,7 @@ class PoseFinder:
     def __init__(
         self,
         slices: Slices,
-        disc: Disc,
+        disc: FrequencyDisc,
         variance: Float[Tensor, " points"],
         settings: GridSettings,
         radii: list[int],
@@ -140,7 +140,7 @@ class PoseFinder:
             images: Transforms as pairs at the frequencies of the disc, not shifted.
             ctf: CTF there.
         """
-        observed = Observed.of(images, ctf, self._variance)
+        observed = WhitenedImages.of(images, ctf, self._variance)
         rotations, shifts, found = self._whole_grid(observed)
         spacing, shift_spacing = self._spacing, self._shift_spacing
         for count in self._counts[1:]:
@@ -158,7 +158,7 @@ class PoseFinder:
         )
 
     def _whole_grid(
-        self, observed: Observed
+        self, observed: WhitenedImages
     ) -> tuple[
         Float[Tensor, "batch kept 3 3"],
         Float[Tensor, "batch kept 2"],
@@ -176,7 +176,7 @@ class PoseFinder:
 
     def _refined(
         self,
-        observed: Observed,
+        observed: WhitenedImages,
         rotations: Float[Tensor, "batch kept 3 3"],
         shifts: Float[Tensor, "batch kept 2"],
         parts: Float[Tensor, "parts 3 3"],
@@ -191,7 +191,7 @@ class PoseFinder:
         # A small rotation of the image's frame comes after that of the volume's.
         finer = parts @ rotations[:, :, None]
         points, within = self._disc.points[:count], observed.within(count)
-        values, which = best_of_shifts(self._slices, points, within, finer, shifts, steps)
+        values, which = local_pose_search(self._slices, points, within, finer, shifts, steps)
         values, which = values.flatten(1), which.flatten(1)
         best, places = values.topk(min(self._settings.num_kept, values.shape[1]), dim=1)
         rows = torch.arange(len(best), device=places.device)[:, None]

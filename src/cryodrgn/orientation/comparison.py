@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.likelihood import matched_terms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Disc:
+class FrequencyDisc:
     """Frequencies within a radius ordered by it, so that every smaller disc stands in front.
 
     Attributes:
@@ -29,7 +29,9 @@ class Disc:
     shells: Int[Tensor, " points"]
 
     @classmethod
-    def of(cls, lattice: HalfLattice, radius: int, device: torch.device) -> "Disc":
+    def of(
+        cls, lattice: HalfPlaneFrequencies, radius: int, device: torch.device
+    ) -> "FrequencyDisc":
         """The frequencies of a lattice within a radius."""
         positions = lattice.positions_within(radius)
         points = lattice.points[positions].float()
@@ -42,10 +44,10 @@ class Disc:
         """Number of the frequencies within a smaller radius."""
         return int((self.points.square().sum(-1) <= radius**2).sum())
 
-    def within(self, radius: int) -> "Disc":
+    def within(self, radius: int) -> "FrequencyDisc":
         """Those of the frequencies that lie within a smaller radius."""
         count = self.count(radius)
-        return Disc(
+        return FrequencyDisc(
             positions=self.positions[:count],
             points=self.points[:count],
             shells=self.shells[:count],
@@ -60,7 +62,7 @@ class Disc:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Observed:
+class WhitenedImages:
     """Images made ready for comparison.
 
     Attributes:
@@ -78,11 +80,11 @@ class Observed:
         images: Float[Tensor, "batch points 2"],
         ctf: Float[Tensor, "batch points"] | None,
         variance: Float[Tensor, " points"],
-    ) -> "Observed":
+    ) -> "WhitenedImages":
         """Images with their CTF, and the variance of the noise at each point."""
         matched, weights = matched_terms(images, ctf, 1 / variance)
         return cls(images=matched, weights=weights)
 
-    def within(self, count: int) -> "Observed":
+    def within(self, count: int) -> "WhitenedImages":
         """The images at the first points alone."""
-        return Observed(images=self.images[:, :count], weights=self.weights[:, :count])
+        return WhitenedImages(images=self.images[:, :count], weights=self.weights[:, :count])

@@ -24,7 +24,7 @@ from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.imaging.likelihood import log_likelihood_ratios
 from cryodrgn.orientation.branching import VALUES_AT_ONCE, VALUES_AT_ONCE_ON_GPU
-from cryodrgn.orientation.comparison import Disc, Observed
+from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
 from cryodrgn.orientation.maps import at_radius, map_of_slices
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
@@ -55,7 +55,7 @@ class Sample:
 
     images: Float[Tensor, "images points 2"]
     ctf: Float[Tensor, "images points"] | None
-    disc: Disc
+    disc: FrequencyDisc
     box_size: int
     num_held_out: int
 
@@ -203,7 +203,7 @@ class _Stage:
         count = self._sample.num_fitted
         rotations = random_rotations(count, generator).to(self._points.device)
         images, ctf = self._images(torch.arange(count))
-        observed = Observed.of(images, ctf, torch.ones_like(images[0, :, 0]))
+        observed = WhitenedImages.of(images, ctf, torch.ones_like(images[0, :, 0]))
         return map_of_slices(
             self._points, self.radius, rotations, observed.images, observed.weights
         )
@@ -229,7 +229,7 @@ class _Stage:
         power = torch.zeros_like(variance)
         for rows in self._fitted_batches(len(volumes)):
             images, ctf = self._images(rows)
-            observed = Observed.of(images, ctf, variance)
+            observed = WhitenedImages.of(images, ctf, variance)
             moved = shifted(observed.images, self._turns)
             found = log_likelihood_ratios(moved, observed.weights, slices.flatten(0, 1))
             if labels is not None:
@@ -263,7 +263,7 @@ class _Stage:
         best, advantages = [], []
         for rows in self._all_batches(len(volumes)):
             images, ctf = self._images(rows)
-            observed = Observed.of(images, ctf, variance)
+            observed = WhitenedImages.of(images, ctf, variance)
             moved = shifted(observed.images, self._turns)
             found = log_likelihood_ratios(moved, observed.weights, slices.flatten(0, 1))
             plain = (

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
+from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import slice_coordinates
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.orientation.slices import PADDING, box_within
 
 # Share of a shell's mean weight that is added to every weight: a mild Wiener filter.
@@ -39,8 +39,8 @@ def map_of_slices(
         outside of a ball.
     """
     box_size, device = box_within(radius), sums.device
-    grid = HalfGrid(PADDING * box_size)
-    table = SliceSums(grid, 1, 1, device)
+    grid = RfftVolumeGrid(PADDING * box_size)
+    table = SliceAccumulator(grid, 1, 1, device)
     totals = weights.sum(1)
     used = totals > LEAST_SHARE * totals.mean()
     places = slice_coordinates(PADDING * points, rotations[used])

@@ -4,14 +4,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.kernels.backends import kernels_for
-from cryodrgn.orientation.comparison import Observed
+from cryodrgn.orientation.comparison import WhitenedImages
 from cryodrgn.orientation.slices import PADDING, Slices
 
 
-def best_of_shifts(
+def local_pose_search(
     slices: Slices,
     points: Float[Tensor, "points 2"],
-    observed: Observed,
+    observed: WhitenedImages,
     rotations: Float[Tensor, "batch kept parts 3 3"],
     shifts: Float[Tensor, "batch kept 2"],
     steps: Float[Tensor, "steps 2"],
@@ -28,7 +28,7 @@ def best_of_shifts(
         shifts: (x, y) of the kept poses as fractions of the box.
         steps: Shifts that are tried, from there.
     """
-    return kernels_for(points.device).best_of_shifts(
+    return kernels_for(points.device).local_pose_search(
         slices.grid,
         slices.table,
         PADDING,

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
+from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.kernels.gridding import interpolate, slice_table
 
@@ -37,7 +37,7 @@ class Slices:
         box_size = volumes.shape[-1]
         padded = PADDING * box_size
         self.num_maps, self.radius = len(volumes), radius
-        self.grid = HalfGrid(padded)
+        self.grid = RfftVolumeGrid(padded)
         envelope = interpolation_envelope(box_size, padded, volumes.device)
         margin = (padded - box_size) // 2
         spread = torch.nn.functional.pad(volumes / envelope, (margin,) * 6)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cryodrgn.errors import NumericalError
 from cryodrgn.geometry.so3_grid import healpix_directions
-from cryodrgn.orientation.agreement import align_poses
 from cryodrgn.orientation.initial import InitialMap, Sample, initial_map
+from cryodrgn.orientation.pose_alignment import align_poses
 from cryodrgn.orientation.settings import GridSettings
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import torch
 from cryodrgn.data import downsample
 from cryodrgn.data.prepared import Storage
 from cryodrgn.diagnosis.fit import MAX_RADIUS
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.states import StateSettings
@@ -82,7 +82,7 @@ EXPECTATION = 2.2
 
 def points_of(box_size: int) -> int:
     """Frequencies of an image that are kept."""
-    return len(HalfLattice.disc(box_size))
+    return len(HalfPlaneFrequencies.disc(box_size))
 
 
 def training_plan(
@@ -399,7 +399,7 @@ def _columns(volumes: int) -> int:
 
 def _grid_bytes(box_size: int, volumes: int) -> int:
     """Sums of two halves and their total on a half grid, volumes, and batches of images."""
-    grid = math.prod(HalfGrid(box_size).shape)
+    grid = math.prod(RfftVolumeGrid(box_size).shape)
     values = GRIDS * _columns(volumes) * grid + STACKS * volumes * box_size**3
     return LIBRARIES + FLOAT * values
 

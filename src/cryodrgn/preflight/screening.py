@@ -13,8 +13,8 @@ from jaxtyping import Int
 from cryodrgn.diagnosis.screening import find_bad, screen_images
 from cryodrgn.errors import BadImageError, InputFileError, MetadataError, ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.image_stack import ImageStack
-from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.text import read_text
 from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
 from cryodrgn.rundir import ScreeningFiles
@@ -65,7 +65,7 @@ class _Stack:
         return np.searchsorted(self.offsets, rows, side="right") - 1
 
 
-def on_sound_images(
+def run_excluding_bad_images(
     screened: Callable[[Screen], Screened],
     work: Callable[[Screened], Result],
     how: Screen,
@@ -128,7 +128,7 @@ def screen_particles(
     """The particles without those whose images are bad.
 
     If only a sample was looked at, the images are judged again when they are read, see
-    :func:`on_sound_images`.
+    :func:`run_excluding_bad_images`.
 
     Args:
         particles: The particles.

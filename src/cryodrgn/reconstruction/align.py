@@ -12,7 +12,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from cryodrgn.errors import ShapeMismatchError
-from cryodrgn.fourier.half_grid import HalfGrid
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.geometry.rotations import orthonormal_columns, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
@@ -113,7 +113,7 @@ class _Pair:
     ) -> None:
         self.box_size = len(reference)
         self._slicer = VolumeSlicer(volume)
-        self._spectrum = HalfGrid(self.box_size).spectrum_of(reference)
+        self._spectrum = RfftVolumeGrid(self.box_size).spectrum_of(reference)
 
     @property
     def max_radius(self) -> int:

@@ -27,8 +27,8 @@ from cryodrgn.data.preprocessing import (
 )
 from cryodrgn.devices import to_device
 from cryodrgn.errors import BadImageError, ShapeMismatchError
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.fourier.half_grid import HalfGrid, interpolation_envelope
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
@@ -39,7 +39,7 @@ from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
-from cryodrgn.kernels.gridding import SliceSums
+from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.particle_set import ParticleSet
@@ -103,15 +103,15 @@ def backproject(
         msg = f"{particles.source}: half maps need at least two images, got {len(particles)}"
         raise ShapeMismatchError(msg)
     device = device or torch.device("cpu")
-    lattice = HalfLattice.disc(particles.box_size)
-    grid = HalfGrid(PADDING * particles.box_size)
-    halves = [SliceSums(grid, 1, 1, device) for _ in range(2)]
+    lattice = HalfPlaneFrequencies.disc(particles.box_size)
+    grid = RfftVolumeGrid(PADDING * particles.box_size)
+    halves = [SliceAccumulator(grid, 1, 1, device) for _ in range(2)]
     exposures = exposure_parameters(particles.images)
     points_per_particle = particles.images_per_particle * len(lattice)
     batch_size = max(1, int(POINTS_PER_BATCH // points_per_particle))
     mine = team.piece(torch.arange(len(particles)))
     with (
-        team.failing_together(BadImageError),
+        team.raise_on_all(BadImageError),
         Progress(len(mine), "backprojecting") as progress,
     ):
         for part in mine.split(batch_size):
@@ -167,10 +167,10 @@ def save_reconstruction(
 
 
 def _add_images(
-    sums: SliceSums,
+    sums: SliceAccumulator,
     images: ImageTable,
     rows: Int[np.ndarray, " rows"],
-    lattice: HalfLattice,
+    lattice: HalfPlaneFrequencies,
     settings: Preprocessing,
     ctf_correction: CtfCorrection,
     exposures: ExposureParameters | None,
@@ -194,7 +194,7 @@ def _add_images(
 
 
 def _volume(
-    sums: SliceSums, ball: Float[Tensor, "box box box"], fsc: ShellCurve | None = None
+    sums: SliceAccumulator, ball: Float[Tensor, "box box box"], fsc: ShellCurve | None = None
 ) -> Float[Tensor, "box box box"]:
     """The volume whose transform is sums / weights, regularised shell by shell.
 
@@ -225,14 +225,18 @@ def _volume(
     return volume.mul_(ball)
 
 
-def _planes_of_shells(grid: HalfGrid, device: torch.device) -> Iterator[Int[Tensor, "y x"]]:
+def _planes_of_shells(
+    grid: RfftVolumeGrid, device: torch.device
+) -> Iterator[Int[Tensor, "y x"]]:
     """Shell of every point of a grid, plane after plane; one more than the last beyond it."""
     last = grid.box_size // 2
     for radii in grid.planes(device):
         yield torch.where(radii <= last, radii.round(), last + 1).long()
 
 
-def _prior(count: int, grid: HalfGrid, fsc: ShellCurve | None) -> Float[Tensor, " shells"]:
+def _prior(
+    count: int, grid: RfftVolumeGrid, fsc: ShellCurve | None
+) -> Float[Tensor, " shells"]:
     """Weight of the prior in the first shells of a grid, in units of their mean weights."""
     if fsc is None:
         return torch.full((count,), HALF_MAP_DAMPING)

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 
 from cryodrgn.devices import choose_device, choose_network_dtype
 from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.io.cryodrgn_pickle import load_ctf, load_latents, load_poses
 from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.learning_curve import load_epoch_losses
-from cryodrgn.io.legacy_pickle import load_ctf, load_latents, load_poses
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.io.selection_files import load_indices

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations
@@ -98,7 +98,7 @@ def write_projections(
     moves = settings.shift_extent_px * (2 * torch.rand(count, 2, generator=generator) - 1)
     seen = settings.rotations if settings.tilt is None else settings.tilt @ settings.rotations
     slicer = VolumeSlicer(torch.from_numpy(volume))
-    lattice = HalfLattice.disc(slicer.box_size)
+    lattice = HalfPlaneFrequencies.disc(slicer.box_size)
     with (
         stack_writer(output, slicer.box_size, pixel_size) as writer,
         Progress(count, "projecting") as progress,

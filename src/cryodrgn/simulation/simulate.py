@@ -13,14 +13,14 @@ import yaml
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations, rotation_about_x
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.io.atomic import atomic_path, reserve
-from cryodrgn.io.legacy_pickle import save_ctf, save_poses
+from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
 from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.io.relion_write import write_particle_star
 from cryodrgn.particles.optics import CtfTable
@@ -222,7 +222,7 @@ def _clean_images(
     ctf: CtfTable | None,
     settings: SimulationSettings,
 ) -> Float[np.ndarray, "rows box box"]:
-    lattice = HalfLattice.disc(slicer.box_size)
+    lattice = HalfPlaneFrequencies.disc(slicer.box_size)
     frequencies = (lattice.frequencies / settings.pixel_size)[None]
     values = slicer.slices(lattice, torch.from_numpy(poses.rotations[rows]))
     # The shift of a pose centres the particle, so the particle lies at its negative.

@@ -13,8 +13,8 @@ from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.fourier.grids import HalfLattice
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
@@ -32,8 +32,8 @@ from cryodrgn.training.objectives import (
 from cryodrgn.training.optimizers import adam
 from cryodrgn.training.pose_search import FEWEST_SEARCHED, LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
-from cryodrgn.training.row_table import Refined, RowTable
-from cryodrgn.training.start import Start
+from cryodrgn.training.row_table import PerParticleParameters, TrainableGroup
+from cryodrgn.training.start import ResumePoint
 from cryodrgn.training.warm_start import (
     EPOCHS,
     TYPICAL_LOG_VARIANCE,
@@ -66,19 +66,19 @@ class Assembly:
     objective: Objective
     optimizer: torch.optim.Optimizer
     poses: PoseTable | None
-    refined: dict[str, Refined]
+    refined: dict[str, TrainableGroup]
     search: PoseSearch | None
     first_latents: Targets | None
     norm: tuple[float, float]
     dtype: torch.dtype
 
 
-def assemble(
+def build_training(
     config: RunConfig,
     particles: ParticleSet,
     run: RunDirectory,
     device: torch.device,
-    start: Start,
+    start: ResumePoint,
     team: Team = ALONE,
 ) -> Assembly:
     """Build the model and prepare the images of a run; writes nothing.
@@ -181,15 +181,15 @@ def _network_dtype(name: Precision, device: torch.device, team: Team) -> torch.d
 
 
 def _refined(
-    training: TrainConfig, poses: PoseTable | None, latents: RowTable | None
-) -> dict[str, Refined]:
+    training: TrainConfig, poses: PoseTable | None, latents: PerParticleParameters | None
+) -> dict[str, TrainableGroup]:
     """The tables of particles, and for how many epochs they stay as they are."""
-    refined: dict[str, Refined] = {}
+    refined: dict[str, TrainableGroup] = {}
     if poses is not None and training.poses is not None:
-        refined["poses"] = Refined(numbers=poses, pretrain=training.poses.pretrain)
+        refined["poses"] = TrainableGroup(numbers=poses, pretrain=training.poses.pretrain)
     if latents is not None:
         settings = training.latents or LatentTableConfig()
-        refined["latents"] = Refined(numbers=latents, pretrain=settings.pretrain)
+        refined["latents"] = TrainableGroup(numbers=latents, pretrain=settings.pretrain)
     return refined
 
 
@@ -197,7 +197,7 @@ def _objective(
     config: RunConfig,
     particles: ParticleSet,
     model: Model,
-    latents: RowTable | None,
+    latents: PerParticleParameters | None,
     norm: tuple[float, float],
     dtype: torch.dtype,
     team: Team,
@@ -214,7 +214,7 @@ def _objective(
 
 def _latents_of(
     model: Model,
-    table: RowTable | None,
+    table: PerParticleParameters | None,
     images: TrainingSet,
     training: TrainConfig,
     dtype: torch.dtype,
@@ -281,7 +281,7 @@ def storage_of(training: TrainConfig, run: RunDirectory) -> Storage:
 
 def _estimated_norm(config: RunConfig, particles: ParticleSet) -> tuple[float, float]:
     settings = _preprocessing(config, (0.0, 1.0))
-    lattice = HalfLattice.disc(config.model.box_size)
+    lattice = HalfPlaneFrequencies.disc(config.model.box_size)
     return 0.0, estimate_scale(particles, lattice, settings)
 
 
@@ -295,8 +295,8 @@ def _preprocessing(config: RunConfig, norm: tuple[float, float]) -> Preprocessin
 
 
 def _latent_table(
-    config: RunConfig, count: int, start: Start, device: torch.device, team: Team
-) -> RowTable | None:
+    config: RunConfig, count: int, start: ResumePoint, device: torch.device, team: Team
+) -> PerParticleParameters | None:
     """Latents that are learnt one by one: at first those of a file, or standard normal ones."""
     if config.model.kind != "dec":
         return None
@@ -304,7 +304,7 @@ def _latent_table(
     shape = (count, config.model.latent_dim)
     if latents.initial is None or start.is_under_way:
         values = torch.randn(shape, generator=generator_at(config.training.seed))
-        return RowTable(values, latents.learning_rate, device, team)
+        return PerParticleParameters(values, latents.learning_rate, device, team)
     path = latents_at(latents.initial)
     values = torch.from_numpy(load_latents(path))
     if tuple(values.shape) != shape:
@@ -313,4 +313,4 @@ def _latent_table(
             f"are {shape[0]} particles with a latent of {shape[1]} dimensions"
         )
         raise ShapeMismatchError(msg)
-    return RowTable(values, latents.learning_rate, device, team)
+    return PerParticleParameters(values, latents.learning_rate, device, team)

@@ -111,7 +111,7 @@ class LatentTableConfig:
 
     Attributes:
         learning_rate: Length of their steps, see
-            :class:`cryodrgn.training.row_table.RowTable`.
+            :class:`cryodrgn.training.row_table.PerParticleParameters`.
         pretrain: Epochs in which they stay as they are.
         initial: A ``z.pkl``, or the folder of a run that holds one, to begin with; None draws
             them from a standard normal.

@@ -18,7 +18,7 @@ SUSPECTED = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exchange:
+class HalfImageExchangeTest:
     """Improvement of an image's likelihood by its own state over the states of others.
 
     Attributes:
@@ -83,7 +83,7 @@ def gains_over_exchange(
     return expected - np.diagonal(errors, axis1=1, axis2=2)
 
 
-def compare_exchanged(errors: Float[np.ndarray, "blocks block block"]) -> Exchange:
+def compare_exchanged(errors: Float[np.ndarray, "blocks block block"]) -> HalfImageExchangeTest:
     """Compare the errors of images with those of images put together from exchanged halves.
 
     If the states that fit one half of an image say nothing of the other half, every permutation
@@ -97,7 +97,7 @@ def compare_exchanged(errors: Float[np.ndarray, "blocks block block"]) -> Exchan
     rest = errors - errors.mean(2, keepdims=True) - errors.mean(1, keepdims=True)
     rest += errors.mean((1, 2), keepdims=True)
     deviation = float(np.sqrt((rest**2).sum() / (errors.shape[1] - 1)))
-    return Exchange(
+    return HalfImageExchangeTest(
         gain=float(gains.mean()),
         error=float(gains.std(ddof=1) / np.sqrt(gains.size)),
         score=float(gains.sum()) / max(deviation, 1e-30),
@@ -126,7 +126,7 @@ def still_improves(
     return bool(decrease.mean() > max(SIGNIFICANT * error, worthwhile * abs(reached)))
 
 
-def verdict_in_words(converged_at: int | None, exchange: Exchange | None) -> str:
+def verdict_in_words(converged_at: int | None, exchange: HalfImageExchangeTest | None) -> str:
     """The state of a run in a sentence.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
-from cryodrgn.training.convergence import Exchange, verdict_in_words
+from cryodrgn.training.convergence import HalfImageExchangeTest, verdict_in_words
 
 SHELL = "shell_"
 
@@ -31,7 +31,7 @@ class EpochRecord:
     error: float
     explained: float
     map_change: float | None
-    exchange: Exchange | None
+    exchange: HalfImageExchangeTest | None
     shells: tuple[float, ...]
     converged: bool
 
@@ -55,7 +55,7 @@ class EpochRecord:
         """The record of a line of the table."""
         exchange = None
         if row["exchange_gain"]:
-            exchange = Exchange(
+            exchange = HalfImageExchangeTest(
                 gain=float(row["exchange_gain"]),
                 error=float(row["exchange_error"]),
                 score=float(row["exchange_score"]),
@@ -75,7 +75,9 @@ class EpochRecord:
         """Plain values that a checkpoint may hold, see :meth:`from_state`."""
         exchange = None
         if self.exchange is not None:
-            exchange = {f.name: getattr(self.exchange, f.name) for f in fields(Exchange)}
+            exchange = {
+                f.name: getattr(self.exchange, f.name) for f in fields(HalfImageExchangeTest)
+            }
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"exchange": exchange}
 
     @classmethod
@@ -83,7 +85,7 @@ class EpochRecord:
         """The record whose :meth:`state` this is."""
         values = dict(state)
         exchange = values.pop("exchange")
-        values["exchange"] = None if exchange is None else Exchange(**exchange)
+        values["exchange"] = None if exchange is None else HalfImageExchangeTest(**exchange)
         return cls(**values)
 
 
@@ -120,7 +122,7 @@ def verdict_of(records: Sequence[EpochRecord]) -> str:
     return verdict_in_words(converged[0] if converged else None, exchange_of(records))
 
 
-def exchange_of(records: Sequence[EpochRecord]) -> Exchange | None:
+def exchange_of(records: Sequence[EpochRecord]) -> HalfImageExchangeTest | None:
     """Latest result of the half-image exchange test of a run.
 
     From convergence on the same states are looked at again and again; what has been clear

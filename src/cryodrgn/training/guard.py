@@ -38,7 +38,7 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class PendingStep:
     """Losses and gradient norm of a step, on the device; the host need not wait for them.
 
     Attributes:
@@ -54,7 +54,7 @@ class Outcome:
     @classmethod
     def of(
         cls, rows: Int[Tensor, " batch"], losses: Losses, parameters: Sequence[nn.Parameter]
-    ) -> "Outcome":
+    ) -> "PendingStep":
         """Begin to send what a step led to.
 
         Args:
@@ -82,7 +82,7 @@ class Outcome:
         return StepReport(reconstruction=reconstruction, kl=kl, total=total, gradient_norm=norm)
 
 
-class Guard:
+class NonFiniteGuard:
     """Tells good steps from bad ones, and what to do about the bad ones.
 
     A batch whose loss or gradient is not finite is skipped. Three in a row call for a return

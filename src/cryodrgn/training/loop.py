@@ -24,10 +24,10 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.threads import torch_threads
 from cryodrgn.training.config import TrainConfig
-from cryodrgn.training.guard import Guard, Outcome, StepReport
+from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
 from cryodrgn.training.objectives import Objective
 from cryodrgn.training.optimizers import skips_on_device, step_unless
-from cryodrgn.training.row_table import Refined
+from cryodrgn.training.row_table import TrainableGroup
 from cryodrgn.training.run_log import Metrics, MetricsFile
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class Trainer:
         optimizer: Optimizer,
         particles: TrainingSet,
         config: TrainConfig,
-        refined: Mapping[str, Refined] | None = None,
+        refined: Mapping[str, TrainableGroup] | None = None,
         team: Team = ALONE,
         lag: int | None = None,
     ) -> None:
@@ -144,12 +144,12 @@ class Trainer:
         self._config = config
         self._metrics: MetricsFile | None = None
         self._refined = refined or {}
-        self._guard = Guard(particles.original_rows.tolist())
+        self._guard = NonFiniteGuard(particles.original_rows.tolist())
         if lag is None:
             can_lag = skips_on_device(optimizer) and not self._refined
             lag = LAG.get(particles.device.type, 0) if can_lag else 0
         self._lag = lag
-        self._waiting: deque[Outcome] = deque()
+        self._waiting: deque[PendingStep] = deque()
         self._whole, self._recent = RunningMean(), RunningMean()
         self._parameters = [p for p in objective.model.parameters() if p.requires_grad]
         self._good = self._moving_state()
@@ -245,7 +245,7 @@ class Trainer:
         with torch_threads(1) if is_processor else nullcontext():
             losses = self._accumulated(rows, noise, self._radius(epoch))
             self._team.add([p.grad for p in self._parameters if p.grad is not None])
-            outcome = Outcome.of(rows, losses, self._parameters)
+            outcome = PendingStep.of(rows, losses, self._parameters)
             if self._lag:
                 step_unless(outcome.is_bad, self._optimizer)
             self._waiting.append(outcome)
@@ -276,7 +276,7 @@ class Trainer:
         for refined in self._refined.values():
             refined.numbers.discard()
 
-    def _count(self, report: StepReport | None, outcome: Outcome) -> None:
+    def _count(self, report: StepReport | None, outcome: PendingStep) -> None:
         self._whole.add(report, len(outcome.rows))
         self._recent.add(report, len(outcome.rows))
 
@@ -299,7 +299,7 @@ class Trainer:
             self._optimizer.zero_grad(set_to_none=True)
             try:
                 size = min(part_size(self._particles, radius), self._most_together)
-                with self._team.failing_together(torch.OutOfMemoryError):
+                with self._team.raise_on_all(torch.OutOfMemoryError):
                     parts = [
                         self._particles.batch(part, radius=radius)
                         for part in split_batch(rows[mine], size, self._particles.device)

@@ -10,7 +10,7 @@ runs).
 
 from dataclasses import dataclass
 
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.models.build import decoder_sizes, encoder_sizes
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.processors import most_threads
@@ -73,7 +73,7 @@ def memory_needed(
         images_per_particle: Number of images of a particle, on average.
     """
     model, batch_size = config.model, min(config.training.batch_size, count)
-    points = len(HalfLattice.disc(model.box_size))
+    points = len(HalfPlaneFrequencies.disc(model.box_size))
     encoder, decoder = count_weights(model)
     of_threads = most_threads() * max(1, ROWS_IN_CACHE // points)
     images = min(batch_size, of_threads) if is_processor else batch_size
@@ -94,7 +94,9 @@ def memory_needed(
 
 def operations_per_image(model: ModelConfig) -> float:
     """Floating point operations of a training step on one image."""
-    decoded = len(HalfLattice.disc(model.box_size)) * decoder_sizes(model).multiply_adds
+    decoded = (
+        len(HalfPlaneFrequencies.disc(model.box_size)) * decoder_sizes(model).multiply_adds
+    )
     return OVERHEAD * OPERATIONS * (decoded + encoder_sizes(model).multiply_adds)
 
 

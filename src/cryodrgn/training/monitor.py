@@ -20,7 +20,7 @@ from cryodrgn.training.convergence import (
     EPOCHS_COMPARED,
     WORTHWHILE_LATENTS,
     WORTHWHILE_MAP,
-    Exchange,
+    HalfImageExchangeTest,
     compare_exchanged,
     exchange_errors,
     gains_over_exchange,
@@ -44,7 +44,7 @@ MAP_BOX = 32
 STREAM = 0x57A7
 
 
-class Monitor:
+class HeldOutEvaluator:
     """Follows particles that are kept out of training.
 
     Args:
@@ -169,7 +169,7 @@ class Monitor:
 
     def _exchange(
         self, reference: Float[Tensor, "particles z"], noise: Float[Tensor, " shells"]
-    ) -> Exchange | None:
+    ) -> HalfImageExchangeTest | None:
         """Half-image exchange test on the held-out particles."""
         if not (reference.shape[1] and self._blocks.numel()):
             return None
@@ -193,7 +193,7 @@ class Monitor:
         self._gains = [*self._gains, gains][-2 * EPOCHS_COMPARED :]
         return compare_exchanged(errors)
 
-    def _improves(self, explained: float, exchange: Exchange | None) -> bool:
+    def _improves(self, explained: float, exchange: HalfImageExchangeTest | None) -> bool:
         if still_improves(self._errors, explained, WORTHWHILE_MAP):
             return True
         if exchange is None:

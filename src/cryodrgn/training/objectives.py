@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
-from cryodrgn.fourier.grids import HalfLattice
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.grouping import ImageSets
-from cryodrgn.imaging.turning import turned_in_plane
-from cryodrgn.io.legacy_pickle import save_latents, save_pickles
+from cryodrgn.imaging.turning import rotate_in_plane
+from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.losses import Losses, kl_divergence, reconstruction_loss
 from cryodrgn.models.model import Model, sample_latent
@@ -28,7 +28,7 @@ from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.threads import in_order
-from cryodrgn.training.row_table import RowTable
+from cryodrgn.training.row_table import PerParticleParameters
 from cryodrgn.training.schedules import Equivariance, KlWeighting
 
 
@@ -96,7 +96,7 @@ class VaeObjective:
         dtype: torch.dtype,
         team: Team = ALONE,
         equivariance: Equivariance | None = None,
-        lattice: HalfLattice | None = None,
+        lattice: HalfPlaneFrequencies | None = None,
     ) -> None:
         self._team = team
         self.model = model
@@ -117,7 +117,7 @@ class VaeObjective:
         divisor: float,
     ) -> Losses:
         """Gradients at one random sample of every image's latent."""
-        with self._team.failing_together(torch.OutOfMemoryError):
+        with self._team.raise_on_all(torch.OutOfMemoryError):
             views = ImageSets.joined([part.phase_flipped() for part in parts])
             # Encoders say nothing of poses that move images.
             views = replace(views, images=views.images.detach())
@@ -156,7 +156,7 @@ class VaeObjective:
         assert self._lattice is not None
         # The direction of a normal vector is an angle of which all values are as probable.
         angles = torch.atan2(directions[:, 1], directions[:, 0])
-        turned = turned_in_plane(views.images, self._lattice, views.grouping.spread(angles))
+        turned = rotate_in_plane(views.images, self._lattice, views.grouping.spread(angles))
         others, _ = self.model.encoder(replace(views, images=turned), self._dtype)
         return weight * (mean - others).square().sum(1).mean()
 
@@ -186,7 +186,7 @@ class DecoderObjective:
     def __init__(
         self,
         model: Model,
-        latents: RowTable | None,
+        latents: PerParticleParameters | None,
         volumes: VolumeDecoder,
         pixel_size: float,
         dtype: torch.dtype,
@@ -207,7 +207,7 @@ class DecoderObjective:
         divisor: float,
     ) -> Losses:
         """Gradients of the reconstruction loss, of the latents too."""
-        with self._team.failing_together(torch.OutOfMemoryError):
+        with self._team.raise_on_all(torch.OutOfMemoryError):
             latents = noise  # of no dimensions
             if self._latents is not None:
                 latents = self._latents.rows(torch.cat([part.rows for part in parts]))

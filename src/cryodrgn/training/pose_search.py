@@ -25,8 +25,8 @@ from cryodrgn.imaging.likelihood import squared_residuals
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.models.losses import reconstruction_loss
 from cryodrgn.models.protocols import VolumeModel
-from cryodrgn.orientation.branching import FoundPoses, PoseFinder
-from cryodrgn.orientation.comparison import Disc
+from cryodrgn.orientation.branching import BranchAndBoundSearch, FoundPoses
+from cryodrgn.orientation.comparison import FrequencyDisc
 from cryodrgn.orientation.initial import InitialMap, Sample
 from cryodrgn.orientation.slices import Slices, box_within
 from cryodrgn.orientation.starts import compare_starts, effective_directions, why_too_alike
@@ -123,7 +123,7 @@ class PoseSearch:
             NumericalError: All first maps have collapsed.
         """
         settings, seed = self._search, self._training.seed
-        disc = Disc.of(
+        disc = FrequencyDisc.of(
             self._particles.lattice,
             min(settings.grids.radius_start, self._box_size // 2 - 1),
             self._device,
@@ -143,7 +143,9 @@ class PoseSearch:
         assert found is not None
         self._take_over(found, disc.within(found.radius), check)
 
-    def _take_over(self, first: InitialMap, disc: Disc, check: Callable[[], None]) -> None:
+    def _take_over(
+        self, first: InitialMap, disc: FrequencyDisc, check: Callable[[], None]
+    ) -> None:
         """The poses of all images with respect to first maps, and their first latents."""
         grids, seed = self._search.grids, self._training.seed
         radii = [first.radius] * (1 + min(LEVELS_OF_FIRST_MAP, grids.num_levels))
@@ -151,7 +153,7 @@ class PoseSearch:
         by_map = []
         for volume in first.volumes:
             slices = Slices(volume[None].to(self._device), first.radius)
-            finder = PoseFinder(
+            finder = BranchAndBoundSearch(
                 slices,
                 disc,
                 first.variance.to(self._device),
@@ -192,7 +194,7 @@ class PoseSearch:
     def _teach(
         self,
         first: InitialMap,
-        disc: Disc,
+        disc: FrequencyDisc,
         latents: Float[Tensor, "maps z"],
         check: Callable[[], None],
     ) -> None:
@@ -233,14 +235,14 @@ class PoseSearch:
         grids = self._search.grids
         radius = self._search.searched_radius(max(epoch - 1, 0), self._box_size)
         learnt = min(radius, self._box_size // 2 - 1)
-        disc = Disc.of(self._particles.lattice, learnt, self._device)
+        disc = FrequencyDisc.of(self._particles.lattice, learnt, self._device)
         centres, nearest = self._references(epoch)
         decoder = VolumeDecoder(self._decoder, 0.0, 1.0, self._device, self._dtype)
         volumes = decoder.volumes(centres, box_within(learnt))
         references = [Slices(volume[None].to(self._device), learnt) for volume in volumes]
         variance = self._variance(disc, references, nearest)
         finders = [
-            PoseFinder(
+            BranchAndBoundSearch(
                 reference,
                 disc,
                 variance,
@@ -263,12 +265,12 @@ class PoseSearch:
             )
             raise NumericalError(msg)
 
-    def _sample(self, disc: Disc, generator: torch.Generator) -> Sample:
+    def _sample(self, disc: FrequencyDisc, generator: torch.Generator) -> Sample:
         """Images, drawn at random, of which first maps are made."""
         count = min(len(self._particles), self._search.start_images)
         drawn = torch.randperm(len(self._particles), generator=generator)[:count]
         parts = [
-            self._particles.uncentred(rows, disc.positions)
+            self._particles.unshifted_transforms(rows, disc.positions)
             for rows in drawn.split(READ_AT_ONCE)
         ]
         ctf = [part[1] for part in parts if part[1] is not None]
@@ -298,7 +300,7 @@ class PoseSearch:
         return centres, torch.cdist(latents, centres).argmin(1)
 
     def _variance(
-        self, disc: Disc, references: list[Slices], nearest: Int[Tensor, " particles"]
+        self, disc: FrequencyDisc, references: list[Slices], nearest: Int[Tensor, " particles"]
     ) -> Float[Tensor, " points"]:
         """Of the noise, from what the references leave of the images in their poses."""
         count = min(len(self._particles), NUM_FOR_VARIANCE)
@@ -307,7 +309,7 @@ class PoseSearch:
         with torch.inference_mode():
             for number, reference in enumerate(references):
                 for rows in _batches(chosen[nearest[chosen] == number], READ_AT_ONCE):
-                    images, ctf = self._particles.uncentred(rows, disc.positions)
+                    images, ctf = self._particles.unshifted_transforms(rows, disc.positions)
                     on_device = to_device(rows, self._device)
                     rotations, shifts = self._poses.at(on_device)
                     shifts = shifts / to_device(self._sides[rows], self._device)
@@ -318,9 +320,9 @@ class PoseSearch:
 
     def _find(
         self,
-        finders: list[PoseFinder],
+        finders: list[BranchAndBoundSearch],
         nearest: Int[Tensor, " particles"],
-        disc: Disc,
+        disc: FrequencyDisc,
         check: Callable[[], None],
     ) -> FoundPoses:
         """The poses of all particles, each searched by the finder of its reference."""
@@ -331,7 +333,7 @@ class PoseSearch:
             for block in order.tensor_split(max(1, len(self._particles) // 1000)):
                 for number, finder in enumerate(finders):
                     for rows in _batches(block[nearest[block] == number], finder.batch_size):
-                        images, ctf = self._particles.uncentred(rows, disc.positions)
+                        images, ctf = self._particles.unshifted_transforms(rows, disc.positions)
                         found = finder.find(images, ctf)
                         results[to_device(rows, self._device)] = torch.cat(
                             [found.rotations.flatten(1), found.shifts, found.gains[:, None]], 1

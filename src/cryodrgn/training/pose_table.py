@@ -16,7 +16,7 @@ from cryodrgn.geometry.rotations import (
 )
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.poses import Poses
-from cryodrgn.training.row_table import RowTable
+from cryodrgn.training.row_table import PerParticleParameters
 
 Embedding = Literal["s2s2", "quat"]
 
@@ -28,8 +28,8 @@ class PoseConfig:
     Attributes:
         embedding: Numbers that stand for a rotation: its first two rows (``s2s2``, Zhou et al.
             2019) or a quaternion (``quat``).
-        learning_rate: Length of the steps, see :class:`RowTable`. A step of 0.01 turns by
-            about 0.01 radians, and shifts by about 0.01 of half the box.
+        learning_rate: Length of the steps, see :class:`PerParticleParameters`. A step of 0.01
+            rotates by about 0.01 radians, and shifts by about 0.01 of half the box.
         pretrain: Epochs with fixed poses before.
     """
 
@@ -76,8 +76,8 @@ class PoseTable:
         # side are as sensitive as angles, and one learning rate serves both.
         self._units = torch.from_numpy(side_lengths).float()[:, None].to(device) / 2
         rotations, shifts = self._numbers(poses)
-        self._rotations = RowTable(rotations, config.learning_rate, device, team)
-        self._shifts = RowTable(shifts, config.learning_rate, device, team)
+        self._rotations = PerParticleParameters(rotations, config.learning_rate, device, team)
+        self._shifts = PerParticleParameters(shifts, config.learning_rate, device, team)
 
     def at(
         self, rows: Int[Tensor, " batch"]

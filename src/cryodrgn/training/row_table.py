@@ -35,7 +35,7 @@ class ParticleNumbers(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Refined:
+class TrainableGroup:
     """Numbers of particles that are learnt along with the network.
 
     Attributes:
@@ -54,7 +54,7 @@ class Refined:
             self.numbers.discard()
 
 
-class RowTable:
+class PerParticleParameters:
     """A table of one row per particle, moved by a kind of Adam made for such tables.
 
     Only rows that a batch looked up move, each with a first moment of its own: a particle seen

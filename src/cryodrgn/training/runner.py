@@ -16,7 +16,7 @@ from cryodrgn.devices import describe_device, dtype_name
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.checkpoints import save_checkpoint
-from cryodrgn.io.legacy_pickle import save_poses
+from cryodrgn.io.cryodrgn_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import build_model, load_named_weights, named_weights
 from cryodrgn.parallel import ALONE, Team
@@ -24,13 +24,13 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.assembly import Assembly, assemble
+from cryodrgn.training.assembly import Assembly, build_training
 from cryodrgn.training.config import RunConfig
 from cryodrgn.training.loop import Position, RunningMean, Trainer
-from cryodrgn.training.monitor import Monitor
+from cryodrgn.training.monitor import HeldOutEvaluator
 from cryodrgn.training.pose_search import PoseSearch
 from cryodrgn.training.run_log import MetricsFile, log_to_file
-from cryodrgn.training.start import Start
+from cryodrgn.training.start import ResumePoint
 from cryodrgn.training.warm_start import Targets, teach_encoder
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def train(
     config: RunConfig,
     particles: ParticleSet,
     run: RunDirectory,
-    start: Start,
+    start: ResumePoint,
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
     team: Team = ALONE,
@@ -59,7 +59,7 @@ def train(
         particles: The images, with poses unless they are searched.
         run: Folder for everything the run writes. Files of an earlier run are replaced, unless
             the run goes on.
-        start: Where the run begins, see :func:`cryodrgn.training.start.find_start`.
+        start: Where the run begins, see :func:`cryodrgn.training.start.resolve_resume`.
         device: Where to compute.
         should_stop: Asked after every batch; once it says so, the run writes a checkpoint and
             ends.
@@ -75,8 +75,8 @@ def train(
     particles = _with_first_poses(config, particles)
     _require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
-    parts = assemble(config, particles, run, device, start, team)
-    session = _Session(config, particles, run, parts, should_stop, team)
+    parts = build_training(config, particles, run, device, start, team)
+    session = TrainingRun(config, particles, run, parts, should_stop, team)
     session.begin(start)
     team.wait()
     if not team.is_writer:
@@ -98,7 +98,7 @@ def train(
         return session.run()
 
 
-class _Session:
+class TrainingRun:
     """One run of the program on a training run."""
 
     def __init__(
@@ -128,7 +128,7 @@ class _Session:
         self._monitor = None
         model = parts.objective.model
         if config.training.held_out is not None:
-            self._monitor = Monitor(
+            self._monitor = HeldOutEvaluator(
                 model,
                 parts.particles,
                 particles.first_images.require_poses().rotations[:, 2],
@@ -138,7 +138,7 @@ class _Session:
             )
         self._last_checkpoint = time.monotonic()
 
-    def begin(self, start: Start) -> None:
+    def begin(self, start: ResumePoint) -> None:
         """Take over what the run begins with.
 
         Raises:
@@ -384,7 +384,7 @@ def _with_first_poses(config: RunConfig, particles: ParticleSet) -> ParticleSet:
     return particles.with_images(poses=unknown)
 
 
-def _require_epochs_left(config: RunConfig, start: Start, run: RunDirectory) -> None:
+def _require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory) -> None:
     wanted = config.training.num_epochs
     # A run that was killed after its last epoch still has to write its last files.
     is_complete = start.source in {None, run.weights()}

@@ -17,7 +17,7 @@ Load = Path | Literal["latest"] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Start:
+class ResumePoint:
     """Starting point of a run: weights, moments, position.
 
     Attributes:
@@ -53,7 +53,9 @@ class Start:
         return sum(record["converged"] for record in records)
 
 
-def find_start(run: RunDirectory, config: RunConfig, load: Load, *, overwrite: bool) -> Start:
+def resolve_resume(
+    run: RunDirectory, config: RunConfig, load: Load, *, overwrite: bool
+) -> ResumePoint:
     """Decide where a run begins, before anything is written.
 
     Args:
@@ -77,14 +79,14 @@ def find_start(run: RunDirectory, config: RunConfig, load: Load, *, overwrite: b
     if recorded is None or overwrite:
         if load == "latest" and not overwrite:
             logger.info("%s holds no run to go on with: a new one begins", run.path)
-        return Start()
+        return ResumePoint()
     if load is None:
         _refuse_used_folder(run, recorded, config)
     _require_same(run, recorded, config)
     latest = latest_checkpoint(run)
     if latest is None:
         logger.info("%s holds no checkpoint yet: the run begins again", run.path)
-        return Start(**_as_before(run.config_yaml))
+        return ResumePoint(**_as_before(run.config_yaml))
     return _from_file(latest, is_same_run=True)
 
 
@@ -117,14 +119,14 @@ def _progress(path: Path) -> tuple[int, int]:
     return position["epoch"], position["batch"]
 
 
-def _from_file(path: Path, *, is_same_run: bool) -> Start:
+def _from_file(path: Path, *, is_same_run: bool) -> ResumePoint:
     """Start from a weight file of this program or of any version of cryoDRGN."""
     content = load_checkpoint(path)
     if "run_state" in content:
         epochs_done = content["run_state"]["position"]["epoch"]
     else:
         epochs_done = int(content.get("epoch", 0)) + (0 if _counts_from_one(path) else 1)
-    return Start(
+    return ResumePoint(
         checkpoint=content,
         source=path,
         epochs_done=epochs_done,

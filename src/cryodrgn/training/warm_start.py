@@ -12,7 +12,7 @@ from torch import Tensor
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.io.legacy_pickle import load_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress

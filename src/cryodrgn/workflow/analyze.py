@@ -43,8 +43,8 @@ from cryodrgn.analysis.trajectories import component_path
 from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
 from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.fourier.resample import check_new_box_size
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.latent_text import save_index_text, save_latent_text
-from cryodrgn.io.legacy_pickle import save_pickles
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.provenance import describe_files
 from cryodrgn.io.reference_map import geometry_like
@@ -61,7 +61,7 @@ from cryodrgn.reconstruction.decode import (
 )
 from cryodrgn.runs.run import Run
 from cryodrgn.training.epoch_records import EpochRecord, verdict_of
-from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
+from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.atomic import atomic_path
-from cryodrgn.io.legacy_pickle import load_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.text import read_yaml
 from cryodrgn.rundir import DemoFiles

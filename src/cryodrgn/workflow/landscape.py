@@ -34,8 +34,8 @@ from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.imaging.masks import default_threshold, soft_mask
+from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 from cryodrgn.io.latent_text import save_index_text, save_latent_text
-from cryodrgn.io.legacy_pickle import load_pickles, save_pickles
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import MrcFile, read_volume, write_volume
@@ -46,7 +46,7 @@ from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
 from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
 from cryodrgn.runs.run import Run
-from cryodrgn.workflow.album import draw_series, look_as_mapping, save_bytes
+from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.analysisdir import LandscapeFiles, StateFiles
 from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
-from cryodrgn.io.legacy_pickle import load_latents, load_pickles, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import read_yaml

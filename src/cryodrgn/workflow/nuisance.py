@@ -23,8 +23,8 @@ from cryodrgn.preflight.plan import require_output
 from cryodrgn.preflight.plans import nuisance_plan
 from cryodrgn.preflight.screening import (
     Screen,
-    on_sound_images,
     places_kept,
+    run_excluding_bad_images,
     screen_particles,
 )
 from cryodrgn.rundir import NuisanceFiles, ScreeningFiles
@@ -100,7 +100,7 @@ def report_nuisances(
         rows = places_kept(particles, kept)
         return _report(files, kept, latents[rows], output, num_images, seed)
 
-    return on_sound_images(screened, work, screen)
+    return run_excluding_bad_images(screened, work, screen)
 
 
 def _report(

@@ -117,7 +117,7 @@ def _best_of_shifts(
                 )
 
 
-def best_of_shifts(
+def local_pose_search(
     table: Float[np.ndarray, "voxels 2"],
     shape: tuple[int, int, int],
     points: Float[np.ndarray, "2 points"],

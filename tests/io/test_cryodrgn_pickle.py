@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cryodrgn.errors import InputFileError, MetadataError
-from cryodrgn.io.legacy_pickle import (
+from cryodrgn.io.cryodrgn_pickle import (
     load_ctf,
     load_latents,
     load_pickles,
