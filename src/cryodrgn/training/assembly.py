@@ -98,16 +98,11 @@ def build_training(
     training = config.training
     if training.search is not None and len(particles) < FEWEST_SEARCHED:
         msg = (
-            f"{particles.source} has {len(particles)} images, but first maps need at least "
+            f"{particles.source} has {len(particles)} images, but initial models need at least "
             f"{FEWEST_SEARCHED}, of which two judge them"
         )
         raise ShapeMismatchError(msg)
-    model = build_model(config.model, training.seed).to(device)
-    if training.keeps_decoder:
-        model.decoder.requires_grad_(requires_grad=False)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        msg = f"the decoder {config.model.decoder.name!r} has no weights that could be trained"
-        raise ConfigError(msg)
+    model = _trainable_model(config, device)
     poses = _pose_table(config, particles, device, team)
     # Files of latents are read before the images, so that a wrong one is refused at once.
     latents = _latent_table(config, len(particles), start, device, team)
@@ -150,6 +145,21 @@ def build_training(
         norm=norm,
         dtype=dtype,
     )
+
+
+def _trainable_model(config: RunConfig, device: torch.device) -> Model:
+    """The model with freshly drawn weights, some of which learn.
+
+    Raises:
+        ConfigError: None of them can.
+    """
+    model = build_model(config.model, config.training.seed).to(device)
+    if config.training.keeps_decoder:
+        model.decoder.requires_grad_(requires_grad=False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        msg = f"the decoder {config.model.decoder.name!r} has no weights that could be trained"
+        raise ConfigError(msg)
+    return model
 
 
 def _prepared(
