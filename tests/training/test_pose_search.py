@@ -284,4 +284,4 @@ def test_images_too_few_for_first_maps_are_refused(fail, simulated, tmp_path, co
     save_pickles(tmp_path / "few.pkl", [np.arange(count)])
     line = (*("abinit_homo", simulated / "particles.star"), "--ind", tmp_path / "few.pkl")
     message = fail(*line, *SHORT, "-o", tmp_path / "out")
-    assert f"has {count} images, but first maps need at least 4" in message
+    assert f"has {count} images, but initial models need at least 4" in message
