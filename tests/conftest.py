@@ -67,6 +67,14 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run_command
 
 
+def the_one_error(said: str, beginning: str) -> str:
+    """The one sentence of an error, which warnings may precede."""
+    lines = [line for line in said.splitlines(keepends=True) if line[:9] != "warning: "]
+    assert len(lines) == 1, said
+    assert lines[0].startswith(beginning), said
+    return lines[0]
+
+
 @pytest.fixture
 def fail(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs a command that must end with a user's error and returns its one sentence."""
@@ -75,9 +83,7 @@ def fail(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         status = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         assert status == 2, captured.out
-        assert captured.err.count("\n") == 1, captured.err
-        assert captured.err.startswith(f"cryodrgn {arguments[0]}: ")
-        return captured.err
+        return the_one_error(captured.err, f"cryodrgn {arguments[0]}: ")
 
     return run_command
 
@@ -103,9 +109,7 @@ def fail_tool(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         status = tools.main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         assert status == 2, captured.out
-        assert captured.err.count("\n") == 1, captured.err
-        assert captured.err.startswith(f"cryodrgn_utils {arguments[0]}: ")
-        return captured.err
+        return the_one_error(captured.err, f"cryodrgn_utils {arguments[0]}: ")
 
     return run_tool
 
