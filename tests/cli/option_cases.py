@@ -259,7 +259,7 @@ CASES = {
             "cryodrgn.analysis.plots:plot_fsc",
             "cryodrgn.analysis.plots:save_figure",
         ),
-        quiet="--uninvert-data --ctf",
+        quiet="--uninvert-data --ctf --datadir",
     ),
     "check": Case(
         line="IN/particles.star -o OUT/c",
@@ -344,7 +344,7 @@ CASES = {
             "cryodrgn.io.cryodrgn_pickle:save_latents",
             "cryodrgn.io.cryodrgn_pickle:save_pickles",
         ),
-        quiet="--window --ctf",
+        quiet="--window --ctf --datadir",
     ),
     "pc_traversal": Case(
         line="IN/z.pkl", values={"--pc": "2", "--lim": "10 80", "--outdir": "OUT"}

@@ -233,7 +233,9 @@ def steady(text: str) -> str:
 def show(value: object) -> str:
     """A value in words that are the same in every run."""
     if isinstance(value, ParticleSet):
-        return f"{len(value)} particles"
+        poses = value.images.poses
+        seen = "" if poses is None else hashlib.sha1(poses.rotations.tobytes()).hexdigest()
+        return f"{len(value)} particles, {len(value.images)} images seen along {seen}"
     if isinstance(value, np.ndarray | torch.Tensor):
         return f"array {hashlib.sha1(np.asarray(value).tobytes()).hexdigest()}"
     if isinstance(value, list | tuple):

@@ -342,7 +342,7 @@ def all_readers(folder: Path) -> dict[str, Reader]:
                 saved(np.save, np.array([True, False, True])),
             ],
         ),
-        "index.txt": Reader(name="ind.txt", read=load_indices, seeds=[b"1\n2\n3\n", b""]),
+        "index.txt": Reader(name="ind.txt", read=load_indices, seeds=[b"1\n2\n3\n", b"7\n"]),
         "labels.pkl": Reader(
             name="labels.pkl",
             read=load_labels,

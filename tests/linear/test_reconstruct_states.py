@@ -154,7 +154,7 @@ def test_halves_of_latents_are_those_of_all_particles():
     [
         (("-z", 1), "dimensions"),
         (("--latents", "{short}"), "latents of 7 particles"),
-        (("--functions", -1), "--functions must not be negative"),
+        (("--functions", -1), "--functions must be zero or more"),
         (("--zfile", "{short}"), "is no text"),
         (("--mask", "{map}"), "is no mask: its values run from"),
     ],

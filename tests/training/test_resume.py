@@ -186,7 +186,7 @@ def test_going_on_with_other_settings_is_refused(run, fail, line, tmp_path):
     assert "training.seed 0 there, 3 here" in message
     message = fail("train_vae", "-o", out, "--load", "latest", "--lr", 0.01)
     assert "takes its settings from" in message
-    assert "leave out lr" in message
+    assert "leave out --lr" in message
 
 
 def test_nothing_left_to_train_is_said(run, fail, line, tmp_path):

@@ -141,6 +141,8 @@ class TrainLinear(
                 )
 
             run_excluding_bad_images(screened, work, self.screen)
+            # Processes that write nothing open the run once it is written.
+            team.wait()
         logger.info("wrote the run to %s", self.outdir)
         return open_run(self.outdir)
 

@@ -173,6 +173,8 @@ class TrainingJob(
 
             # A resumed run left bad images out when it began.
             run_excluding_bad_images(screened, work, "none" if resumes_alone else self.screen)
+            # Processes that write nothing open the run once it is written.
+            team.wait()
         return open_run(run.path)
 
     def _beginning(self) -> "Load":
