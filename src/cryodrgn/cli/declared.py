@@ -105,7 +105,8 @@ def _form(hint: Any, said: Option) -> dict[str, Any]:
     if said.parse is None and choices:
         form["choices"] = choices
     elif said.metavar is None and said.flags:
-        form["metavar"] = said.flags[-1].lstrip("-").upper().replace("-", "_")
+        name = next((flag for flag in said.flags if flag.startswith("--")), said.flags[0])
+        form["metavar"] = name.lstrip("-").upper().replace("-", "_")
     nargs = said.nargs if said.nargs is not None else nargs
     if said.is_repeated:
         form["action"] = "append"
