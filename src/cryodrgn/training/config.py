@@ -124,7 +124,7 @@ class LatentTableConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOutConfig:
-    """Particles that are kept out of training, to tell when it has come to its end.
+    """Held-out particles, by which the convergence of training is judged.
 
     Attributes:
         fraction: Share of the particles.
