@@ -1,4 +1,4 @@
-"""Everything that fixes a training run, and its record in the run's config file."""
+"""Settings of a training run, and their record in the run's config file."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
