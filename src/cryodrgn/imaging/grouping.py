@@ -1,4 +1,4 @@
-"""Which images of a flat list show the same particle."""
+"""Grouping of a flat list of images by the particle that they show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
