@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what one batch gave up for the next."""
+"""Setting of the C library's allocator: memory freed by a batch is kept for the next."""
 
 import ctypes
 

@@ -112,7 +112,7 @@ class AnalysisFiles:
 
     @property
     def umap(self) -> Path:
-        """Every particle's place on the map of the latent space."""
+        """Coordinates of every particle in the UMAP of the latent space."""
         return self.path / "umap.pkl"
 
     def plot(self, name: str) -> Path:

@@ -109,7 +109,7 @@ def cuda_problem() -> str | None:
 
 
 def has_driver() -> bool:
-    """Whether NVIDIA's driver is installed, of whatever version."""
+    """True if NVIDIA's driver is installed, of whatever version."""
     return any(path.exists() for path in DRIVERS)
 
 
@@ -127,7 +127,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def choose_network_dtype(device: torch.device, processors: Path = PROCESSORS) -> torch.dtype:
-    """The number type in which the matrix products of networks run fastest.
+    """The dtype in which the matrix products of networks run fastest.
 
     The answer is one of the machine. It is not measured: on a busy machine two runs of the same
     command would sometimes differ in it, and in their last digits.
@@ -170,7 +170,7 @@ def operations_per_second(device: torch.device) -> float:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """A number type as options and files call it."""
+    """A dtype by the name that options and files give it."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -183,7 +183,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
-    """The number type of sums over many batches.
+    """The dtype of sums over many batches.
 
     Double precision on processors; on cards it is slow, or not there at all.
     """

@@ -1,4 +1,4 @@
-"""Figures of what particles kept out of training say."""
+"""Figures of the held-out evaluation: error, map change, exchange of half images."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Maps of the latent space in two dimensions.
+"""Embeddings of the latent space in two dimensions (UMAP, t-SNE).
 
 UMAP: McInnes et al. 2018; t-SNE: van der Maaten & Hinton 2008.
 """

@@ -1,4 +1,4 @@
-"""A network that learns where in the space of volumes every latent leads."""
+"""A network from a latent to the volume's principal components in a landscape."""
 
 from dataclasses import dataclass
 

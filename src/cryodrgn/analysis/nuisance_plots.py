@@ -1,4 +1,4 @@
-"""Figures of what a latent space follows besides structure."""
+"""Figures of the nuisance report: dependence of a latent on poses, contrast, optics."""
 
 from collections.abc import Mapping, Sequence
 

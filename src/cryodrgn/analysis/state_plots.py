@@ -1,4 +1,4 @@
-"""A figure of states reconstructed from images, with what tells how far to trust them."""
+"""A figure of states reconstructed from images, with their FSC and effective numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Measurements of speed on this machine, and the share of its peak that the program reaches."""
+"""Measurements of speed on this machine, beside the rate of its matrix products."""

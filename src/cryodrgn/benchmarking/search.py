@@ -1,4 +1,4 @@
-"""Images per second of the search for poses, and what the matrix products alone allow."""
+"""Images per second of the pose search, beside the bound by matrix products."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Images per second of training, and what share of the matrix-product ceiling that is."""
+"""Images per second of training, and their share of the matrix-product ceiling."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Particle sets of noise, made up in memory: what is measured is time, not structure."""
+"""Particle sets of pure noise in memory, for measurements of time."""
 
 from dataclasses import dataclass
 from typing import Self

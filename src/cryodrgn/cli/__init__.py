@@ -1,1 +1,1 @@
-"""The command line, made from the settings of :mod:`cryodrgn.jobs`."""
+"""The programs ``cryodrgn`` and ``cryodrgn_utils``: parsers made from the settings of jobs."""

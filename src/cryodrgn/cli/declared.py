@@ -97,7 +97,7 @@ def _add(
 
 
 def _form(hint: Any, said: Option) -> dict[str, Any]:
-    """How the words of a setting are read: type, number, choices."""
+    """Arguments of ``add_argument`` for a setting: type, number of words, choices."""
     kind, nargs, choices = _words_of(hint)
     if kind is bool:
         return {"action": "store_true"}

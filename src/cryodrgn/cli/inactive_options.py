@@ -28,14 +28,14 @@ class Inactive:
     why: str
 
     def holds(self, value_of: Callable[[str], object]) -> bool:
-        """Whether the options are switched off, given the value of every option."""
+        """True if the options are switched off, given the value of every option."""
         kind, _, rest = self.when.partition(" ")
         active = any(_is_active(part, value_of) for part in rest.split(", "))
         return active == (kind == "with")
 
 
 def _is_active(part: str, value_of: Callable[[str], object]) -> bool:
-    """Whether an option is given, or has one of the values named after it."""
+    """True if an option is given, or has one of the values named after it."""
     option, *values = part.split()
     value = value_of(option)
     if values == ["FILE"]:

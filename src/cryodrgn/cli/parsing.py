@@ -68,7 +68,7 @@ class CommandParser(argparse.ArgumentParser):
         return parsed, left
 
     def _is_unknown(self, word: str) -> bool:
-        """Whether a word is an option that this parser does not have."""
+        """True if a word is an option that this parser does not have."""
         name = word.split("=")[0]
         if len(word) < 2 or not word.startswith("-") or " " in word:
             return False

@@ -173,7 +173,7 @@ class Program:
         _say(unread_options(args, parser, ignored))
 
     def _unknown(self, command: str) -> str:
-        """What is known of a command that is not here."""
+        """Message about a command that is not here, with the nearest name."""
         if command in self.elsewhere:
             return f"{command} is no command of {self.name}: {self.elsewhere[command]}"
         known = [*self.commands, *self.aliases]

@@ -1,4 +1,4 @@
-"""A particle set made ready for a model."""
+"""Training sets: the images of a particle set, preprocessed for a model."""
 
 import torch
 from jaxtyping import Int

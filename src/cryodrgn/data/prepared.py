@@ -1,4 +1,4 @@
-"""Images made ready once, before training, and kept as a compact array."""
+"""Preprocessed images: computed once, before training, and kept as a compact array."""
 
 import hashlib
 import logging

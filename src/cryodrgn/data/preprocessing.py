@@ -132,7 +132,7 @@ def ctf_parameters(table: CtfTable, rows: Int[np.ndarray, " rows"]) -> CtfParame
 
 
 def exposure_parameters(images: ImageTable) -> ExposureParameters | None:
-    """What weakens images, as tensors; None where nothing is known to."""
+    """Dose, tilt and damage of images, as tensors; None where nothing is known of them."""
     columns = {
         "doses": images.doses,
         "tilt_angles": images.tilt_angles,

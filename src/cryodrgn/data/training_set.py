@@ -1,4 +1,4 @@
-"""Batches of particles with everything an image model needs, on the device that needs it."""
+"""Batches of particles on the device: images, CTF, weights and slice coordinates."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,1 +1,1 @@
-"""Validation of data and results: conventions, junk images, nuisance variables."""
+"""Validation of data and results: pose and CTF conventions, bad images, nuisance variables."""

@@ -1,4 +1,4 @@
-"""Images that are none: not finite, constant, with hot pixels, or of extreme contrast."""
+"""Screening of bad images: not finite, constant, with hot pixels, or of extreme contrast."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields

@@ -1,1 +1,5 @@
-"""The forward model of an image: slice of a volume's transform, CTF, windows and masks."""
+"""Image formation: projection slice, CTF, dose and tilt; likelihood and noise of images.
+
+:mod:`~cryodrgn.imaging.forward_model` predicts an image from a slice of a volume's Fourier
+transform; :mod:`~cryodrgn.imaging.likelihood` compares it with an observed one.
+"""

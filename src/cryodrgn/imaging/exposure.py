@@ -1,4 +1,4 @@
-"""How exposure to electrons and tilt of the stage weaken what an image shows."""
+"""Attenuation of the signal of an image by electron dose and by tilt of the stage."""
 
 from dataclasses import dataclass, fields
 
@@ -17,7 +17,7 @@ OPTIMAL_EXPOSURE = 2.51284
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExposureParameters:
-    """What weakens the images of a batch; None damps nothing.
+    """Dose and tilt of the images of a batch; None attenuates nothing.
 
     Attributes:
         doses: Electrons per Å² that the specimen had seen.

@@ -8,7 +8,7 @@ def transfer_function(
     ctf: Float[Tensor, "images points"] | None,
     weights: Float[Tensor, "images points"] | None,
 ) -> Float[Tensor, "images points"] | None:
-    """What the transform of a projection is multiplied by on its way to the image.
+    """Factor on the transform of a projection in the image: CTF times weight.
 
     Args:
         ctf: Contrast transfer function; None is 1.

@@ -1,4 +1,4 @@
-"""Which images of a flat list show the same particle."""
+"""Grouping of a flat list of images by the particle that they show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Grouping:
 
     @property
     def is_single(self) -> bool:
-        """Whether every particle has one image."""
+        """True if every particle has one image."""
         return isinstance(self.counts, int) and self.counts == 1
 
     def spread(self, values: Shaped[Tensor, "particles ..."]) -> Shaped[Tensor, "images ..."]:

@@ -1,4 +1,4 @@
-"""Images turned in their plane."""
+"""In-plane rotation of images in Fourier space."""
 
 import torch
 from jaxtyping import Float

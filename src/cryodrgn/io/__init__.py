@@ -1,1 +1,4 @@
-"""Files to tables and back; units and conventions are converted here and nowhere else."""
+"""File formats: STAR, cryoSPARC, MRC, pickles, config files and checkpoints.
+
+Units and conventions of other programs are converted here and nowhere else.
+"""

@@ -1,4 +1,4 @@
-"""The loss of every epoch, out of what a run reported."""
+"""The loss of every epoch, read from the log files of a run."""
 
 import csv
 import re

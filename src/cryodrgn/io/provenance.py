@@ -1,4 +1,4 @@
-"""Which files a result was made from: sizes and hashes."""
+"""Provenance of a result: sizes and hashes of its input files."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

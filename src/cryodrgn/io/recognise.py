@@ -48,7 +48,7 @@ def refuse_mistaken(path: Path, beginning: bytes, *, may_be_zip: bool = False) -
 
 
 def _recognised(beginning: bytes, *, may_be_zip: bool) -> str | None:
-    """What a file is that nobody meant; None if it may be the right one."""
+    """Kind of a file that is not a particle file; None if it may be one."""
     if not beginning:
         return (
             "is empty (0 bytes): the program that wrote it was stopped, or it was not copied "

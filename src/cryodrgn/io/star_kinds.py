@@ -99,7 +99,7 @@ def refuse_other_stars(
 
 
 def _without_particles(blocks: Mapping[str, StarTable]) -> tuple[str, str] | None:
-    """What a file of RELION without particles is, and which one to take."""
+    """Kind of a RELION file without particles, and the file to take instead."""
     for table in blocks.values():
         if "rlnExperimentalDataStarFile" in table:
             data = table.text("rlnExperimentalDataStarFile")[0][:200]
@@ -158,7 +158,7 @@ def _refuse_subtomograms(
 
 
 def _is_list_of_tomography(particles: StarTable) -> bool:
-    """Whether rows of a table are positions or stacks in tomograms, not single images."""
+    """True if rows of a table are positions or stacks in tomograms, not single images."""
     if not any(name in particles for name in _TOMOGRAPHY_COLUMNS):
         return False
     if "rlnTomoTiltSeriesStarFile" in particles:
@@ -193,7 +193,7 @@ def warn_of_tilt_series(particles: StarTable) -> None:
 
 
 def _varies_within(particles: StarTable, name: str, group: str) -> bool:
-    """Whether a column of numbers differs between rows of the same group."""
+    """True if a column of numbers differs between rows of the same group."""
     values = particles.numbers(name)
     if np.ptp(values) == 0:
         return False

@@ -1,4 +1,4 @@
-"""Volumes given where images are wanted, told by their header."""
+"""Recognition of volumes, given in place of images, by their header."""
 
 from pathlib import Path
 

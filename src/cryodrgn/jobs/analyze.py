@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cryodrgn.analysisdir import AnalysisFiles, LandscapeFiles
     from cryodrgn.runs.run import Run
 
-CONTENT, VOLUMES, MASK = "What to look at", "Volumes", "Mask"
+CONTENT, VOLUMES, MASK = "Content", "Volumes", "Mask"
 STATES, MAPPING, MAP = "States and components", "Mapping", "Map"
 
 
@@ -179,7 +179,7 @@ class AnalyzeLandscapeFull(DeviceOptions, EpochOptions, Job["LandscapeFiles"]):
     landscape_dir: Path | None = option(
         "--landscape-dir",
         default=None,
-        help="What analyze_landscape wrote (default: [WORKDIR]/landscape.[EPOCH])",
+        help="Output folder of analyze_landscape (default: [WORKDIR]/landscape.[EPOCH])",
     )
     outdir: Path | None = option(
         "-o",

@@ -37,7 +37,7 @@ class Check(ParticleOptions, TableOptions, Job["CheckResult"]):
         "--num-screened",
         default=5000,
         check=at_least(1),
-        help="Images that are looked at one by one",
+        help="Images that are screened one by one",
     )
     accept: bool = option(
         "--accept",

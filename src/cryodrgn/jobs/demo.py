@@ -1,4 +1,4 @@
-"""The whole way from a particle stack to a moving molecule, on particles with a known truth."""
+"""Demonstration on simulated particles: from a particle stack to volumes along a motion."""
 
 import logging
 import shlex

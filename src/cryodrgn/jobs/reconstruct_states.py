@@ -225,7 +225,7 @@ class ReconstructStates(
         return replace(data, files=replace(data.files, **changes), **self._preprocessing())
 
     def _preprocessing(self) -> dict[str, Any]:
-        """What is done to the images otherwise than in the run, where settings say so."""
+        """Preprocessing of the images, with settings in place of those of the run."""
         asked: dict[str, Any] = {}
         if "invert" in self.given:
             asked["invert"] = self.invert

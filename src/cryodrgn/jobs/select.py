@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 # Relative difference up to which a pixel size that was typed is one that a file gives.
 TYPED_TOLERANCE = 1e-3
-KNOWN = "What is known of the particles"
+KNOWN = "Properties of the particles"
 CRITERIA = "Criteria, all of which a particle must meet"
 
 
@@ -39,7 +39,7 @@ class KnownOptions(Settings):
     workdir: Path | None = positional(
         nargs="?",
         metavar="run",
-        help="Training run whose latents are looked at (optional)",
+        help="Training run whose latents are used (optional)",
     )
     output: Path = option(
         *output_flags("pkl"),

@@ -1,4 +1,4 @@
-"""The linear latent, and volumes of any latent from the images themselves.
+"""Linear heterogeneity analysis (PPCA), and volumes of any latent regressed on images.
 
 Model (Tagare et al. 2015; Punjani & Fleet 2021): image i is
 y_i = a_i C_i P_i (V_0 + Σ_k z_ik V_k) plus noise whose variance depends on the shell, with

@@ -1,4 +1,4 @@
-"""Everything that fixes a linear run."""
+"""Settings of a linear run."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

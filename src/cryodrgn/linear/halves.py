@@ -1,4 +1,4 @@
-"""Two models from two halves of the images: what they agree on is signal."""
+"""Half-set validation: components that two independent half sets share carry signal."""
 
 from dataclasses import dataclass
 

@@ -41,7 +41,7 @@ class Latents:
     numbers: Int[np.ndarray, " particles"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no table of finite numbers.
+        """Validate that latents are a table of finite numbers.
 
         Raises:
             InputFileError: It is empty or not finite.

@@ -1,4 +1,4 @@
-"""Small corrections of poses, found as if they were components of a linear model.
+"""Small corrections of poses, estimated along with the components of a linear model.
 
 A molecule whose pose is off by a small turn ω and a small step t looks, to first order, like
 the volume V in the pose it was given, plus six volumes that are known as soon as V is:

@@ -158,7 +158,7 @@ def check_states(
     files: StateFiles,
     mask_path: Path | None = None,
 ) -> Float[Tensor, "box box box"] | None:
-    """Refuse what does not belong together, before any image is read.
+    """Validate particles, latents and mask together, before any image is read.
 
     Args:
         particles: The images.

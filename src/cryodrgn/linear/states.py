@@ -1,4 +1,4 @@
-"""Volumes of any latent's states from the images themselves, with what can be said for them."""
+"""Volumes of states of any latent, regressed on the images, with half maps and errors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

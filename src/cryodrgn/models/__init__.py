@@ -1,5 +1,5 @@
-"""Networks: an encoder of images, a decoder of frequencies, and the two together.
+"""Encoders of images, decoders of volumes, and their registry.
 
-Modules know nothing of files, options or pictures. The names of their parameters are those of
-cryoDRGN's weight files.
+Nothing here reads files, options or draws. Parameters have the names of cryoDRGN's weight
+files.
 """

@@ -1,4 +1,4 @@
-"""The network that returns the Fourier transform of the molecule at any frequency and state."""
+"""The perceptron decoder: Fourier transform of the volume at any frequency and latent."""
 
 import torch
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""Networks that look at an image and say where in the latent space it belongs.
+"""Encoders: networks from an image to mean and log-variance of its latent.
 
 All of them take sets of phase-flipped, centred transforms on a half lattice, those of the
 images of each particle, and return mean and log-variance of its latent.

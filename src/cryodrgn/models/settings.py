@@ -202,7 +202,7 @@ class BasisConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """Everything that fixes the shape of a model.
+    """Settings that fix the shape of a model.
 
     Attributes:
         box_size: Side of the images in pixels.

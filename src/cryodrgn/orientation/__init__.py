@@ -1,1 +1,4 @@
-"""Poses found from images alone, by comparison with a reference that is made on the way."""
+"""Pose search: initial model, branch and bound over rotations and shifts, pose alignment.
+
+Images are compared with slices of a reference map, which is estimated along with their poses.
+"""

@@ -1,4 +1,4 @@
-"""Images made ready for comparison with many slices at many shifts.
+"""Whitened images, for comparison with many slices at many shifts.
 
 The comparison itself, |y − C x|² expanded into products of matrices, is
 :func:`~cryodrgn.imaging.likelihood.log_likelihood_ratios`.

@@ -1,4 +1,4 @@
-"""A first map, from nothing: expectation maximisation over all poses of a grid.
+"""Initial model from images alone: expectation maximisation over all poses of a grid.
 
 Every image counts in every pose, by the probability of the pose given the current map
 (Dempster, Laird & Rubin 1977; for cryo-EM Scheres 2012), so that no early decision is final.

@@ -1,4 +1,4 @@
-"""Small maps from sums over slices: what the expectation step is maximised by."""
+"""M step of the initial model: small maps from sums over slices."""
 
 import torch
 from jaxtyping import Float

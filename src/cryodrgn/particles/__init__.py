@@ -1,4 +1,5 @@
-"""Tables that travel together: image references, poses and CTF of a set of particles.
+"""Particle sets: particles, and the images that show them, with poses, CTF, dose and tilt.
 
-Every table holds one row per particle. Arrays are numpy, lengths Å, angles radians.
+A particle has one image or several (a tilt series); tables hold one row per image. Arrays are
+numpy, lengths Å, angles radians.
 """

@@ -1,1 +1,1 @@
-"""Checks before long work begins: images, room on disk, memory, expected time."""
+"""Checks before a long computation: bad images, disk space, memory, expected time."""

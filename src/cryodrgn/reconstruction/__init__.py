@@ -1,1 +1,4 @@
-"""Volumes and latents from data and models, without training them."""
+"""Backprojection, decoding of volumes, encoding of images, alignment and FSC of maps.
+
+Nothing is trained here.
+"""

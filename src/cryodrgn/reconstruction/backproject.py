@@ -246,7 +246,7 @@ def _prior(
 
 
 def _ball(box_size: int, window_radius: float | None) -> Float[Tensor, "box box box"]:
-    """What the images show of a volume: it fades out where their window does."""
+    """Mask of the sphere that the images show, which fades out where their window does."""
     half = box_size / 2
     if window_radius is None or window_radius >= 1:
         return soft_sphere(box_size, half, EDGE)

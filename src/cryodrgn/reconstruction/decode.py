@@ -165,7 +165,7 @@ class PostProcessing:
     crop: int | None = None
 
     def check(self, box_size: int) -> None:
-        """Refuse what cannot be done to volumes of a given side.
+        """Validate the settings for volumes of a given side.
 
         Raises:
             ConfigError: The crop is larger than the volume, or the resolution not positive.

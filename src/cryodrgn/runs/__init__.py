@@ -1,1 +1,1 @@
-"""Finished runs, as objects one can ask."""
+"""Finished runs: latents, volumes, poses and plots of a run's folder, see ``open_run``."""

@@ -1,1 +1,1 @@
-"""Particle sets with a known truth: from volumes, atomic models, or a built-in hinge."""
+"""Simulated particle sets of volumes, atomic models, or a built-in hinged molecule."""

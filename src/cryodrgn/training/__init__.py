@@ -1,1 +1,1 @@
-"""Training: settings, losses, the loop, and what a run writes."""
+"""Training of networks: settings, loss, optimisation loop, checkpoints, held-out evaluation."""

@@ -184,7 +184,7 @@ def _prepared(
 
 
 def _network_dtype(name: Precision, device: torch.device, team: Team) -> torch.dtype:
-    """The number type of a name, on all processes the same."""
+    """The dtype of a name, on all processes the same."""
     if name == "auto":
         return getattr(torch, team.agree(dtype_name(choose_network_dtype(device))))
     return getattr(torch, name)

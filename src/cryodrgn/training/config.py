@@ -1,4 +1,4 @@
-"""Everything that fixes a training run, and its record in the run's config file."""
+"""Settings of a training run, and their record in the run's config file."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -124,7 +124,7 @@ class LatentTableConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOutConfig:
-    """Particles that are kept out of training, to tell when it has come to its end.
+    """Held-out particles, by which the convergence of training is judged.
 
     Attributes:
         fraction: Share of the particles.

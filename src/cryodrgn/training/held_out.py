@@ -1,4 +1,4 @@
-"""Particles kept out of training, and how well the model explains their images."""
+"""Held-out particles, and the error of the model on their images."""
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +23,7 @@ COMPONENTS, GROUPS = 2, 4
 
 
 def choose_held_out(count: int, fraction: float, seed: int) -> Int[Tensor, " held_out"]:
-    """Rows of the particles that are kept out of training, in ascending order."""
+    """Rows of the held-out particles, in ascending order."""
     kept = round(fraction * count)
     order = torch.randperm(count, generator=generator_at(seed, STREAM))
     return order[:kept].sort().values

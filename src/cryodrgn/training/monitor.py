@@ -45,7 +45,7 @@ STREAM = 0x57A7
 
 
 class HeldOutEvaluator:
-    """Follows particles that are kept out of training.
+    """Evaluation of held-out particles after every epoch.
 
     Args:
         model: What is trained: encoder and decoder, or a decoder without latent.

@@ -38,7 +38,7 @@ class PoseConfig:
     pretrain: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be.
+        """Validate the settings.
 
         Raises:
             ConfigError: A number is out of range.

@@ -1,4 +1,4 @@
-"""Numbers that belong to single particles and are learnt along with the network."""
+"""Per-particle parameters (poses, latents) that are learnt along with the network."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""Reports of a run: ``run.log`` for people and parsers, ``metrics.csv`` for plots."""
+"""Log files of a training run: ``run.log`` as text, ``metrics.csv`` as a table."""
 
 import csv
 import logging

@@ -221,7 +221,7 @@ class TrainingRun:
         return self._team.any(self._monitor.epochs_converged > EPOCHS_SETTLING)
 
     def _look_at_held_out(self, epoch: int) -> None:
-        """Say what particles kept out of training tell."""
+        """Evaluate the held-out particles, and log the verdict."""
         if self._monitor is None:
             return
         curriculum = self._config.training.curriculum

@@ -32,7 +32,7 @@ class Curriculum:
     num_epochs: int
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning.
+        """Validate the settings.
 
         Raises:
             ConfigError: The number of epochs is not positive.
@@ -67,7 +67,7 @@ class KlWeighting:
     control: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning.
+        """Validate the settings.
 
         Raises:
             ConfigError: β is neither a number nor a schedule, or a schedule lacks its γ.
@@ -120,7 +120,7 @@ class Equivariance:
     end: float = 200_000.0
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning.
+        """Validate the settings.
 
         Raises:
             ConfigError: A number is out of range.

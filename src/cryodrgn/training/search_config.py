@@ -55,7 +55,7 @@ class SearchConfig:
     latent_spread: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be.
+        """Validate the settings.
 
         Raises:
             ConfigError: A number is out of range.

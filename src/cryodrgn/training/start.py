@@ -46,7 +46,7 @@ class ResumePoint:
 
     @property
     def epochs_converged(self) -> int:
-        """Epochs for which particles kept out of training have said so."""
+        """Epochs since the held-out evaluation found that training has converged."""
         if self.checkpoint is None or not self.is_same_run:
             return 0
         records = self.checkpoint["run_state"].get("held_out", {}).get("records", [])

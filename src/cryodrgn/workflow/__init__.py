@@ -1,1 +1,4 @@
-"""Several steps in a row, as a user would take them."""
+"""Analyses and reports made of several steps: check, analysis, landscape, nuisance, demo.
+
+Jobs call these; each writes its results into one folder.
+"""

@@ -457,7 +457,7 @@ class _Analysis:
 
 
 def draw_convergence(records: Sequence[EpochRecord]) -> Figure:
-    """The figure of what particles kept out of training said."""
+    """The figure of the held-out evaluation."""
     exchanges = [record.exchange for record in records]
     gains = [(e.gain, e.error) for e in exchanges if e is not None]
     return plot_convergence(

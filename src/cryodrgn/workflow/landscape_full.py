@@ -1,4 +1,4 @@
-"""Every particle's place in a landscape of volumes, learnt from the volumes of some."""
+"""Coordinates of every particle in a landscape, by regression on volumes of some of them."""
 
 import logging
 from collections.abc import Iterator
