@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from cryodrgn.analysisdir import VolumeSeries
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.progress import Progress
+from cryodrgn.rundir import VolumeSeries
 from cryodrgn.workflow import album
 
 
