@@ -1,120 +1,275 @@
 """Names of the files that commands write; the only place that knows them.
 
-A training run with output directory ``RUN`` holds, for every checkpointed epoch ``E``
-(counted from 0), ``weights.E.pkl`` and ``z.E.pkl``, at its end the same without a number,
-and beside them ``config.yaml``, ``config.pkl`` (the same settings as cryoDRGN 0.2.0 writes
-them), ``run.log`` and ``metrics.csv``.
+Parts stand before the whole; ``docs/files.md`` is made from these declarations.
 """
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from cryodrgn.analysisdir import AnalysisFiles, LandscapeFiles
-from cryodrgn.lineardir import LinearFiles
+from cryodrgn.folders import EachEpoch, Folder, Named, Numbered, One
 
 
-class RunDirectory:
-    """The files of one training run.
+class TraversalFiles(Folder):
+    """The files of traversals along principal components."""
 
-    Args:
-        path: The output directory; it need not exist yet.
-    """
+    component = Numbered(Path, "pc#.txt", "Latents along a component, counted from 1")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    @property
-    def config_yaml(self) -> Path:
-        """Settings of the run, as text."""
-        return self.path / "config.yaml"
+class VolumeSeries(Folder):
+    """Volumes at some points of a latent space, and their pictures, in one folder."""
 
-    @property
-    def config_pickle(self) -> Path:
-        """Settings of the run, in the layout of cryoDRGN 0.2.0."""
-        return self.path / "config.pkl"
+    z_values = One(Path, "z_values.txt", "The points, one per line")
+    film = One(Path, "movie.gif", "A moving picture of the volumes")
+    volume = Numbered(Path, "vol_###.mrc", "One of the volumes")
+    picture = Numbered(Path, "vol_###.png", "Surface, slice and projection of a volume")
+    difference = Numbered(
+        Path, "difference_###.png", "Difference map of the next volume and this one"
+    )
+    plot = Named(Path, "*.png", "A plot of where the points lie, for instance on `umap`")
 
-    @property
-    def log(self) -> Path:
-        """Log of the run, one line per message."""
-        return self.path / "run.log"
+    def volumes(self) -> list[Path]:
+        """All volumes there are, in order."""
+        return sorted(VolumeSeries.volume.existing(self))
 
-    @property
-    def metrics(self) -> Path:
-        """Losses along the run, as a table."""
-        return self.path / "metrics.csv"
+    def beyond(self, count: int) -> list[Path]:
+        """Volumes and pictures of an earlier call, with numbers that no point has any more."""
+        numbered = (entry for entry in self.files() if isinstance(entry, Numbered))
+        found = [item for entry in numbered for item in entry.existing(self).items()]
+        return [path for path, number in found if number is not None and number >= count]
 
-    @property
-    def convergence(self) -> Path:
-        """Table of the held-out evaluation after every epoch."""
-        return self.path / "convergence.csv"
 
-    def weights(self, epoch: int | None = None) -> Path:
-        """Network weights after ``epoch``, or of the finished run."""
-        return self._numbered("weights", epoch)
+class ClusterFiles(VolumeSeries):
+    """Files of k-means clusters beside the volumes at their centres."""
 
-    def latents(self, epoch: int | None = None) -> Path:
-        """Latent mean and log-variance of every particle."""
-        return self._numbered("z", epoch)
+    labels = One(Path, "labels.pkl", "Cluster of every particle, from 0: number of its volume")
+    centres = One(Path, "centers.txt", "Latents of the particles at the centres")
+    centre_particles = One(Path, "centers_ind.txt", "Numbers of those particles")
+    sizes = One(Path, "particles_per_cluster.png", "Plot of the particles in every cluster")
 
-    def poses(self, epoch: int | None = None) -> Path:
-        """Refined poses."""
-        return self._numbered("pose", epoch)
 
-    def reconstruction(self, epoch: int | None = None) -> Path:
-        """The volume of a homogeneous run."""
-        return self._numbered("reconstruct", epoch, "mrc")
+class AnalysisFiles(Folder):
+    """The files of one analysis."""
+
+    record = One(Path, "analysis.yaml", "What was analysed, by which program, from what inputs")
+    report = One(Path, "report.html", "The page to look at")
+    notebook = One(Path, "cryoDRGN_viz.ipynb", "The notebook to go on with by hand")
+    chimerax = One(Path, "volumes.cxc", "A script that opens all volumes in ChimeraX")
+    umap = One(Path, "umap.pkl", "Every particle's place on the map of the latent space")
+    plot = Named(Path, "*.png", "One of the plots, for instance `z_pca_hexbin`")
+    component = Numbered(
+        VolumeSeries, "pc#", "Volumes along a principal component, counted from 1"
+    )
+    clusters = Numbered(
+        ClusterFiles, "kmeans#", "Clusters, with a volume at the centre of each"
+    )
+    line = One(VolumeSeries, ".", "Volumes along a latent of one dimension")
+
+    def components(self) -> list[VolumeSeries]:
+        """All of those there are."""
+        return [self.component(number) for number in AnalysisFiles.component.numbers(self)]
+
+
+class LandscapeStates(VolumeSeries):
+    """The states of a landscape, with pictures of their mean volumes."""
+
+    labels = One(Path, "state_labels.pkl", "State of every volume of the sketch, from 0")
+    mean = Numbered(
+        Path, "state_###_mean.mrc", "Mean of the state's volumes, weighted by their particles"
+    )
+    deviation = Numbered(Path, "state_###_std.mrc", "Standard deviation of them")
+    particles = Numbered(
+        Path,
+        "state_###_particle_ind.pkl",
+        "The state's particles, as rows of the file that the run was given",
+    )
+
+
+class LandscapeFiles(Folder):
+    """The files of one landscape of volumes."""
+
+    sketch = Numbered(
+        ClusterFiles, "kmeans#", "The clusters of particles whose volumes stand for all"
+    )
+    mean = Numbered(
+        Path, "kmeans#/vol_mean.mrc", "Mean of those volumes, weighted by their particles"
+    )
+    mask = One(Path, "mask.mrc", "The voxels that are compared")
+    report = One(Path, "report.html", "The page to look at")
+    record = One(Path, "landscape.yaml", "Settings and inputs")
+    components = One(
+        Path, "vol_pca.npz", "Mean, directions and variances of the volumes' components"
+    )
+    coordinates = Numbered(
+        Path, "vol_pca_#.pkl", "Coordinates of the sketch's volumes along the components"
+    )
+    component = Numbered(
+        VolumeSeries, "vol_pcs/pc#", "Volumes along a component, counted from 1"
+    )
+    states = Named(
+        LandscapeStates, "sketch_clustering_*", "States, for instance of `average_10`"
+    )
+    sampled_particles = One(
+        Path, "ind.sampled.pkl", "Particles whose volumes were made to learn the mapping"
+    )
+    sampled_latents = One(Path, "z.sampled.pkl", "Their latents")
+    sampled_coordinates = One(Path, "vol_pca_sampled.pkl", "Coordinates of their volumes")
+    all_states = One(
+        Path,
+        "state_labels_all.pkl",
+        "State of every particle, from 0, by its place among the sketch's volumes",
+    )
+    all_coordinates = One(
+        Path, "vol_pca_all.pkl", "Coordinates of all particles along the volumes' components"
+    )
+    umap = One(Path, "umap_vol_pca.pkl", "Map of all particles' coordinates")
+    communities = One(
+        Path,
+        "full_clustering/cluster_labels.pkl",
+        "Community of every particle by its coordinates, from 1",
+    )
+    communities_map = One(Path, "full_clustering/umap.png", "A plot of the communities")
+    full_report = One(Path, "report_full.html", "The page about all particles")
+    density = One(
+        Path,
+        "particle_density.npz",
+        "Particle density along the first two components, with its bootstrap band",
+    )
+    plot = Named(Path, "*.png", "One of the plots")
+
+
+class LinearFiles(Folder):
+    """Files of a linear run beside those of every run."""
+
+    covariances = One(Path, "z_cov.npy", "Posterior covariance of every particle's latent")
+    half_latents = One(
+        Path,
+        "z_half.npy",
+        "Latents by the half models: even rows by the first, odd rows by the second",
+    )
+    contrasts = One(Path, "contrast.npy", "Contrast of every particle")
+    mean = One(Path, "mean.mrc", "The mean volume")
+    mask = One(Path, "mask.mrc", "Mask of the molecule")
+    spectrum = One(
+        Path, "spectrum.txt", "Variance of every component, and the number that carry signal"
+    )
+    noise = One(Path, "noise.txt", "Variance of the noise by shell and optics group")
+    component = Numbered(Path, "component#.mrc", "The map of a component, counted from 1")
+    fsc = Numbered(
+        Path, "component#.fsc.txt", "Half-map correlation of a component; 0 is the mean"
+    )
+
+
+class DensityFiles(Folder):
+    """The files of a density of conformations."""
+
+    table = One(Path, "density.npz", "Axes, density and bootstrap samples")
+    figure = One(Path, "density.png", "A picture of it")
+    path_text = One(Path, "path.txt", "z-values along a path of high density")
+
+
+class ReconstructionFiles(Folder):
+    """The files of one backprojection into a folder."""
+
+    volume = One(Path, "backproject.mrc", "The volume of all images")
+    half_map_a = One(Path, "half_map_a.mrc", "The volume of one half of them")
+    half_map_b = One(Path, "half_map_b.mrc", "The volume of the other half")
+    fsc_text = One(Path, "fsc-vals.txt", "Correlation of the half maps")
+    fsc_plot = One(Path, "fsc-plot.png", "A plot of it")
+
+    @classmethod
+    def named(cls, output: Path) -> "ReconstructionFiles":
+        """Names that follow from the output the user gave: a ``.mrc`` file, or a folder."""
+        return FilesBesideVolume(output) if output.suffix == ".mrc" else cls(output)
+
+
+class FilesBesideVolume(ReconstructionFiles):
+    """The files of one backprojection into a volume that the user names (``path``)."""
+
+    volume = One(Path, "*.mrc", "The volume of all images")
+    half_map_a = One(Path, "*_half_map_a.mrc", "The volume of one half of them")
+    half_map_b = One(Path, "*_half_map_b.mrc", "The volume of the other half")
+    fsc_text = One(Path, "*_fsc.txt", "Correlation of the half maps")
+    fsc_plot = One(Path, "*_fsc.png", "A plot of it")
+
+    def place(self, name: str) -> Path:
+        """The path of a file named after the volume."""
+        return self.path.with_name(name.replace("*", self.path.stem))
+
+
+class ScreeningFiles(Folder):
+    """Files about images that cannot be used, beside the results."""
+
+    table = One(Path, "screened.csv", "Row and reason of every bad image")
+    kept = One(Path, "screened_ind.pkl", "Rows of the images that are used, as an index pickle")
+
+
+class NuisanceFiles(Folder):
+    """The files of one report on nuisance variables."""
+
+    page = One(Path, "nuisance.html", "Report with pictures")
+    json = One(Path, "nuisance.json", "Results for programs")
+
+
+class CheckFiles(Folder):
+    """The files of one check."""
+
+    page = One(Path, "check.html", "Report with pictures")
+    json = One(Path, "check.json", "Results for programs")
+    map = One(Path, "map.mrc", "The map of the sample, at low resolution")
+
+
+class SimulationFiles(Folder):
+    """The files of one simulated particle set."""
+
+    particles = One(Path, "particles.mrcs", "The images")
+    tilted = One(Path, "particles_tilt.mrcs", "The images of the second exposure of tilt pairs")
+    clean_images = One(
+        Path, "clean.npy", "Images without noise, kept only while the set is made"
+    )
+    star = One(Path, "particles.star", "Images, poses and CTF as RELION 3.1 writes them")
+    poses = One(Path, "poses.pkl", "The true poses")
+    ctf = One(Path, "ctf.pkl", "The true CTF parameters")
+    labels = One(Path, "labels.npy", "Number of the true state of every image")
+    settings = One(Path, "simulation.yaml", "Settings with which the set was made")
+    state = Numbered(Path, "gt/state_###.mrc", "The true volume of a state")
+
+
+class RunDirectory(Folder):
+    """The files of one training run."""
+
+    config_yaml = One(Path, "config.yaml", "Settings of the run, as text")
+    config_pickle = One(Path, "config.pkl", "Settings, in the layout of cryoDRGN 0.2.0")
+    log = One(Path, "run.log", "Log of the run, one line per message")
+    metrics = One(Path, "metrics.csv", "Losses along the run, as a table")
+    convergence = One(
+        Path, "convergence.csv", "Table of the held-out evaluation after every epoch"
+    )
+    checkpoint = One(Path, "checkpoint.pkl", "State of a run within an epoch")
+    latents = EachEpoch(Path, "z.pkl", "Latent mean and log-variance of every particle")
+    poses = EachEpoch(Path, "pose.pkl", "Refined poses")
+    reconstruction = EachEpoch(Path, "reconstruct.mrc", "The volume of a homogeneous run")
+    # The last of an epoch's files: those that are copied earlier are whole when it is there.
+    weights = EachEpoch(Path, "weights.pkl", "Network weights")
+    analysis = EachEpoch(AnalysisFiles, "analyze", "Default folder for an analysis")
+    landscape = EachEpoch(LandscapeFiles, "landscape", "Default folder for a landscape")
+    linear = One(LinearFiles, ".", "Files of a linear run beside those of every run")
 
     def results(self, epoch: int) -> list[tuple[Path, Path]]:
         """Files that an epoch may have left, each with its place in the finished run."""
-        names = (self.latents, self.poses, self.reconstruction, self.weights)
-        return [(name(epoch), name()) for name in names]
-
-    @property
-    def checkpoint(self) -> Path:
-        """State of a run within an epoch."""
-        return self.path / "checkpoint.pkl"
+        entries = [entry for entry in self.files() if isinstance(entry, EachEpoch)]
+        places = [entry.__get__(self, type(self)) for entry in entries]
+        return [(place(epoch), place()) for place in places]
 
     def epochs(self) -> list[int]:
         """Epochs that have weights, in order."""
-        return self._numbers("weights")
+        return RunDirectory.weights.numbers(self)
 
     def latent_epochs(self) -> list[int]:
         """Epochs that have latents, in order."""
-        return self._numbers("z")
+        return RunDirectory.latents.numbers(self)
 
-    def analysis(self, epoch: int | None = None) -> AnalysisFiles:
-        """Default folder for the analysis of an epoch."""
-        return AnalysisFiles(self.path / ("analyze" if epoch is None else f"analyze.{epoch}"))
-
-    def landscape(self, epoch: int | None = None) -> LandscapeFiles:
-        """Default folder for the landscape of an epoch."""
-        name = "landscape" if epoch is None else f"landscape.{epoch}"
-        return LandscapeFiles(self.path / name)
-
-    @property
-    def linear(self) -> LinearFiles:
-        """Files of a linear run beside those of every run."""
-        return LinearFiles(self.path)
-
-    def written_files(self) -> list[Path]:
-        """Everything in the folder that a training run wrote."""
-        fixed = (self.config_yaml, self.config_pickle, self.log, self.metrics, self.checkpoint)
-        fixed += (self.convergence, *self.linear.fixed())
-        pattern = re.compile(
-            r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc|component\d+(\.fsc\.txt|\.mrc)"
-        )
-        found = [path for path in self.path.glob("*") if pattern.fullmatch(path.name)]
-        return sorted(found + [path for path in fixed if path.exists()])
-
-    def _numbers(self, stem: str) -> list[int]:
-        pattern = re.compile(rf"{stem}\.(\d+)\.pkl")
-        matches = (pattern.fullmatch(path.name) for path in self.path.glob(f"{stem}.*.pkl"))
-        return sorted(int(match.group(1)) for match in matches if match)
-
-    def _numbered(self, stem: str, epoch: int | None, ending: str = "pkl") -> Path:
-        return self.path / (f"{stem}.{ending}" if epoch is None else f"{stem}.{epoch}.{ending}")
+    def analysed_epochs(self) -> list[int]:
+        """Epochs that have been analysed into their default folders, in order."""
+        return RunDirectory.analysis.numbers(self)
 
 
 def latents_at(path: Path) -> Path:
@@ -122,319 +277,49 @@ def latents_at(path: Path) -> Path:
     return RunDirectory(path).latents() if path.is_dir() else path
 
 
-@dataclass(frozen=True, slots=True)
-class StateFiles:
-    """The files of states reconstructed from images.
-
-    The folder is also that of a run: the model of smooth functions stands in ``weights.pkl``.
-
-    Attributes:
-        path: The folder.
-    """
-
-    path: Path
-
-    @property
-    def run(self) -> RunDirectory:
-        """The model, as a run."""
-        return RunDirectory(self.path)
-
-    @property
-    def table(self) -> Path:
-        """Table of the states: latent, particles, resolution."""
-        return self.path / "states.csv"
-
-    @property
-    def figure(self) -> Path:
-        """All of it at a glance."""
-        return self.path / "states.png"
-
-    def volume(self, number: int) -> Path:
-        """The volume of a state."""
-        return self.path / f"state_{number:03d}.mrc"
-
-    def half_map(self, number: int, half: int) -> Path:
-        """One of its half maps, 0 or 1."""
-        return self.path / f"state_{number:03d}_half_map_{'ab'[half]}.mrc"
-
-    def fsc(self, number: int) -> Path:
-        """Their correlation."""
-        return self.path / f"state_{number:03d}_fsc.txt"
-
-    def local_resolution(self, number: int) -> Path:
-        """Local resolution in Å."""
-        return self.path / f"state_{number:03d}_local_resolution.mrc"
-
-    def standard_error(self, number: int) -> Path:
-        """Standard error of every voxel."""
-        return self.path / f"state_{number:03d}_standard_error.mrc"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReconstructionFiles:
-    """The files of one backprojection."""
-
-    volume: Path
-    half_map_a: Path
-    half_map_b: Path
-    fsc_text: Path
-    fsc_plot: Path
-
-    @classmethod
-    def named(cls, output: Path) -> Self:
-        """Names that follow from the output the user gave: a ``.mrc`` file, or a folder."""
-        if output.suffix != ".mrc":
-            return cls(
-                volume=output / "backproject.mrc",
-                half_map_a=output / "half_map_a.mrc",
-                half_map_b=output / "half_map_b.mrc",
-                fsc_text=output / "fsc-vals.txt",
-                fsc_plot=output / "fsc-plot.png",
-            )
-        base = output.with_suffix("")
-        return cls(
-            volume=output,
-            half_map_a=base.with_name(f"{base.name}_half_map_a.mrc"),
-            half_map_b=base.with_name(f"{base.name}_half_map_b.mrc"),
-            fsc_text=base.with_name(f"{base.name}_fsc.txt"),
-            fsc_plot=base.with_name(f"{base.name}_fsc.png"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class SimulationFiles:
-    """The files of one simulated particle set.
-
-    Attributes:
-        path: The folder that holds them.
-    """
-
-    path: Path
-
-    @property
-    def particles(self) -> Path:
-        """The images."""
-        return self.path / "particles.mrcs"
-
-    @property
-    def tilted(self) -> Path:
-        """The images of the second exposure of tilt pairs."""
-        return self.path / "particles_tilt.mrcs"
-
-    @property
-    def clean_images(self) -> Path:
-        """Images without noise, kept only while the set is made."""
-        return self.path / "clean.npy"
-
-    @property
-    def star(self) -> Path:
-        """Images, poses and CTF as RELION 3.1 writes them."""
-        return self.path / "particles.star"
-
-    @property
-    def poses(self) -> Path:
-        """The true poses."""
-        return self.path / "poses.pkl"
-
-    @property
-    def ctf(self) -> Path:
-        """The true CTF parameters."""
-        return self.path / "ctf.pkl"
-
-    @property
-    def labels(self) -> Path:
-        """Number of the true state of every image."""
-        return self.path / "labels.npy"
-
-    @property
-    def settings(self) -> Path:
-        """Settings with which the set was made."""
-        return self.path / "simulation.yaml"
-
-    def state(self, number: int) -> Path:
-        """The true volume of a state."""
-        return self.path / "gt" / f"state_{number:03d}.mrc"
-
-
-@dataclass(frozen=True, slots=True)
-class DemoFiles:
-    """The files of one demo.
-
-    Attributes:
-        path: The folder that holds them.
-    """
-
-    path: Path
-
-    @property
-    def simulation(self) -> SimulationFiles:
-        """The simulated particle set."""
-        return SimulationFiles(self.path / "simulated")
-
-    @property
-    def particles(self) -> Path:
-        """The downsampled stack."""
-        return self.path / "particles.32.mrcs"
-
-    @property
-    def poses(self) -> Path:
-        """Parsed poses."""
-        return self.path / "pose.pkl"
-
-    @property
-    def ctf(self) -> Path:
-        """Parsed CTF parameters."""
-        return self.path / "ctf.pkl"
-
-    @property
-    def consensus(self) -> Path:
-        """The backprojected volume."""
-        return self.path / "backproject.32.mrc"
-
-    @property
-    def consensus_fsc(self) -> Path:
-        """The correlation of its half maps."""
-        return ReconstructionFiles.named(self.consensus).fsc_text
-
-    @property
-    def run(self) -> RunDirectory:
-        """The training run."""
-        return RunDirectory(self.path / "00_vae32_z1")
-
-    @property
-    def z_values(self) -> Path:
-        """Points of the latent space along the motion."""
-        return self.path / "z_values.txt"
-
-    @property
-    def volumes(self) -> Path:
-        """The volumes at those points."""
-        return self.path / "volumes"
-
-    @property
-    def report(self) -> Path:
-        """The report."""
-        return self.path / "report.html"
-
-    def volume(self, number: int) -> Path:
-        """One of the volumes."""
-        return self.volumes / f"vol_{number:03d}.mrc"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckFiles:
-    """The files of one check.
-
-    Attributes:
-        path: The folder that holds them.
-    """
-
-    path: Path
-
-    @property
-    def page(self) -> Path:
-        """Report with pictures."""
-        return self.path / "check.html"
-
-    @property
-    def json(self) -> Path:
-        """Results for programs."""
-        return self.path / "check.json"
-
-    @property
-    def map(self) -> Path:
-        """The map of the sample, at low resolution."""
-        return self.path / "map.mrc"
-
-
-@dataclass(frozen=True, slots=True)
-class NuisanceFiles:
-    """The files of one nuisance report.
-
-    Attributes:
-        path: The folder that holds them.
-    """
-
-    path: Path
-
-    @property
-    def page(self) -> Path:
-        """Report with pictures."""
-        return self.path / "nuisance.html"
-
-    @property
-    def json(self) -> Path:
-        """Results for programs."""
-        return self.path / "nuisance.json"
-
-
-@dataclass(frozen=True, slots=True)
-class WholeRunFiles:
-    """The files of one run from check to report.
-
-    Attributes:
-        path: The folder that holds them.
-    """
-
-    path: Path
-
-    @property
-    def manifest(self) -> Path:
-        """Versions, seeds, inputs with hashes, choices with reasons, and steps of the run."""
-        return self.path / "run.json"
-
-    @property
-    def log(self) -> Path:
-        """Log of all steps, one line per message."""
-        return self.path / "run.log"
-
-    @property
-    def check(self) -> CheckFiles:
-        """The check of the particles."""
-        return CheckFiles(self.path / "check")
-
-    @property
-    def linear(self) -> RunDirectory:
-        """The linear run, whose mean is the first volume."""
-        return RunDirectory(self.path / "linear")
-
-    @property
-    def training(self) -> RunDirectory:
-        """The training run."""
-        return RunDirectory(self.path / "training")
-
-    @property
-    def analysis(self) -> AnalysisFiles:
-        """The analysis of the training run."""
-        return self.training.analysis()
-
-    @property
-    def nuisance(self) -> NuisanceFiles:
-        """Files of the report on nuisance variables."""
-        return NuisanceFiles(self.path / "nuisance")
-
-    @property
-    def report(self) -> Path:
-        """All of it on one page."""
-        return self.path / "report.html"
-
-
-@dataclass(frozen=True, slots=True)
-class ScreeningFiles:
-    """Files about images that cannot be used.
-
-    Attributes:
-        path: The folder of the results.
-    """
-
-    path: Path
-
-    @property
-    def table(self) -> Path:
-        """Row and reason of every bad image."""
-        return self.path / "screened.csv"
-
-    @property
-    def kept(self) -> Path:
-        """Rows of the images that are used, as an index pickle."""
-        return self.path / "screened_ind.pkl"
+class StateFiles(Folder):
+    """The files of states reconstructed from images."""
+
+    run = One(RunDirectory, ".", "The model of smooth functions, as a run")
+    table = One(Path, "states.csv", "Table of the states: latent, particles, resolution")
+    figure = One(Path, "states.png", "All of it at a glance")
+    volume = Numbered(Path, "state_###.mrc", "The volume of a state")
+    half_map_a = Numbered(Path, "state_###_half_map_a.mrc", "One of its half maps")
+    half_map_b = Numbered(Path, "state_###_half_map_b.mrc", "The other")
+    fsc = Numbered(Path, "state_###_fsc.txt", "Their correlation")
+    local_resolution = Numbered(Path, "state_###_local_resolution.mrc", "Local resolution in Å")
+    standard_error = Numbered(
+        Path, "state_###_standard_error.mrc", "Standard error of every voxel"
+    )
+
+
+class DemoFiles(Folder):
+    """The files of one demo."""
+
+    simulation = One(SimulationFiles, "simulated", "The simulated particle set")
+    particles = One(Path, "particles.32.mrcs", "The downsampled stack")
+    poses = One(Path, "pose.pkl", "Parsed poses")
+    ctf = One(Path, "ctf.pkl", "Parsed CTF parameters")
+    consensus = One(Path, "backproject.32.mrc", "The backprojected volume")
+    consensus_fsc = One(Path, "backproject.32_fsc.txt", "The correlation of its half maps")
+    run = One(RunDirectory, "00_vae32_z1", "The training run")
+    z_values = One(Path, "z_values.txt", "Points of the latent space along the motion")
+    volumes = One(VolumeSeries, "volumes", "The volumes at those points")
+    report = One(Path, "report.html", "The report")
+
+
+class WholeRunFiles(Folder):
+    """The files of one run from check to report."""
+
+    manifest = One(
+        Path,
+        "run.json",
+        "Versions, seeds, inputs with hashes, choices with reasons, and steps of the run",
+    )
+    log = One(Path, "run.log", "Log of all steps, one line per message")
+    check = One(CheckFiles, "check", "The check of the particles")
+    linear = One(RunDirectory, "linear", "The linear run, whose mean is the first volume")
+    training = One(RunDirectory, "training", "The training run")
+    analysis = One(AnalysisFiles, "training/analyze", "The analysis of the training run")
+    nuisance = One(NuisanceFiles, "nuisance", "The report on nuisance variables")
+    report = One(Path, "report.html", "All of it on one page")

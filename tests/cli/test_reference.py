@@ -1,4 +1,4 @@
-"""The reference page says what the declarations of settings say."""
+"""The reference pages say what the declarations of settings and files say."""
 
 import inspect
 from pathlib import Path
@@ -8,15 +8,16 @@ import pytest
 import cryodrgn
 from cryodrgn.cli.declared import JobCommand
 from cryodrgn.cli.main import CRYODRGN
-from cryodrgn.cli.reference import commands_page
+from cryodrgn.cli.reference import PAGES
 from cryodrgn.settings import command_of, options_of
 
-PAGE = Path(__file__).parents[2] / "docs/commands.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_page_of_commands_is_made_from_their_settings():
-    assert PAGE.read_text() == commands_page(), (
-        "python -m cryodrgn.cli.reference > docs/commands.md"
+@pytest.mark.parametrize("name", PAGES)
+def test_a_reference_page_is_made_from_the_declarations(name):
+    assert (DOCS / f"{name}.md").read_text() == PAGES[name](), (
+        f"python -m cryodrgn.cli.reference {name} > docs/{name}.md"
     )
 
 

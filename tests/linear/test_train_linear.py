@@ -5,12 +5,12 @@ import pytest
 import yaml
 from sklearn.neighbors import KNeighborsRegressor
 
-from cryodrgn.analysisdir import AnalysisFiles
 from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.kernels import backends
+from cryodrgn.rundir import AnalysisFiles
 
 NUM_IMAGES, BOX_SIZE = 1200, 24
 

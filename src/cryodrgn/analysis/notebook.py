@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cryodrgn.analysisdir import AnalysisFiles
 from cryodrgn.errors import MissingDependencyError
+from cryodrgn.rundir import AnalysisFiles
 
 try:
     import nbformat

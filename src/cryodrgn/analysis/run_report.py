@@ -11,10 +11,10 @@ import numpy as np
 
 from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.analysis.volume_pictures import AXIS_NAMES
-from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
 from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.text import read_yaml
 from cryodrgn.progress import format_duration
+from cryodrgn.rundir import AnalysisFiles, VolumeSeries
 
 LATENT_PLOTS = {
     "z_hist": "How often every value of the latent occurs; lines are the volumes.",

@@ -1,6 +1,5 @@
 """Deletion of the checkpoints of a training run that nothing depends on."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +49,8 @@ def plan_cleaning(folder: Path, interval: int) -> CleaningPlan:
         raise ConfigError(msg)
     run = RunDirectory(folder)
     epochs = run.epochs()
-    pattern = re.compile(r"analyze\.(\d+)")
-    analysed = {
-        int(match.group(1))
-        for match in (pattern.fullmatch(path.name) for path in folder.glob("analyze.*"))
-        if match
-    }
     last = set() if run.weights().exists() else set(epochs[-1:])
-    kept = analysed | last
+    kept = last.union(run.analysed_epochs())
     gone = [epoch for epoch in epochs if epoch % interval and epoch not in kept]
     names = [file for epoch in gone for file, _ in run.results(epoch)]
     return CleaningPlan(run=run, files=tuple(path for path in names if path.is_file()))

@@ -19,7 +19,7 @@ from cryodrgn.settings import (
 )
 
 if TYPE_CHECKING:
-    from cryodrgn.analysisdir import AnalysisFiles, LandscapeFiles
+    from cryodrgn.rundir import AnalysisFiles, LandscapeFiles
     from cryodrgn.runs.run import Run
 
 CONTENT, VOLUMES, MASK = "Content", "Volumes", "Mask"
@@ -74,7 +74,7 @@ class Analyze(VolumeOptions, ComputeOptions, EpochOptions, Job["AnalysisFiles"])
 
     def run(self) -> "AnalysisFiles":
         """Write the analysis; returns the names of its files."""
-        from cryodrgn.analysisdir import AnalysisFiles
+        from cryodrgn.rundir import AnalysisFiles
         from cryodrgn.workflow.analyze import AnalysisOptions, analyze
 
         run, epoch = self.opened()
@@ -160,7 +160,7 @@ class AnalyzeLandscape(LikeOptions, DeviceOptions, EpochOptions, Job["LandscapeF
 
     def run(self) -> "LandscapeFiles":
         """Write the landscape; returns the names of its files."""
-        from cryodrgn.analysisdir import LandscapeFiles
+        from cryodrgn.rundir import LandscapeFiles
         from cryodrgn.settings import same_named
         from cryodrgn.workflow.landscape import LandscapeOptions, make_landscape
 
@@ -234,7 +234,7 @@ class AnalyzeLandscapeFull(DeviceOptions, EpochOptions, Job["LandscapeFiles"]):
     def run(self) -> "LandscapeFiles":
         """Map all particles; returns the names of the files."""
         from cryodrgn.analysis.mapping import MappingConfig
-        from cryodrgn.analysisdir import LandscapeFiles
+        from cryodrgn.rundir import LandscapeFiles
         from cryodrgn.workflow.landscape_full import FullLandscapeOptions, map_all_particles
 
         run, epoch = self.opened()

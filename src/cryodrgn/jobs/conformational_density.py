@@ -59,8 +59,7 @@ class ConformationalDensity(Job["Estimate"]):
         from cryodrgn.analysis.plots import save_figure
         from cryodrgn.io.latent_text import save_latent_text
         from cryodrgn.linear.latents import run_latents
-        from cryodrgn.lineardir import DensityFiles
-        from cryodrgn.rundir import RunDirectory
+        from cryodrgn.rundir import DensityFiles, RunDirectory
 
         latents = run_latents(RunDirectory(self.workdir), self.epoch)
         anchors = None

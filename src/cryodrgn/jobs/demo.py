@@ -60,7 +60,7 @@ class Demo(Job["DemoResult"]):
             weights=files.run.weights(),
             config=files.run.config_yaml,
             z_file=files.z_values,
-            output=files.volumes,
+            output=files.volumes.path,
         )
         lines.append(_done(volumes))
         return report_demo(files, lines)

@@ -55,9 +55,9 @@ class PcTraversal(Job["dict[int, ComponentPath]"]):
         """Find the paths, log how many particles are near, and write or log the points."""
         from cryodrgn.analysis.pca import principal_components
         from cryodrgn.analysis.trajectories import component_path, count_within
-        from cryodrgn.analysisdir import component_text
         from cryodrgn.io.cryodrgn_pickle import load_latents
         from cryodrgn.io.latent_text import save_latent_text
+        from cryodrgn.rundir import TraversalFiles
 
         latents = load_latents(self.latents)
         components = principal_components(latents)
@@ -81,7 +81,7 @@ class PcTraversal(Job["dict[int, ComponentPath]"]):
             if self.outdir is None:
                 logger.info("%s", "\n".join(_in_a_row(point) for point in path.points))
             else:
-                save_latent_text(component_text(self.outdir, number), path.points)
+                save_latent_text(TraversalFiles(self.outdir).component(number), path.points)
         if self.outdir is not None:
             logger.info("wrote the z-values to %s", self.outdir)
         return paths

@@ -236,8 +236,9 @@ def _write_state(
     state: State, number: int, files: StateFiles, scale: float, geometry: MapGeometry
 ) -> None:
     write_volume(files.volume(number), (state.volume * scale).numpy(), geometry)
-    for half, half_map in enumerate(state.half_maps):
-        write_volume(files.half_map(number, half), (half_map * scale).numpy(), geometry)
+    names = (files.half_map_a, files.half_map_b)
+    for name, half_map in zip(names, state.half_maps, strict=True):
+        write_volume(name(number), (half_map * scale).numpy(), geometry)
     error = (state.standard_error * scale).numpy()
     write_volume(files.standard_error(number), error, geometry)
     local = state.local_resolution.numpy()

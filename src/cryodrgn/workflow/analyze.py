@@ -40,7 +40,6 @@ from cryodrgn.analysis.plots import plot_learning_curve, save_figure
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis, cluster_captions
 from cryodrgn.analysis.trajectories import component_path
-from cryodrgn.analysisdir import AnalysisFiles, VolumeSeries
 from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.io.cryodrgn_pickle import save_pickles
@@ -59,6 +58,7 @@ from cryodrgn.reconstruction.decode import (
     help_to_write,
     write_volumes,
 )
+from cryodrgn.rundir import AnalysisFiles, VolumeSeries
 from cryodrgn.runs.run import Run
 from cryodrgn.training.epoch_records import EpochRecord, verdict_of
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes

@@ -72,7 +72,9 @@ def report_demo(files: DemoFiles, commands: list[str]) -> DemoResult:
     description = read_yaml(files.simulation.settings)
     angles = np.array(description["hinge_angles_deg"])
     truths = [_small_truth(files, state) for state in range(NUM_STATES)]
-    volumes = [torch.from_numpy(read_volume(files.volume(s))[0]) for s in range(NUM_STATES)]
+    volumes = [
+        torch.from_numpy(read_volume(files.volumes.volume(s))[0]) for s in range(NUM_STATES)
+    ]
     consensus = torch.from_numpy(read_volume(files.consensus)[0])
 
     curves = [fourier_shell_correlation(v, t) for v, t in zip(volumes, truths, strict=True)]

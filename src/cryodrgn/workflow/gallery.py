@@ -18,11 +18,11 @@ from cryodrgn.analysis.volume_pictures import (
     surfaces_of,
     tile,
 )
-from cryodrgn.analysisdir import VolumeSeries
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.progress import Progress
+from cryodrgn.rundir import VolumeSeries
 
 LARGEST = 128
 PLAIN_COLOUR = (0.36, 0.55, 0.76)

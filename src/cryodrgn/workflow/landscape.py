@@ -29,7 +29,6 @@ from cryodrgn.analysis.latent_plots import plot_cluster_sizes, plot_clusters
 from cryodrgn.analysis.pca import principal_components
 from cryodrgn.analysis.plots import save_figure
 from cryodrgn.analysis.report import HtmlReport, Illustration
-from cryodrgn.analysisdir import LandscapeFiles, StateFiles, VolumeSeries
 from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.fourier.resample import check_new_box_size
@@ -45,6 +44,7 @@ from cryodrgn.preflight.plan import Plan
 from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
 from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
+from cryodrgn.rundir import LandscapeFiles
 from cryodrgn.runs.run import Run
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
 
@@ -282,9 +282,9 @@ def _write_states(
     geometry: MapGeometry,
 ) -> None:
     """Mean and standard deviation of every state's volumes, and its particles."""
-    folder = files.states(options.linkage, states.count)
+    folder = files.states(f"{options.linkage}_{states.count}")
     of_particles = states.of_particles(sketch.labels)
-    save_pickles(StateFiles(folder, 0).labels, [states.labels])
+    save_pickles(folder.labels, [states.labels])
     with Progress(len(paths), "averaging states", "volume") as progress:
         for state in range(states.count):
             members = np.flatnonzero(states.labels == state)
@@ -294,11 +294,10 @@ def _write_states(
                 volume = read_volume(paths[member])[0].astype(np.float64)
                 mean, square = mean + weight * volume, square + weight * volume**2
                 progress.advance()
-            of_state = StateFiles(folder, state)
             deviation = np.sqrt(np.clip(square - np.square(mean), 0, None))
-            write_volume(of_state.mean, mean.astype(np.float32), geometry)
-            write_volume(of_state.deviation, deviation.astype(np.float32), geometry)
-            save_pickles(of_state.particles, [rows[of_particles == state]])
+            write_volume(folder.mean(state), mean.astype(np.float32), geometry)
+            write_volume(folder.deviation(state), deviation.astype(np.float32), geometry)
+            save_pickles(folder.particles(state), [rows[of_particles == state]])
 
 
 def _plot(
@@ -377,23 +376,23 @@ def _write_report(
     )
     page.figures(_plots(files, {f"vol_pca_{count}_1_2": COMPONENTS_CAPTION} | CAPTIONS))
     shares = np.bincount(states.of_particles(sketch.labels), minlength=states.count)
-    folder = files.states(options.linkage, states.count)
+    folder = files.states(f"{options.linkage}_{states.count}")
     record: dict[str, Any] = {
         "epoch": epoch,
         "flip": options.flip,
         "sketch_size": count,
-        "states": folder.name,
+        "states": folder.path.name,
     }
     with Progress(states.count + STEPS_PER_COMPONENT, "drawing", "volume") as progress:
-        means = [StateFiles(folder, state).mean for state in range(states.count)]
-        look = draw_series(VolumeSeries(folder), means, progress, is_path=False)
+        means = [folder.mean(state) for state in range(states.count)]
+        look = draw_series(folder, means, progress, is_path=False)
         record["box_size"] = box_size = MrcFile.open(means[0]).shape[0]
         record["look"] = look_as_mapping(look, pixel_size, box_size)
         page.heading("The mean volume of every state")
         page.gallery(
             [
                 Illustration(
-                    content=VolumeSeries(folder).picture(state).read_bytes(),
+                    content=folder.picture(state).read_bytes(),
                     caption=f"{state}: {share} particles ({share / shares.sum():.0%}), "
                     f"{np.count_nonzero(states.labels == state)} volumes",
                 )

@@ -19,7 +19,6 @@ from cryodrgn.analysis.mapping import MappingConfig, learn_mapping
 from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.analysis.plots import save_figure
 from cryodrgn.analysis.report import HtmlReport, Illustration
-from cryodrgn.analysisdir import LandscapeFiles, StateFiles
 from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles, save_pickles
@@ -29,6 +28,7 @@ from cryodrgn.io.text import read_yaml
 from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plans import full_landscape_plan
 from cryodrgn.reconstruction.decode import PostProcessing, decode_volumes
+from cryodrgn.rundir import LandscapeFiles, LandscapeStates
 from cryodrgn.runs.run import Run
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ def _assign_states(
 ) -> None:
     """The state of every particle: that of the sketch's volume which is most like its own."""
     sketch = load_latents(landscape.coordinates(record["sketch_size"]))
-    labels = load_pickles(StateFiles(landscape.path / record["states"], 0).labels)[0]
+    labels = load_pickles(LandscapeStates(landscape.path / record["states"]).labels)[0]
     _, nearest = nearest_neighbours(sketch, 1, coordinates)
     save_pickles(files.all_states, [labels[nearest[:, 0]]])
 

@@ -1,0 +1,153 @@
+"""Folders whose files are declared: one line per file, with its name and its meaning.
+
+In a declared name ``#`` stands for a number, ``###`` for one of at least three digits and
+``*`` for a word or for the name that the user gave.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
+
+Kind = TypeVar("Kind", bound="Path | Folder")
+KindOut = TypeVar("KindOut", covariant=True)
+Got = TypeVar("Got")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, whose class declares the files in it.
+
+    Attributes:
+        path: The folder; it need not exist yet.
+    """
+
+    path: Path
+
+    def place(self, name: str) -> Path:
+        """The path of a file with a declared name."""
+        return self.path / name
+
+    @classmethod
+    def entries(cls) -> "dict[str, Entry[Any, Any]]":
+        """All that is declared of the folder, by its name in Python."""
+        found = {
+            name: entry for base in cls.__mro__[::-1] for name, entry in vars(base).items()
+        }
+        return {name: entry for name, entry in found.items() if isinstance(entry, Entry)}
+
+    @classmethod
+    def files(cls) -> "Iterator[Entry[Any, Any]]":
+        """The entries for files, those of other classes for the same folder included."""
+        for entry in cls.entries().values():
+            if entry.kind is Path:
+                yield entry
+            elif entry.name == ".":
+                yield from entry.kind.files()
+
+    def written_files(self) -> list[Path]:
+        """The declared files that are there."""
+        return sorted({path for entry in self.files() for path in entry.existing(self)})
+
+
+class Entry(Generic[Kind, Got]):
+    """A declared file or folder; subclasses say on what its name depends.
+
+    Args:
+        kind: ``Path`` for a file, the class of a folder for a folder.
+        name: Its declared name.
+        meaning: A description for the documentation.
+    """
+
+    def __init__(self, kind: Callable[[Path], Kind], name: str, meaning: str) -> None:
+        self.kind: Any = kind
+        self.name = name
+        self.meaning = meaning
+
+    @overload
+    def __get__(self, folder: None, owner: type[Folder]) -> Self: ...
+    @overload
+    def __get__(self, folder: Folder, owner: type[Folder]) -> Got: ...
+    def __get__(self, folder: Folder | None, owner: type[Folder]) -> Self | Got:
+        """The declaration if asked of the class; its place if asked of a folder."""
+        return self if folder is None else self._of(folder)
+
+    def _of(self, folder: Folder) -> Got:
+        raise NotImplementedError
+
+    def _at(self, folder: Folder, name: str) -> Kind:
+        return self.kind(folder.place(name))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every form that the name takes."""
+        return (self.name,)
+
+    def existing(self, folder: Folder) -> dict[Path, int | None]:
+        """The paths that are there, with their numbers."""
+        found: dict[Path, int | None] = {}
+        for name in self.names:
+            pattern = re.sub(r"(\\#)+", _digits, re.escape(name)).replace(r"\*", ".+")
+            for path in folder.path.glob(re.sub("#+", "*", name)):
+                if match := re.fullmatch(pattern, path.relative_to(folder.path).as_posix()):
+                    found[path] = int(match.group(1)) if match.groups() else None
+        return found
+
+    def numbers(self, folder: Folder) -> list[int]:
+        """The numbers of those that are there, in order."""
+        return sorted(number for number in self.existing(folder).values() if number is not None)
+
+
+def _digits(mark: re.Match[str]) -> str:
+    return rf"(\d{{{mark.group().count('#')},}})"
+
+
+class One(Entry[Kind, Kind]):
+    """A file or folder with a fixed name."""
+
+    def _of(self, folder: Folder) -> Kind:
+        return self._at(folder, self.name)
+
+
+class Numbered(Entry[Kind, Callable[[int], Kind]]):
+    """Files or folders told apart by a number, for instance of a volume."""
+
+    def _of(self, folder: Folder) -> Callable[[int], Kind]:
+        return lambda number: self._at(
+            folder, re.sub("#+", lambda mark: f"{number:0{len(mark.group())}d}", self.name)
+        )
+
+
+class Named(Entry[Kind, Callable[[str], Kind]]):
+    """Files or folders told apart by a word, for instance what a plot shows."""
+
+    def _of(self, folder: Folder) -> Callable[[str], Kind]:
+        return lambda word: self._at(folder, self.name.replace("*", word))
+
+
+class OfEpoch(Protocol[KindOut]):
+    """The path for an epoch, counted from 0, or for the finished run."""
+
+    def __call__(self, epoch: int | None = None, /) -> KindOut:
+        """The path for an epoch, or for the finished run."""
+        ...
+
+
+class EachEpoch(Entry[Kind, OfEpoch[Kind]]):
+    """A file or folder of the finished run, and one with a number for each of its epochs."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name without a number, and with one."""
+        return (self.name, self._name("#"))
+
+    def _name(self, epoch: int | str) -> str:
+        name = PurePath(self.name)
+        return f"{name.stem}.{epoch}{name.suffix}"
+
+    def _of(self, folder: Folder) -> OfEpoch[Kind]:
+        def of_epoch(epoch: int | None = None, /) -> Kind:
+            return self._at(folder, self.name if epoch is None else self._name(epoch))
+
+        return of_epoch
