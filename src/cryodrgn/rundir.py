@@ -3,7 +3,7 @@
 A training run with output directory ``RUN`` holds, for every checkpointed epoch ``E``
 (counted from 0), ``weights.E.pkl`` and ``z.E.pkl``, at its end the same without a number,
 and beside them ``config.yaml``, ``config.pkl`` (the same settings as cryoDRGN 0.2.0 writes
-them), ``run.log`` and ``metrics.csv``.
+them), ``run.log``, ``metrics.csv`` and ``events.jsonl``.
 """
 
 import re
@@ -44,6 +44,11 @@ class RunDirectory:
     def metrics(self) -> Path:
         """Losses along the run, as a table."""
         return self.path / "metrics.csv"
+
+    @property
+    def events(self) -> Path:
+        """Events of the run as they happen, one JSON object per line."""
+        return self.path / "events.jsonl"
 
     @property
     def convergence(self) -> Path:
@@ -101,7 +106,7 @@ class RunDirectory:
     def written_files(self) -> list[Path]:
         """Everything in the folder that a training run wrote."""
         fixed = (self.config_yaml, self.config_pickle, self.log, self.metrics, self.checkpoint)
-        fixed += (self.convergence, *self.linear.fixed())
+        fixed += (self.events, self.convergence, *self.linear.fixed())
         pattern = re.compile(
             r"(weights|z|pose)(\.\d+)?\.pkl|reconstruct(\.\d+)?\.mrc|component\d+(\.fsc\.txt|\.mrc)"
         )
