@@ -184,7 +184,9 @@ def test_events_of_steps_that_will_be_taken_again_are_dropped(tmp_path):
     path = tmp_path / "events.jsonl"
     file = EventsFile(path)
     for epoch in (0, 1):
-        file.tell(EpochFinished(epoch=epoch, reconstruction=1.0, kl=None, total=1.0, seconds=1))
+        file.tell(
+            EpochFinished(epoch=epoch, reconstruction=1.0, kl=None, total=1.0, seconds=1.0)
+        )
         file.tell(RunStopped(images=60 * (epoch + 1), error=None))
     with path.open("a") as torn:
         torn.write('{"event": "RunFinished", "epo')
