@@ -9,6 +9,7 @@ import yaml
 
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
+from cryodrgn.training.run_log import read_events
 
 SMALL_VAE = ("--qdim", 16, "--pdim", 16, "--qlayers", 1, "--players", 1)
 SMALL_NN = ("--dim", 16, "--layers", 1)
@@ -36,6 +37,11 @@ class Finished:
     def metrics(self) -> list[dict[str, float]]:
         rows = csv.DictReader((self.path / "metrics.csv").read_text().splitlines())
         return [{name: float(value) for name, value in row.items()} for row in rows]
+
+    def events(self, name: str | None = None) -> list[dict]:
+        """What the run told, or what it told of one name."""
+        told = read_events(self.path / "events.jsonl")
+        return [event for event in told if name in {None, event["event"]}]
 
     def checkpoint(self, epoch: int | None = None) -> dict:
         name = "weights.pkl" if epoch is None else f"weights.{epoch}.pkl"

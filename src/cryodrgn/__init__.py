@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from cryodrgn.rundir import RunDirectory as RunDirectory
     from cryodrgn.runs.run import Run as Run
     from cryodrgn.runs.run import open_run as open_run
+    from cryodrgn.training.events import listening as listening
 
 __version__ = "1.0.0.dev0"
 
@@ -93,6 +94,7 @@ _NAMES = {
     "reconstruction.decode": "VolumeDecoder",
     "rundir": "RunDirectory",
     "runs.run": "Run open_run",
+    "training.events": "listening",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOMES)

@@ -240,6 +240,7 @@ class RunDirectory(Folder):
     config_pickle = One(Path, "config.pkl", "Settings, in the layout of cryoDRGN 0.2.0")
     log = One(Path, "run.log", "Log of the run, one line per message")
     metrics = One(Path, "metrics.csv", "Losses along the run, as a table")
+    events = One(Path, "events.jsonl", "Events as they happen, one JSON object per line")
     convergence = One(
         Path, "convergence.csv", "Table of the held-out evaluation after every epoch"
     )

@@ -47,6 +47,7 @@ from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.simulation.density import read_models
 from cryodrgn.training.config import RunConfig
+from cryodrgn.training.run_log import read_events
 
 COUNT, BOX = 4, 8
 
@@ -415,6 +416,11 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         "fsc text": Reader(name="fsc.txt", read=read_curves, seeds=[curve]),
         "metrics.csv": Reader(
             name="metrics.csv", read=of_run("metrics"), seeds=[lines.getvalue().encode()]
+        ),
+        "events.jsonl": Reader(
+            name="events.jsonl",
+            read=read_events,
+            seeds=[b'{"event": "StepsTaken", "images": 60, "total": 0.5}\n{"event": "Ru'],
         ),
         "screened.csv": Reader(
             name="screened.csv", read=read_screened, seeds=[b"row,reason\n3,constant\n7,hot\n"]

@@ -49,7 +49,7 @@ MISTAKEN = {
 }
 # Weights and archives of arrays are zip archives; a run that has just begun has empty logs.
 ZIPS = {"weights.pkl", "npz space"}
-LOGS = {"metrics.csv", "run.log"}
+LOGS = {"metrics.csv", "events.jsonl", "run.log"}
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,8 @@ def test_two_processes_have_the_losses_of_one(run, simulated, tmp_path, command)
     for a, b in zip(one.metrics, two.metrics, strict=True):
         assert b["images"] == a["images"]
         assert b["total"] == pytest.approx(a["total"], abs=1e-4)
+    told = [[event["event"] for event in run.events()] for run in (one, two)]
+    assert told[1] == told[0]
     np.testing.assert_allclose(two.latents, one.latents, atol=1e-3)
 
 

@@ -58,7 +58,7 @@ def assert_every_file_is_whole(folder):
 
 def content(folder) -> dict[str, bytes]:
     """All files but those that hold times."""
-    timed = {"run.log", "metrics.csv", "config.yaml", "config.pkl"}
+    timed = {"run.log", "metrics.csv", "events.jsonl", "config.yaml", "config.pkl"}
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in timed}
 
 
@@ -98,6 +98,19 @@ def test_a_run_killed_at_random_times_ends_with_the_same_files(command, kills, l
             assert found[name] == expected[name], name
     images = [row["images"] for row in Finished(killed).metrics]
     assert images == [row["images"] for row in Finished(whole).metrics]
+    assert images == [event["images"] for event in Finished(killed).events("StepsTaken")]
+    assert_no_epoch_is_told_twice(Finished(whole), Finished(killed))
+
+
+def assert_no_epoch_is_told_twice(whole, killed):
+    for name in ("EpochFinished", "HeldOutEvaluated", "RunFinished"):
+        epochs = [[event["epoch"] for event in run.events(name)] for run in (whole, killed)]
+        assert epochs[0] == epochs[1], name
+    # A kill may come between weights and what is told of them; the next beginning tells it.
+    told = [event["epoch"] for event in killed.events("ResultsWritten")]
+    assert len(told) == len(set(told)) + 1
+    begun = {epoch for event in killed.events("RunBegun") for epoch in event["saved_epochs"]}
+    assert begun | set(told) == set(range(EPOCHS))
 
 
 def has_ended(process) -> bool:
@@ -130,6 +143,8 @@ def test_sigterm_writes_a_checkpoint_and_ends_cleanly(line, tmp_path):
     position = load_checkpoint(out / "checkpoint.pkl")["run_state"]["position"]
     assert (position["epoch"], position["batch"]) > (0, 0)
     assert "go on with --load latest" in Finished(out).log
+    last = Finished(out).events()[-1]
+    assert (last["event"], last["error"]) == ("RunStopped", None)
 
 
 def test_a_run_stopped_at_the_end_of_an_epoch_goes_on(line, tmp_path, monkeypatch):
@@ -177,6 +192,7 @@ def test_another_run_in_a_used_folder_is_refused_with_both_settings(run, fail, l
     assert content(out) == before
     run(*line("train_vae", out, "-n", 1, "--lr", 0.01, "--overwrite"))
     assert Finished(out).metrics[-1]["learning_rate"] == 0.01
+    assert [event["images"] for event in Finished(out).events("RunBegun")] == [0]
 
 
 def test_going_on_with_other_settings_is_refused(run, fail, line, tmp_path):

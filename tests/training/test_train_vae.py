@@ -31,6 +31,7 @@ def test_a_star_file_and_a_latent_dimension_are_enough(run, simulated, tmp_path)
     assert {path.name for path in out.iterdir()} == {
         "config.pkl",
         "config.yaml",
+        "events.jsonl",
         "metrics.csv",
         "run.log",
         "weights.0.pkl",

@@ -24,12 +24,15 @@ def test_commands_are_functions_that_train_look_and_select(tmp_path, monkeypatch
     assert [path.name for path in found["kept"]] == ["kept.star"]
     with pytest.raises(ConfigError, match="`zdim` must be at least 1, got 0"):
         cryodrgn.train_vae("sim/particles.star", "other", zdim=0)
+    exec(examples()[1], found)
+    assert len(found["follower"].losses) == 2
+    assert [path.name for path in found["follower"].files] == ["z.0.pkl", "z.1.pkl", "z.pkl"]
 
 
 def test_the_example_of_the_documentation_runs(trained, tmp_path, monkeypatch, capsys):
     (tmp_path / "00_z8").symlink_to(trained)
     monkeypatch.chdir(tmp_path)
-    example = examples()[1]
+    example = examples()[2]
     found: dict[str, object] = {}
     exec(example, found)
     assert capsys.readouterr().out.startswith("[0, 1] 3 16 12.0")

@@ -20,7 +20,7 @@ from cryodrgn.io.mrc import StackWriter
 from finished_run import SMALL_NN, SMALL_VAE
 
 # Files that hold the time, or the place they are in; they are compared by being there.
-TIMED = (".log", ".csv", ".yaml", ".pkl.cfg", ".html", ".ipynb", ".csg", ".json")
+TIMED = (".log", ".csv", ".yaml", ".pkl.cfg", ".html", ".ipynb", ".csg", ".json", ".jsonl")
 NOBODY = 65534
 
 

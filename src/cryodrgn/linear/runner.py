@@ -40,7 +40,8 @@ from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
-from cryodrgn.training.run_log import Metrics, MetricsFile, log_to_file
+from cryodrgn.training.events import StepsTaken
+from cryodrgn.training.run_log import MetricsFile, log_to_file
 
 logger = logging.getLogger(__name__)
 
@@ -327,7 +328,7 @@ class _Reporter:
         """One pass over some images: an iteration, or the embedding at the end."""
         self._images += num_images
         seconds = time.monotonic() - self._started
-        row = Metrics(
+        row = StepsTaken(
             epoch=self._count,
             images=self._images,
             reconstruction=reconstruction,
@@ -338,7 +339,7 @@ class _Reporter:
             skipped=0,
             seconds=seconds,
         )
-        self._metrics.append(row)
+        self._metrics.tell(row)
         self._count += 1
         logger.info(
             "# =====> Epoch: %d Average gen loss = %.6f, KLD = %.6f, total loss = %.6f; "

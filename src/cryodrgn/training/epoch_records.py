@@ -35,9 +35,9 @@ class EpochRecord:
     shells: tuple[float, ...]
     converged: bool
 
-    def row(self) -> dict[str, int | float | None]:
-        """The numbers by the names of columns."""
-        columns = {
+    def totals(self) -> dict[str, int | float | None]:
+        """The numbers over all shells by the names of columns."""
+        return {
             "epoch": self.epoch,
             "error": self.error,
             "explained": self.explained,
@@ -48,7 +48,10 @@ class EpochRecord:
             "exchange_images": None if self.exchange is None else self.exchange.num_images,
             "converged": int(self.converged),
         }
-        return columns | {f"{SHELL}{n}": value for n, value in enumerate(self.shells)}
+
+    def row(self) -> dict[str, int | float | None]:
+        """The numbers by the names of columns."""
+        return self.totals() | {f"{SHELL}{n}": value for n, value in enumerate(self.shells)}
 
     @classmethod
     def from_row(cls, row: Mapping[str, str]) -> "EpochRecord":

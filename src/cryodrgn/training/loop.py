@@ -24,11 +24,11 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.threads import torch_threads
 from cryodrgn.training.config import TrainConfig
+from cryodrgn.training.events import StepsTaken
 from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
 from cryodrgn.training.objectives import Objective
 from cryodrgn.training.optimizers import skips_on_device, step_unless
 from cryodrgn.training.row_table import TrainableGroup
-from cryodrgn.training.run_log import Metrics, MetricsFile
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Trainer:
         self._optimizer = optimizer
         self._particles = particles
         self._config = config
-        self._metrics: MetricsFile | None = None
+        self._tell: Callable[[StepsTaken], None] | None = None
         self._refined = refined or {}
         self._guard = NonFiniteGuard(particles.original_rows.tolist())
         if lag is None:
@@ -168,9 +168,9 @@ class Trainer:
         self.position = position
         self._good = self._moving_state()
 
-    def report_to(self, metrics: MetricsFile) -> None:
-        """Append the metrics to this file from now on."""
-        self._metrics = metrics
+    def report_to(self, tell: Callable[[StepsTaken], None]) -> None:
+        """Report the steps to this function from now on."""
+        self._tell = tell
 
     def train_epoch(self, progress: Progress, after_step: Callable[[], None]) -> RunningMean:
         """The rest of the pass through the data at which the run stands.
@@ -377,12 +377,12 @@ class Trainer:
             item.numbers.load_state_dict(state[name])
 
     def _report(self, epoch: int) -> None:
-        """Write the averages since the last report; what led to them was good."""
+        """Report the averages since the last report; what led to them was good."""
         average, self._recent = self._recent, RunningMean()
         if not average.images:
             return
         images = self.images_seen
-        row = Metrics(
+        taken = StepsTaken(
             epoch=epoch,
             images=images,
             reconstruction=average.reconstruction,
@@ -393,16 +393,6 @@ class Trainer:
             skipped=self._guard.skipped,
             seconds=time.monotonic() - self._started,
         )
-        if self._metrics is not None:
-            self._metrics.append(row)
+        if self._tell is not None:
+            self._tell(taken)
         self._good = self._moving_state()
-        logger.debug(
-            "# [Train Epoch: %d/%d] [%d images] gen loss=%.6f, kld=%.6f, beta=%.6f, loss=%.6f",
-            epoch + 1,
-            self._config.num_epochs,
-            images,
-            row.reconstruction,
-            row.kl,
-            row.beta,
-            row.total,
-        )

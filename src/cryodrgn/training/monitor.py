@@ -15,7 +15,6 @@ from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_rows
-from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.convergence import (
     EPOCHS_COMPARED,
     WORTHWHILE_LATENTS,
@@ -26,7 +25,7 @@ from cryodrgn.training.convergence import (
     gains_over_exchange,
     still_improves,
 )
-from cryodrgn.training.epoch_records import EpochRecord, verdict_of, write_records
+from cryodrgn.training.epoch_records import EpochRecord, verdict_of
 from cryodrgn.training.held_out import (
     half_errors,
     image_powers,
@@ -131,9 +130,10 @@ class HeldOutEvaluator:
         self._model.train(was_training)
         return record
 
-    def write(self, run: RunDirectory) -> None:
-        """Write the table of all epochs."""
-        write_records(run.convergence, self._records)
+    @property
+    def records(self) -> tuple[EpochRecord, ...]:
+        """What was found after every epoch."""
+        return tuple(self._records)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must be remembered to go on exactly."""

@@ -1,43 +1,37 @@
-"""Log files of a training run: ``run.log`` as text, ``metrics.csv`` as a table."""
+"""Reports of a run: listeners that write what it tells into files of its folder.
+
+``run.log`` is for people and parsers, ``metrics.csv`` for plots, ``convergence.csv`` has the
+held-out evaluation, and ``events.jsonl`` everything, for a program that follows the run.
+"""
 
 import csv
+import json
 import logging
+import math
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, NoReturn
 
 from cryodrgn.errors import OutputFileError
 from cryodrgn.io.atomic import atomic_path, why_not_written
 from cryodrgn.io.text import read_text
+from cryodrgn.training.epoch_records import write_records
+from cryodrgn.training.events import (
+    EpochFinished,
+    Event,
+    HeldOutEvaluated,
+    RunBegun,
+    RunFinished,
+    RunStopped,
+    StepsTaken,
+)
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Metrics:
-    """One row of ``metrics.csv``: averages over the images since the row before.
-
-    Attributes:
-        epoch: Number of the epoch, from 0.
-        images: Images seen since the start of the run.
-        reconstruction: Mean squared error per value.
-        kl: KL divergence.
-        total: What is minimised.
-        beta: Weight of the KL divergence, or its target.
-        learning_rate: Of the network.
-        skipped: Batches skipped so far because they were not finite.
-        seconds: Duration since the start or the last continuation of the run.
-    """
-
-    epoch: int
-    images: int
-    reconstruction: float
-    kl: float
-    total: float
-    beta: float
-    learning_rate: float
-    skipped: int
-    seconds: float
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -73,6 +67,84 @@ class _LogFile(logging.FileHandler):
         raise OutputFileError(why_not_written(path, error)) from error
 
 
+class RunLog:
+    """Logs what happens in a run, in the lines that parsers of learning curves look for."""
+
+    def __init__(self) -> None:
+        self._num_epochs = 0
+
+    def tell(self, event: Event) -> None:
+        """Log an event."""
+        match event:
+            case RunBegun():
+                self._num_epochs = event.num_epochs
+                _log_beginning(event)
+            case StepsTaken():
+                _log_steps(event, self._num_epochs)
+            case EpochFinished():
+                _log_epoch(event)
+            case HeldOutEvaluated():
+                _log_held_out(event)
+            case RunStopped(error=None):
+                logger.info("stopped as asked; go on with --load latest")
+            case RunFinished():
+                logger.info("finished in %s", _clock(event.seconds))
+            case _:
+                pass
+
+
+def _log_beginning(begun: RunBegun) -> None:
+    logger.info("%s", " ".join(begun.command))
+    logger.info("cryodrgn %s on %s", begun.version, begun.device)
+    if begun.num_processes > 1:
+        logger.info("trained by %d processes", begun.num_processes)
+    logger.info("images are normalized by (x - %g) / %g", *begun.norm)
+    logger.info("matrix products in %s", begun.network_dtype)
+    if begun.begins_with is not None:
+        logger.info("begins with %s, %d epochs done", begun.begins_with, begun.epochs_done)
+
+
+def _log_steps(taken: StepsTaken, num_epochs: int) -> None:
+    logger.debug(
+        "# [Train Epoch: %d/%d] [%d images] gen loss=%.6f, kld=%.6f, beta=%.6f, loss=%.6f",
+        taken.epoch + 1,
+        num_epochs,
+        taken.images,
+        taken.reconstruction,
+        taken.kl,
+        taken.beta,
+        taken.total,
+    )
+
+
+def _log_epoch(done: EpochFinished) -> None:
+    """The line that parsers of learning curves look for; it counts epochs from 1."""
+    if done.kl is None:
+        losses = f"loss = {done.total:.6f}"
+    else:
+        losses = (
+            f"gen loss = {done.reconstruction:.6f}, KLD = {done.kl:.6f}, "
+            f"total loss = {done.total:.6f}"
+        )
+    logger.info(
+        "# =====> Epoch: %d Average %s; Finished in %s",
+        done.epoch + 1,
+        losses,
+        _clock(done.seconds),
+    )
+
+
+def _log_held_out(evaluated: HeldOutEvaluated) -> None:
+    found = evaluated.latest
+    logger.info(
+        "# held out: error %.6f, %.4f of the power explained%s",
+        found.error,
+        found.explained,
+        "" if found.map_change is None else f", maps changed by {found.map_change:.3f}",
+    )
+    logger.info("# held out: %s", evaluated.verdict)
+
+
 class MetricsFile:
     """Appends rows to ``metrics.csv``.
 
@@ -84,19 +156,115 @@ class MetricsFile:
 
     def __init__(self, path: Path, images_seen: int = 0) -> None:
         self._path = path
-        names = [item.name for item in fields(Metrics)]
+        names = [item.name for item in fields(StepsTaken)]
         kept = [",".join(row) for row in _complete_rows(path, len(names), images_seen)]
         with atomic_path(path) as partial:
             partial.write_text("\n".join([",".join(names), *kept]) + "\n")
 
-    def append(self, metrics: Metrics) -> None:
-        """Write one row."""
-        row = ",".join(f"{value:.8g}" for value in asdict(metrics).values())
+    def tell(self, event: Event) -> None:
+        """Write one row, if steps were taken."""
+        if isinstance(event, StepsTaken):
+            row = ",".join(f"{value:.8g}" for value in event.values().values())
+            _append_line(self._path, row)
+
+
+class HeldOutTable:
+    """Writes the held-out evaluation of all epochs.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def tell(self, event: Event) -> None:
+        """Write the table anew, if it has grown."""
+        if isinstance(event, HeldOutEvaluated):
+            write_records(self._path, event.records)
+
+
+class EventsFile:
+    """Appends events to ``events.jsonl``: one JSON object per line, with the time in UTC.
+
+    Whoever follows the file opens it by its name again when a run goes on, as ``tail -F``
+    does, and reads up to the last end of a line.
+
+    Args:
+        path: The file.
+        images_seen: Events beyond this many images are dropped, as rows of ``metrics.csv``.
+        epochs_done: So are those of epochs from this one on.
+    """
+
+    def __init__(self, path: Path, images_seen: int = 0, epochs_done: int = 0) -> None:
+        self._path = path
+        kept = [
+            line + "\n"
+            for line, event in _complete_events(path)
+            if _is_before(event, images_seen, epochs_done)
+        ]
+        with atomic_path(path) as partial:
+            partial.write_text("".join(kept))
+
+    def tell(self, event: Event) -> None:
+        """Write one line."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        said = {"event": type(event).__name__, "time": time} | event.values()
+        finite = {name: _finite(value) for name, value in said.items()}
+        _append_line(self._path, json.dumps(finite, default=os.fspath, allow_nan=False))
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """Events of a run, each with its name as ``event`` and its ``time``; none without a file.
+
+    A last line that is still being written is left out, and so is what is no event.
+
+    Raises:
+        InputFileError: The file cannot be read.
+    """
+    return [event for _, event in _complete_events(path)]
+
+
+def _complete_events(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Complete lines of an earlier part of the run, each with its content."""
+    if not path.exists():
+        return []
+    *lines, _ = read_text(path, may_be_empty=True).split("\n")
+    found = []
+    for line in lines:
         try:
-            with self._path.open("a") as file:
-                file.write(row + "\n")
-        except OSError as error:
-            raise OutputFileError(why_not_written(self._path, error)) from error
+            content = json.loads(line, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(content, dict) and isinstance(content.get("event"), str):
+            found.append((line, content))
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    msg = f"{constant} is no JSON"
+    raise ValueError(msg)
+
+
+def _is_before(event: Mapping[str, Any], images_seen: int, epochs_done: int) -> bool:
+    """Decide whether an event belongs to the part of a run that is not done again."""
+    images, epoch = event.get("images"), event.get("epoch")
+    if isinstance(images, int):
+        return images <= images_seen
+    return isinstance(epoch, int) and epoch < epochs_done
+
+
+def _finite(value: object) -> object:
+    """JSON knows no infinity, and nothing that is no number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _append_line(path: Path, line: str) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise OutputFileError(why_not_written(path, error)) from error
 
 
 def _complete_rows(path: Path, num_columns: int, images_seen: int) -> list[list[str]]:
@@ -106,3 +274,7 @@ def _complete_rows(path: Path, num_columns: int, images_seen: int) -> list[list[
     lines = csv.reader(read_text(path, may_be_empty=True).splitlines())
     rows = [row for row in lines if len(row) == num_columns]
     return [row for row in rows[1:] if row[1].isdigit() and int(row[1]) <= images_seen]
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -5,7 +5,8 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 import cryodrgn
 from cryodrgn.devices import describe_device, dtype_name
-from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.errors import ConfigError, InputFileError, OutputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import save_poses
@@ -26,10 +27,27 @@ from cryodrgn.progress import Progress
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.assembly import Assembly, build_training
 from cryodrgn.training.config import RunConfig
+from cryodrgn.training.events import (
+    EpochFinished,
+    Event,
+    HeldOutEvaluated,
+    Listeners,
+    ResultsWritten,
+    RunBegun,
+    RunFinished,
+    RunStopped,
+    added_listeners,
+)
 from cryodrgn.training.loop import Position, RunningMean, Trainer
 from cryodrgn.training.monitor import HeldOutEvaluator
 from cryodrgn.training.pose_search import PoseSearch
-from cryodrgn.training.run_log import MetricsFile, log_to_file
+from cryodrgn.training.run_log import (
+    EventsFile,
+    HeldOutTable,
+    MetricsFile,
+    RunLog,
+    log_to_file,
+)
 from cryodrgn.training.start import ResumePoint
 from cryodrgn.training.warm_start import Targets, teach_encoder
 
@@ -63,7 +81,8 @@ def train(
         device: Where to compute.
         should_stop: Asked after every batch; once it says so, the run writes a checkpoint and
             ends.
-        team: Processes that train together; the first of them writes the files.
+        team: Processes that train together; the first of them writes the files, and tells
+            those who are :func:`~cryodrgn.training.events.listening`.
 
     Returns:
         Whether the run is complete.
@@ -86,14 +105,8 @@ def train(
         for path in run.written_files():
             path.unlink()
     with log_to_file(run.log):
-        logger.info("%s", " ".join(sys.argv))
-        logger.info("cryodrgn %s on %s", cryodrgn.__version__, describe_device(device))
-        if team.size > 1:
-            logger.info("trained by %d processes", team.size)
-        logger.info("images are normalized by (x - %g) / %g", *parts.norm)
-        logger.info("matrix products in %s", dtype_name(parts.dtype))
-        if start.source is not None:
-            logger.info("begins with %s, %d epochs done", start.source, start.epochs_done)
+        session.report_to_files()
+        session.tell_beginning(start, device)
         save_run_config(run, session.record())
         return session.run()
 
@@ -136,6 +149,8 @@ class TrainingRun:
                 parts.dtype,
                 team,
             )
+        # In processes that write no files nobody listens.
+        self._listeners = Listeners()
         self._last_checkpoint = time.monotonic()
 
     def begin(self, start: ResumePoint) -> None:
@@ -169,6 +184,40 @@ class TrainingRun:
             group["weight_decay"] = self._config.training.weight_decay
         self._trainer.begin_at(Position(epoch=start.epochs_done))
 
+    def report_to_files(self) -> None:
+        """From now on tell the files of the run, and whoever else listens, what happens."""
+        run, trainer = self._run, self._trainer
+        files = (
+            RunLog(),
+            MetricsFile(run.metrics, trainer.images_seen),
+            HeldOutTable(run.convergence),
+            EventsFile(run.events, trainer.images_seen, trainer.position.epoch),
+        )
+        self._listeners = Listeners(files, added_listeners())
+        trainer.report_to(self._tell)
+
+    def tell_beginning(self, start: ResumePoint, device: torch.device) -> None:
+        """Say what begins, and with what."""
+        begun = RunBegun(
+            folder=self._run.path,
+            images=self._trainer.images_seen,
+            epochs_done=start.epochs_done,
+            num_epochs=self._config.training.num_epochs,
+            images_per_epoch=self._parts.particles.num_visited,
+            saved_epochs=tuple(self._run.epochs()),
+            begins_with=start.source,
+            command=tuple(sys.argv),
+            version=cryodrgn.__version__,
+            device=describe_device(device),
+            num_processes=self._team.size,
+            norm=self._parts.norm,
+            network_dtype=dtype_name(self._parts.dtype),
+        )
+        self._tell(begun)
+
+    def _tell(self, event: Event) -> None:
+        self._listeners.tell(event)
+
     def record(self) -> dict[str, Any]:
         """The run's config file."""
         mapping = self._config.to_mapping(
@@ -184,8 +233,14 @@ class TrainingRun:
         try:
             self._run_epochs()
         except _Stopped:
-            logger.info("stopped as asked; go on with --load latest")
+            self._tell(RunStopped(images=self._trainer.images_seen, error=None))
             return False
+        except BaseException as error:
+            reason = str(error) or type(error).__name__
+            # The reason may be that files cannot be written.
+            with suppress(OutputFileError):
+                self._tell(RunStopped(images=self._trainer.images_seen, error=reason))
+            raise
         return True
 
     def _run_epochs(self) -> None:
@@ -194,8 +249,6 @@ class TrainingRun:
         count = parts.particles.num_visited
         trainer, started = self._trainer, time.monotonic()
         done = trainer.images_seen
-        if self._team.is_writer:
-            trainer.report_to(MetricsFile(self._run.metrics, done))
         if parts.first_latents is not None and done == 0:
             self._warm_up(parts.first_latents)
         if self._parts.search is not None:
@@ -206,12 +259,13 @@ class TrainingRun:
                 if self._parts.search is not None:
                     self._search_poses(self._parts.search, trainer.position)
                 average = trainer.train_epoch(progress, self._after_step)
-                self._log_epoch(epoch, average, time.monotonic() - epoch_started)
+                self._tell_epoch(epoch, average, time.monotonic() - epoch_started)
                 self._look_at_held_out(epoch)
                 if epoch % training.checkpoint_interval == 0:
                     self._save(epoch)
-        self._finish(trainer.position.epoch - 1)
-        logger.info("finished in %s", _clock(time.monotonic() - started))
+        last = trainer.position.epoch - 1
+        self._finish(last)
+        self._tell(RunFinished(epoch=last, seconds=time.monotonic() - started))
 
     @property
     def _must_stop(self) -> bool:
@@ -226,16 +280,9 @@ class TrainingRun:
             return
         curriculum = self._config.training.curriculum
         all_compared = curriculum is None or epoch >= curriculum.num_epochs
-        found = self._monitor.look(epoch, may_converge=all_compared)
-        if self._team.is_writer:
-            self._monitor.write(self._run)
-        logger.info(
-            "# held out: error %.6f, %.4f of the power explained%s",
-            found.error,
-            found.explained,
-            "" if found.map_change is None else f", maps changed by {found.map_change:.3f}",
-        )
-        logger.info("# held out: %s", self._monitor.verdict)
+        self._monitor.look(epoch, may_converge=all_compared)
+        records, verdict = self._monitor.records, self._monitor.verdict
+        self._tell(HeldOutEvaluated(records=records, verdict=verdict))
         held_out = self._config.training.held_out
         if held_out is not None and held_out.stop and self._monitor.epochs_converged == 1:
             # Steps of the length with which weights come near their optimum keep them about it.
@@ -339,6 +386,7 @@ class TrainingRun:
         save_checkpoint(self._run.weights(number), self._checkpoint())
         self._run.checkpoint.unlink(missing_ok=True)
         self._last_checkpoint = time.monotonic()
+        self._tell_results(number)
 
     def _finish(self, last: int) -> None:
         """Write the files without a number: those of the last epoch."""
@@ -351,19 +399,34 @@ class TrainingRun:
             if numbered.exists():
                 with atomic_path(plain) as partial:
                     shutil.copyfile(numbered, partial)
+        self._tell_results(None)
 
-    def _log_epoch(self, epoch: int, average: RunningMean, seconds: float) -> None:
-        """The line that parsers of learning curves look for; it counts epochs from 1."""
-        if self._config.model.encoder is None:
-            losses = f"loss = {average.total:.6f}"
-        else:
-            losses = (
-                f"gen loss = {average.reconstruction:.6f}, KLD = {average.kl:.6f}, "
-                f"total loss = {average.total:.6f}"
-            )
-        logger.info(
-            "# =====> Epoch: %d Average %s; Finished in %s", epoch + 1, losses, _clock(seconds)
+    def _tell_epoch(self, epoch: int, average: RunningMean, seconds: float) -> None:
+        has_encoder = self._config.model.encoder is not None
+        done = EpochFinished(
+            epoch=epoch,
+            reconstruction=average.reconstruction,
+            kl=average.kl if has_encoder else None,
+            total=average.total,
+            seconds=seconds,
         )
+        self._tell(done)
+
+    def _tell_results(self, number: int | None) -> None:
+        """Name the files that an epoch, or the finished run, has left."""
+
+        def if_there(path: Path) -> Path | None:
+            return path if path.exists() else None
+
+        written = ResultsWritten(
+            epoch=self._trainer.position.epoch - 1,
+            is_final=number is None,
+            weights=self._run.weights(number),
+            latents=if_there(self._run.latents(number)),
+            poses=if_there(self._run.poses(number)),
+            volume=if_there(self._run.reconstruction(number)),
+        )
+        self._tell(written)
 
 
 def _with_first_poses(config: RunConfig, particles: ParticleSet) -> ParticleSet:
@@ -402,7 +465,3 @@ def _require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirector
             f"{start.epochs_done} epochs; go on with --no-stop-when-converged"
         )
         raise ConfigError(msg)
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
