@@ -1,6 +1,7 @@
 """A run tells listeners what happens, in the process and through a file."""
 
 import json
+import logging
 import re
 
 import numpy as np
@@ -20,7 +21,7 @@ from cryodrgn.training.events import (
     RunStopped,
     StepsTaken,
 )
-from cryodrgn.training.run_log import EventsFile, read_events
+from cryodrgn.training.run_log import EventsFile, log_to_file, read_events
 from finished_run import Finished
 
 SMALL = {
@@ -204,3 +205,13 @@ def test_numbers_that_are_not_finite_are_null_in_the_file(tmp_path):
     )
     (event,) = read_events(path)
     assert (event["reconstruction"], event["kl"], event["total"]) == (None, None, 1.0)
+
+
+def test_a_log_holds_the_steps_although_no_level_was_set(tmp_path, request):
+    package = logging.getLogger("cryodrgn")
+    request.addfinalizer(lambda level=package.level: package.setLevel(level))
+    package.setLevel(logging.NOTSET)
+    with log_to_file(tmp_path / "run.log"):
+        logging.getLogger("cryodrgn.training").info("epoch 1")
+    assert "epoch 1" in (tmp_path / "run.log").read_text()
+    assert package.level == logging.NOTSET

@@ -36,7 +36,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Copy what the program logs to a file, each line with date and time."""
+    """Copy what the program logs to a file, each line with date and time.
+
+    A notebook that set no level sees warnings only; the file has the steps all the same.
+    """
     try:
         handler = _LogFile(path, encoding="utf-8")
     except OSError as error:
@@ -45,10 +48,14 @@ def log_to_file(path: Path) -> Iterator[None]:
         logging.Formatter("%(asctime)s     %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     )
     package = logging.getLogger("cryodrgn")
+    level = package.level
     package.addHandler(handler)
+    if level == logging.NOTSET:
+        package.setLevel(logging.INFO)
     try:
         yield
     finally:
+        package.setLevel(level)
         package.removeHandler(handler)
         # What is still to be written may not fit on the disk, either.
         with suppress(OSError):
