@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from cryodrgn.cli.declared import add_options, settings_given
@@ -109,7 +110,14 @@ def test_a_function_shows_its_settings():
     [
         ({"radius": 0}, "`radius` must be at least 1, got 0"),
         ({"edge": 1.5}, "`edge` must be between 0 and 1, got 1.5"),
-        ({"radus": 1}, "FilterVolume has no setting 'radus'; did you mean 'radius'?"),
+        ({"radus": 1}, "filter_volume has no setting 'radus'; did you mean 'radius'?"),
+        ({"r": 2}, "no setting 'r'; did you mean 'radius'?"),
+        ({"radius": "2"}, "`radius` must be a whole number, got '2'"),
+        ({"radius": True}, "`radius` must be a whole number, got True"),
+        ({"edge": float("nan")}, "`edge` must be a finite number"),
+        ({"volume": ""}, "`volume` must be the path of a file or folder, got ''"),
+        ({"volume": None}, "`volume` must be the path of a file or folder, got None"),
+        ({"norm": [1]}, "`norm` must be 2 values, each a finite number"),
         ({"output": None, "volume": 1, "edgy": 2}, "no setting 'edgy'; did you mean 'edge'?"),
     ],
 )
@@ -147,3 +155,8 @@ def test_text_lists_and_whole_numbers_are_taken_as_a_notebook_gives_them():
     job = FilterVolume.with_given("a.mrc", "b.mrc", norm=[0, 2])
     assert (job.volume, job.output, job.norm) == (Path("a.mrc"), Path("b.mrc"), (0.0, 2.0))
     assert isinstance(job.norm[0], float)
+
+
+def test_numbers_and_arrays_of_numpy_are_taken_as_numbers():
+    job = FilterVolume.with_given("a.mrc", "b.mrc", radius=np.int64(2), norm=np.array([0, 2]))
+    assert (type(job.radius), job.norm) == (int, (0.0, 2.0))

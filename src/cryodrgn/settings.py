@@ -9,8 +9,11 @@ import difflib
 import functools
 import re
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from pathlib import Path
+from math import isfinite
+from pathlib import Path, PurePath
+from types import NoneType, UnionType
 from typing import (
     Any,
     ClassVar,
@@ -19,8 +22,10 @@ from typing import (
     ParamSpec,
     Self,
     TypeVar,
+    Union,
     dataclass_transform,
     get_args,
+    get_origin,
     get_type_hints,
 )
 
@@ -56,6 +61,8 @@ def between(low: float, high: float) -> Check:
     return Check(words=f"between {low:g} and {high:g}", holds=lambda value: low < value < high)
 
 
+# What the generators of torch and numpy both take.
+SEED = Check(words="from 0 to 4294967295", holds=lambda value: 0 <= value < 2**32)
 POSITIVE = Check(words="positive", holds=lambda value: value > 0)
 NOT_NEGATIVE = Check(words="zero or more", holds=lambda value: value >= 0)
 
@@ -160,21 +167,84 @@ def hints_of(job: type[Any]) -> Mapping[str, Any]:
     return get_type_hints(job)
 
 
-def _parts(hint: Any) -> frozenset[Any]:
-    """The types that an annotation is made of."""
-    inner = get_args(hint)
-    return frozenset({hint}) if not inner else frozenset().union(*map(_parts, inner))
+WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a finite number",
+    str: "text",
+    Path: "the path of a file or folder",
+    NoneType: "None",
+}
 
 
-def _converted(value: Any, kinds: frozenset[Any]) -> Any:
-    """A value as a notebook gives it, in the type of its setting: paths, numbers, tuples."""
-    if isinstance(value, list | tuple):
-        return tuple(_converted(item, kinds) for item in value)
-    if isinstance(value, str) and Path in kinds:
-        return Path(value)
-    if type(value) is int and float in kinds and int not in kinds:
-        return float(value)
+def _converted(value: Any, hint: Any) -> Any:
+    """A value as a notebook gives it, in the type of its setting.
+
+    Text becomes a path, a whole number a real one, a list or array a tuple, a number of numpy
+    one of Python, and one value where several are taken a tuple of it.
+
+    Raises:
+        TypeError: The value has no place in the type.
+    """
+    if hasattr(value, "dtype"):
+        value = value.tolist()
+    kinds = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return _first_converted(value, kinds)
+    if get_origin(hint) is Literal:
+        return _required(value, any(value == one and type(value) is type(one) for one in kinds))
+    if get_origin(hint) is tuple:
+        return _converted_tuple(value, kinds)
+    return _converted_one(value, hint)
+
+
+def _converted_one(value: Any, hint: type) -> Any:
+    # By its type, because True is no whole number, although it is an int.
+    kind = type(value)
+    if hint is float and kind in (int, float):
+        return _required(float(value), isfinite(value))
+    if hint is str and kind is int:
+        return str(value)  # number of a device, or of an epoch
+    if hint is Path and isinstance(value, str | PurePath):
+        return Path(_required(value, value != ""))
+    return _required(value, kind is hint)
+
+
+def _required(value: T, holds: bool) -> T:  # noqa: FBT001 (asks like assert)
+    if not holds:
+        raise TypeError
     return value
+
+
+def _first_converted(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """A value in the first type of several in which it has a place, its own before others."""
+    for kind in sorted(kinds, key=lambda one: one is not type(value)):
+        with suppress(TypeError):
+            return _converted(value, kind)
+    raise TypeError
+
+
+def _converted_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    several = kinds[-1] is Ellipsis
+    if several and not isinstance(value, list | tuple):
+        value = (value,)
+    _required(value, isinstance(value, list | tuple))
+    kinds = kinds[:1] * len(value) if several else kinds
+    _required(value, len(value) == len(kinds))
+    return tuple(_converted(one, kind) for one, kind in zip(value, kinds, strict=True))
+
+
+def _in_words(hint: Any) -> str:
+    """What values of a type are, as it follows "must be" in a message."""
+    kinds = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_in_words, kinds))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, kinds))
+    if get_origin(hint) is tuple:
+        number = "any number of" if kinds[-1] is Ellipsis else str(len(kinds))
+        return f"{number} values, each {_in_words(kinds[0])}"
+    return WORDS[hint]
 
 
 class Settings:
@@ -190,11 +260,16 @@ class Settings:
         """Take text for paths and whole numbers for real ones; refuse values out of range.
 
         Raises:
-            ConfigError: A condition on a setting does not hold.
+            ConfigError: A value is of another type, or a condition on it does not hold.
         """
         hints = hints_of(type(self))
         for name, (_, said) in options_of(type(self)).items():
-            value = _converted(getattr(self, name), _parts(hints[name]))
+            given = getattr(self, name)
+            try:
+                value = _converted(given, hints[name])
+            except (TypeError, OverflowError) as error:
+                msg = f"`{name}` must be {_in_words(hints[name])}, got {given!r}"
+                raise ConfigError(msg) from error
             object.__setattr__(self, name, value)
             if said.check is not None and value is not None and not said.check.holds(value):
                 msg = f"`{name}` must be {said.check.words}, got {value}"
@@ -239,9 +314,9 @@ class Job(Settings, Generic[Result]):
         given = frozenset(settings)
         for name in given:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                msg = f"{cls.__name__} has no setting {name!r}{hint}"
+                near = _nearest(name, known)
+                hint = f"; did you mean {near!r}?" if near else ""
+                msg = f"{command_of(cls)} has no setting {name!r}{hint}"
                 raise ConfigError(msg)
         for name, (one, said) in known.items():
             if name in settings or one.default is not MISSING:
@@ -255,6 +330,14 @@ class Job(Settings, Generic[Result]):
         object.__setattr__(job, "given", given)
         object.__setattr__(job, "_read", set())
         return job
+
+
+def _nearest(name: str, known: Mapping[str, tuple[Field[Any], Option]]) -> str | None:
+    """The setting that is meant by a name: by that of its flag, or by one alike."""
+    for setting, (_, said) in known.items():
+        if name in {flag.lstrip("-").replace("-", "_") for flag in said.flags}:
+            return setting
+    return next(iter(difflib.get_close_matches(name, known, 1)), None)
 
 
 def same_named(

@@ -59,11 +59,12 @@ def test_the_order_of_blocks_in_a_star_file_does_not_matter(acceptance):
     assert len(first) == len(second) == 5
     rows = np.arange(5)
     np.testing.assert_array_equal(first.images.read(rows), second.images.read(rows))
-    np.testing.assert_array_equal(first.poses.rotations, second.poses.rotations)
-    np.testing.assert_array_equal(first.poses.shifts, second.poses.shifts)
-    np.testing.assert_array_equal(first.pixel_sizes, second.pixel_sizes)
-    for name, values in first.ctf.columns().items():
-        np.testing.assert_array_equal(values, second.ctf.columns()[name])
+    one, two = first.images, second.images
+    np.testing.assert_array_equal(one.poses.rotations, two.poses.rotations)
+    np.testing.assert_array_equal(one.poses.shifts, two.poses.shifts)
+    np.testing.assert_array_equal(one.pixel_sizes, two.pixel_sizes)
+    for name, values in one.ctf.columns().items():
+        np.testing.assert_array_equal(values, two.ctf.columns()[name])
 
 
 def test_stacks_lists_and_star_files_give_the_same_images(acceptance):

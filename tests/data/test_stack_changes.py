@@ -87,3 +87,14 @@ def test_images_of_half_precision_stay_what_they_are(tmp_path, images):
     np.testing.assert_array_equal(
         kept.read(np.arange(2)), images[[2, 0]].astype(np.float16).astype(np.float32)
     )
+
+
+def test_the_images_that_are_read_are_not_overwritten(fail, write_stack, tmp_path, images):
+    stack = write_stack(images)
+    before = stack.read_bytes()
+    (tmp_path / "list.txt").write_text(f"{stack.name}\n")
+    said = fail("downsample", tmp_path / "list.txt", "-D", 8, "-o", stack)
+    assert "give the output another name" in said
+    with pytest.raises(ConfigError, match="holds the images that are read"):
+        change_stack(ImageStack.whole_files([stack]), stack, None, 1.0)
+    assert stack.read_bytes() == before

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shells import fourier_shell_correlation
@@ -11,7 +12,12 @@ from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.models import pointwise, volumes
 from cryodrgn.models.build import build_model
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
-from cryodrgn.reconstruction.decode import PostProcessing, VolumeDecoder, straight_path
+from cryodrgn.reconstruction.decode import (
+    PostProcessing,
+    VolumeDecoder,
+    decode_volumes,
+    straight_path,
+)
 from mrc_orders import assert_in_one_place, write_consensus
 
 CPU = torch.device("cpu")
@@ -60,6 +66,15 @@ def test_volumes_made_together_are_those_made_alone(monkeypatch, domain, hidden_
     latents = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
     for together, latent in zip(decoder.volumes(latents), latents, strict=True):
         torch.testing.assert_close(together, decoder.volume(latent), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("latents", "message"),
+    [([[0, 0], [0, np.nan]], "z must be finite, got .* for volume 1"), ([], "no points")],
+)
+def test_points_that_are_none_are_refused(latents, message):
+    with pytest.raises(ConfigError, match=message):
+        decode_volumes(volume_decoder(), torch.tensor(latents).reshape(-1, 2))
 
 
 def test_half_precision_keeps_the_volume():

@@ -1,5 +1,6 @@
 """A run that is interrupted anywhere goes on as if nothing had happened."""
 
+import os
 import random
 import signal
 import time
@@ -133,13 +134,14 @@ def wait_for_progress(process, folder) -> bool:
     return True
 
 
-def test_sigterm_writes_a_checkpoint_and_ends_cleanly(line, tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_signals_write_a_checkpoint_and_end_cleanly(line, tmp_path, number, status):
     out = tmp_path / "out"
     process = start(line("train_vae", out, "-n", 100000))
     while not (out / "weights.0.pkl").exists():
         assert still_runs(process, 0.01)
-    process.terminate()
-    assert exit_status(process) == 0
+    os.kill(process.pid, number)
+    assert exit_status(process) == status
     position = load_checkpoint(out / "checkpoint.pkl")["run_state"]["position"]
     assert (position["epoch"], position["batch"]) > (0, 0)
     assert "go on with --load latest" in Finished(out).log

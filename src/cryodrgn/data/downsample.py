@@ -53,7 +53,8 @@ def downsample_stack(
 
     Raises:
         BadImageError: An image that is not known to be bad is.
-        ConfigError: The box size or the chunk size is of no use.
+        ConfigError: The box size or the chunk size is of no use, or a stack to write is one of
+            those that are read.
     """
     check_new_box_size(images.box_size, new_box_size)
     if chunk is not None and chunk < 1:
@@ -62,6 +63,7 @@ def downsample_stack(
     new_pixel_size = pixel_size and pixel_size * images.box_size / new_box_size
     starts = range(0, len(images), chunk or len(images))
     paths = [output] if chunk is None else _parts(output, len(starts))
+    images.require_other_than(paths)
     work = _Work(images, new_box_size, new_pixel_size, chunk, known_bad)
     try:
         with Progress(len(images), "downsampling") as progress:

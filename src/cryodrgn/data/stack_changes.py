@@ -39,7 +39,11 @@ def change_stack(
         output: The stack to write, float32; unchanged images of float16 stay float16.
         change: Makes new images from a batch of images and their row numbers; None keeps them.
         pixel_size: Å/px for the header, None if it is not known.
+
+    Raises:
+        ConfigError: The stack to write is one of those that are read.
     """
+    images.require_other_than([output])
     dtype = images.dtype if change is None else "float32"
     size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
     with (

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import InputFileError, MetadataError
+from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.plain_pickle import plain_objects
 from cryodrgn.io.text import read_bytes
@@ -57,11 +58,13 @@ def load_pickles(path: Path) -> list[Any]:
 
 
 def load_array(path: Path) -> np.ndarray:
-    """The first object of a pickle file as an array of numbers.
+    """The first object of a pickle file, or the content of a ``.npy``, as an array of numbers.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
+    if path.suffix == ".npy":
+        return read_npy(path)
     return as_array(load_pickles(path)[0], path)
 
 
@@ -221,7 +224,7 @@ def save_ctf(
 
 
 def load_labels(path: Path) -> Int[np.ndarray, " particles"]:
-    """Cluster numbers of a ``labels.pkl``.
+    """Cluster numbers of a ``labels.pkl``, or of a ``labels.npy``.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.

@@ -117,6 +117,21 @@ class ImageStack:
         """The stacks."""
         return [file.path for file in self._files]
 
+    def require_other_than(self, outputs: Sequence[Path]) -> None:
+        """Refuse files to write that are the stacks which are read.
+
+        Raises:
+            ConfigError: A file is one of the stacks.
+        """
+        own = {path.resolve() for path in self.paths}
+        for output in outputs:
+            if output.resolve() in own:
+                msg = (
+                    f"{output} holds the images that are read, and would be lost; give the "
+                    "output another name"
+                )
+                raise ConfigError(msg)
+
     @property
     def dtype(self) -> str:
         """Type of number that holds every image without loss: ``float16`` or ``float32``."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from cryodrgn.jobs.options import ComputeOptions, DeviceOptions, LikeOptions, VolumeOptions
 from cryodrgn.jobs.processes import joined
 from cryodrgn.settings import (
+    SEED,
     Job,
     Settings,
-    at_least,
     function_of,
     option,
     positional,
@@ -35,7 +35,7 @@ class EpochOptions(Settings):
         help="Number of an epoch as in the names of its files (from 0; of cryoDRGN 4 from 1); "
         "-1 for the files without a number"
     )
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
     def opened(self) -> "tuple[Run, int | None]":
         """The run, and the epoch; None for the files without a number."""

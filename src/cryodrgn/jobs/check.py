@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import MetadataError
 from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
-from cryodrgn.settings import Job, at_least, function_of, option, positional, settings
+from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
     from cryodrgn.workflow.check import CheckResult
@@ -44,7 +44,7 @@ class Check(ParticleOptions, TableOptions, Job["CheckResult"]):
         default=False,
         help="End with status 0 even if another convention fits better",
     )
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
     def run(self) -> "CheckResult":
         """Check the file.

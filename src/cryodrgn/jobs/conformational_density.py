@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.traversals import read_anchors
-from cryodrgn.settings import Job, at_least, function_of, option, positional, settings
+from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
     from cryodrgn.analysis.density import ConformationalDensity as Estimate
@@ -41,7 +41,7 @@ class ConformationalDensity(Job["Estimate"]):
         check=at_least(2),
         help="Bootstrap samples for the bands",
     )
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
     def run(self) -> "Estimate":
         """Estimate the density, write it as a table and a figure, and the path if asked for.

@@ -14,8 +14,8 @@ from cryodrgn.jobs.parse import ParseCtfStar, ParsePoseStar
 from cryodrgn.jobs.simulate import Simulate
 from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.settings import (
+    SEED,
     Job,
-    at_least,
     function_of,
     in_flags,
     option,
@@ -41,7 +41,7 @@ class Demo(Job["DemoResult"]):
         kw_only=False,
         help="Folder to write into",
     )
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
     def run(self) -> "DemoResult":
         """Simulate a hinged molecule, do what a user would do, and report.

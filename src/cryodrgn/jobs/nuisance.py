@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.jobs.options import SelectionOptions, TableOptions, particle_files
-from cryodrgn.settings import Job, at_least, function_of, option, positional, settings
+from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
     from cryodrgn.workflow.nuisance import NuisanceResult
@@ -30,7 +30,7 @@ class Nuisance(SelectionOptions, TableOptions, Job["NuisanceResult"]):
         check=at_least(1),
         help="Images from which the change along every axis is estimated",
     )
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
     def run(self) -> "NuisanceResult":
         """Write the report."""

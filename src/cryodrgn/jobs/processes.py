@@ -84,6 +84,10 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
     """While it lasts, SIGTERM and Ctrl-C ask for a stop; a second Ctrl-C interrupts at once.
 
     Outside the main thread, which alone receives signals, nothing asks for one.
+
+    Raises:
+        KeyboardInterrupt: The work has stopped after Ctrl-C; what follows must not go on with
+            a run that is half trained. After SIGTERM, which schedulers send, it ends as usual.
     """
     asked: list[int] = []
 
@@ -101,3 +105,5 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if signal.SIGINT in asked:
+        raise KeyboardInterrupt

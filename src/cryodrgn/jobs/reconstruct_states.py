@@ -17,6 +17,7 @@ from cryodrgn.jobs.options import (
 from cryodrgn.jobs.processes import joined
 from cryodrgn.settings import (
     NOT_NEGATIVE,
+    SEED,
     Job,
     function_of,
     option,
@@ -96,7 +97,9 @@ class ReconstructStates(
         help="Solvent mask (default: found by itself)",
     )
     like: Path | None = with_default(LikeOptions, "like", default=None, group=RECONSTRUCTION)
-    seed: int = option("--seed", default=0, group=RECONSTRUCTION, help="Random seed")
+    seed: int = option(
+        "--seed", default=0, group=RECONSTRUCTION, check=SEED, help="Random seed"
+    )
     latents: Path | None = option(
         "--latents", default=None, group=OTHERS, help="Latents (z.pkl, or .npy)"
     )

@@ -16,9 +16,9 @@ from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.settings import (
+    SEED,
     Job,
     Settings,
-    at_least,
     function_of,
     in_flags,
     option,
@@ -132,7 +132,7 @@ class RunAll(ChosenSettings, ParticleOptions, TableOptions, Job["WholeRunFiles"]
             ),
         },
     )
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
     @property
     def decided(self) -> dict[str, float]:

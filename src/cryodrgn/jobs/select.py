@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import ParticleOptions, TableOptions, output_flags, require_ending
 from cryodrgn.settings import (
+    SEED,
     Job,
     Settings,
-    at_least,
     function_of,
     option,
     positional,
@@ -195,9 +195,7 @@ class Select(KnownOptions, Job["np.ndarray"]):
         "--random", default=False, group=CRITERIA, help="At random; see --count"
     )
     count: int = option("--count", default=100, group=CRITERIA, help="How many of them")
-    seed: int = option(
-        "--seed", default=0, group=CRITERIA, check=at_least(0), help="Random seed"
-    )
+    seed: int = option("--seed", default=0, group=CRITERIA, check=SEED, help="Random seed")
 
     def run(self) -> "np.ndarray":
         """Choose the particles and write their rows, which are returned.

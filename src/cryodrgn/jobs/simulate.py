@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.settings import Job, function_of, option, positional, settings
+from cryodrgn.settings import SEED, Job, function_of, option, positional, settings
 
 if TYPE_CHECKING:
     from cryodrgn.rundir import SimulationFiles
@@ -28,7 +28,7 @@ class Simulate(Job["SimulationFiles"]):
     )
     outdir: Path = option("-o", "--outdir", help="Folder to write the particle set into")
     num_images: int = option("-n", "--num-images", default=2000, help="Number of images")
-    seed: int = option("--seed", default=0, help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
     box_size: int | None = option(
         "-D",
         default=None,

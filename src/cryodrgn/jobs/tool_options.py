@@ -10,7 +10,7 @@ from cryodrgn.jobs.options import (
     output_flags,
     require_ending,
 )
-from cryodrgn.settings import Settings, at_least, option, settings, with_default
+from cryodrgn.settings import SEED, Settings, option, settings, with_default
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ class ImageOptions(ParticleOptions):
 class SeedOptions(Settings):
     """Seed of random numbers."""
 
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
 
 @settings

@@ -15,6 +15,7 @@ from cryodrgn.jobs.options import (
 )
 from cryodrgn.jobs.processes import joined
 from cryodrgn.settings import (
+    SEED,
     Job,
     at_least,
     function_of,
@@ -47,7 +48,7 @@ class TrainLinear(
     overwrite: bool = option(
         "--overwrite", default=False, help="Replace the run that OUTDIR holds"
     )
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
     num_components: int = option(
         "--components",
         default=8,

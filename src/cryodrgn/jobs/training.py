@@ -19,6 +19,7 @@ from cryodrgn.jobs.options import (
 from cryodrgn.jobs.processes import joined, stop_on_signals
 from cryodrgn.settings import (
     POSITIVE,
+    SEED,
     Job,
     Settings,
     at_least,
@@ -93,10 +94,11 @@ class RunOptions(Settings):
     verbose: bool = option(
         "-v", "--verbose", default=False, help="Log every interval, not only every epoch"
     )
-    seed: int = option("--seed", default=0, check=at_least(0), help="Random seed")
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
     shuffle_seed: int | None = option(
         "--shuffle-seed",
         default=None,
+        check=SEED,
         metavar="SEED",
         help="Random seed of the order of the images",
         default_words="that of --seed",

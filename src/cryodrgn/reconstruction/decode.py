@@ -136,16 +136,29 @@ def decode_volumes(
         description: What is being done.
 
     Raises:
-        ConfigError: The latents have the wrong dimension, or the side is impossible.
+        ConfigError: The latents have the wrong dimension or are not finite, there are none, or
+            the side is impossible.
     """
     if latents.shape[1] != source.latent_dim:
         msg = (
             f"the model has a latent of {source.latent_dim} dimensions, got {latents.shape[1]}"
         )
         raise ConfigError(msg)
+    _require_finite(latents)
     check_new_box_size(source.box_size, box_size or source.box_size)
     volumes = source.volumes(latents, box_size)
     return track(volumes, len(latents), description, "volume")
+
+
+def _require_finite(latents: Float[Tensor, "volumes z"]) -> None:
+    if not len(latents):
+        msg = "there are no points of the latent space to decode at; give one row at least"
+        raise ConfigError(msg)
+    wrong = (~latents.isfinite()).any(1).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        msg = f"z must be finite, got {latents[row].tolist()} for volume {row}"
+        raise ConfigError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

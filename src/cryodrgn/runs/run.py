@@ -108,7 +108,7 @@ class Run:
 
     def volumes(
         self,
-        latents: Float[np.ndarray, "volumes z"] | Path,
+        latents: Float[np.ndarray, "volumes z"] | Path | str,
         epoch: int | None = None,
         *,
         box_size: int | None = None,
@@ -122,8 +122,8 @@ class Run:
             box_size: A smaller even side.
             device: Where to compute.
         """
-        if isinstance(latents, Path):
-            latents = load_latent_text(latents, self.latent_dim)
+        if isinstance(latents, Path | str):
+            latents = load_latent_text(Path(latents), self.latent_dim)
         points = torch.as_tensor(np.atleast_2d(latents), dtype=torch.float32)
         source = self.volume_source(epoch, device)
         return np.stack([v.numpy() for v in decode_volumes(source, points, box_size)])
