@@ -5,6 +5,7 @@ In a declared name ``#`` stands for a number, ``###`` for one of at least three 
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -51,7 +52,7 @@ class Folder:
         return sorted({path for entry in self.files() for path in entry.existing(self)})
 
 
-class Entry(Generic[Kind, Got]):
+class Entry(ABC, Generic[Kind, Got]):
     """A declared file or folder; subclasses say on what its name depends.
 
     Args:
@@ -73,8 +74,9 @@ class Entry(Generic[Kind, Got]):
         """The declaration if asked of the class; its place if asked of a folder."""
         return self if folder is None else self._of(folder)
 
+    @abstractmethod
     def _of(self, folder: Folder) -> Got:
-        raise NotImplementedError
+        """Its place in a folder."""
 
     def _at(self, folder: Folder, name: str) -> Kind:
         return self.kind(folder.place(name))

@@ -8,6 +8,7 @@ an option of its command line, and an entry of the reference page ``docs/command
 import difflib
 import functools
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -235,7 +236,7 @@ def _converted_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _in_words(hint: Any) -> str:
-    """What values of a type are, as it follows "must be" in a message."""
+    """Description of the values that a type takes, to follow "must be" in a message."""
     kinds = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(map(_in_words, kinds))
@@ -276,7 +277,7 @@ class Settings:
                 raise ConfigError(msg)
 
 
-class Job(Settings, Generic[Result]):
+class Job(Settings, ABC, Generic[Result]):
     """A command: its settings, and the work that it does with them.
 
     Attributes:
@@ -297,9 +298,9 @@ class Job(Settings, Generic[Result]):
         """Names of the settings that the work has read; of the others it must be said."""
         return frozenset(object.__getattribute__(self, "__dict__").get("_read", ()))
 
+    @abstractmethod
     def run(self) -> Result:
         """Do the work of the command."""
-        raise NotImplementedError
 
     @classmethod
     def with_given(cls, *args: Any, **settings: Any) -> Self:

@@ -32,7 +32,7 @@ class ReadOptions(argparse.Namespace):
 
 
 def parsed_options(parsed: argparse.Namespace) -> ReadOptions:
-    """The same options, none of them read yet."""
+    """Options of a command line that record which of them are read; none is so far."""
     return ReadOptions(**vars(parsed))
 
 

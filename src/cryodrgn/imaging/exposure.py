@@ -38,7 +38,7 @@ class ExposureParameters:
         )
 
     def to(self, device: torch.device) -> "ExposureParameters":
-        """The same parameters on another device."""
+        """A copy of the parameters on a device."""
         return ExposureParameters(
             **{
                 name: None if value is None else to_device(value, device)

@@ -80,7 +80,7 @@ class ResidualPower:
         return self._updated(self._noise.spectra)
 
     def first(self) -> NoiseModel:
-        """The same where nothing was known before: such a group gets the mean of the others."""
+        """First estimate of the noise; a group without images gets the mean of the others."""
         whole = self._sums.sum(0) / (self._counts.sum() * self._points).clamp_min(1)
         pooled = whole.to(self._noise.spectra.dtype)
         known = (self._counts[:, None] > 0) | (self._points == 0)

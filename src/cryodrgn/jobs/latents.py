@@ -1,6 +1,7 @@
 """Latents of a run divided into clusters, mapped into the plane, and drawn."""
 
 import logging
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -137,9 +138,9 @@ class MapOptions(SeedOptions, LatentInput, Job["np.ndarray"]):
     )
     output: Path = option(*output_flags("pkl"), metavar="PKL", help="Places on the map (.pkl)")
 
+    @abstractmethod
     def places_of(self, latents: "np.ndarray") -> "np.ndarray":
         """The place of every particle on the map."""
-        raise NotImplementedError
 
     def run(self) -> "np.ndarray":
         """Write the map, and draw it if asked to; returns the places."""
@@ -193,9 +194,9 @@ class Tsne(MapOptions):
 class LatentPicture(PictureOutput, LatentInput, Job[Path]):
     """Picture of latents."""
 
+    @abstractmethod
     def figure_of(self, latents: "np.ndarray") -> "Figure":
         """The picture."""
-        raise NotImplementedError
 
     def run(self) -> Path:
         """Draw the latents; returns the picture's path."""

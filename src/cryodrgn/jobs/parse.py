@@ -1,6 +1,7 @@
 """Poses and CTF parameters of RELION and cryoSPARC files, as pickles of cryoDRGN."""
 
 import math
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,9 +132,9 @@ class CtfOutput(Settings):
 class CtfJob(CtfOutput, ImageSizeOptions, InputFile, Job["CtfTable"]):
     """CTF parameters of a metadata file, whatever program wrote it."""
 
+    @abstractmethod
     def metadata(self) -> "ParticleMetadata":
         """The table of the file."""
-        raise NotImplementedError
 
     def run(self) -> "CtfTable":
         """Write the parameters, and draw the first CTF if asked to."""

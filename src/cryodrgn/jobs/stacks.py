@@ -2,6 +2,7 @@
 
 import logging
 import math
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -143,11 +144,11 @@ class FilterMrcs(RowOptions, StackInput, Job[Path]):
 class StackChange(StackOutput, StackInput, Job[Path]):
     """A stack whose images are those of another one, each of them changed."""
 
+    @abstractmethod
     def change_of(
         self, images: "ImageStack", pixel_size: float | None
     ) -> "tuple[Change, float | None, str]":
         """The change of an image, the pixel size to write, and the images in words."""
-        raise NotImplementedError
 
     def run(self) -> Path:
         """Write the changed images; returns the stack."""

@@ -1,6 +1,7 @@
 """Training jobs: settings of a run, its start or resumption, plan, and work."""
 
 import logging
+from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,9 +112,9 @@ class TrainingJob(
 ):
     """A training run, whatever its model."""
 
+    @abstractmethod
     def model(self, box_size: int) -> "ModelConfig":
         """Settings of the model for images of a box size."""
-        raise NotImplementedError
 
     def optimisation(self) -> "TrainConfig":
         """Settings of the optimisation."""

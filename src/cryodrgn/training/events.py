@@ -117,7 +117,7 @@ class HeldOutEvaluated(Event):
     """Particles kept out of training have been looked at after an epoch.
 
     Attributes:
-        records: What they said after every epoch up to this one.
+        records: Evaluation of the held-out particles after every epoch up to this one.
         verdict: The state of the run in words.
     """
 
@@ -126,7 +126,7 @@ class HeldOutEvaluated(Event):
 
     @property
     def latest(self) -> EpochRecord:
-        """What they said after this epoch."""
+        """Evaluation of the held-out particles after this epoch."""
         return self.records[-1]
 
     def values(self) -> dict[str, Any]:

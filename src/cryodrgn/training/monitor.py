@@ -132,7 +132,7 @@ class HeldOutEvaluator:
 
     @property
     def records(self) -> tuple[EpochRecord, ...]:
-        """What was found after every epoch."""
+        """Evaluations of the held-out particles, one for every epoch so far."""
         return tuple(self._records)
 
     def state_dict(self) -> dict[str, Any]:

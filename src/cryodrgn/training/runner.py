@@ -453,8 +453,8 @@ def _require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirector
     is_complete = start.source in {None, run.weights()}
     if start.epochs_done >= wanted and is_complete:
         msg = (
-            f"nothing is left to train in {run.path}: {start.epochs_done} of {wanted} epochs "
-            "are done; ask for more with -n"
+            f"nothing is left to train in {run.path}: {start.epochs_done} epochs are done, "
+            f"{wanted} are asked for; ask for more with -n"
         )
         raise ConfigError(msg)
     held_out = config.training.held_out
