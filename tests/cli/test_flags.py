@@ -17,7 +17,7 @@ DATASET = (
 )
 TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
-    "| --precision --no-amp --device --multigpu --curriculum"
+    "| --precision --no-amp --device --multigpu --curriculum --compile"
 )
 HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"

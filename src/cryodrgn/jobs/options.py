@@ -263,6 +263,14 @@ class TrainingOptions(ComputeOptions):
         "for it",
         constants={"--no-amp": ("float32", "The same as --precision float32")},
     )
+    compilation: Literal["auto", "off", "on", "graphs", "triton"] = option(
+        "--compile",
+        default="auto",
+        group=TRAINING,
+        resumes_as="compilation",
+        help="Compile the training step (on), replay it as one CUDA graph (graphs), with fused "
+        "residual layers (triton), or not at all (off); auto is graphs on CUDA, otherwise off",
+    )
 
     @property
     def frequency_curriculum(self) -> "Curriculum | None":

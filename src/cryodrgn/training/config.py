@@ -22,8 +22,9 @@ from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.warm_start import WarmStart
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Compilation = Literal["auto", "off", "on", "graphs", "triton"]
 
-# What may change when a run goes on: how long it is, and what it reports.
+# What may change when a run goes on: how long it is, how it is computed, and what it reports.
 CHANGEABLE = frozenset(
     f"training.{name}"
     for name in (
@@ -34,6 +35,7 @@ CHANGEABLE = frozenset(
         "on_disk",
         "memory_gb",
         "cache_dir",
+        "compilation",
         "held_out.stop",
     )
 )
@@ -173,6 +175,8 @@ class TrainConfig:
         shuffle_seed: Of the order of the images; None takes ``seed``.
         precision: Number type of the network's matrix products; ``auto`` measures which is
             faster.
+        compilation: Execution of a step: compiled or not, see
+            :mod:`cryodrgn.training.execution`; ``auto`` decides by the device.
     """
 
     num_epochs: int = 20
@@ -197,6 +201,7 @@ class TrainConfig:
     seed: int = 0
     shuffle_seed: int | None = None
     precision: Precision = "auto"
+    compilation: Compilation = "auto"
 
     def __post_init__(self) -> None:
         """Refuse settings with which nothing can be trained.
