@@ -6,9 +6,11 @@ forked from one with threads may wait for ever for a lock that none of its own t
 
 import multiprocessing
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -41,10 +43,49 @@ def start(
         log: Where its output goes.
         prepare: Called in the new process before; must be picklable.
     """
+    if log is not None:
+        log.write_text("")
+    return _start(words, log, prepare)
+
+
+def _start(words: Sequence[object], log: Path | None, prepare: Callable[[], None]) -> Child:
     line = [str(word) for word in words]
     child = CONTEXT.Process(target=_run, args=(line, log, prepare))
     child.start()
     return child
+
+
+def start_team(
+    words: Sequence[object],
+    log: Path,
+    size: int = 2,
+    prepare: Callable[[], None] = nothing,
+) -> list[Child]:
+    """Begin a command in several processes that know of one another, as torchrun tells them.
+
+    Args:
+        words: Its line.
+        log: Where the output of all goes.
+        size: Number of processes.
+        prepare: Called in every process before; must be picklable.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log.write_text("")
+    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    return [
+        _start(
+            words, log, partial(_become, shared | {"RANK": rank, "LOCAL_RANK": rank}, prepare)
+        )
+        for rank in range(size)
+    ]
+
+
+def _become(member: dict[str, int], prepare: Callable[[], None]) -> None:
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    os.environ |= {name: str(value) for name, value in member.items()}
+    prepare()
 
 
 def exit_status(child: Child) -> int:
@@ -61,7 +102,7 @@ def _run(words: list[str], log: Path | None, prepare: Callable[[], None]) -> Non
     status = 1
     try:
         target = os.devnull if log is None else str(log)
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)

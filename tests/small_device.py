@@ -1,17 +1,11 @@
-"""A device that holds so many images at a time only, as training sees it.
-
-``python -m small_device PLACE RANK IMAGES COMMAND …`` runs a command of which the process of
-one rank has such a device; PLACE says where its memory is exhausted.
-"""
+"""A device that holds so many images at a time only, as training sees it."""
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from cryodrgn.cli.main import main
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.training import loop
@@ -71,9 +65,8 @@ def hold_whole_batches(patch: Callable[..., None] = setattr) -> None:
     patch(loop, "part_size", lambda particles, radius=None: 1000)
 
 
-if __name__ == "__main__":
-    place, rank, images, *words = sys.argv[1:]
+def become(place: str, rank: int, images: int) -> None:
+    """Become a process of a job of which the one of this rank has a small device."""
     hold_whole_batches()
-    if os.environ["RANK"] == rank:
-        limit(place, int(images))
-    sys.exit(main(words))
+    if os.environ["RANK"] == str(rank):
+        limit(place, images)

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from children import exit_status, nothing, start_team
 from cryodrgn.geometry.rotations import rotation_distance
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
@@ -18,6 +20,7 @@ from cryodrgn.io.selection_files import load_indices
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.rundir import RunDirectory, StateFiles
 from finished_run import SMALL_NN, SMALL_VAE, Finished
+from small_device import become
 
 SOURCE = Path(__file__).parents[2] / "src"
 KINDS = {
@@ -47,8 +50,23 @@ def simulated(tmp_path_factory):
     return folder / "particles.star"
 
 
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Runs a command in two processes that must succeed; what both said."""
+    folder = tmp_path_factory.mktemp("said")
+
+    def run_both(words, prepare=nothing, status=0):
+        log = folder / "log"
+        found = [exit_status(child) for child in start_team(words, log, prepare=prepare)]
+        said = log.read_text()
+        assert found == [status, status], said
+        return said
+
+    return run_both
+
+
 def launch(words, program="cryodrgn") -> subprocess.Popen:
-    """Two processes, as torchrun starts them."""
+    """Two processes, started by torchrun."""
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     line = (sys.executable, *launcher, "-m", program, *map(str, words))
     paths = f"{SOURCE}{os.pathsep}{SOURCE.parent / 'tests'}"
@@ -83,13 +101,13 @@ def test_two_processes_have_the_losses_of_one(run, simulated, tmp_path, command)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(simulated, tmp_path_factory):
+def undisturbed(pair, simulated, tmp_path_factory):
     """A run of two processes, both with room for whole batches."""
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    words = ("decoder", 0, 1000, *line("train_vae", simulated, out, "-b", 12, "-n", 2))
-    job = launch(words, "small_device")
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    pair(
+        line("train_vae", simulated, out, "-b", 12, "-n", 2),
+        partial(become, "decoder", 0, 1000),
+    )
     return Finished(out)
 
 
@@ -105,12 +123,10 @@ def undisturbed(simulated, tmp_path_factory):
     ],
 )
 def test_all_processes_halve_their_parts_when_one_runs_out_of_memory(
-    simulated, undisturbed, tmp_path, place, rank
+    pair, simulated, undisturbed, tmp_path, place, rank
 ):
     line_of_run = line("train_vae", simulated, tmp_path, "-b", 12, "-n", 2)
-    job = launch((place, rank, 2, *line_of_run), "small_device")
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    said = pair(line_of_run, partial(become, place, rank, 2))
     assert said.count("ran out of memory: batches of 12 are now computed 3 images") == 1
     assert said.count("ran out of memory: batches of 12 are now computed 2 images") == 1
     found = Finished(tmp_path)
@@ -122,27 +138,23 @@ def test_all_processes_halve_their_parts_when_one_runs_out_of_memory(
     ]
 
 
-def test_no_room_for_one_image_in_one_process_ends_all(simulated, tmp_path):
+def test_no_room_for_one_image_in_one_process_ends_all(pair, simulated, tmp_path):
     line_of_run = line("train_vae", simulated, tmp_path, "-b", 12, "-n", 2)
-    job = launch(("decoder", 1, 0, *line_of_run), "small_device")
     started = time.monotonic()
-    said, _ = job.communicate(timeout=120)
+    said = pair(line_of_run, partial(become, "decoder", 1, 0), status=2)
     assert time.monotonic() - started < 100
-    assert job.returncode != 0
     assert "has too little memory for this run; take smaller networks" in said
 
 
 @pytest.mark.slow
-def test_two_processes_find_the_poses_of_one(run, tmp_path):
+def test_two_processes_find_the_poses_of_one(pair, run, tmp_path):
     run("simulate", "-D", 16, "--Apix", 12, "-n", 41, "--snr", 4, "-o", tmp_path / "set")
     star, search = tmp_path / "set/particles.star", ("--l-start", 4, "--l-end", 8, "--niter", 2)
     schedule = ("--ps-freq", 1, "--refine-epochs", 1, "--pretrain", 200, "--l-ramp-epochs", 1)
     words = ("abinit_het", star, *search, *schedule, "-n", 3, "--zdim", 1, "--pdim", 32)
     words += ("--players", 1, "--no-trans", "--precision", "float32")
     run(*words, "-o", tmp_path / "one")
-    job = launch((*words, "-o", tmp_path / "two"))
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    pair((*words, "-o", tmp_path / "two"))
     one, two = Finished(tmp_path / "one"), Finished(tmp_path / "two")
     assert "trained by 2 processes" in two.log
     assert two.log.count("poses searched within") == one.log.count("poses searched within")
@@ -176,12 +188,10 @@ def test_a_killed_process_ends_the_job_and_one_process_goes_on(run, simulated, t
     assert torch.isfinite(next(iter(Finished(out).weights().values()))).all()
 
 
-def test_two_processes_embed_the_images_as_one_does(run, simulated, tmp_path):
+def test_two_processes_embed_the_images_as_one_does(pair, run, simulated, tmp_path):
     run(*line("train_vae", simulated, tmp_path / "run"))
     words = ("eval_images", simulated, tmp_path / "run/weights.pkl", "-o", tmp_path / "l.pkl")
-    job = launch((*words, "--out-z", tmp_path / "z.pkl"))
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    said = pair((*words, "--out-z", tmp_path / "z.pkl"))
     assert said.count("41 images: reconstruction") == 1
     latents = Finished(tmp_path / "run").latents
     np.testing.assert_allclose(load_latents(tmp_path / "z.pkl"), latents, atol=1e-4)
@@ -189,7 +199,7 @@ def test_two_processes_embed_the_images_as_one_does(run, simulated, tmp_path):
 
 @pytest.mark.parametrize("command", ["backproject_voxel", "train_vae"])
 def test_a_bad_image_that_one_process_finds_is_left_out_by_both(
-    simulated, tmp_path, rng, write_stack, command
+    pair, simulated, tmp_path, rng, write_stack, command
 ):
     # More than a sample, so that nobody has looked at the bad one before.
     images = rng.normal(size=(1200, 16, 16))
@@ -200,20 +210,16 @@ def test_a_bad_image_that_one_process_finds_is_left_out_by_both(
     line = (command, write_stack(images), "--poses", poses, "-o", out / "x.mrc")
     if command == "train_vae":
         line = (*line, "--zdim", 2, "-n", 1, "-b", 64, *SMALL_VAE)
-    job = launch(line)
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    said = pair(line)
     assert said.count("an image beyond the sample cannot be used") == 1
     table = next(out.rglob("screened.csv"))
     assert table.read_text().splitlines() == ["row,reason", "1196,not finite"]
     assert len(load_indices(table.with_name("screened_ind.pkl"))) == 1199
 
 
-def test_two_processes_backproject_the_map_of_one(run, simulated, tmp_path):
+def test_two_processes_backproject_the_map_of_one(pair, run, simulated, tmp_path):
     run("backproject_voxel", simulated, "-o", tmp_path / "one.mrc")
-    job = launch(("backproject_voxel", simulated, "-o", tmp_path / "two.mrc"))
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    pair(("backproject_voxel", simulated, "-o", tmp_path / "two.mrc"))
     one, two = (read_volume(tmp_path / f"{name}.mrc")[0] for name in ("one", "two"))
     np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
 
@@ -232,15 +238,13 @@ def test_no_thread_outlives_the_team(simulated, tmp_path):
     [((), 1e-4), pytest.param(("--refine-poses", 1), 1e-3, marks=pytest.mark.slow)],
 )
 def test_two_processes_fit_the_linear_model_of_one(
-    run, simulated, tmp_path, options, tolerance
+    pair, run, simulated, tmp_path, options, tolerance
 ):
     one, two = RunDirectory(tmp_path / "one"), RunDirectory(tmp_path / "two")
     fitting = ("train_linear", simulated, "--components", 2, "--radius", 6)
     fitting = (*fitting, *options, "-o")
     run(*fitting, one.path)
-    job = launch((*fitting, two.path))
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    pair((*fitting, two.path))
     assert "fitted by 2 processes" in two.log.read_text()
     assert {path.name for path in two.path.iterdir()} == {p.name for p in one.path.iterdir()}
     first, second = (load_latents(directory.latents()) for directory in (one, two))
@@ -251,16 +255,14 @@ def test_two_processes_fit_the_linear_model_of_one(
 
 
 @pytest.mark.parametrize("method", ["basis", pytest.param("kernel", marks=pytest.mark.slow)])
-def test_two_processes_reconstruct_the_states_of_one(run, tmp_path, rng, method):
+def test_two_processes_reconstruct_the_states_of_one(pair, run, tmp_path, rng, method):
     star, latents = tmp_path / "particles.star", tmp_path / "z.npy"
     run("simulate", "-D", 16, "--Apix", 12, "-n", 300, "--num-states", 2, "-o", tmp_path)
     np.save(latents, rng.normal(size=(300, 2)).astype(np.float32))
     words = ("reconstruct_states", "--particles", star, "--latents", latents, "-z", 0.5, 0.2)
     words = (*words, "--functions", 5, "--method", method, "-o")
     run(*words, tmp_path / "one")
-    job = launch((*words, tmp_path / "two"))
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    pair((*words, tmp_path / "two"))
     files = [StateFiles(tmp_path / name) for name in ("one", "two")]
     maps = [(f.volume(0), f.half_map_a(0), f.standard_error(0)) for f in files]
     for path, other in zip(*maps, strict=True):
@@ -269,7 +271,7 @@ def test_two_processes_reconstruct_the_states_of_one(run, tmp_path, rng, method)
 
 
 @pytest.mark.slow
-def test_two_processes_decode_the_volumes_of_one(run, simulated, tmp_path):
+def test_two_processes_decode_the_volumes_of_one(pair, run, simulated, tmp_path):
     run(*line("train_vae", simulated, tmp_path / "run"))
     words = ("analyze", tmp_path / "run", -1, "--pc", 1, "--n-per-pc", 3, "--ksample", 2)
     for command, out in (
@@ -277,9 +279,7 @@ def test_two_processes_decode_the_volumes_of_one(run, simulated, tmp_path):
         (("eval_vol", tmp_path / "run/weights.pkl", "-z", 0, 1), ("-o", tmp_path / "vol.mrc")),
     ):
         run(*command, *out)
-        process = launch((*command, "-o", tmp_path / f"two_{out[1].name}"))
-        said, _ = process.communicate()
-        assert process.returncode == 0, said
+        pair((*command, "-o", tmp_path / f"two_{out[1].name}"))
     expected = sorted((tmp_path / "one").rglob("*.mrc"))
     assert len(expected) == 5
     pairs = {
