@@ -157,7 +157,8 @@ def settings(kind: type[T]) -> type[T]:
     return dataclass(frozen=True, kw_only=True)(kind)
 
 
-def options_of(job: type[Any]) -> dict[str, tuple[Field[Any], Option]]:
+@functools.cache
+def options_of(job: type[Any]) -> Mapping[str, tuple[Field[Any], Option]]:
     """Declared settings of a job by name, in order."""
     return {one.name: (one, one.metadata[KEY]) for one in fields(job) if KEY in one.metadata}
 
@@ -189,14 +190,19 @@ def _converted(value: Any, hint: Any) -> Any:
     """
     if hasattr(value, "dtype"):
         value = value.tolist()
-    kinds = get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
+    origin, kinds = _parts(hint)
+    if origin in (Union, UnionType):
         return _first_converted(value, kinds)
-    if get_origin(hint) is Literal:
+    if origin is Literal:
         return _required(value, any(value == one and type(value) is type(one) for one in kinds))
-    if get_origin(hint) is tuple:
+    if origin is tuple:
         return _converted_tuple(value, kinds)
     return _converted_one(value, hint)
+
+
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(hint), get_args(hint)
 
 
 def _converted_one(value: Any, hint: type) -> Any:

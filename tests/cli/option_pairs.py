@@ -6,6 +6,7 @@ arguments of that function, settings among them, then stand for the result.
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import itertools
 import logging
@@ -195,6 +196,11 @@ class Pairs:
             yield
 
 
+# A mock takes a millisecond to make, and thousands of runs are made.
+mock = functools.cache(lambda name: MagicMock(name=name))
+TEAM = MagicMock(is_writer=True)
+
+
 def home_of(command: Any) -> Any:
     """The module in which a command does its work."""
     job = getattr(command, "job", None)
@@ -203,7 +209,7 @@ def home_of(command: Any) -> Any:
 
 def recorder(name: str, recorded: list[object]) -> Any:
     """A function that does nothing but remember its arguments."""
-    nothing = MagicMock(name=name)
+    nothing = mock(name)
 
     def record(*args: object, **kwargs: object) -> object:
         shown = [show(value) for value in args]
@@ -220,7 +226,7 @@ def join(recorded: list[object]) -> Any:
     @contextlib.contextmanager
     def joined(args: argparse.Namespace) -> Iterator[tuple[object, object]]:
         recorded.append(("joined", args.device, getattr(args, "multigpu", None)))
-        yield MagicMock(is_writer=True), torch.device("cpu")
+        yield TEAM, torch.device("cpu")
 
     return joined
 
@@ -253,6 +259,7 @@ VAE = MagicMock(has_encoder=True, decoder=MagicMock(spec=Decoder))
 TRAINED_MODEL = MagicMock(pixel_size=12.0, model=VAE)
 TRAINED_MODEL.volume_decoder.return_value = MagicMock(latent_dim=2, box_size=16)
 FOUND = Alignment(rotation=torch.eye(3), shift=torch.zeros(3), correlation=1.0)
+MAPS, FAILED = MagicMock(half_maps=(MagicMock(), MagicMock())), MagicMock(passed=False)
 ANSWERS: dict[str, Any] = {
     "run_excluding_bad_images": lambda screened, work, how: work(screened(how)),
     "screen_data": lambda data, particles, *_: (data, particles),
@@ -261,8 +268,8 @@ ANSWERS: dict[str, Any] = {
     "open": lambda _: OPENED,
     "run_latents": lambda *_: LATENTS,
     "recorded_data": lambda *_: RECORDED,
-    "backproject": lambda *_, **__: MagicMock(half_maps=(MagicMock(), MagicMock())),
-    "check_particles": lambda *_: MagicMock(passed=False),
+    "backproject": lambda *_, **__: MAPS,
+    "check_particles": lambda *_: FAILED,
     "umap_embedding": lambda *_: np.zeros((12, 2), np.float32),
     "tsne_embedding": lambda *_: np.zeros((12, 2), np.float32),
     "plan_cleaning": lambda *_: MagicMock(files=[Path("weights.1.pkl")], size=1),
