@@ -228,7 +228,7 @@ class SimulationFiles(Folder):
     star = One(Path, "particles.star", "Images, poses and CTF as RELION 3.1 writes them")
     poses = One(Path, "poses.pkl", "The true poses")
     ctf = One(Path, "ctf.pkl", "The true CTF parameters")
-    labels = One(Path, "labels.npy", "Number of the true state of every image")
+    labels = One(Path, "labels.npy", "Number of the true state of every particle")
     settings = One(Path, "simulation.yaml", "Settings with which the set was made")
     state = Numbered(Path, "gt/state_###.mrc", "The true volume of a state")
 

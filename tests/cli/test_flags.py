@@ -136,7 +136,8 @@ FROZEN_FLAGS: dict[str, str] = {
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "
         "--hinge-range --snr --shift --no-ctf --defocus --kv --cs -w --b-factor --white "
-        "--float16 --tilt-deg"
+        "--float16 --tilt-deg "
+        "| --tilt-series --tilt-range --tilt-step --dose-per-tilt --per-tomogram"
     ),
 }
 

@@ -164,6 +164,11 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     "simulate": (
         Inactive("--num-states --hinge-range", "with models", "they are the states"),
         Inactive("--defocus --kv --cs -w --b-factor", "with --no-ctf", "images have no CTF"),
+        Inactive(
+            "--tilt-range --tilt-step --dose-per-tilt --per-tomogram",
+            "without --tilt-series",
+            "particles are shown by one image",
+        ),
     ),
 }
 TOOLS_INACTIVE: Mapping[str, Sequence[Inactive]] = {

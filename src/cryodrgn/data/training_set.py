@@ -37,6 +37,7 @@ class Batch:
         ctf: CTF at the same points; None for images without one.
         weights: How dose and tilt weaken the images at the same points; None where they do
             not.
+        axes: Vectors in the volume's frame along which frequencies of the images count.
         coordinates: In the volume's frame, in cycles per pixel, the points on which images are
             compared with slices.
         compared: Positions of those points among the stored ones; None where all are compared.
@@ -49,6 +50,7 @@ class Batch:
     images: Float[Tensor, "images points 2"]
     ctf: Float[Tensor, "images points"] | None
     weights: Float[Tensor, "images points"] | None
+    axes: Float[Tensor, "images axes 3"]
     coordinates: Float[Tensor, "images compared 3"]
     compared: Int[Tensor, " compared"] | None
 
@@ -68,7 +70,9 @@ class Batch:
     def phase_flipped(self) -> ImageSets:
         """The images times the sign of their CTF, as encoders take them."""
         images = self.images if self.ctf is None else self.images * self.ctf.sign()[..., None]
-        return ImageSets(images=images, grouping=self.grouping)
+        return ImageSets(
+            images=images, grouping=self.grouping, axes=self.axes, transfer=self.transfer()
+        )
 
     def transfer(self) -> Float[Tensor, "images points"] | None:
         """CTF times weights; None where both are 1."""
@@ -274,6 +278,7 @@ class TrainingSet:
             images=images,
             ctf=ctf,
             weights=weights,
+            axes=rotations,
             coordinates=slice_coordinates(points, rotations),
             compared=compared,
         )

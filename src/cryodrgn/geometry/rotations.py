@@ -19,6 +19,18 @@ def rotation_about_x(angle: float) -> Float[Tensor, "3 3"]:
     return torch.tensor([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
 
 
+def rotation_about_y(angle: float) -> Float[Tensor, "3 3"]:
+    """Right-handed rotation about the y axis, angle in radians."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return torch.tensor([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
+
+
+def rotation_about_z(angle: float) -> Float[Tensor, "3 3"]:
+    """Right-handed rotation about the z axis, angle in radians."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+
+
 def rotation_from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Right-handed rotation about an axis, given as axis times angle in radians.
 

@@ -1,11 +1,13 @@
 """Grouping of a flat list of images by the particle that they show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from cryodrgn.devices import may_wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -25,6 +27,12 @@ class Grouping:
     def is_single(self) -> bool:
         """True if every particle has one image."""
         return isinstance(self.counts, int) and self.counts == 1
+
+    @property
+    def num_particles(self) -> int:
+        """Number of particles."""
+        counts = self.counts
+        return self.num_images // counts if isinstance(counts, int) else len(counts)
 
     def spread(self, values: Shaped[Tensor, "particles ..."]) -> Shaped[Tensor, "images ..."]:
         """Values of particles, repeated for each of their images."""
@@ -55,6 +63,29 @@ class Grouping:
             return values if self.is_single else values[:: self.counts]
         return values[self.counts.cumsum(0) - self.counts]
 
+    @property
+    def fewest(self) -> int:
+        """Smallest number of images of a particle."""
+        if isinstance(self.counts, int):
+            return self.counts
+        with may_wait("numbers of images are looked at"):
+            return int(self.counts.min())
+
+    def leading(
+        self, values: Shaped[Tensor, "images ..."], count: int
+    ) -> Shaped[Tensor, "leading ..."]:
+        """Values of the first images of every particle, the same number of each.
+
+        Args:
+            values: Of all images.
+            count: How many of each particle, of which none has fewer.
+        """
+        if isinstance(self.counts, int):
+            return self._by_particle(values)[:, :count].flatten(0, 1)
+        firsts = self.counts.cumsum(0) - self.counts
+        places = firsts[:, None] + torch.arange(count, device=firsts.device)
+        return values[places.flatten()]
+
     def _by_particle(self, values: Tensor) -> Tensor:
         assert isinstance(self.counts, int)
         return values.unflatten(0, (-1, self.counts))
@@ -77,10 +108,17 @@ class ImageSets:
     Attributes:
         images: Transforms of all images as pairs (real, imaginary).
         grouping: Which of them belong together.
+        axes: Vectors in the volume's frame along which the frequencies kx and ky of every
+            image count (their rotations, of which the first two rows do); None where poses
+            are not known.
+        transfer: CTF times weights of dose and tilt at the points, of either sign although the
+            images are phase-flipped; None where it is 1.
     """
 
     images: Float[Tensor, "images points 2"]
     grouping: Grouping
+    axes: Float[Tensor, "images axes 3"] | None = None
+    transfer: Float[Tensor, "images points"] | None = None
 
     @classmethod
     def of_single_images(cls, images: Float[Tensor, "images points 2"]) -> "ImageSets":
@@ -90,5 +128,19 @@ class ImageSets:
     @classmethod
     def joined(cls, parts: Sequence["ImageSets"]) -> "ImageSets":
         """The particles of several parts as one."""
-        images = torch.cat([part.images for part in parts])
-        return cls(images=images, grouping=Grouping.joined([part.grouping for part in parts]))
+
+        def together(tensors: Sequence[Tensor | None]) -> Tensor | None:
+            known = [tensor for tensor in tensors if tensor is not None]
+            return torch.cat(known) if len(known) == len(parts) else None
+
+        return cls(
+            images=torch.cat([part.images for part in parts]),
+            grouping=Grouping.joined([part.grouping for part in parts]),
+            axes=together([part.axes for part in parts]),
+            transfer=together([part.transfer for part in parts]),
+        )
+
+    def detached(self) -> "ImageSets":
+        """The same images and poses, for what is not to move them."""
+        axes = None if self.axes is None else self.axes.detach()
+        return replace(self, images=self.images.detach(), axes=axes)

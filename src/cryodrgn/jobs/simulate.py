@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.settings import SEED, Job, function_of, option, positional, settings
+from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
     from cryodrgn.rundir import SimulationFiles
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VOLUMES, IMAGES = "Volumes", "Images"
+VOLUMES, IMAGES, TILT_SERIES = "Volumes", "Images", "Tilt series"
 
 
 @settings
@@ -27,7 +27,7 @@ class Simulate(Job["SimulationFiles"]):
         "built-in molecule whose two domains open and close about a hinge",
     )
     outdir: Path = option("-o", "--outdir", help="Folder to write the particle set into")
-    num_images: int = option("-n", "--num-images", default=2000, help="Number of images")
+    num_images: int = option("-n", "--num-images", default=2000, help="Number of particles")
     seed: int = option("--seed", default=0, check=SEED, help="Random seed")
     box_size: int | None = option(
         "-D",
@@ -115,6 +115,44 @@ class Simulate(Job["SimulationFiles"]):
         help="Also write a second exposure of every particle, the stage turned by this angle "
         "about x",
     )
+    tilt_series: bool = option(
+        "--tilt-series",
+        default=False,
+        group=TILT_SERIES,
+        help="Show every particle by a dose-symmetric tilt series, which the signal of images "
+        "falls along, and list it as WARP and RELION do",
+    )
+    largest_tilt_deg: float = option(
+        "--tilt-range",
+        default=60.0,
+        group=TILT_SERIES,
+        metavar="DEG",
+        unit="°",
+        help="Tilts reach from minus to plus this angle in degrees",
+    )
+    tilt_step_deg: float = option(
+        "--tilt-step",
+        default=3.0,
+        group=TILT_SERIES,
+        metavar="DEG",
+        unit="°",
+        help="Angle between neighbouring tilts in degrees",
+    )
+    dose_per_tilt: float = option(
+        "--dose-per-tilt",
+        default=3.0,
+        group=TILT_SERIES,
+        metavar="DOSE",
+        unit="e/Å²",
+        help="Dose of an exposure in electrons per Å²",
+    )
+    particles_per_tomogram: int = option(
+        "--per-tomogram",
+        default=100,
+        group=TILT_SERIES,
+        check=at_least(1),
+        help="Number of particles of a tomogram",
+    )
 
     def run(self) -> "SimulationFiles":
         """Write the particle set; returns the names of its files.
@@ -154,7 +192,7 @@ class Simulate(Job["SimulationFiles"]):
         files = simulate(states.volumes, settings, self.outdir, states.description)
         logger.info(
             "wrote %d images of %d states (%d px of %g Å) to %s",
-            self.num_images,
+            self.num_images * settings.images_per_particle,
             len(states.volumes),
             size.box_size,
             size.pixel_size,
@@ -166,10 +204,23 @@ class Simulate(Job["SimulationFiles"]):
         """Settings of the images."""
         from cryodrgn.settings import same_named
         from cryodrgn.simulation.simulate import SimulationSettings
+        from cryodrgn.simulation.views import TiltScheme
 
-        own = same_named(self, SimulationSettings, but={"pixel_size"})
+        scheme = None
+        if self.tilt_series:
+            scheme = TiltScheme(
+                largest_deg=self.largest_tilt_deg,
+                step_deg=self.tilt_step_deg,
+                dose_per_tilt=self.dose_per_tilt,
+                particles_per_tomogram=self.particles_per_tomogram,
+            )
+        own = same_named(self, SimulationSettings, but={"pixel_size", "tilt_series"})
         return SimulationSettings(
-            pixel_size=pixel_size, has_ctf=not self.no_ctf, invert=self.white, **own
+            pixel_size=pixel_size,
+            has_ctf=not self.no_ctf,
+            invert=self.white,
+            tilt_series=scheme,
+            **own,
         )
 
 

@@ -79,10 +79,15 @@ def _pixels_within(box_size: int, radius: int) -> Bool[Tensor, "box box"]:
     return axis.square()[:, None] + axis.square() <= radius**2
 
 
-def _count_values(config: EncoderConfig, box_size: int) -> int:
-    """Number of values of an image that a perceptron sees."""
+def values_of_images(config: EncoderConfig, box_size: int) -> _HartleyInput | _RealInput:
+    """The values of images that a perceptron sees: of their transform, or pixels."""
     kind = _RealInput if config.use_real else _HartleyInput
-    return kind(config, box_size).num_values
+    return kind(config, box_size)
+
+
+def count_values(config: EncoderConfig, box_size: int) -> int:
+    """Number of values of an image that a perceptron sees."""
+    return values_of_images(config, box_size).num_values
 
 
 class CryodrgnEncoder(Encoder[EncoderConfig]):
@@ -107,8 +112,7 @@ class MlpEncoder(CryodrgnEncoder):
 
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__(config, box_size=box_size, latent_dim=latent_dim)
-        kind = _RealInput if config.use_real else _HartleyInput
-        self.values_of = kind(config, box_size)
+        self.values_of = values_of_images(config, box_size)
         self.main = Mlp(
             self.values_of.num_values,
             config.num_layers,
@@ -121,7 +125,7 @@ class MlpEncoder(CryodrgnEncoder):
     @classmethod
     def sizes(cls, config: EncoderConfig, *, box_size: int, latent_dim: int) -> EncoderSizes:
         """Sizes of the perceptron; its weights are multiplied with once."""
-        values = _count_values(config, box_size)
+        values = count_values(config, box_size)
         weights = count_perceptron(values, config.num_layers, config.hidden_dim, 2 * latent_dim)
         return EncoderSizes(weights=weights, multiply_adds=weights)
 
@@ -133,9 +137,9 @@ class MlpEncoder(CryodrgnEncoder):
             dtype: Number type of the matrix products.
         """
         values = self.values_of(sets.grouping.first(sets.images))
-        with _products_in(dtype, values.device):
+        with products_in(dtype, values.device):
             encoded = self.main(values)
-        return _posterior(encoded)
+        return posterior(encoded)
 
 
 class ConvEncoder(CryodrgnEncoder):
@@ -187,9 +191,9 @@ class ConvEncoder(CryodrgnEncoder):
         """
         first = sets.grouping.first(sets.images)
         images = real_images(first, self._lattice)[:, None]
-        with _products_in(dtype, images.device):
+        with products_in(dtype, images.device):
             encoded = self.main(images).flatten(1)
-        return _posterior(encoded)
+        return posterior(encoded)
 
 
 class TiltEncoder(CryodrgnEncoder):
@@ -203,8 +207,7 @@ class TiltEncoder(CryodrgnEncoder):
 
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__(config, box_size=box_size, latent_dim=latent_dim)
-        kind = _RealInput if config.use_real else _HartleyInput
-        self.values_of = kind(config, box_size)
+        self.values_of = values_of_images(config, box_size)
         width, activation = config.hidden_dim, config.activation
         self.encoder1 = Mlp(
             self.values_of.num_values, config.num_layers - 2, width, width, activation
@@ -214,7 +217,7 @@ class TiltEncoder(CryodrgnEncoder):
     @classmethod
     def sizes(cls, config: EncoderConfig, *, box_size: int, latent_dim: int) -> EncoderSizes:
         """Sizes of both perceptrons, of which the first is applied to both images."""
-        values, width = _count_values(config, box_size), config.hidden_dim
+        values, width = count_values(config, box_size), config.hidden_dim
         first = count_perceptron(values, config.num_layers - 2, width, width)
         second = count_perceptron(2 * width, 2, width, 2 * latent_dim)
         return EncoderSizes(weights=first + second, multiply_adds=2 * first + second)
@@ -236,10 +239,10 @@ class TiltEncoder(CryodrgnEncoder):
             )
             raise ConfigError(msg)
         values = self.values_of(sets.images)
-        with _products_in(dtype, values.device):
+        with products_in(dtype, values.device):
             said = self.encoder1(values).unflatten(0, (-1, 2)).flatten(1)
             encoded = self.encoder2(said)
-        return _posterior(encoded)
+        return posterior(encoded)
 
 
 def _channels(config: EncoderConfig) -> list[int]:
@@ -247,10 +250,12 @@ def _channels(config: EncoderConfig) -> list[int]:
     return [1, *(config.hidden_dim * 2**level for level in range(4))]
 
 
-def _products_in(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+def products_in(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    """Matrix products in a number type."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def _posterior(encoded: Tensor) -> Posterior:
+def posterior(encoded: Tensor) -> Posterior:
+    """Mean and log-variance out of what a network says of every particle, float32."""
     mean, log_variance = encoded.float().chunk(2, dim=-1)
     return mean, log_variance

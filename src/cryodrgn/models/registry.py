@@ -18,6 +18,7 @@ from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import ConvEncoder, MlpEncoder, TiltEncoder
 from cryodrgn.models.protocols import Encoder, VolumeModel
+from cryodrgn.models.tilt_encoders import SubtomogramEncoder, TiltSeriesEncoder
 
 M = TypeVar("M", VolumeModel, Encoder)
 
@@ -173,7 +174,14 @@ ENCODERS: Registry[Encoder] = Registry(
     Encoder,
     "encoder",
     "cryodrgn.encoders",
-    {"resid": MlpEncoder, "mlp": MlpEncoder, "conv": ConvEncoder, "tilt": TiltEncoder},
+    {
+        "resid": MlpEncoder,
+        "mlp": MlpEncoder,
+        "conv": ConvEncoder,
+        "tilt": TiltEncoder,
+        "tilt_series": TiltSeriesEncoder,
+        "subtomogram": SubtomogramEncoder,
+    },
 )
 
 

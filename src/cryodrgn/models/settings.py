@@ -17,8 +17,11 @@ EncodingName = Literal[
 ]
 Domain = Literal["fourier", "hartley"]
 Activation = Literal["relu", "leaky_relu"]
-EncoderMode = Literal["conv", "resid", "mlp", "tilt"]
+EncoderMode = Literal["conv", "resid", "mlp", "tilt", "tilt_series", "subtomogram"]
 BasisKind = Literal["linear", "basis"]
+# Radius in Fourier pixels up to which images are added up for an encoder: motions of parts of
+# a particle show in a map of some 24 voxels across.
+SUBTOMOGRAM_RADIUS = 12
 
 
 @runtime_checkable
@@ -79,13 +82,21 @@ class EncoderConfig:
 
     Attributes:
         mode: ``resid`` and ``mlp`` are perceptrons on one image, ``conv`` a convolutional
-            network on it, ``tilt`` a perceptron on both exposures of a tilt pair.
+            network on it, ``tilt`` a perceptron on both exposures of a tilt pair,
+            ``tilt_series`` the same on a fixed number of tilts, ``subtomogram`` one on the sum
+            of any number of images in the frame of the particle.
         num_layers: Hidden layers.
         hidden_dim: Their width; of ``conv``, the number of channels of the first layer.
         mask_radius: Radius in pixels of the disc that a perceptron sees; None means half the
-            box size, −1 the whole square.
+            box size, −1 the whole square. Of ``subtomogram`` the radius of the ball, by
+            default at most 12 pixels.
         use_real: Whether the encoder sees the image rather than its transform.
         activation: Between the layers.
+        num_tilts: Of ``tilt_series``, the number of images of a particle that it reads.
+        tilt_embedding_dim: Of ``tilt_series``, numbers that the first perceptron makes of an
+            image.
+        tilt_layers: Of ``tilt_series``, hidden layers of the second perceptron.
+        tilt_hidden_dim: Of ``tilt_series``, their width.
     """
 
     mode: EncoderMode = "resid"
@@ -94,6 +105,10 @@ class EncoderConfig:
     mask_radius: int | None = None
     use_real: bool = False
     activation: Activation = "relu"
+    num_tilts: int = 10
+    tilt_embedding_dim: int = 64
+    tilt_layers: int = 3
+    tilt_hidden_dim: int = 1024
 
     def __post_init__(self) -> None:
         """Refuse shapes and combinations that no network has.
@@ -108,6 +123,13 @@ class EncoderConfig:
         _require_positive("--qlayers", self.num_layers)
         if self.mode == "conv" and not self.use_real:
             msg = "--encode-mode conv works on real images; add --use-real"
+            raise ConfigError(msg)
+        _require_positive("--ntilts", self.num_tilts)
+        _require_positive("--t-emb-dim", self.tilt_embedding_dim)
+        _require_positive("--tlayers", self.tilt_layers)
+        _require_positive("--tdim", self.tilt_hidden_dim)
+        if self.mode == "subtomogram" and self.use_real:
+            msg = "--encode-mode subtomogram adds up transforms; leave out --use-real"
             raise ConfigError(msg)
         if self.mode == "tilt" and self.num_layers <= 2:
             msg = f"--encode-mode tilt needs --qlayers of at least 3, got {self.num_layers}"
@@ -124,7 +146,13 @@ class EncoderConfig:
         Raises:
             ConfigError: The mask is larger than the image or empty.
         """
-        radius = box_size // 2 if self.mask_radius is None else self.mask_radius
+        radius = self.mask_radius
+        if radius is None:
+            radius = box_size // 2
+            radius = min(radius, SUBTOMOGRAM_RADIUS) if self.mode == "subtomogram" else radius
+        if radius == -1 and self.mode == "subtomogram":
+            msg = "--encode-mode subtomogram needs a radius with --enc-mask, not −1"
+            raise ConfigError(msg)
         if radius != -1 and not 0 < radius <= box_size // 2:
             msg = (
                 f"--enc-mask {radius} must be a radius from 1 to {box_size // 2} pixels, or −1 "

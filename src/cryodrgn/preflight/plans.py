@@ -338,7 +338,8 @@ def downsampling_plan(images: ImageStack, box_size: int, folder: Path) -> Plan:
 def simulation_plan(size: StatesSize, settings: SimulationSettings, folder: Path) -> Plan:
     """The plan of a simulation, whose clean images are in a file until noise is added."""
     num_states, box_size = size.count, size.box_size
-    count, exposures = settings.num_images, 1 if settings.tilt_deg is None else 2
+    count = settings.num_images * settings.images_per_particle
+    exposures = 1 if settings.tilt_deg is None else 2
     pixel = 2 if settings.half_precision else FLOAT
     images = exposures * count * box_size**2
     return Plan(

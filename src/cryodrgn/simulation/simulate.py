@@ -18,6 +18,7 @@ from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations, rotation_about_x
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
+from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.io.atomic import atomic_path, reserve
 from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
@@ -27,6 +28,7 @@ from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import SimulationFiles
+from cryodrgn.simulation.views import TiltScheme, Views, single_views, tilt_series_views
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
 logger = logging.getLogger(__name__)
@@ -39,9 +41,11 @@ class SimulationSettings:
     """Settings of the simulation of images from volumes.
 
     Attributes:
-        num_images: Number of images; states are as nearly equal in number as can be.
+        num_images: Number of particles, each shown by one image or by one tilt series; states
+            are as nearly equal in number as can be.
         pixel_size: Å/px.
-        snr: Variance of the clean images, CTF applied, over the variance of the noise.
+        snr: Variance of the clean images, CTF and weights of dose and tilt applied, over the
+            variance of the noise: a mean over all images.
         shift_extent_px: Shifts are uniform within ± this many pixels along x and y.
         has_ctf: Whether images carry a CTF.
         defocus_range_um: Defocus is uniform between these, in µm underfocus.
@@ -54,6 +58,7 @@ class SimulationSettings:
         half_precision: Write images in float16 (MRC mode 12).
         tilt_deg: Write a second exposure, the stage turned by this angle about x; None writes
             none.
+        tilt_series: Show every particle by a tilt series; None shows it by one image.
         seed: Of all random numbers.
     """
 
@@ -71,6 +76,7 @@ class SimulationSettings:
     invert: bool = False
     half_precision: bool = False
     tilt_deg: float | None = None
+    tilt_series: TiltScheme | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -95,6 +101,17 @@ class SimulationSettings:
         for message, holds in checks.items():
             if not holds:
                 raise ConfigError(message)
+        if self.tilt_series is not None and not self.has_ctf:
+            msg = "tilt series need a CTF: what dose does to images depends on the voltage"
+            raise ConfigError(msg)
+        if self.tilt_series is not None and self.tilt_deg is not None:
+            msg = "particles are shown either by tilt series or by tilt pairs, not by both"
+            raise ConfigError(msg)
+
+    @property
+    def images_per_particle(self) -> int:
+        """Number of images in the stack that show the same particle."""
+        return 1 if self.tilt_series is None else len(self.tilt_series.angles())
 
 
 def simulate(
@@ -118,22 +135,40 @@ def simulate(
     generator = torch.Generator().manual_seed(settings.seed)
     labels = np.arange(settings.num_images) % len(volumes)
     labels = labels[torch.randperm(settings.num_images, generator=generator).numpy()]
-    poses = _random_poses(settings, generator)
-    ctf = _random_ctf(settings, generator) if settings.has_ctf else None
+    views = _views(labels, settings, generator)
 
     for number, volume in enumerate(volumes):
         write_volume(files.state(number), volume, settings.pixel_size)
-    _write_images(volumes, labels, poses, ctf, settings, generator, files, files.particles)
+    _write_images(volumes, views, settings, generator, files, files.particles)
     if settings.tilt_deg is not None:
         tilt = rotation_about_x(math.radians(settings.tilt_deg)).numpy()
-        tilted = replace(poses, rotations=tilt @ poses.rotations)
-        _write_images(volumes, labels, tilted, ctf, settings, generator, files, files.tilted)
-    _write_metadata(labels, poses, ctf, settings, volumes[0].shape[0], files)
+        poses = replace(views.poses, rotations=tilt @ views.poses.rotations)
+        tilted = replace(views, poses=poses)
+        _write_images(volumes, tilted, settings, generator, files, files.tilted)
+    _write_metadata(labels, views, settings, volumes[0].shape[0], files)
     with atomic_path(files.settings) as partial:
         content = {"simulation": asdict(settings) | {"num_states": len(volumes)}}
         content["simulation"]["defocus_range_um"] = list(settings.defocus_range_um)
         partial.write_text(yaml.safe_dump(content | (description or {}), sort_keys=False))
     return files
+
+
+def _views(
+    labels: Int[np.ndarray, " particles"],
+    settings: SimulationSettings,
+    generator: torch.Generator,
+) -> Views:
+    """Poses and CTF of all images, at random."""
+    scheme = settings.tilt_series
+    if scheme is None:
+        poses = _random_poses(settings, generator)
+        ctf = _random_ctf(settings, len(labels), generator) if settings.has_ctf else None
+        return single_views(labels, poses, ctf)
+    rotations = random_rotations(len(labels), generator).numpy()
+    count = math.ceil(len(labels) / scheme.particles_per_tomogram)
+    tomograms = _random_ctf(settings, count, generator)
+    extent = settings.shift_extent_px * settings.pixel_size
+    return tilt_series_views(labels, rotations, scheme, tomograms, extent, generator)
 
 
 def _random_poses(settings: SimulationSettings, generator: torch.Generator) -> Poses:
@@ -143,8 +178,9 @@ def _random_poses(settings: SimulationSettings, generator: torch.Generator) -> P
     return Poses(rotations=rotations.numpy(), shifts=shifts.numpy(), source="simulation")
 
 
-def _random_ctf(settings: SimulationSettings, generator: torch.Generator) -> CtfTable:
-    count = settings.num_images
+def _random_ctf(
+    settings: SimulationSettings, count: int, generator: torch.Generator
+) -> CtfTable:
     low, high = settings.defocus_range_um
     mean, difference, angle = torch.rand(3, count, generator=generator)
     defocus = ANGSTROM_PER_MICRON * (low + (high - low) * mean)
@@ -167,38 +203,34 @@ def _random_ctf(settings: SimulationSettings, generator: torch.Generator) -> Ctf
 
 def _write_images(
     volumes: Sequence[Float[np.ndarray, "box box box"]],
-    labels: Int[np.ndarray, " particles"],
-    poses: Poses,
-    ctf: CtfTable | None,
+    views: Views,
     settings: SimulationSettings,
     generator: torch.Generator,
     files: SimulationFiles,
     stack: Path,
 ) -> None:
     """Clean images state by state into a scratch file, then noise on them in their order."""
-    box_size = volumes[0].shape[0]
-    shape = (settings.num_images, box_size, box_size)
+    box_size, count = volumes[0].shape[0], len(views)
+    shape = (count, box_size, box_size)
     size = 4 * math.prod(shape)
     with atomic_path(files.clean_images, size) as scratch:
         # A file with holes would end the program when the disk is full.
         reserve(scratch, size)
         clean = np.memmap(scratch, np.float32, "r+", shape=shape)
-        with Progress(settings.num_images, "projecting") as progress:
+        with Progress(count, "projecting") as progress:
             for state, volume in enumerate(volumes):
                 slicer = VolumeSlicer(torch.from_numpy(volume))
-                members = np.flatnonzero(labels == state)
+                members = np.flatnonzero(views.labels == state)
                 for rows in np.split(members, range(BATCH, len(members), BATCH)):
-                    clean[rows] = _clean_images(slicer, rows, poses, ctf, settings)
+                    clean[rows] = _clean_images(slicer, rows, views, settings)
                     progress.advance(len(rows))
         sigma = _deviation(clean) / math.sqrt(settings.snr)
         dtype = "float16" if settings.half_precision else "float32"
         with (
-            stack_writer(
-                stack, box_size, settings.pixel_size, dtype, settings.num_images
-            ) as writer,
-            Progress(settings.num_images, "adding noise") as progress,
+            stack_writer(stack, box_size, settings.pixel_size, dtype, count) as writer,
+            Progress(count, "adding noise") as progress,
         ):
-            for start in range(0, settings.num_images, BATCH):
+            for start in range(0, count, BATCH):
                 batch = torch.from_numpy(np.array(clean[start : start + BATCH]))
                 noise = torch.randn(batch.shape, generator=generator)
                 writer.append(((batch + sigma * noise) / sigma).numpy())
@@ -218,27 +250,30 @@ def _deviation(images: Float[np.ndarray, "particles box box"]) -> float:
 def _clean_images(
     slicer: VolumeSlicer,
     rows: Int[np.ndarray, " rows"],
-    poses: Poses,
-    ctf: CtfTable | None,
+    views: Views,
     settings: SimulationSettings,
 ) -> Float[np.ndarray, "rows box box"]:
     lattice = HalfPlaneFrequencies.disc(slicer.box_size)
     frequencies = (lattice.frequencies / settings.pixel_size)[None]
-    values = slicer.slices(lattice, torch.from_numpy(poses.rotations[rows]))
+    values = slicer.slices(lattice, torch.from_numpy(views.poses.rotations[rows]))
     # The shift of a pose centres the particle, so the particle lies at its negative.
-    values = shift_transform(values, frequencies, -torch.from_numpy(poses.shifts[rows]))
+    values = shift_transform(values, frequencies, -torch.from_numpy(views.poses.shifts[rows]))
     amplitude = torch.exp(-settings.b_factor / 4 * frequencies.square().sum(-1))
-    if ctf is not None:
-        columns = {name: torch.from_numpy(v[rows]) for name, v in ctf.columns().items()}
+    if views.ctf is not None:
+        columns = {name: torch.from_numpy(v[rows]) for name, v in views.ctf.columns().items()}
         amplitude = amplitude * contrast_transfer(frequencies, CtfParameters(**columns))
+    if views.exposures is not None:
+        exposures = views.exposures[torch.from_numpy(rows)]
+        amplitude = amplitude * exposure_weights(
+            frequencies.expand(len(rows), -1, -1), exposures
+        )
     values = values * (-amplitude if settings.invert else amplitude)[..., None]
     return images_from_lattice(values, lattice).numpy()
 
 
 def _write_metadata(
     labels: Int[np.ndarray, " particles"],
-    poses: Poses,
-    ctf: CtfTable | None,
+    views: Views,
     settings: SimulationSettings,
     box_size: int,
     files: SimulationFiles,
@@ -246,16 +281,15 @@ def _write_metadata(
     """Labels, pickles, and a STAR file in the layout of RELION 3.1."""
     with atomic_path(files.labels) as partial, partial.open("wb") as file:
         np.save(file, labels)
-    side = np.array([box_size * settings.pixel_size])
-    save_poses(files.poses, poses, side)
-    if ctf is not None:
-        save_ctf(files.ctf, ctf, box_size, np.array([settings.pixel_size]))
+    save_poses(files.poses, views.poses, np.array([box_size * settings.pixel_size]))
+    if views.ctf is not None:
+        save_ctf(files.ctf, views.ctf, box_size, np.array([settings.pixel_size]))
     write_particle_star(
         files.star,
-        [f"{number:06d}@{files.particles.name}" for number in range(1, len(labels) + 1)],
+        [f"{number:06d}@{files.particles.name}" for number in range(1, len(views) + 1)],
         box_size=box_size,
-        pixel_sizes=np.full(len(labels), settings.pixel_size),
-        poses=poses,
-        ctf=ctf,
-        more={"rlnClassNumber": (labels + 1).tolist()},
+        pixel_sizes=np.full(len(views), settings.pixel_size),
+        poses=views.poses,
+        ctf=views.ctf,
+        more=views.columns | {"rlnClassNumber": (views.labels + 1).tolist()},
     )

@@ -120,7 +120,7 @@ class VaeObjective:
         with self._team.raise_on_all(torch.OutOfMemoryError):
             views = ImageSets.joined([part.phase_flipped() for part in parts])
             # Encoders say nothing of poses that move images.
-            views = replace(views, images=views.images.detach())
+            views = views.detached()
             mean, log_variance = self.model.encoder(views, self._dtype)
             latent = sample_latent(mean, log_variance, noise[:, : mean.shape[1]])
             # The decoder's graphs end at this copy; what they say of it is passed on below.
