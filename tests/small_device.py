@@ -31,7 +31,7 @@ def limit(place: str, images: int, patch: Callable[..., None] = setattr) -> list
             raise torch.OutOfMemoryError
 
     batch, forward = TrainingSet.batch, Decoder.forward
-    accumulate = VaeObjective.accumulate_gradients
+    gradients = VaeObjective.gradients
 
     def limited_batch(self: TrainingSet, rows: torch.Tensor, *rest: Any, **more: Any) -> Any:
         if self.num_visited and torch.is_grad_enabled():
@@ -47,7 +47,7 @@ def limit(place: str, images: int, patch: Callable[..., None] = setattr) -> list
         weight = next(self.model.encoder.parameters())
         hook = weight.register_hook(lambda _: require(len(parts[0])))
         try:
-            return accumulate(self, parts, *rest)
+            return gradients(self, parts, *rest)
         finally:
             hook.remove()
 
@@ -56,7 +56,7 @@ def limit(place: str, images: int, patch: Callable[..., None] = setattr) -> list
     elif place == "decoder":
         patch(Decoder, "forward", limited_forward)
     else:
-        patch(VaeObjective, "accumulate_gradients", limited_gradients)
+        patch(VaeObjective, "gradients", limited_gradients)
     return seen
 
 

@@ -136,8 +136,8 @@ def test_copies_leave_loss_and_gradients_as_they_are(single, twice, tmp_path):
         target = VaeObjective(model(), KlWeighting(beta=3.0), torch.float32)
         images = prepared(particles, tmp_path)
         parts = [images.batch(part) for part in ROWS.split(2)]
-        losses = target.accumulate_gradients(parts, noise, 0, 4.0)
-        found.append((losses, [p.grad for p in target.model.parameters()]))
+        step = target.gradients(parts, noise, 0, 4.0)
+        found.append((step.losses, step.of_parameters))
     (alone, expected), (copied, gradients) = found
     torch.testing.assert_close(copied.total, alone.total)
     torch.testing.assert_close(copied.kl, alone.kl)
@@ -150,7 +150,7 @@ def test_every_image_counts_the_same_in_the_loss(single, unequal, tmp_path):
     noise = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
     target = VaeObjective(model(), KlWeighting(beta=3.0), torch.float32)
     parts = [prepared(unequal, tmp_path).batch(part) for part in ROWS.split(3)]
-    losses = target.accumulate_gradients(parts, noise, 0, 4.0)
+    losses = target.gradients(parts, noise, 0, 4.0).losses
 
     plain, batch = model(), prepared(single, tmp_path).batch(ROWS)
     mean, log_variance = plain.encoder(batch.phase_flipped())

@@ -47,10 +47,6 @@ def objective(beta=3.0, equivariance=None) -> VaeObjective:
     )
 
 
-def gradients(target: VaeObjective) -> list[torch.Tensor]:
-    return [parameter.grad for parameter in target.model.parameters()]
-
-
 def test_gradients_are_the_same_bit_for_bit_with_any_number_of_threads(particles, monkeypatch):
     monkeypatch.setattr(threads, "most_threads", lambda: 3)
     found = []
@@ -58,15 +54,15 @@ def test_gradients_are_the_same_bit_for_bit_with_any_number_of_threads(particles
         monkeypatch.setattr(threads, "useful_threads", lambda count=count: count)
         target = objective()
         parts = [particles.batch(rows) for rows in torch.arange(6).split(2)]
-        target.accumulate_gradients(parts, NOISE, 0, 6.0)
-        found.append(gradients(target))
+        found.append(target.gradients(parts, NOISE, 0, 6.0).of_parameters)
     for others in found[1:]:
         assert all(map(torch.equal, found[0], others))
 
 
 def test_gradients_are_those_of_the_documented_loss(particles):
     target, batch = objective(beta=3.0), particles.batch(torch.arange(6))
-    losses = target.accumulate_gradients([batch], NOISE, 0, 6.0)
+    of_step = target.gradients([batch], NOISE, 0, 6.0)
+    losses = of_step.losses
 
     plain = objective().model
     mean, log_variance = plain.encoder(batch.phase_flipped())
@@ -79,7 +75,7 @@ def test_gradients_are_those_of_the_documented_loss(particles):
     total.backward()
     torch.testing.assert_close(losses.total, total.detach())
     torch.testing.assert_close(losses.kl, kl.detach())
-    for found, expected in zip(gradients(target), plain.parameters(), strict=True):
+    for found, expected in zip(of_step.of_parameters, plain.parameters(), strict=True):
         torch.testing.assert_close(found, expected.grad, atol=1e-7, rtol=1e-4)
 
 
@@ -87,11 +83,11 @@ def test_gradients_are_those_of_the_documented_loss(particles):
 def test_parts_of_a_batch_add_up_to_the_whole(particles, size):
     rows = torch.arange(6)
     whole, in_parts = objective(), objective()
-    expected = whole.accumulate_gradients([particles.batch(rows)], NOISE, 0, 6.0)
+    expected = whole.gradients([particles.batch(rows)], NOISE, 0, 6.0)
     parts = [particles.batch(part) for part in rows.split(size)]
-    found = in_parts.accumulate_gradients(parts, NOISE, 0, 6.0)
-    torch.testing.assert_close(found.total, expected.total)
-    for a, b in zip(gradients(in_parts), gradients(whole), strict=True):
+    found = in_parts.gradients(parts, NOISE, 0, 6.0)
+    torch.testing.assert_close(found.losses.total, expected.losses.total)
+    for a, b in zip(found.of_parameters, expected.of_parameters, strict=True):
         torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-4)
 
 
@@ -101,10 +97,11 @@ def test_latents_that_change_when_images_are_turned_cost_what_is_documented(part
     noise = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     before, half, full = (objective(equivariance=penalty) for _ in range(3))
     plain = objective()
-    losses = [
-        target.accumulate_gradients([batch], noise[:, : target.noise_dim], seen, 6.0)
+    steps = [
+        target.gradients([batch], noise[:, : target.noise_dim], seen, 6.0)
         for target, seen in ((plain, 0), (before, 100), (half, 150), (full, 1000))
     ]
+    losses = [step.losses for step in steps]
     torch.testing.assert_close(losses[1].total, losses[0].total)
 
     view = batch.phase_flipped()
@@ -118,7 +115,7 @@ def test_latents_that_change_when_images_are_turned_cost_what_is_documented(part
     torch.testing.assert_close(losses[3].total - losses[0].total, 2 * expected.detach())
     expected.backward()
     for found, alone, of_penalty in zip(
-        gradients(half), gradients(plain), model.parameters(), strict=True
+        steps[2].of_parameters, steps[0].of_parameters, model.parameters(), strict=True
     ):
         own = torch.zeros_like(alone) if of_penalty.grad is None else of_penalty.grad
         torch.testing.assert_close(found - alone, own, atol=1e-6, rtol=1e-3)

@@ -16,8 +16,8 @@ from cryodrgn.data.preprocessing import ctf_parameters, exposure_parameters
 from cryodrgn.data.stores import EpochStream
 from cryodrgn.devices import to_device
 from cryodrgn.fourier.shifts import shift_transform
-from cryodrgn.imaging.ctf import contrast_transfer
-from cryodrgn.imaging.exposure import exposure_weights
+from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
+from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.grouping import Grouping, ImageSets
 from cryodrgn.imaging.slices import slice_coordinates
@@ -88,6 +88,67 @@ class Batch:
         if transfer is None or self.compared is None:
             return transfer
         return transfer[:, self.compared]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StoredBatch:
+    """What is stored of some particles and their images; :meth:`batch` computes the rest.
+
+    Attributes:
+        rows: Which particles.
+        image_rows: Which images.
+        grouping: Which of the images show the same particle.
+        images_per_particle: Number of images of a particle, on average over the whole set.
+        images: Centred transforms, pairs (real, imaginary).
+        pixel_sizes: Of every image, in Å.
+        ctf: Parameters of the CTF; None for images without one.
+        exposures: Dose and tilt; None where nothing weakens the images.
+        rotations: From the volume's frame to that of the image.
+        shifts: In Å, by which the images are still to be moved; None where that is done.
+    """
+
+    rows: Int[Tensor, " batch"]
+    image_rows: Int[Tensor, " images"]
+    grouping: Grouping
+    images_per_particle: float
+    images: Float[Tensor, "images points 2"]
+    pixel_sizes: Float[Tensor, " images"]
+    ctf: CtfParameters | None
+    exposures: ExposureParameters | None
+    rotations: Float[Tensor, "images 3 3"]
+    shifts: Float[Tensor, "images 2"] | None
+
+    def batch(
+        self, frequencies: Float[Tensor, "points 2"], compared: Int[Tensor, " compared"] | None
+    ) -> Batch:
+        """The batch: CTF, weights and the points of the slices, a function of tensors alone.
+
+        Args:
+            frequencies: Of the stored points, in cycles per pixel.
+            compared: Positions of those compared with slices; None compares all.
+        """
+        absolute = frequencies / self.pixel_sizes[:, None, None]
+        ctf = weights = None
+        if self.ctf is not None:
+            ctf = contrast_transfer(absolute, self.ctf)
+        if self.exposures is not None:
+            weights = exposure_weights(absolute, self.exposures)
+        images = self.images
+        if self.shifts is not None:
+            images = shift_transform(images, absolute, self.shifts)
+        points = frequencies if compared is None else frequencies[compared]
+        return Batch(
+            rows=self.rows,
+            image_rows=self.image_rows,
+            grouping=self.grouping,
+            images_per_particle=self.images_per_particle,
+            images=images,
+            ctf=ctf,
+            weights=weights,
+            axes=self.rotations,
+            coordinates=slice_coordinates(points, self.rotations),
+            compared=compared,
+        )
 
 
 @runtime_checkable
@@ -174,14 +235,14 @@ class TrainingSet:
 
     def points_within(self, radius: int | None) -> int:
         """Number of these frequencies within a radius in pixels; None means all."""
-        compared = self._compared(radius)
+        compared = self.compared(radius)
         return len(self._frequencies if compared is None else compared)
 
     @property
     def compared_points(self) -> Float[Tensor, "compared 2"]:
         """The frequencies at which images are compared with slices, in Fourier pixels."""
         points = self._frequencies * self.lattice.box_size
-        compared = self._compared(None)
+        compared = self.compared(None)
         return points if compared is None else points[compared]
 
     @property
@@ -249,39 +310,63 @@ class TrainingSet:
             num_points: Only the first frequencies of a lattice without origin; all by default.
             radius: Compare images and slices only within this radius in pixels.
         """
+        stored = self.stored(rows, num_points)
+        return stored.batch(self.frequencies(num_points), self.compared(radius))
+
+    def stored(self, rows: Int[Tensor, " batch"], num_points: int | None = None) -> StoredBatch:
+        """What is stored of some particles, from which their batch is computed.
+
+        Args:
+            rows: Which ones.
+            num_points: Only the first frequencies of a lattice without origin; all by default.
+        """
         image_rows = self.image_rows(rows)
         particles = to_device(rows, self.device)
         is_single = self._particles.offsets is None
         on_device = particles if is_single else to_device(image_rows, self.device)
         grouping = self._grouping(rows, len(image_rows))
-        kept = slice(num_points)
-        frequencies = self._frequencies[kept] / self._pixel_sizes[on_device, None, None]
-        ctf = weights = None
-        if self._ctf is not None:
-            ctf = contrast_transfer(frequencies, self._ctf[on_device])
-        if self._exposures is not None:
-            weights = exposure_weights(frequencies, self._exposures[on_device])
-        images = self._images(image_rows, on_device, kept)
+        images = self._images(image_rows, on_device, slice(num_points))
+        return self.looked_up(particles, on_device, grouping, images)
+
+    def looked_up(
+        self,
+        rows: Int[Tensor, " batch"],
+        image_rows: Int[Tensor, " images"],
+        grouping: Grouping,
+        images: Float[Tensor, "images points 2"] | None = None,
+    ) -> StoredBatch:
+        """What is stored of some particles, by rows that are on the device.
+
+        Args:
+            rows: The particles.
+            image_rows: Their images, particle after particle.
+            grouping: Which of them show the same particle.
+            images: Their transforms; None takes them from the device, where all must be.
+        """
+        if images is None:
+            assert self._resident is not None
+            images = self._resident[image_rows]
+        shifts = None
         if self._moving_poses is None:
-            rotations = self._rotations[on_device]
+            rotations = self._rotations[image_rows]
         else:
-            rotations, shifts = self._moved(particles, on_device, grouping)
-            images = shift_transform(images, frequencies, shifts)
-        compared = self._compared(radius)
-        points = self._frequencies[kept]
-        points = points if compared is None else points[compared]
-        return Batch(
-            rows=particles,
-            image_rows=on_device,
+            rotations, shifts = self._moved(rows, image_rows, grouping)
+        return StoredBatch(
+            rows=rows,
+            image_rows=image_rows,
             grouping=grouping,
             images_per_particle=self.images_per_particle,
             images=images,
-            ctf=ctf,
-            weights=weights,
-            axes=rotations,
-            coordinates=slice_coordinates(points, rotations),
-            compared=compared,
+            pixel_sizes=self._pixel_sizes[image_rows],
+            ctf=None if self._ctf is None else self._ctf[image_rows],
+            exposures=None if self._exposures is None else self._exposures[image_rows],
+            rotations=rotations,
+            shifts=shifts,
         )
+
+    def frequencies(self, num_points: int | None = None) -> Float[Tensor, "points 2"]:
+        """The first frequencies of the lattice, in cycles per pixel; all by default."""
+        return self._frequencies[:num_points]
 
     def _grouping(self, rows: Int[Tensor, " batch"], num_images: int) -> Grouping:
         counts = self._counts
@@ -303,7 +388,7 @@ class TrainingSet:
         turns, offsets = self._relative
         return turns[image_rows] @ rotations, shifts + offsets[image_rows]
 
-    def _compared(self, radius: int | None) -> Int[Tensor, " compared"] | None:
+    def compared(self, radius: int | None) -> Int[Tensor, " compared"] | None:
         """Positions of the frequencies within a radius; None where all stored ones are."""
         nyquist = self.lattice.box_size // 2
         if not self.lattice.has_origin and (radius is None or radius >= nyquist):

@@ -26,7 +26,7 @@ from cryodrgn.threads import torch_threads
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.events import StepsTaken
 from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
-from cryodrgn.training.objectives import Objective
+from cryodrgn.training.objectives import Gradients, Objective
 from cryodrgn.training.optimizers import skips_on_device, step_unless
 from cryodrgn.training.row_table import TrainableGroup
 
@@ -243,7 +243,7 @@ class Trainer:
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         is_processor = self._particles.device.type == "cpu"
         with torch_threads(1) if is_processor else nullcontext():
-            losses = self._accumulated(rows, noise, self._radius(epoch))
+            losses = self._with_gradients(rows, noise, self._radius(epoch))
             self._team.add([p.grad for p in self._parameters if p.grad is not None])
             outcome = PendingStep.of(rows, losses, self._parameters)
             if self._lag:
@@ -280,15 +280,15 @@ class Trainer:
         self._whole.add(report, len(outcome.rows))
         self._recent.add(report, len(outcome.rows))
 
-    def _accumulated(
+    def _with_gradients(
         self,
         rows: Int[Tensor, " batch"],
         noise: Float[Tensor, "batch noise"],
         radius: int | None,
     ) -> Losses:
-        """Losses of a batch, this process's gradients added up in parts that fit into memory.
+        """Losses of a batch; this process's gradients go to parameters and looked-up rows.
 
-        Where they do not, in any process, parts half as large take their place in all of them;
+        Parts of a batch that do not fit into memory, in any process, are halved in all of them;
         the sum is the same.
 
         Raises:
@@ -304,17 +304,33 @@ class Trainer:
                         self._particles.batch(part, radius=radius)
                         for part in split_batch(rows[mine], size, self._particles.device)
                     ]
-                    return self._objective.accumulate_gradients(
+                    found = self._objective.gradients(
                         parts,
                         to_device(noise[mine], self._particles.device),
                         self.images_seen,
                         divisor,
                     )
+                    self._take(found)
+                    return found.losses
             except torch.OutOfMemoryError as error:
                 self._halve_parts(len(rows), radius, error)
             # Only here, behind the handler, is what the failed attempt held given up.
             if self._particles.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _take(self, found: Gradients) -> None:
+        """Give gradients to parameters, and to the rows of tables that inputs came from."""
+        for parameter, gradient in zip(self._parameters, found.of_parameters, strict=True):
+            if gradient is not None and gradient.stride() != parameter.stride():
+                gradient = torch.empty_like(parameter).copy_(gradient)
+            parameter.grad = gradient
+        leaves = [leaf for group in self._refined.values() for leaf in group.numbers.leaves]
+        if not leaves or not found.of_inputs:
+            return
+        inputs, gradients = zip(*found.of_inputs, strict=True)
+        of_leaves = torch.autograd.grad(inputs, leaves, gradients, allow_unused=True)
+        for leaf, gradient in zip(leaves, of_leaves, strict=True):
+            leaf.grad = gradient
 
     def _halve_parts(
         self, count: int, radius: int | None, error: torch.OutOfMemoryError

@@ -1,11 +1,12 @@
 """Objectives and results by kind of training.
 
 A batch comes in parts, each small enough for the processor's cache or the device's memory.
-Gradients are accumulated part by part, so the result is that of the whole batch.
+Gradients of parts are added up, so the result is that of the whole batch. An objective is a
+function of what it is given: it writes no gradients into parameters and moves nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -32,6 +33,23 @@ from cryodrgn.training.row_table import PerParticleParameters
 from cryodrgn.training.schedules import Equivariance, KlWeighting
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Gradients:
+    """Losses of a batch, and their gradients.
+
+    Attributes:
+        losses: Of the whole batch.
+        of_parameters: This process's share of the gradient of every parameter that learns;
+            None where the loss does not depend on one.
+        of_inputs: Images, points and latents of parts that were computed from rows of tables,
+            each with the gradient of the loss.
+    """
+
+    losses: Losses
+    of_parameters: list[Tensor | None]
+    of_inputs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+
 @runtime_checkable
 class Objective(Protocol):
     """Objective of training: loss, gradients and results of one kind of model."""
@@ -46,14 +64,14 @@ class Objective(Protocol):
         """Standard normal numbers that each image needs."""
         ...
 
-    def accumulate_gradients(
+    def gradients(
         self,
         parts: Sequence[Batch],
         noise: Float[Tensor, "batch noise"],
         images_seen: int,
         divisor: float,
-    ) -> Losses:
-        """Add this process's share of the gradients of a batch to those of the parameters.
+    ) -> Gradients:
+        """Losses of a batch, and this process's share of their gradients.
 
         Args:
             parts: The images of the batch that are this process's.
@@ -61,9 +79,6 @@ class Objective(Protocol):
             images_seen: Images that passed since the run began.
             divisor: What sums over these images are divided by; summed over all processes,
                 the results are means over the batch.
-
-        Returns:
-            The losses of the whole batch.
 
         Raises:
             torch.OutOfMemoryError: Some process has too little memory, and all know it.
@@ -109,38 +124,42 @@ class VaeObjective:
         """One number per dimension of the latent, and two for the angle of turned images."""
         return self.model.decoder.latent_dim + 2 * (self._equivariance is not None)
 
-    def accumulate_gradients(
+    def gradients(
         self,
         parts: Sequence[Batch],
         noise: Float[Tensor, "batch noise"],
         images_seen: int,
         divisor: float,
-    ) -> Losses:
-        """Gradients at one random sample of every image's latent."""
+    ) -> Gradients:
+        """Losses and gradients at one random sample of every image's latent."""
+        encoder, decoder = self.model.encoder, self.model.decoder
         with self._team.raise_on_all(torch.OutOfMemoryError):
             views = ImageSets.joined([part.phase_flipped() for part in parts])
             # Encoders say nothing of poses that move images.
             views = views.detached()
-            mean, log_variance = self.model.encoder(views, self._dtype)
+            mean, log_variance = encoder(views, self._dtype)
             latent = sample_latent(mean, log_variance, noise[:, : mean.shape[1]])
-            # The decoder's graphs end at this copy; what they say of it is passed on below.
-            sampled = latent.detach().requires_grad_()
-            reconstruction = accumulate_reconstruction(
-                self.model.decoder, parts, sampled, self._dtype, divisor
-            )
+            # The decoder's graphs end at this copy; its gradient is passed on below.
+            decoded = decoder_gradients(decoder, parts, latent.detach(), self._dtype, divisor)
             of_batch = len(mean) / divisor
             share = kl_divergence(mean, log_variance) * of_batch
             turned = of_batch * self._change_when_turned(
                 views, mean, noise[:, mean.shape[1] :], images_seen
             )
-        assert sampled.grad is not None
-        mine = torch.stack([reconstruction, share.detach(), turned.detach()])
+        mine = torch.stack([decoded.loss, share.detach(), turned.detach()])
         reconstruction, kl, turning = self._team.total(mine).unbind()
         penalty, slope = self._kl.penalty(kl, images_seen)
         num_values = 2 * parts[0].coordinates.shape[1]
-        (slope * share / num_values + (latent * sampled.grad).sum() + turned).backward()
+        surrogate = slope * share / num_values + (latent * decoded.of_latent).sum() + turned
+        learning = [p for p in encoder.parameters() if p.requires_grad]
+        of_encoder = torch.autograd.grad(surrogate, learning, allow_unused=True)
         total = reconstruction + penalty / num_values + turning
-        return Losses(reconstruction=reconstruction, kl=kl, total=total)
+        return Gradients(
+            losses=Losses(reconstruction=reconstruction, kl=kl, total=total),
+            # In the order of the model's parameters.
+            of_parameters=[*of_encoder, *decoded.of_weights],
+            of_inputs=decoded.of_inputs,
+        )
 
     def _change_when_turned(
         self,
@@ -199,23 +218,30 @@ class DecoderObjective:
         self._pixel_size = pixel_size
         self._dtype = dtype
 
-    def accumulate_gradients(
+    def gradients(
         self,
         parts: Sequence[Batch],
         noise: Float[Tensor, "batch noise"],
         images_seen: int,
         divisor: float,
-    ) -> Losses:
-        """Gradients of the reconstruction loss, of the latents too."""
+    ) -> Gradients:
+        """Reconstruction loss and its gradients, of the latents too."""
         with self._team.raise_on_all(torch.OutOfMemoryError):
             latents = noise  # of no dimensions
             if self._latents is not None:
                 latents = self._latents.rows(torch.cat([part.rows for part in parts]))
-            loss = accumulate_reconstruction(
-                self.model.decoder, parts, latents, self._dtype, divisor
+            decoded = decoder_gradients(
+                self.model.decoder, parts, latents.detach(), self._dtype, divisor
             )
-        loss = self._team.total(loss)
-        return Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss)
+        loss = self._team.total(decoded.loss)
+        of_inputs = decoded.of_inputs
+        if latents.requires_grad:
+            of_inputs = [*of_inputs, (latents, decoded.of_latent)]
+        return Gradients(
+            losses=Losses(reconstruction=loss, kl=torch.zeros_like(loss), total=loss),
+            of_parameters=decoded.of_weights,
+            of_inputs=of_inputs,
+        )
 
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet
@@ -232,40 +258,57 @@ class DecoderObjective:
         write_volume(run.reconstruction(number), volume.numpy(), self._pixel_size)
 
 
-def accumulate_reconstruction(
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DecoderGradients:
+    """Reconstruction loss of a batch, and its gradients.
+
+    Attributes:
+        loss: The sum over images of their mean squared errors, divided by the number of images
+            of a particle and by the divisor of the batch.
+        of_weights: Gradients of the decoder's weights that learn.
+        of_latent: Gradient of the latents.
+        of_inputs: Images and points that have graphs of their own, with their gradients.
+    """
+
+    loss: Float[Tensor, ""]
+    of_weights: list[Tensor | None]
+    of_latent: Float[Tensor, "batch z"]
+    of_inputs: list[tuple[Tensor, Tensor]]
+
+
+def decoder_gradients(
     decoder: VolumeModel,
     parts: Sequence[Batch],
     latent: Float[Tensor, "batch z"],
     dtype: torch.dtype,
     divisor: float,
-) -> Float[Tensor, ""]:
-    """Add the gradients of the reconstruction loss, part by part.
+) -> DecoderGradients:
+    """The reconstruction loss and its gradients, part by part.
 
     On a processor, parts are shared by threads; their gradients are added in order.
-
-    Returns:
-        The sum over images of their mean squared errors, divided by the number of images of a
-        particle and by ``divisor``, without graph.
     """
-    whole, passed_on = latent.new_zeros(()), []
+    whole, of_latent = latent.new_zeros(()), list[Tensor]()
     weights = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
+    sums: list[Tensor | None] = [None] * len(weights)
+    of_inputs: list[tuple[Tensor, Tensor]] = []
     work = partial(_gradients_of, decoder, weights, dtype, divisor)
     pieces = list(zip(parts, latent.split([len(p) for p in parts]), strict=True))
-    for share, of_weights, beyond in in_order(work, pieces):
+    for share, of_weights, of_part, beyond in in_order(work, pieces):
         whole += share
-        passed_on += [(origin, g) for origin, g in beyond if g is not None]
-        for weight, gradient in zip(weights, of_weights, strict=True):
+        of_latent.append(of_part)
+        of_inputs += [(origin, g) for origin, g in beyond if g is not None]
+        for number, gradient in enumerate(of_weights):
+            present = sums[number]
             if gradient is None:
                 continue
-            if weight.grad is None:
+            if present is None:
                 # A gradient may share its memory with another's, or have other strides.
-                weight.grad = torch.empty_like(weight).copy_(gradient)
+                sums[number] = torch.empty_like(weights[number]).copy_(gradient)
             else:
-                weight.grad += gradient
-    if passed_on:
-        origins, of_origins = zip(*passed_on, strict=True)
-        torch.autograd.backward(origins, of_origins)
-    return whole.detach()
+                present += gradient
+    return DecoderGradients(
+        loss=whole, of_weights=sums, of_latent=torch.cat(of_latent), of_inputs=of_inputs
+    )
 
 
 def _gradients_of(
@@ -274,12 +317,12 @@ def _gradients_of(
     dtype: torch.dtype,
     divisor: float,
     piece: tuple[Batch, Float[Tensor, "part z"]],
-) -> tuple[Tensor, Sequence[Tensor | None], Sequence[tuple[Tensor, Tensor | None]]]:
+) -> tuple[Tensor, Sequence[Tensor | None], Tensor, list[tuple[Tensor, Tensor | None]]]:
     """A part's share of the loss, its gradients, and those of tensors behind."""
-    part, part_latent = piece
+    part, latent = piece
     # Graphs of different threads meet at the weights alone: they end at copies of all else.
+    latent = latent.detach().requires_grad_(latent.shape[1] > 0)
     ends: list[tuple[Tensor, Tensor]] = []
-    latent = _cut(part_latent, ends)
     part = replace(
         part, images=_cut(part.images, ends), coordinates=_cut(part.coordinates, ends)
     )
@@ -287,10 +330,14 @@ def _gradients_of(
     loss = reconstruction_loss(slices, part.targets(), part.compared_transfer())
     share = loss * (part.num_images / part.images_per_particle / divisor)
     leaves = [*weights, *(copy for _, copy in ends)]
-    found = torch.autograd.grad(share, leaves, allow_unused=True)
-    of_weights, of_ends = found[: len(weights)], found[len(weights) :]
-    origins = [origin for origin, _ in ends]
-    return share.detach(), of_weights, list(zip(origins, of_ends, strict=True))
+    if latent.requires_grad:
+        leaves.append(latent)
+    found = list(torch.autograd.grad(share, leaves, allow_unused=True))
+    of_latent = found.pop() if latent.requires_grad else None
+    if of_latent is None:
+        of_latent = torch.zeros_like(latent)
+    of_ends = [(origin, g) for (origin, _), g in zip(ends, found[len(weights) :], strict=True)]
+    return share.detach(), found[: len(weights)], of_latent, of_ends
 
 
 def _cut(tensor: Tensor, ends: list[tuple[Tensor, Tensor]]) -> Tensor:

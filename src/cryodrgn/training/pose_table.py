@@ -96,6 +96,11 @@ class PoseTable:
         """Say whether poses stay as they are for now, which spares their gradients."""
         self._rotations.is_held = self._shifts.is_held = held
 
+    @property
+    def leaves(self) -> list[Tensor]:
+        """Numbers of the poses looked up since the last step."""
+        return [*self._rotations.leaves, *self._shifts.leaves]
+
     def step(self) -> None:
         """Move the poses looked up since the last step."""
         self._rotations.step()

@@ -17,6 +17,11 @@ BETA1, BETA2, EPSILON = 0.5, 0.99, 1e-12
 class ParticleNumbers(Protocol):
     """Numbers of single particles that are learnt: the rows looked up are those that move."""
 
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The rows looked up since the last step, whose gradients :meth:`step` takes."""
+        ...
+
     def step(self) -> None:
         """Move the rows looked up since the last step."""
         ...
@@ -98,6 +103,11 @@ class PerParticleParameters:
             values.requires_grad_()
             self._pending.append((rows, values))
         return values
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The rows looked up since the last step."""
+        return [leaf for _, leaf in self._pending]
 
     def put(self, values: Float[Tensor, "particles dim"]) -> None:
         """Replace all rows by others, and forget how the old ones moved."""
