@@ -332,7 +332,7 @@ def _gradients_of(
     leaves = [*weights, *(copy for _, copy in ends)]
     if latent.requires_grad:
         leaves.append(latent)
-    found = list(torch.autograd.grad(share, leaves, allow_unused=True))
+    found: list[Tensor | None] = list(torch.autograd.grad(share, leaves, allow_unused=True))
     of_latent = found.pop() if latent.requires_grad else None
     if of_latent is None:
         of_latent = torch.zeros_like(latent)
