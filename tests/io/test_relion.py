@@ -121,20 +121,6 @@ def test_unknown_optics_group_and_mixed_box_sizes_are_refused(tmp_path):
         mixed.box_size()
 
 
-@pytest.mark.parametrize(
-    "column", ["rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"]
-)
-def test_images_that_were_corrected_before_are_refused(tmp_path, column):
-    metadata = RelionParticles(star(tmp_path, optics=OPTICS | {column: [0, 1]}))
-    with pytest.raises(MetadataError, match=column):
-        metadata.ctf()
-
-
-def test_aberrations_are_warned_of(tmp_path, caplog):
-    RelionParticles(star(tmp_path, optics=OPTICS | {"rlnBeamTiltX": [0.0, 0.1]})).ctf()
-    assert "ignoring rlnBeamTiltX" in caplog.text
-
-
 @pytest.mark.parametrize("name", ["c.mrcs", "@c.mrcs", "0@c.mrcs", "x@c.mrcs"])
 def test_malformed_image_names_are_refused(tmp_path, name):
     path = star(tmp_path, PARTICLES | {"rlnImageName": ["1@a.mrcs", name]})

@@ -10,8 +10,14 @@ from torch import Tensor
 from cryodrgn.errors import MetadataError, NumericalError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
-from cryodrgn.fourier.transforms import transform_on_lattice
-from cryodrgn.imaging.ctf import CtfParameters
+from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
+from cryodrgn.imaging.aberrations import without_phases, zernike_phases
+from cryodrgn.imaging.ctf import (
+    MULTIPLIED,
+    CtfParameters,
+    recorded_transfer,
+    whitening,
+)
 from cryodrgn.imaging.exposure import ExposureParameters, damage_at
 from cryodrgn.imaging.masks import circular_window
 from cryodrgn.particles.image_table import ImageTable
@@ -96,6 +102,8 @@ def prepare_images(
 ) -> Float[Tensor, "rows points 2"]:
     """Transforms of some images, preprocessed and, if wanted, centred by their shifts.
 
+    Antisymmetric aberrations are removed from them, see :mod:`cryodrgn.imaging.aberrations`.
+
     Args:
         images: The images. If they are cropped, the lattice is that of the cropped box, whose
             transform is part of that of the whole image.
@@ -104,13 +112,47 @@ def prepare_images(
         settings: What is done to the images.
         centred: Whether to apply the shifts.
     """
-    pixels = torch.from_numpy(images.read(rows))
+    pixels = read_whitened(images, rows)
     shifts = None
     if images.poses is not None and centred:
         stored = images.pixel_sizes[rows] * (images.box_size / pixels.shape[-1])
         in_pixels = images.poses.shifts[rows] / stored[:, None]
         shifts = torch.from_numpy(in_pixels.astype(np.float32))
-    return preprocess(pixels, lattice, settings, shifts)
+    values = preprocess(pixels, lattice, settings, shifts)
+    if images.ctf is None or images.ctf.odd_zernike is None:
+        return values
+    coefficients = torch.from_numpy(images.ctf.odd_zernike[rows])
+    frequencies = spatial_frequencies(images, rows, lattice)
+    return without_phases(values, zernike_phases(frequencies, coefficients, is_odd=True))
+
+
+def read_whitened(
+    images: ImageTable, rows: Int[np.ndarray, " rows"]
+) -> Float[Tensor, "rows box box"]:
+    """Some images as they are stored; those that were multiplied by their CTF, divided again.
+
+    The divisor is the magnitude of the CTF, by which their noise becomes white
+    (:func:`~cryodrgn.imaging.ctf.whitening`). It is divided out before any window is applied,
+    as the multiplication was without one.
+
+    Args:
+        images: The images.
+        rows: Which ones.
+    """
+    pixels = torch.from_numpy(images.read(rows))
+    if images.ctf is None or images.ctf.correction is None:
+        return pixels
+    places = np.flatnonzero(images.ctf.correction[rows] == MULTIPLIED)
+    if not len(places):
+        return pixels
+    chosen = rows[places]
+    lattice = HalfPlaneFrequencies.square(pixels.shape[-1])
+    sides = torch.from_numpy(images.side_lengths[chosen].astype(np.float32))
+    frequencies = lattice.points / sides[:, None, None]
+    factors = whitening(recorded_transfer(frequencies, ctf_parameters(images.ctf, chosen)))
+    values = transform_on_lattice(pixels[places], lattice) * factors[..., None]
+    pixels[places] = images_from_lattice(values, lattice)
+    return pixels
 
 
 def spatial_frequencies(
@@ -122,21 +164,25 @@ def spatial_frequencies(
 
 
 def ctf_parameters(table: CtfTable, rows: Int[np.ndarray, " rows"]) -> CtfParameters:
-    """CTF parameters of some images as tensors."""
+    """CTF parameters of some images as tensors, with their symmetric aberrations."""
+    columns = table.columns()
+    columns |= {
+        name: values
+        for name, values in table.optional_columns().items()
+        if name in {"even_zernike", "correction"}
+    }
     return CtfParameters(
-        **{
-            name: torch.from_numpy(np.asarray(values[rows]))
-            for name, values in table.columns().items()
-        }
+        **{name: torch.from_numpy(np.asarray(values[rows])) for name, values in columns.items()}
     )
 
 
 def exposure_parameters(images: ImageTable) -> ExposureParameters | None:
-    """Dose, tilt and damage of images, as tensors; None where nothing is known of them."""
+    """Dose, tilt, B factor and damage of images as tensors; None where none is known."""
     columns = {
         "doses": images.doses,
         "tilt_angles": images.tilt_angles,
         "weights": images.weights,
+        "b_factors": images.b_factors,
     }
     if all(values is None for values in columns.values()):
         return None
@@ -169,7 +215,7 @@ def estimate_scale(
     rows = np.linspace(0, len(particles) - 1, count).astype(np.int64)
     total, batch = 0.0, 100
     for start in range(0, count, batch):
-        images = torch.from_numpy(first.read(rows[start : start + batch]))
+        images = read_whitened(first, rows[start : start + batch])
         values = preprocess(images, lattice, settings)
         total += float(values.double().square().sum(-1).mean(-1).sum())
     if not total > 0:

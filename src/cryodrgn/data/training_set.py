@@ -128,11 +128,7 @@ class StoredBatch:
             compared: Positions of those compared with slices; None compares all.
         """
         absolute = frequencies / self.pixel_sizes[:, None, None]
-        ctf = weights = None
-        if self.ctf is not None:
-            ctf = contrast_transfer(absolute, self.ctf)
-        if self.exposures is not None:
-            weights = exposure_weights(absolute, self.exposures)
+        ctf, weights = _factors(absolute, self.ctf, self.exposures)
         images = self.images
         if self.shifts is not None:
             images = shift_transform(images, absolute, self.shifts)
@@ -149,6 +145,18 @@ class StoredBatch:
             coordinates=slice_coordinates(points, self.rotations),
             compared=compared,
         )
+
+
+def _factors(
+    frequencies: Float[Tensor, "images points 2"],
+    ctf: CtfParameters | None,
+    exposures: ExposureParameters | None,
+) -> tuple[Float[Tensor, "images points"] | None, Float[Tensor, "images points"] | None]:
+    """CTF and weights of images at frequencies in 1/Å; None where they are 1."""
+    return (
+        None if ctf is None else contrast_transfer(frequencies, ctf),
+        None if exposures is None else exposure_weights(frequencies, exposures),
+    )
 
 
 @runtime_checkable
@@ -253,7 +261,7 @@ class TrainingSet:
     def unshifted_transforms(
         self, rows: Int[Tensor, " batch"], positions: Int[Tensor, " points"]
     ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"] | None]:
-        """Images as they are prepared, and their CTF.
+        """Images as they are prepared, and their CTF times their weights.
 
         Args:
             rows: Which images.
@@ -261,10 +269,10 @@ class TrainingSet:
         """
         on_device = to_device(rows, self.device)
         images = self._images(rows, on_device, slice(None))[:, positions]
-        if self._ctf is None:
-            return images, None
         frequencies = self._frequencies[positions] / self._pixel_sizes[on_device, None, None]
-        return images, contrast_transfer(frequencies, self._ctf[on_device])
+        ctf = None if self._ctf is None else self._ctf[on_device]
+        exposures = None if self._exposures is None else self._exposures[on_device]
+        return images, transfer_function(*_factors(frequencies, ctf, exposures))
 
     @property
     def in_order_of_storage(self) -> Int[Tensor, " particles"]:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.preprocessing import Preprocessing, ctf_parameters, preprocess
+from cryodrgn.data.preprocessing import Preprocessing, ctf_parameters, prepare_images
 from cryodrgn.diagnosis.conventions import Convention
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
@@ -93,8 +93,9 @@ class QuickImages:
             size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
             for start in range(0, len(rows), size):
                 chosen = rows[start : start + size]
-                pixels = torch.from_numpy(images.read(chosen))
-                parts.append(preprocess(pixels, self.lattice, settings))
+                parts.append(
+                    prepare_images(images, chosen, self.lattice, settings, centred=False)
+                )
                 progress.advance(len(chosen))
         values = torch.cat(parts)
         self.values = values / values.square().mean().sqrt()

@@ -1,4 +1,4 @@
-"""Attenuation of the signal of an image by electron dose and by tilt of the stage."""
+"""Attenuation of the signal of an image by electron dose, tilt of the stage and B factor."""
 
 from dataclasses import dataclass, fields
 
@@ -17,18 +17,20 @@ OPTIMAL_EXPOSURE = 2.51284
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExposureParameters:
-    """Dose and tilt of the images of a batch; None attenuates nothing.
+    """Dose, tilt and B factor of the images of a batch; None attenuates nothing.
 
     Attributes:
         doses: Electrons per Å² that the specimen had seen.
         tilt_angles: Tilt of the stage in radians.
         weights: Factor of the whole image.
+        b_factors: B in Å², of the factor exp(−B s² / 4).
         damage: What :func:`damage_at` finds for their voltage, which doses need.
     """
 
     doses: Float[Tensor, " images"] | None = None
     tilt_angles: Float[Tensor, " images"] | None = None
     weights: Float[Tensor, " images"] | None = None
+    b_factors: Float[Tensor, " images"] | None = None
     damage: Float[Tensor, " images"] | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> "ExposureParameters":
@@ -86,8 +88,9 @@ def exposure_weights(
 ) -> Float[Tensor, "images points"]:
     """Factor of the signal of images at spatial frequencies.
 
-    w(s) = weight · cos(tilt) · exp(−dose / 2 N(s)), and 0 where the dose exceeds 2.51284 N(s),
-    the optimal exposure (Grant & Grigorieff 2015); N is the critical exposure.
+    w(s) = weight · cos(tilt) · exp(−B s² / 4) · exp(−dose / 2 N(s)), and 0 where the dose
+    exceeds 2.51284 N(s), the optimal exposure (Grant & Grigorieff 2015); N is the critical
+    exposure.
 
     Args:
         frequencies: (kx, ky) in 1/Å.
@@ -103,4 +106,7 @@ def exposure_weights(
         result = result * parameters.tilt_angles.cos()[:, None]
     if parameters.weights is not None:
         result = result * parameters.weights[:, None]
+    if parameters.b_factors is not None:
+        squared = frequencies.square().sum(-1)
+        result = result * torch.exp(-parameters.b_factors[:, None] / 4 * squared)
     return result

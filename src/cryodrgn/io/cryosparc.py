@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
+from cryodrgn.io import cryosparc_optics
 from cryodrgn.io.cryodrgn_pickle import single_precision
 from cryodrgn.io.cryosparc_tables import read_table, refuse_other_tables, with_passthrough
 from cryodrgn.io.metadata import require_positive
@@ -28,7 +29,6 @@ CTF_FIELDS = {
     "amplitude_contrast": "ctf/amp_contrast",
     "phase_shift": "ctf/phase_shift_rad",
 }
-ABERRATIONS = ("ctf/tilt_A", "ctf/trefoil_A", "ctf/tetra_A", "ctf/anisomag")
 
 
 class CryosparcParticles:
@@ -217,14 +217,31 @@ class CryosparcParticles:
                 columns[field] = np.zeros(len(self), dtype=np.float32)
                 continue
             columns[field] = single_precision(self._column(name, "Patch CTF estimation"))
-        present = [n for n in ABERRATIONS if self._has(n) and (self._table[n] != 0).any()]
-        if present:
-            logger.warning(
-                "%s: higher-order aberrations are not modelled, ignoring %s",
-                self.path,
-                ", ".join(present),
-            )
-        return CtfTable(**columns, source=str(self.path))
+        return CtfTable(**columns, **self.optics_terms(), source=str(self.path))
+
+    def optics_terms(self) -> dict[str, np.ndarray]:
+        """Aberrations: optional columns of a CTF table.
+
+        Raises:
+            MetadataError: They are no numbers.
+        """
+
+        def vectors(name: str, width: int) -> Float[np.ndarray, "particles count"] | None:
+            return self._numbers(name, width) if self._has(name) else None
+
+        return cryosparc_optics.aberrations(vectors, self._numbers("ctf/accel_kv"))
+
+    def attenuation(self) -> dict[str, Float[np.ndarray, " particles"]]:
+        """B factors and scales: columns of a table of images.
+
+        Raises:
+            MetadataError: One is none of an image.
+        """
+
+        def numbers(name: str) -> Float[np.ndarray, " particles"] | None:
+            return self._numbers(name) if self._has(name) else None
+
+        return cryosparc_optics.attenuation(numbers, self.path)
 
     def _has(self, name: str) -> bool:
         return name in (self._table.dtype.names or ())

@@ -65,7 +65,15 @@ class ParticleMetadata(Protocol):
         ...
 
     def ctf(self) -> CtfTable:
-        """CTF parameters."""
+        """CTF parameters, with aberrations and the state of the images."""
+        ...
+
+    def optics_terms(self) -> dict[str, np.ndarray]:
+        """Aberrations and state of the images: the optional columns of a CTF table."""
+        ...
+
+    def attenuation(self) -> dict[str, Float[np.ndarray, " particles"]]:
+        """B factors and scales of images: columns of an image table."""
         ...
 
 

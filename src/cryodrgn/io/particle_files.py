@@ -172,6 +172,8 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         rows=selection.rows,
         source=str(files.particles),
     )
+    if metadata is not None:
+        table = replace(table, **metadata.attenuation())
     particles = ParticleSet.of_single_images(table)
     return particles if files.tilted is None else _paired(particles, images, files)
 
@@ -244,7 +246,10 @@ def _ctf(
     if files.ctf is not None:
         table, side_lengths = load_ctf(files.ctf)
         rows = selection.of_table(len(table), files.ctf)
-        return table.select(rows), side_lengths[rows]
+        chosen = table.select(rows)
+        # The pickle has no column for aberrations and the state of the images.
+        terms = {} if metadata is None else metadata.optics_terms()
+        return replace(chosen, **terms), side_lengths[rows]
     if metadata is not None and metadata.has_ctf():
         logger.info("CTF parameters are taken from %s", files.particles)
         return metadata.ctf(), None

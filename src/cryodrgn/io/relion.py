@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_relion_angles
+from cryodrgn.io import relion_optics
 from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.io.star_kinds import refuse_other_stars, warn_of_tilt_series
 from cryodrgn.particles.optics import CtfTable
@@ -33,11 +34,6 @@ OPTICS_COLUMNS = {
     "spherical_aberration_mm": ("rlnSphericalAberration", "--cs"),
     "amplitude_contrast": ("rlnAmplitudeContrast", "-w"),
     "phase_shift": ("rlnPhaseShift", "--ps"),
-}
-ABERRATIONS = ("rlnBeamTiltX", "rlnBeamTiltY", "rlnMagMat01", "rlnMagMat10")
-CORRECTED_IMAGES = {
-    "rlnCtfDataAreCtfPremultiplied": "multiplied by the CTF",
-    "rlnCtfDataArePhaseFlipped": "phase flipped",
 }
 
 
@@ -183,7 +179,6 @@ class RelionParticles:
         Raises:
             MetadataError: A needed column is missing, or the images are not plain images.
         """
-        self._refuse_corrected_images()
         for name in DEFOCUS:
             if not self._has(name):
                 msg = (
@@ -192,14 +187,31 @@ class RelionParticles:
                     "star file of that extraction or of a refinement after it"
                 )
                 raise MetadataError(msg)
-        self._warn_of_aberrations()
         columns = {field: self._optics_column(field) for field in OPTICS_COLUMNS}
         columns["defocus_u"] = self._numbers("rlnDefocusU")
         columns["defocus_v"] = self._numbers("rlnDefocusV")
         columns["defocus_angle"] = np.deg2rad(self._numbers("rlnDefocusAngle"))
         with np.errstate(over="ignore"):
             single = {name: values.astype(np.float32) for name, values in columns.items()}
-        return CtfTable(**single, source=str(self.path))
+        return CtfTable(**single, **self.optics_terms(), source=str(self.path))
+
+    def optics_terms(self) -> dict[str, np.ndarray]:
+        """Aberrations and state of the images: the optional columns of a CTF table.
+
+        Raises:
+            MetadataError: They contradict each other, or are no numbers.
+        """
+        columns = self._columns()
+        found = relion_optics.aberrations(columns, self._optics_column)
+        return found | relion_optics.correction(columns)
+
+    def attenuation(self) -> dict[str, Float[np.ndarray, " particles"]]:
+        """B factors and scales: columns of a table of images.
+
+        Raises:
+            MetadataError: One is none of an image.
+        """
+        return relion_optics.attenuation(self._columns())
 
     def _refuse_half_of_shifts(self) -> None:
         for pair in (SHIFTS_IN_ANGSTROM, SHIFTS_IN_PIXELS):
@@ -225,26 +237,6 @@ class RelionParticles:
         msg = f"{self.path} has no column {name}; give the value with {option}"
         raise MetadataError(msg)
 
-    def _refuse_corrected_images(self) -> None:
-        for name, state in CORRECTED_IMAGES.items():
-            if self._has(name) and self._numbers(name).any():
-                msg = (
-                    f"{self.path}: images are {state} ({name}), which the CTF model does not "
-                    "describe; extract the particles again without that correction"
-                )
-                raise MetadataError(msg)
-
-    def _warn_of_aberrations(self) -> None:
-        present = [
-            name for name in ABERRATIONS if self._has(name) and self._numbers(name).any()
-        ]
-        if present:
-            logger.warning(
-                "%s: higher-order aberrations are not modelled, ignoring %s",
-                self.path,
-                ", ".join(present),
-            )
-
     def _has(self, name: str) -> bool:
         return name in self._particles or (self._optics is not None and name in self._optics)
 
@@ -253,6 +245,25 @@ class RelionParticles:
         if self._optics is not None and self._groups is not None and name in self._optics:
             return self._optics.numbers(name)[self._groups[self._rows]]
         return self._particles.numbers(name)[self._rows]
+
+    def _columns(self) -> relion_optics.Columns:
+        return relion_optics.Columns(
+            path=self.path, has=self._has, numbers=self._numbers, vectors=self._vectors
+        )
+
+    def _vectors(self, name: str) -> Float[np.ndarray, "particles count"]:
+        """A column of vectors for every particle, the shorter ones filled up with zeros."""
+        in_optics = self._optics is not None and name in self._optics
+        table = self._optics if in_optics and self._optics is not None else self._particles
+        words, places = np.unique(np.array(table.text(name)), return_inverse=True)
+        parsed = [relion_optics.parse_vector(str(word), self.path, name) for word in words]
+        values = np.zeros((len(parsed), max(map(len, parsed))))
+        for row, numbers in zip(values, parsed, strict=True):
+            row[: len(numbers)] = numbers
+        rows = self._rows
+        if in_optics and self._groups is not None:
+            rows = self._groups[rows]
+        return values[places.ravel()[rows]]
 
 
 def _group_rows(particles: StarTable, optics: StarTable) -> Int[np.ndarray, " particles"]:

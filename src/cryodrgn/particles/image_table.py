@@ -50,6 +50,8 @@ class ImageTable:
         tilt_angles: Tilt of the stage for each image in radians; None damps nothing.
         weights: Factor by which an image shows its particle more faintly than others; None
             means 1.
+        b_factors: B in Å²: amplitudes at the frequency s fall by exp(−B s² / 4) more than
+            those of other images; None damps nothing.
         optics_groups: Number of each image's optics group; None tells groups apart by the CTF
             parameters.
         rows: Row of each image in the file that lists it.
@@ -67,6 +69,7 @@ class ImageTable:
     doses: Float[np.ndarray, " images"] | None = None
     tilt_angles: Float[np.ndarray, " images"] | None = None
     weights: Float[np.ndarray, " images"] | None = None
+    b_factors: Float[np.ndarray, " images"] | None = None
     optics_groups: Int[np.ndarray, " images"] | None = None
     cropped_box_size: int | None = None
 
@@ -75,8 +78,8 @@ class ImageTable:
 
         Raises:
             ShapeMismatchError: A column has another number of rows than there are images.
-            MetadataError: A pixel size is not positive, a dose or weight is negative, or one
-                of the columns is not finite.
+            MetadataError: A pixel size is not positive, a dose, weight or B factor is
+                negative, or one of the columns is not finite.
         """
         for table in (self.poses, self.ctf):
             if table is not None and len(table) != len(self.pixels):
@@ -160,7 +163,7 @@ class ImageTable:
             )
             raise ShapeMismatchError(msg)
         is_fine = np.isfinite(values)
-        if name in {"doses", "weights", "optics_groups"}:
+        if name in {"doses", "weights", "b_factors", "optics_groups"}:
             is_fine &= values >= 0
         if not is_fine.all():
             row = int(np.flatnonzero(~is_fine)[0])
@@ -168,4 +171,4 @@ class ImageTable:
             raise MetadataError(msg)
 
 
-_OPTIONAL = ("doses", "tilt_angles", "weights", "optics_groups")
+_OPTIONAL = ("doses", "tilt_angles", "weights", "b_factors", "optics_groups")

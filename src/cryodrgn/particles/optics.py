@@ -1,12 +1,13 @@
-"""CTF parameters of particles."""
+"""CTF parameters and aberrations of particles."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import MetadataError
+from cryodrgn.units import ANGSTROM_PER_MM, VOLT_PER_KV
 
 # What no microscope exceeds: lowest, highest, and the unit, by parameter.
 PHYSICAL = {
@@ -15,6 +16,10 @@ PHYSICAL = {
     "defocus_v": (-1e6, 1e6, "Å"),
     "spherical_aberration_mm": (-50.0, 50.0, "mm"),
 }
+# Number in a table of each state in which the images of a file may be.
+Correction = Literal["none", "flipped", "multiplied"]
+CORRECTIONS: dict[Correction, int] = {"none": 0, "flipped": 1, "multiplied": 2}
+_OPTIONAL = ("odd_zernike", "even_zernike", "correction")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -29,6 +34,13 @@ class CtfTable:
         spherical_aberration_mm: Cs in mm.
         amplitude_contrast: Fraction in [0, 1).
         phase_shift: Phase shift of a phase plate, in radians.
+        odd_zernike: Coefficients of the antisymmetric aberrations in radians: the phase of the
+            image's transform is their sum over Zernike polynomials of odd degree, see
+            :func:`cryodrgn.imaging.aberrations.zernike_phases`; None means none.
+        even_zernike: Coefficients of the symmetric aberrations, of even degree, which are
+            added to the phase of the CTF; None means none.
+        correction: State of the images, by the numbers of :data:`CORRECTIONS`: as recorded,
+            phases flipped, or multiplied by the CTF; None means as recorded.
         source: Where the parameters come from, for messages.
     """
 
@@ -40,6 +52,9 @@ class CtfTable:
     amplitude_contrast: Float[np.ndarray, " particles"]
     phase_shift: Float[np.ndarray, " particles"]
     source: str
+    odd_zernike: Float[np.ndarray, "particles odd"] | None = None
+    even_zernike: Float[np.ndarray, "particles even"] | None = None
+    correction: Int[np.ndarray, " particles"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that describe no microscope.
@@ -56,18 +71,28 @@ class CtfTable:
             values = getattr(self, name)
             inside = (values >= low) & (values <= high)
             self._require(inside, name, values, f"between {low:g} and {high:g} {unit}")
+        for name, values in self.optional_columns().items():
+            finite = np.asarray(np.isfinite(values).reshape(len(values), -1).all(1))
+            self._require(finite, name, values, "finite")
 
     def __len__(self) -> int:
         return len(self.defocus_u)
 
     def columns(self) -> dict[str, Float[np.ndarray, " particles"]]:
-        """The parameters by name."""
-        names = [field.name for field in fields(self) if field.name != "source"]
+        """The parameters that every CTF has, by name."""
+        others = ("source", *_OPTIONAL)
+        names = [field.name for field in fields(self) if field.name not in others]
         return {name: getattr(self, name) for name in names}
+
+    def optional_columns(self) -> dict[str, np.ndarray]:
+        """Aberrations and the state of the images, those that are there, by name."""
+        found = {name: getattr(self, name) for name in _OPTIONAL}
+        return {name: values for name, values in found.items() if values is not None}
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
         """The parameters of some of the particles."""
-        selected = {name: values[rows] for name, values in self.columns().items()}
+        columns = self.columns() | self.optional_columns()
+        selected = {name: values[rows] for name, values in columns.items()}
         return type(self)(**selected, source=self.source)
 
     def _require(
@@ -77,3 +102,47 @@ class CtfTable:
             row = int(np.flatnonzero(~holds)[0])
             msg = f"{self.source}: {name} of row {row} is {values[row]}, expected {expectation}"
             raise MetadataError(msg)
+
+
+def electron_wavelengths(
+    voltages_kv: Float[np.ndarray, " particles"],
+) -> Float[np.ndarray, " particles"]:
+    """Relativistic wavelength of the electron in Å, as in :mod:`cryodrgn.imaging.ctf`."""
+    volts = voltages_kv * VOLT_PER_KV
+    return 12.2639 / np.sqrt(volts + 0.97845e-6 * volts**2)
+
+
+def beam_tilt_coefficients(
+    tilts_mrad: Float[np.ndarray, "particles 2"],
+    voltages_kv: Float[np.ndarray, " particles"],
+    spherical_aberrations_mm: Float[np.ndarray, " particles"],
+) -> Float[np.ndarray, "particles 5"]:
+    """Coefficients of odd Zernike polynomials that describe a tilt of the beam.
+
+    The image's transform has the phase −2π Cs λ² k² (t·k) (axial coma; RELION's sign). Since
+    k³ cos α = (Z₃₁ + 2 Z₁₁) / 3, two thirds of it stand at the first degree.
+
+    Args:
+        tilts_mrad: Angles (x, y) in mrad.
+        voltages_kv: Accelerating voltages.
+        spherical_aberrations_mm: Cs.
+    """
+    lengths = (
+        ANGSTROM_PER_MM * spherical_aberrations_mm * electron_wavelengths(voltages_kv) ** 2
+    )
+    along_x, along_y = (-2e-3 * np.pi * lengths[:, None] * tilts_mrad / 3).T
+    none = np.zeros_like(along_x)
+    return np.stack([2 * along_y, 2 * along_x, none, along_y, along_x], axis=1)
+
+
+def sum_of_coefficients(
+    first: Float[np.ndarray, "particles first"] | None,
+    second: Float[np.ndarray, "particles second"],
+) -> Float[np.ndarray, "particles count"]:
+    """Sum of two aberrations of which one may have fewer coefficients; None is none."""
+    if first is None:
+        return second
+    total = np.zeros((len(second), max(first.shape[1], second.shape[1])))
+    total[:, : first.shape[1]] += first
+    total[:, : second.shape[1]] += second
+    return total

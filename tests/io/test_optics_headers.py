@@ -1,0 +1,294 @@
+"""Headers of other programs' files, written by hand from their documentation."""
+
+import numpy as np
+import pytest
+
+from cryodrgn.errors import MetadataError
+from cryodrgn.imaging.aberrations import zernike_orders
+from cryodrgn.io.cryosparc import CryosparcParticles
+from cryodrgn.io.relion import RelionParticles
+
+# RELION 3.0: one table, aberrations in every row.
+RELION_30 = """
+data_
+
+loop_
+_rlnImageName #1
+_rlnDefocusU #2
+_rlnDefocusV #3
+_rlnDefocusAngle #4
+_rlnVoltage #5
+_rlnSphericalAberration #6
+_rlnAmplitudeContrast #7
+_rlnMagnification #8
+_rlnDetectorPixelSize #9
+_rlnBeamTiltX #10
+_rlnBeamTiltY #11
+_rlnBeamTiltClass #12
+_rlnCtfBfactor #13
+_rlnCtfScalefactor #14
+000001@a.mrcs 12000.0 11000.0 30.0 300.0 2.7 0.1 10000.0 1.5 0.15 -0.30 1 0.0 1.0
+000002@a.mrcs 12500.0 11500.0 31.0 300.0 2.7 0.1 10000.0 1.5 0.00 0.00 2 25.0 0.8
+
+"""
+# RELION 3.1: the optics table, with aberrations fitted by CtfRefine.
+RELION_31 = """
+# version 30001
+
+data_optics
+
+loop_
+_rlnOpticsGroup #1
+_rlnOpticsGroupName #2
+_rlnAmplitudeContrast #3
+_rlnSphericalAberration #4
+_rlnVoltage #5
+_rlnImagePixelSize #6
+_rlnMicrographOriginalPixelSize #7
+_rlnImageSize #8
+_rlnImageDimensionality #9
+_rlnBeamTiltX #10
+_rlnBeamTiltY #11
+_rlnOddZernike #12
+_rlnEvenZernike #13
+_rlnMagMat00 #14
+_rlnMagMat01 #15
+_rlnMagMat10 #16
+_rlnMagMat11 #17
+1 opticsGroup1 0.1 2.7 300.0 1.5 0.75 64 2 0.0 0.0 [0,0,0,0,0,0] [0,0,0,0,0,0,0,0,0] 1 0 0 1
+2 og2 0.1 2.7 300.0 1.5 0.75 64 2 0.1 0.2 [0.5,0,12.5,0,0,-7] [0,0,0,0,3,0,80,0,-2] 1 0 0 1
+
+
+# version 30001
+
+data_particles
+
+loop_
+_rlnImageName #1
+_rlnDefocusU #2
+_rlnDefocusV #3
+_rlnDefocusAngle #4
+_rlnCtfBfactor #5
+_rlnCtfScalefactor #6
+_rlnPhaseShift #7
+_rlnOpticsGroup #8
+000001@a.mrcs 12000.0 11000.0 30.0 0.0 1.0 0.0 2
+000002@a.mrcs 12500.0 11500.0 31.0 0.0 1.0 0.0 1
+
+"""
+# RELION 4 and 5: extraction can multiply by the CTF, and 2D stacks say so in the optics table.
+RELION_4 = """
+# version 30001
+
+data_optics
+
+loop_
+_rlnOpticsGroupName #1
+_rlnOpticsGroup #2
+_rlnMtfFileName #3
+_rlnMicrographOriginalPixelSize #4
+_rlnVoltage #5
+_rlnSphericalAberration #6
+_rlnAmplitudeContrast #7
+_rlnImagePixelSize #8
+_rlnImageSize #9
+_rlnImageDimensionality #10
+_rlnCtfDataAreCtfPremultiplied #11
+opticsGroup1 1 mtf_k2_300kV.star 0.885 300.000000 1.400000 0.100000 1.5 64 2 0
+opticsGroup2 2 mtf_k2_300kV.star 0.885 300.000000 1.400000 0.100000 1.5 64 2 1
+
+
+# version 30001
+
+data_particles
+
+loop_
+_rlnCoordinateX #1
+_rlnCoordinateY #2
+_rlnImageName #3
+_rlnMicrographName #4
+_rlnOpticsGroup #5
+_rlnCtfMaxResolution #6
+_rlnCtfFigureOfMerit #7
+_rlnDefocusU #8
+_rlnDefocusV #9
+_rlnDefocusAngle #10
+_rlnCtfBfactor #11
+_rlnCtfScalefactor #12
+_rlnPhaseShift #13
+614.2 1240.7 000001@Extract/job018/a.mrcs a.mrc 2 4.8 0.13 10863.8 10575.7 77.9 0 1 0
+1724.1 1485.7 000002@Extract/job018/a.mrcs a.mrc 1 4.8 0.13 10853.4 10565.2 77.9 0 1 0
+
+"""
+RELION_5 = RELION_4.replace("# version 30001", "# version 50001").replace(
+    "_rlnCtfDataAreCtfPremultiplied", "_rlnCtfDataArePhaseFlipped"
+)
+NONE = ("odd_zernike", "even_zernike", "correction")
+
+
+def read(tmp_path, text):
+    path = tmp_path / "particles.star"
+    path.write_text(text)
+    return RelionParticles(path)
+
+
+def test_relion_30_lists_beam_tilts_and_b_factors_by_particle(tmp_path):
+    particles = read(tmp_path, RELION_30)
+    ctf = particles.ctf()
+    # −2π Cs λ² t / 3 with λ = 0.0196868 Å.
+    unit = -2 * np.pi * 2.7e7 * 0.0196868**2 * 1e-3 / 3
+    expected = unit * np.array([-0.6, 0.3, 0, -0.3, 0.15])
+    np.testing.assert_allclose(ctf.odd_zernike, [expected, 0 * expected], rtol=1e-4)
+    assert ctf.even_zernike is None
+    assert ctf.correction is None
+    assert {name: list(values) for name, values in particles.attenuation().items()} == {
+        "b_factors": [0, 25],
+        "weights": [1, pytest.approx(0.8)],
+    }
+
+
+def test_relion_31_gives_aberrations_by_optics_group(tmp_path):
+    particles = read(tmp_path, RELION_31)
+    ctf = particles.ctf()
+    assert not ctf.odd_zernike[1].any()
+    unit = -2 * np.pi * 2.7e7 * 0.0196868**2 * 1e-3 / 3
+    tilt = unit * np.array([0.4, 0.2, 0, 0.2, 0.1, 0])
+    zernike = np.array([0.5, 0, 12.5, 0, 0, -7])
+    np.testing.assert_allclose(ctf.odd_zernike[0], tilt + zernike, rtol=1e-4)
+    assert ctf.even_zernike.tolist() == [[0, 0, 0, 0, 3, 0, 80, 0, -2], [0] * 9]
+    assert not particles.attenuation()
+
+
+def test_relion_4_says_which_images_are_multiplied_and_relion_5_which_are_flipped(tmp_path):
+    assert read(tmp_path, RELION_4).ctf().correction.tolist() == [2, 0]
+    assert read(tmp_path, RELION_5).ctf().correction.tolist() == [1, 0]
+    plain = read(tmp_path, RELION_4.replace("1.5 64 2 1", "1.5 64 2 0")).ctf()
+    assert all(getattr(plain, name) is None for name in NONE)
+    selected = read(tmp_path, RELION_4).ctf().select(np.array([1, 1, 0]))
+    assert selected.correction.tolist() == [0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[0.5,0,12.5,0,0,-7]", "[0.5,x]", r"rlnOddZernike holds '\[0.5,x\]', expected"),
+        ("[0.5,0,12.5,0,0,-7]", "[0.5,nan]", r"rlnOddZernike holds '\[0.5,nan\]'"),
+        ("[0.5,0,12.5,0,0,-7]", f"[{'0,' * 200}1]", "expected up to 100 numbers"),
+    ],
+)
+def test_coefficients_that_are_no_vector_are_refused(tmp_path, old, new, words):
+    with pytest.raises(MetadataError, match=words):
+        read(tmp_path, RELION_31.replace(old, new)).ctf()
+
+
+def test_attenuation_that_no_image_has_is_refused(tmp_path, caplog):
+    mixed = RELION_30.replace("1 0.0 1.0", "1 -9.0 1.0")
+    with pytest.raises(MetadataError, match=r"rlnCtfBfactor of row 0 is -9, but others are"):
+        read(tmp_path, mixed).attenuation()
+    with pytest.raises(MetadataError, match=r"rlnCtfScalefactor of row 1 is -0.8, expected"):
+        read(tmp_path, RELION_30.replace("25.0 0.8", "25.0 -0.8")).attenuation()
+    caplog.set_level("INFO")
+    warp = read(tmp_path, RELION_30.replace("25.0 0.8", "-25.0 0.8")).attenuation()
+    assert warp["b_factors"].tolist() == [0, 25]
+    assert "is negative, as Warp and M write it" in caplog.text
+
+
+def test_images_cannot_be_flipped_and_multiplied(tmp_path):
+    text = (
+        RELION_4.replace(
+            "_rlnCtfDataAreCtfPremultiplied #11",
+            ("_rlnCtfDataAreCtfPremultiplied #11\n_rlnCtfDataArePhaseFlipped #12"),
+        )
+        .replace("1.5 64 2 0", "1.5 64 2 0 0")
+        .replace("1.5 64 2 1", "1.5 64 2 1 1")
+    )
+    with pytest.raises(MetadataError, match="said to be both phase flipped and multiplied"):
+        read(tmp_path, text).ctf()
+
+
+PLAIN_CTF = {
+    "ctf/type": ("S9", b"imported"),
+    "ctf/exp_group_id": ("u4", 1),
+    "ctf/accel_kv": ("f4", 300),
+    "ctf/cs_mm": ("f4", 2.7),
+    "ctf/amp_contrast": ("f4", 0.1),
+    "ctf/df1_A": ("f4", 12000),
+    "ctf/df2_A": ("f4", 11000),
+    "ctf/df_angle_rad": ("f4", 0.3),
+    "ctf/phase_shift_rad": ("f4", 0),
+}
+# cryoSPARC 2 wrote the CTF alone at first, then the terms of Global CTF Refinement; anisomag
+# came with version 3.
+CRYOSPARC_2 = PLAIN_CTF | {
+    "ctf/scale": ("f4", 1),
+    "ctf/scale_const": ("f4", 0),
+    "ctf/shift_A": (("f4", (2,)), (0, 0)),
+    "ctf/tilt_A": (("f4", (2,)), (0, 0)),
+    "ctf/trefoil_A": (("f4", (2,)), (0, 0)),
+    "ctf/tetra_A": (("f4", (4,)), (0, 0, 0, 0)),
+}
+CRYOSPARC_3 = CRYOSPARC_2 | {"ctf/anisomag": (("f4", (4,)), (0, 0, 0, 0))}
+CRYOSPARC_4 = CRYOSPARC_3 | {"ctf/bfactor": ("f4", 0)}
+
+
+def read_cs(tmp_path, fields, **changes):
+    fields = fields | {name: (fields[name][0], value) for name, value in changes.items()}
+    array = np.zeros(
+        2, [(name, *(k if isinstance(k, tuple) else (k,))) for name, (k, _) in fields.items()]
+    )
+    for name, (_, value) in fields.items():
+        array[name] = value
+    path = tmp_path / "particles.cs"
+    with path.open("wb") as file:
+        np.save(file, array)
+    return CryosparcParticles(path)
+
+
+@pytest.mark.parametrize("fields", [PLAIN_CTF, CRYOSPARC_2, CRYOSPARC_3, CRYOSPARC_4])
+def test_cryosparc_without_refined_terms_has_none(tmp_path, fields):
+    particles = read_cs(tmp_path, fields)
+    ctf = particles.ctf()
+    assert all(getattr(ctf, name) is None for name in NONE)
+    assert not particles.attenuation()
+
+
+def test_cryosparc_gives_terms_as_lengths(tmp_path):
+    particles = read_cs(
+        tmp_path,
+        CRYOSPARC_4,
+        **{
+            "ctf/tilt_A": (2700, -1350),
+            "ctf/trefoil_A": (900, 300),
+            "ctf/shift_A": (0.25, 0.5),
+            "ctf/tetra_A": (8e4, 4e4, 2e4, 1e4),
+            "ctf/bfactor": 30,
+            "ctf/scale": 0.9,
+        },
+    )
+    ctf, wavelength = particles.ctf(), 0.0196868
+    odd = dict(zip(zernike_orders(6, is_odd=True), ctf.odd_zernike[0], strict=True))
+    even = dict(zip(zernike_orders(9, is_odd=False), ctf.even_zernike[0], strict=True))
+    # A tilt of 0.1 mrad at Cs 2.7 mm is 2700 Å, as in RELION.
+    unit = 2 * np.pi * wavelength**2
+    assert odd[3, 1] == pytest.approx(-unit * 2700 / 3, rel=1e-4)
+    assert odd[1, 1] == pytest.approx(-unit * 2700 * 2 / 3 - 2 * np.pi * 0.25, rel=1e-4)
+    assert odd[3, 3] == pytest.approx(-unit / 3 * 900, rel=1e-4)
+    assert odd[3, -3] == pytest.approx(-unit / 3 * 300, rel=1e-4)
+    unit = 2 * np.pi * wavelength**3
+    assert even[4, 2] == pytest.approx(unit * 8e4 / 4, rel=1e-4)
+    assert even[2, 2] == pytest.approx(unit * 8e4 * 3 / 4, rel=1e-4)
+    assert even[4, -2] == pytest.approx(unit * 4e4 / 4, rel=1e-4)
+    assert even[4, 4] == pytest.approx(unit * 2e4 / 4, rel=1e-4)
+    assert even[4, -4] == pytest.approx(unit * 1e4 / 4, rel=1e-4)
+    found = particles.attenuation()
+    assert found["b_factors"].tolist() == [30, 30]
+    assert found["weights"].tolist() == [pytest.approx(0.9)] * 2
+    with pytest.raises(MetadataError, match="ctf/bfactor of row 0 is -4, expected 0 or more"):
+        read_cs(tmp_path, CRYOSPARC_4, **{"ctf/bfactor": -4}).attenuation()
+
+
+def test_a_tilt_is_the_same_in_both_programs(tmp_path):
+    star = read(tmp_path, RELION_30).ctf().odd_zernike[0]
+    lengths = 2.7e7 * 1e-3 * np.array([0.15, -0.30])
+    cs = read_cs(tmp_path, CRYOSPARC_2, **{"ctf/tilt_A": lengths}).ctf().odd_zernike[0]
+    np.testing.assert_allclose(cs[:5], star, rtol=1e-6)
