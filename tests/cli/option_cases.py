@@ -16,6 +16,8 @@ CS_COLUMNS = [
     *(("blob/psize_A", "f4"), ("uid", "u8")),
     *(("alignments3D/pose", "f4", (3,)), ("alignments3D/shift", "f4", (2,))),
     *(("alignments_class_0/pose", "f4", (3,)), ("alignments_class_0/shift", "f4", (2,))),
+    *(("alignments_class_1/pose", "f4", (3,)), ("alignments_class_1/shift", "f4", (2,))),
+    *((f"alignments_class_{number}/class_posterior", "f4") for number in (0, 1)),
     *((f"ctf/{name}", "f4") for name in ("df1_A", "df2_A", "df_angle_rad", "accel_kv")),
     *((f"ctf/{name}", "f4") for name in ("cs_mm", "amp_contrast", "phase_shift_rad")),
 ]
@@ -45,9 +47,11 @@ def make_inputs(folder: Path) -> None:
     table = np.zeros(COUNT, dtype=CS_COLUMNS)
     table["blob/path"], table["blob/idx"] = b"particles.mrcs", np.arange(COUNT)
     table["blob/shape"], table["blob/psize_A"], table["uid"] = BOX, 12, np.arange(COUNT)
-    for number, name in enumerate(("alignments3D", "alignments_class_0")):
+    for number, name in enumerate(("alignments3D", "alignments_class_0", "alignments_class_1")):
         table[f"{name}/pose"] = rng.normal(size=(COUNT, 3))
         table[f"{name}/shift"] = rng.normal(size=(COUNT, 2)) + number
+    table["alignments_class_0/class_posterior"] = np.arange(COUNT) % 2
+    table["alignments_class_1/class_posterior"] = 1 - np.arange(COUNT) % 2
     table["ctf/df1_A"], table["ctf/df2_A"], table["ctf/accel_kv"] = 12000, 11000, 300
     table["ctf/cs_mm"], table["ctf/amp_contrast"] = 2.7, 0.1
     star = (folder / "particles.star").read_text()
@@ -147,7 +151,7 @@ CASES = {
     ),
     "parse_pose_csparc": Case(
         line="IN/particles.cs -o OUT/poses.pkl",
-        values={"-D": str(BOX), "--Apix": "12"},
+        values={"-D": str(BOX), "--Apix": "12", "--class": "1"},
         quiet="-D --Apix",
     ),
     "parse_ctf_star": Case(

@@ -105,6 +105,9 @@ LATENT_OPTIONS = (
 )
 
 INACTIVE: Mapping[str, Sequence[Inactive]] = {
+    "parse_pose_csparc": (
+        Inactive("--abinit", "with --class", "the poses of that class are taken"),
+    ),
     "train_vae": (
         *TRAINING,
         *TILT,

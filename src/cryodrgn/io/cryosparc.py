@@ -3,7 +3,7 @@
 import copy
 import logging
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from cryodrgn.errors import ConfigError, MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
 from cryodrgn.io import cryosparc_optics
 from cryodrgn.io.cryodrgn_pickle import single_precision
+from cryodrgn.io.cryosparc_poses import JOB, SINGLE, PoseColumns, WantedPoses
 from cryodrgn.io.cryosparc_tables import read_table, refuse_other_tables, with_passthrough
 from cryodrgn.io.metadata import require_positive
 from cryodrgn.particles.optics import CtfTable
@@ -39,8 +40,7 @@ class CryosparcParticles:
 
     Args:
         path: A ``.cs`` file.
-        alignments: The group of columns that holds the poses: ``alignments3D`` of a refinement,
-            ``alignments_class_0`` of an ab-initio job.
+        wanted: Which poses to take, where the file holds those of several classes.
         shift_scale: Factor on the shifts, 2 for heterogeneous refinements done at half size.
         refined_box_size: Side in pixels of the images that the refinement compared, of which
             files of older jobs say nothing; None takes them to be the images themselves.
@@ -52,16 +52,16 @@ class CryosparcParticles:
     def __init__(
         self,
         path: Path,
-        alignments: Literal["alignments3D", "alignments_class_0"] = "alignments3D",
+        wanted: WantedPoses = WantedPoses(),  # noqa: B008 (frozen)
         shift_scale: float = 1.0,
         refined_box_size: int | None = None,
     ) -> None:
         self.path = path
-        self._alignments = alignments
+        self._wanted = wanted
         self._shift_scale = shift_scale
         self._refined_box_size = refined_box_size
         self._table = with_passthrough(
-            read_table(path), path, ("blob", "ctf", "location", alignments)
+            read_table(path), path, ("blob", "ctf", "location"), wanted
         )
         refuse_other_tables(self._table, path)
 
@@ -120,11 +120,11 @@ class CryosparcParticles:
 
     def has_poses(self) -> bool:
         """True if the file holds orientations."""
-        return self._has(f"{self._alignments}/pose")
+        return self._wanted.is_met_by(self._table)
 
     def shifts_need_pixel_size(self) -> bool:
         """True if shifts are in pixels of another size than the images', given in Å."""
-        return self._refined_at is not None and self.box_size() is not None
+        return self._columns_of_poses().pixel_sizes is not None and self.box_size() is not None
 
     def has_ctf(self) -> bool:
         """True if the file holds defocus values."""
@@ -144,20 +144,18 @@ class CryosparcParticles:
             MetadataError: There are no orientations.
             ConfigError: The box size of the refinement contradicts the file.
         """
-        job = "homogeneous, non-uniform, heterogeneous or ab-initio refinement"
-        vectors = self._column(f"{self._alignments}/pose", job, width=3)
-        pixels = self._column(f"{self._alignments}/shift", job, width=2)
-        sizes = self._refined_pixel_sizes(pixel_sizes)
+        found = self._columns_of_poses()
+        sizes = self._refined_pixel_sizes(found.pixel_sizes, pixel_sizes)
         scale = self._shift_scale
         if sizes is None:
             sizes = pixel_sizes
-            if scale == 1 and self._refined_box_size is None and pixels.any():
+            if scale == 1 and self._refined_box_size is None and found.shifts.any():
                 logger.warning(
                     "%s does not say at which pixel size its shifts were found (no column "
                     "%s/psize_A): they are taken to count in pixels of the images; if the "
                     "refinement had another box size, give that with parse_pose_csparc -D",
                     self.path,
-                    self._alignments,
+                    found.group,
                 )
         elif scale != 1 and np.abs(sizes / pixel_sizes - 1).max() > 0.01:
             logger.info(
@@ -168,41 +166,50 @@ class CryosparcParticles:
             scale = 1.0
         with np.errstate(over="ignore", invalid="ignore"):
             return Poses(
-                rotations=matrices_from_cryosparc_poses(vectors).astype(np.float32),
-                shifts=(pixels * (scale * sizes[:, None])).astype(np.float32),
+                rotations=matrices_from_cryosparc_poses(found.vectors).astype(np.float32),
+                shifts=(found.shifts * (scale * sizes[:, None])).astype(np.float32),
                 source=str(self.path),
             )
 
-    @property
-    def _refined_at(self) -> str | None:
-        """The column with the pixel size of the refinement, if there is one."""
-        name = f"{self._alignments}/psize_A"
-        return name if self._has(name) else None
+    def _columns_of_poses(self) -> PoseColumns:
+        """The columns that hold the poses wanted.
+
+        Raises:
+            MetadataError: There are none.
+        """
+        found = self._wanted.read(self._table, self.path)
+        if found is None:
+            wanted = "alignments_class_0" if self._wanted.of_classes else SINGLE
+            self._column(f"{wanted}/pose", JOB)
+            msg = f"{self.path} holds no poses"
+            raise MetadataError(msg)
+        return found
 
     def _refined_pixel_sizes(
-        self, pixel_sizes: Float[np.ndarray, " particles"]
+        self,
+        refined: Float[np.ndarray, " particles"] | None,
+        pixel_sizes: Float[np.ndarray, " particles"],
     ) -> Float[np.ndarray, " particles"] | None:
         """Pixel size of the refinement in the unit of the images', if it is known."""
         of_images, of_refinement = self.box_size(), self._refined_box_size
         if of_images is None:
             # The box size was given, as that of the refinement: nothing is to be converted.
-            return None if self._refined_at is None else pixel_sizes
-        if self._refined_at is None:
+            return None if refined is None else pixel_sizes
+        if refined is None:
             if of_refinement is None or of_refinement == of_images:
                 return None
             return pixel_sizes * (of_images / of_refinement)
-        sizes = self._numbers(self._refined_at)
-        require_positive(sizes, self.path)
-        found = of_images * float(pixel_sizes[0] / sizes[0])
+        require_positive(refined, self.path)
+        found = of_images * float(pixel_sizes[0] / refined[0])
         if of_refinement is None or of_refinement == of_images:
-            return sizes
+            return refined
         if abs(of_refinement / found - 1) > 0.01:
             msg = (
                 f"-D {of_refinement} contradicts {self.path}, whose images have {of_images} "
                 f"pixels and whose refinement had {found:.0f}; leave out -D"
             )
             raise ConfigError(msg)
-        return sizes
+        return refined
 
     def ctf(self) -> CtfTable:
         """CTF parameters.

@@ -18,6 +18,7 @@ from jaxtyping import Int
 from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.cryosparc_poses import WantedPoses
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,9 @@ def with_columns(table: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.nda
     return wide
 
 
-def with_passthrough(table: np.ndarray, path: Path, groups: Sequence[str]) -> np.ndarray:
+def with_passthrough(
+    table: np.ndarray, path: Path, groups: Sequence[str], poses: WantedPoses
+) -> np.ndarray:
     """A table joined with the columns it lacks from the passthrough tables beside it.
 
     Args:
@@ -131,26 +134,39 @@ def with_passthrough(table: np.ndarray, path: Path, groups: Sequence[str]) -> np
         path: The file of the table.
         groups: Groups of columns that are wanted, such as ``ctf``; nothing is read if the
             table has them all.
+        poses: Those wanted; a table that has other poses needs no passthrough table for them.
     """
-    present = column_groups(table)
-    missing = [group for group in groups if group not in present]
-    if not missing or "uid" not in (table.dtype.names or ()):
+    if "uid" not in (table.dtype.names or ()):
         return table
     for other_path in passthrough_paths(path):
-        other = read_table(other_path)
-        rows = rows_by_uid(other, table["uid"])
-        own = set(table.dtype.names or ())
+        present = column_groups(table)
+        needs_poses = not poses.is_met_by(table)
+        if not needs_poses and set(groups) <= set(present):
+            break
+        other = _found_beside(other_path)
+        rows = None if other is None else rows_by_uid(other, table["uid"])
+        if other is None or rows is None:
+            continue
         wanted = [
             name
             for name in other.dtype.names or ()
-            if name.split("/")[0] in missing and name not in own
+            if (group := name.split("/")[0]) not in present
+            and (group in groups or (needs_poses and group.startswith("alignments")))
         ]
-        if rows is None or not wanted:
-            continue
-        table = with_columns(table, {name: other[name][rows] for name in wanted})
-        found = sorted({name.split("/")[0] for name in wanted})
-        logger.info("columns of %s are taken from %s", ", ".join(found), other_path)
+        if wanted:
+            table = with_columns(table, {name: other[name][rows] for name in wanted})
+            found = sorted({name.split("/")[0] for name in wanted})
+            logger.info("columns of %s are taken from %s", ", ".join(found), other_path)
     return table
+
+
+def _found_beside(path: Path) -> np.ndarray | None:
+    """A table that nobody named; None if it cannot be read or is empty."""
+    try:
+        return read_table(path)
+    except InputFileError as error:
+        logger.info("%s is not used: %s", path, error)
+        return None
 
 
 def column_groups(table: np.ndarray) -> list[str]:
@@ -189,9 +205,9 @@ def export_result_group(
     tables = {output: with_columns(chosen, columns or {})}
     others = passthrough_paths(source) if passthrough is None else passthrough
     for other_path in others:
-        other = read_table(other_path)
-        places = rows_by_uid(other, chosen["uid"]) if has_uid else None
-        if places is not None:
+        other = _found_beside(other_path) if passthrough is None else read_table(other_path)
+        places = None if other is None or not has_uid else rows_by_uid(other, chosen["uid"])
+        if other is not None and places is not None:
             number = "" if len(tables) == 1 else f"_{len(tables)}"
             name = f"{output.stem}_passthrough{number}.cs"
             tables[output.with_name(name)] = other[places]

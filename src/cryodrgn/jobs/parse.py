@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.jobs.options import output_flags, require_ending
-from cryodrgn.settings import Job, Settings, function_of, option, positional, settings
+from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    Job,
+    Settings,
+    function_of,
+    option,
+    positional,
+    settings,
+)
 
 if TYPE_CHECKING:
     from cryodrgn.io.metadata import ParticleMetadata
@@ -74,7 +82,18 @@ class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
 
     input: Path = positional(help="cryoSPARC .cs file")
     abinit: bool = option(
-        "--abinit", default=False, help="Flag if results are from ab-initio reconstruction"
+        "--abinit",
+        default=False,
+        help="Flag if results are from ab-initio reconstruction: poses of classes, even beside "
+        "those of a refinement",
+    )
+    class_number: int | None = option(
+        "--class",
+        default=None,
+        metavar="K",
+        check=NOT_NEGATIVE,
+        help="Poses of this class for all particles, for jobs of several classes; by default "
+        "every particle has those of its most probable class",
     )
     hetrefine: bool = option(
         "--hetrefine",
@@ -94,6 +113,7 @@ class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
     def run(self) -> "Poses":
         """Write the poses."""
         from cryodrgn.io.cryosparc import CryosparcParticles
+        from cryodrgn.io.cryosparc_poses import WantedPoses
         from cryodrgn.io.metadata import require_box_size
         from cryodrgn.io.parse import parse_poses
 
@@ -101,7 +121,7 @@ class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
         require_box_size(self.box_size)
         particles = CryosparcParticles(
             self.input,
-            alignments="alignments_class_0" if self.abinit else "alignments3D",
+            WantedPoses(of_classes=self.abinit, class_number=self.class_number),
             shift_scale=2.0 if self.hetrefine else 1.0,
             refined_box_size=self.box_size,
         )
