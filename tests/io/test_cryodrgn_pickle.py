@@ -1,5 +1,8 @@
 import os
 import pickle
+import pickletools
+import subprocess
+import venv
 
 import numpy as np
 import pytest
@@ -147,3 +150,52 @@ def test_indices_keep_their_order_and_repetitions(tmp_path):
     save_pickles(path, [np.array([0.5])])
     with pytest.raises(InputFileError, match="integer array"):
         load_indices(path)
+
+
+NUMBERS = [np.arange(6, dtype="f4").reshape(2, 3), np.float32(3), (np.eye(2), [1, "a"])]
+
+
+def names_in(path):
+    """Modules that a pickle asks for, and the protocols it needs."""
+    operations = list(pickletools.genops(path.read_bytes()))
+    text = {str(value) for _, value, _ in operations if isinstance(value, str)}
+    return text, {operation.proto for operation, _, _ in operations}
+
+
+def test_arrays_are_written_under_names_that_old_and_new_numpy_know(tmp_path):
+    save_pickles(tmp_path / "x.pkl", NUMBERS[:1])
+    text, protocols = names_in(tmp_path / "x.pkl")
+    assert "numpy.core.multiarray" in text
+    assert not [name for name in text if name.startswith("numpy._")]
+    # Python 3.7, which the environments of cryoDRGN 0.2 have, reads no higher one.
+    assert max(protocols) == 4
+
+
+def test_what_is_written_is_read_by_the_standard_library(tmp_path):
+    save_pickles(tmp_path / "x.pkl", NUMBERS)
+    with (tmp_path / "x.pkl").open("rb") as file:
+        found = [pickle.load(file) for _ in NUMBERS]
+    np.testing.assert_array_equal(found[0], NUMBERS[0])
+    assert found[1] == NUMBERS[1]
+    assert type(found[1]) is np.float32
+    np.testing.assert_array_equal(found[2][0], np.eye(2))
+    assert found[2][1] == [1, "a"]
+
+
+@pytest.mark.slow
+def test_numpy_1_reads_what_is_written(tmp_path):
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin/python"
+    install = [python, "-m", "pip", "install", "--quiet", "numpy==1.24.4"]
+    if subprocess.run(install, check=False, capture_output=True).returncode:
+        pytest.skip("numpy 1.24 cannot be installed here")
+    save_pickles(tmp_path / "x.pkl", NUMBERS)
+    code = (
+        "import pickle, sys, numpy; file = open(sys.argv[1], 'rb'); "
+        "print([pickle.load(file) for _ in range(3)], numpy.__version__)"
+    )
+    words = [python, "-W", "error", "-c", code, tmp_path / "x.pkl"]
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert "[3., 4., 5.]" in said
+    assert "1.24.4" in said

@@ -56,9 +56,26 @@ def test_every_place_tried_is_shown(tmp_path):
 
 
 def test_a_name_that_fits_two_different_files_is_refused(tmp_path):
-    make(tmp_path, "project/Extract/a.mrcs", "project/job/Extract/a.mrcs", "project/job/x.star")
+    make(tmp_path, "project/Extract/a.mrcs", "Extract/a.mrcs", "project/job/x.star")
     with pytest.raises(InputFileError, match="could be .* or .*; say which with --datadir"):
         locate_stacks(["Extract/a.mrcs"], tmp_path / "project/job/x.star")
+
+
+def test_the_folder_of_the_metadata_file_comes_before_the_working_directory(tmp_path, caplog):
+    make(tmp_path, "job/a.mrcs", "elsewhere/a.mrcs", "a.mrcs", "job/x.star")
+    found = locate_stacks(["a.mrcs"], tmp_path / "job/x.star")
+    assert found["a.mrcs"] == tmp_path / "job/a.mrcs"
+    assert f"{tmp_path}/job/a.mrcs is read, in the folder of the file" in caplog.text
+    assert f"not {tmp_path}/elsewhere/a.mrcs" in caplog.text
+
+
+def test_two_folders_may_link_to_one_stack(tmp_path):
+    make(tmp_path, "stacks/a.mrcs", "Import/job1/none", "Import/job2/none", "x.star")
+    names = ["Import/job1/a.mrcs", "Import/job2/a.mrcs"]
+    for name in names:
+        (tmp_path / name).symlink_to(tmp_path / "stacks/a.mrcs")
+    found = locate_stacks(names, tmp_path / "x.star")
+    assert list(found.values()) == [tmp_path / "stacks/a.mrcs"] * 2
 
 
 def test_one_file_reached_in_two_ways_is_no_conflict(tmp_path):
@@ -72,6 +89,8 @@ def test_stacks_of_two_jobs_that_share_a_bare_name_are_not_confused(tmp_path):
     make(tmp_path, "data/a.mrcs", "x.star")
     with pytest.raises(InputFileError, match=r"names job1/a.mrcs and job2/a.mrcs, but only"):
         locate_stacks(["job1/a.mrcs", "job2/a.mrcs"], tmp_path / "x.star", tmp_path / "data")
+    with pytest.raises(InputFileError, match=r"names a.mrcs and job2/a.mrcs, but only"):
+        locate_stacks(["a.mrcs", "job2/a.mrcs"], tmp_path / "x.star", tmp_path / "data")
 
 
 def test_a_datadir_that_is_no_folder_is_refused(tmp_path):

@@ -20,6 +20,8 @@ from cryodrgn.io.text import read_bytes
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
+# Python 3.7 reads up to 4; the environments of cryoDRGN 0.2 have it.
+PROTOCOL = 4
 # Of nested lists of numbers.
 MOST_DIMENSIONS = 4
 
@@ -117,11 +119,28 @@ def single_precision(array: np.ndarray) -> Float[np.ndarray, "..."]:
         return array.astype(np.float32)
 
 
+class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
+    """Writes arrays under names that numpy 1 and numpy 2 both know.
+
+    numpy 2 calls ``numpy._core`` what numpy 1 calls ``numpy.core``, and still reads the latter.
+    """
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        module = getattr(obj, "__module__", None) or ""
+        if not module.startswith("numpy._core"):
+            super().save_global(obj, name)
+            return
+        self.save(module.replace("numpy._core", "numpy.core"))
+        self.save(name or obj.__qualname__)
+        self.write(pickle.STACK_GLOBAL)
+        self.memoize(obj)
+
+
 def save_pickles(path: Path, objects: Sequence[Any]) -> None:
     """Write objects one after another into a new file."""
     with atomic_path(path) as partial, partial.open("wb") as file:
         for item in objects:
-            pickle.dump(item, file)
+            _Pickler(file, PROTOCOL).dump(item)
 
 
 def load_poses(

@@ -1,16 +1,19 @@
 """Finding the image stacks that a metadata file names.
 
 Names are relative to the root of a RELION or cryoSPARC project, and projects are moved and
-copied. Without ``--datadir`` a name is looked for in the working directory, in the folder of
-the metadata file and in every folder above it, and last by its bare name beside the metadata
-file. With ``--datadir`` it is looked for there, whole or shortened from the left. A name that
-fits several different files is refused.
+copied. Without ``--datadir`` a name is taken as it stands in the folder of the metadata file,
+else in the working directory or a folder above the metadata file, and last by its bare name
+beside the metadata file. With ``--datadir`` it is looked for there, whole or shortened from the
+left. A name that fits several different files equally well is refused.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cryodrgn.errors import InputFileError
+
+logger = logging.getLogger(__name__)
 
 SHOWN_PLACES = 12
 
@@ -36,11 +39,14 @@ def locate_stacks(
         msg = f"--datadir {datadir} is no folder"
         raise InputFileError(msg)
     found: dict[str, Path] = {}
-    by_path: dict[Path, str] = {}
+    by_path: dict[Path, tuple[str, bool]] = {}
     for name in dict.fromkeys(names):
-        path = found[name] = _locate(name, metadata_path, datadir).resolve()
-        other = by_path.setdefault(path, name)
-        if other != name and Path(other).name == Path(name).name:
+        place = _locate(name, metadata_path, datadir)
+        path = found[name] = place.resolve()
+        whole = place.parts[-len(_parts(name)) :] == _parts(name)
+        other, other_whole = by_path.setdefault(path, (name, whole))
+        # Two names that both stand as they are lead to one file by links.
+        if other != name and not (whole and other_whole) and Path(other).name == place.name:
             msg = (
                 f"{metadata_path} names {other} and {name}, but only {path} is there; give the "
                 "folder under which both are found with --datadir"
@@ -57,6 +63,15 @@ def _locate(name: str, metadata_path: Path, datadir: Path | None) -> Path:
         tried += group
         hits = [place for place in group if _is_file(place)]
         different = [hit for hit in hits[1:] if not hit.samefile(hits[0])]
+        if different and hits[0] == metadata_path.resolve().parent / name:
+            logger.warning(
+                "%s names %s: %s is read, in the folder of the file, and not %s",
+                metadata_path,
+                name,
+                hits[0],
+                different[0],
+            )
+            return hits[0]
         if different:
             msg = (
                 f"{metadata_path} names {name}, which could be {hits[0]} or {different[0]}; "
@@ -83,9 +98,13 @@ def _is_file(place: Path) -> bool:
 
 def _below(datadir: Path, name: str) -> Iterator[Iterable[Path]]:
     """The whole name under the folder, then ever shorter ends of it."""
-    parts = [part for part in Path(name).parts if part != "/"]
+    parts = _parts(name)
     for start in range(len(parts)):
         yield [datadir.joinpath(*parts[start:])]
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part for part in Path(name).parts if part != "/")
 
 
 def _around(metadata_path: Path, name: str) -> Iterator[Iterable[Path]]:
@@ -94,5 +113,5 @@ def _around(metadata_path: Path, name: str) -> Iterator[Iterable[Path]]:
     if Path(name).is_absolute():
         yield [Path(name)]
     else:
-        yield [base / name for base in (Path.cwd(), folder, *folder.parents)]
+        yield [base / name for base in (folder, Path.cwd(), *folder.parents)]
     yield [folder / Path(name).name]
