@@ -119,7 +119,11 @@ def single_precision(array: np.ndarray) -> Float[np.ndarray, "..."]:
         return array.astype(np.float32)
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
+# The one written in Python: that in C does not let a class choose how names are written.
+_PythonPickler: Any = vars(pickle)["_Pickler"]
+
+
+class _Pickler(_PythonPickler):
     """Writes arrays under names that numpy 1 and numpy 2 both know.
 
     numpy 2 calls ``numpy._core`` what numpy 1 calls ``numpy.core``, and still reads the latter.
