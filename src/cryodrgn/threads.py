@@ -72,6 +72,27 @@ def in_order(work: Callable[[Item], Result], pieces: Sequence[Item]) -> Iterator
                 future.exception()
 
 
+def one_ahead(work: Callable[[Item], Result], pieces: Sequence[Item]) -> Iterator[Result]:
+    """Results of work on pieces that must follow one another.
+
+    Random numbers of one generator are such pieces. A thread works on the next one while the
+    caller uses this one.
+
+    Args:
+        work: Called once for every piece, in their order.
+        pieces: Parts of the work.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="cryodrgn-ahead") as pool:
+        pending: Future[Result] | None = None
+        for piece in pieces:
+            following = pool.submit(work, piece)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
+
+
 @functools.cache
 def _pool(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="cryodrgn")

@@ -281,7 +281,7 @@ def test_a_projected_volume_can_be_reconstructed(tool, run, volume, tmp_path):
 
 def test_a_volume_is_aligned_to_another(tool, fail_tool, volume, tmp_path):
     from cryodrgn.geometry.rotations import rotation_about_x
-    from cryodrgn.imaging.projection import move_volume
+    from cryodrgn.kernels.projection import move_volume
 
     data = torch.from_numpy(read_volume(volume)[0])
     moved = move_volume(data, rotation_about_x(1.0), torch.tensor([1.0, -1.0, 0.5]))

@@ -6,7 +6,7 @@ from cryodrgn.diagnosis.conventions import STATED, Convention, alternatives
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations
-from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.kernels.projection import VolumeSlicer
 
 
 def test_the_stated_convention_changes_nothing(rng):

@@ -10,7 +10,7 @@ from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
-from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.orientation.comparison import FrequencyDisc
 
 BOX_SIZE = 24

@@ -9,7 +9,7 @@ from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
-from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.orientation.pose_alignment import align_poses, mirrored
 
 

@@ -9,8 +9,8 @@ from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.likelihood import log_likelihood_ratios
-from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.kernels import backends
+from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.orientation.branching import BranchAndBoundSearch
 from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
 from cryodrgn.orientation.nearby import local_pose_search

@@ -3,7 +3,7 @@ import torch
 
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
-from cryodrgn.imaging.projection import move_volume
+from cryodrgn.kernels.projection import move_volume
 from cryodrgn.reconstruction.align import AlignmentSettings, align_volume
 from cryodrgn.simulation.states import hinge_states
 

@@ -18,8 +18,8 @@ from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.fit import BATCH, QuickImages
 from cryodrgn.fourier.shells import fourier_shell_correlation, weight_shells
 from cryodrgn.geometry.rotations import rotation_from_vector
-from cryodrgn.imaging.projection import move_volume
 from cryodrgn.kernels.gridding import SliceAccumulator
+from cryodrgn.kernels.projection import move_volume
 
 # Of the small motions, in radians and voxels.
 ANGLE, LENGTH = 0.03, 0.5

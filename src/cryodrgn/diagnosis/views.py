@@ -10,7 +10,7 @@ from cryodrgn.diagnosis.fit import QuickImages
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.so3_grid import So3Grid
-from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.kernels.projection import VolumeSlicer
 
 MAX_IMAGES = 300
 

@@ -20,7 +20,8 @@ def shift_transform(
         shifts: Translations (x, y) in the same unit length; positive x moves the content
             towards higher column numbers, positive y towards higher row numbers.
     """
-    phase = 2 * math.pi * (frequencies * shifts[:, None]).sum(-1)
+    kx, ky = frequencies.unbind(-1)
+    phase = 2 * math.pi * (kx * shifts[:, :1] + ky * shifts[:, 1:])
     cosine, sine = torch.cos(phase), torch.sin(phase)
     real, imaginary = values.unbind(-1)
     return torch.stack(

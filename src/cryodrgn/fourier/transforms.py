@@ -118,7 +118,13 @@ def images_from_lattice(
     sign = (1 - 2 * ((kx + ky) % 2)).to(values.dtype)
     centred = torch.view_as_complex((values * sign[:, None]).contiguous())
     half_plane = centred.new_zeros(len(values), box_size // 2 + 1, box_size)
-    half_plane[:, -ky, (-kx) % box_size] = centred.conj()
-    axis = ky == 0
-    half_plane[:, 0, kx[axis] % box_size] = centred[:, axis]
+    # Pairs of numbers are written as words of eight bytes, as they are gathered above.
+    words = half_plane.flatten(1).view(torch.int64)
+    axis = torch.nonzero(ky == 0).squeeze(-1)
+    for places, written in (
+        (-ky * box_size + (-kx) % box_size, centred.conj().resolve_conj()),
+        (kx[axis] % box_size, centred[:, axis]),
+    ):
+        places = places.to(values.device).expand(len(values), -1)
+        words.scatter_(1, places, written.view(torch.int64))
     return torch.fft.irfft2(half_plane, s=(box_size, box_size), dim=(-1, -2))

@@ -223,8 +223,8 @@ class Align3d(Job["Alignment"]):
         from dataclasses import replace
 
         from cryodrgn.fourier.shells import fourier_shell_correlation
-        from cryodrgn.imaging.projection import move_volume
         from cryodrgn.io.mrc import write_volume
+        from cryodrgn.kernels.projection import move_volume
         from cryodrgn.reconstruction.align import AlignmentSettings, align_volume
         from cryodrgn.reconstruction.map_agreement import describe_resolution
         from cryodrgn.units import pixel_size_or_one

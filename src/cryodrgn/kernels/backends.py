@@ -31,6 +31,20 @@ class Kernels(Protocol):
         """
         ...
 
+    def read_transform(
+        self, transform: Float[Tensor, "z y x 2"], points: Float[Tensor, "points 3"]
+    ) -> Float[Tensor, "points 2"]:
+        """Trilinear values of the transform of a real volume, as pairs.
+
+        All implementations give the same bits.
+
+        Args:
+            transform: What :func:`torch.fft.rfftn` returns, as pairs: frequency 0 stands first
+                on every axis, and half of the x axis is left out.
+            points: (kx, ky, kz) in cycles per box, within Nyquist.
+        """
+        ...
+
     def add_slices(
         self,
         grid: RfftVolumeGrid,

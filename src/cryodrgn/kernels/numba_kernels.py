@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.shifts import phases
-from cryodrgn.kernels.loops import gridding, nearby, products, systems
+from cryodrgn.kernels.loops import gridding, nearby, products, systems, transforms
 
 # Images whose phases are held at once: enough to occupy some threads.
 IMAGES_AT_ONCE = 64
@@ -20,6 +20,13 @@ def read_slices(
 ) -> Float[Tensor, "points columns"]:
     """Trilinear values of a table on a half grid."""
     return torch.from_numpy(gridding.interpolate(table.numpy(), _array(points), grid.shape))
+
+
+def read_transform(
+    transform: Float[Tensor, "z y x 2"], points: Float[Tensor, "points 3"]
+) -> Float[Tensor, "points 2"]:
+    """Trilinear values of the transform of a real volume."""
+    return torch.from_numpy(transforms.read_transform(transform.numpy(), _array(points)))
 
 
 def add_slices(

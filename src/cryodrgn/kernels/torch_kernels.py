@@ -28,6 +28,32 @@ def read_slices(
     return values
 
 
+def read_transform(
+    transform: Float[Tensor, "z y x 2"], points: Float[Tensor, "points 3"]
+) -> Float[Tensor, "points 2"]:
+    """Trilinear values of the transform of a real volume."""
+    size, _, columns, _ = transform.shape
+    half, table = size // 2, transform.flatten(0, 2)
+    sign = torch.where(points[:, :1] < 0, -1.0, 1.0)
+    position = points * sign
+    position[:, 1:] += half
+    corner = position.floor().clamp_max(size - 1)
+    upper = position - corner
+    shares = torch.stack([1 - upper, upper])
+    x, y, z = corner.long().unbind(-1)
+    values = torch.zeros(len(points), 2, device=points.device)
+    for dz in (0, 1):
+        for dy in (0, 1):
+            line = (z + dz + half) % size * size + (y + dy + half) % size
+            plane = shares[dz, :, 2] * shares[dy, :, 1]
+            for dx in (0, 1):
+                share = plane * shares[dx, :, 0] * (x + dx < columns)
+                place = line * columns + (x + dx).clamp_max(half)
+                values += table[place] * share[:, None]
+    values[:, 1:] *= sign
+    return values
+
+
 def add_slices(
     grid: RfftVolumeGrid,
     sums: Float[Tensor, "voxels sums"],

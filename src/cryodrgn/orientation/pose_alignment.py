@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.geometry.rotations import nearest_rotation, rotation_distance
-from cryodrgn.imaging.projection import move_volume
+from cryodrgn.kernels.projection import move_volume
 
 # Images whose rotations are tried for Q, and on which they are tried.
 NUM_TRIED, NUM_TRIED_ON = 300, 1000

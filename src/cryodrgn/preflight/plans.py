@@ -43,9 +43,9 @@ NOTHING = Cost()
 LIBRARIES = 60 * 10**6
 # Operations of matrix products that take a processor as long as: reading, windowing and
 # transforming a pixel of an image; changing its size; making one; looking at one.
-PREPARED_PIXEL, DOWNSAMPLED_PIXEL, SIMULATED_PIXEL, SEEN_PIXEL = 8e3, 7.5e3, 2.5e4, 1e3
+PREPARED_PIXEL, DOWNSAMPLED_PIXEL, SIMULATED_PIXEL, SEEN_PIXEL = 8e3, 7.5e3, 8e3, 1e3
 # Voxel of a state that is simulated.
-SIMULATED_VOXEL = 5e4
+SIMULATED_VOXEL = 2.7e4
 # A pixel, and a voxel of the volume, that are backprojected.
 BACKPROJECTED_PIXEL, BACKPROJECTED_VOXEL = 1.1e4, 8e4
 # A point that is spread onto a grid of many columns, each of them, and a voxel solved for.
@@ -70,7 +70,7 @@ ENCODING, DECODING = 2.0, 1.0
 # Bytes per voxel of the volume, per point of a batch: of a backprojection.
 BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 230, 80
 # Bytes per voxel of a simulated state's transforms, and per pixel of images made together.
-SLICED_VOXEL, IMAGED_PIXEL = 60, 140
+SLICED_VOXEL, IMAGED_PIXEL = 216, 80
 # Grids of sums that a regression holds at a time, and stacks of volumes; of states there are
 # twice as many, and what finds neighbours among latents.
 GRIDS, STACKS, NEIGHBOURS = 3, 3, 200 * 10**6

@@ -16,7 +16,7 @@ from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.geometry.rotations import orthonormal_columns, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
-from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.progress import Progress
 
 FIRST_RADIUS = 6
@@ -51,7 +51,7 @@ class AlignmentSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Alignment:
-    """Rigid motion of a volume, see :func:`~cryodrgn.imaging.projection.move_volume`.
+    """Rigid motion of a volume, see :func:`~cryodrgn.kernels.projection.move_volume`.
 
     Attributes:
         rotation: The rotation.

@@ -14,8 +14,8 @@ from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.geometry.so3_grid import So3Grid
-from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.io.mrc import stack_writer
+from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import yaml
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
@@ -19,21 +20,26 @@ from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations, rotation_about_x
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.exposure import exposure_weights
-from cryodrgn.imaging.projection import VolumeSlicer
 from cryodrgn.io.atomic import atomic_path, reserve
 from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
 from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.io.relion_write import write_particle_star
+from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import SimulationFiles
 from cryodrgn.simulation.views import TiltScheme, Views, single_views, tilt_series_views
+from cryodrgn.threads import in_order, one_ahead
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
 logger = logging.getLogger(__name__)
 
+# Images that noise is added to at once; random numbers depend on it.
 BATCH = 200
+# Images that a thread projects at once: enough for each plane of a transform to be read many
+# times while it is in the cache.
+PROJECTED_TOGETHER = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,34 +223,66 @@ def _write_images(
         # A file with holes would end the program when the disk is full.
         reserve(scratch, size)
         clean = np.memmap(scratch, np.float32, "r+", shape=shape)
-        with Progress(count, "projecting") as progress:
-            for state, volume in enumerate(volumes):
-                slicer = VolumeSlicer(torch.from_numpy(volume))
-                members = np.flatnonzero(views.labels == state)
-                for rows in np.split(members, range(BATCH, len(members), BATCH)):
-                    clean[rows] = _clean_images(slicer, rows, views, settings)
-                    progress.advance(len(rows))
-        sigma = _deviation(clean) / math.sqrt(settings.snr)
-        dtype = "float16" if settings.half_precision else "float32"
-        with (
-            stack_writer(stack, box_size, settings.pixel_size, dtype, count) as writer,
-            Progress(count, "adding noise") as progress,
-        ):
-            for start in range(0, count, BATCH):
-                batch = torch.from_numpy(np.array(clean[start : start + BATCH]))
-                noise = torch.randn(batch.shape, generator=generator)
-                writer.append(((batch + sigma * noise) / sigma).numpy())
-                progress.advance(len(batch))
+        deviation = _project(volumes, views, settings, clean)
+        _add_noise(clean, deviation / math.sqrt(settings.snr), settings, generator, stack)
         del clean
     files.clean_images.unlink()
 
 
-def _deviation(images: Float[np.ndarray, "particles box box"]) -> float:
-    """Standard deviation of all pixels, a batch at a time."""
-    batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    mean = sum(float(batch.sum(dtype=np.float64)) for batch in batches) / images.size
-    squares = (float(np.square(batch - mean, dtype=np.float64).sum()) for batch in batches)
-    return math.sqrt(sum(squares) / images.size)
+def _project(
+    volumes: Sequence[Float[np.ndarray, "box box box"]],
+    views: Views,
+    settings: SimulationSettings,
+    clean: Float[np.ndarray, "particles box box"],
+) -> float:
+    """Write clean images; returns the standard deviation of their pixels."""
+    total = squares = 0.0
+    with Progress(len(views), "projecting") as progress:
+        for state, volume in enumerate(volumes):
+            members = np.flatnonzero(views.labels == state)
+            if not len(members):
+                continue
+            slicer = VolumeSlicer(torch.from_numpy(volume))
+
+            def work(
+                rows: Int[np.ndarray, " rows"], slicer: VolumeSlicer = slicer
+            ) -> tuple[int, float, float]:
+                images = _clean_images(slicer, rows, views, settings)
+                clean[rows] = images
+                power = np.square(images, dtype=np.float64).sum()
+                return len(rows), float(images.sum(dtype=np.float64)), float(power)
+
+            pieces = np.array_split(members, -(-len(members) // PROJECTED_TOGETHER))
+            for count, of_piece, squares_of_piece in in_order(work, pieces):
+                total, squares = total + of_piece, squares + squares_of_piece
+                progress.advance(count)
+    mean = total / clean.size
+    return math.sqrt(max(0.0, squares / clean.size - mean**2))
+
+
+def _add_noise(
+    clean: Float[np.ndarray, "particles box box"],
+    sigma: float,
+    settings: SimulationSettings,
+    generator: torch.Generator,
+    stack: Path,
+) -> None:
+    """Write images with noise of unit variance."""
+    count, box_size, _ = clean.shape
+    dtype = "float16" if settings.half_precision else "float32"
+    batches = [slice(start, start + BATCH) for start in range(0, count, BATCH)]
+
+    def noise(batch: slice) -> Float[Tensor, "batch box box"]:
+        return torch.randn(clean[batch].shape, generator=generator)
+
+    with (
+        stack_writer(stack, box_size, settings.pixel_size, dtype, count) as writer,
+        Progress(count, "adding noise") as progress,
+    ):
+        for batch, images in zip(batches, one_ahead(noise, batches), strict=True):
+            images.mul_(sigma).add_(torch.from_numpy(np.array(clean[batch]))).div_(sigma)
+            writer.append(images.numpy())
+            progress.advance(len(images))
 
 
 def _clean_images(

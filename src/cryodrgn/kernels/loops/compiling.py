@@ -26,6 +26,11 @@ def compile_loop(function: Callable) -> Callable:
     return njit(nogil=True, cache=True, fastmath=True)(function)
 
 
+def compile_exact_loop(function: Callable) -> Callable:
+    """Compile a loop whose result is that of the same operations elsewhere, bit for bit."""
+    return function if njit is None else njit(nogil=True, cache=True)(function)
+
+
 def compile_inline(function: Callable) -> Callable:
     """Compile a function that is inlined into the compiled loops that call it."""
     return function if njit is None else njit(inline="always", fastmath=True)(function)

@@ -1,11 +1,14 @@
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
 from cryodrgn.geometry.rotations import random_rotations
-from cryodrgn.imaging.projection import VolumeSlicer
+from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.kernels import backends, torch_kernels
+from cryodrgn.kernels.projection import VolumeSlicer
 
 
 def blobs(centres: np.ndarray, box_size: int = 32, width: float = 1.5) -> np.ndarray:
@@ -56,3 +59,29 @@ def test_images_come_back_from_their_lattice_values():
     values[:, (lattice.points.abs() == 6).any(-1), 1] = 0
     images = images_from_lattice(values, lattice)
     torch.testing.assert_close(transform_on_lattice(images, lattice), values, atol=1e-5, rtol=0)
+
+
+def test_compiled_and_torch_readings_of_a_transform_are_the_same_bits():
+    if not backends.HAS_NUMBA:
+        pytest.skip("numba is not installed")
+    volume = torch.randn(12, 12, 12, generator=torch.Generator().manual_seed(0))
+    transform = torch.view_as_real(torch.fft.rfftn(volume))
+    rotations = random_rotations(40, torch.Generator().manual_seed(1))
+    # The axes of the first images lie along those of the volume: edges of the grid.
+    rotations[:3] = torch.eye(3)[torch.tensor([[0, 1, 2], [1, 2, 0], [2, 0, 1]])]
+    lattice = HalfPlaneFrequencies.disc(12)
+    points = slice_coordinates(lattice.points.float(), rotations).reshape(-1, 3)
+    compiled = backends.kernels_for(torch.device("cpu"))
+    expected = torch_kernels.read_transform(transform, points)
+    assert torch.equal(compiled.read_transform(transform, points), expected)
+
+
+def test_at_frequencies_of_the_grid_a_transform_is_read_as_it_is():
+    volume = torch.randn(10, 10, 10, generator=torch.Generator().manual_seed(0))
+    transform = torch.view_as_real(torch.fft.rfftn(volume))
+    whole = torch.view_as_real(torch.fft.fftn(volume))
+    points = torch.tensor([[1, 2, -3], [-1, 4, 0], [0, -4, 3], [-3, -1, -2], [5, 0, 0]])
+    expected = whole[points[:, 2], points[:, 1], points[:, 0]]
+    for kernels in (torch_kernels, backends.kernels_for(torch.device("cpu"))):
+        found = kernels.read_transform(transform, points.float())
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

@@ -1,7 +1,7 @@
 import torch
 
 from cryodrgn.geometry.rotations import rotation_about_x
-from cryodrgn.imaging.projection import move_volume
+from cryodrgn.kernels.projection import move_volume
 
 
 def blob(centre):

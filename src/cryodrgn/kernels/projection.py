@@ -1,5 +1,7 @@
 """Projections and rotations of volumes by way of their transforms."""
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch import Tensor
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.kernels.backends import kernels_for
 
 # Interpolation errors fall with the square of the padding, its memory grows with the cube.
 PADDING, PADDING_OF_LARGE_BOXES, LARGE_BOX = 3, 2, 160
@@ -28,12 +31,8 @@ class VolumeSlicer:
         self._padding = PADDING if self.box_size < LARGE_BOX else PADDING_OF_LARGE_BOXES
         padded = self._padding * self.box_size
         envelope = interpolation_envelope(self.box_size, padded, volume.device)
-        margin = (padded - self.box_size) // 2
-        self._grid = RfftVolumeGrid(padded)
-        spectrum = self._grid.spectrum_of(
-            torch.nn.functional.pad(volume / envelope, (margin,) * 6)
-        )
-        self._spectrum = torch.view_as_real(spectrum).reshape(-1, 2)
+        transform = torch.fft.rfftn(_origin_first(volume / envelope, padded))
+        self._transform = torch.view_as_real(transform)
 
     def slices(
         self, lattice: HalfPlaneFrequencies, rotations: Float[Tensor, "batch 3 3"]
@@ -53,12 +52,20 @@ class VolumeSlicer:
         Args:
             points: (kx, ky, kz) in cycles per box, within Nyquist.
         """
-        sign, neighbours = self._grid.neighbours(self._padding * points)
-        values = torch.zeros(len(points), 2, device=points.device)
-        for places, shares in neighbours:
-            values += self._spectrum[places] * shares[:, None]
-        values[:, 1] *= sign
-        return values
+        kernels = kernels_for(points.device)
+        return kernels.read_transform(self._transform, self._padding * points)
+
+
+def _origin_first(
+    volume: Float[Tensor, "box box box"], side: int
+) -> Float[Tensor, "side side side"]:
+    """A volume padded with zeros, its origin at the first voxel of every axis."""
+    half, padded = len(volume) // 2, volume.new_zeros((side,) * 3)
+    halves = ((slice(0, half), slice(half, None)), (slice(-half, None), slice(0, half)))
+    for parts in itertools.product(halves, repeat=3):
+        to, of = zip(*parts, strict=True)
+        padded[to] = volume[of]
+    return padded
 
 
 def move_volume(
