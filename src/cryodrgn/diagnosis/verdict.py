@@ -117,7 +117,7 @@ def judge(images: QuickImages, *, seed: int = 0) -> Verdict:
             convention, words = _finer_scale(images, convention)
         changes.append(words)
         best = images.fit(convention)
-        if not _belong_together(best, images.fit(convention, order)):
+        if not belong_together(best, images.fit(convention, order)):
             break
         found = _compare_all(images, best, convention, others)
     control = images.fit(convention, order)
@@ -155,7 +155,7 @@ def _finer_scale(images: QuickImages, convention: Convention) -> tuple[Conventio
     return winner, pixel_words(winner.pixel_scale)
 
 
-def _belong_together(fit: Fit, control: Fit) -> bool:
+def belong_together(fit: Fit, control: Fit) -> bool:
     """True if images fit their own poses clearly better than those of other images."""
     difference = fit.gains - control.gains
     error = float(difference.std() / np.sqrt(len(difference)))
@@ -172,7 +172,7 @@ def _verdict(
     comparisons: list[Comparison],
 ) -> Verdict:
     fsc = fourier_shell_correlation(*best.half_maps)
-    fits = _belong_together(best, control)
+    fits = belong_together(best, control)
     skewness = _skewness(best) if fits else None
     if not fits:
         changes = ("poses do not belong to these images (as if rows were shuffled)",)

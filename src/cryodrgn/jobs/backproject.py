@@ -91,6 +91,7 @@ class Backproject(
         from cryodrgn.io.particle_files import open_particles
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.preflight.plan import require_output
+        from cryodrgn.preflight.rows import warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ReconstructionFiles, ScreeningFiles
 
@@ -111,6 +112,8 @@ class Backproject(
         with joined(self) as (team, device):
 
             def work(particles: "ParticleSet") -> "Reconstruction":
+                if team.is_writer:
+                    warn_of_foreign_poses(particles, self.poses)
                 return self._reconstructed(particles, folder, device, team)
 
             reconstruction = run_excluding_bad_images(screened, work, self.screen)

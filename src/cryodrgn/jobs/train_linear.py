@@ -119,6 +119,7 @@ class TrainLinear(
         from cryodrgn.linear.runner import train_linear
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import linear_plan
+        from cryodrgn.preflight.rows import warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
@@ -135,6 +136,8 @@ class TrainLinear(
 
             def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
                 data, particles = chosen
+                if team.is_writer:
+                    warn_of_foreign_poses(particles, self.poses)
                 settings = replace(config, data=data)
                 linear_plan(settings, particles, self.outdir, device).announce("the fit")
                 train_linear(

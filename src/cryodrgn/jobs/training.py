@@ -141,6 +141,7 @@ class TrainingJob(
         """
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import training_plan
+        from cryodrgn.preflight.rows import warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
@@ -168,6 +169,8 @@ class TrainingJob(
 
             def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
                 config, particles = chosen
+                if team.is_writer and load is None:
+                    warn_of_foreign_poses(particles, config.data.files.poses)
                 start = resolve_resume(run, config, load, overwrite=self.overwrite)
                 storage = storage_of(config.training, run)
                 plan = training_plan(config, particles, run.path, device, storage)

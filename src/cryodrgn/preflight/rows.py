@@ -1,0 +1,50 @@
+"""A look, before long work, at whether poses from a file of their own belong to the images."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from cryodrgn.diagnosis.conventions import STATED
+from cryodrgn.diagnosis.fit import QuickImages
+from cryodrgn.diagnosis.verdict import belong_together
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.pixel_sizes import rows_by_pixel_size
+
+logger = logging.getLogger(__name__)
+
+# Images looked at: enough to tell at a signal-to-noise ratio of 0.03, in a second or two.
+SAMPLE = 1000
+# Fewer tell too little.
+LEAST = 200
+
+
+def warn_of_foreign_poses(particles: ParticleSet, poses_file: Path | None) -> None:
+    """Warn if a sample of the images fits its poses no better than poses of other images.
+
+    Poses in the file that lists the images belong to them; those of another file may be of the
+    same number of particles in another order.
+
+    Args:
+        particles: The particles, with poses.
+        poses_file: The file of the poses; None if the file of the images has them.
+    """
+    table = particles.images
+    if poses_file is None or table.poses is None or len(table) < LEAST:
+        return
+    groups = rows_by_pixel_size(table.pixel_sizes)
+    rows = groups[0][
+        np.linspace(0, len(groups[0]) - 1, min(len(groups[0]), SAMPLE)).astype(int)
+    ]
+    images = QuickImages(table, np.unique(rows))
+    order = np.random.default_rng(0).permutation(len(table))
+    if belong_together(images.fit(STATED), images.fit(STATED, order)):
+        return
+    logger.warning(
+        "%d images of %s that were looked at fit the poses of %s no better than those of other "
+        "images: the files may list particles in different orders, or the images may be too "
+        "noisy to tell; cryodrgn check says more",
+        len(rows),
+        particles.source,
+        poses_file,
+    )
