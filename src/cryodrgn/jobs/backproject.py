@@ -68,7 +68,7 @@ class Backproject(
         help="Output volume (.mrc), with half maps and FSC written beside it; or a folder for "
         "all of them",
     )
-    tilt: Path | Series | None = option(
+    tilt: Path | Series | None = option(  # type: ignore[override]
         "--tilt",
         default=None,
         group=TILT_SERIES,

@@ -49,6 +49,10 @@ class TiltSeriesSettings:
         found = {theirs: getattr(self, ours) for ours, theirs in _IN_CONFIGS.items()}
         return {name: value for name, value in found.items() if value is not None}
 
+    def updated(self, other: Self) -> Self:
+        """These settings with those of another that are given in their place."""
+        return type(self).from_mapping(self.to_mapping() | other.to_mapping())
+
     def require_none(self, source: str) -> None:
         """Refuse settings that only tilt series have.
 
