@@ -203,20 +203,17 @@ def _in_series(
             f"{files.tilted}"
         )
         raise ConfigError(msg)
-    damping = {
-        "doses": series.doses,
-        "weights": series.scales,
-        "tilt_angles": series.tilt_angles,
-    }
+    damping = {"doses": series.doses, "tilt_angles": series.tilt_angles}
     columns = {
         name: None if values is None else values[table.rows].astype(np.float32)
         for name, values in damping.items()
     }
+    b_factors = None if series.b_factors_are_doses else table.b_factors
     chosen = selection.particles
     counts = series.counts[chosen]
     is_single = bool((counts == 1).all())
     particles = ParticleSet(
-        images=replace(table, **columns),
+        images=replace(table, **columns, b_factors=b_factors),
         original_rows=chosen,
         offsets=None if is_single else np.concatenate([[0], np.cumsum(counts)]),
         names=series.names[chosen],

@@ -101,7 +101,8 @@ def tilt_images(particles: StarTable, identity: str, columns: Columns) -> TiltIm
         micrographs = np.array(particles.text("rlnMicrographName"))
         if (micrographs[first][owners] == micrographs).all():
             tomograms = micrographs
-    doses, dose_words = _doses(particles, owners, columns)
+    of_doses = _are_doses(columns, owners)
+    doses, dose_words = _doses(particles, columns, b_factors_are_doses=of_doses)
     scales, angles, tilt_words = _tilts(particles, columns)
     logger.info(
         "%s lists %d images of %d particles in tilt series (%s): dose %s, tilt %s; "
@@ -121,6 +122,7 @@ def tilt_images(particles: StarTable, identity: str, columns: Columns) -> TiltIm
         doses=doses,
         scales=scales,
         tilt_angles=angles,
+        b_factors_are_doses=of_doses,
         source=str(particles.path),
     )
 
@@ -164,7 +166,7 @@ def _is_of_tilts(values: Float[np.ndarray, " rows"], groups: Int[np.ndarray, " r
 
 
 def _doses(
-    particles: StarTable, owners: Int[np.ndarray, " rows"], columns: Columns
+    particles: StarTable, columns: Columns, *, b_factors_are_doses: bool
 ) -> tuple[Float[np.ndarray, " rows"] | None, str]:
     """Dose of every image, and where it comes from in words."""
     doses = columns(PRE_EXPOSURE)
@@ -174,19 +176,17 @@ def _doses(
             msg = f"{particles.path}: {PRE_EXPOSURE} of row {row} is {doses[row]:g}, not a dose"
             raise MetadataError(msg)
         return doses, f"from {PRE_EXPOSURE}"
-    if dose_is_b_factor(columns, owners):
+    if b_factors_are_doses:
         factors = columns(B_FACTOR)
         assert factors is not None
         return factors / B_FACTOR_OF_DOSE, f"−{B_FACTOR} / 4, as WARP and M write it"
     return None, "not known (-d says it)"
 
 
-def dose_is_b_factor(columns: Columns, owners: Int[np.ndarray, " rows"]) -> bool:
+def _are_doses(columns: Columns, owners: Int[np.ndarray, " rows"]) -> bool:
     """True if the B factors of tilt images stand for doses, as those of WARP and M do."""
-    doses, factors = columns(PRE_EXPOSURE), columns(B_FACTOR)
-    if factors is None or (doses is not None and np.ptp(doses) > 0):
-        return False
-    return bool(factors.max() <= 0) and _is_of_tilts(factors, owners)
+    factors = columns(B_FACTOR)
+    return factors is not None and factors.max() <= 0 and _is_of_tilts(factors, owners)
 
 
 def _tilts(

@@ -88,6 +88,7 @@ class TiltImages:
         doses: Exposure before each image in e/Å²; None where it is not known.
         scales: Factor of the signal of each image; None where it is not known.
         tilt_angles: Tilt of the stage in radians, where the scale does not contain its effect.
+        b_factors_are_doses: Whether the file's B factors say the dose, and damp nothing more.
         source: The file, for messages.
     """
 
@@ -98,6 +99,7 @@ class TiltImages:
     doses: Float[np.ndarray, " rows"] | None
     scales: Float[np.ndarray, " rows"] | None
     tilt_angles: Float[np.ndarray, " rows"] | None
+    b_factors_are_doses: bool
     source: str
 
     def __len__(self) -> int:
