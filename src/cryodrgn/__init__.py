@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cryodrgn.jobs.conformational_density import (
         conformational_density as conformational_density,
     )
+    from cryodrgn.jobs.dashboard import dashboard as dashboard
     from cryodrgn.jobs.demo import demo as demo
     from cryodrgn.jobs.downsample import downsample as downsample
     from cryodrgn.jobs.eval_images import eval_images as eval_images
@@ -73,6 +74,7 @@ _NAMES = {
     "jobs.backproject": "backproject",
     "jobs.check": "check",
     "jobs.conformational_density": "conformational_density",
+    "jobs.dashboard": "dashboard",
     "jobs.demo": "demo",
     "jobs.downsample": "downsample",
     "jobs.eval_images": "eval_images",

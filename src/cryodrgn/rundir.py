@@ -245,6 +245,11 @@ class RunDirectory(Folder):
         Path, "convergence.csv", "Table of the held-out evaluation after every epoch"
     )
     checkpoint = One(Path, "checkpoint.pkl", "State of a run within an epoch")
+    selection = Named(
+        Path,
+        "selections/*.pkl",
+        "Particles that were chosen on the page, as rows of the original file",
+    )
     latents = EachEpoch(Path, "z.pkl", "Latent mean and log-variance of every particle")
     poses = EachEpoch(Path, "pose.pkl", "Refined poses")
     reconstruction = EachEpoch(Path, "reconstruct.mrc", "The volume of a homogeneous run")

@@ -42,6 +42,8 @@ def make_inputs(folder: Path) -> None:
         save_pickles(folder / f"{name}.pkl", [content])
     rotations, shifts = load_pickles(folder / "poses.pkl")[0]
     save_pickles(folder / "other_poses.pkl", [(rotations[::-1].copy(), shifts)])
+    save_pickles(folder / "selections/some.pkl", [np.array([1, 5, 7])])
+    (folder / "config.yaml").write_text("dataset_args: {}\nmodel_args: {}\n")
     (folder / "z.txt").write_text("0.1 0.2\n0.3 0.4\n")
     (folder / "z3.txt").write_text("0.1 0.2 0.3\n")
     table = np.zeros(COUNT, dtype=CS_COLUMNS)
@@ -116,8 +118,6 @@ TRAINED = {
     "--output-mask": "circ",
     "--use-conf-encoder": "",
 }
-# Images that are no tilt series have none of these.
-SERIES = "--ntilts --dose-per-tilt --angle-per-tilt"
 DEFAULTS = "--uninvert-data --no-window --no-stop-when-converged --output-mask"
 STAR = "IN/particles.star -o OUT"
 
@@ -265,8 +265,7 @@ CASES = {
             "cryodrgn.analysis.plots:plot_fsc",
             "cryodrgn.analysis.plots:save_figure",
         ),
-        quiet="--uninvert-data --ctf --datadir --single-images",
-        refused=f"{SERIES} --force-ntilts",
+        quiet="--uninvert-data --ctf --datadir",
     ),
     "check": Case(
         line="IN/particles.star -o OUT/c",
@@ -275,6 +274,11 @@ CASES = {
         quiet="--accept",
     ),
     "run": Case(line=STAR, values=DATA, stubs=("cryodrgn.jobs.run:_Pipeline",)),
+    "dashboard": Case(
+        line="IN/",
+        values={"--host": "localhost", "--port": "7000"},
+        stubs=("cryodrgn.page.serving:serve_runs", "cryodrgn.devices:choose_device"),
+    ),
     "demo": Case(
         line="-o OUT",
         stubs=(
@@ -351,8 +355,7 @@ CASES = {
             "cryodrgn.io.cryodrgn_pickle:save_latents",
             "cryodrgn.io.cryodrgn_pickle:save_pickles",
         ),
-        quiet="--window --ctf --datadir --single-images",
-        refused=SERIES,
+        quiet="--window --ctf --datadir",
     ),
     "pc_traversal": Case(
         line="IN/z.pkl", values={"--pc": "2", "--lim": "10 80", "--outdir": "OUT"}
@@ -364,8 +367,9 @@ CASES = {
         quiet="--batch-size --max-images",
     ),
     "select": Case(
-        line="-o OUT/ind.pkl --coordinates IN/z.pkl --labels IN/labels.pkl",
+        line="IN/ -o OUT/ind.pkl --coordinates IN/z.pkl --labels IN/labels.pkl",
         values={
+            "--from": "some",
             "--ind": "IN/all.pkl",
             "--num-original": "12",
             "--clusters": "1",

@@ -11,11 +11,9 @@ RUN = (
     "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
     "--seed --shuffle-seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
-SERIES = "--single-images --ntilts -d --dose-per-tilt -a --angle-per-tilt"
 DATASET = (
     "--invert-data --window --ind --lazy --datadir "
     "| --uninvert-data --no-window --window-r --screen"
-    f"| {SERIES}"
 )
 TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
@@ -116,6 +114,7 @@ FROZEN_FLAGS: dict[str, str] = {
         "--like"
     ),
     "conformational_density": "workdir epoch -o --outdir --dims --anchors --bootstraps --seed",
+    "dashboard": "runs --host --port --no-browser --device",
     "demo": "-o --outdir --seed",
     "check": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
@@ -132,7 +131,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "select": (
         "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "
         "--all-of --any-of --none-of --invert --near --near-particle --random --count --seed "
-        "--particles --ctf --datadir --pixel-size"
+        "--particles --ctf --datadir --pixel-size --from"
     ),
     "export": "particles --ind -o --passthrough --labels --latents --table-ind",
     "simulate": (
@@ -170,9 +169,6 @@ LATER_NAMES: dict[str, str] = {
     "select": "--outfile --outpkl --output",
     "export": "--outfile --output --outstar",
 }
-for name in ("backproject_voxel", "check", "run", "nuisance"):
-    FROZEN_FLAGS[name] += f" {SERIES}"
-FROZEN_FLAGS["backproject_voxel"] += " --force-ntilts"
 for name, later in LATER_NAMES.items():
     FROZEN_FLAGS[name] += f" {later}"
 

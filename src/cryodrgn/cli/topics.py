@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "abinit_het": "Ab initio reconstruction with a latent: poses, latents and volumes",
     },
     "Look at a run": {
+        "dashboard": "Look at runs in the browser: latents, volumes, selections, training",
         "analyze": "Look at a run: volumes, plots, a page, a notebook",
         "analyze_landscape": "Compare volumes of a run: their components and states",
         "analyze_landscape_full": "Map every particle into the landscape of volumes",
@@ -60,6 +61,7 @@ JOBS: Mapping[str, str] = {
     "backproject_voxel": "backproject:Backproject",
     "eval_vol": "eval_vol:EvalVol",
     "eval_images": "eval_images:EvalImages",
+    "dashboard": "dashboard:Dashboard",
     "analyze": "analyze:Analyze",
     "analyze_landscape": "analyze:AnalyzeLandscape",
     "analyze_landscape_full": "analyze:AnalyzeLandscapeFull",

@@ -215,17 +215,31 @@ def write_volume(
         geometry: Sampling and place; or only the pixel size in Å/px, which places the first
             voxel at zero.
     """
+    header, values = _volume_parts(volume, geometry)
+    with (
+        atomic_path(path, HEADER_BYTES + values.nbytes) as partial,
+        partial.open("wb") as file,
+    ):
+        file.write(header)
+        file.write(values.data)
+
+
+def volume_bytes(volume: Float[np.ndarray, "z y x"], geometry: MapGeometry | float) -> bytes:
+    """The content of the file that :func:`write_volume` writes."""
+    header, values = _volume_parts(volume, geometry)
+    return header + values.tobytes()
+
+
+def _volume_parts(
+    volume: Float[np.ndarray, "z y x"], geometry: MapGeometry | float
+) -> tuple[bytes, np.ndarray]:
+    """Header and values of a volume's file."""
     if isinstance(geometry, float | int):
         geometry = MapGeometry(pixel_size=float(geometry))
     values = np.ascontiguousarray(volume, dtype=np.float32)
     header = _new_header(values, geometry.pixel_size or 0.0, is_volume=True)
     geometry.write_to(header)
-    with (
-        atomic_path(path, HEADER_BYTES + values.nbytes) as partial,
-        partial.open("wb") as file,
-    ):
-        file.write(header.tobytes())
-        file.write(values.data)
+    return header.tobytes(), values
 
 
 class StackWriter:

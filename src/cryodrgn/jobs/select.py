@@ -174,6 +174,13 @@ class Select(KnownOptions, Job["np.ndarray"]):
         metavar="PKL",
         help="In none of these index files",
     )
+    saved: str | None = option(
+        "--from",
+        default=None,
+        group=CRITERIA,
+        metavar="NAME",
+        help="In this selection, saved on the run's page (RUN/selections/NAME.pkl)",
+    )
     invert: bool = option(
         "--invert", default=False, group=CRITERIA, help="Take those that fail so far"
     )
@@ -282,7 +289,7 @@ class Select(KnownOptions, Job["np.ndarray"]):
             return Candidates.all_of(rows)
         if num_original is not None:
             return Candidates.all_of(np.arange(num_original))
-        lists = [*self.all_of, *self.any_of, *self.none_of]
+        lists = [*self.all_of, *self._saved(), *self.any_of, *self.none_of]
         if not lists or self.invert:
             msg = "say how many particles there are to choose from: `num_original` or `indices`"
             raise ConfigError(msg)
@@ -292,13 +299,31 @@ class Select(KnownOptions, Job["np.ndarray"]):
         """Those that the index files admit."""
         import numpy as np
 
-        for rows in _rows_on(self.all_of, num_original):
+        for rows in _rows_on([*self.all_of, *self._saved()], num_original):
             candidates = candidates.among(rows)
         if self.any_of:
             candidates = candidates.among(np.concatenate(_rows_on(self.any_of, num_original)))
         for rows in _rows_on(self.none_of, num_original):
             candidates = candidates.keep(~np.isin(candidates.rows, rows))
         return candidates
+
+    def _saved(self) -> list[Path]:
+        """The selection that was saved on the page of the run."""
+        from cryodrgn.rundir import RunDirectory
+
+        if self.saved is None:
+            return []
+        if self.workdir is None:
+            msg = "`saved` names a selection of a run; give the run's folder"
+            raise ConfigError(msg)
+        files = RunDirectory(self.workdir)
+        path = files.selection(self.saved)
+        if not path.is_file():
+            there = sorted(one.stem for one in RunDirectory.selection.existing(files))
+            found = f"there is {', '.join(there)}" if there else "none has been saved"
+            msg = f"{self.workdir} has no selection {self.saved!r}; {found}"
+            raise ConfigError(msg)
+        return [path]
 
     def _some(self, candidates: "Candidates", coordinates: "np.ndarray | None") -> "Candidates":
         """The number of particles asked for, by nearness or by chance."""

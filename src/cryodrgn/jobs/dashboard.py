@@ -1,0 +1,49 @@
+"""The page of runs in the browser: look, choose, and watch while they train."""
+
+from pathlib import Path
+
+from cryodrgn.jobs.options import DeviceOptions
+from cryodrgn.settings import Check, Job, function_of, option, positional, settings
+
+PORT = Check(words="from 0 to 65535", holds=lambda value: 0 <= value < 2**16)
+
+
+@settings
+class Dashboard(DeviceOptions, Job[None]):
+    """Look at runs in the browser: latents, volumes, selections, training."""
+
+    runs: tuple[Path, ...] = positional(
+        nargs="+", metavar="RUN", help="Folders of training runs, finished or under way"
+    )
+    host: str = option(
+        "--host",
+        default="127.0.0.1",
+        help="Name or address to listen on; by default only this machine is answered",
+    )
+    port: int = option(
+        "--port",
+        default=5050,
+        check=PORT,
+        help="Port to listen on, or the next one that is free; 0 takes any",
+    )
+    no_browser: bool = option("--no-browser", default=False, help="Open no browser")
+
+    def run(self) -> None:
+        """Answer browsers until interrupted.
+
+        Raises:
+            CryodrgnError: A folder is no run, or nothing can listen there.
+        """
+        from cryodrgn.devices import choose_device
+        from cryodrgn.page.serving import serve_runs
+
+        serve_runs(
+            self.runs,
+            self.host,
+            self.port,
+            choose_device(self.device),
+            with_browser=not self.no_browser,
+        )
+
+
+dashboard = function_of(Dashboard)

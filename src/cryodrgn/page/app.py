@@ -1,0 +1,304 @@
+"""Answers of the page's server: routes that translate requests, and nothing else.
+
+Numbers travel as float32 or uint32 in the byte order of the machine that all browsers share
+(little endian); what describes them stands in the header ``x-about`` as JSON.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+import cryodrgn
+from cryodrgn.errors import CryodrgnError, InputFileError, MissingDependencyError
+from cryodrgn.io.mrc import volume_bytes
+from cryodrgn.io.text import read_bytes
+from cryodrgn.page.columns import shown_groups
+from cryodrgn.page.selections import ChangedSinceError
+from cryodrgn.page.shown_run import ShownRun
+from cryodrgn.page.volumes import Superseded, Wish
+from cryodrgn.web import static_files
+
+try:
+    from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
+except ImportError as error:
+    message = "the page needs FastAPI; install it with: pip install 'cryodrgn[dashboard]'"
+    raise MissingDependencyError(message) from error
+
+logger = logging.getLogger(__name__)
+
+MOST_LATENTS = 1024
+BYTES = "application/octet-stream"
+KINDS = {".pkl": BYTES, ".star": "text/plain", ".cs": BYTES, ".csg": "text/plain"}
+
+
+def make_app(runs: Sequence[ShownRun]) -> FastAPI:
+    """The application that answers for some runs; :class:`Guard` stands before it."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.runs = tuple(runs)
+    static = static_files()
+
+    @app.get("/")
+    def page() -> Response:
+        return Response(static["index.html"].content, media_type="text/html; charset=utf-8")
+
+    @app.get("/static/{name}")
+    def static_file(name: str) -> Response:
+        if name not in static:
+            msg = f"the page has no file {name[:80]!r}"
+            raise InputFileError(msg)
+        return Response(static[name].content, media_type=static[name].media_type)
+
+    @app.get("/api/runs")
+    def listed() -> Any:
+        return {"version": cryodrgn.__version__, "runs": [_described(run) for run in runs]}
+
+    app.include_router(router)
+    _add_refusals(app)
+    return app
+
+
+def _described(run: ShownRun) -> dict[str, Any]:
+    """A run, or the reason for which it cannot be shown any more."""
+    try:
+        return run.described()
+    except CryodrgnError as error:
+        return {"name": run.name, "path": str(run.run.path), "gone": str(error)}
+
+
+def _shown(number: int, request: Request) -> ShownRun:
+    runs: tuple[ShownRun, ...] = request.app.state.runs
+    if not 0 <= number < len(runs):
+        msg = f"there are runs 0 to {len(runs) - 1}, not {number}"
+        raise InputFileError(msg)
+    return runs[number]
+
+
+Shown = Annotated[ShownRun, Depends(_shown)]
+Epoch = Annotated[int | None, Query(ge=-1, le=10**9)]
+Side = Annotated[int | None, Query(ge=2, le=4096)]
+Turn = Annotated[int, Query(ge=0, le=2**53)]
+router = APIRouter(prefix="/api/runs/{number}")
+
+
+@router.get("")
+def described(run: Shown) -> Any:
+    """The run."""
+    return run.described()
+
+
+@router.get("/progress")
+def progress(run: Shown, seen: str = "") -> Any:
+    """Losses, rate, time left and verdict, if there is anything new."""
+    stamp = run.stamp()
+    if stamp == seen:
+        return {"stamp": stamp, "unchanged": True}
+    return {"stamp": stamp, **run.progress()}
+
+
+@router.get("/columns")
+def columns(run: Shown, epoch: Epoch = None) -> Any:
+    """Names of the columns of an epoch."""
+    shown = run.epoch(epoch)
+    return {"epoch": shown, "groups": shown_groups(run.column_groups(shown)), "notes": []}
+
+
+@router.get("/file-columns")
+def file_columns(run: Shown) -> Any:
+    """Names of the columns of poses, CTF and the particle file."""
+    groups, notes = run.file_groups()
+    return {"groups": shown_groups(groups), "notes": notes}
+
+
+@router.get("/column")
+def column(run: Shown, group: str, name: str, epoch: Epoch = None) -> Response:
+    """One number for every particle."""
+    found = run.column(group, name, run.epoch(epoch))
+    about = {"names": len(found.names) if found.names else 0, "unit": found.unit}
+    return _numbers(found.values, about)
+
+
+@router.get("/column-names")
+def column_names(run: Shown, group: str, name: str, epoch: Epoch = None) -> Any:
+    """What the numbers of a column stand for."""
+    return {"names": run.column(group, name, run.epoch(epoch)).names or []}
+
+
+@router.get("/latent")
+def latent(run: Shown, row: int, epoch: Epoch = None) -> Any:
+    """The latent of one particle."""
+    table = run.latents(run.epoch(epoch))
+    if not 0 <= row < len(table):
+        msg = f"{run.name} has particles 0 to {len(table) - 1}, not {row}"
+        raise InputFileError(msg)
+    return {"z": [float(value) for value in table[row]]}
+
+
+@router.get("/pictures")
+def pictures(run: Shown, row: int, epoch: Epoch = None) -> Response:
+    """Pictures of one particle, one after another."""
+    found = run.pictures(row, run.epoch(epoch))
+    stacked = {name: np.ascontiguousarray(image) for name, image in found.items()}
+    sides = {name: image.shape[-1] for name, image in stacked.items()}
+    values = np.concatenate([image.reshape(-1) for image in stacked.values()])
+    return _numbers(values, {"sides": sides})
+
+
+@router.get("/volume")
+def volume(
+    run: Shown,
+    z: str = "",
+    side: Side = None,
+    epoch: Epoch = None,
+    page: str = "",
+    turn: Turn = 0,
+) -> Response:
+    """The volume at a point of the latent space."""
+    shown, wanted = run.epoch(epoch), _wish(z, side, page, turn)
+    found = run.desk(shown).volume(wanted)
+    about = {
+        "side": len(found),
+        "pixel_size": run.geometry(len(found)).pixel_size,
+        "epoch": shown,
+    }
+    if wanted.latent:
+        about |= run.support(shown).of(wanted.latent)
+    return _numbers(found, about)
+
+
+@router.get("/volume.mrc")
+def volume_file(
+    run: Shown,
+    z: str = "",
+    side: Side = None,
+    epoch: Epoch = None,
+) -> Response:
+    """The same as a file."""
+    found = run.desk(run.epoch(epoch)).volume(_wish(z, side, "", 0))
+    content = volume_bytes(found, run.geometry(len(found)))
+    return _download(content, f"{_plain(run.name)}.mrc", BYTES)
+
+
+@router.get("/map")
+def stored_map(run: Shown, name: str) -> Response:
+    """A map in the folder of the run."""
+    found, pixel_size = run.map(name)
+    return _numbers(found, {"sides": found.shape, "pixel_size": pixel_size})
+
+
+@router.get("/half-maps")
+def half_maps(run: Shown) -> Any:
+    """Correlations of half maps."""
+    return _finite(run.half_map_curves())
+
+
+@router.get("/selections")
+def saved_selections(run: Shown) -> Any:
+    """The selections that are saved."""
+    return {"selections": run.selections.all()}
+
+
+@router.get("/selection")
+def rows(run: Shown, name: str) -> Response:
+    """The particles of a selection."""
+    return _numbers(run.selections.rows(name).astype(np.uint32), {})
+
+
+@router.post("/selection")
+async def save(run: Shown, request: Request, name: str, seen: str = "") -> Any:
+    """Save a selection; its particles are the body."""
+    body = await request.body()
+    if len(body) % 4 or not body:
+        msg = "a selection is sent as rows of 4 bytes each, at least one"
+        raise InputFileError(msg)
+    particles = np.frombuffer(body, dtype="<u4").astype(np.int64)
+    return await run_in_threadpool(lambda: run.selections.keep(name, particles, seen))
+
+
+@router.post("/export")
+def export(run: Shown, name: str) -> Any:
+    """Write a selection back into the format of the particle file."""
+    return run.selections.export(name)
+
+
+@router.get("/download")
+def download(run: Shown, name: str, ending: str = ".pkl") -> Response:
+    """A file of a selection."""
+    path: Path = run.selections.download(name, ending)
+    kind = KINDS.get(path.suffix, BYTES)
+    return _download(read_bytes(path), path.name, kind)
+
+
+def _wish(z: str, side: Side, page: str, turn: int) -> Wish:
+    words = [word for word in z.split(",") if word]
+    try:
+        point = tuple(float(word) for word in words[:MOST_LATENTS])
+    except ValueError:
+        msg = f"a point of the latent space is numbers with commas, got {z[:80]!r}"
+        raise InputFileError(msg) from None
+    return Wish(latent=point, box_size=side, page=page[:64], turn=turn)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """A sentence and a status for everything that cannot be done."""
+
+    @app.exception_handler(CryodrgnError)
+    async def cannot(request: Request, error: CryodrgnError) -> Response:  # noqa: ARG001
+        status = 409 if isinstance(error, ChangedSinceError) else 404
+        if not isinstance(error, ChangedSinceError | InputFileError):
+            status = 422
+        return JSONResponse({"error": str(error)}, status)
+
+    @app.exception_handler(Superseded)
+    async def superseded(request: Request, error: Superseded) -> Response:  # noqa: ARG001
+        return JSONResponse({"superseded": True}, 409)
+
+    @app.exception_handler(OSError)
+    async def gone(request: Request, error: OSError) -> Response:  # noqa: ARG001
+        reason = error.strerror or "it cannot be read"
+        said = f"a file of the run cannot be used any more: {error.filename}: {reason}"
+        return JSONResponse({"error": said}, 404)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:  # noqa: ARG001
+        return JSONResponse({"error": f"nothing is there: {error.detail}"}, error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def mistaken(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
+
+
+def _numbers(values: np.ndarray, about: Mapping[str, Any]) -> Response:
+    """Numbers as they lie in memory, with their description in a header."""
+    kind = "<u4" if values.dtype.kind == "u" else "<f4"
+    content = np.ascontiguousarray(values, dtype=kind).tobytes()
+    headers = {"x-about": json.dumps(_finite(about))}
+    return Response(content, media_type=BYTES, headers=headers)
+
+
+def _download(content: bytes, name: str, kind: str) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=kind, headers=headers)
+
+
+def _plain(name: str) -> str:
+    return "".join(mark if mark.isascii() and mark.isalnum() else "_" for mark in name)[:64]
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity, and nothing that is no number."""
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

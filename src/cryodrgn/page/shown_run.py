@@ -1,0 +1,377 @@
+"""One run as the page shows it: what is there, and what is missing in a sentence."""
+
+import logging
+import threading
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from cryodrgn.analysis.clusters import cluster_by_means
+from cryodrgn.errors import CryodrgnError, InputFileError
+from cryodrgn.io.curves import read_curves
+from cryodrgn.io.map_geometry import MapGeometry
+from cryodrgn.io.mrc import read_volume
+from cryodrgn.page import columns as kinds
+from cryodrgn.page.columns import Column, Makers
+from cryodrgn.page.following import progress_of, stamp
+from cryodrgn.page.pictures import low_passed_image, particle_pictures
+from cryodrgn.page.selections import Selections
+from cryodrgn.page.volumes import Support, Turns, VolumeDesk
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.rundir import LinearFiles, StateFiles
+from cryodrgn.runs.run import Run, open_run
+
+logger = logging.getLogger(__name__)
+
+MOST_CACHED_BYTES = 128 * 2**20
+MOST_DESKS = 3
+MOST_CLUSTERS = 100
+# Fitting k-means to a sample is as good for looking, and answers a million at once.
+MOST_FITTED = 50_000
+
+
+class ShownRun:
+    """A finished or growing run.
+
+    Args:
+        path: Its folder.
+        device: Where volumes are computed.
+
+    Raises:
+        InputFileError: It is no run.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        self.run: Run = open_run(path)
+        self.files = self.run.files
+        self.name = path.resolve().name
+        self._device = device
+        self._lock = threading.RLock()
+        self._saving = threading.Lock()
+        self._turns = Turns()
+        self._desks: OrderedDict[int | None, VolumeDesk] = OrderedDict()
+        self._tables: OrderedDict[Any, Any] = OrderedDict()
+        self._missing: dict[str, str] = {}
+
+    # What there is
+
+    def described(self) -> dict[str, Any]:
+        """Everything that the page must know to begin.
+
+        Raises:
+            InputFileError: The folder is gone.
+        """
+        self.require_folder()
+        with self._lock:
+            found: dict[str, Any] = {
+                "name": self.name,
+                "path": str(self.run.path),
+                "latent_dim": self.run.latent_dim,
+                "box_size": self.run.box_size,
+                "pixel_size": self._pixel_size(),
+                "epochs": self.files.latent_epochs(),
+                "finished": self.files.weights().is_file(),
+                "instant": self._is_instant(),
+                "maps": [path.relative_to(self.run.path).as_posix() for path in self.maps()],
+                "source": str(self._source) if self._source else None,
+                "notes": [],
+            }
+            found["particles"] = self._count(found["notes"])
+            return found
+
+    def require_folder(self) -> None:
+        """Refuse to go on with a run that was deleted or moved.
+
+        Raises:
+            InputFileError: Its folder is gone.
+        """
+        if not self.run.path.is_dir():
+            msg = (
+                f"the folder {self.run.path} is gone: the run was deleted or moved while its "
+                "page was open"
+            )
+            raise InputFileError(msg)
+
+    def epoch(self, wanted: int | None) -> int | None:
+        """The epoch that is shown: as asked for, else the finished run, else the last one."""
+        if wanted is not None:
+            return None if wanted < 0 else wanted
+        if self.files.latents().is_file() or self.files.weights().is_file():
+            return None
+        there = self.files.latent_epochs() or self.files.epochs()
+        return there[-1] if there else None
+
+    def stamp(self) -> str:
+        """A mark that changes when the run has written something."""
+        self.require_folder()
+        return stamp(self.files)
+
+    def progress(self) -> dict[str, Any]:
+        """Losses, rate, time left and verdict."""
+        self.require_folder()
+        return progress_of(self.files)
+
+    # Particles
+
+    def latents(self, epoch: int | None) -> Float[np.ndarray, "particles z"]:
+        """Latents of an epoch, kept while they are looked at."""
+        self.require_folder()
+        return self._kept(("latents", epoch), lambda: self.run.latents(epoch))
+
+    def column_groups(self, epoch: int | None) -> dict[str, Makers]:
+        """Columns that come from the run itself."""
+        if self.run.latent_dim == 0:
+            return {}
+        latents = self.latents(epoch)
+
+        def groups() -> dict[str, Makers]:
+            posterior = kinds.posterior_columns(self.files.latents(epoch), len(latents))
+            return {
+                "latent": kinds.latent_columns(latents) | posterior,
+                "linear run": kinds.linear_columns(self.run),
+            }
+
+        found = self._kept(("groups", epoch), groups)
+        # An analysis may be made while the page is open.
+        return found | {
+            "analysis": kinds.analysis_columns(self.files.analysis(epoch)),
+            "landscape": kinds.landscape_columns(self.files.landscape(epoch)),
+        }
+
+    def file_groups(self) -> tuple[dict[str, Makers], list[str]]:
+        """Columns of poses, CTF and the particle file, and what is missing of them."""
+
+        def groups() -> tuple[dict[str, Makers], list[str]]:
+            found: dict[str, Makers] = {}
+            notes = []
+            try:
+                found["poses and CTF"] = kinds.image_columns(self.particles.first_images)
+            except CryodrgnError as error:
+                notes.append(f"no poses, CTF and images: {error}")
+            if self._source is not None:
+                try:
+                    rows = self.original_rows
+                    found["groups"] = kinds.category_columns(self._source, rows)
+                    found["particle file"] = kinds.file_columns(self._source, rows)
+                except CryodrgnError as error:
+                    notes.append(f"no columns of the particle file: {error}")
+            return found, notes
+
+        return self._kept("files", groups)
+
+    def column(self, group: str, name: str, epoch: int | None) -> Column:
+        """A column by its group and name.
+
+        Raises:
+            InputFileError: There is none of that name, or its file cannot be read.
+        """
+
+        def made() -> Column:
+            groups = self.column_groups(epoch)
+            if group not in groups:
+                groups = self.file_groups()[0]
+            maker = groups.get(group, {}).get(name)
+            if maker is None:
+                msg = f"{self.name} has no column {name[:80]!r} in {group[:80]!r}"
+                raise InputFileError(msg)
+            return kinds.of_length(maker(), self.count(epoch), name)
+
+        if group == "clusters":
+            return self._kept(("clusters", name, epoch), lambda: self._clusters(name, epoch))
+        return self._kept(("column", group, name, epoch), made)
+
+    def count(self, epoch: int | None) -> int:
+        """Number of particles."""
+        return len(self.latents(epoch))
+
+    @cached_property
+    def particles(self) -> ParticleSet:
+        """The images with poses and CTF.
+
+        Raises:
+            CryodrgnError: The files are no longer there.
+        """
+        found = self.run.particles()
+        count = self.count(self.epoch(None)) if self.run.latent_dim else len(found)
+        if len(found) != count:
+            msg = (
+                f"{found.source} has {len(found)} particles now, but the run has {count}; the "
+                "file has changed since"
+            )
+            raise InputFileError(msg)
+        return found
+
+    @cached_property
+    def original_rows(self) -> Int[np.ndarray, " particles"]:
+        """Row of every particle in the original file.
+
+        Raises:
+            CryodrgnError: The index file of the run is not there any more.
+        """
+        count = self.count(self.epoch(None))
+        rows = self.run.original_rows(count)
+        if len(rows) != count:
+            msg = f"the index file of {self.run.path} selects {len(rows)} of {count} particles"
+            raise InputFileError(msg)
+        return rows
+
+    @property
+    def selections(self) -> Selections:
+        """Selections in the folder of the run."""
+        self.require_folder()
+        return Selections(
+            files=self.files,
+            original=self.original_rows,
+            source=self._source,
+            lock=self._saving,
+        )
+
+    def pictures(self, row: int, epoch: int | None) -> dict[str, Float[np.ndarray, "box box"]]:
+        """Pictures of one particle, see :mod:`cryodrgn.page.pictures`."""
+        self.require_folder()
+        with self._lock:
+            particles = self.particles
+        if not 0 <= row < len(particles):
+            msg = f"{self.name} has particles 0 to {len(particles) - 1}, not {row}"
+            raise InputFileError(msg)
+        try:
+            desk = self.desk(epoch)
+        except CryodrgnError:
+            raw = particles.first_images.read(np.array([row]))[0]
+            return {"raw": raw, "low-passed": low_passed_image(raw)}
+        latent = self.latents(epoch)[row] if self.run.latent_dim else np.zeros(0, np.float32)
+        return particle_pictures(desk, particles, row, latent)
+
+    # Volumes
+
+    def desk(self, epoch: int | None) -> VolumeDesk:
+        """Where volumes of an epoch are decoded; one for all pages.
+
+        Raises:
+            CryodrgnError: There are no weights of it, or they cannot be used.
+        """
+        self.require_folder()
+        with self._lock:
+            if epoch not in self._desks:
+                desk = VolumeDesk(self.run.model(epoch), self._device, self._turns)
+                self._desks[epoch] = desk
+            self._desks.move_to_end(epoch)
+            while len(self._desks) > MOST_DESKS:
+                self._desks.popitem(last=False)
+            return self._desks[epoch]
+
+    def support(self, epoch: int | None) -> Support:
+        """Support of points of the latent space by particles."""
+        return self._kept(("support", epoch), lambda: Support(self.latents(epoch)))
+
+    def geometry(self, box_size: int) -> MapGeometry:
+        """Sampling of a decoded volume, that of ``cryodrgn eval_vol``."""
+        own = MapGeometry(pixel_size=self._pixel_size())
+        return own.resampled(self.run.box_size, box_size)
+
+    def maps(self) -> list[Path]:
+        """Volumes that lie in the folder of the run."""
+        files = set(StateFiles(self.run.path).written_files())
+        files |= set(self.files.written_files())
+        analysis = self.files.analysis(None)
+        for series in [*analysis.components(), analysis.line]:
+            files |= set(series.volumes())
+        return sorted(path for path in files if path.suffix == ".mrc")
+
+    def map(self, name: str) -> tuple[Float[np.ndarray, "z y x"], float]:
+        """A volume in the folder of the run, and its Å/px.
+
+        Raises:
+            InputFileError: There is none of that name.
+        """
+        self.require_folder()
+        found = {path.relative_to(self.run.path).as_posix(): path for path in self.maps()}
+        if name not in found:
+            msg = f"{self.name} has no map {name[:80]!r}"
+            raise InputFileError(msg)
+        volume, pixel_size = read_volume(found[name])
+        return volume, pixel_size or 1.0
+
+    def half_map_curves(self) -> dict[str, list[list[float]]]:
+        """Correlations of half maps that lie in the folder, by name: (1/Å, FSC)."""
+        self.require_folder()
+        found, linear = {}, self.files.linear
+        numbers = LinearFiles.fsc.numbers(linear)
+        named = {linear.fsc(n): f"component {n}" if n else "mean" for n in numbers}
+        states = StateFiles(self.run.path)
+        named |= {states.fsc(n): f"state {n}" for n in StateFiles.fsc.numbers(states)}
+        for path, name in named.items():
+            curve = next(iter(read_curves(path).values()))
+            frequencies = curve.frequencies / self._pixel_size()
+            found[name] = torch.stack([frequencies, curve.values], 1).tolist()
+        return found
+
+    # Inside
+
+    @property
+    def _source(self) -> Path | None:
+        named = self.run.settings.get("dataset_args", {}).get("particles")
+        return None if named is None else Path(named)
+
+    def _pixel_size(self) -> float:
+        try:
+            return self.run.pixel_size
+        except CryodrgnError:
+            return 1.0
+
+    def _is_instant(self) -> bool:
+        """Whether volumes are sums of stored ones, made in no time at any size."""
+        return "basis" in self.run.settings.get("model_args", {}) or bool(
+            self.run.settings.get("training", {}).get("linear")
+        )
+
+    def _count(self, notes: list[str]) -> int:
+        if self.run.latent_dim == 0:
+            notes.append("a run of a single structure: it has a volume, but no latent space")
+            return 0
+        try:
+            return self.count(self.epoch(None))
+        except CryodrgnError as error:
+            notes.append(str(error))
+            return 0
+
+    def _clusters(self, name: str, epoch: int | None) -> Column:
+        """K-means clusters made for the page; of many particles a sample is fitted."""
+        if not name.isdigit() or not 2 <= int(name) <= MOST_CLUSTERS:
+            msg = f"give a number of clusters from 2 to {MOST_CLUSTERS}, got {name[:20]!r}"
+            raise InputFileError(msg)
+        latents, count = self.latents(epoch), int(name)
+        step = -(-len(latents) // MOST_FITTED)
+        found = cluster_by_means(latents[::step], min(count, len(latents[::step])))
+        labels = found.labels
+        if step > 1:
+            means = found.means(latents[::step])
+            norms = np.square(means).sum(1)
+            parts = np.array_split(latents, -(-len(latents) // MOST_FITTED))
+            labels = np.concatenate([(norms - 2 * p @ means.T).argmin(1) for p in parts])
+        names = tuple(str(number) for number in range(len(found.particles)))
+        return Column(values=labels.astype(np.float32), names=names)
+
+    def _kept(self, key: Any, make: Any) -> Any:
+        """A table, made when it is first asked for; the oldest give way."""
+        with self._lock:
+            if key not in self._tables:
+                self._tables[key] = make()
+            self._tables.move_to_end(key)
+            while sum(map(_size, self._tables.values())) > MOST_CACHED_BYTES:
+                old = next(iter(self._tables))
+                if old == key:
+                    break
+                del self._tables[old]
+            return self._tables[key]
+
+
+def _size(table: Any) -> int:
+    if isinstance(table, Column):
+        return table.values.nbytes
+    return table.nbytes if isinstance(table, np.ndarray) else 0

@@ -1,0 +1,76 @@
+// Small charts as SVG, and pictures of arrays in grey.
+
+const NS = "http://www.w3.org/2000/svg";
+
+function element(name, attributes, text) {
+  const made = document.createElementNS(NS, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+export function shortNumber(value) {
+  if (!Number.isFinite(value)) return "–";
+  return String(Number(value.toPrecision(3)));
+}
+
+// Lines of points [x, y], each with a name; the axes have names, too.
+export function lineChart(holder, lines, { xName, yName, y0, y1, height = 150 }) {
+  holder.replaceChildren();
+  const points = lines.flatMap((line) => line.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
+  if (!points.length) return;
+  const xs = points.map((p) => p[0]);
+  const ys = points.map((p) => p[1]);
+  const [left, bottom, width] = [46, 30, 320];
+  const [ax, bx] = [Math.min(...xs), Math.max(...xs)];
+  const [ay, by] = [y0 ?? Math.min(...ys), y1 ?? Math.max(...ys)];
+  const px = (x) => left + ((x - ax) / (bx - ax || 1)) * (width - left - 8);
+  const py = (y) => height - bottom - ((y - ay) / (by - ay || 1)) * (height - bottom - 8);
+  const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${yName} by ${xName}` });
+  svg.append(element("path", { class: "axis", d: `M${left} 8V${height - bottom}H${width - 8}` }));
+  svg.append(element("text", { x: left - 4, y: py(ay), class: "end" }, shortNumber(ay)));
+  svg.append(element("text", { x: left - 4, y: py(by) + 6, class: "end" }, shortNumber(by)));
+  svg.append(element("text", { x: left, y: height - 14 }, shortNumber(ax)));
+  svg.append(element("text", { x: width - 8, y: height - 14, class: "end" }, shortNumber(bx)));
+  svg.append(element("text", { x: (left + width) / 2, y: height - 2, class: "middle" }, `${xName} · ${yName}`));
+  lines.forEach((line, number) => {
+    const d = line.points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`).join("");
+    const path = element("path", { class: `line line${number % 6}`, d });
+    path.append(element("title", {}, line.name));
+    svg.append(path);
+    if (line.points.length === 1) svg.append(element("circle", { class: `dot line${number % 6}`, cx: px(line.points[0][0]), cy: py(line.points[0][1]), r: 3 }));
+  });
+  holder.append(svg);
+  if (lines.length > 1) {
+    const key = document.createElement("p");
+    key.className = "key";
+    lines.forEach((line, number) => {
+      const item = document.createElement("span");
+      item.className = `key${number % 6}`;
+      item.textContent = line.name;
+      key.append(item);
+    });
+    holder.append(key);
+  }
+}
+
+export function drawImage(canvas, values, side) {
+  canvas.width = canvas.height = side;
+  const sorted = Float32Array.from(values).sort();
+  const low = sorted[Math.floor(sorted.length * 0.005)];
+  const high = sorted[Math.floor((sorted.length - 1) * 0.995)];
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(side, side);
+  for (let i = 0; i < values.length; i++) {
+    const grey = Math.round((255 * (values[i] - low)) / (high - low || 1));
+    image.data.set([grey, grey, grey, 255], 4 * i);
+  }
+  context.putImageData(image, 0, 0);
+}
+
+// Sum of a volume along z, as seen from above.
+export function projectionOf(values, side) {
+  const image = new Float32Array(side * side);
+  for (let i = 0; i < values.length; i++) image[i % (side * side)] += values[i];
+  return image;
+}

@@ -1,0 +1,48 @@
+// Palettes that people with colour blindness can tell apart, as bytes (r, g, b).
+
+const STOPS = {
+  viridis: "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725",
+  cividis: "00224e 123570 3b496c 575d6d 707173 8a8678 a59c74 c3b369 e1cc55 fee838",
+  "blue–orange": "2166ac 67a9cf d1e5f0 f0f0f0 fddbc7 ef8a62 b2182b",
+  circle: "0072b2 56b4e9 f0f0f0 e69f00 d55e00 7a3b69 0072b2",
+  greys: "202020 f0f0f0",
+};
+export const PALETTES = Object.keys(STOPS);
+// Okabe and Ito 2008, then the same darker and lighter.
+const GROUPS = ["0072b2", "e69f00", "009e73", "cc79a7", "56b4e9", "d55e00", "f0e442", "8c8c8c"];
+
+function bytesOf(hex) {
+  return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
+}
+
+export function rampOf(name) {
+  const stops = (STOPS[name] ?? STOPS.viridis).split(" ").map(bytesOf);
+  const table = new Uint8Array(256 * 4);
+  for (let i = 0; i < 256; i++) {
+    const place = (i / 255) * (stops.length - 1);
+    const low = Math.min(Math.floor(place), stops.length - 2);
+    for (let c = 0; c < 3; c++) {
+      table[4 * i + c] = Math.round(stops[low][c] + (place - low) * (stops[low + 1][c] - stops[low][c]));
+    }
+    table[4 * i + 3] = 255;
+  }
+  return table;
+}
+
+export function groupColour(number) {
+  const base = bytesOf(GROUPS[number % GROUPS.length]);
+  const turn = Math.floor(number / GROUPS.length) % 3;
+  return base.map((v) => Math.round(turn === 1 ? v * 0.6 : turn === 2 ? v + (255 - v) * 0.5 : v));
+}
+
+export function groupTable() {
+  const table = new Uint8Array(256 * 4);
+  for (let i = 0; i < 256; i++) {
+    table.set([...groupColour(i), 255], 4 * i);
+  }
+  return table;
+}
+
+export function cssColour([r, g, b]) {
+  return `rgb(${r}, ${g}, ${b})`;
+}
