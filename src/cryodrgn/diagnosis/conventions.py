@@ -10,11 +10,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from cryodrgn.imaging.aberrations import zernike_orders
 from cryodrgn.particles.optics import CtfTable
 
 RotationChange = Literal["none", "inverse"]
 ShiftChange = Literal["none", "negative", "off", "exchanged"]
-CtfChange = Literal["none", "off", "magnitude", "swapped", "mirrored"]
+CtfChange = Literal["none", "off", "magnitude", "recorded", "swapped", "mirrored"]
+TermChange = Literal["none", "negative", "off"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,9 +30,13 @@ class Convention:
         shift: What is done to the shifts.
         shift_scale: Factor on the shifts.
         ctf: ``off`` means images without CTF; ``magnitude``, images whose phases are flipped
-            already; ``swapped``, defocus U for V; ``mirrored``, a defocus angle that turns
-            the other way.
+            already; ``recorded``, images whose phases are not flipped, though the file says
+            so; ``swapped``, defocus U for V; ``mirrored``, a defocus angle that turns the
+            other way.
         pixel_scale: Factor on the pixel size by which the CTF is computed.
+        odd: What is done to the antisymmetric aberrations.
+        even: What is done to the symmetric ones.
+        attenuation: ``off`` means that neither B factors nor scales weaken the images.
     """
 
     row_offset: int = 0
@@ -40,6 +46,9 @@ class Convention:
     shift_scale: float = 1.0
     ctf: CtfChange = "none"
     pixel_scale: float = 1.0
+    odd: TermChange = "none"
+    even: TermChange = "none"
+    attenuation: Literal["none", "off"] = "none"
 
     def rotations(
         self, rotations: Float[np.ndarray, "rows 3 3"]
@@ -64,8 +73,30 @@ class Convention:
         """CTF parameters as this convention understands those of the file."""
         if self.ctf == "swapped":
             ctf = replace(ctf, defocus_u=ctf.defocus_v, defocus_v=ctf.defocus_u)
+        if self.ctf == "recorded":
+            ctf = replace(ctf, correction=None)
+        ctf = replace(
+            ctf,
+            odd_zernike=self._aberrations(ctf.odd_zernike, self.odd, is_odd=True),
+            even_zernike=self._aberrations(ctf.even_zernike, self.even, is_odd=False),
+        )
         mirrored = (self.ctf == "mirrored") != self.upside_down
         return replace(ctf, defocus_angle=-ctf.defocus_angle) if mirrored else ctf
+
+    def _aberrations(
+        self,
+        coefficients: Float[np.ndarray, "rows count"] | None,
+        change: TermChange,
+        *,
+        is_odd: bool,
+    ) -> Float[np.ndarray, "rows count"] | None:
+        """Coefficients as this convention understands those of the file."""
+        if coefficients is None or change == "off":
+            return None
+        orders = zernike_orders(coefficients.shape[1], is_odd=is_odd)
+        # Polynomials with a sine change sign where the y axis does.
+        signs = np.array([-1 if self.upside_down and m < 0 else 1 for _, m in orders])
+        return coefficients * np.float32(signs * (-1 if change == "negative" else 1))
 
     def combined(self, other: "Convention") -> "Convention":
         """This convention with the changes of another one added."""
@@ -80,12 +111,25 @@ class Convention:
 
 STATED = Convention()
 
+WRONG_SIGN, ABSENT = "have the wrong sign", "are not those of these images"
+FLIPPED = {"images are phase flipped already": Convention(ctf="magnitude")}
+NOT_FLIPPED = {
+    "images are not phase flipped, though the file says so": Convention(ctf="recorded")
+}
 # Scales between which a wrong pixel size is looked for; the last step is finer.
 PIXEL_SCALES = (0.5, 0.625, 0.8, 0.9, 0.95, 1.05, 1.11, 1.25, 1.6, 2.0)
 
 
-def alternatives(*, has_ctf: bool, has_shifts: bool) -> dict[str, Convention]:
-    """Conventions that differ from the stated one in one respect, by the words for it."""
+def alternatives(
+    *, has_ctf: bool, has_shifts: bool, is_corrected: bool = False
+) -> dict[str, Convention]:
+    """Conventions that differ from the stated one in one respect, by the words for it.
+
+    Args:
+        has_ctf: Whether the file gives CTF parameters.
+        has_shifts: Whether it gives shifts.
+        is_corrected: Whether it says of images that their phases are flipped.
+    """
     found = {
         "rotations are the inverse of what they should be": Convention(rotation="inverse"),
         "the y axis of the images is reversed": Convention(upside_down=True),
@@ -107,11 +151,39 @@ def alternatives(*, has_ctf: bool, has_shifts: bool) -> dict[str, Convention]:
     if has_ctf:
         found |= {
             "images carry no CTF": Convention(ctf="off"),
-            "images are phase flipped already": Convention(ctf="magnitude"),
+            **(NOT_FLIPPED if is_corrected else FLIPPED),
             "defocus U and V are exchanged": Convention(ctf="swapped"),
             "the defocus angle has the wrong sign": Convention(ctf="mirrored"),
         }
         found |= {pixel_words(scale): Convention(pixel_scale=scale) for scale in PIXEL_SCALES}
+    return found
+
+
+def term_alternatives(
+    *, has_odd: bool, has_even: bool, has_attenuation: bool
+) -> dict[str, Convention]:
+    """Other signs of the terms of the optics that a file gives, and none at all, by words.
+
+    Args:
+        has_odd: Whether it gives antisymmetric aberrations.
+        has_even: Whether it gives symmetric ones.
+        has_attenuation: Whether it gives B factors or scales.
+    """
+    found = {}
+    if has_odd:
+        found |= {
+            f"antisymmetric aberrations (beam tilt, trefoil) {WRONG_SIGN}": Convention(
+                odd="negative"
+            ),
+            f"antisymmetric aberrations (beam tilt, trefoil) {ABSENT}": Convention(odd="off"),
+        }
+    if has_even:
+        found |= {
+            f"symmetric aberrations {WRONG_SIGN}": Convention(even="negative"),
+            f"symmetric aberrations {ABSENT}": Convention(even="off"),
+        }
+    if has_attenuation:
+        found[f"B factors and scales {ABSENT}"] = Convention(attenuation="off")
     return found
 
 

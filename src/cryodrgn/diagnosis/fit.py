@@ -17,12 +17,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.preprocessing import Preprocessing, ctf_parameters, prepare_images
+from cryodrgn.data.preprocessing import (
+    Preprocessing,
+    ctf_parameters,
+    exposure_parameters,
+    preprocess,
+    read_whitened,
+)
 from cryodrgn.diagnosis.conventions import Convention
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.shifts import shift_transform
+from cryodrgn.imaging.aberrations import without_phases, zernike_phases
 from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
@@ -93,12 +101,12 @@ class QuickImages:
             size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
             for start in range(0, len(rows), size):
                 chosen = rows[start : start + size]
-                parts.append(
-                    prepare_images(images, chosen, self.lattice, settings, centred=False)
-                )
+                pixels = read_whitened(images, chosen)
+                parts.append(preprocess(pixels, self.lattice, settings))
                 progress.advance(len(chosen))
         values = torch.cat(parts)
         self.values = values / values.square().mean().sqrt()
+        self._exposures = exposure_parameters(images)
         shells = self.lattice.points.float().norm(dim=1).round().long() - 1
         self._shells = torch.nn.functional.one_hot(shells.clamp_max(self.radius - 1)).float()
 
@@ -172,22 +180,36 @@ class QuickImages:
         values = shift_transform(
             self.values[places], self.lattice.frequencies[None], torch.from_numpy(shifts)
         )
+        values, transfer = self._with_optics(values, table_rows, convention)
         rotations = torch.from_numpy(convention.rotations(poses.rotations[table_rows]))
         points = slice_coordinates(self.lattice.points.float(), rotations)
-        return values, self._ctf(table_rows, convention), points
+        return values, transfer, points
 
-    def _ctf(
-        self, table_rows: Int[np.ndarray, " batch"], convention: Convention
-    ) -> Float[Tensor, "batch points"]:
+    def _with_optics(
+        self,
+        values: Float[Tensor, "batch points 2"],
+        table_rows: Int[np.ndarray, " batch"],
+        convention: Convention,
+    ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"]]:
+        """Images without antisymmetric aberrations, and their CTF times their weights."""
         table = self.table.ctf
         if table is None or convention.ctf == "off":
-            return torch.ones(len(table_rows), len(self.lattice))
+            return values, torch.ones(len(table_rows), len(self.lattice))
         changed = convention.ctf_table(table.select(table_rows))
         parameters = ctf_parameters(changed, np.arange(len(changed)))
         sizes = self.table.pixel_sizes[table_rows] * np.float32(convention.pixel_scale)
         frequencies = self.lattice.frequencies / torch.from_numpy(sizes)[:, None, None]
         ctf = contrast_transfer(frequencies, parameters)
-        return ctf.abs() if convention.ctf == "magnitude" else ctf
+        if convention.ctf == "magnitude":
+            ctf = ctf.abs()
+        if changed.odd_zernike is not None:
+            coefficients = torch.from_numpy(changed.odd_zernike)
+            phases = zernike_phases(frequencies, coefficients, is_odd=True)
+            values = without_phases(values, phases)
+        if self._exposures is not None and convention.attenuation == "none":
+            exposures = self._exposures[torch.from_numpy(table_rows)]
+            ctf = ctf * exposure_weights(frequencies, exposures)
+        return values, ctf
 
     def sample(
         self, spectrum: Float[Tensor, "z y x 2"], points: Float[Tensor, "batch points 3"]

@@ -102,8 +102,9 @@ def judge(images: QuickImages, *, seed: int = 0) -> Verdict:
     others = alternatives(
         has_ctf=table.ctf is not None,
         has_shifts=bool(np.abs(table.require_poses().shifts).max(initial=0) > 0),
+        is_corrected=table.ctf is not None and table.ctf.correction is not None,
     )
-    found = _compare_all(images, stated, STATED, others)
+    found = compare_all(images, stated, STATED, others)
     comparisons = list(found.values())
 
     best, changes, convention = stated, [], STATED
@@ -119,12 +120,12 @@ def judge(images: QuickImages, *, seed: int = 0) -> Verdict:
         best = images.fit(convention)
         if not belong_together(best, images.fit(convention, order)):
             break
-        found = _compare_all(images, best, convention, others)
+        found = compare_all(images, best, convention, others)
     control = images.fit(convention, order)
     return _verdict(stated, control, best, tuple(changes), convention, comparisons)
 
 
-def _compare_all(
+def compare_all(
     images: QuickImages, base: Fit, start: Convention, others: Mapping[str, Convention]
 ) -> dict[str, Comparison]:
     """Every change that a convention does not have yet, against that convention."""

@@ -22,6 +22,8 @@ from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.extent import density_radius
 from cryodrgn.diagnosis.fit import QuickImages
+from cryodrgn.diagnosis.image_state import as_multiplied
+from cryodrgn.diagnosis.optics_terms import term_comparisons, with_terms
 from cryodrgn.diagnosis.screening import Screening, screen_images
 from cryodrgn.diagnosis.verdict import Verdict, judge
 from cryodrgn.diagnosis.views import view_averages
@@ -97,8 +99,11 @@ def check_particles(
     if len(rows) < 2:
         msg = f"{particles.source} has fewer than two images that can be computed with"
         raise MetadataError(msg)
-    images = QuickImages(particles.images, rows, invert=settings.invert)
+    table, wrong_state = as_multiplied(particles.images, rows)
+    images = QuickImages(table, rows, invert=settings.invert)
     verdict = judge(images, seed=settings.seed)
+    terms = term_comparisons(table, rows, verdict.convention, invert=settings.invert)
+    verdict = with_terms(verdict, terms, wrong_state)
     if len(groups) > 1:
         verdict = _with_pixel_sizes(verdict, in_words(images.table.pixel_sizes, groups))
     summary = summarise(particles)
