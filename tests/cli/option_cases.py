@@ -118,6 +118,8 @@ TRAINED = {
     "--output-mask": "circ",
     "--use-conf-encoder": "",
 }
+# Images that are no tilt series have none of these.
+SERIES = "--ntilts --dose-per-tilt --angle-per-tilt"
 DEFAULTS = "--uninvert-data --no-window --no-stop-when-converged --output-mask"
 STAR = "IN/particles.star -o OUT"
 
@@ -265,7 +267,8 @@ CASES = {
             "cryodrgn.analysis.plots:plot_fsc",
             "cryodrgn.analysis.plots:save_figure",
         ),
-        quiet="--uninvert-data --ctf --datadir",
+        quiet="--uninvert-data --ctf --datadir --single-images",
+        refused=f"{SERIES} --force-ntilts",
     ),
     "check": Case(
         line="IN/particles.star -o OUT/c",
@@ -355,7 +358,8 @@ CASES = {
             "cryodrgn.io.cryodrgn_pickle:save_latents",
             "cryodrgn.io.cryodrgn_pickle:save_pickles",
         ),
-        quiet="--window --ctf --datadir",
+        quiet="--window --ctf --datadir --single-images",
+        refused=SERIES,
     ),
     "pc_traversal": Case(
         line="IN/z.pkl", values={"--pc": "2", "--lim": "10 80", "--outdir": "OUT"}

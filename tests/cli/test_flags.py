@@ -11,9 +11,11 @@ RUN = (
     "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
     "--seed --shuffle-seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
+SERIES = "--single-images --ntilts -d --dose-per-tilt -a --angle-per-tilt"
 DATASET = (
     "--invert-data --window --ind --lazy --datadir "
     "| --uninvert-data --no-window --window-r --screen"
+    f"| {SERIES}"
 )
 TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
@@ -169,6 +171,9 @@ LATER_NAMES: dict[str, str] = {
     "select": "--outfile --outpkl --output",
     "export": "--outfile --output --outstar",
 }
+for name in ("backproject_voxel", "check", "run", "nuisance"):
+    FROZEN_FLAGS[name] += f" {SERIES}"
+FROZEN_FLAGS["backproject_voxel"] += " --force-ntilts"
 for name, later in LATER_NAMES.items():
     FROZEN_FLAGS[name] += f" {later}"
 

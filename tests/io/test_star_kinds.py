@@ -4,9 +4,10 @@ import logging
 
 import pytest
 
-from cryodrgn.errors import InputFileError
+from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.star import write_star
+from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
 ROWS = 6
 IMAGES = {
@@ -30,6 +31,10 @@ SINGLE = {
         "rlnCtfScalefactor": [1.0, 0.9, 0.8, 0.7, 0.6, 0.5],
     },
     "numbers of groups": {"rlnGroupNumber": [1, 1, 1, 2, 2, 2]},
+    "groups of micrographs of other doses": {
+        "rlnGroupName": ["a"] * ROWS,
+        "rlnMicrographPreExposure": [0.0, 1.0] * 3,
+    },
     "two dimensions": {"rlnImageDimensionality": [2] * ROWS},
 }
 TILTS = {
@@ -54,37 +59,34 @@ def star(tmp_path, columns, **blocks):
 @pytest.mark.parametrize("name", SINGLE)
 def test_single_images_pass_without_a_word(tmp_path, caplog, name):
     with caplog.at_level(logging.INFO):
-        assert len(RelionParticles(star(tmp_path, IMAGES | SINGLE[name]))) == ROWS
+        metadata = RelionParticles(star(tmp_path, IMAGES | SINGLE[name]))
+        assert metadata.tilt_series(TiltSeriesSettings()) is None
     assert not caplog.records
 
 
 @pytest.mark.parametrize("name", TILTS)
-def test_tilt_images_are_named_once(tmp_path, caplog, name):
+def test_tilt_images_are_recognised_and_said_to_be(tmp_path, caplog, name):
     path = star(tmp_path, IMAGES | TILTS[name])
-    for _ in range(2):
-        assert len(RelionParticles(path)) == ROWS
-    (record,) = caplog.records
-    assert f"x.star lists {ROWS} tilt images of 2 particles" in record.getMessage()
-    assert "tilt series are not supported" in record.getMessage()
+    with caplog.at_level(logging.INFO):
+        series = RelionParticles(path).tilt_series(TiltSeriesSettings())
+    assert series.counts.tolist() == [3, 3]
+    assert f"x.star lists {ROWS} images of 2 particles in tilt series" in caplog.text
 
 
-def test_tilt_images_that_name_no_particle_are_named(tmp_path, caplog):
-    RelionParticles(star(tmp_path, IMAGES | {"rlnTomoName": ["TS_01"] * ROWS}))
-    assert f"lists {ROWS} tilt images (rlnTomoName)" in caplog.text
+@pytest.mark.parametrize("name", TILTS)
+def test_tilt_images_can_be_taken_for_particles_of_their_own(tmp_path, name):
+    settings = TiltSeriesSettings(is_series=False)
+    path = star(tmp_path, IMAGES | TILTS[name])
+    assert RelionParticles(path).tilt_series(settings) is None
 
 
-@pytest.mark.parametrize("command", ["parse_pose_star", "downsample"])
-def test_every_command_that_reads_particles_warns_of_tilt_images(
-    command, write_stack, rng, tmp_path, capsys
-):
-    from cryodrgn.cli.main import main
-
-    write_stack(rng.normal(size=(ROWS, 8, 8)), "a.mrcs")
-    path = star(tmp_path, IMAGES | TILTS["M"] | {"rlnImageSize": [8] * ROWS})
-    output = {"parse_pose_star": "x.pkl", "downsample": "y.mrcs"}[command]
-    options = ["-D", "4"] if command == "downsample" else []
-    assert main([command, str(path), *options, "-o", str(tmp_path / output)]) == 0
-    assert capsys.readouterr().err.count("tilt images of 2 particles") == 1
+def test_tilt_images_that_name_no_particle_are_refused(tmp_path):
+    metadata = RelionParticles(star(tmp_path, IMAGES | {"rlnTomoName": ["TS_01"] * ROWS}))
+    with pytest.raises(MetadataError, match="rlnTomoName.*rlnTomoParticleName or rlnGroupName"):
+        metadata.tilt_series(TiltSeriesSettings())
+    with pytest.raises(MetadataError, match="no column rlnTomoParticleName or rlnGroupName"):
+        metadata.tilt_series(TiltSeriesSettings(is_series=True))
+    assert metadata.tilt_series(TiltSeriesSettings(is_series=False)) is None
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,6 @@ from collections.abc import Mapping
 TILT_SERIES = "tilt series of subtomograms are not reconstructed here, tilt pairs are (--tilt)"
 OPTIONS: Mapping[str, Mapping[str, str]] = {
     "backproject_voxel": {
-        **dict.fromkeys(
-            (
-                *("--ntilts", "--force-ntilts", "-d", "--dose-per-tilt"),
-                *("-a", "--angle-per-tilt"),
-            ),
-            TILT_SERIES,
-        ),
         "--reg-weight": "the filter of the volume is Wiener's, with the signal-to-noise ratio "
         "of the half maps",
         "--output-sumcount": "half maps are written, sums and counts are not",
@@ -21,10 +14,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         "command; cryodrgn_utils filter_mrcs takes images out of a stack",
     },
     "train_vae": dict.fromkeys(
-        (
-            *("--ntilts", "--random-tilts", "--t-emb-dim", "--tlayers", "--tdim"),
-            *("-d", "--dose-per-tilt", "-a", "--angle-per-tilt"),
-        ),
+        (*("--random-tilts", "--t-emb-dim", "--tlayers", "--tdim"),),
         TILT_SERIES,
     ),
     "parse_pose_star": {"--Apix": "shifts are taken in the unit of the file"},

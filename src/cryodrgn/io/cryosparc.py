@@ -17,6 +17,7 @@ from cryodrgn.io.cryosparc_tables import read_table, refuse_other_tables, with_p
 from cryodrgn.io.metadata import require_positive
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
+from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,14 @@ class CryosparcParticles:
             for group, name in names.items()
             if self._has(name)
         }
+
+    def tilt_series(self, settings: TiltSeriesSettings) -> None:
+        """None: cryoSPARC lists single images.
+
+        Raises:
+            ConfigError: A setting is given that only tilt series have.
+        """
+        settings.require_none(str(self.path))
 
     def has_poses(self) -> bool:
         """True if the file holds orientations."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from cryodrgn.errors import ConfigError, MetadataError
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
+from cryodrgn.particles.tilt_series import TiltImages, TiltSeriesSettings
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ class ParticleMetadata(Protocol):
 
     def categories(self) -> dict[str, list[str]]:
         """Groups of particles by name: micrographs and optics groups, if the file has them."""
+        ...
+
+    def tilt_series(self, settings: TiltSeriesSettings) -> TiltImages | None:
+        """The particles and tilts that all rows are images of; None for single images."""
         ...
 
     def has_poses(self) -> bool:

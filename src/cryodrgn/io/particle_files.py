@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,10 @@ from cryodrgn.io.text import read_text, require_file
 from cryodrgn.io.volume_headers import refuse_volume
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import CtfTable
-from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
 from cryodrgn.particles.pixel_sizes import common_pixel_size, in_words, rows_by_pixel_size
 from cryodrgn.particles.poses import Poses
+from cryodrgn.particles.tilt_series import TiltImages, TiltSeriesSettings
 from cryodrgn.units import pixel_size_or_one
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class ParticleFiles:
         tilted: Particle file of the second images of tilt pairs, in the same order; None where
             every particle has one image.
         tilt_deg: Angle of the stage for these in degrees, right-handed about x.
+        series: Settings of tilt series, of which ``particles`` is recognised to be one.
     """
 
     particles: Path
@@ -55,6 +57,7 @@ class ParticleFiles:
     datadir: Path | None = None
     tilted: Path | None = None
     tilt_deg: float = 45.0
+    series: TiltSeriesSettings = field(default_factory=TiltSeriesSettings)
 
 
 def open_metadata(path: Path) -> ParticleMetadata | None:
@@ -152,11 +155,17 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         CryodrgnError: A file cannot be used, or two of them disagree; the message names both.
     """
     metadata = open_metadata(files.particles)
+    series = None
     if metadata is not None:
-        selection = _Selection.read(files, len(metadata))
+        series = metadata.tilt_series(files.series)
+        if series is None:
+            selection = _Selection.read(files, len(metadata))
+        else:
+            selection = _TiltSelection.of_series(files, series)
         metadata = metadata.select(selection.rows)
         images = open_images(files.particles, metadata, files.datadir)
     else:
+        files.series.require_none(str(files.particles))
         images = open_images(files.particles, None)
         selection = _Selection.read(files, len(images))
         images = images.select(selection.rows)
@@ -174,8 +183,44 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
     )
     if metadata is not None:
         table = replace(table, **metadata.attenuation())
+    if series is not None and isinstance(selection, _TiltSelection):
+        return _in_series(table, series, selection, files)
     particles = ParticleSet.of_single_images(table)
     return particles if files.tilted is None else _paired(particles, images, files)
+
+
+def _in_series(
+    table: ImageTable, series: TiltImages, selection: "_TiltSelection", files: ParticleFiles
+) -> ParticleSet:
+    """Particles of tilt series, with dose and tilt of their images.
+
+    Raises:
+        ConfigError: Second images of tilt pairs are given, too.
+    """
+    if files.tilted is not None:
+        msg = (
+            f"{files.particles} lists tilt series, which have no second exposures: leave out "
+            f"{files.tilted}"
+        )
+        raise ConfigError(msg)
+    damping = {"doses": series.doses, "tilt_angles": series.tilt_angles}
+    columns = {
+        name: None if values is None else values[table.rows].astype(np.float32)
+        for name, values in damping.items()
+    }
+    b_factors = None if series.b_factors_are_doses else table.b_factors
+    chosen = selection.particles
+    counts = series.counts[chosen]
+    is_single = bool((counts == 1).all())
+    particles = ParticleSet(
+        images=replace(table, **columns, b_factors=b_factors),
+        original_rows=chosen,
+        offsets=None if is_single else np.concatenate([[0], np.cumsum(counts)]),
+        names=series.names[chosen],
+        tomograms=None if series.tomograms is None else series.tomograms[chosen],
+    )
+    count = files.series.num_tilts
+    return particles if count is None else particles.with_best_images(count)
 
 
 def _paired(particles: ParticleSet, images: ImageStack, files: ParticleFiles) -> ParticleSet:
@@ -237,6 +282,35 @@ class _Selection:
             "both must come from the same particle file"
         )
         raise ShapeMismatchError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _TiltSelection(_Selection):
+    """Images of particles taken from a file of tilt series, particle after particle."""
+
+    particles: Int[np.ndarray, " particles"]
+
+    @classmethod
+    def of_series(cls, files: ParticleFiles, series: TiltImages) -> "_TiltSelection":
+        particles, source = np.arange(len(series.names)), str(files.particles)
+        if files.indices is not None:
+            chosen = load_selection(files.indices)
+            particles = chosen.rows_of(len(particles), f"the tilt series of {source}")
+        stops = np.cumsum(series.counts)
+        places = rows_in_ranges((stops - series.counts)[particles], stops[particles])
+        return cls(
+            rows=series.order[places],
+            whole=len(series),
+            source=source,
+            particles=particles,
+        )
+
+    def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
+        """The rows to take from a table of ``length`` rows, which are in the file's order."""
+        if length == self.whole or length != len(self.rows):
+            return super(_TiltSelection, self).of_table(length, source)
+        logger.info("%s has one row per selected image: taken as it is", source)
+        return np.searchsorted(np.unique(self.rows), self.rows)
 
 
 def _ctf(

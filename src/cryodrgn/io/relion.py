@@ -13,9 +13,11 @@ from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import matrices_from_relion_angles
 from cryodrgn.io import relion_optics
 from cryodrgn.io.star import StarTable, particle_block, read_star
-from cryodrgn.io.star_kinds import refuse_other_stars, warn_of_tilt_series
+from cryodrgn.io.star_kinds import refuse_other_stars
+from cryodrgn.io.tilt_series import identity_column, require_identity_column, tilt_images
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
+from cryodrgn.particles.tilt_series import TiltImages, TiltSeriesSettings
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
 logger = logging.getLogger(__name__)
@@ -58,7 +60,6 @@ class RelionParticles:
         name = particle_block(path, {block: len(table) for block, table in blocks.items()})
         self._particles = blocks[name]
         refuse_other_stars(path, blocks, self._particles)
-        warn_of_tilt_series(self._particles)
         self._groups = None
         if self._optics is not None:
             self._groups = _group_rows(self._particles, self._optics)
@@ -127,6 +128,35 @@ class RelionParticles:
                 column = self._particles.text(name)
                 found[group] = [column[row] for row in self._rows.tolist()]
         return found
+
+    def tilt_series(self, settings: TiltSeriesSettings) -> TiltImages | None:
+        """The particles and tilts that all rows of the file are images of.
+
+        Args:
+            settings: What is said of them beside the file.
+
+        Returns:
+            None if every row is a particle of its own.
+
+        Raises:
+            MetadataError: The file does not say which images show the same particle.
+            ConfigError: Settings contradict the file, or are for tilt series, which it is none.
+        """
+        columns = self.column_if_any
+        if settings.is_series is False:
+            identity = None
+        elif settings.is_series:
+            identity = require_identity_column(self._particles)
+        else:
+            identity = identity_column(self._particles, columns)
+        if identity is None:
+            settings.require_none(str(self.path))
+            return None
+        return tilt_images(self._particles, identity, columns).completed(settings)
+
+    def column_if_any(self, name: str) -> Float[np.ndarray, " particles"] | None:
+        """A column of numbers, of optics groups or particles; None if neither has it."""
+        return self._numbers(name) if self._has(name) else None
 
     def has_poses(self) -> bool:
         """True if the file holds orientations."""

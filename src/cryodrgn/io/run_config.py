@@ -32,6 +32,9 @@ KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
     ("dataset_args", ("particles_tilt",), str, None, 0),
     ("dataset_args", ("window_r",), _NUMBER, 0, 1),
     ("dataset_args", ("tilt_deg",), _NUMBER, -360, 360),
+    ("dataset_args", ("tilt_series",), bool, None, 0),
+    ("dataset_args", ("ntilts",), int | np.integer, 1, 10000),
+    ("dataset_args", ("dose_per_tilt", "angle_per_tilt"), _NUMBER, 0, 1000),
     ("training", ("pixel_size",), _NUMBER, 0, 1e6),
     ("training", ("settings",), dict, None, 0),
 )

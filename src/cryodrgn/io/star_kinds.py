@@ -1,16 +1,10 @@
 """Tables of STAR files that list no single particles: what they are, and which file to take."""
 
-import logging
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-
-import numpy as np
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.star import StarTable
-
-logger = logging.getLogger(__name__)
 
 IMAGE_NAME = "rlnImageName"
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
@@ -68,7 +62,6 @@ _SUBTOMOGRAM_COLUMNS = (
     *(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi")),
     *("rlnTomoVisibleFrames", "rlnCtfImage"),
 )
-_VARIES_WITH_TILT = ("rlnCtfScalefactor", "rlnMicrographPreExposure")
 _TOMOGRAPHY_COLUMNS = ("rlnTomoName", "rlnTomoParticleName", "rlnTomoParticleId")
 
 
@@ -164,53 +157,3 @@ def _is_list_of_tomography(particles: StarTable) -> bool:
     if "rlnTomoTiltSeriesStarFile" in particles:
         return False
     return IMAGE_NAME not in particles or "@" not in particles.text(IMAGE_NAME)[0]
-
-
-def warn_of_tilt_series(particles: StarTable) -> None:
-    """Say it, once for a file, if the rows of a table are tilt images of fewer particles.
-
-    In files of single images groups of micrographs have names that repeat, too. Rows are tilt
-    images if the scale of the CTF or the dose differs within such a group, or if a column
-    says to which particle of a tomogram a row belongs.
-    """
-    for name in ("rlnTomoParticleName", "rlnTomoParticleId"):
-        if name in particles:
-            _warn_once(particles.path, name, len(set(particles.text(name))), len(particles))
-            return
-    group = next(
-        (name for name in ("rlnGroupName", "rlnGroupNumber") if name in particles), None
-    )
-    if group is None:
-        if "rlnTomoName" in particles:
-            _warn_once(particles.path, "rlnTomoName", None, len(particles))
-        return
-    mark = "rlnTomoName" if "rlnTomoName" in particles else None
-    varying = (name for name in _VARIES_WITH_TILT if name in particles)
-    mark = mark or next((n for n in varying if _varies_within(particles, n, group)), None)
-    if mark is not None:
-        num_groups = len(set(particles.text(group)))
-        _warn_once(particles.path, f"{mark}, {group}", num_groups, len(particles))
-
-
-def _varies_within(particles: StarTable, name: str, group: str) -> bool:
-    """True if a column of numbers differs between rows of the same group."""
-    values = particles.numbers(name)
-    if np.ptp(values) == 0:
-        return False
-    _, groups = np.unique(np.array(particles.text(group)), return_inverse=True)
-    order = np.lexsort((values, groups))
-    same_group = np.diff(groups[order]) == 0
-    return bool((same_group & (np.diff(values[order]) > 0)).any())
-
-
-@cache
-def _warn_once(path: Path, mark: str, num_particles: int | None, num_images: int) -> None:
-    of_what = "" if num_particles is None else f" of {num_particles} particles"
-    logger.warning(
-        "%s lists %d tilt images%s (%s); tilt series are not supported: every image is taken "
-        "for a particle of its own, and dose is not accounted for",
-        path,
-        num_images,
-        of_what,
-        mark,
-    )

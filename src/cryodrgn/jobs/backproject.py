@@ -1,12 +1,14 @@
 """Reconstruction of a volume from images with known poses, with half maps and FSC."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cryodrgn.errors import MissingDependencyError
+from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.jobs.options import (
     LOADING,
+    TILT_SERIES,
     DeviceOptions,
     LikeOptions,
     SelectionOptions,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cryodrgn.io.map_geometry import MapGeometry
     from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.particles.tilt_series import TiltSeriesSettings
     from cryodrgn.preflight.screening import Screen
     from cryodrgn.reconstruction.backproject import Reconstruction
     from cryodrgn.rundir import ReconstructionFiles
@@ -30,6 +33,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECONSTRUCTION = "Reconstruction"
+Series = Literal["series"]
+
+
+SERIES: Series = "series"
+# Images of a particle that cryoDRGN 4 takes where nothing is said.
+TILTS_OF_4 = 10
+
+
+def _stack_or_series(text: str) -> Path | Series:
+    """A file of tilted exposures, or the word for tilt series in the particle file itself."""
+    return SERIES if text == SERIES else Path(text)
 
 
 @settings
@@ -53,6 +67,24 @@ class Backproject(
         metavar="MRC",
         help="Output volume (.mrc), with half maps and FSC written beside it; or a folder for "
         "all of them",
+    )
+    tilt: Path | Series | None = option(  # type: ignore[override]
+        "--tilt",
+        default=None,
+        group=TILT_SERIES,
+        parse=_stack_or_series,
+        bare=SERIES,
+        metavar="MRCS",
+        help="Particles (.mrcs) of the tilted exposure of tilt pairs; without a file, the "
+        "particles are tilt series even if the columns of dose and scale do not tell, and the "
+        f"{TILTS_OF_4} best images of each are used unless --ntilts says otherwise",
+    )
+    force_num_tilts: bool = option(
+        "--force-ntilts",
+        default=False,
+        group=TILT_SERIES,
+        help="Leave out particles of fewer than --ntilts images, and write the numbers of "
+        "those kept to indices_force_ntilts_N.pkl",
     )
     invert: bool = option(
         "--invert-data",
@@ -96,13 +128,13 @@ class Backproject(
         from cryodrgn.rundir import ReconstructionFiles, ScreeningFiles
 
         files = ReconstructionFiles.named(self.output)
+        folder = files.volume.parent
         particles = self._chosen(
-            open_particles(particle_files(self.particles, self, self, self))
+            open_particles(particle_files(self.particles, self, self, self)), folder
         )
         particles.images.require_poses()
         pixel_size = particles.require_pixel_size()
         geometry = geometry_like(self.like, particles.box_size, pixel_size)
-        folder = files.volume.parent
         require_output(folder)
 
         def screened(how: "Screen") -> "ParticleSet":
@@ -121,13 +153,70 @@ class Backproject(
             self._write(reconstruction, files, geometry)
         return reconstruction
 
-    def _chosen(self, particles: "ParticleSet") -> "ParticleSet":
-        """The first images, unless others were chosen."""
+    @property
+    def series(self) -> "TiltSeriesSettings":
+        """The settings of tilt series, which --tilt without a file says the particles are.
+
+        Raises:
+            ConfigError: Rows are said to be single images, too.
+        """
+        said = super().series
+        if self.tilt != SERIES:
+            return said
+        if self.single_images:
+            msg = (
+                "`tilt` without a file takes rows for images of tilt series, and "
+                "`single_images` for particles; leave out one of them"
+            )
+            raise ConfigError(msg)
+        return replace(said, is_series=True, num_tilts=said.num_tilts or TILTS_OF_4)
+
+    def _chosen(self, particles: "ParticleSet", folder: Path) -> "ParticleSet":
+        """The first particles, unless others were chosen."""
         import numpy as np
 
+        if self.force_num_tilts:
+            return self._of_many_tilts(particles, folder)
         if self.indices is not None:
             return particles
         return particles.select(np.arange(min(max(self.first, 0), len(particles))))
+
+    def _of_many_tilts(self, particles: "ParticleSet", folder: Path) -> "ParticleSet":
+        """The particles of as many images as are wanted; their numbers are written.
+
+        Raises:
+            ConfigError: Particles are chosen by an index, too, or none has as many images.
+        """
+        import numpy as np
+
+        from cryodrgn.io.atomic import make_folder
+        from cryodrgn.io.cryodrgn_pickle import save_pickles
+
+        wanted = self.series.num_tilts
+        if wanted is None or self.indices is not None:
+            msg = (
+                "`force_num_tilts` needs `num_tilts`, the number of images that every particle "
+                "must have, and does not go with `indices`: it writes an index itself"
+            )
+            raise ConfigError(msg)
+        kept = np.flatnonzero(particles.image_counts >= wanted)
+        if not len(kept):
+            msg = (
+                f"no particle of {particles.source} has {wanted} images, the most are "
+                f"{particles.image_counts.max()}; give a smaller `num_tilts`"
+            )
+            raise ConfigError(msg)
+        make_folder(folder)
+        path = folder / f"indices_force_ntilts_{wanted}.pkl"
+        save_pickles(path, [particles.original_rows[kept]])
+        logger.info(
+            "%d of %d particles have %d images; their numbers are in %s",
+            len(kept),
+            len(particles),
+            wanted,
+            path,
+        )
+        return particles.select(kept)
 
     def _reconstructed(
         self, particles: "ParticleSet", folder: Path, device: "torch.device", team: "Team"

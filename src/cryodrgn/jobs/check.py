@@ -4,7 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import MetadataError
-from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.options import (
+    ParticleOptions,
+    TableOptions,
+    TiltSeriesOptions,
+    particle_files,
+)
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
@@ -12,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @settings
-class Check(ParticleOptions, TableOptions, Job["CheckResult"]):
+class Check(TiltSeriesOptions, ParticleOptions, TableOptions, Job["CheckResult"]):
     """Check whether poses, CTF and sign of a particle file fit its images."""
 
     particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")

@@ -16,6 +16,7 @@ from cryodrgn.settings import (
 
 if TYPE_CHECKING:
     from cryodrgn.io.particle_files import ParticleFiles
+    from cryodrgn.particles.tilt_series import TiltSeriesSettings
     from cryodrgn.reconstruction.decode import PostProcessing
     from cryodrgn.training.config import DataConfig, HeldOutConfig
     from cryodrgn.training.schedules import Curriculum
@@ -25,7 +26,7 @@ WINDOW_RADIUS = 0.85
 HALF = "half"
 MRC_ENDINGS = (".mrc", ".mrcs")
 Half = Literal["half"]
-LOADING, LARGE = "Dataset loading", "Large data sets"
+LOADING, LARGE, TILT_SERIES = "Dataset loading", "Large data sets", "Tilt series"
 TRAINING, CONVERGENCE, POSES = "Training parameters", "Convergence", "Pose SGD"
 
 
@@ -87,7 +88,60 @@ class ParticleOptions(Settings):
 
 
 @settings
-class SelectionOptions(ParticleOptions):
+class TiltSeriesOptions(Settings):
+    """Tilt series: which rows of a file show the same particle, their dose and tilt."""
+
+    single_images: bool = option(
+        "--single-images",
+        default=False,
+        group=TILT_SERIES,
+        help="Take every image of a tilt series for a particle of its own; otherwise rows of a "
+        ".star that name the same particle (rlnTomoParticleName, or rlnGroupName where dose or "
+        "scale differ) are images of it",
+    )
+    num_tilts: int | None = option(
+        "--ntilts",
+        default=None,
+        group=TILT_SERIES,
+        check=at_least(1),
+        default_words="all",
+        help="Number of images of every particle that are used: those of the smallest dose, or "
+        "where doses are not known, of the largest rlnCtfScalefactor",
+    )
+    dose_per_tilt: float | None = option(
+        "-d",
+        "--dose-per-tilt",
+        default=None,
+        group=TILT_SERIES,
+        unit="e/Å²",
+        check=POSITIVE,
+        help="Dose of one exposure, where the file does not say doses",
+    )
+    angle_per_tilt_deg: float | None = option(
+        "-a",
+        "--angle-per-tilt",
+        default=None,
+        group=TILT_SERIES,
+        unit="°",
+        check=POSITIVE,
+        help="Step of the stage in a dose-symmetric series, where the file does not say tilts",
+    )
+
+    @property
+    def series(self) -> "TiltSeriesSettings":
+        """The settings of tilt series."""
+        from cryodrgn.particles.tilt_series import TiltSeriesSettings
+
+        return TiltSeriesSettings(
+            is_series=False if self.single_images else None,
+            num_tilts=self.num_tilts,
+            dose_per_tilt=self.dose_per_tilt,
+            angle_per_tilt_deg=self.angle_per_tilt_deg,
+        )
+
+
+@settings
+class SelectionOptions(TiltSeriesOptions, ParticleOptions):
     """Which particles, and which of their images are screened."""
 
     screen: Literal["sample", "all", "none"] = option(
@@ -186,13 +240,13 @@ class TiltOptions(Settings):
     tilt: Path | None = option(
         "--tilt",
         default=None,
-        group="Tilt series",
+        group=TILT_SERIES,
         help="Particles (.mrcs) of the tilted exposure",
     )
     tilt_deg: float = option(
         "--tilt-deg",
         default=45.0,
-        group="Tilt series",
+        group=TILT_SERIES,
         unit="°",
         help="X-axis tilt offset in degrees",
     )
@@ -347,17 +401,20 @@ def particle_files(
     chosen: ParticleOptions,
     tilt: TiltOptions | None = None,
 ) -> "ParticleFiles":
-    """The files that describe the particles."""
+    """The files that describe the particles; rows are particles to jobs without tilt series."""
     from cryodrgn.io.particle_files import ParticleFiles
+    from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
+    is_aware = isinstance(chosen, TiltSeriesOptions)
     return ParticleFiles(
         particles=particles,
         poses=tables.poses,
         ctf=tables.ctf,
         indices=chosen.indices,
         datadir=chosen.datadir,
-        tilted=None if tilt is None else tilt.tilt,
+        tilted=tilt.tilt if tilt is not None and isinstance(tilt.tilt, Path) else None,
         tilt_deg=45.0 if tilt is None else tilt.tilt_deg,
+        series=chosen.series if is_aware else TiltSeriesSettings(is_series=False),
     )
 
 

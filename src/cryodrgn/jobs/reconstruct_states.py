@@ -225,7 +225,9 @@ class ReconstructStates(
             "datadir": self.datadir,
         }
         changes = {name: path for name, path in given.items() if path is not None}
-        return replace(data, files=replace(data.files, **changes), **self._preprocessing())
+        series = data.files.series.updated(self.series)
+        files = replace(data.files, series=series, **changes)
+        return replace(data, files=files, **self._preprocessing())
 
     def _preprocessing(self) -> dict[str, Any]:
         """Preprocessing of the images, with settings in place of those of the run."""

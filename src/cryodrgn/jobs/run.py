@@ -12,7 +12,12 @@ from cryodrgn.errors import CryodrgnError, MetadataError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.check import Check
 from cryodrgn.jobs.nuisance import Nuisance
-from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.options import (
+    ParticleOptions,
+    TableOptions,
+    TiltSeriesOptions,
+    particle_files,
+)
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.settings import (
@@ -22,6 +27,7 @@ from cryodrgn.settings import (
     function_of,
     in_flags,
     option,
+    options_of,
     positional,
     setting_with,
     settings,
@@ -105,7 +111,9 @@ DECIDED = (
 
 
 @settings
-class RunAll(ChosenSettings, ParticleOptions, TableOptions, Job["WholeRunFiles"]):
+class RunAll(
+    ChosenSettings, TiltSeriesOptions, ParticleOptions, TableOptions, Job["WholeRunFiles"]
+):
     """From a particle file to a report: check, train and analyze."""
 
     command = "run"
@@ -191,8 +199,9 @@ def _about(run: RunAll, job: type[Job[Any]], **more: Any) -> Any:
         job: What is done.
         more: Its other settings.
     """
-    names = ("particles", "poses", "ctf", "indices", "datadir")
-    given = {name: getattr(run, name) for name in names if getattr(run, name) is not None}
+    names = ("particles", "poses", "ctf", "indices", "datadir", *options_of(TiltSeriesOptions))
+    values = {name: getattr(run, name) for name in names}
+    given = {name: value for name, value in values.items() if value not in {None, False}}
     return job.with_given(**given, **more)
 
 

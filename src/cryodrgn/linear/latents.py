@@ -12,6 +12,7 @@ from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
 
@@ -153,6 +154,7 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
             **paths,
             # Versions before recorded the angle with the settings of training.
             tilt_deg=dataset.get("tilt_deg", own.get("tilt_deg", 45.0)),
+            series=TiltSeriesSettings.from_mapping(dataset),
         ),
         window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
         invert=bool(dataset.get("invert_data")),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.particles.image_table import ImageTable
@@ -29,6 +29,8 @@ class ParticleSet:
     images: ImageTable
     original_rows: Int[np.ndarray, " particles"]
     offsets: Int[np.ndarray, " bounds"] | None = None
+    names: Shaped[np.ndarray, " particles"] | None = None
+    tomograms: Shaped[np.ndarray, " particles"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse images that belong to no particle, and particles without image.
@@ -77,6 +79,13 @@ class ParticleSet:
         return len(self.images) / max(len(self), 1)
 
     @property
+    def image_counts(self) -> Int[np.ndarray, " particles"]:
+        """Number of images of every particle."""
+        if self.offsets is None:
+            return np.ones(len(self), dtype=np.int64)
+        return np.diff(self.offsets)
+
+    @property
     def first_images(self) -> ImageTable:
         """The first image of every particle: what stands for it where one must."""
         if self.offsets is None:
@@ -106,7 +115,22 @@ class ParticleSet:
             images=self.images.select(self.image_rows(rows)),
             original_rows=self.original_rows[rows],
             offsets=offsets,
+            names=None if self.names is None else self.names[rows],
+            tomograms=None if self.tomograms is None else self.tomograms[rows],
         )
+
+    def with_best_images(self, count: int) -> Self:
+        """The set with at most so many images of every particle, the first ones.
+
+        Images of a tilt series stand in the order of their dose, see
+        :attr:`cryodrgn.particles.tilt_series.TiltImages.order`.
+        """
+        if self.offsets is None:
+            return self
+        counts = np.minimum(np.diff(self.offsets), count)
+        rows = rows_in_ranges(self.offsets[:-1], self.offsets[:-1] + counts)
+        offsets = None if (counts == 1).all() else np.concatenate([[0], np.cumsum(counts)])
+        return replace(self, images=self.images.select(rows), offsets=offsets)
 
     def require_pixel_size(self) -> float:
         """Å/px of all images, for what needs it to be the same for all: maps and models.

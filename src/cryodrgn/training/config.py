@@ -16,6 +16,7 @@ from cryodrgn.models.config_file import (
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.training.pose_table import PoseConfig
 from cryodrgn.training.schedules import Curriculum, Equivariance, KlWeighting
 from cryodrgn.training.search_config import SearchConfig
@@ -100,6 +101,7 @@ class DataConfig:
         angle = {} if self.files.tilted is None else {"tilt_deg": self.files.tilt_deg}
         return {name: _absolute(path) for name, path in mapping.items()} | {
             **angle,
+            **self.files.series.to_mapping(),
             "norm": list(norm),
             "invert_data": self.invert,
             "window": self.window_radius is not None,
@@ -364,8 +366,9 @@ def _recorded_files(data: dict[str, Any]) -> ParticleFiles:
         if name in data:
             files[name] = data.pop(name)
     tilt_deg = files.pop("tilt_deg", 45.0)
+    series = TiltSeriesSettings(**files.pop("series", {}))
     paths = {name: _path(value) for name, value in files.items()}
-    return ParticleFiles(**paths, tilt_deg=tilt_deg)  # type: ignore[arg-type]
+    return ParticleFiles(**paths, tilt_deg=tilt_deg, series=series)  # type: ignore[arg-type]
 
 
 def _path(text: str | None) -> Path | None:
