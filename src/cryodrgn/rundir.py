@@ -52,6 +52,10 @@ class AnalysisFiles(Folder):
     record = One(Path, "analysis.yaml", "What was analysed, by which program, from what inputs")
     report = One(Path, "report.html", "The page to look at")
     notebook = One(Path, "cryoDRGN_viz.ipynb", "The notebook to go on with by hand")
+    figures_notebook = One(Path, "cryoDRGN_figures.ipynb", "The part of it that draws figures")
+    filtering_notebook = One(
+        Path, "cryoDRGN_filtering.ipynb", "The part of it that selects particles"
+    )
     chimerax = One(Path, "volumes.cxc", "A script that opens all volumes in ChimeraX")
     umap = One(Path, "umap.pkl", "Every particle's place on the map of the latent space")
     plot = Named(Path, "*.png", "One of the plots, for instance `z_pca_hexbin`")
@@ -97,6 +101,12 @@ class LandscapeFiles(Folder):
     record = One(Path, "landscape.yaml", "Settings and inputs")
     components = One(
         Path, "vol_pca.npz", "Mean, directions and variances of the volumes' components"
+    )
+    components_object = One(
+        Path, "vol_pca_obj.pkl", "The components as a PCA object of scikit-learn"
+    )
+    latent_umap = One(
+        Path, "umap.pkl", "Every particle's place on the map that the analysis made"
     )
     coordinates = Numbered(
         Path, "vol_pca_#.pkl", "Coordinates of the sketch's volumes along the components"

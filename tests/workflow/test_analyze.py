@@ -29,17 +29,18 @@ def copied(trained, tmp_path):
 def test_an_analysis_writes_the_files_of_the_documentation_and_more(analysed):
     assert names(analysed) == {
         *("pc1", "pc2", "kmeans4", "analysis.yaml", "report.html", "volumes.cxc"),
+        *("cryoDRGN_figures.ipynb", "cryoDRGN_filtering.ipynb", "z_pca.png", "umap.png"),
         *("cryoDRGN_viz.ipynb", "umap.pkl", "learning_curve.png", "view_directions.png"),
         *("z_pca_hexbin.png", "z_pca_marginals.png", "umap_hexbin.png", "umap_marginals.png"),
     }
     volumes = {f"vol_{n:03d}.{end}" for n in range(3) for end in ("mrc", "png")}
     differences = {f"difference_{n:03d}.png" for n in range(2)}
     assert names(analysed / "pc1") == volumes | differences | {
-        *("z_values.txt", "movie.gif", "pca_traversal.png", "umap_traversal.png")
+        *("z_values.txt", "movie.gif", "pca_traversal.png", "umap_traversal.png"),
+        *("umap.png", "umap_traversal_connected.png"),
     }
-    assert {"labels.pkl", "centers.txt", "centers_ind.txt", "umap.png", "z_pca.png"} < names(
-        analysed / "kmeans4"
-    )
+    of_clusters = {"labels.pkl", "centers.txt", "centers_ind.txt", "umap.png", "z_pca.png"}
+    assert of_clusters | {"umap_hex.png", "z_pca_hex.png"} < names(analysed / "kmeans4")
     embedding = load_pickles(analysed / "umap.pkl")[0]
     assert embedding.shape == (60, 2)
     assert embedding.dtype == np.float32
@@ -105,6 +106,18 @@ def test_the_chimerax_script_opens_every_volume(analysed):
     )
     assert len(levels) == 10
     assert len(set(levels)) == 3
+
+
+@pytest.mark.parametrize("part", ["figures", "filtering"])
+def test_a_smaller_notebook_has_cells_of_the_whole_one(analysed, part):
+    whole, some = (
+        nbformat.read(analysed / f"cryoDRGN_{name}.ipynb", as_version=4)
+        for name in ("viz", part)
+    )
+    cells = [cell["source"] for cell in whole.cells]
+    assert [cells.index(cell["source"]) for cell in some.cells][:2] == [0, 1]
+    saves = any("save_pickles(path" in cell["source"] for cell in some.cells)
+    assert saves == (part == "filtering")
 
 
 def test_the_notebook_runs_and_saves_a_selection(analysed):

@@ -1,9 +1,11 @@
+import pickle
 import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
 from cryodrgn.analysis.landscape import (
     VolumeSpace,
@@ -14,7 +16,7 @@ from cryodrgn.analysis.landscape import (
 from cryodrgn.analysis.mapping import MappingConfig, learn_mapping
 from cryodrgn.analysis.pca import principal_components
 from cryodrgn.imaging.masks import resize_mask
-from cryodrgn.io.cryodrgn_pickle import load_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
 from mrc_orders import assert_in_one_place
 
@@ -51,6 +53,23 @@ def test_a_landscape_has_states_whose_means_are_those_of_their_volumes(trained, 
     np.testing.assert_array_equal(np.sort(np.concatenate(found)), np.arange(60))
 
 
+def test_programs_around_cryodrgn_find_what_they_open(landscape):
+    states = landscape / "sketch_clustering_average_3"
+    for name in ("state_particle_counts", "state_volume_counts"):
+        assert (states / f"{name}.png").is_file()
+    with (landscape / "vol_pca_obj.pkl").open("rb") as file:
+        model = pickle.load(file)
+    space = VolumeSpace.load(landscape / "vol_pca.npz")
+    volumes = [read_volume(landscape / f"kmeans12/vol_{n:03d}.mrc")[0] for n in range(12)]
+    vectors = np.stack([vector_of(volume, space.mask) for volume in volumes])
+    expected = load_pickles(landscape / "vol_pca_12.pkl")[0]
+    np.testing.assert_allclose(model.transform(vectors), expected, atol=1e-4)
+    fitted = PCA(4).fit(vectors)
+    for name in ("explained_variance_", "singular_values_", "explained_variance_ratio_"):
+        np.testing.assert_allclose(getattr(model, name), getattr(fitted, name), rtol=1e-3)
+    assert model.noise_variance_ == pytest.approx(fitted.noise_variance_, rel=1e-2)
+
+
 def test_all_volumes_of_a_landscape_lie_on_the_map_that_is_given(
     fail, trained, landscape, consensus, tmp_path
 ):
@@ -74,15 +93,25 @@ def test_volumes_along_a_component_span_the_coordinates(landscape):
     assert not (ends[1] - ends[0])[space.mask == 0].any()
 
 
-def test_a_landscape_ends_in_a_page_and_can_be_made_again(run, landscape, trained, tmp_path):
+def test_a_landscape_ends_in_a_page_and_can_be_made_again(
+    run, landscape, trained, tmp_path, rng
+):
     page = (landscape / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert len(re.findall(r"\d: \d+ particles \(\d+%\), \d+ volumes<", page)) == 3
-    folder = tmp_path / "landscape"
+    copied, folder = tmp_path / "run", tmp_path / "landscape"
+    shutil.copytree(trained, copied, ignore=shutil.ignore_patterns("analyze*", "landscape*"))
     shutil.copytree(landscape, folder)
+    places = rng.normal(size=(60, 2)).astype(np.float32)
+    (copied / "analyze.1").mkdir()
+    save_pickles(copied / "analyze.1/umap.pkl", [places])
     words = ("-N", 12, "-M", 2, "--pc-dim", 2, "--skip-vol", "--mask", folder / "mask.mrc")
-    run("analyze_landscape", trained, 1, *words, "-o", folder)
-    assert (folder / "sketch_clustering_average_2/state_001_mean.mrc").is_file()
+    run("analyze_landscape", copied, 1, *words, "-o", folder)
+    states = folder / "sketch_clustering_average_2"
+    assert (states / "state_001_mean.mrc").is_file()
+    # The map of the analysis is there, too, with the states on it.
+    np.testing.assert_array_equal(load_pickles(folder / "umap.pkl")[0], places)
+    assert (states / "umap_annotated.png").read_bytes() == (folder / "umap.png").read_bytes()
 
 
 def test_every_particle_is_mapped_as_the_sketch_was(run, trained, landscape, tmp_path):

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.cluster.hierarchy import cut_tree
 from scipy.cluster.hierarchy import linkage as build_tree
 from scipy.spatial.distance import squareform
+from sklearn.decomposition import PCA
 
 from cryodrgn.analysis.clusters import similarity_order
 from cryodrgn.analysis.pca import PrincipalComponents
@@ -226,3 +227,24 @@ def save_density(path: Path, density: ParticleDensity) -> None:
             low=density.low,
             high=density.high,
         )
+
+
+def as_scikit_learn(components: PrincipalComponents, num_points: int) -> PCA:
+    """The components as the object of scikit-learn that programs around cryoDRGN read.
+
+    Args:
+        components: What was found.
+        num_points: Number of points in which it was found.
+    """
+    model = PCA(n_components=len(components))
+    model.components_ = components.directions
+    model.mean_ = components.mean
+    model.explained_variance_ = components.variances
+    model.explained_variance_ratio_ = components.explained
+    model.singular_values_ = np.sqrt(components.variances * (num_points - 1))
+    left_out = components.directions.shape[1] - len(components)
+    rest = max(components.total_variance - float(components.variances.sum()), 0.0)
+    model.noise_variance_ = rest / max(min(left_out, num_points - len(components)), 1)
+    model.n_components_, model.n_samples_ = len(components), num_points
+    model.n_features_in_ = components.directions.shape[1]
+    return model

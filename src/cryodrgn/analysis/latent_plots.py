@@ -4,12 +4,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from cryodrgn.analysis.plots import new_figure
 
 AxisNames = tuple[str, str]
+# Without the ends: cells of a single particle would be white, and points on black unseen.
+GREYS = ListedColormap(colormaps["Greys"](np.linspace(0.2, 0.8, 256)))
 CLUSTER_COLOURS = "turbo"
 # Beyond this many points single ones are no longer drawn in pictures with a density.
 DOTS_AT_MOST = 50_000
@@ -86,16 +89,60 @@ def plot_clusters(
     return figure
 
 
+def plot_centres(
+    places: Float[np.ndarray, "particles 2"],
+    centres: Int[np.ndarray, " clusters"],
+    names: AxisNames,
+) -> Figure:
+    """Density of the particles, and the number of each cluster at its central particle."""
+    return plot_path(places, places[centres], names, connected=False)
+
+
+def plot_values(
+    places: Float[np.ndarray, "particles 2"],
+    values: Float[np.ndarray, " particles"],
+    names: AxisNames,
+    label: str,
+) -> Figure:
+    """Particles in the colour of a number that each of them has.
+
+    Args:
+        places: The particles.
+        values: The number; its highest and lowest two percent have the colours at the ends.
+        names: Of the axes.
+        label: Of the number.
+    """
+    figure = new_figure(6, 5)
+    axes = figure.subplots()
+    low, high = np.percentile(values, [2, 98])
+    dots = axes.scatter(
+        *places.T, s=4, c=values, vmin=low, vmax=high, linewidths=0, rasterized=True
+    )
+    figure.colorbar(dots, ax=axes, label=label)
+    _label(axes, places, names)
+    return figure
+
+
 def plot_path(
     places: Float[np.ndarray, "particles 2"],
     stops: Float[np.ndarray, "stops 2"],
     names: AxisNames,
+    *,
+    connected: bool = True,
 ) -> Figure:
-    """A path over the density of the particles, with the numbers of its volumes."""
+    """Points over the density of the particles, with the numbers of their volumes.
+
+    Args:
+        places: The particles.
+        stops: Points where volumes are, in the order of a path.
+        names: Of the axes.
+        connected: True draws a line from each to the next.
+    """
     figure = new_figure(6, 5)
     axes = figure.subplots()
-    axes.hexbin(*places.T, gridsize=50, bins="log", mincnt=1, cmap="Greys")
-    axes.plot(*stops.T, color="black", linewidth=0.8)
+    axes.hexbin(*places.T, gridsize=50, bins="log", mincnt=1, cmap=GREYS)
+    if connected:
+        axes.plot(*stops.T, color="black", linewidth=0.8)
     axes.scatter(*stops.T, c=colours(len(stops)), edgecolors="black", s=40, zorder=3)
     _number(axes, stops)
     _label(axes, np.concatenate([places, stops]), names)
@@ -103,13 +150,15 @@ def plot_path(
 
 
 def plot_cluster_sizes(
-    sizes: Int[np.ndarray, " clusters"], name: str = "cluster (number of its volume)"
+    sizes: Int[np.ndarray, " clusters"],
+    name: str = "cluster (number of its volume)",
+    counted: str = "particles",
 ) -> Figure:
-    """Particles in every cluster, or other group of that name."""
+    """Particles, or what else is counted, in every cluster or other group of that name."""
     figure = new_figure(7, 3)
     axes = figure.subplots()
     axes.bar(np.arange(len(sizes)), sizes, color=colours(len(sizes)))
-    axes.set(xlabel=name, ylabel="particles")
+    axes.set(xlabel=name, ylabel=counted)
     axes.set_xticks(np.arange(0, len(sizes), max(1, len(sizes) // 20)))
     return figure
 

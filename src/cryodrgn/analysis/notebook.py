@@ -1,6 +1,7 @@
 """The notebook in which an analysis is carried on by hand: plain functions and matplotlib."""
 
 from pathlib import Path
+from typing import Literal
 
 from cryodrgn.errors import MissingDependencyError
 from cryodrgn.rundir import AnalysisFiles
@@ -131,8 +132,15 @@ except cryodrgn.errors.CryodrgnError as error:
 """
 
 
+Part = Literal["all", "figures", "filtering"]
+
+
 def analysis_notebook(
-    run_folder: Path, epoch: int | None, files: AnalysisFiles, num_clusters: int | None
+    run_folder: Path,
+    epoch: int | None,
+    files: AnalysisFiles,
+    num_clusters: int | None,
+    part: Part = "all",
 ) -> str:
     """The content of a notebook that loads a run, selects particles, and makes volumes.
 
@@ -141,6 +149,7 @@ def analysis_notebook(
         epoch: The epoch; None for the finished run.
         files: Where its analysis is.
         num_clusters: K-means clusters of the analysis; None where it has none.
+        part: Only the cells that draw figures, or that select particles.
     """
     values = {
         "name": run_folder.resolve().name,
@@ -150,22 +159,34 @@ def analysis_notebook(
         "count": num_clusters,
     }
     clustered = num_clusters is not None
-    cells = [
+    beginning = [
         v4.new_markdown_cell(TITLE.strip().format(**values)),
         v4.new_code_cell(OPEN.strip().format(**values)),
+    ]
+    figures = [
         v4.new_code_cell(CURVE.strip()),
         v4.new_code_cell((PLANE if clustered else LINE).strip()),
         v4.new_code_cell(VIEWS.strip()),
+    ]
+    filtering = [
         v4.new_markdown_cell("## Select particles"),
         v4.new_code_cell(SHOW.strip()),
         *([v4.new_code_cell(BY_CLUSTER.strip().format(**values))] if clustered else []),
         *(v4.new_code_cell(text.strip()) for text in (BY_BOX, BY_MIXTURE, OUTLIERS, COMBINE)),
         v4.new_markdown_cell("## Save them, for `--ind`"),
         v4.new_code_cell(SAVE.strip()),
+    ]
+    looking = [
         v4.new_markdown_cell("## Look at them"),
         v4.new_code_cell(VOLUMES.strip()),
         v4.new_code_cell(IMAGES.strip()),
     ]
+    parts = {
+        "all": [*beginning, *figures, *filtering, *looking],
+        "figures": [*beginning, *figures],
+        "filtering": [*beginning, *filtering],
+    }
+    cells = parts[part]
     for number, cell in enumerate(cells):
         # Equal runs give equal files: nbformat would draw the names of cells at random.
         cell["id"] = f"cell{number:02d}"

@@ -24,6 +24,7 @@ from cryodrgn.analysis.convergence_plots import plot_convergence
 from cryodrgn.analysis.embedding import umap_embedding
 from cryodrgn.analysis.latent_plots import (
     colours,
+    plot_centres,
     plot_cluster_sizes,
     plot_clusters,
     plot_hexbin,
@@ -31,6 +32,8 @@ from cryodrgn.analysis.latent_plots import (
     plot_marginals,
     plot_one_dimension,
     plot_path,
+    plot_scatter,
+    plot_values,
     plot_view_directions,
 )
 from cryodrgn.analysis.neighbours import nearest_neighbours
@@ -181,7 +184,7 @@ class _Analysis:
         self._write_notebook(series)
         self._write_report(series)
         if not self._options.skip_umap and self._run.latent_dim > 2:
-            self._add_umap(paths, clusters)
+            self._add_umap(components, paths, clusters)
             self._write_report(series)
         logger.info("the report is %s", self._files.report)
 
@@ -330,6 +333,7 @@ class _Analysis:
             plot_clusters(places, clusters.labels, clusters.particles, PLANE),
             folder.plot("z_pca"),
         )
+        save_figure(plot_centres(places, clusters.particles, PLANE), folder.plot("z_pca_hex"))
         for path in paths:
             stops = components.project(path.points)[:, :2]
             save_figure(plot_path(places, stops, PLANE), path.folder.plot("pca_traversal"))
@@ -337,6 +341,7 @@ class _Analysis:
     def _plot_map(
         self, name: str, places: Float[np.ndarray, "particles 2"], names: tuple[str, str]
     ) -> None:
+        save_figure(plot_scatter(places, names), self._files.plot(name))
         save_figure(plot_hexbin(places, names), self._files.plot(f"{name}_hexbin"))
         save_figure(plot_marginals(places, names), self._files.plot(f"{name}_marginals"))
 
@@ -372,8 +377,13 @@ class _Analysis:
 
     def _write_notebook(self, series: list[_Series]) -> None:
         clusters = next((item.count for item in series if not item.is_path), None)
-        notebook = analysis_notebook(self._run.path, self._epoch, self._files, clusters)
-        save_bytes(self._files.notebook, notebook.encode())
+        for part, path in (
+            ("all", self._files.notebook),
+            ("figures", self._files.figures_notebook),
+            ("filtering", self._files.filtering_notebook),
+        ):
+            text = analysis_notebook(self._run.path, self._epoch, self._files, clusters, part)
+            save_bytes(path, text.encode())
 
     def _write_report(self, series: list[_Series]) -> None:
         record = self._record(series)
@@ -433,7 +443,9 @@ class _Analysis:
             "seconds": round(time.monotonic() - self._started, 1),
         }
 
-    def _add_umap(self, paths: list[_Series], clusters: Clusters | None) -> None:
+    def _add_umap(
+        self, components: PrincipalComponents, paths: list[_Series], clusters: Clusters | None
+    ) -> None:
         """The map, and everything on it; nothing is lost if it fails."""
         try:
             places = umap_embedding(self._latents, self._options.seed)
@@ -448,12 +460,18 @@ class _Analysis:
                 plot_clusters(places, clusters.labels, clusters.particles, UMAP_NAMES),
                 folder.plot("umap"),
             )
-        for path in paths:
-            _, nearest = nearest_neighbours(self._latents, 1, path.points)
             save_figure(
-                plot_path(places, places[nearest[:, 0]], UMAP_NAMES),
-                path.folder.plot("umap_traversal"),
+                plot_centres(places, clusters.particles, UMAP_NAMES), folder.plot("umap_hex")
             )
+        projected = components.project(self._latents)
+        for number, path in enumerate(paths):
+            _, nearest = nearest_neighbours(self._latents, 1, path.points)
+            stops = places[nearest[:, 0]]
+            for name, connected in (("", False), ("_connected", True)):
+                figure = plot_path(places, stops, UMAP_NAMES, connected=connected)
+                save_figure(figure, path.folder.plot(f"umap_traversal{name}"))
+            figure = plot_values(places, projected[:, number], UMAP_NAMES, f"PC{number + 1}")
+            save_figure(figure, path.folder.plot("umap"))
 
 
 def draw_convergence(records: Sequence[EpochRecord]) -> Figure:

@@ -21,6 +21,7 @@ from cryodrgn.analysis.landscape import (
     States,
     Volume,
     VolumeSpace,
+    as_scikit_learn,
     find_states,
     vector_of,
 )
@@ -138,6 +139,7 @@ def make_landscape(
     components = principal_components(vectors, options.num_components)
     space = VolumeSpace(mask=mask, components=components)
     space.save(files.components)
+    save_pickles(files.components_object, [as_scikit_learn(components, len(vectors))])
     coordinates = components.project(vectors)
     save_pickles(files.coordinates(len(paths)), [coordinates])
     states = find_states(vectors, options.num_states, options.linkage)
@@ -146,7 +148,7 @@ def make_landscape(
     rows = run.original_rows(len(latents))
     _write_states(files, options, states, sketch, paths, rows, geometry)
     _plot(files, space, states, coordinates, sketch, options)
-    _plot_map(run, epoch, files, states, sketch)
+    _plot_map(run, epoch, files, options, states, sketch)
     _write_report(run, epoch, files, options, states, sketch, pixel_size)
     logger.info("the report is %s", files.report)
 
@@ -311,6 +313,11 @@ def _plot(
     save_figure(plot_explained(space.components.explained), files.plot("explained_variance"))
     sizes = np.bincount(states.of_particles(sketch.labels), minlength=states.count)
     save_figure(plot_cluster_sizes(sizes, "state"), files.plot("particles_per_state"))
+    folder = files.states(f"{options.linkage}_{states.count}")
+    save_figure(plot_cluster_sizes(sizes, "state"), folder.plot("state_particle_counts"))
+    volumes = np.bincount(states.labels, minlength=states.count)
+    figure = plot_cluster_sizes(volumes, "state", "volumes of the sketch")
+    save_figure(figure, folder.plot("state_volume_counts"))
     shown = min(options.num_plotted, coordinates.shape[1])
     for first in range(shown):
         for second in range(first + 1, shown):
@@ -325,7 +332,12 @@ def _plot(
 
 
 def _plot_map(
-    run: Run, epoch: int | None, files: LandscapeFiles, states: States, sketch: Clusters
+    run: Run,
+    epoch: int | None,
+    files: LandscapeFiles,
+    options: LandscapeOptions,
+    states: States,
+    sketch: Clusters,
 ) -> None:
     """The states on the map that ``analyze`` made, if it made one."""
     path = run.files.analysis(epoch).umap
@@ -344,6 +356,9 @@ def _plot_map(
     )
     figure = plot_clusters(places, of_particles, sketch.particles[central], ("UMAP1", "UMAP2"))
     save_figure(figure, files.plot("umap"))
+    folder = files.states(f"{options.linkage}_{states.count}")
+    save_figure(figure, folder.plot("umap_annotated"))
+    save_pickles(files.latent_umap, [places])
 
 
 COMPONENTS_CAPTION = (
