@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cryodrgn.jobs.parse import parse_ctf_star as parse_ctf_star
     from cryodrgn.jobs.parse import parse_pose_csparc as parse_pose_csparc
     from cryodrgn.jobs.parse import parse_pose_star as parse_pose_star
+    from cryodrgn.jobs.parse import parse_star as parse_star
     from cryodrgn.jobs.reconstruct_states import reconstruct_states as reconstruct_states
     from cryodrgn.jobs.run import run as run
     from cryodrgn.jobs.select import select as select
@@ -82,7 +83,8 @@ _NAMES = {
     "jobs.export": "export",
     "jobs.machine": "benchmark doctor",
     "jobs.nuisance": "nuisance",
-    "jobs.parse": "parse_ctf_csparc parse_ctf_star parse_pose_csparc parse_pose_star",
+    "jobs.parse": "parse_ctf_csparc parse_ctf_star "
+    "parse_pose_csparc parse_pose_star parse_star",
     "jobs.reconstruct_states": "reconstruct_states",
     "jobs.run": "run",
     "jobs.select": "select",

@@ -153,6 +153,20 @@ CASES = {
         values={"-D": str(BOX), "--Apix": "12"},
         quiet="-D --Apix",
     ),
+    "parse_star": Case(
+        line="IN/particles.star --ctf OUT/ctf.pkl",
+        values={
+            "-D": str(BOX),
+            "--Apix": "12",
+            "--poses": "OUT/poses.pkl",
+            "--kv": "200",
+            "--cs": "2",
+            "-w": "0.2",
+            "--ps": "10",
+            "--png": "OUT/ctf.png",
+        },
+        quiet="-D --Apix --overwrite",
+    ),
     "parse_pose_csparc": Case(
         line="IN/particles.cs -o OUT/poses.pkl",
         values={"-D": str(BOX), "--Apix": "12", "--class": "1"},

@@ -49,6 +49,7 @@ OVERRIDES = (
 FROZEN_FLAGS: dict[str, str] = {
     "downsample": "mrcs -D -o --is-vol --chunk --datadir | --screen",
     "parse_pose_star": "--Apix input -D -o",
+    "parse_star": "input --poses --ctf --png -D --Apix --kv --cs -w --ps --overwrite",
     "parse_pose_csparc": "--Apix input --abinit --class --hetrefine -D -o",
     "parse_ctf_star": "star --Apix -D -o --png --kv --cs -w --ps",
     "parse_ctf_csparc": "cs -o --png | -D --Apix",

@@ -176,3 +176,16 @@ def test_a_pixel_size_that_is_not_positive_is_refused(fail, star, tmp_path):
     path.write_text(path.read_text().replace("1.5", "0"))
     message = fail("parse_pose_star", path, "-o", tmp_path / "pose.pkl")
     assert "the pixel size of row 0 is 0, not positive" in message
+
+
+def test_poses_and_ctf_parsed_at_once_are_those_parsed_apart(run, fail, star, tmp_path):
+    path, out = star(), {name: tmp_path / f"{name}.pkl" for name in ("poses", "ctf")}
+    run("parse_pose_star", path, "-o", tmp_path / "p.pkl")
+    run("parse_ctf_star", path, "--kv", 200, "-o", tmp_path / "c.pkl")
+    words = ("parse_star", path, "--kv", 200, "--poses", out["poses"], "--ctf", out["ctf"])
+    run(*words)
+    assert out["poses"].read_bytes() == (tmp_path / "p.pkl").read_bytes()
+    assert out["ctf"].read_bytes() == (tmp_path / "c.pkl").read_bytes()
+    assert "replace it with --overwrite" in fail(*words)
+    run(*words, "--overwrite")
+    assert "give --poses, --ctf, or both" in fail("parse_star", path)

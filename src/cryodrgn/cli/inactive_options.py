@@ -105,6 +105,9 @@ LATENT_OPTIONS = (
 )
 
 INACTIVE: Mapping[str, Sequence[Inactive]] = {
+    "parse_star": (
+        Inactive("--png --kv --cs -w --ps", "without --ctf", "no CTF parameters are written"),
+    ),
     "parse_pose_csparc": (
         Inactive("--abinit", "with --class", "the poses of that class are taken"),
     ),

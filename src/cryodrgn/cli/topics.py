@@ -5,6 +5,7 @@ from collections.abc import Mapping
 COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Prepare particles": {
         "downsample": "Downsample an image stack or volume by clipping Fourier frequencies",
+        "parse_star": "Parse poses and CTF parameters from a RELION .star file in one go",
         "parse_pose_star": "Parse image poses from a RELION .star file",
         "parse_pose_csparc": "Parse image poses from a cryoSPARC .cs file",
         "parse_ctf_star": "Parse CTF parameters from a RELION .star file",
@@ -71,6 +72,7 @@ JOBS: Mapping[str, str] = {
     "select": "select:Select",
     "run": "run:RunAll",
     "demo": "demo:Demo",
+    "parse_star": "parse:ParseStar",
     "parse_pose_star": "parse:ParsePoseStar",
     "parse_pose_csparc": "parse:ParsePoseCsparc",
     "parse_ctf_star": "parse:ParseCtfStar",

@@ -2,9 +2,11 @@
 
 import math
 from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import output_flags, require_ending
 from cryodrgn.settings import (
     NOT_NEGATIVE,
@@ -18,6 +20,7 @@ from cryodrgn.settings import (
 
 if TYPE_CHECKING:
     from cryodrgn.io.metadata import ParticleMetadata
+    from cryodrgn.io.relion import RelionParticles
     from cryodrgn.particles.optics import CtfTable
     from cryodrgn.particles.poses import Poses
 
@@ -165,18 +168,14 @@ class CtfJob(CtfOutput, ImageSizeOptions, InputFile, Job["CtfTable"]):
         ctf, box_size, pixel_size = parse_ctf(
             metadata, self.output, self.box_size, self.pixel_size
         )
-        if self.png is not None:
-            from cryodrgn.analysis.plots import plot_ctf, save_figure
-
-            save_figure(plot_ctf(ctf, box_size, pixel_size), self.png)
+        _draw_first(ctf, box_size, pixel_size, self.png)
         return ctf
 
 
 @settings
-class ParseCtfStar(CtfJob):
-    """Parse CTF parameters from a RELION .star file."""
+class StarCtf(Settings):
+    """CTF parameters in place of those of a RELION .star file."""
 
-    input: Path = positional(metavar="star", help="RELION .star file")
     voltage_kv: float | None = option(
         "--kv", default=None, group=REPLACED, unit="kV", help="Accelerating voltage (kV)"
     )
@@ -190,8 +189,8 @@ class ParseCtfStar(CtfJob):
         "--ps", default=None, group=REPLACED, unit="°", help="Phase shift (deg)"
     )
 
-    def metadata(self) -> "ParticleMetadata":
-        """The table, with the values that are given in place of its own."""
+    def table_of(self, path: Path) -> "RelionParticles":
+        """The table of a file, with the values that are given in place of its own."""
         from cryodrgn.io.relion import RelionParticles
 
         shift = self.phase_shift_deg
@@ -202,7 +201,81 @@ class ParseCtfStar(CtfJob):
             "phase_shift": None if shift is None else math.radians(shift),
         }
         replaced = {name: value for name, value in given.items() if value is not None}
-        return RelionParticles(self.input, replaced)
+        return RelionParticles(path, replaced)
+
+
+@settings
+class ParseCtfStar(StarCtf, CtfJob):
+    """Parse CTF parameters from a RELION .star file."""
+
+    input: Path = positional(metavar="star", help="RELION .star file")
+
+    def metadata(self) -> "ParticleMetadata":
+        """The table, with the values that are given in place of its own."""
+        return self.table_of(self.input)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParsedStar:
+    """What was read from a file, and written; None where it was not asked for.
+
+    Attributes:
+        poses: Orientations and shifts.
+        ctf: CTF parameters.
+    """
+
+    poses: "Poses | None"
+    ctf: "CtfTable | None"
+
+
+@settings
+class ParseStar(StarCtf, ImageSizeOptions, InputFile, Job[ParsedStar]):
+    """Parse poses and CTF parameters from a RELION .star file in one go."""
+
+    poses: Path | None = option(
+        "--poses", default=None, metavar="PKL", help="Output poses (.pkl)"
+    )
+    ctf: Path | None = option(
+        "--ctf", default=None, metavar="PKL", help="Output CTF parameters (.pkl)"
+    )
+    png: Path | None = option(
+        "--png",
+        default=None,
+        metavar="PNG",
+        help="Optionally plot the CTF of the first particle",
+    )
+    overwrite: bool = option("--overwrite", default=False, help="Replace outputs that exist")
+
+    def run(self) -> ParsedStar:
+        """Write what was asked for.
+
+        Raises:
+            ConfigError: Nothing was asked for, or an output is there already.
+        """
+        from cryodrgn.io.parse import parse_ctf, parse_poses
+
+        self._check_outputs()
+        table = self.table_of(self.input)
+        poses, ctf = None, None
+        if self.poses is not None:
+            poses = parse_poses(table, self.poses, self.box_size, self.pixel_size)
+        if self.ctf is not None:
+            ctf, *sizes = parse_ctf(table, self.ctf, self.box_size, self.pixel_size)
+            _draw_first(ctf, sizes[0], sizes[1], self.png)
+        return ParsedStar(poses=poses, ctf=ctf)
+
+    def _check_outputs(self) -> None:
+        outputs = {"poses": self.poses, "ctf": self.ctf}
+        if not any(outputs.values()):
+            msg = "nothing is to be written: give `poses`, `ctf`, or both"
+            raise ConfigError(msg)
+        for name, path in outputs.items():
+            if path is None:
+                continue
+            require_ending(path, (".pkl",), name)
+            if not self.overwrite and path.exists():
+                msg = f"`{name}` {path} exists; replace it with `overwrite`"
+                raise ConfigError(msg)
 
 
 @settings
@@ -218,6 +291,15 @@ class ParseCtfCsparc(CtfJob):
         return CryosparcParticles(self.input)
 
 
+def _draw_first(ctf: "CtfTable", box_size: int, pixel_size: float, path: Path | None) -> None:
+    """Picture of the CTF of the first particle, if it is wanted."""
+    if path is not None:
+        from cryodrgn.analysis.plots import plot_ctf, save_figure
+
+        save_figure(plot_ctf(ctf, box_size, pixel_size), path)
+
+
+parse_star = function_of(ParseStar)
 parse_pose_star = function_of(ParsePoseStar)
 parse_pose_csparc = function_of(ParsePoseCsparc)
 parse_ctf_star = function_of(ParseCtfStar)
