@@ -395,3 +395,14 @@ def test_mistakes_are_answered_in_the_flags_of_a_tool(
     words = line.replace("IN/", f"{simulated}/").replace("OUT/", f"{out}/")
     assert sentence in fail_tool(*words.split())
     assert not out.exists()
+
+
+def test_corrected_images_are_not_flipped_again(fail_tool, simulated, tmp_path):
+    star = tmp_path / "flipped.star"
+    text = (simulated / "particles.star").read_text()
+    text = text.replace("_rlnImageSize", "_rlnCtfDataArePhaseFlipped").replace(
+        "particles.mrcs", str(simulated / "particles.mrcs")
+    )
+    star.write_text(text)
+    said = fail_tool("phase_flip", star, simulated / "ctf.pkl", "-o", tmp_path / "no.mrcs")
+    assert "says that its images are phase flipped or multiplied by the CTF already" in said

@@ -6,7 +6,10 @@ import pytest
 from cryodrgn.errors import MetadataError
 from cryodrgn.imaging.aberrations import zernike_orders
 from cryodrgn.io.cryosparc import CryosparcParticles
+from cryodrgn.io.optics_report import aberrations_in_words
+from cryodrgn.io.parse import parse_ctf
 from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.relion_write import write_particle_star
 
 # RELION 3.0: one table, aberrations in every row.
 RELION_30 = """
@@ -292,3 +295,55 @@ def test_a_tilt_is_the_same_in_both_programs(tmp_path):
     lengths = 2.7e7 * 1e-3 * np.array([0.15, -0.30])
     cs = read_cs(tmp_path, CRYOSPARC_2, **{"ctf/tilt_A": lengths}).ctf().odd_zernike[0]
     np.testing.assert_allclose(cs[:5], star, rtol=1e-6)
+
+
+@pytest.mark.parametrize("relion30", [False, True])
+def test_a_written_star_keeps_what_was_read(tmp_path, relion30):
+    text = (
+        RELION_31.replace(
+            "000001@a.mrcs 12000.0 11000.0 30.0 0.0 1.0",
+            ("000001@a.mrcs 12000.0 11000.0 30.0 40.0 0.7"),
+        )
+        .replace("_rlnMagMat00 #14", "_rlnCtfDataAreCtfPremultiplied #14")
+        .replace("] 1 0 0 1", "] 1 0 0 1")
+    )
+    particles = read(tmp_path, text)
+    ctf, weakening = particles.ctf(), particles.attenuation()
+    assert ctf.correction.tolist() == [2, 2]
+    written = tmp_path / "written.star"
+    write_particle_star(
+        written,
+        ["000001@a.mrcs", "000002@a.mrcs"],
+        box_size=64,
+        pixel_sizes=np.full(2, 1.5),
+        ctf=ctf,
+        b_factors=weakening["b_factors"],
+        scales=weakening["weights"],
+        relion30=relion30,
+    )
+    again = RelionParticles(written)
+    for name, values in ctf.optional_columns().items():
+        np.testing.assert_allclose(getattr(again.ctf(), name), values, rtol=1e-6)
+    for name, values in weakening.items():
+        np.testing.assert_array_equal(again.attenuation()[name], values)
+
+
+def test_parsing_says_once_what_a_pickle_cannot_hold(tmp_path, caplog):
+    particles = read(tmp_path, RELION_31.replace("30.0 0.0 1.0", "30.0 40.0 1.0"))
+    parse_ctf(particles, tmp_path / "ctf.pkl")
+    (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    said = record.getMessage()
+    assert "antisymmetric aberrations (beam tilt, trefoil) of up to " in said
+    assert "optics group 2" in said
+    assert "B factors (amplitudes down to 0.33 at the Nyquist frequency, optics group" in said
+    assert "a ctf.pkl cannot hold that; give particles.star itself to the commands" in said
+    caplog.clear()
+    parse_ctf(read(tmp_path, RELION_4.replace("1.5 64 2 1", "1.5 64 2 0")), tmp_path / "b.pkl")
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_the_phase_said_is_that_at_the_nyquist_frequency(tmp_path):
+    particles = read(tmp_path, RELION_30)
+    size = -2 * np.pi * 2.7e7 * 0.0196868**2 * 1e-3 * np.hypot(0.15, 0.30) / 3**3
+    (words,) = aberrations_in_words(particles, np.full(2, 1.5))
+    assert f"of up to {abs(np.rad2deg(size)):.0f}° at the Nyquist frequency" in words

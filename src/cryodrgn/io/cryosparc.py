@@ -245,6 +245,8 @@ class CryosparcParticles:
         def vectors(name: str, width: int) -> Float[np.ndarray, "particles count"] | None:
             return self._numbers(name, width) if self._has(name) else None
 
+        if not self._has("ctf/accel_kv"):
+            return {}
         return cryosparc_optics.aberrations(vectors, self._numbers("ctf/accel_kv"))
 
     def attenuation(self) -> dict[str, Float[np.ndarray, " particles"]]:

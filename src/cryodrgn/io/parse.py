@@ -13,11 +13,17 @@ from cryodrgn.io.metadata import (
     resolve_box_size,
     resolve_pixel_sizes,
 )
+from cryodrgn.io.optics_report import warn_of_ignored_terms
 from cryodrgn.io.particle_files import open_images
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
 logger = logging.getLogger(__name__)
+
+NOT_IN_PICKLES = (
+    "a ctf.pkl cannot hold that; give {} itself to the commands, with or without --ctf, and "
+    "it is accounted for"
+)
 
 
 def parse_poses(
@@ -81,6 +87,7 @@ def parse_ctf(
     pixel_sizes = _pixel_sizes(metadata, box_size, pixel_size)
     ctf = metadata.ctf()
     save_ctf(output, ctf, box_size, pixel_sizes)
+    warn_of_ignored_terms(metadata, pixel_sizes, NOT_IN_PICKLES.format(metadata.path.name))
     logger.info(
         "wrote CTF parameters of %d particles to %s (box of %d px, %s Å/px, defocus %.2f to "
         "%.2f µm, %g kV, Cs %g mm, amplitude contrast %g)",

@@ -16,6 +16,7 @@ from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.metadata import ParticleMetadata, resolve_pixel_sizes
+from cryodrgn.io.optics_report import warn_of_ignored_terms
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
@@ -183,6 +184,9 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
     )
     if metadata is not None:
         table = replace(table, **metadata.attenuation())
+        if ctf is None:
+            words = "without CTF parameters that is ignored; give them with --ctf"
+            warn_of_ignored_terms(metadata, pixel_sizes, words, with_attenuation=False)
     if series is not None and isinstance(selection, _TiltSelection):
         return _in_series(table, series, selection, files)
     particles = ParticleSet.of_single_images(table)

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.geometry.conventions import relion_angles_from_matrices
+from cryodrgn.io.relion_optics import B_FACTOR, CORRECTED, EVEN, ODD, SCALE
 from cryodrgn.io.star import write_star
-from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.optics import CORRECTIONS, CtfTable
 from cryodrgn.particles.poses import Poses
 
 Columns = dict[str, Sequence[object]]
@@ -22,6 +23,8 @@ def write_particle_star(
     pixel_sizes: Float[np.ndarray, " particles"],
     poses: Poses | None = None,
     ctf: CtfTable | None = None,
+    b_factors: Float[np.ndarray, " particles"] | None = None,
+    scales: Float[np.ndarray, " particles"] | None = None,
     more: Mapping[str, Sequence[object]] | None = None,
     relion30: bool = False,
 ) -> None:
@@ -36,7 +39,9 @@ def write_particle_star(
         box_size: Side of the images in pixels.
         pixel_sizes: Å/px of every image.
         poses: Poses, if any are known.
-        ctf: CTF parameters, if any are known.
+        ctf: CTF parameters, if any are known, with aberrations and the state of the images.
+        b_factors: B of every image in Å², if any is known.
+        scales: Factor of every image, if any is known.
         more: Further columns by name, without underscore.
         relion30: Whether to write the layout of RELION 3.0.
     """
@@ -47,15 +52,21 @@ def write_particle_star(
             "rlnSphericalAberration": ctf.spherical_aberration_mm,
             "rlnAmplitudeContrast": ctf.amplitude_contrast,
         }
-    table = np.stack(list(per_particle.values()), axis=1).astype(np.float32)
-    unique, groups = np.unique(table, axis=0, return_inverse=True)
+    terms = {} if ctf is None else ctf.optional_columns()
+    table = np.column_stack([*per_particle.values(), *terms.values()]).astype(np.float32)
+    unique, first, groups = np.unique(table, axis=0, return_index=True, return_inverse=True)
     columns: Columns = {"rlnImageName": list(image_names)}
     if not relion30:
         columns["rlnOpticsGroup"] = (groups.reshape(-1) + 1).tolist()
     columns |= _pose_columns(poses, pixel_sizes, in_pixels=relion30) | _defocus_columns(ctf)
+    weakening = {B_FACTOR: b_factors, SCALE: scales}
+    columns |= {
+        name: values.tolist() for name, values in weakening.items() if values is not None
+    }
     columns |= dict(more or {})
     if relion30:
         columns |= {name: values.tolist() for name, values in per_particle.items()}
+        columns |= _term_columns(terms)
         columns["rlnImageSize"] = [box_size] * len(image_names)
         write_star(path, {"": columns}, version=None)
         return
@@ -65,13 +76,29 @@ def write_particle_star(
         "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers],
     }
     optics |= {
-        name: column.tolist() for name, column in zip(per_particle, unique.T, strict=True)
+        name: column.tolist() for name, column in zip(per_particle, unique.T, strict=False)
     }
+    optics |= _term_columns({name: values[first] for name, values in terms.items()})
     optics |= {
         "rlnImageSize": [box_size] * len(unique),
         "rlnImageDimensionality": [2] * len(unique),
     }
     write_star(path, {"optics": optics, "particles": columns})
+
+
+def _term_columns(terms: Mapping[str, np.ndarray]) -> Columns:
+    """Aberrations and the state of images as RELION writes them."""
+    found: Columns = {}
+    for name, title in {"odd_zernike": ODD, "even_zernike": EVEN}.items():
+        if name in terms:
+            rows = terms[name].tolist()
+            found[title] = [f"[{','.join(f'{value:.9g}' for value in row)}]" for row in rows]
+    if "correction" in terms:
+        for title, state in CORRECTED.items():
+            is_so = terms["correction"] == CORRECTIONS[state]
+            if is_so.any():
+                found[title] = is_so.astype(int).tolist()
+    return found
 
 
 def _pose_columns(

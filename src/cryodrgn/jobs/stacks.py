@@ -3,6 +3,7 @@
 import logging
 import math
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -175,17 +176,27 @@ class PhaseFlip(StackChange):
 
         Raises:
             CryodrgnError: The table does not belong to the images, or has several pixel sizes,
-                of which the header of a stack holds one.
+                of which the header of a stack holds one; or the phases are flipped already.
         """
         from cryodrgn.data.stack_changes import phase_flip, require_row_each
         from cryodrgn.io.cryodrgn_pickle import load_ctf
+        from cryodrgn.io.particle_files import open_metadata
         from cryodrgn.particles.pixel_sizes import common_pixel_size
 
         ctf, side_lengths = load_ctf(self.ctf)
         require_row_each(len(ctf), images, self.ctf, self.particles)
         pixel_sizes = side_lengths / images.box_size
         pixel_size = common_pixel_size(pixel_sizes, str(self.ctf), SPLIT)
-        return phase_flip(ctf, pixel_sizes), pixel_size, "phase-flipped images"
+        metadata = open_metadata(self.particles)
+        terms = {} if metadata is None else metadata.optics_terms()
+        if "correction" in terms:
+            msg = (
+                f"{self.particles} says that its images are phase flipped or multiplied by the "
+                "CTF already; they need no further correction"
+            )
+            raise ConfigError(msg)
+        flipped = phase_flip(replace(ctf, **terms), pixel_sizes)
+        return flipped, pixel_size, "phase-flipped images"
 
 
 @settings

@@ -193,6 +193,8 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
             pixel_sizes=particles.images.pixel_sizes,
             poses=particles.images.poses,
             ctf=particles.images.ctf,
+            b_factors=particles.images.b_factors,
+            scales=particles.images.weights,
             relion30=self.relion30,
         )
         logger.info("wrote %d particles to %s", len(particles), self.output)
