@@ -27,7 +27,6 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.text import read_yaml
-from cryodrgn.linear.halves import every_other
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.regression import Coefficients, regress
@@ -120,7 +119,7 @@ def _true_regression(case: Case, labels: np.ndarray, count: int) -> list[np.ndar
         noise,
         StateSettings(functions="linear"),
     ).mask
-    found = regress(images, every_other(rows), Coefficients(values=values), noise, mask)
+    found = regress(images, images.halves(rows), Coefficients(values=values), noise, mask)
     flat = torch.tensordot(torch.from_numpy(functions), found.volumes[1:], dims=1)
     return list((found.volumes[0] + flat).numpy())
 
@@ -210,7 +209,7 @@ def _subset_area(
 ) -> float:
     rows = torch.from_numpy(np.sort(rng.choice(len(images), number, replace=False)))
     none = Coefficients(values=torch.zeros(len(images), 0))
-    found = regress(images, every_other(rows), none, noise, mask, focus=mask)
+    found = regress(images, images.halves(rows), none, noise, mask, focus=mask)
     stencil = resize_mask(mask, images.box_size)
     first, second = (half[0] * stencil for half in found.half_maps)
     return fourier_shell_correlation(first, second).area()

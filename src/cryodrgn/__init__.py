@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cryodrgn.jobs.downsample import downsample as downsample
     from cryodrgn.jobs.eval_images import eval_images as eval_images
     from cryodrgn.jobs.eval_vol import eval_vol as eval_vol
+    from cryodrgn.jobs.expand import expand as expand
     from cryodrgn.jobs.export import export as export
     from cryodrgn.jobs.machine import benchmark as benchmark
     from cryodrgn.jobs.machine import doctor as doctor
@@ -80,6 +81,7 @@ _NAMES = {
     "jobs.downsample": "downsample",
     "jobs.eval_images": "eval_images",
     "jobs.eval_vol": "eval_vol",
+    "jobs.expand": "expand",
     "jobs.export": "export",
     "jobs.machine": "benchmark doctor",
     "jobs.nuisance": "nuisance",

@@ -63,6 +63,8 @@ def make_inputs(folder: Path) -> None:
         name = next(word for word in row.split() if "@" in word)
         grouped += f"{name} particle{number // 2} micrograph{number % 2}.mrc\n"
     (folder / "grouped.star").write_text(grouped)
+    words = f"expand {folder}/particles.star --symmetry C2 -o {folder}/expanded.star"
+    assert main(words.split()) == 0
     volume, pixel_size = read_volume(folder / "gt/state_000.mrc")
     write_volume(folder / "mask.mrc", (volume > volume.mean()).astype("f4"), pixel_size or 1.0)
     with stack_writer(folder / "cube.mrcs", BOX, 12.0) as writer:
@@ -78,8 +80,11 @@ POSES = {"--poses": "IN/poses.pkl", "--ctf": "IN/ctf.pkl", "--ind": "IN/ind.pkl"
 LIKE = {"--like": "IN/gt/state_000.mrc"}
 DATA = {**POSES, "--datadir": "IN/", "--tilt": "IN/particles_tilt.mrcs", **LIKE}
 PLAIN = "cryodrgn.preflight.plan:require_output"
+PHYSICS = {"--symmetry": "D2", "--ewald": "-1"}
 SCREENED = (
     PLAIN,
+    "cryodrgn.reconstruction.assumptions:check_symmetry",
+    "cryodrgn.reconstruction.assumptions:check_curvature",
     "cryodrgn.training.config:DataConfig.open",
     "cryodrgn.preflight.screening:run_excluding_bad_images",
     "cryodrgn.preflight.screening:screen_data",
@@ -232,7 +237,7 @@ CASES = {
     ),
     "train_linear": Case(
         line=STAR,
-        values=TRAINED,
+        values={**TRAINED, **PHYSICS},
         stubs=(
             *SCREENED,
             "cryodrgn.preflight.plans:linear_plan",
@@ -245,6 +250,7 @@ CASES = {
         line="IN -o OUT",
         values={
             **TRAINED,
+            **PHYSICS,
             "--latents": "IN/other.pkl",
             "--particles": "IN/particles.star",
             "--zfile": "IN/z3.txt",
@@ -258,6 +264,7 @@ CASES = {
             "cryodrgn.linear.state_files:check_states",
             "cryodrgn.linear.state_files:reconstruct_states",
             "cryodrgn.linear.latents:run_latents",
+            "cryodrgn.linear.latents:Latents.of_particles",
             "cryodrgn.linear.latents:recorded_data",
             "cryodrgn.io.run_config:find_run_config",
             "cryodrgn.io.run_config:load_run_config",
@@ -269,7 +276,7 @@ CASES = {
     ),
     "backproject_voxel": Case(
         line="IN/particles.star -o OUT",
-        values={**DATA, "--first": "4"},
+        values={**DATA, **PHYSICS, "--first": "4"},
         stubs=(
             *SCREENED,
             "cryodrgn.preflight.plans:backprojection_plan",
@@ -413,8 +420,14 @@ CASES = {
             "--latents": "IN/z.pkl",
             "--table-ind": "IN/all.pkl",
             "--passthrough": "IN/particles.cs",
+            "--expanded": "IN/expanded.star",
+            "--copies": "any",
         },
         quiet="--table-ind",
+    ),
+    "expand": Case(
+        line="IN/particles.star --symmetry C2 -o OUT/expanded.star",
+        values={"--symmetry": "C3", "--passthrough": "IN/particles.cs"},
     ),
     "simulate": Case(
         line="-o OUT",

@@ -267,6 +267,8 @@ ANSWERS: dict[str, Any] = {
     "load": lambda *_: TRAINED_MODEL,
     "open": lambda _: OPENED,
     "run_latents": lambda *_: LATENTS,
+    "of_particles": lambda *_: LATENTS,
+    "Latents.of_particles": lambda *_: LATENTS,
     "recorded_data": lambda *_: RECORDED,
     "backproject": lambda *_, **__: MAPS,
     "check_particles": lambda *_: FAILED,

@@ -55,7 +55,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "parse_ctf_csparc": "cs -o --png | -D --Apix",
     "backproject_voxel": (
         "particles --poses --ctf -o --invert-data --datadir --ind --first --tilt --tilt-deg "
-        "| --ctf-alg --device --screen --like"
+        "| --ctf-alg --device --screen --like --symmetry --ewald"
     ),
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
@@ -109,12 +109,12 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_linear": (
         f"particles -o --outdir --poses --ctf --seed --overwrite {DATASET} --tilt --tilt-deg "
         "-D --memory --cache-dir --components --radius --fit-images --contrast "
-        "--refine-poses --mask --focus-mask --device"
+        "--refine-poses --mask --focus-mask --device --symmetry --ewald"
     ),
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
         f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device "
-        "--like"
+        "--like --symmetry --ewald"
     ),
     "conformational_density": "workdir epoch -o --outdir --dims --anchors --bootstraps --seed",
     "dashboard": "runs --host --port --no-browser --device",
@@ -136,7 +136,10 @@ FROZEN_FLAGS: dict[str, str] = {
         "--all-of --any-of --none-of --invert --near --near-particle --random --count --seed "
         "--particles --ctf --datadir --pixel-size --from"
     ),
-    "export": "particles --ind -o --passthrough --labels --latents --table-ind",
+    "export": (
+        "particles --ind -o --passthrough --labels --latents --table-ind --expanded --copies"
+    ),
+    "expand": "particles --symmetry -o --passthrough",
     "simulate": (
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "
         "--hinge-range --snr --shift --no-ctf --defocus --kv --cs -w --b-factor --white "
@@ -171,6 +174,7 @@ LATER_NAMES: dict[str, str] = {
     ),
     "select": "--outfile --outpkl --output",
     "export": "--outfile --output --outstar",
+    "expand": "--outfile --output --outstar",
 }
 for name in ("backproject_voxel", "check", "run", "nuisance"):
     FROZEN_FLAGS[name] += f" {SERIES}"

@@ -162,7 +162,7 @@ def test_one_image_cannot_make_half_maps(fail, simulated, tmp_path):
         "-o",
         tmp_path / "x.mrc",
     )
-    assert "half maps need at least two images, got 1" in message
+    assert "half maps need at least two different images, got 1" in message
     assert not list(tmp_path.glob("x*"))
 
 

@@ -154,6 +154,7 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     ),
     "export": (
         Inactive("--table-ind", "without --labels, --latents", "there is no table to look up"),
+        Inactive("--copies", "without --expanded", "every row is a particle of its own"),
     ),
     "select": (
         Inactive("--ctf --datadir", "without --particles", "no particle file is read"),

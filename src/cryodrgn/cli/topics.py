@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "graph_traversal": "Points of the latent space along neighbouring particles",
     },
     "Choose particles and go on elsewhere": {
+        "expand": "List every particle once for each mate of a point group",
         "select": "Choose particles by cluster, place in the latent space, lists, or chance",
         "export": "Write chosen particles back as a RELION .star or a cryoSPARC result group",
     },
@@ -68,6 +69,7 @@ JOBS: Mapping[str, str] = {
     "analyze_landscape_full": "analyze:AnalyzeLandscapeFull",
     "reconstruct_states": "reconstruct_states:ReconstructStates",
     "export": "export:Export",
+    "expand": "expand:Expand",
     "simulate": "simulate:Simulate",
     "select": "select:Select",
     "run": "run:RunAll",

@@ -17,6 +17,7 @@ from cryodrgn.data.stores import EpochStream
 from cryodrgn.devices import to_device
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
+from cryodrgn.imaging.ewald import Sidebands
 from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.grouping import Grouping, ImageSets
@@ -41,6 +42,8 @@ class Batch:
         coordinates: In the volume's frame, in cycles per pixel, the points on which images are
             compared with slices.
         compared: Positions of those points among the stored ones; None where all are compared.
+        sidebands: Side bands of the images at the same points; None where the Ewald sphere is
+            taken for flat.
     """
 
     rows: Int[Tensor, " batch"]
@@ -53,6 +56,7 @@ class Batch:
     axes: Float[Tensor, "images axes 3"]
     coordinates: Float[Tensor, "images compared 3"]
     compared: Int[Tensor, " compared"] | None
+    sidebands: Sidebands | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -195,6 +199,7 @@ class TrainingSet:
         self.device = device
         self.lattice = images.lattice
         self.original_rows = particles.original_rows
+        self.numbers = particles.numbers
         self.images_per_particle = particles.images_per_particle
         self._particles, self._prepared = particles, images
         self._counts = _image_counts(particles)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cryodrgn.data.preprocessing import (
@@ -36,6 +36,7 @@ from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.kernels.gridding import SliceAccumulator, interpolate
+from cryodrgn.particles.half_sets import in_order_of_appearance
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import common_pixel_size
 from cryodrgn.progress import Progress
@@ -91,6 +92,10 @@ class QuickImages:
     ) -> None:
         self.table = images
         self.rows = rows
+        copies = images.copies
+        self._numbers = (
+            np.arange(len(rows)) if copies is None else in_order_of_appearance(copies[rows])
+        )
         pixel_size = common_pixel_size(images.pixel_sizes[rows], images.source)
         self._side = images.box_size * pixel_size
         self.radius = min(max_radius, images.box_size // 2 - 1)
@@ -109,6 +114,15 @@ class QuickImages:
         self._exposures = exposure_parameters(images)
         shells = self.lattice.points.float().norm(dim=1).round().long() - 1
         self._shells = torch.nn.functional.one_hot(shells.clamp_max(self.radius - 1)).float()
+
+    def in_half(self, places: Int[np.ndarray, " batch"], parity: int) -> Bool[Tensor, " batch"]:
+        """True for images of a half set.
+
+        Args:
+            places: Places of the images in the sample.
+            parity: 0 for the first half set, 1 for the second.
+        """
+        return torch.from_numpy(self._numbers[places] % 2 == parity)
 
     @property
     def grid(self) -> RfftVolumeGrid:
@@ -135,7 +149,7 @@ class QuickImages:
         halves = [SliceAccumulator(self.grid, 1, 1, torch.device("cpu")) for _ in range(2)]
         for places, (values, ctf, points) in zip(batches, models, strict=True):
             for parity, half in enumerate(halves):
-                mine = torch.from_numpy(places % 2 == parity)
+                mine = self.in_half(places, parity)
                 weighted, weights = matched_terms(values[mine], ctf[mine])
                 ones = torch.ones(len(weighted), 1)
                 half.add(points[mine], weighted, weights, ones, ones)
@@ -240,7 +254,7 @@ class QuickImages:
         values, ctf, points = model
         predicted = torch.empty_like(values)
         for parity in range(2):
-            mine = torch.from_numpy(places % 2 == parity)
+            mine = self.in_half(places, parity)
             slices = self.sample(maps[1 - parity], points[mine])
             predicted[mine] = predict(slices, ctf[mine])
         products = (predicted * values, predicted.square(), values.square())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from cryodrgn.particles.half_sets import in_order_of_appearance
 from cryodrgn.particles.particle_set import ParticleSet
 
 NUM_FOLDS, NUM_SHUFFLES = 5, 5
@@ -49,6 +50,7 @@ def nuisance_scores(
     nuisances: Mapping[str, np.ndarray],
     *,
     seed: int = 0,
+    numbers: Int[np.ndarray, " particles"] | None = None,
 ) -> list[NuisanceScore]:
     """Predict the axes of a latent space from every nuisance.
 
@@ -57,13 +59,16 @@ def nuisance_scores(
         nuisances: By name, features as an array of real numbers (particles, features), or
             groups as a vector of whole numbers.
         seed: Of folds and shuffles.
+        numbers: Number of the different particle in every row, whose copies are of one fold;
+            None where none is listed more than once.
     """
     rng = np.random.default_rng(seed)
     rows = np.arange(len(latents))
     if len(rows) > MAX_PARTICLES:
         rows = np.sort(rng.choice(len(rows), MAX_PARTICLES, replace=False))
     targets = latents[rows].astype(np.float64)
-    folds = rng.permutation(len(rows)) % NUM_FOLDS
+    numbers = np.arange(len(rows)) if numbers is None else in_order_of_appearance(numbers[rows])
+    folds = (rng.permutation(int(numbers.max()) + 1) % NUM_FOLDS)[numbers]
     shuffles = [rng.permutation(len(rows)) for _ in range(NUM_SHUFFLES)]
     scores = []
     for name, values in nuisances.items():

@@ -119,7 +119,7 @@ def _changes(
     models = [images.model(places, STATED) for places in batches]
     for places, (values, ctf, points) in zip(batches, models, strict=True):
         for parity, half in enumerate(consensus):
-            mine = torch.from_numpy(places % 2 == parity)
+            mine = images.in_half(places, parity)
             weighted = values[mine] * ctf[mine, :, None]
             ones = torch.ones(len(weighted), 1)
             half.add(points[mine], weighted, ctf[mine].square(), ones, ones)
@@ -127,8 +127,8 @@ def _changes(
     sums = [SliceAccumulator(images.grid, z.shape[1], z.shape[1], cpu) for _ in range(2)]
     for places, (values, ctf, points) in zip(batches, models, strict=True):
         for parity in range(2):
-            mine = torch.from_numpy(places % 2 == parity)
-            own = torch.from_numpy(places[places % 2 == parity])
+            mine = images.in_half(places, parity)
+            own = torch.from_numpy(places)[mine]
             predicted = images.sample(maps[parity], points[mine]) * ctf[mine, :, None]
             residual = (values[mine] - predicted) * ctf[mine, :, None]
             weights = z[own]

@@ -71,3 +71,31 @@ def matrices_from_cryosparc_poses(
     second = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
     rotations = np.eye(3) + first * cross + second * (cross @ cross)
     return rotations.transpose(0, 2, 1)
+
+
+def cryosparc_poses_from_matrices(
+    rotations: Float[np.ndarray, "particles 3 3"],
+) -> Float[np.ndarray, "particles 3"]:
+    """Rotation vectors in radians; inverse of :func:`matrices_from_cryosparc_poses`.
+
+    By way of the unit quaternion (sin θ/2 axis, cos θ/2), a row of 4 q qᵀ, which is linear in
+    the rotation: the one with the largest diagonal element (Markley, J. Guid. Control Dyn. 31,
+    440, 2008). Angles are at most π.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = np.moveaxis(
+        np.asarray(rotations, dtype=np.float64).transpose(0, 2, 1), 0, -1
+    )
+    products = np.array(
+        [
+            [1 + a - e - i, b + d, c + g, h - f],
+            [b + d, 1 - a + e - i, f + h, c - g],
+            [c + g, f + h, 1 - a - e + i, d - b],
+            [h - f, c - g, d - b, 1 + a + e + i],
+        ]
+    )
+    largest = np.einsum("iip->ip", products).argmax(0)
+    quaternions = products[largest, :, np.arange(len(largest))]
+    quaternions *= np.where(quaternions[:, 3:] < 0, -1, 1)
+    length = np.linalg.norm(quaternions[:, :3], axis=1)
+    angle = 2 * np.arctan2(length, quaternions[:, 3])
+    return quaternions[:, :3] * (angle / np.maximum(length, 1e-300))[:, None]

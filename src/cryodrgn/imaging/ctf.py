@@ -97,6 +97,38 @@ def recorded_transfer(
 
     Arguments are those of :func:`contrast_transfer`.
     """
+    return torch.sin(contrast_phase(frequencies, parameters))
+
+
+def preparation_factors(
+    ctf: Float[Tensor, "batch points"], parameters: CtfParameters
+) -> Float[Tensor, "batch points"] | None:
+    """Factors between images as they are recorded and as they are prepared.
+
+    −sign CTF where phases were flipped, −CTF / max(|CTF|, 0.1) where images were multiplied by
+    the CTF; None where all are as recorded.
+
+    Args:
+        ctf: What :func:`recorded_transfer` returned.
+        parameters: One set of parameters per image.
+    """
+    if parameters.correction is None:
+        return None
+    state = parameters.correction[:, None]
+    flipped = torch.where(state == FLIPPED, -ctf.sign(), torch.ones_like(ctf))
+    return torch.where(state == MULTIPLIED, -ctf * whitening(ctf), flipped)
+
+
+def contrast_phase(
+    frequencies: Float[Tensor, "#batch points 2"], parameters: CtfParameters
+) -> Float[Tensor, "batch points"]:
+    """The phase χ = γ − asin w whose sine is the CTF of recorded images, in radians.
+
+    γ(k) = 2π (−½ Δz λ k² + ¼ Cs λ³ k⁴) − φ (Rohou & Grigorieff 2015, eq. 1, opposite sign),
+    and symmetric aberrations beside. The two terms of the CTF are one sine.
+
+    Arguments are those of :func:`contrast_transfer`.
+    """
     defocus_u, defocus_v, defocus_angle, voltage_kv, cs_mm, contrast, phase_shift = (
         value[:, None] for _, value in parameters.items()[:7]
     )
@@ -109,14 +141,12 @@ def recorded_transfer(
     defocus = defocus + difference * torch.cos(2 * defocus_angle) * (squares_x - squares_y)
     defocus = defocus + difference * torch.sin(2 * defocus_angle) * (2 * kx * ky)
 
-    # γ(k) = 2π (−½ Δz λ k² + ¼ Cs λ³ k⁴) − φ   (Rohou & Grigorieff 2015, eq. 1, opposite sign)
     wavelength = electron_wavelengths(voltage_kv)
     aberration = 0.5 * cs_mm * ANGSTROM_PER_MM * wavelength.square() * squared.square()
     gamma = torch.pi * wavelength * (aberration - defocus) - phase_shift
     if parameters.even_zernike is not None:
         gamma = gamma + zernike_phases(frequencies, parameters.even_zernike, is_odd=False)
-    # The two terms of the CTF are one sine.
-    return torch.sin(gamma - torch.asin(contrast))
+    return gamma - torch.asin(contrast)
 
 
 def electron_wavelengths(voltage_kv: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

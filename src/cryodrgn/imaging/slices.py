@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.geometry.symmetry import canonical_name, point_group
+
 
 def slice_coordinates(
     grid: Float[Tensor, "points 2"], rotations: Float[Tensor, "batch 3 3"]
@@ -21,3 +23,10 @@ def slice_coordinates(
         ``(kx, ky, kz)`` in the volume's frame, in the unit of ``grid``.
     """
     return torch.einsum("pi,bij->bpj", grid, rotations[:, :2, :])
+
+
+def mates_of(name: str, device: torch.device) -> Float[Tensor, "mates 3 3"] | None:
+    """The rotations of a point group as a tensor; None for C1, in which there is no other."""
+    if canonical_name(name) == "C1":
+        return None
+    return torch.from_numpy(point_group(name)).float().to(device)

@@ -6,7 +6,7 @@ their ``uid``. A ``.csg`` file says in which table each group of columns stands.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,7 @@ def export_result_group(
     *,
     passthrough: Sequence[Path] | None = None,
     columns: Mapping[str, np.ndarray] | None = None,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> list[Path]:
     """Write some particles as a result group, ready for cryoSPARC's *Import Result Group*.
 
@@ -193,6 +194,7 @@ def export_result_group(
         passthrough: Passthrough tables; None takes those beside ``source`` that hold all of
             the chosen particles.
         columns: Columns to add, by name, one value per chosen particle.
+        change: What is done to every table before it is written; None writes them as they are.
 
     Returns:
         The files written, the ``.csg`` last.
@@ -214,6 +216,8 @@ def export_result_group(
         elif passthrough is not None:
             msg = f"{other_path} does not hold all of the chosen particles of {source}"
             raise MetadataError(msg)
+    if change is not None:
+        tables = {path: change(table) for path, table in tables.items()}
     for path, table in tables.items():
         write_table(path, table)
     group_path = output.with_suffix(".csg")

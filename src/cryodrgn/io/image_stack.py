@@ -117,6 +117,23 @@ class ImageStack:
         """The stacks."""
         return [file.path for file in self._files]
 
+    def copies(self) -> Int[np.ndarray, " particles"] | None:
+        """Numbers that are equal for images which are the same frame of the same stack.
+
+        None where every image is another frame.
+        """
+        places: dict[Path, int] = {}
+        stacks = np.array(
+            [places.setdefault(f.path.resolve(), len(places)) for f in self._files],
+            dtype=np.int64,
+        )
+        longest = max(file.shape[0] for file in self._files)
+        numbers = stacks[self._file_numbers] * longest + self._frames
+        # Most files list the frames of their stacks in order.
+        if bool((np.diff(numbers) > 0).all()) or len(np.unique(numbers)) == len(numbers):
+            return None
+        return numbers
+
     def require_other_than(self, outputs: Sequence[Path]) -> None:
         """Refuse files to write that are the stacks which are read.
 

@@ -181,6 +181,7 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         ctf=ctf,
         rows=selection.rows,
         source=str(files.particles),
+        copies=images.copies(),
     )
     if metadata is not None:
         table = replace(table, **metadata.attenuation())
@@ -190,6 +191,15 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
     if series is not None and isinstance(selection, _TiltSelection):
         return _in_series(table, series, selection, files)
     particles = ParticleSet.of_single_images(table)
+    if table.copies is not None:
+        logger.info(
+            "%s lists %d different images in %d rows: copies of an image, as symmetry "
+            "expansion makes them, stay together in half sets and held-out sets, and count "
+            "once in effective numbers",
+            files.particles,
+            particles.num_different,
+            len(particles),
+        )
     return particles if files.tilted is None else _paired(particles, images, files)
 
 

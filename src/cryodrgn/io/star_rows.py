@@ -67,6 +67,22 @@ class StarRows:
             num_columns=num_columns,
         )
 
+    def with_values(self, row: int, columns: Sequence[int], values: Sequence[float]) -> bytes:
+        """A row with other numbers in some columns, and every other byte as it was.
+
+        Args:
+            row: Its number, from 0.
+            columns: Numbers of the columns, from 0.
+            values: The numbers.
+        """
+        text = self.rows[row]
+        places = [match.span() for match in _matches(text)]
+        changed = dict(zip(columns, values, strict=True))
+        for column in sorted(changed, reverse=True):
+            start, stop = places[column]
+            text = text[:start] + f"{changed[column]:.6f}".encode() + text[stop:]
+        return text
+
     def write(
         self,
         output: Path,
@@ -116,19 +132,26 @@ def _values(line: bytes) -> list[bytes]:
     """The values on a line, comments left out."""
     if not any(mark in line for mark in (b"#", b"'", b'"')):
         return line.split()
-    values, place = [], 0
-    while place < len(line):
-        if line[place : place + 1].isspace():
+    return [match.group() for match in _matches(line)]
+
+
+def _matches(text: bytes) -> list[re.Match[bytes]]:
+    """Where the values of a text stand, comments left out."""
+    found, place = [], 0
+    while place < len(text):
+        if text[place : place + 1].isspace():
             place += 1
             continue
-        if line[place : place + 1] == b"#":
-            break
-        match = _VALUE.match(line, place)
+        if text[place : place + 1] == b"#":
+            end = text.find(b"\n", place)
+            place = len(text) if end < 0 else end
+            continue
+        match = _VALUE.match(text, place)
         if match is None:
             break
-        values.append(match.group())
+        found.append(match)
         place = match.end()
-    return values
+    return found
 
 
 def _find_loop(path: Path, lines: Sequence[bytes], name: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from cryodrgn.jobs.options import (
     particle_files,
 )
 from cryodrgn.jobs.processes import joined
+from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
 from cryodrgn.settings import Job, function_of, option, positional, settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def _stack_or_series(text: str) -> Path | Series:
 
 @settings
 class Backproject(
+    EwaldOptions,
+    SymmetryOptions,
     LikeOptions,
     DeviceOptions,
     TiltOptions,
@@ -133,6 +136,7 @@ class Backproject(
             open_particles(particle_files(self.particles, self, self, self)), folder
         )
         particles.images.require_poses()
+        self._check(particles)
         pixel_size = particles.require_pixel_size()
         geometry = geometry_like(self.like, particles.box_size, pixel_size)
         require_output(folder)
@@ -170,6 +174,19 @@ class Backproject(
             )
             raise ConfigError(msg)
         return replace(said, is_series=True, num_tilts=said.num_tilts or TILTS_OF_4)
+
+    def _check(self, particles: "ParticleSet") -> None:
+        """Refuse symmetry and curvature that do not go with the images; say what they do."""
+        from cryodrgn.reconstruction.assumptions import check_curvature, check_symmetry
+
+        if self.ewald and self.ctf_correction == "flip":
+            msg = (
+                "`ctf_correction` flip does not go with `ewald`: the side bands of an image "
+                "are told apart by the whole CTF; leave it out"
+            )
+            raise ConfigError(msg)
+        check_symmetry(particles, self.symmetry)
+        check_curvature(particles, curvature(self.ewald))
 
     def _chosen(self, particles: "ParticleSet", folder: Path) -> "ParticleSet":
         """The first particles, unless others were chosen."""
@@ -232,6 +249,8 @@ class Backproject(
             particles,
             Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=self.invert),
             ctf_correction="flip" if self.ctf_correction == "flip" else "multiply",
+            symmetry=self.symmetry,
+            ewald=curvature(self.ewald),
             device=device,
             team=team,
         )

@@ -150,7 +150,8 @@ class EvalImages(
             team=team,
         )
         if volumes is not None:
-            disc, scale = DiscImages(images, team), trained.scale
+            disc = DiscImages(images, team, ewald=trained.ewald)
+            scale = trained.scale
             return evaluate_linear(volumes, particles, disc, scale=scale, beta=self.beta)
         model = trained.model.to(device)
         return evaluate_all(

@@ -2,17 +2,21 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import output_flags, require_ending
 from cryodrgn.settings import Job, function_of, option, positional, settings
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from cryodrgn.particles.selection import Selection
+
 logger = logging.getLogger(__name__)
 
 COLUMNS = "Columns to add"
+EXPANDED = "Particles expanded by symmetry"
 
 
 @settings
@@ -56,6 +60,21 @@ class Export(Job[list[Path]]):
         help="Indices by which the particles of these tables had been filtered",
     )
 
+    expanded: Path | None = option(
+        "--expanded",
+        default=None,
+        group=EXPANDED,
+        metavar="FILE",
+        help="The expanded file (.star or .cs) whose rows --ind chooses; the particles whose "
+        "copies are chosen are written",
+    )
+    copies: Literal["majority", "any", "all"] = option(
+        "--copies",
+        default="majority",
+        group=EXPANDED,
+        help="Write particles of which more than half of the copies, any, or all are chosen",
+    )
+
     def run(self) -> list[Path]:
         """Write the particles; returns the files.
 
@@ -70,6 +89,8 @@ class Export(Job[list[Path]]):
         if self.passthrough is not None and self.output.suffix != ".cs":
             logger.warning("--passthrough has no effect: a .star file has none")
         selection = load_selection(self.indices)
+        if self.expanded is not None:
+            selection = self._collapsed(selection)
         rows = selection.indices
         columns = {}
         if self.labels is not None:
@@ -87,6 +108,42 @@ class Export(Job[list[Path]]):
         if self.output.suffix == ".cs":
             logger.info("in cryoSPARC, run Import Result Group on %s", paths[-1])
         return list(paths)
+
+    def _collapsed(self, chosen: "Selection") -> "Selection":
+        """Original particles that a selection of their copies stands for.
+
+        Raises:
+            ConfigError: Columns of copies are to be added, or no particle is left.
+        """
+        from cryodrgn.io.expansion import rows_of_originals
+        from cryodrgn.particles.expansion import original_rows
+        from cryodrgn.particles.selection import Selection
+
+        assert self.expanded is not None
+        if self.labels is not None or self.latents is not None:
+            msg = (
+                "`expanded` writes one row for all copies of a particle, but `labels` and "
+                "`latents` have one for each copy; leave them out"
+            )
+            raise ConfigError(msg)
+        originals = rows_of_originals(self.expanded, self.particles)
+        chosen_rows = chosen.rows_of(len(originals), str(self.expanded))
+        rows = original_rows(chosen_rows, originals, self.copies)
+        words = {"majority": "more than half", "any": "any", "all": "all"}[self.copies]
+        if len(rows) == 0:
+            msg = (
+                f"{self.indices} chooses {words} of the copies of no particle of "
+                f"{self.particles}; take another rule with `copies`"
+            )
+            raise ConfigError(msg)
+        logger.info(
+            "%d rows of %s stand for %d particles, of which %s of the copies are chosen",
+            len(chosen_rows),
+            self.expanded,
+            len(rows),
+            words,
+        )
+        return Selection(indices=rows, source=str(self.indices))
 
     def _for_rows(self, table: "np.ndarray", rows: "np.ndarray", path: Path) -> "np.ndarray":
         """The rows of a table that belong to original rows."""

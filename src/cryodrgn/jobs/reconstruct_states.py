@@ -15,6 +15,7 @@ from cryodrgn.jobs.options import (
     data_config,
 )
 from cryodrgn.jobs.processes import joined
+from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     SEED,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cryodrgn.io.map_geometry import MapGeometry
     from cryodrgn.linear.latents import Latents
     from cryodrgn.linear.state_files import StateSummary
+    from cryodrgn.linear.states import StateSettings
     from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.preflight.screening import Screen
@@ -51,6 +53,8 @@ OTHERS = "Latents or particles other than those of the run"
 
 @settings
 class ReconstructStates(
+    EwaldOptions,
+    SymmetryOptions,
     StorageOptions,
     DataOptions,
     TableOptions,
@@ -121,12 +125,16 @@ class ReconstructStates(
             run_excluding_bad_images,
             screen_data,
         )
+        from cryodrgn.reconstruction.assumptions import check_curvature, check_symmetry
         from cryodrgn.rundir import RunDirectory, ScreeningFiles, StateFiles
 
         source = None if self.workdir is None else RunDirectory(self.workdir)
         data, latents = self._data(source), self._latents(source)
         particles = data.open()
         latents.require_count(len(particles), particles.source)
+        model = self._model(source)
+        check_symmetry(particles, model.symmetry)
+        check_curvature(particles, model.ewald)
         given, mask = self._given_points(latents), self.mask or _mask_of(source)
         check_states(particles, latents, given, StateFiles(self.outdir), mask)
         pixel_size = particles.require_pixel_size()
@@ -136,12 +144,13 @@ class ReconstructStates(
         def screened(how: "Screen") -> "_Chosen":
             files = ScreeningFiles(self.outdir)
             chosen, kept = screen_data(data, particles, files, how)
-            return chosen, kept, latents.select(places_kept(particles, kept))
+            own = latents.of_particles(particles)
+            return chosen, kept, own.select(places_kept(particles, kept))
 
         with joined(self) as (team, device):
 
             def work(chosen: "_Chosen") -> "list[StateSummary]":
-                return self._reconstructed(chosen, given, mask, geometry, device, team)
+                return self._reconstructed(chosen, given, model, mask, geometry, device, team)
 
             summaries = run_excluding_bad_images(screened, work, self.screen)
         if team.is_writer:
@@ -153,6 +162,7 @@ class ReconstructStates(
         self,
         chosen: "_Chosen",
         given: "np.ndarray | None",
+        choice: "StateSettings",
         mask: Path | None,
         geometry: "MapGeometry",
         device: "torch.device",
@@ -162,7 +172,6 @@ class ReconstructStates(
         from cryodrgn.analysis.clusters import cluster_by_means
         from cryodrgn.data.prepared import Storage
         from cryodrgn.linear.state_files import reconstruct_states
-        from cryodrgn.linear.states import StateSettings
         from cryodrgn.preflight.plans import states_plan
         from cryodrgn.rundir import StateFiles
 
@@ -170,12 +179,6 @@ class ReconstructStates(
         points = given
         if points is None:
             points = cluster_by_means(latents.mean, self.num_states, seed=self.seed).centres
-        choice = StateSettings(
-            method=self.method,
-            functions="auto" if self.num_functions else "linear",
-            num_functions=self.num_functions,
-            seed=self.seed,
-        )
         storage = Storage(
             scratch_dir=self.outdir,
             on_disk=self.lazy or None,
@@ -204,6 +207,29 @@ class ReconstructStates(
             mask_path=mask,
             geometry=geometry,
             team=team,
+        )
+
+    def _model(self, work: "RunDirectory | None") -> "StateSettings":
+        """How volumes depend on the latent, with symmetry and curvature of a linear run."""
+        from cryodrgn.geometry.symmetry import canonical_name
+        from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.linear.states import StateSettings
+
+        recorded: dict[str, Any] = {}
+        if work is not None and self.particles is None:
+            config = load_run_config(find_run_config(work.weights(self.epoch)))
+            recorded = config.get("training", {}).get("linear", {})
+        own = {"symmetry": self.symmetry, "ewald": self.ewald}
+        for name in own:
+            if name not in self.given and name in recorded:
+                own[name] = recorded[name]
+        return StateSettings(
+            method=self.method,
+            functions="auto" if self.num_functions else "linear",
+            num_functions=self.num_functions,
+            seed=self.seed,
+            symmetry=canonical_name(str(own["symmetry"])),
+            ewald=curvature(int(own["ewald"])),
         )
 
     def _data(self, work: "RunDirectory | None") -> "DataConfig":

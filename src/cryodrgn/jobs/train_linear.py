@@ -14,6 +14,7 @@ from cryodrgn.jobs.options import (
     data_config,
 )
 from cryodrgn.jobs.processes import joined
+from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
 from cryodrgn.settings import (
     SEED,
     Job,
@@ -39,7 +40,14 @@ MODEL = "Linear model"
 
 @settings
 class TrainLinear(
-    DeviceOptions, TiltOptions, StorageOptions, DataOptions, TableOptions, Job["Run"]
+    EwaldOptions,
+    SymmetryOptions,
+    DeviceOptions,
+    TiltOptions,
+    StorageOptions,
+    DataOptions,
+    TableOptions,
+    Job["Run"],
 ):
     """Find the components of heterogeneity by a linear model, in seconds."""
 
@@ -104,10 +112,12 @@ class TrainLinear(
 
     def config(self) -> "LinearConfig":
         """Settings of the fit."""
+        from cryodrgn.geometry.symmetry import canonical_name
         from cryodrgn.linear.config import LinearConfig
 
         data = data_config(self.particles, self, self, box_size=self.box_size, tilt=self)
         own = same_named(self, LinearConfig)
+        own |= {"symmetry": canonical_name(self.symmetry), "ewald": curvature(self.ewald)}
         return LinearConfig(data=data, on_disk=self.lazy or None, **own)
 
     def run(self) -> "Run":
@@ -121,11 +131,14 @@ class TrainLinear(
         from cryodrgn.preflight.plans import linear_plan
         from cryodrgn.preflight.rows import warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
+        from cryodrgn.reconstruction.assumptions import check_curvature, check_symmetry
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
 
         config = self.config()
         particles = config.data.open()
+        check_symmetry(particles, config.symmetry)
+        check_curvature(particles, config.ewald)
         directory = RunDirectory(self.outdir)
         require_output(self.outdir)
 

@@ -62,6 +62,8 @@ class SliceAccumulator:
         num_coefficients: Length of the vectors a.
         num_products: Length of the vectors b.
         device: Where the sums are kept.
+        mates: Rotations of the volumes' point group, at all of which every image is added; None
+            adds it once.
     """
 
     def __init__(
@@ -70,9 +72,11 @@ class SliceAccumulator:
         num_coefficients: int,
         num_products: int,
         device: torch.device,
+        mates: Float[Tensor, "mates 3 3"] | None = None,
     ) -> None:
         self.grid = grid
         self.device = device
+        self._mates = mates
         self.num_coefficients = num_coefficients
         self._is_folded = False
         voxels = math.prod(grid.shape)
@@ -98,7 +102,10 @@ class SliceAccumulator:
         assert not self._is_folded, "the totals were asked for already"
         columns = torch.cat([values, weights[..., None]], dim=-1)
         kernels = kernels_for(self.device)
-        kernels.add_slices(self.grid, self._sums, points, columns, coefficients, products)
+        for mate in [None] if self._mates is None else self._mates:
+            # An image of pose R is one of pose R S, whose slice has the points Sᵀ Rᵀ k.
+            turned = points if mate is None else points @ mate
+            kernels.add_slices(self.grid, self._sums, turned, columns, coefficients, products)
 
     def share(self, team: Team) -> None:
         """Replace the sums by those of all processes, each of which has added other images."""

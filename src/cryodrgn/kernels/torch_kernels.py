@@ -105,6 +105,21 @@ def inner_products(
     """Inner products of slices and images by products of matrices."""
     slices = read_slices(grid, table, points.reshape(-1, 3) * box_size)
     slices = slices.view(*images.shape[:2], 2, -1) * transfer[..., None, None]
+    return shell_products(slices, images, starts)
+
+
+def shell_products(
+    slices: Float[Tensor, "images points 2 volumes"],
+    images: Float[Tensor, "images points 2"],
+    starts: list[int],
+) -> Float[Tensor, "images shells vectors vectors"]:
+    """Inner products of predicted images of several volumes and the image, which is last.
+
+    Args:
+        slices: The predictions.
+        images: The images.
+        starts: First point of every shell, and the number of all points.
+    """
     design = torch.cat([slices, images[..., None]], dim=-1)
     parts = [design[:, first:last].flatten(1, 2) for first, last in pairwise(starts)]
     return torch.stack([part.mT @ part for part in parts], dim=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
+from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.training.config import DataConfig
 
 LEAST_IMAGES_PER_COMPONENT = 4
@@ -24,6 +25,8 @@ class LinearConfig:
         pose_rounds: How many times poses are corrected and the model is fitted anew.
         mask: A solvent mask; None makes one from the volumes.
         focus_mask: A mask outside of which components do not vary.
+        symmetry: Point group of the mean and of all components.
+        ewald: Hand of the curvature of the Ewald sphere; 0 takes it for flat.
         seed: Of the random latents it begins with, and of the choice of images.
         on_disk: Whether prepared images are kept in a scratch file; None decides by memory.
         memory_gb: Memory that they may take, in GB; None takes a share of what is free.
@@ -38,6 +41,8 @@ class LinearConfig:
     pose_rounds: int = 0
     mask: Path | None = None
     focus_mask: Path | None = None
+    symmetry: str = "C1"
+    ewald: Curvature = 0
     seed: int = 0
     on_disk: bool | None = None
     memory_gb: float | None = None
@@ -75,6 +80,9 @@ class LinearConfig:
                 raise ConfigError(msg)
         if self.pose_rounds and self.data.files.tilted is not None:
             msg = "--refine-poses does not go with --tilt: a pair has one pose and two shifts"
+            raise ConfigError(msg)
+        if self.pose_rounds and self.ewald:
+            msg = "--refine-poses does not go with --ewald: poses are compared with flat slices"
             raise ConfigError(msg)
 
     def settings(self) -> dict[str, Any]:

@@ -7,9 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.training_set import Batch
+from cryodrgn.imaging.ewald import Sidebands
 from cryodrgn.imaging.likelihood import expected_squares, in_units_of_noise
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.kernels.backends import kernels_for
+from cryodrgn.kernels.gridding import interpolate
+from cryodrgn.kernels.torch_kernels import shell_products
 from cryodrgn.linear.subspace import Subspace
 
 CONTRAST_ROUNDS = 3
@@ -119,6 +122,8 @@ class Expectation:
     def _by_shell(
         self, batch: Batch, box_size: int
     ) -> Float[Tensor, "images shells columns columns"]:
+        if batch.sidebands is not None:
+            return self._of_sidebands(batch, batch.sidebands, box_size)
         images, transfer = batch.images, batch.transfer()
         if transfer is None:
             transfer = images.new_ones(images.shape[:2])
@@ -131,6 +136,22 @@ class Expectation:
             self._starts,
             box_size,
         )
+
+    def _of_sidebands(
+        self, batch: Batch, bands: Sidebands, box_size: int
+    ) -> Float[Tensor, "images shells columns columns"]:
+        """Inner products of images that are sums of two side bands of the volumes."""
+        shape = (*batch.images.shape[:2], 2, -1)
+        first, second = (
+            interpolate(self._grid, self._table, points.reshape(-1, 3) * box_size)
+            .view(shape)
+            .mT
+            for points in bands.points(batch.coordinates)
+        )
+        slices = bands.predicted(first, second).mT
+        if batch.weights is not None:
+            slices = slices * batch.weights[..., None, None]
+        return shell_products(slices, batch.images, self._starts)
 
     def _weighted(
         self, by_shell: Float[Tensor, "images shells columns columns"], batch: Batch

@@ -13,7 +13,7 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.expectation import Posterior, pair_products, with_one
-from cryodrgn.linear.halves import Agreement, agreement, every_other
+from cryodrgn.linear.halves import Agreement, agreement
 from cryodrgn.linear.iteration import (
     DiscImages,
     Pass,
@@ -115,7 +115,7 @@ class PpcaEM:
         report: Callable[[Iteration], None] = lambda _: None,
     ) -> None:
         self._images = images
-        self._halves = every_other(rows)
+        self._halves = images.halves(rows)
         self._noise = noise
         self._count = num_components
         self._radius = radius

@@ -16,11 +16,6 @@ LEAST_FSC = 1e-3
 Halves = tuple[Int[Tensor, " first"], Int[Tensor, " second"]]
 
 
-def every_other(rows: Int[Tensor, " rows"]) -> Halves:
-    """Halves of some images in turn, the first of them in the first."""
-    return rows[0::2], rows[1::2]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Agreement:
     """Half models brought together.

@@ -1,8 +1,9 @@
 """One pass over images: the E step, and along with it the sums that the M step needs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -10,13 +11,16 @@ from torch import Tensor
 from cryodrgn.data.training_set import Batch, TrainingSet
 from cryodrgn.devices import sum_dtype
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
+from cryodrgn.imaging.ewald import Curvature, sidebands
 from cryodrgn.imaging.likelihood import matched_terms
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
 from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.linear.expectation import Expectation, Posterior
+from cryodrgn.linear.halves import Halves
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.subspace import Subspace, grid_size, principal_directions
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.half_sets import halves_of
 
 # Batches in which about ten images reach every voxel within the radius, so that the sums of a
 # voxel are not fetched from memory for one or two of them; within bounds.
@@ -30,10 +34,19 @@ class DiscImages:
         images: Images on a lattice from :meth:`HalfPlaneFrequencies.by_radius`.
         team: Processes that share them. Each goes through a piece of whatever rows are asked
             for, and all get the whole result.
+        mates: Rotations of the volumes' point group; None where they have no symmetry.
+        ewald: Hand of the curvature of the Ewald sphere; 0 takes it for flat.
     """
 
-    def __init__(self, images: TrainingSet, team: Team = ALONE) -> None:
-        self.images, self.team = images, team
+    def __init__(
+        self,
+        images: TrainingSet,
+        team: Team = ALONE,
+        mates: Float[Tensor, "mates 3 3"] | None = None,
+        ewald: Curvature = 0,
+    ) -> None:
+        self.images, self.team, self.mates = images, team, mates
+        self._ewald: Curvature = ewald
         self._radii = images.lattice.points.double().square().sum(-1).sqrt()
 
     def __len__(self) -> int:
@@ -44,6 +57,23 @@ class DiscImages:
     def box_size(self) -> int:
         """Side of the images in pixels."""
         return self.images.lattice.box_size
+
+    def halves(self, rows: Int[Tensor, " rows"]) -> Halves:
+        """Those of some particles that belong to each half set."""
+        first, second = halves_of(rows.numpy(), self.images.numbers)
+        return torch.from_numpy(first), torch.from_numpy(second)
+
+    def num_different(self, rows: Int[Tensor, " rows"]) -> int:
+        """Number of different particles that some rows show."""
+        return len(np.unique(self.images.numbers[rows.numpy()]))
+
+    def sums_of_copies(self, weights: Float[Tensor, " particles"]) -> Float[Tensor, " rows"]:
+        """Weights of different particles: the weights of all of their rows, added up."""
+        numbers = self.images.numbers
+        if int(numbers.max()) + 1 == len(weights):
+            return weights
+        places = torch.from_numpy(numbers).to(weights.device)
+        return weights.new_zeros(int(numbers.max()) + 1).index_add_(0, places, weights)
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +95,23 @@ class DiscImages:
         points = min(MOST_POINTS, max(LEAST_POINTS, POINTS_PER_VOXEL * radius**3))
         per_particle = num_points * self.images.images_per_particle
         for part in rows.split(max(1, int(points // per_particle))):
-            yield self.images.batch(part, num_points)
+            yield self._batch(part, num_points)
+
+    def _batch(self, rows: Int[Tensor, " rows"], num_points: int) -> Batch:
+        if not self._ewald:
+            return self.images.batch(rows, num_points)
+        stored = self.images.stored(rows, num_points)
+        frequencies = self.images.frequencies(num_points)
+        assert stored.ctf is not None, "side bands need a CTF"
+        bands = sidebands(
+            frequencies / stored.pixel_sizes[:, None, None],
+            stored.ctf,
+            stored.rotations,
+            self._ewald,
+            pixel_sizes=stored.pixel_sizes,
+            box_size=self.box_size,
+        )
+        return replace(stored.batch(frequencies, None), sidebands=bands)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,7 +135,7 @@ def new_sums(images: DiscImages, radius: int, num_volumes: int) -> SliceAccumula
     """Empty sums on the smallest grid for a radius."""
     grid = RfftVolumeGrid(grid_size(radius, images.box_size))
     pairs = num_volumes * (num_volumes + 1) // 2
-    return SliceAccumulator(grid, num_volumes, pairs, images.device)
+    return SliceAccumulator(grid, num_volumes, pairs, images.device, images.mates)
 
 
 def add_batch(
@@ -110,14 +156,15 @@ def add_batch(
         products: Of every particle.
         box_size: Side of the images.
     """
+    means, moments = batch.grouping.spread(coefficients), batch.grouping.spread(products)
+    if batch.sidebands is not None:
+        for points, matched, weights in batch.sidebands.matched(
+            batch.images, batch.coordinates, batch.weights, precision
+        ):
+            sums.add(points * box_size, matched, weights, means, moments)
+        return
     matched, weights = matched_terms(batch.images, batch.transfer(), precision)
-    sums.add(
-        batch.coordinates * box_size,
-        matched,
-        weights,
-        batch.grouping.spread(coefficients),
-        batch.grouping.spread(products),
-    )
+    sums.add(batch.coordinates * box_size, matched, weights, means, moments)
 
 
 def run_pass(

@@ -36,7 +36,8 @@ class KernelState:
         volume: From all images, masked and filtered by the agreement of the halves.
         halves: From every other image, filtered and masked alike.
         half_maps: The same unfiltered and without mask.
-        effective_number: (Σ w)² / Σ w² for the weights at the bandwidth of most shells.
+        effective_number: (Σ w)² / Σ w² for the weights of different images at the bandwidth of
+            most shells.
     """
 
     volume: Float[Tensor, "box box box"]
@@ -127,6 +128,7 @@ class KernelRegression:
         assert self._chosen is not None
         weights = kernel_weights(self._latents, self._covariances, state)
         common = weights[:, int(self._chosen.bincount().argmax())]
+        common = self._images.sums_of_copies(common)
         number = float(common.sum().square() / common.square().sum().clamp_min(1e-12))
         halves = self._halves(weights)
         apart = halves
@@ -149,7 +151,7 @@ def _sums(
 ) -> SliceAccumulator:
     count = weights.shape[1]
     grid = RfftVolumeGrid(grid_size(radius, images.box_size))
-    sums = SliceAccumulator(grid, count, count, images.device)
+    sums = SliceAccumulator(grid, count, count, images.device, images.mates)
     near = rows[(weights[rows].amax(1) > 0).cpu()]
     for batch in images.batches(images.team.piece(near), radius):
         precision = noise.precision(batch.image_rows, images.num_points(radius))

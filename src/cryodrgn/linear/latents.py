@@ -12,6 +12,8 @@ from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.particles.half_sets import halves_of
+from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
@@ -25,12 +27,13 @@ class Latents:
         mean: The latents.
         source: Where they come from, for messages.
         covariances: Their uncertainty; None where nothing is known of it.
-        half_means: Latents estimated by two models, each from one half of the particles alone
-            (even and odd rows); None where z comes from all of them.
+        half_means: Latents estimated by two models, each from one half set of the particles
+            alone; None where z comes from all of them.
         contrasts: Contrast of every image; None where all are 1.
         is_linear: Whether they are of a linear run.
-        numbers: Place of every particle among all of which latents were estimated; None where
-            none of them was left out.
+        numbers: Number of every particle among all different ones of which latents were
+            estimated, which decides its half set; None where no particle was left out or listed
+            more than once.
     """
 
     mean: Float[np.ndarray, "particles z"]
@@ -53,8 +56,7 @@ class Latents:
 
     def halves(self) -> tuple[Int[np.ndarray, " first"], Int[np.ndarray, " second"]]:
         """Rows of the particles of each half, in which they stay whoever is left out."""
-        numbers = self._all_numbers()
-        return np.flatnonzero(numbers % 2 == 0), np.flatnonzero(numbers % 2 == 1)
+        return halves_of(np.arange(len(self.mean)), self._all_numbers())
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> "Latents":
         """Latents of some of the particles."""
@@ -70,6 +72,17 @@ class Latents:
 
     def _all_numbers(self) -> Int[np.ndarray, " particles"]:
         return np.arange(len(self.mean)) if self.numbers is None else self.numbers
+
+    def of_particles(self, particles: ParticleSet) -> "Latents":
+        """These latents as those of a set, of which some particles may be listed repeatedly.
+
+        Raises:
+            ShapeMismatchError: The set has another number of particles.
+        """
+        self.require_count(len(particles), particles.source)
+        if particles.images.copies is None or self.numbers is not None:
+            return self
+        return replace(self, numbers=particles.numbers)
 
     def require_count(self, count: int, source: str) -> None:
         """Refuse another number of particles.

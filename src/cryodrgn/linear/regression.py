@@ -68,7 +68,7 @@ class Regression:
         half_maps: From each half alone, nearly without prior, and without mask.
         fsc: Fourier shell correlation of the masked half maps, by volume and shell.
         second_moment: Mean of (1, φ)(1, φ)ᵀ.
-        num_images: Number of images.
+        num_images: Number of different images: copies of one count once.
     """
 
     volumes: Float[Tensor, "volumes box box box"]
@@ -155,7 +155,7 @@ def regress(
         half_maps=half_maps,
         fsc=fsc,
         second_moment=moment,
-        num_images=len(rows),
+        num_images=images.num_different(rows),
     )
 
 

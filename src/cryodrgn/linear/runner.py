@@ -23,19 +23,21 @@ from cryodrgn.data.training_set import PoseSource
 from cryodrgn.devices import describe_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.imaging.ewald import Curvature
+from cryodrgn.imaging.slices import mates_of
 from cryodrgn.io.atomic import make_folder
 from cryodrgn.io.masks import read_mask
 from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit, Iteration, Masks, PpcaEM
-from cryodrgn.linear.halves import every_other
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.pose_refinement import MovedPoses, PoseSpread, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress
 from cryodrgn.linear.results import LinearResult, verdict, write_results
 from cryodrgn.linear.subspace import Subspace
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.half_sets import rows_of
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import RunDirectory
@@ -87,6 +89,8 @@ def train_linear(
         device,
         storage=config.storage(run.path),
         moving_poses=poses,
+        symmetry=config.symmetry,
+        ewald=config.ewald,
         team=team,
     )
     # Nobody writes before all have seen what the folder held.
@@ -120,6 +124,8 @@ def prepare_disc(
     *,
     storage: Storage,
     moving_poses: PoseSource | None = None,
+    symmetry: str = "C1",
+    ewald: Curvature = 0,
     team: Team = ALONE,
 ) -> DiscImages:
     """Images made ready as for training, their points ordered by radius.
@@ -131,6 +137,8 @@ def prepare_disc(
         device: Where batches are wanted.
         storage: Where they are kept.
         moving_poses: Poses that change; None takes those of the particles for good.
+        symmetry: Point group of the volumes that are made of them.
+        ewald: Hand of the curvature of the Ewald sphere; 0 takes it for flat.
         team: Processes that share them.
     """
     prepared = build_training_set(
@@ -142,7 +150,7 @@ def prepare_disc(
         moving_poses=moving_poses,
         team=team,
     )
-    return DiscImages(prepared, team)
+    return DiscImages(prepared, team, mates_of(symmetry, device), ewald)
 
 
 def _fitted(
@@ -234,7 +242,7 @@ def _model(
     report: Callable[[float, float, int], None],
 ) -> _Model:
     """Fit, and regress volumes at full radius."""
-    rows = _chosen_rows(len(images), config)
+    rows = _chosen_rows(images.images.numbers, config)
 
     def tell(row: Iteration) -> None:
         logger.info("iteration %d up to radius %d", row.number + 1, row.radius)
@@ -270,7 +278,7 @@ def _regression(
 ) -> Regression:
     """Volumes of the components at full radius, from independent halves."""
     together, _ = embed(images, rows, joint, fit.noise, fit.contrast_spread)
-    parts = every_other(rows)
+    parts = images.halves(rows)
     apart = [
         embed(images, part, half, fit.noise, fit.contrast_spread)[0]
         for part, half in zip(parts, halves, strict=True)
@@ -289,8 +297,8 @@ def _regression(
 def _half_latents(
     images: DiscImages, fit: Fit, halves: tuple[Subspace, Subspace]
 ) -> Float[Tensor, "particles z"]:
-    """Latents of even rows by the first half's model, of odd rows by the second's."""
-    parts = every_other(torch.arange(len(images)))
+    """Latents of each half set by the model of that half."""
+    parts = images.halves(torch.arange(len(images)))
     found = [
         embed(images, part, half, fit.noise, fit.contrast_spread)[0]
         for part, half in zip(parts, halves, strict=True)
@@ -353,13 +361,26 @@ class _Reporter:
         self._seconds = seconds
 
 
-def _chosen_rows(count: int, config: LinearConfig) -> Int[Tensor, " rows"]:
-    """Rows that are fitted, as many even ones as odd ones where that is possible."""
-    if count <= config.fit_images:
-        return torch.arange(count)
-    order = torch.randperm(count, generator=generator_at(config.seed, 2))
-    half = config.fit_images // 2
-    parts = [order[order % 2 == parity][:half].sort().values for parity in (0, 1)]
+def _chosen_rows(
+    numbers: Int[np.ndarray, " particles"], config: LinearConfig
+) -> Int[Tensor, " rows"]:
+    """Rows that are fitted, as many of each half set where that is possible.
+
+    Args:
+        numbers: Number of the different particle in every row; it comes with all of its rows.
+        config: How many rows, and the seed of the choice.
+    """
+    if len(numbers) <= config.fit_images:
+        return torch.arange(len(numbers))
+    copies = torch.from_numpy(np.bincount(numbers))
+    order = torch.randperm(len(copies), generator=generator_at(config.seed, 2))
+    parts = []
+    for parity in (0, 1):
+        half = order[order % 2 == parity]
+        within = copies[half].cumsum(0) <= config.fit_images // 2
+        parts.append(torch.from_numpy(rows_of(half[within].numpy(), numbers)))
+    if len(parts[0]) != len(parts[1]):
+        return torch.cat(parts).sort().values
     return torch.stack(parts, dim=1).flatten()
 
 

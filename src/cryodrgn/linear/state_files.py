@@ -55,7 +55,7 @@ class StateSummary:
         projection: Its projection along z.
         fsc: Correlation of its half maps.
         resolution: In Å, where that falls below 0.143; None where it starts below.
-        effective_number: Number of images in a plain average of the same noise.
+        effective_number: Number of different images in a plain average of the same noise.
         is_supported: Whether there are particles near the point.
         pixel_size: Å/px.
     """
@@ -115,7 +115,16 @@ def reconstruct_states(
     mask = check_states(particles, latents, points, files, mask_path)
     mask = None if mask is None else mask.to(device)
     norm = data.norm or estimated_norm(data, particles)
-    images = prepare_disc(data, particles, norm, device, storage=storage, team=team)
+    images = prepare_disc(
+        data,
+        particles,
+        norm,
+        device,
+        storage=storage,
+        symmetry=settings.symmetry,
+        ewald=settings.ewald,
+        team=team,
+    )
     noise = initial_noise(images.images, optics_groups(particles.images))
     reconstruction = StateReconstruction(images, latents, noise, settings, mask)
     pixel_size = particles.require_pixel_size()

@@ -12,6 +12,7 @@ from torch import Tensor
 from cryodrgn.analysis.diffusion_map import diffusion_map
 from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
+from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.iteration import DiscImages
@@ -45,12 +46,16 @@ class StateSettings:
             of at most two dimensions.
         num_functions: Number of smooth functions.
         seed: Of the choice of landmarks.
+        symmetry: Point group of all states.
+        ewald: Hand of the curvature of the Ewald sphere; 0 takes it for flat.
     """
 
     method: Method = "basis"
     functions: Functions = "auto"
     num_functions: int = 20
     seed: int = 0
+    symmetry: str = "C1"
+    ewald: Curvature = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -64,7 +69,7 @@ class State:
         fsc: Correlation of the half maps within the mask.
         local_resolution: In Å.
         standard_error: Of every voxel of the volume.
-        effective_number: Number of images in a plain average of the same noise.
+        effective_number: Number of different images in a plain average of the same noise.
         is_supported: Whether there are particles near the point.
     """
 

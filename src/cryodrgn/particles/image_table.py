@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.fourier.resample import check_new_box_size
+from cryodrgn.particles.half_sets import in_order_of_appearance
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 
@@ -54,6 +55,8 @@ class ImageTable:
             those of other images; None damps nothing.
         optics_groups: Number of each image's optics group; None tells groups apart by the CTF
             parameters.
+        copies: Numbers that are equal for images which are one frame of one stack, listed more
+            than once; None where every image is a frame of its own.
         rows: Row of each image in the file that lists it.
         source: The file that lists the images, for messages.
         cropped_box_size: Side in pixels to which the images' transforms are cropped when they
@@ -71,6 +74,7 @@ class ImageTable:
     weights: Float[np.ndarray, " images"] | None = None
     b_factors: Float[np.ndarray, " images"] | None = None
     optics_groups: Int[np.ndarray, " images"] | None = None
+    copies: Int[np.ndarray, " images"] | None = None
     cropped_box_size: int | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +105,13 @@ class ImageTable:
     def box_size(self) -> int:
         """Side of the prepared images in pixels, that of the stored ones unless cropped."""
         return self.cropped_box_size or self.pixels.box_size
+
+    @property
+    def numbers(self) -> Int[np.ndarray, " images"]:
+        """Number of the different image that each row is, in the order of their first rows."""
+        if self.copies is None:
+            return np.arange(len(self))
+        return in_order_of_appearance(self.copies)
 
     @property
     def side_lengths(self) -> Float[np.ndarray, " images"]:
@@ -171,4 +182,4 @@ class ImageTable:
             raise MetadataError(msg)
 
 
-_OPTIONAL = ("doses", "tilt_angles", "weights", "b_factors", "optics_groups")
+_OPTIONAL = ("doses", "tilt_angles", "weights", "b_factors", "optics_groups", "copies")

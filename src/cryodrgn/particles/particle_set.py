@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.particles.half_sets import in_order_of_appearance
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import common_pixel_size
 
@@ -91,6 +92,25 @@ class ParticleSet:
         if self.offsets is None:
             return self.images
         return self.images.select(self.offsets[:-1])
+
+    @property
+    def numbers(self) -> Int[np.ndarray, " particles"]:
+        """Number of the different particle that each row shows, in the order of first rows.
+
+        Rows whose first images are one frame of one stack show one particle, whatever their
+        poses: a set expanded by symmetry has as many rows of each as there are mates.
+        """
+        copies = self.images.copies
+        if copies is None:
+            return np.arange(len(self))
+        return in_order_of_appearance(
+            copies if self.offsets is None else copies[self.offsets[:-1]]
+        )
+
+    @property
+    def num_different(self) -> int:
+        """Number of different particles."""
+        return len(self) if self.images.copies is None else int(self.numbers.max()) + 1
 
     @property
     def particle_of_image(self) -> Int[np.ndarray, " images"]:

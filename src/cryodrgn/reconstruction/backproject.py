@@ -31,16 +31,18 @@ from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.ctf import contrast_transfer
+from cryodrgn.imaging.ewald import Curvature, Sidebands, sidebands
 from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.likelihood import matched_terms
 from cryodrgn.imaging.masks import soft_sphere
-from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.imaging.slices import mates_of, slice_coordinates
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
@@ -67,7 +69,7 @@ class Reconstruction:
     Attributes:
         volume: From all images, Wiener-filtered by the correlation of the half maps: by
             shell, and by distance from the centre.
-        half_maps: From every other image, unfiltered.
+        half_maps: From the particles of each half set, unfiltered.
         fsc: Fourier shell correlation of the half maps.
     """
 
@@ -81,6 +83,8 @@ def backproject(
     settings: Preprocessing,
     *,
     ctf_correction: CtfCorrection = "multiply",
+    symmetry: str = "C1",
+    ewald: Curvature = 0,
     device: torch.device | None = None,
     team: Team = ALONE,
 ) -> Reconstruction:
@@ -91,24 +95,40 @@ def backproject(
         settings: How images are preprocessed.
         ctf_correction: ``multiply`` weights every value by its CTF, which is the least-squares
             solution; ``flip`` only corrects the sign.
+        symmetry: Point group of the map, at all mates of which every image is added, see
+            :mod:`cryodrgn.geometry.symmetry`.
+        ewald: Hand of the curvature of the Ewald sphere, see :mod:`cryodrgn.imaging.ewald`; 0
+            takes it for flat.
         device: Where to compute, the processor by default.
         team: Processes that share the images; all get the whole result.
 
     Raises:
         MetadataError: There are no poses.
         BadImageError: An image cannot be computed with.
-        ShapeMismatchError: There are fewer than two images.
+        ShapeMismatchError: There are fewer than two different images.
     """
-    if len(particles) < 2:
-        msg = f"{particles.source}: half maps need at least two images, got {len(particles)}"
+    if particles.num_different < 2:
+        msg = (
+            f"{particles.source}: half maps need at least two different images, got "
+            f"{particles.num_different}"
+        )
         raise ShapeMismatchError(msg)
     device = device or torch.device("cpu")
     lattice = HalfPlaneFrequencies.disc(particles.box_size)
     grid = RfftVolumeGrid(PADDING * particles.box_size)
-    halves = [SliceAccumulator(grid, 1, 1, device) for _ in range(2)]
-    exposures = exposure_parameters(particles.images)
+    mates = mates_of(symmetry, device)
+    halves = [SliceAccumulator(grid, 1, 1, device, mates) for _ in range(2)]
+    adder = _Adder(
+        images=particles.images,
+        lattice=lattice,
+        settings=settings,
+        ctf_correction=ctf_correction,
+        ewald=ewald,
+        exposures=exposure_parameters(particles.images),
+    )
     points_per_particle = particles.images_per_particle * len(lattice)
     batch_size = max(1, int(POINTS_PER_BATCH // points_per_particle))
+    numbers = particles.numbers
     mine = team.piece(torch.arange(len(particles)))
     with (
         team.raise_on_all(BadImageError),
@@ -116,17 +136,8 @@ def backproject(
     ):
         for part in mine.split(batch_size):
             rows = part.numpy()
-            for parity, sums in enumerate(halves):
-                chosen = particles.image_rows(rows[rows % 2 == parity])
-                _add_images(
-                    sums,
-                    particles.images,
-                    chosen,
-                    lattice,
-                    settings,
-                    ctf_correction,
-                    exposures,
-                )
+            for sums, half in zip(halves, halves_of(rows, numbers), strict=True):
+                adder.add(sums, particles.image_rows(half))
             progress.advance(len(rows))
 
     for half in halves:
@@ -166,31 +177,59 @@ def save_reconstruction(
         logger.info("at FSC %g %s", threshold, words)
 
 
-def _add_images(
-    sums: SliceAccumulator,
-    images: ImageTable,
-    rows: Int[np.ndarray, " rows"],
-    lattice: HalfPlaneFrequencies,
-    settings: Preprocessing,
-    ctf_correction: CtfCorrection,
-    exposures: ExposureParameters | None,
-) -> None:
-    """Spread the slices of some images."""
-    device = sums.device
-    values = to_device(prepare_images(images, rows, lattice, settings), device)
-    frequencies = to_device(spatial_frequencies(images, rows, lattice), device)
-    ctf = faded = None
-    if images.ctf is not None:
-        ctf = contrast_transfer(frequencies, ctf_parameters(images.ctf, rows).to(device))
-        ctf = ctf if ctf_correction == "multiply" else ctf.sign()
-    if exposures is not None:
-        faded = exposure_weights(frequencies, exposures[torch.from_numpy(rows)].to(device))
-    values, weights = matched_terms(values, transfer_function(ctf, faded))
-    rotations = torch.from_numpy(images.require_poses().rotations[rows])
-    frequencies = PADDING * to_device(lattice.points.float(), device)
-    points = slice_coordinates(frequencies, to_device(rotations, device))
-    ones = values.new_ones(len(values), 1)
-    sums.add(points, values, weights, ones, ones)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Adder:
+    """Spreads the slices of images, or their side bands."""
+
+    images: ImageTable
+    lattice: HalfPlaneFrequencies
+    settings: Preprocessing
+    ctf_correction: CtfCorrection
+    ewald: Curvature
+    exposures: ExposureParameters | None
+
+    def add(self, sums: SliceAccumulator, rows: Int[np.ndarray, " rows"]) -> None:
+        """Add some images to sums."""
+        images, lattice, device = self.images, self.lattice, sums.device
+        values = to_device(prepare_images(images, rows, lattice, self.settings), device)
+        frequencies = to_device(spatial_frequencies(images, rows, lattice), device)
+        faded = None
+        if self.exposures is not None:
+            of_rows = self.exposures[torch.from_numpy(rows)].to(device)
+            faded = exposure_weights(frequencies, of_rows)
+        rotations = to_device(torch.from_numpy(images.require_poses().rotations[rows]), device)
+        grid_points = PADDING * to_device(lattice.points.float(), device)
+        points = slice_coordinates(grid_points, rotations)
+        ones = values.new_ones(len(values), 1)
+        if self.ewald:
+            bands = self._sidebands(rows, frequencies, rotations)
+            in_box = PADDING * lattice.box_size
+            for places, matched, weights in bands.matched(values, points / in_box, faded):
+                sums.add(places * in_box, matched, weights, ones, ones)
+            return
+        ctf = None
+        if images.ctf is not None:
+            ctf = contrast_transfer(frequencies, ctf_parameters(images.ctf, rows).to(device))
+            ctf = ctf if self.ctf_correction == "multiply" else ctf.sign()
+        values, weights = matched_terms(values, transfer_function(ctf, faded))
+        sums.add(points, values, weights, ones, ones)
+
+    def _sidebands(
+        self,
+        rows: Int[np.ndarray, " rows"],
+        frequencies: Float[Tensor, "images points 2"],
+        rotations: Float[Tensor, "images 3 3"],
+    ) -> Sidebands:
+        images, device = self.images, frequencies.device
+        assert images.ctf is not None, "side bands need a CTF"
+        return sidebands(
+            frequencies,
+            ctf_parameters(images.ctf, rows).to(device),
+            rotations,
+            self.ewald,
+            pixel_sizes=to_device(torch.from_numpy(images.pixel_sizes[rows]), device),
+            box_size=self.lattice.box_size,
+        )
 
 
 def _volume(

@@ -11,6 +11,7 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.models.build import (
     build_model,
@@ -44,6 +45,7 @@ class TrainedModel:
         window_radius: Window of its images; None without one.
         invert: Whether the sign of its images was changed.
         is_foreign: Whether it is a run of cryoDRGN, not of this program.
+        ewald: Hand of the curvature of the Ewald sphere for its images; 0 takes it for flat.
     """
 
     model: Model
@@ -54,6 +56,7 @@ class TrainedModel:
     window_radius: float | None
     invert: bool
     is_foreign: bool
+    ewald: Curvature = 0
 
     @classmethod
     def load(cls, weights: Path, settings: dict[str, Any]) -> "TrainedModel":
@@ -92,6 +95,7 @@ class TrainedModel:
             window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
             invert=bool(dataset.get("invert_data")),
             is_foreign="settings" not in ours,
+            ewald=_curvature(ours),
         )
 
     def volume_decoder(
@@ -154,6 +158,13 @@ def prepare_as_trained(
         storage=storage,
         team=team,
     )
+
+
+def _curvature(recorded: dict[str, Any]) -> Curvature:
+    """Hand of the Ewald sphere's curvature with which a linear run was fitted."""
+    linear = recorded.get("linear")
+    sign = linear.get("ewald") if isinstance(linear, dict) else 0
+    return 1 if sign == 1 else -1 if sign == -1 else 0
 
 
 def _require_room_for(config: ModelConfig, weights: dict[str, Any], path: Path) -> None:

@@ -18,6 +18,7 @@ from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.half_sets import rows_of
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
@@ -178,7 +179,7 @@ def _prepared(
         device,
         storage=storage_of(config.training, run),
         moving_poses=poses,
-        held_out=_held_out(config.training, len(particles)),
+        held_out=_held_out(config.training, particles),
         team=team,
     )
 
@@ -261,14 +262,15 @@ def _pose_table(
     return PoseTable(images.require_poses(), images.side_lengths, moves, device, team)
 
 
-def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:
-    """The particles to keep out of training.
+def _held_out(training: TrainConfig, particles: ParticleSet) -> torch.Tensor | None:
+    """The particles to keep out of training, each with all of its copies.
 
     Raises:
         ConfigError: They are too few to judge by.
     """
     if training.held_out is None:
         return None
+    count = particles.num_different
     rows = choose_held_out(count, training.held_out.fraction, training.seed)
     if len(rows) < 2:
         msg = (
@@ -276,7 +278,7 @@ def _held_out(training: TrainConfig, count: int) -> torch.Tensor | None:
             f"{len(rows)}, at least two are needed"
         )
         raise ConfigError(msg)
-    return rows
+    return torch.from_numpy(rows_of(rows.numpy(), particles.numbers))
 
 
 def storage_of(training: TrainConfig, run: RunDirectory) -> Storage:

@@ -23,7 +23,13 @@ COMPONENTS, GROUPS = 2, 4
 
 
 def choose_held_out(count: int, fraction: float, seed: int) -> Int[Tensor, " held_out"]:
-    """Rows of the held-out particles, in ascending order."""
+    """Numbers of the held-out particles, in ascending order.
+
+    Args:
+        count: Number of different particles.
+        fraction: Share of them that is held out.
+        seed: Of the choice.
+    """
     kept = round(fraction * count)
     order = torch.randperm(count, generator=generator_at(seed, STREAM))
     return order[:kept].sort().values

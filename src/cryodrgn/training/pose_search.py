@@ -31,6 +31,7 @@ from cryodrgn.orientation.initial import InitialMap, Sample
 from cryodrgn.orientation.slices import Slices, box_within
 from cryodrgn.orientation.starts import compare_starts, effective_directions, why_too_alike
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.half_sets import without_copies_of
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import VolumeDecoder
@@ -269,6 +270,10 @@ class PoseSearch:
         """Images, drawn at random, of which first maps are made."""
         count = min(len(self._particles), self._search.start_images)
         drawn = torch.randperm(len(self._particles), generator=generator)[:count]
+        num_held_out = max(FEWEST_HELD_OUT, round(SHARE_HELD_OUT * count))
+        used, judges = (part.numpy() for part in drawn.tensor_split([count - num_held_out]))
+        used = without_copies_of(used, judges, self._particles.numbers)
+        drawn = torch.from_numpy(np.concatenate([used, judges]))
         parts = [
             self._particles.unshifted_transforms(rows, disc.positions)
             for rows in drawn.split(READ_AT_ONCE)
@@ -279,7 +284,7 @@ class PoseSearch:
             ctf=torch.cat(ctf) if ctf else None,
             disc=disc,
             box_size=self._box_size,
-            num_held_out=max(FEWEST_HELD_OUT, round(SHARE_HELD_OUT * count)),
+            num_held_out=num_held_out,
         )
 
     def _references(

@@ -118,7 +118,7 @@ def _report(
     images = QuickImages(particles.first_images, np.unique(sample))
     changes = axis_changes(images, axes[images.rows], seed=seed)
     nuisances = nuisances_of(particles, _categories(files, particles), _statistics(particles))
-    scores = nuisance_scores(axes, nuisances, seed=seed)
+    scores = nuisance_scores(axes, nuisances, seed=seed, numbers=particles.numbers)
     labels = [f"PC{number}" for number in range(1, axes.shape[1] + 1)]
     sentence, is_pose_driven = describe(labels, changes, scores)
     result = NuisanceResult(

@@ -1,0 +1,87 @@
+"""The linear model and states under symmetry, and with a curved Ewald sphere."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atom_images import Microscope, listed, particle_set, rotations
+from cryodrgn.data.noise import initial_noise
+from cryodrgn.data.prepared import Storage
+from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.geometry.symmetry import point_group
+from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.linear.embed import embed, subspace_of
+from cryodrgn.linear.regression import Coefficients, regress
+from cryodrgn.linear.runner import prepare_disc
+from cryodrgn.training.config import DataConfig
+
+CURVED = Microscope(box=32, pixel_size=0.4, voltage=10.0, cs=0.0, width=0.3, curvature=-1)
+CPU = torch.device("cpu")
+
+
+def disc(particles, folder, **how):
+    data = DataConfig(files=ParticleFiles(particles=Path("numpy")))
+    storage = Storage(scratch_dir=folder)
+    return prepare_disc(data, particles, (0.0, 1.0), CPU, storage=storage, **how)
+
+
+def mean_of(images):
+    rows, box_size = torch.arange(len(images)), images.box_size
+    noise = initial_noise(images.images, np.zeros(images.images.num_images(rows), np.int64))
+    none = Coefficients(values=torch.zeros(len(images), 0))
+    mask = torch.ones(box_size, box_size, box_size)
+    return regress(images, images.halves(rows), none, noise, mask, focus=mask), noise
+
+
+@pytest.fixture(scope="module")
+def curved_set():
+    rng = np.random.default_rng(3)
+    atoms = 4.0 * rng.normal(size=(25, 3)) / 1.7
+    particles = particle_set(atoms, rotations(200, rng), CURVED, rng, noise=0.3)
+    return particles, torch.from_numpy(CURVED.volume(atoms))
+
+
+def test_the_mean_needs_the_curvature_and_its_sign(curved_set, tmp_path):
+    particles, truth = curved_set
+    found = {
+        sign: float(
+            fourier_shell_correlation(
+                mean_of(disc(particles, tmp_path, ewald=sign))[0].volumes[0], truth
+            )
+            .values[:14]
+            .mean()
+        )
+        for sign in (-1, 0, 1)
+    }
+    assert found[-1] > found[0] + 0.01
+    assert found[0] > found[1] + 0.03
+
+
+def test_images_are_explained_best_with_the_curvature_they_have(curved_set, tmp_path):
+    particles, truth = curved_set
+    left = {}
+    for sign in (-1, 0, 1):
+        images = disc(particles, tmp_path, ewald=sign)
+        _, noise = mean_of(images)
+        subspace = subspace_of(torch.stack([truth, 0.01 * truth.flip(0)]), 14)
+        left[sign] = embed(images, torch.arange(len(images)), subspace, noise)[1]
+    assert left[-1] < left[0] < left[1]
+
+
+def test_a_symmetric_mean_is_that_of_the_expanded_set(tmp_path):
+    rng, group, microscope = np.random.default_rng(4), point_group("D3"), Microscope(box=24)
+    atoms = np.concatenate([rng.normal(scale=7, size=(5, 3)) @ mate.T for mate in group])
+    particles = particle_set(atoms, rotations(40, rng), microscope, rng, noise=1.0)
+    table, rows = particles.images, np.repeat(np.arange(40), len(group))
+    poses = (table.poses.rotations[:, None] @ group[None]).reshape(-1, 3, 3)
+    copies = listed(table.read(rows), poses, table.ctf.defocus_u[rows], microscope, rows)
+    symmetric, _ = mean_of(disc(particles, tmp_path, symmetry="D3"))
+    expanded, _ = mean_of(disc(copies, tmp_path))
+    assert symmetric.num_images == expanded.num_images == 40
+    volume = symmetric.volumes[0]
+    limit = 1e-3 * float(volume.abs().max())
+    torch.testing.assert_close(expanded.volumes[0], volume, atol=limit, rtol=0)
+    for one, other in zip(symmetric.half_maps, expanded.half_maps, strict=True):
+        torch.testing.assert_close(one, other, atol=limit, rtol=0)
