@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 @settings
 class Expand(Job[list[Path]]):
-    """List every particle once for each mate of a point group (symmetry expansion)."""
+    """List every particle once for each mate of a point group."""
 
     particles: Path = positional(
         help="Particle file of RELION (.star) or cryoSPARC (.cs), with poses"
