@@ -134,6 +134,8 @@ class Card(TorchDispatchMode):
         self.operations: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self.forbidden = 0
+        # Something else while a graph is captured.
+        self.run: Callable[[Any, Any, Any], Any] = computed
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return compute(func, args, kwargs or {})
@@ -221,7 +223,8 @@ def compute(func, args, kwargs):
     if func.overloadpacket is aten._to_copy and target is not None:
         # A copy also where both devices are the host, in truth.
         plain_kwargs["non_blocking"] = False
-    result = func(*plain_args, **plain_kwargs)
+    run = computed if card is None else card.run
+    result = run(func, plain_args, plain_kwargs)
     if target is not None and not is_card(target):
         return result
     if func.overloadpacket is aten.copy_ and not isinstance(args[0], CardTensor):
@@ -230,6 +233,10 @@ def compute(func, args, kwargs):
     if card is not None and card.forbidden:
         refuse_double(func, wrapped)
     return return_and_correct_aliasing(func, args, kwargs, wrapped)
+
+
+def computed(func: Any, args: Any, kwargs: Any) -> Any:
+    return func(*args, **kwargs)
 
 
 def held_of(leaf: Any) -> Any:
@@ -349,6 +356,16 @@ class Event(torch.cuda.Event):
         return True
 
 
+class Stream:
+    """A stream, whose work is done at once."""
+
+    def __init__(self, device: Any = None) -> None:
+        self.device = device
+
+    def wait_event(self, event: Any) -> None:
+        """All that came before is done."""
+
+
 def index_of(device: Any, *, optional: bool) -> int:
     """The index of a device as functions of :mod:`torch.cuda` read it.
 
@@ -406,7 +423,7 @@ def functions(free: int, capability: tuple[int, int]) -> dict[str, Callable[...,
         "is_bf16_supported": lambda including_emulation=True: capability >= (8, 0),
         "device_count": lambda: 1,
         "current_device": lambda: 0,
-        "current_stream": known(None),
+        "current_stream": known(Stream()),
         "set_device": lambda device: index_of(device, optional=False),
         "get_device_name": known("Simulated card"),
         "get_device_capability": known(capability),

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.batches import VisitingOrder
+from cryodrgn.data.prefetch import DevicePrefetch
 from cryodrgn.data.prepared import PreparedImages
 from cryodrgn.data.preprocessing import ctf_parameters, exposure_parameters
 from cryodrgn.data.stores import EpochStream
@@ -205,6 +206,7 @@ class TrainingSet:
         self._counts = _image_counts(particles)
         self._resident = _on_device(images, device)
         self._stream: EpochStream | None = None
+        self._prefetch: DevicePrefetch | None = None
         table = particles.images
         self._rotations = torch.from_numpy(table.require_poses().rotations).to(device)
         self._pixel_sizes = torch.from_numpy(table.pixel_sizes).to(device)
@@ -299,12 +301,24 @@ class TrainingSet:
             self._stream = EpochStream(
                 self._prepared.store, [self.image_rows(buffer) for buffer in buffers]
             )
+            if self.device.type == "cuda":
+                self._prefetch = DevicePrefetch(self._read, self.device)
         try:
             yield rows
         finally:
-            if self._stream is not None:
-                self._stream.close()
-            self._stream = None
+            for reader in (self._prefetch, self._stream):
+                if reader is not None:
+                    reader.close()
+            self._prefetch = self._stream = None
+
+    def expect(self, rows: Int[Tensor, " batch"]) -> None:
+        """Begin to send the images of the batch that will be asked for next, where that helps.
+
+        Args:
+            rows: Its particles.
+        """
+        if self._prefetch is not None:
+            self._prefetch.expect(self.image_rows(rows))
 
     @property
     def _order(self) -> VisitingOrder:
@@ -381,6 +395,16 @@ class TrainingSet:
         """The first frequencies of the lattice, in cycles per pixel; all by default."""
         return self._frequencies[:num_points]
 
+    def even_grouping(self, count: int) -> Grouping:
+        """The grouping of so many particles with equally many images each."""
+        assert isinstance(self._counts, int)
+        return Grouping(num_images=count * self._counts, counts=self._counts)
+
+    @property
+    def has_equal_counts(self) -> bool:
+        """True if every particle has the same number of images."""
+        return isinstance(self._counts, int)
+
     def _grouping(self, rows: Int[Tensor, " batch"], num_images: int) -> Grouping:
         counts = self._counts
         if isinstance(counts, Tensor):
@@ -419,8 +443,19 @@ class TrainingSet:
     ) -> Float[Tensor, "images points 2"]:
         if self._resident is not None:
             return self._resident[:, kept][on_device]
+        if self._prefetch is not None:
+            return self._prefetch.take(rows)[:, kept]
+        return to_device(self._read(rows)[:, kept], self.device)
+
+    def streamed(self, image_rows: Int[Tensor, " images"]) -> Tensor | None:
+        """Images that do not live on the device, sent there; None where all of them do."""
+        if self._resident is not None:
+            return None
+        return self._images(image_rows, image_rows, slice(None))
+
+    def _read(self, rows: Int[Tensor, " images"]) -> Float[Tensor, "images points 2"]:
         source = self._prepared if self._stream is None else self._stream
-        return to_device(torch.as_tensor(source.read(rows.numpy()))[:, kept], self.device)
+        return torch.as_tensor(source.read(rows.numpy()))
 
 
 def _image_counts(particles: ParticleSet) -> int | Int[Tensor, " particles"]:

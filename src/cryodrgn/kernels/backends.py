@@ -1,5 +1,8 @@
 """The choice of an implementation, by device and by what is installed."""
 
+import importlib
+import importlib.util
+import os
 from typing import Protocol
 
 import torch
@@ -142,12 +145,44 @@ class Kernels(Protocol):
         """
         ...
 
+    def residual_layer(
+        self,
+        values: Float[Tensor, "*rows width"],
+        weight: Float[Tensor, "width width"],
+        bias: Float[Tensor, " width"],
+        slope: float,
+    ) -> Float[Tensor, "*rows width"]:
+        """W h + b + h, where h is the activation of the values; with gradients.
+
+        Args:
+            values: Results of the layer before.
+            weight: W.
+            bias: b.
+            slope: What negative values are multiplied with by the activation; 0 is ReLU.
+        """
+        ...
+
 
 def is_compiled(device: torch.device) -> bool:
     """True if the operations on a device are compiled loops."""
     return HAS_NUMBA and device.type == "cpu"
 
 
-def kernels_for(device: torch.device) -> Kernels:
-    """The implementation for tensors of a device: compiled loops on processors, or torch."""
+def kernels_for(device: torch.device, *, fused: bool = False) -> Kernels:
+    """The implementation for tensors of a device: compiled loops on processors, or torch.
+
+    Args:
+        device: Where they are.
+        fused: Whether operations of networks are to be kernels of our own, where Triton is
+            installed and runs on the device.
+    """
+    if fused and runs_triton(device):
+        return importlib.import_module("cryodrgn.kernels.triton_kernels")  # type: ignore[return-value]
     return numba_kernels if is_compiled(device) else torch_kernels
+
+
+def runs_triton(device: torch.device) -> bool:
+    """True if Triton's kernels run on a device: a CUDA device, or any in its interpreter."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    return device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.shifts import phases
+from cryodrgn.kernels import torch_kernels
 from cryodrgn.kernels.loops import gridding, nearby, products, systems, transforms
 
 # Images whose phases are held at once: enough to occupy some threads.
@@ -130,3 +131,13 @@ def local_pose_search(
 def _array(tensor: Tensor) -> np.ndarray:
     """The values of a tensor, in the order of its indices."""
     return tensor.contiguous().numpy()
+
+
+def residual_layer(
+    values: Float[Tensor, "*rows width"],
+    weight: Float[Tensor, "width width"],
+    bias: Float[Tensor, " width"],
+    slope: float,
+) -> Float[Tensor, "*rows width"]:
+    """W h + b + h; no loop of ours multiplies matrices as fast as libraries do."""
+    return torch_kernels.residual_layer(values, weight, bias, slope)

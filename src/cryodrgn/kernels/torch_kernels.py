@@ -167,3 +167,14 @@ def local_pose_search(
     cost = 0.5 * (power @ weights[..., None]).view(overlap.shape[:3])
     values, which = overlap.max(-1)
     return values - cost, which
+
+
+def residual_layer(
+    values: Float[Tensor, "*rows width"],
+    weight: Float[Tensor, "width width"],
+    bias: Float[Tensor, " width"],
+    slope: float,
+) -> Float[Tensor, "*rows width"]:
+    """W h + b + h, where h is the activation of the values."""
+    active = torch.nn.functional.leaky_relu(values, slope)
+    return torch.nn.functional.linear(active, weight, bias) + active

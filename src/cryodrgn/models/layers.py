@@ -6,12 +6,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cryodrgn.kernels.backends import kernels_for
 from cryodrgn.models.settings import Activation
 
 ACTIVATIONS: dict[str, type[nn.ReLU | nn.LeakyReLU]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
 }
+
+
+# What negative values are multiplied with.
+SLOPES: dict[str, float] = {"relu": 0.0, "leaky_relu": nn.LeakyReLU().negative_slope}
 
 
 def count_perceptron(in_dim: int, num_layers: int, hidden_dim: int, out_dim: int) -> int:
@@ -63,6 +68,14 @@ class Mlp(nn.Module):
             adds = residual and before == after
             layers.append(ResidualLinear(before) if adds else nn.Linear(before, after))
         self.main = nn.Sequential(*layers)
+        self._slope = SLOPES[activation]
+        self._is_fused = False
+
+    def fuse(self) -> int:
+        """Compute residual layers together with the activation before; the number of them."""
+        fused = sum(isinstance(layer, ResidualLinear) for layer in self.main)
+        self._is_fused = fused > 0
+        return fused
 
     def forward(self, values: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
         """Apply the network."""
@@ -85,6 +98,33 @@ class Mlp(nn.Module):
         )
         from_latent = nn.functional.linear(latent, of_latent, first.bias)
         values = nn.functional.linear(features, of_features) + from_latent[:, None]
+        if self._is_fused:
+            return self._fused(values)
         for layer in itertools.islice(self.main, 1, None):
             values = layer(values)
         return values
+
+    def _fused(self, values: Float[Tensor, "... hidden"]) -> Float[Tensor, "... out"]:
+        """All that follows the first layer; pairs of activation and layer at a time."""
+        kernels = kernels_for(values.device, fused=True)
+        layers = list(self.main)[1:]
+        for activation, layer in zip(layers[::2], layers[1::2], strict=True):
+            if isinstance(layer, ResidualLinear):
+                linear = layer.linear
+                values = kernels.residual_layer(values, linear.weight, linear.bias, self._slope)
+            else:
+                values = layer(activation(values))
+        return values
+
+
+def fuse_residual_layers(model: nn.Module) -> int:
+    """Let a kernel of the device compute residual layers together with their activations.
+
+    Args:
+        model: Whose perceptrons do so from now on.
+
+    Returns:
+        Number of layers that do.
+    """
+    perceptrons = [module for module in model.modules() if isinstance(module, Mlp)]
+    return sum(perceptron.fuse() for perceptron in perceptrons)

@@ -37,6 +37,16 @@ class StepReport:
     gradient_norm: float
 
 
+def judged(
+    losses: Losses, parameters: Sequence[nn.Parameter]
+) -> tuple[Float[Tensor, " 4"], Bool[Tensor, ""]]:
+    """Losses and gradient norm of a step, and whether one is not finite; on the device."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = norm.to(losses.total.device)
+    values = torch.stack([losses.reconstruction, losses.kl, losses.total, norm]).detach()
+    return values, ~torch.isfinite(values[2:]).all()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingStep:
     """Losses and gradient norm of a step, on the device; the host need not wait for them.
@@ -62,10 +72,13 @@ class PendingStep:
             losses: Their losses.
             parameters: The weights, with their gradients.
         """
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        norm = norm.to(losses.total.device)
-        values = torch.stack([losses.reconstruction, losses.kl, losses.total, norm]).detach()
-        is_bad = ~torch.isfinite(values[2:]).all()
+        return cls.sent(rows, *judged(losses, parameters))
+
+    @classmethod
+    def sent(
+        cls, rows: Int[Tensor, " batch"], values: Float[Tensor, " 4"], is_bad: Bool[Tensor, ""]
+    ) -> "PendingStep":
+        """Begin to send what :func:`judged` returned."""
         if values.device.type != "cuda":
             return cls(rows, is_bad, values, None)
         host = torch.empty(len(values), pin_memory=True).copy_(values, non_blocking=True)

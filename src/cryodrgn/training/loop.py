@@ -18,13 +18,15 @@ from torch.optim import Optimizer
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import to_device
-from cryodrgn.errors import NumericalError
+from cryodrgn.errors import CryodrgnError, NumericalError
 from cryodrgn.models.losses import Losses
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.threads import torch_threads
+from cryodrgn.training.compiled_step import CompiledStep
 from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.events import StepsTaken
+from cryodrgn.training.execution import choose_variant
 from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
 from cryodrgn.training.objectives import Gradients, Objective
 from cryodrgn.training.optimizers import skips_on_device, step_unless
@@ -149,6 +151,7 @@ class Trainer:
             can_lag = skips_on_device(optimizer) and not self._refined
             lag = LAG.get(particles.device.type, 0) if can_lag else 0
         self._lag = lag
+        self._compiled = self._compiled_step(can_replay=lag > 0)
         self._waiting: deque[PendingStep] = deque()
         self._whole, self._recent = RunningMean(), RunningMean()
         self._parameters = [p for p in objective.model.parameters() if p.requires_grad]
@@ -156,6 +159,30 @@ class Trainer:
         # Images of a batch that the device has been found to hold at a time.
         self._most_together = len(particles)
         self._started = time.monotonic()
+
+    def _compiled_step(self, *, can_replay: bool) -> CompiledStep | None:
+        """The compiled step, if that is wanted and possible."""
+        variant = choose_variant(self._config.compilation, self._particles.device)
+        if variant == "off":
+            return None
+        if not self._particles.has_equal_counts:
+            logger.warning("steps are not compiled: particles have different numbers of images")
+            return None
+        if self._team.size > 1 and not self._objective.is_sum_over_particles:
+            logger.warning(
+                "steps are not compiled: with --beta-control the processes share the divergence"
+            )
+            return None
+        return CompiledStep(
+            self._objective,
+            self._optimizer,
+            self._particles,
+            self._config.batch_size,
+            self._refined,
+            self._team,
+            variant,
+            can_replay=can_replay,
+        )
 
     @property
     def images_seen(self) -> int:
@@ -200,6 +227,8 @@ class Trainer:
             batches = order.split(config.batch_size) if len(order) else ()
             for number, rows in enumerate(batches, start=done):
                 self.step(rows, epoch, number)
+                if number + 1 < num_batches:
+                    self._particles.expect(self._asked(batches[number + 1 - done]))
                 if number + 1 == num_batches:
                     self._settle(0)
                 if self._recent.seen >= config.log_interval or self._whole.seen == count:
@@ -243,13 +272,47 @@ class Trainer:
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         is_processor = self._particles.device.type == "cpu"
         with torch_threads(1) if is_processor else nullcontext():
-            losses = self._with_gradients(rows, noise, self._radius(epoch))
-            self._team.add([p.grad for p in self._parameters if p.grad is not None])
-            outcome = PendingStep.of(rows, losses, self._parameters)
-            if self._lag:
-                step_unless(outcome.is_bad, self._optimizer)
-            self._waiting.append(outcome)
+            self._waiting.append(self._taken(rows, noise, self._radius(epoch)))
             self._settle(self._lag)
+
+    def _taken(
+        self,
+        rows: Int[Tensor, " batch"],
+        noise: Float[Tensor, "batch noise"],
+        radius: int | None,
+    ) -> PendingStep:
+        """Gradients of a batch, and the step they lead to where the device can judge it."""
+        if self._compiled is not None and self._compiled.replays:
+            try:
+                return self._compiled.replayed(rows, noise, self.images_seen, radius)
+            except torch.OutOfMemoryError as error:
+                self._halve_parts(len(rows), radius, error)
+            except Exception as error:  # noqa: BLE001 (compilers raise anything)
+                self._give_way(error)
+        losses = self._with_gradients(rows, noise, radius)
+        self._team.add([p.grad for p in self._parameters if p.grad is not None])
+        outcome = PendingStep.of(rows, losses, self._parameters)
+        if self._lag:
+            step_unless(outcome.is_bad, self._optimizer)
+        return outcome
+
+    def _asked(self, rows: Int[Tensor, " batch"]) -> Int[Tensor, " asked"]:
+        """Particles that a step on a batch will ask for first."""
+        mine, _ = self._team.share(torch.arange(len(rows)))
+        rows, compiled = rows[mine], self._compiled
+        return rows if compiled is None else compiled.first_part(rows)
+
+    def _give_way(self, error: Exception) -> None:
+        """Take steps in a simpler way after a failure that may be the compiler's.
+
+        Raises:
+            Exception: It is not, or this is the simplest way.
+        """
+        is_ours = isinstance(error, CryodrgnError)
+        if is_ours or self._compiled is None or not self._compiled.gives_way(error):
+            raise error
+        if not self._compiled.is_usable:
+            self._compiled = None
 
     def _settle(self, lag: int) -> None:
         """Look at what steps led to, until only the last ``lag`` of them wait for it.
@@ -294,29 +357,44 @@ class Trainer:
         Raises:
             NumericalError: Not even a single image fits.
         """
-        mine, divisor = self._team.share(torch.arange(len(rows)))
         while True:
             self._optimizer.zero_grad(set_to_none=True)
             try:
-                size = min(part_size(self._particles, radius), self._most_together)
-                with self._team.raise_on_all(torch.OutOfMemoryError):
-                    parts = [
-                        self._particles.batch(part, radius=radius)
-                        for part in split_batch(rows[mine], size, self._particles.device)
-                    ]
-                    found = self._objective.gradients(
-                        parts,
-                        to_device(noise[mine], self._particles.device),
-                        self.images_seen,
-                        divisor,
-                    )
-                    self._take(found)
-                    return found.losses
+                if self._compiled is None:
+                    return self._in_parts(rows, noise, radius)
+                # A compiler that fails in one process does not serve the others, either.
+                with (
+                    self._team.raise_on_all(Exception),
+                    self._team.raise_on_all(torch.OutOfMemoryError),
+                ):
+                    return self._compiled.gradients(rows, noise, self.images_seen, radius)
             except torch.OutOfMemoryError as error:
                 self._halve_parts(len(rows), radius, error)
+            except Exception as error:  # noqa: BLE001 (compilers raise anything)
+                self._give_way(error)
             # Only here, behind the handler, is what the failed attempt held given up.
             if self._particles.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _in_parts(
+        self,
+        rows: Int[Tensor, " batch"],
+        noise: Float[Tensor, "batch noise"],
+        radius: int | None,
+    ) -> Losses:
+        """The same, operation by operation, in parts that a cache or the memory holds."""
+        mine, divisor = self._team.share(torch.arange(len(rows)))
+        device = self._particles.device
+        size = min(part_size(self._particles, radius), self._most_together)
+        with self._team.raise_on_all(torch.OutOfMemoryError):
+            parts = [
+                self._particles.batch(part, radius=radius)
+                for part in split_batch(rows[mine], size, device)
+            ]
+            sent = to_device(noise[mine], device)
+            found = self._objective.gradients(parts, sent, self.images_seen, divisor)
+            self._take(found)
+        return found.losses
 
     def _take(self, found: Gradients) -> None:
         """Give gradients to parameters, and to the rows of tables that inputs came from."""
@@ -343,6 +421,10 @@ class Trainer:
             msg = f"{self._particles.device} has too little memory for this run; {advice}"
             raise NumericalError(msg) from error
         self._most_together = (size + 1) // 2
+        if self._compiled is not None:
+            self._compiled.compute_at_a_time(self._most_together)
+            if not self._objective.is_sum_over_particles:
+                self._compiled = None
         for refined in self._refined.values():
             refined.numbers.discard()
         logger.warning(

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.training_set import Batch, TrainingSet
@@ -31,6 +31,14 @@ from cryodrgn.rundir import RunDirectory
 from cryodrgn.threads import in_order
 from cryodrgn.training.row_table import PerParticleParameters
 from cryodrgn.training.schedules import Equivariance, KlWeighting
+from cryodrgn.training.whole_step import (
+    BETA,
+    DIVISOR,
+    TURNING,
+    StepInputs,
+    reconstruction_term,
+    weighted_kl,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -82,6 +90,26 @@ class Objective(Protocol):
 
         Raises:
             torch.OutOfMemoryError: Some process has too little memory, and all know it.
+        """
+        ...
+
+    @property
+    def is_sum_over_particles(self) -> bool:
+        """True if the loss of a batch is the sum of those of its parts."""
+        ...
+
+    def numbers_at(self, images_seen: int) -> tuple[float, float]:
+        """β, and the weight of the penalty on latents that change with turned images."""
+        ...
+
+    def latents_of(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch z"] | None:
+        """Latents of some particles that are looked up; None if there are none."""
+        ...
+
+    def whole_loss(self, inputs: StepInputs) -> Float[Tensor, " 3"]:
+        """Reconstruction loss, KL divergence and total loss, the last to be differentiated.
+
+        A function of tensors that can be compiled; sums over this process's images.
         """
         ...
 
@@ -161,6 +189,38 @@ class VaeObjective:
             of_inputs=decoded.of_inputs,
         )
 
+    def numbers_at(self, images_seen: int) -> tuple[float, float]:
+        """β, and the weight of the penalty on latents that change with turned images."""
+        turning = self._equivariance.weight_at(images_seen) if self._equivariance else 0.0
+        return self._kl.beta_at(images_seen), turning
+
+    def latents_of(self, rows: Int[Tensor, " batch"]) -> None:
+        """No latents are looked up; the encoder tells them."""
+
+    @property
+    def is_sum_over_particles(self) -> bool:
+        """True unless the penalty on the KL divergence needs that of the whole batch first."""
+        return self._kl.control is None
+
+    def whole_loss(self, inputs: StepInputs) -> Float[Tensor, " 3"]:
+        """Reconstruction loss, KL divergence and total loss of a whole batch."""
+        batch = inputs.stored.batch(inputs.frequencies, inputs.compared)
+        views = batch.phase_flipped().detached()
+        mean, log_variance = self.model.encoder(views, self._dtype)
+        width = mean.shape[1]
+        latent = sample_latent(mean, log_variance, inputs.noise[:, :width])
+        reconstruction = reconstruction_term(
+            self.model.decoder, batch, latent, inputs, self._dtype
+        )
+        kl = weighted_kl(mean, log_variance, inputs)
+        penalty = self._kl.penalty_at(kl, inputs.numbers[BETA])
+        total = reconstruction + penalty / inputs.num_values
+        if inputs.turns:
+            distances = self._distances_when_turned(views, mean, inputs.noise[:, width:])
+            turned = (distances * inputs.particle_weights).sum() / inputs.numbers[DIVISOR]
+            total = total + inputs.numbers[TURNING] * turned
+        return torch.stack([reconstruction, kl, total])
+
     def _change_when_turned(
         self,
         views: ImageSets,
@@ -169,15 +229,24 @@ class VaeObjective:
         images_seen: int,
     ) -> Float[Tensor, ""]:
         """The weighted penalty on latents of turned images that differ from those before."""
-        weight = self._equivariance.weight_at(images_seen) if self._equivariance else 0.0
+        _, weight = self.numbers_at(images_seen)
         if not weight:
             return mean.new_zeros(())
+        return weight * self._distances_when_turned(views, mean, directions).mean()
+
+    def _distances_when_turned(
+        self,
+        views: ImageSets,
+        mean: Float[Tensor, "batch z"],
+        directions: Float[Tensor, "batch _"],
+    ) -> Float[Tensor, " batch"]:
+        """Squared distances of the latents of turned images from those before."""
         assert self._lattice is not None
         # The direction of a normal vector is an angle of which all values are as probable.
         angles = torch.atan2(directions[:, 1], directions[:, 0])
         turned = rotate_in_plane(views.images, self._lattice, views.grouping.spread(angles))
         others, _ = self.model.encoder(replace(views, images=turned), self._dtype)
-        return weight * (mean - others).square().sum(1).mean()
+        return (mean - others).square().sum(1)
 
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet
@@ -227,9 +296,9 @@ class DecoderObjective:
     ) -> Gradients:
         """Reconstruction loss and its gradients, of the latents too."""
         with self._team.raise_on_all(torch.OutOfMemoryError):
-            latents = noise  # of no dimensions
-            if self._latents is not None:
-                latents = self._latents.rows(torch.cat([part.rows for part in parts]))
+            latents = self.latents_of(torch.cat([part.rows for part in parts]))
+            if latents is None:
+                latents = noise  # of no dimensions
             decoded = decoder_gradients(
                 self.model.decoder, parts, latents.detach(), self._dtype, divisor
             )
@@ -242,6 +311,26 @@ class DecoderObjective:
             of_parameters=decoded.of_weights,
             of_inputs=of_inputs,
         )
+
+    @property
+    def is_sum_over_particles(self) -> bool:
+        """True: there is no term of the whole batch."""
+        return True
+
+    def numbers_at(self, images_seen: int) -> tuple[float, float]:
+        """There is no KL divergence, and nothing that is to stay as images are turned."""
+        return 0.0, 0.0
+
+    def whole_loss(self, inputs: StepInputs) -> Float[Tensor, " 3"]:
+        """Reconstruction loss of a whole batch; there is no KL divergence."""
+        batch = inputs.stored.batch(inputs.frequencies, inputs.compared)
+        latent = inputs.noise if inputs.latent is None else inputs.latent
+        loss = reconstruction_term(self.model.decoder, batch, latent, inputs, self._dtype)
+        return torch.stack([loss, torch.zeros_like(loss), loss])
+
+    def latents_of(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch z"] | None:
+        """The latents of some particles that are learnt one by one; None if there are none."""
+        return None if self._latents is None else self._latents.rows(rows)
 
     def write_results(
         self, run: RunDirectory, number: int | None, particles: TrainingSet

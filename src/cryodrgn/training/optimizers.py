@@ -46,4 +46,7 @@ def step_unless(is_bad: Bool[Tensor, ""], optimizer: Optimizer) -> None:
     :class:`torch.amp.GradScaler` leaves out a step.
     """
     vars(optimizer)["found_inf"] = is_bad.float()
-    optimizer.step()
+    try:
+        optimizer.step()
+    finally:
+        del vars(optimizer)["found_inf"]

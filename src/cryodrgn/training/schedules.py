@@ -100,9 +100,14 @@ class KlWeighting:
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""] | float]:
         """Penalty of a divergence, and its derivative."""
         beta = self.beta_at(images_seen)
-        if self.control is None:
-            return beta * kl, beta
-        return self.control * (beta - kl).square(), 2 * self.control * (kl - beta)
+        slope = beta if self.control is None else 2 * self.control * (kl - beta)
+        return self.penalty_at(kl, beta), slope
+
+    def penalty_at(
+        self, kl: Float[Tensor, ""], beta: float | Float[Tensor, ""]
+    ) -> Float[Tensor, ""]:
+        """Penalty of a divergence at a value of β."""
+        return beta * kl if self.control is None else self.control * (beta - kl).square()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

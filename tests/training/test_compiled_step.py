@@ -1,0 +1,226 @@
+"""Compiled steps and replayed ones lead where plain steps lead."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from cryodrgn.cli.main import main
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.training import compiled_step, execution
+from cryodrgn.training.compiled_step import CompiledStep, radius_computed
+from finished_run import SMALL_VAE, Finished
+from simulated_card import simulated_card
+from simulated_graph import with_graphs
+
+
+@pytest.fixture(scope="module")
+def star(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    words = "simulate -D 16 --Apix 12 -n 44 --num-states 2 --snr 1 -o"
+    assert main([*words.split(), str(folder)]) == 0
+    return folder / "particles.star"
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """The function of a step as it is, in place of a compiled one."""
+    monkeypatch.setattr(compiled_step, "compiled", lambda function: function)
+    monkeypatch.setattr(execution, "compiler_problem", lambda device: None)
+
+
+def line(star, out, *more):
+    common = ("--zdim", 2, "-n", 3, "-b", 8, *SMALL_VAE, "--no-amp")
+    return ["train_vae", star, *common, *more, "-o", out]
+
+
+def train(star, out, *more):
+    words = line(star, out, *more)
+    assert main([str(word) for word in words]) == 0
+    return Finished(out)
+
+
+def losses(run: Finished) -> list[float]:
+    return [row["total"] for row in run.metrics]
+
+
+def assert_the_same(first: Finished, second: Finished, tolerance: float = 1e-4):
+    for name, value in second.weights().items():
+        torch.testing.assert_close(first.weights()[name], value, rtol=tolerance, atol=1e-5)
+    np.testing.assert_allclose(losses(first), losses(second), rtol=tolerance)
+
+
+CASES = {
+    "plain": (),
+    "growing radius": ("--curriculum", 2),
+    "a target of the divergence": ("--beta", "a", "--beta-control", 0.1),
+    "poses that are refined": ("--do-pose-sgd", "--pretrain", 1),
+    "particles kept out": ("--held-out", 0.2),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_step_as_one_function_is_the_step_in_parts(star, uncompiled, tmp_path, case):
+    expected = train(star, tmp_path / "off", "--compile", "off", *CASES[case])
+    found = train(star, tmp_path / "on", "--compile", "on", *CASES[case])
+    assert_the_same(found, expected)
+
+
+@pytest.mark.parametrize("case", ["plain", "growing radius"])
+def test_a_step_that_is_replayed_is_the_step(star, uncompiled, tmp_path, case, monkeypatch):
+    expected = train(star, tmp_path / "off", "--compile", "off", *CASES[case])
+    graphs = with_graphs(monkeypatch)
+    with simulated_card(monkeypatch):
+        found = train(star, tmp_path / "graphs", "--device", "cuda", *CASES[case])
+    assert_the_same(found, expected)
+    assert sum(graph.replays for graph in graphs) > 5
+
+
+@pytest.mark.slow  # a compiler's minute
+@pytest.mark.skipif(
+    execution.compiler_problem(torch.device("cpu")) is not None, reason="needs a C++ compiler"
+)
+def test_compiled_runs_learn_as_plain_ones_do(star, tmp_path):
+    lines = []
+    for seed in range(3):
+        for how in ("off", "on"):
+            more = ("--seed", seed, "--compile", how, "--log-interval", 8)
+            lines.append(line(star, tmp_path / f"{how}{seed}", *more))
+    program = (
+        "from cryodrgn.cli.main import main; import json, sys; "
+        "sys.exit(sum(main(line) for line in json.loads(sys.argv[1])))"
+    )
+    # Without the checks of shapes, which compilers cannot look through.
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps([[str(w) for w in one] for one in lines])],
+        env=os.environ | {execution.CACHE_VARIABLE: str(tmp_path / "compiled")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not compiled" not in done.stderr
+    for seed in range(3):
+        plain, found = (losses(Finished(tmp_path / f"{how}{seed}")) for how in ("off", "on"))
+        assert len(plain) > 10
+        np.testing.assert_allclose(found, plain, rtol=1e-3)
+    assert any((tmp_path / "compiled").iterdir())
+
+
+def test_images_that_do_not_fit_on_the_card_are_sent_ahead(
+    star, uncompiled, tmp_path, monkeypatch
+):
+    expected = train(star, tmp_path / "off", "--compile", "off")
+    graphs = with_graphs(monkeypatch)
+    with simulated_card(monkeypatch):
+        found = train(star, tmp_path / "sent", "--device", "cuda", "--lazy")
+    assert_the_same(found, expected)
+    assert sum(graph.replays for graph in graphs) > 5
+
+
+def test_a_replayed_run_that_was_stopped_goes_on_exactly(
+    star, uncompiled, tmp_path, monkeypatch
+):
+    with_graphs(monkeypatch)
+    with simulated_card(monkeypatch):
+        whole = train(star, tmp_path / "whole", "--device", "cuda")
+        train(star, tmp_path / "part", "--device", "cuda", "-n", 2)
+        part = train(star, tmp_path / "part", "--device", "cuda", "--load", "latest")
+    for name, value in whole.weights().items():
+        assert torch.equal(part.weights()[name], value), name
+
+
+def test_a_bad_batch_is_left_out_of_a_replayed_run(
+    star, uncompiled, tmp_path, monkeypatch, capsys
+):
+    batch = TrainingSet.looked_up
+    monkeypatch.setattr(
+        "cryodrgn.training.loop.generator_at",
+        lambda *place: torch.Generator().manual_seed(hash(place) % 1000),
+    )
+
+    def spoilt(self, rows, *rest):
+        found = batch(self, rows, *rest)
+        found.images.mul_(torch.where(rows == 5, torch.nan, 1.0)[:, None, None])
+        return found
+
+    graphs = with_graphs(monkeypatch)
+    monkeypatch.setattr(TrainingSet, "looked_up", spoilt)
+    monkeypatch.setattr(
+        "cryodrgn.training.objectives.encode_all", lambda *_: (np.zeros(1),) * 2
+    )
+    with simulated_card(monkeypatch):
+        run = train(star, tmp_path / "bad", "--device", "cuda", "-n", 4)
+    assert "skipped a batch" in capsys.readouterr().err
+    assert sum(graph.replays for graph in graphs) > 5
+    assert all(torch.isfinite(value).all() for value in run.weights().values())
+
+
+def test_a_compiler_that_fails_is_said_and_done_without(star, tmp_path, monkeypatch, capsys):
+    def broken(function):
+        def fail(*_):
+            msg = "this machine's compiler crashed\nlong story"
+            raise RuntimeError(msg)
+
+        return fail
+
+    expected = train(star, tmp_path / "off", "--compile", "off")
+    monkeypatch.setattr(execution, "compiler_problem", lambda device: None)
+    monkeypatch.setattr(compiled_step, "compiled", broken)
+    capsys.readouterr()
+    found = train(star, tmp_path / "on", "--compile", "on")
+    said = capsys.readouterr().err
+    assert said.count("this machine's compiler crashed; steps are not compiled") == 1
+    assert "long story" not in said
+    assert_the_same(found, expected, 0.0)
+
+
+def test_a_graph_that_cannot_be_captured_is_done_without(
+    star, uncompiled, tmp_path, monkeypatch, capsys
+):
+    def refuse(self, slot):
+        msg = "operation not permitted when stream is capturing"
+        raise RuntimeError(msg)
+
+    expected = train(star, tmp_path / "off", "--compile", "off")
+    monkeypatch.setattr(CompiledStep, "_capture", refuse)
+    with simulated_card(monkeypatch):
+        found = train(star, tmp_path / "graphs", "--device", "cuda")
+    said = capsys.readouterr().err
+    assert said.count("is capturing; steps are compiled without CUDA graphs") == 1
+    assert_the_same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("capability", "sentence"),
+    [((6, 1), "has compute capability 6.1, and compiled code needs 7.0; steps are not")],
+)
+def test_a_card_too_old_for_compiled_code_is_said(monkeypatch, capability, sentence, caplog):
+    with simulated_card(monkeypatch, capability=capability):
+        assert execution.choose_variant("graphs", torch.device("cuda", 0)) == "off"
+    assert sentence in caplog.text
+
+
+def test_a_machine_without_compiler_is_said(monkeypatch, caplog):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    assert execution.choose_variant("on", torch.device("cpu")) == "off"
+    assert "this machine has no compiler (g++, clang++, c++); steps are not" in caplog.text
+
+
+def test_slices_are_computed_within_few_radii():
+    found = {radius_computed(radius, 64) for radius in range(4, 65)}
+    assert found == {16, 32, 48, None}
+    assert all((radius_computed(radius, 9) or 9) >= radius for radius in range(1, 10))
+
+
+def test_compiled_code_is_kept_in_the_users_cache(tmp_path):
+    environment = {"XDG_CACHE_HOME": str(tmp_path)}
+    execution.keep_compiled_code(environment)
+    assert environment[execution.CACHE_VARIABLE] == str(tmp_path / "cryodrgn" / "compiled")
+    execution.keep_compiled_code(named := {execution.CACHE_VARIABLE: "there"})
+    assert named == {execution.CACHE_VARIABLE: "there"}
