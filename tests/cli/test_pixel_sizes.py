@@ -1,22 +1,25 @@
-"""Sets of several pixel sizes are refused by all that reconstruct, and can be divided."""
+"""Sets of several pixel sizes are reconstructed as one, and can be divided."""
 
 import json
 import re
 
 import numpy as np
 import pytest
+import yaml
 
+import cryodrgn
 from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
-from cryodrgn.io.cryodrgn_pickle import load_array, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_array, load_pickles, save_pickles
 from cryodrgn.io.cryosparc_tables import write_table
-from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.mrc import read_volume, stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.selection_files import load_indices
 
 COUNT, BOX = 24, 16
 FEW = np.arange(COUNT) % 3 == 0
-FOUND = "mixes images of 12 Å/px (16 images) and 10 Å/px (8 images), which would need one pixel"
+FOUND = "holds images of 12 Å/px (16 images) and 10 Å/px (8 images)"
+MIXES = "mixes images of 12 Å/px (16 images) and 10 Å/px (8 images), which would need one pixel"
 
 
 def command(words: str, *more: object) -> int:
@@ -59,56 +62,57 @@ def files(tmp_path_factory):
     return folder
 
 
-COMMANDS = {
-    "backproject_voxel": "{0}/mixed.star -o {0}/out/x.mrc",
-    "train_nn": "{0}/mixed.star -n 1 -o {0}/out",
-    "train_vae": "{0}/mixed.star --zdim 1 -n 1 -o {0}/out",
-    "train_dec": "{0}/mixed.star --zdim 1 -n 1 -o {0}/out",
-    "abinit_homo": "{0}/mixed.star -n 1 -o {0}/out",
-    "abinit_het": "{0}/mixed.star --zdim 1 -n 1 -o {0}/out",
-    "abinit": "{0}/mixed.star --zdim 1 -n 1 -o {0}/out",
-    "train_linear": "{0}/mixed.star -o {0}/out",
-    "reconstruct_states": "--particles {0}/mixed.star --latents {0}/run/z.pkl -o {0}/out",
-    "eval_images": "{0}/mixed.star {0}/run/weights.pkl -c {0}/run/config.yaml -o {0}/out/z.pkl",
-    "nuisance": "{0}/mixed.star {0}/run/z.pkl -o {0}/out",
-    "run": "{0}/mixed.star -o {0}/out",
-}
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_that_reconstructs_refuses_them(files, fail, name):
-    message = fail(name, *COMMANDS[name].format(files).split())
-    assert f"mixed.star {FOUND}" in message
-    assert "cryodrgn select --particles FILE --pixel-size Å" in message
-    assert not (files / "out").exists()
-
-
 @pytest.mark.parametrize(
     "line",
     [
+        "{0}/mixed.star",
+        "{0}/mixed.star --poses {0}/poses.pkl --ctf {0}/mixed.pkl",
         "{0}/particles.mrcs --poses {0}/poses.pkl --ctf {0}/mixed.pkl",
         "{0}/mixed.cs",
         "{0}/mixed.txt --poses {0}/poses.pkl",
     ],
 )
-def test_they_are_found_in_every_kind_of_file(files, fail, line):
-    words = line.format(files).split()
-    assert FOUND in fail("backproject_voxel", *words, "-o", files / "out/x.mrc")
+def test_they_are_put_on_one_lattice_whatever_file_says_so(files, run, tmp_path, caplog, line):
+    run("backproject_voxel", *line.format(files).split(), "-o", tmp_path / "x.mrc")
+    assert f"{FOUND}: all are evaluated at" in caplog.text
+    assert "frequencies of a box of 16 px at 12 Å/px" in caplog.text
+    assert read_volume(tmp_path / "x.mrc")[1] == pytest.approx(12)
+
+
+def test_a_run_remembers_the_lattice(files, run, tmp_path):
+    run("train_linear", files / "mixed.star", "--components", 1, "-o", tmp_path / "run")
+    record = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    lattice = {"box_size": BOX, "pixel_size": 12.0, "unit_pixel_size": 12.0}
+    assert record["dataset_args"]["sampling"] == lattice
+    # Only those of the rarer pixel size, which alone would make a lattice of their own.
+    save_pickles(tmp_path / "few.pkl", [np.flatnonzero(FEW)])
+    images = (files / "mixed.star", "--ind", tmp_path / "few.pkl")
+    weights = tmp_path / "run/weights.pkl"
+    run("eval_images", *images, weights, "-o", tmp_path / "z.pkl")
+    found, whole = (load_array(tmp_path / name) for name in ("z.pkl", "run/z.pkl"))
+    np.testing.assert_allclose(found, whole[FEW], atol=1e-3)
+    assert cryodrgn.open_run(tmp_path / "run").particles().images.sampling.pixel_size == 12
+
+
+def test_a_model_of_one_pixel_size_refuses_images_of_several(files, fail, tmp_path):
+    words = ("eval_images", files / "mixed.star", files / "run/weights.pkl")
+    message = fail(*words, "-o", tmp_path / "z.pkl")
+    assert f"mixed.star (unlike the model) {MIXES}" in message
+    assert "cryodrgn select --particles FILE --pixel-size Å" in message
 
 
 def test_phase_flipping_refuses_them_because_a_header_holds_one(files, fail_tool):
     words = ("phase_flip", files / "particles.mrcs", files / "mixed.pkl")
     message = fail_tool(*words, "-o", files / "out.mrcs")
-    assert f"mixed.pkl {FOUND}" in message
+    assert f"mixed.pkl {MIXES}" in message
     assert "filter_mrcs and filter_pkl" in message
 
 
-def test_a_check_names_them_and_judges_the_most_frequent(files, fail, tmp_path):
-    message = fail("check", files / "mixed.star", "-o", tmp_path / "out")
-    assert "The file mixes images of 12 Å/px (16 images) and 10 Å/px (8 images)" in message
+def test_a_check_names_them_and_judges_all(files, tmp_path):
+    command("check", files / "mixed.star", "-o", tmp_path / "out")
     found = json.loads((tmp_path / "out/check.json").read_text())
-    assert not found["passed"]
-    assert found["found"]["pixel size"] == "12 Å/px (16 images) and 10 Å/px (8 images)"
+    kinds = "12 Å/px (16 images) and 10 Å/px (8 images)"
+    assert found["found"]["pixel size"] == f"{kinds}, compared at 12 Å/px"
     assert (tmp_path / "out/map.mrc").is_file()
 
 
@@ -134,9 +138,30 @@ def test_a_pixel_size_that_the_file_lacks_is_refused(files, fail, tmp_path):
     assert "needs --particles" in message
 
 
-def test_stacks_of_two_box_sizes_are_refused(files, fail, tmp_path):
-    with stack_writer(tmp_path / "b.mrcs", 8, 12.0) as writer:
-        writer.append(np.ones((2, 8, 8), np.float32))
+def test_stacks_of_two_box_sizes_are_cut_to_the_more_frequent(files, run, tmp_path, caplog):
+    with stack_writer(tmp_path / "b.mrcs", 20, 12.0) as writer:
+        writer.append(np.random.default_rng(0).normal(size=(2, 20, 20)).astype(np.float32))
     (tmp_path / "two.txt").write_text(f"{files / 'particles.mrcs'}\nb.mrcs\n")
-    message = fail("backproject_voxel", tmp_path / "two.txt", "-o", tmp_path / "x.mrc")
-    assert "b.mrcs has images of 8 × 8 pixels, expected squares of 16" in message
+    poses = load_pickles(files / "poses.pkl")[0]
+    more = tuple(np.concatenate([part, part[:2]]) for part in poses)
+    save_pickles(tmp_path / "poses.pkl", [more])
+    words = (tmp_path / "two.txt", "--poses", tmp_path / "poses.pkl")
+    run("backproject_voxel", *words, "-o", tmp_path / "x.mrc")
+    found = "16 × 16 px at 12 Å/px (24 images), 20 × 20 px at 12 Å/px (2 images)"
+    assert found in caplog.text
+
+
+def test_odd_images_are_cut_to_an_even_box(files, run, tmp_path):
+    whole = open_particles(ParticleFiles(particles=files / "particles.mrcs"))
+    with stack_writer(tmp_path / "odd.mrcs", BOX + 1, 12.0) as writer:
+        images = whole.images.read(np.arange(COUNT))
+        writer.append(np.pad(images, ((0, 0), (0, 1), (0, 1))))
+    poses = [part.copy() for part in load_pickles(files / "poses.pkl")[0]]
+    poses[1] *= BOX / (BOX + 1)
+    save_pickles(tmp_path / "poses.pkl", [tuple(poses)])
+    words = (tmp_path / "odd.mrcs", "--poses", tmp_path / "poses.pkl")
+    run("backproject_voxel", *words, "-o", tmp_path / "odd.mrc")
+    even = (files / "particles.mrcs", "--poses", files / "poses.pkl")
+    run("backproject_voxel", *even, "-o", tmp_path / "even.mrc")
+    found, expected = (read_volume(tmp_path / f"{name}.mrc")[0] for name in ("odd", "even"))
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.cryodrgn_pickle import load_poses
 from cryodrgn.io.cryosparc import CryosparcParticles
 
@@ -94,8 +94,16 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
     with pytest.raises(InputFileError, match="no table"):
         CryosparcParticles(path)
     mixed = table(tmp_path, **{"blob/shape": (("u4", (2,)), [[64, 64], [32, 32]])})
-    with pytest.raises(ShapeMismatchError, match="32 and 64"):
-        CryosparcParticles(mixed).box_size()
+    assert CryosparcParticles(mixed).box_sizes().tolist() == [64, 32]
+
+
+def test_a_magnification_is_stored_less_the_identity(tmp_path):
+    column = {"ctf/anisomag": (("f4", (4,)), [[0, 0, 0, 0], [0.01, 0.002, -0.003, -0.01]])}
+    found = CryosparcParticles(table(tmp_path, **column)).magnifications()
+    expected = [np.eye(2), [[1.01, 0.002], [-0.003, 0.99]]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    none = {"ctf/anisomag": (("f4", (4,)), np.zeros((2, 4)))}
+    assert CryosparcParticles(table(tmp_path, **none)).magnifications() is None
 
 
 def parsed(run, path, *options):

@@ -1,3 +1,4 @@
+import mrcfile
 import numpy as np
 import pytest
 
@@ -57,10 +58,22 @@ def test_images_that_differ_in_size_are_refused_and_odd_ones_where_asked(
 ):
     other = write_stack(numbered(2, box_size=6), "c.mrcs")
     with pytest.raises(ShapeMismatchError, match=r"c.mrcs has images of 6 × 6.*squares of 4"):
-        ImageStack.whole_files([two_files[0], other])
+        ImageStack.whole_files([two_files[0], other]).require_one_shape()
     odd = write_stack(numbered(2, box_size=5), "d.mrcs")
     with pytest.raises(ConfigError, match=r"d.mrcs has images of 5 pixels; it must be an even"):
         ImageStack.whole_files([odd]).require_even_box()
+
+
+def test_images_of_several_shapes_are_read_a_shape_at_a_time(write_stack, two_files):
+    oblong = two_files[0].with_name("oblong.mrcs")
+    with mrcfile.new(oblong) as mrc:
+        mrc.set_data(np.ones((2, 6, 5), np.float32))
+        mrc.set_image_stack()
+    stack = ImageStack.whole_files([two_files[0], oblong])
+    assert stack.shapes[-3:].tolist() == [[4, 4], [6, 5], [6, 5]]
+    last = len(stack) - 1
+    assert stack.read(np.array([last, last - 1])).shape == (2, 6, 5)
+    assert stack.select(np.array([last, 0])).shapes.tolist() == [[6, 5], [4, 4]]
 
 
 def test_pixels_that_are_not_finite_are_refused_by_image(write_stack):

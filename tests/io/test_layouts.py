@@ -170,7 +170,7 @@ def test_every_layout_gives_the_same_particles(project, layout):
     expected = Rotation.from_euler("ZYZ", ANGLES, degrees=True).inv().as_matrix()
     np.testing.assert_allclose(found.images.poses.rotations, expected, atol=2e-6)
     np.testing.assert_allclose(found.images.poses.shifts, SHIFTS, atol=2e-6)
-    np.testing.assert_allclose(found.images.pixel_sizes, PIXEL_SIZES, rtol=1e-6)
+    np.testing.assert_allclose(found.images.pixel_sizes_in_files, PIXEL_SIZES, rtol=1e-6)
     ctf = found.images.ctf
     np.testing.assert_allclose(ctf.defocus_u, DEFOCUS[:, 0])
     np.testing.assert_allclose(ctf.defocus_v, DEFOCUS[:, 1])

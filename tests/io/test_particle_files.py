@@ -90,7 +90,7 @@ def test_every_row_keeps_its_own_pixel_size(stack, write_pickle):
     ctf = write_pickle(array, "ctf.pkl")
     particles = open_particles(ParticleFiles(particles=stack, ctf=ctf))
     np.testing.assert_allclose(
-        particles.images.pixel_sizes, 2 * np.linspace(1, 2, COUNT), rtol=1e-6
+        particles.images.pixel_sizes_in_files, 2 * np.linspace(1, 2, COUNT), rtol=1e-6
     )
 
 
@@ -228,7 +228,10 @@ def test_every_stack_of_a_list_has_the_pixel_size_of_its_header(tmp_path, write_
     write_stack(np.ones((2, BOX, BOX)), "two.mrcs", pixel_size=3.0)
     (tmp_path / "list.txt").write_text("one.mrcs\ntwo.mrcs\n")
     particles = open_particles(ParticleFiles(particles=tmp_path / "list.txt"))
-    assert particles.images.pixel_sizes.tolist() == [1.0, 3.0, 3.0]
+    assert particles.images.pixel_sizes_in_files.tolist() == [1.0, 3.0, 3.0]
+    # They are prepared at the more frequent of the two.
+    assert particles.images.pixel_sizes.tolist() == [3.0, 3.0, 3.0]
+    assert particles.require_pixel_size() == 3.0
 
 
 def test_doubles_are_said_in_the_log_once(star, write_pickle, caplog):

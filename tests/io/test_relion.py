@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cryodrgn.errors import MetadataError, ShapeMismatchError
+from cryodrgn.errors import MetadataError
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.star import write_star
 
@@ -45,7 +45,7 @@ def test_optics_are_joined_by_their_group(tmp_path):
     assert ctf.voltage_kv.tolist() == [200.0, 300.0]
     assert ctf.spherical_aberration_mm.tolist() == [2.0, pytest.approx(2.7)]
     assert metadata.pixel_sizes().tolist() == [1.25, 1.0]
-    assert metadata.box_size() == 64
+    assert metadata.box_sizes().tolist() == [64, 64]
     np.testing.assert_allclose(ctf.defocus_angle, np.deg2rad([30, -45]), rtol=1e-6)
 
 
@@ -113,12 +113,33 @@ def test_a_missing_optics_value_names_its_option_and_can_be_given(tmp_path):
     assert given.amplitude_contrast.tolist() == [pytest.approx(0.08)] * 2
 
 
-def test_unknown_optics_group_and_mixed_box_sizes_are_refused(tmp_path):
+def test_an_unknown_optics_group_is_refused(tmp_path):
     with pytest.raises(MetadataError, match=r"row 1 belongs to optics group 7.* has 1, 2"):
         RelionParticles(star(tmp_path, PARTICLES | {"rlnOpticsGroup": [2, 7]}))
+
+
+def test_every_optics_group_has_its_box(tmp_path):
     mixed = RelionParticles(star(tmp_path, optics=OPTICS | {"rlnImageSize": [64, 128]}))
-    with pytest.raises(ShapeMismatchError, match="64 and 128"):
-        mixed.box_size()
+    assert mixed.box_sizes().tolist() == [128, 64]
+    wrong = RelionParticles(star(tmp_path, optics=OPTICS | {"rlnImageSize": [64, 12.5]}))
+    with pytest.raises(
+        MetadataError, match=r"rlnImageSize of row \d is 12.5, expected a number"
+    ):
+        wrong.box_sizes()
+
+
+def test_a_magnification_matrix_is_that_of_the_optics_group(tmp_path):
+    numbers = {"00": [1.01, 1], "01": [0.002, 0], "10": [-0.003, 0], "11": [0.99, 1]}
+    columns = {f"rlnMagMat{name}": values for name, values in numbers.items()}
+    found = RelionParticles(star(tmp_path, optics=OPTICS | columns)).magnifications()
+    # The first particle belongs to the second group.
+    expected = [np.eye(2), [[1.01, 0.002], [-0.003, 0.99]]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    plain = {name: [float(name[-2] == name[-1])] * 2 for name in columns}
+    assert RelionParticles(star(tmp_path, optics=OPTICS | plain)).magnifications() is None
+    del columns["rlnMagMat10"]
+    with pytest.raises(MetadataError, match=r"part of the magnification.*no rlnMagMat10"):
+        RelionParticles(star(tmp_path, optics=OPTICS | columns)).magnifications()
 
 
 @pytest.mark.parametrize("name", ["c.mrcs", "@c.mrcs", "0@c.mrcs", "x@c.mrcs"])

@@ -189,6 +189,9 @@ def _fingerprint(
     digest.update(repr((astuple(settings), centred, len(images))).encode())
     digest.update(lattice.points.numpy().tobytes())
     digest.update(np.ascontiguousarray(images.pixel_sizes).tobytes())
+    if images.sampling is not None:
+        digest.update(repr(astuple(images.sampling)).encode())
+        digest.update(np.ascontiguousarray(images.pixel_sizes_in_files).tobytes())
     if images.poses is not None and centred:
         digest.update(np.ascontiguousarray(images.poses.shifts).tobytes())
     if images.ctf is not None:

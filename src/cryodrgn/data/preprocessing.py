@@ -10,7 +10,7 @@ from torch import Tensor
 from cryodrgn.errors import MetadataError, NumericalError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
-from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
+from cryodrgn.fourier.transforms import transform_at, transform_on_lattice
 from cryodrgn.imaging.aberrations import without_phases, zernike_phases
 from cryodrgn.imaging.ctf import (
     MULTIPLIED,
@@ -19,10 +19,12 @@ from cryodrgn.imaging.ctf import (
     whitening,
 )
 from cryodrgn.imaging.exposure import ExposureParameters, damage_at
-from cryodrgn.imaging.masks import circular_window
+from cryodrgn.imaging.masks import circular_window, oblong_window
+from cryodrgn.imaging.slices import magnified
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.sampling import Sampling
 
 SCALE_SAMPLE = 1000
 
@@ -76,6 +78,65 @@ def preprocess(
     return values
 
 
+def preprocess_on(
+    sampling: Sampling,
+    images: Float[Tensor, "batch height width"],
+    pixel_size: float,
+    lattice: HalfPlaneFrequencies,
+    settings: Preprocessing,
+    shifts: Float[Tensor, "batch 2"] | None = None,
+) -> Float[Tensor, "batch points 2"]:
+    """Window, transform, scale and shift images of another pixel size or shape than a lattice.
+
+    The transform is evaluated at the physical frequencies of the lattice, which is exact, and
+    is zero beyond the images' own Nyquist frequency. What lies beyond the lattice's field of
+    view is cut off; where images show less, there is zero. The window has the radius in Å that
+    it has in images of the lattice's own kind, or in the images themselves if smaller.
+
+    Values are multiplied by the ratio p / p₀ of the pixel sizes. Programs write images whose
+    background has unit variance per pixel. At one dose the number of electrons in a pixel grows
+    as p², so that the signal in units of its noise grows as p, while the number of pixels in an
+    area falls as 1 / p²: with the factor p / p₀ the same molecule has the same transform, and
+    noise of unit variance the same spectrum. Groups taken at another dose, or with another
+    detector, differ in noise all the same, and in signal by the ratio of their noise.
+
+    Args:
+        sampling: Box and pixel size of the lattice.
+        images: Real images.
+        pixel_size: Their Å/px.
+        lattice: Where the transform is wanted, in cycles per side of ``sampling``.
+        settings: What to do.
+        shifts: Translations (x, y) in Å; None moves nothing.
+    """
+    height, width = images.shape[-2:]
+    half_side = sampling.side_length / pixel_size / 2
+    if settings.window_radius is not None:
+        smaller = min(half_side, height / 2, width / 2)
+        window = oblong_window((height, width), smaller, settings.window_radius)
+    else:
+        window = _field_of_view((height, width), half_side)
+    factor = (-1 if settings.invert else 1) / settings.scale
+    factor *= pixel_size / sampling.unit_pixel_size
+    inside = lattice.points.square().sum(-1) < sampling.band_limit(pixel_size) ** 2
+    values = images.new_zeros(len(images), len(lattice), 2)
+    step = pixel_size / sampling.side_length
+    values[:, inside] = transform_at(images * (window * factor), lattice.points[inside], step)
+    frequencies = lattice.points / sampling.side_length
+    if shifts is not None:
+        values = shift_transform(values, frequencies[None], shifts)
+    if settings.offset:
+        values -= _constant(settings.offset / settings.scale, frequencies, shifts)
+        values[:, ~inside] = 0
+    return values
+
+
+def _field_of_view(shape: tuple[int, int], half_side: float) -> Float[Tensor, "height width"]:
+    """1 within a square about the middle of an image, 0 beyond."""
+    y, x = (torch.arange(side) - side // 2 for side in shape)
+    inside = [(-half_side <= axis) & (axis < half_side) for axis in (y, x)]
+    return (inside[0][:, None] & inside[1]).float()
+
+
 def _constant(
     value: float,
     frequencies: Float[Tensor, "points 2"],
@@ -112,23 +173,41 @@ def prepare_images(
         settings: What is done to the images.
         centred: Whether to apply the shifts.
     """
+    values = prepare_as_recorded(images, rows, lattice, settings, centred=centred)
+    if images.ctf is None or images.ctf.odd_zernike is None:
+        return values
+    coefficients = torch.from_numpy(images.ctf.odd_zernike[rows])
+    frequencies = spatial_frequencies(images, rows, lattice)
+    frequencies = magnified(frequencies, magnifications_of(images, rows))
+    return without_phases(values, zernike_phases(frequencies, coefficients, is_odd=True))
+
+
+def prepare_as_recorded(
+    images: ImageTable,
+    rows: Int[np.ndarray, " rows"],
+    lattice: HalfPlaneFrequencies,
+    settings: Preprocessing,
+    *,
+    centred: bool = True,
+) -> Float[Tensor, "rows points 2"]:
+    """Transforms as :func:`prepare_images` makes them, their aberrations not removed.
+
+    Arguments are the same.
+    """
+    if images.sampling is not None:
+        return _prepare_on(images.sampling, images, rows, lattice, settings, centred=centred)
     pixels = read_whitened(images, rows)
     shifts = None
     if images.poses is not None and centred:
         stored = images.pixel_sizes[rows] * (images.box_size / pixels.shape[-1])
         in_pixels = images.poses.shifts[rows] / stored[:, None]
         shifts = torch.from_numpy(in_pixels.astype(np.float32))
-    values = preprocess(pixels, lattice, settings, shifts)
-    if images.ctf is None or images.ctf.odd_zernike is None:
-        return values
-    coefficients = torch.from_numpy(images.ctf.odd_zernike[rows])
-    frequencies = spatial_frequencies(images, rows, lattice)
-    return without_phases(values, zernike_phases(frequencies, coefficients, is_odd=True))
+    return preprocess(pixels, lattice, settings, shifts)
 
 
 def read_whitened(
     images: ImageTable, rows: Int[np.ndarray, " rows"]
-) -> Float[Tensor, "rows box box"]:
+) -> Float[Tensor, "rows height width"]:
     """Some images as they are stored; those that were multiplied by their CTF, divided again.
 
     The divisor is the magnitude of the CTF, by which their noise becomes white
@@ -137,7 +216,7 @@ def read_whitened(
 
     Args:
         images: The images.
-        rows: Which ones.
+        rows: Which ones, of one shape.
     """
     pixels = torch.from_numpy(images.read(rows))
     if images.ctf is None or images.ctf.correction is None:
@@ -146,13 +225,44 @@ def read_whitened(
     if not len(places):
         return pixels
     chosen = rows[places]
-    lattice = HalfPlaneFrequencies.square(pixels.shape[-1])
-    sides = torch.from_numpy(images.side_lengths[chosen].astype(np.float32))
-    frequencies = lattice.points / sides[:, None, None]
+    height, width = pixels.shape[-2:]
+    ky, kx = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
+    per_pixel = torch.cartesian_prod(ky, kx).flip(-1)
+    sizes = torch.from_numpy(images.pixel_sizes_in_files[chosen].astype(np.float32))
+    frequencies = per_pixel / sizes[:, None, None]
+    frequencies = magnified(frequencies, magnifications_of(images, chosen))
     factors = whitening(recorded_transfer(frequencies, ctf_parameters(images.ctf, chosen)))
-    values = transform_on_lattice(pixels[places], lattice) * factors[..., None]
-    pixels[places] = images_from_lattice(values, lattice)
+    values = torch.fft.rfft2(pixels[places]) * factors.view(-1, height, len(kx))
+    pixels[places] = torch.fft.irfft2(values, s=(height, width))
     return pixels
+
+
+def _prepare_on(
+    sampling: Sampling,
+    images: ImageTable,
+    rows: Int[np.ndarray, " rows"],
+    lattice: HalfPlaneFrequencies,
+    settings: Preprocessing,
+    *,
+    centred: bool,
+) -> Float[Tensor, "rows points 2"]:
+    """Transforms of some images of several kinds, each kind at a time."""
+    values = torch.empty(len(rows), len(lattice), 2)
+    kinds = np.column_stack([images.shapes_of(rows), images.pixel_sizes_in_files[rows]])
+    for kind in np.unique(kinds, axis=0):
+        places = np.flatnonzero((kinds == kind).all(1))
+        chosen, pixel_size = rows[places], float(kind[2])
+        pixels = read_whitened(images, chosen)
+        shifts = None
+        if images.poses is not None and centred:
+            shifts = torch.from_numpy(images.poses.shifts[chosen].astype(np.float32))
+        if sampling.is_of(pixels.shape[-2:], pixel_size):
+            shifts = None if shifts is None else shifts / pixel_size
+            found = preprocess(pixels, lattice, settings, shifts)
+        else:
+            found = preprocess_on(sampling, pixels, pixel_size, lattice, settings, shifts)
+        values[torch.from_numpy(places)] = found
+    return values
 
 
 def spatial_frequencies(
@@ -161,6 +271,15 @@ def spatial_frequencies(
     """Frequencies (kx, ky) of a lattice in 1/Å, by each image's own pixel size."""
     pixel_sizes = torch.from_numpy(images.pixel_sizes[rows])
     return lattice.frequencies / pixel_sizes[:, None, None]
+
+
+def magnifications_of(
+    images: ImageTable, rows: Int[np.ndarray, " rows"]
+) -> Float[Tensor, "rows 2 2"] | None:
+    """Magnification of some images as a tensor; None where no image has any."""
+    if images.magnifications is None:
+        return None
+    return torch.from_numpy(images.magnifications[rows])
 
 
 def ctf_parameters(table: CtfTable, rows: Int[np.ndarray, " rows"]) -> CtfParameters:
@@ -183,6 +302,7 @@ def exposure_parameters(images: ImageTable) -> ExposureParameters | None:
         "tilt_angles": images.tilt_angles,
         "weights": images.weights,
         "b_factors": images.b_factors,
+        "band_limits": _band_limits(images),
     }
     if all(values is None for values in columns.values()):
         return None
@@ -200,6 +320,18 @@ def exposure_parameters(images: ImageTable) -> ExposureParameters | None:
     return ExposureParameters(**found)
 
 
+def _band_limits(images: ImageTable) -> Float[np.ndarray, " images"] | None:
+    """Frequency in 1/Å beyond which each image shows nothing; None if all show everything."""
+    sampling = images.sampling
+    if sampling is None:
+        return None
+    sizes, kinds = np.unique(images.pixel_sizes_in_files, return_inverse=True)
+    limits = np.array([sampling.band_limit(size) for size in sizes.tolist()])
+    if np.isinf(limits).all():
+        return None
+    return (limits / sampling.side_length)[kinds.ravel()]
+
+
 def estimate_scale(
     particles: ParticleSet, lattice: HalfPlaneFrequencies, settings: Preprocessing
 ) -> float:
@@ -215,8 +347,8 @@ def estimate_scale(
     rows = np.linspace(0, len(particles) - 1, count).astype(np.int64)
     total, batch = 0.0, 100
     for start in range(0, count, batch):
-        images = read_whitened(first, rows[start : start + batch])
-        values = preprocess(images, lattice, settings)
+        chosen = rows[start : start + batch]
+        values = prepare_images(first, chosen, lattice, settings, centred=False)
         total += float(values.double().square().sum(-1).mean(-1).sum())
     if not total > 0:
         msg = f"{particles.source}: all images are zero"

@@ -13,7 +13,11 @@ from torch import Tensor
 from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.prefetch import DevicePrefetch
 from cryodrgn.data.prepared import PreparedImages
-from cryodrgn.data.preprocessing import ctf_parameters, exposure_parameters
+from cryodrgn.data.preprocessing import (
+    ctf_parameters,
+    exposure_parameters,
+    magnifications_of,
+)
 from cryodrgn.data.stores import EpochStream
 from cryodrgn.devices import to_device
 from cryodrgn.fourier.shifts import shift_transform
@@ -22,7 +26,7 @@ from cryodrgn.imaging.ewald import Sidebands
 from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.grouping import Grouping, ImageSets
-from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.imaging.slices import magnified, slice_axes, slice_coordinates
 from cryodrgn.particles.particle_set import ParticleSet
 
 
@@ -110,6 +114,7 @@ class StoredBatch:
         exposures: Dose and tilt; None where nothing weakens the images.
         rotations: From the volume's frame to that of the image.
         shifts: In Å, by which the images are still to be moved; None where that is done.
+        magnifications: Matrices of the images' magnification; None where all are 1.
     """
 
     rows: Int[Tensor, " batch"]
@@ -122,6 +127,7 @@ class StoredBatch:
     exposures: ExposureParameters | None
     rotations: Float[Tensor, "images 3 3"]
     shifts: Float[Tensor, "images 2"] | None
+    magnifications: Float[Tensor, "images 2 2"] | None = None
 
     def batch(
         self, frequencies: Float[Tensor, "points 2"], compared: Int[Tensor, " compared"] | None
@@ -133,11 +139,12 @@ class StoredBatch:
             compared: Positions of those compared with slices; None compares all.
         """
         absolute = frequencies / self.pixel_sizes[:, None, None]
-        ctf, weights = _factors(absolute, self.ctf, self.exposures)
+        ctf, weights = _factors(absolute, self.ctf, self.exposures, self.magnifications)
         images = self.images
         if self.shifts is not None:
             images = shift_transform(images, absolute, self.shifts)
         points = frequencies if compared is None else frequencies[compared]
+        axes = slice_axes(self.rotations, self.magnifications)
         return Batch(
             rows=self.rows,
             image_rows=self.image_rows,
@@ -146,8 +153,8 @@ class StoredBatch:
             images=images,
             ctf=ctf,
             weights=weights,
-            axes=self.rotations,
-            coordinates=slice_coordinates(points, self.rotations),
+            axes=axes,
+            coordinates=slice_coordinates(points, axes),
             compared=compared,
         )
 
@@ -156,10 +163,12 @@ def _factors(
     frequencies: Float[Tensor, "images points 2"],
     ctf: CtfParameters | None,
     exposures: ExposureParameters | None,
+    magnifications: Float[Tensor, "images 2 2"] | None,
 ) -> tuple[Float[Tensor, "images points"] | None, Float[Tensor, "images points"] | None]:
     """CTF and weights of images at frequencies in 1/Å; None where they are 1."""
+    undistorted = magnified(frequencies, magnifications)
     return (
-        None if ctf is None else contrast_transfer(frequencies, ctf),
+        None if ctf is None else contrast_transfer(undistorted, ctf),
         None if exposures is None else exposure_weights(frequencies, exposures),
     )
 
@@ -213,6 +222,9 @@ class TrainingSet:
         self._ctf = self._exposures = None
         if table.ctf is not None:
             self._ctf = ctf_parameters(table.ctf, np.arange(len(table))).to(device)
+        self._magnifications = magnifications_of(table, np.arange(len(table)))
+        if self._magnifications is not None:
+            self._magnifications = self._magnifications.to(device)
         exposures = exposure_parameters(table)
         if exposures is not None:
             self._exposures = exposures.to(device)
@@ -279,7 +291,14 @@ class TrainingSet:
         frequencies = self._frequencies[positions] / self._pixel_sizes[on_device, None, None]
         ctf = None if self._ctf is None else self._ctf[on_device]
         exposures = None if self._exposures is None else self._exposures[on_device]
-        return images, transfer_function(*_factors(frequencies, ctf, exposures))
+        factors = _factors(frequencies, ctf, exposures, self.magnifications(on_device))
+        return images, transfer_function(*factors)
+
+    def magnifications(
+        self, images: Int[Tensor, " images"]
+    ) -> Float[Tensor, "images 2 2"] | None:
+        """Magnification of some images; None if no image of the set has any."""
+        return None if self._magnifications is None else self._magnifications[images]
 
     @property
     def in_order_of_storage(self) -> Int[Tensor, " particles"]:
@@ -389,6 +408,7 @@ class TrainingSet:
             exposures=None if self._exposures is None else self._exposures[image_rows],
             rotations=rotations,
             shifts=shifts,
+            magnifications=self.magnifications(image_rows),
         )
 
     def frequencies(self, num_points: int | None = None) -> Float[Tensor, "points 2"]:

@@ -10,7 +10,7 @@ logarithm of its likelihood under white noise per shell,
 with a scale a per shell fitted to all images, and σ² the mean square of a value of the shell.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from cryodrgn.data.preprocessing import (
     Preprocessing,
     ctf_parameters,
     exposure_parameters,
-    preprocess,
-    read_whitened,
+    magnifications_of,
+    prepare_as_recorded,
 )
 from cryodrgn.diagnosis.conventions import Convention
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
@@ -34,11 +34,10 @@ from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
-from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.imaging.slices import magnified, slice_axes, slice_coordinates
 from cryodrgn.kernels.gridding import SliceAccumulator, interpolate
 from cryodrgn.particles.half_sets import in_order_of_appearance
 from cryodrgn.particles.image_table import ImageTable
-from cryodrgn.particles.pixel_sizes import common_pixel_size
 from cryodrgn.progress import Progress
 
 MAX_RADIUS = 20
@@ -77,7 +76,7 @@ class QuickImages:
 
     Args:
         images: The images, with poses.
-        rows: Those in the sample, of one pixel size.
+        rows: Those in the sample.
         max_radius: Highest frequency kept, in cycles per box.
         invert: Whether to change the sign of the data.
     """
@@ -96,8 +95,7 @@ class QuickImages:
         self._numbers = (
             np.arange(len(rows)) if copies is None else in_order_of_appearance(copies[rows])
         )
-        pixel_size = common_pixel_size(images.pixel_sizes[rows], images.source)
-        self._side = images.box_size * pixel_size
+        self._side = images.box_size * float(images.pixel_sizes[rows[0]])
         self.radius = min(max_radius, images.box_size // 2 - 1)
         self.lattice = HalfPlaneFrequencies.disc(images.box_size, self.radius)
         settings = Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=invert)
@@ -106,12 +104,17 @@ class QuickImages:
             size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
             for start in range(0, len(rows), size):
                 chosen = rows[start : start + size]
-                pixels = read_whitened(images, chosen)
-                parts.append(preprocess(pixels, self.lattice, settings))
+                parts.append(
+                    prepare_as_recorded(images, chosen, self.lattice, settings, centred=False)
+                )
                 progress.advance(len(chosen))
         values = torch.cat(parts)
         self.values = values / values.square().mean().sqrt()
-        self._exposures = exposure_parameters(images)
+        self._exposures, self._band_limits = exposure_parameters(images), None
+        if self._exposures is not None:
+            # Images end there under every convention.
+            self._band_limits = self._exposures.band_limits
+            self._exposures = replace(self._exposures, band_limits=None)
         shells = self.lattice.points.float().norm(dim=1).round().long() - 1
         self._shells = torch.nn.functional.one_hot(shells.clamp_max(self.radius - 1)).float()
 
@@ -177,13 +180,15 @@ class QuickImages:
         places: Int[np.ndarray, " batch"],
         convention: Convention,
         order: Int[np.ndarray, " images"] | None = None,
+        scales: Float[np.ndarray, " batch"] | None = None,
     ) -> Model:
-        """Centred images, their CTF, and where their slices lie in the map.
+        """Centred images, their transfer functions, and where their slices lie in the map.
 
         Args:
             places: Places of the images in the sample.
             convention: How to understand poses and CTF.
             order: As for :meth:`fit`.
+            scales: True pixel sizes of the images over those stated; None takes these.
         """
         rows = self.rows[places]
         table_rows = (rows + convention.row_offset) % len(self.table)
@@ -194,16 +199,31 @@ class QuickImages:
         values = shift_transform(
             self.values[places], self.lattice.frequencies[None], torch.from_numpy(shifts)
         )
-        values, transfer = self._with_optics(values, table_rows, convention)
+        magnifications = self._magnifications(rows, scales)
+        values, transfer = self._with_optics(values, table_rows, convention, magnifications)
+        if self._band_limits is not None:
+            radii = self.lattice.points.norm(dim=1, dtype=torch.float32) / self._side
+            transfer = transfer * (radii < self._band_limits[torch.from_numpy(rows), None])
         rotations = torch.from_numpy(convention.rotations(poses.rotations[table_rows]))
-        points = slice_coordinates(self.lattice.points.float(), rotations)
-        return values, transfer, points
+        axes = slice_axes(rotations, magnifications)
+        return values, transfer, slice_coordinates(self.lattice.points.float(), axes)
+
+    def _magnifications(
+        self, rows: Int[np.ndarray, " batch"], scales: Float[np.ndarray, " batch"] | None
+    ) -> Float[Tensor, "batch 2 2"] | None:
+        """Matrices that take frequencies of images to those of their slices."""
+        found = magnifications_of(self.table, rows)
+        if scales is None:
+            return found
+        found = torch.eye(2).expand(len(rows), 2, 2) if found is None else found
+        return found / torch.from_numpy(scales).float()[:, None, None]
 
     def _with_optics(
         self,
         values: Float[Tensor, "batch points 2"],
         table_rows: Int[np.ndarray, " batch"],
         convention: Convention,
+        magnifications: Float[Tensor, "batch 2 2"] | None,
     ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"]]:
         """Images without antisymmetric aberrations, and their CTF times their weights."""
         table = self.table.ctf
@@ -213,12 +233,13 @@ class QuickImages:
         parameters = ctf_parameters(changed, np.arange(len(changed)))
         sizes = self.table.pixel_sizes[table_rows] * np.float32(convention.pixel_scale)
         frequencies = self.lattice.frequencies / torch.from_numpy(sizes)[:, None, None]
-        ctf = contrast_transfer(frequencies, parameters)
+        undistorted = magnified(frequencies, magnifications)
+        ctf = contrast_transfer(undistorted, parameters)
         if convention.ctf == "magnitude":
             ctf = ctf.abs()
         if changed.odd_zernike is not None:
             coefficients = torch.from_numpy(changed.odd_zernike)
-            phases = zernike_phases(frequencies, coefficients, is_odd=True)
+            phases = zernike_phases(undistorted, coefficients, is_odd=True)
             values = without_phases(values, phases)
         if self._exposures is not None and convention.attenuation == "none":
             exposures = self._exposures[torch.from_numpy(table_rows)]

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cryodrgn.io.image_stack import NOT_FINITE, ImageStack
+from cryodrgn.particles.sampling import runs_of_one_shape
 
 # A look takes eight times as much memory.
 BYTES_PER_BATCH = 2**23
@@ -207,5 +208,5 @@ def _far_out(values: Float[np.ndarray, " images"]) -> np.ndarray:
 
 def _batches(images: ImageStack, rows: np.ndarray) -> Iterator[np.ndarray]:
     size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
-    for start in range(0, len(rows), size):
-        yield images.read(rows[start : start + size], with_bad=True)
+    for places in runs_of_one_shape(images.shapes[rows], size):
+        yield images.read(rows[places], with_bad=True)

@@ -17,7 +17,7 @@ OPTIMAL_EXPOSURE = 2.51284
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExposureParameters:
-    """Dose, tilt and B factor of the images of a batch; None attenuates nothing.
+    """Dose, tilt, B factor and band limit of images; None attenuates nothing.
 
     Attributes:
         doses: Electrons per Å² that the specimen had seen.
@@ -25,6 +25,7 @@ class ExposureParameters:
         weights: Factor of the whole image.
         b_factors: B in Å², of the factor exp(−B s² / 4).
         damage: What :func:`damage_at` finds for their voltage, which doses need.
+        band_limits: Spatial frequency in 1/Å beyond which an image shows nothing.
     """
 
     doses: Float[Tensor, " images"] | None = None
@@ -32,6 +33,7 @@ class ExposureParameters:
     weights: Float[Tensor, " images"] | None = None
     b_factors: Float[Tensor, " images"] | None = None
     damage: Float[Tensor, " images"] | None = None
+    band_limits: Float[Tensor, " images"] | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> "ExposureParameters":
         """The parameters of some of the images."""
@@ -90,7 +92,7 @@ def exposure_weights(
 
     w(s) = weight · cos(tilt) · exp(−B s² / 4) · exp(−dose / 2 N(s)), and 0 where the dose
     exceeds 2.51284 N(s), the optimal exposure (Grant & Grigorieff 2015); N is the critical
-    exposure.
+    exposure. Beyond an image's band limit it is 0, too.
 
     Args:
         frequencies: (kx, ky) in 1/Å.
@@ -109,4 +111,6 @@ def exposure_weights(
     if parameters.b_factors is not None:
         squared = frequencies.square().sum(-1)
         result = result * torch.exp(-parameters.b_factors[:, None] / 4 * squared)
+    if parameters.band_limits is not None:
+        result = result * (frequencies.norm(dim=-1) < parameters.band_limits[:, None])
     return result

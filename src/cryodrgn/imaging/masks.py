@@ -29,6 +29,25 @@ def circular_window(
     return (1 - (radius - inner_radius) / (outer_radius - inner_radius)).clamp(0, 1)
 
 
+def oblong_window(
+    shape: tuple[int, int],
+    half_side: float,
+    inner_radius: float = WINDOW_INNER_RADIUS,
+    outer_radius: float = WINDOW_OUTER_RADIUS,
+) -> Float[Tensor, "height width"]:
+    """The same disc in images of any shape, around the pixel at half of it, rounded down.
+
+    Args:
+        shape: Height and width in pixels.
+        half_side: What radii are fractions of, in pixels.
+        inner_radius: Where the edge begins.
+        outer_radius: Where it ends.
+    """
+    y, x = ((torch.arange(side) - side // 2) / half_side for side in shape)
+    radius = (y[:, None].square() + x.square()).sqrt()
+    return (1 - (radius - inner_radius) / (outer_radius - inner_radius)).clamp(0, 1)
+
+
 def soft_sphere(
     box_size: int, radius: float, edge: float, device: torch.device | None = None
 ) -> Float[Tensor, "box box box"]:

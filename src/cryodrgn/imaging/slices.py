@@ -8,21 +8,52 @@ from cryodrgn.geometry.symmetry import canonical_name, point_group
 
 
 def slice_coordinates(
-    grid: Float[Tensor, "points 2"], rotations: Float[Tensor, "batch 3 3"]
+    grid: Float[Tensor, "points 2"], axes: Float[Tensor, "batch axes 3"]
 ) -> Float[Tensor, "batch points 3"]:
     """Rotate the in-plane frequencies of an image into the volume's frame.
 
     By the projection-slice theorem, the transform of a projection taken along the third
-    row of ``rotations`` equals the volume's transform on these points, q = Rᵀ (kx, ky, 0).
+    row of a rotation R equals the volume's transform on these points, q = Rᵀ (kx, ky, 0).
 
     Args:
         grid: ``(kx, ky)`` in the image plane, any unit.
-        rotations: Rotation matrices taking the volume's frame to the image's.
+        axes: Rotation matrices taking the volume's frame to the image's, or what
+            :func:`slice_axes` makes of them: only their first two rows count.
 
     Returns:
         ``(kx, ky, kz)`` in the volume's frame, in the unit of ``grid``.
     """
-    return torch.einsum("pi,bij->bpj", grid, rotations[:, :2, :])
+    return torch.einsum("pi,bij->bpj", grid, axes[:, :2, :])
+
+
+def slice_axes(
+    rotations: Float[Tensor, "*batch 3 3"], magnifications: Float[Tensor, "*batch 2 2"] | None
+) -> Float[Tensor, "*batch axes 3"]:
+    """Vectors in the volume's frame along which the frequencies kx and ky of images count.
+
+    They are the first two rows of the rotation, those of Mᵀ times these if an image is
+    magnified: at k it shows what an image without distortion shows at M k.
+
+    Args:
+        rotations: From the volume's frame to the image's.
+        magnifications: The matrices M; None where all are 1.
+    """
+    if magnifications is None:
+        return rotations
+    return magnifications.mT @ rotations[..., :2, :]
+
+
+def magnified(
+    frequencies: Float[Tensor, "#batch points 2"],
+    magnifications: Float[Tensor, "batch 2 2"] | None,
+) -> Float[Tensor, "#batch points 2"]:
+    """Frequencies M k at which images show what one without distortion shows.
+
+    Args:
+        frequencies: The frequencies k of the images.
+        magnifications: The matrices M; None where all are 1.
+    """
+    return frequencies if magnifications is None else frequencies @ magnifications.mT
 
 
 def mates_of(name: str, device: torch.device) -> Float[Tensor, "mates 3 3"] | None:

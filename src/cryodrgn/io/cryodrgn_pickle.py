@@ -227,20 +227,23 @@ def load_ctf(path: Path) -> tuple[CtfTable, Float[np.ndarray, " particles"]]:
 
 
 def save_ctf(
-    path: Path, ctf: CtfTable, box_size: int, pixel_sizes: Float[np.ndarray, "#particles"]
+    path: Path,
+    ctf: CtfTable,
+    box_size: int | Int[np.ndarray, " particles"],
+    pixel_sizes: Float[np.ndarray, "#particles"],
 ) -> None:
     """Write a ``ctf.pkl``.
 
     Args:
         path: The file to write.
         ctf: The parameters.
-        box_size: Side of the images in pixels.
+        box_size: Side of the images in pixels, of each or one for all.
         pixel_sizes: Å/px of each image, or one for all.
     """
     columns: dict[str, np.ndarray] = dict(ctf.columns())
     for name in ("defocus_angle", "phase_shift"):
         columns[f"{name}_deg"] = np.rad2deg(columns.pop(name))
-    columns["box_size"] = np.full(len(ctf), box_size)
+    columns["box_size"] = np.broadcast_to(box_size, len(ctf))
     columns["pixel_size"] = np.broadcast_to(pixel_sizes, len(ctf))
     array = np.stack([columns[name] for name in CTF_COLUMNS], axis=1)
     save_pickles(path, [array.astype(np.float32)])

@@ -8,13 +8,13 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.errors import ConfigError, MetadataError, ShapeMismatchError
+from cryodrgn.errors import ConfigError, MetadataError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
 from cryodrgn.io import cryosparc_optics
 from cryodrgn.io.cryodrgn_pickle import single_precision
 from cryodrgn.io.cryosparc_poses import JOB, SINGLE, PoseColumns, WantedPoses
 from cryodrgn.io.cryosparc_tables import read_table, refuse_other_tables, with_passthrough
-from cryodrgn.io.metadata import require_positive
+from cryodrgn.io.metadata import box_words, require_positive, unless_one, whole_sizes
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
@@ -91,20 +91,15 @@ class CryosparcParticles:
             raise MetadataError(msg)
         return names, frames
 
-    def box_size(self) -> int | None:
-        """Side of the images in pixels, if the file says.
+    def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
+        """Side of each image in pixels, the longer one of oblong images, if the file says.
 
         Raises:
-            ShapeMismatchError: The images differ in size.
+            MetadataError: A size is no number of pixels.
         """
         if not self._has("blob/shape"):
             return None
-        sizes = np.unique(self._numbers("blob/shape", 2))
-        if len(sizes) != 1:
-            found = " and ".join(f"{size:g}" for size in sizes[:20])
-            msg = f"{self.path} mixes images of {found} pixels"
-            raise ShapeMismatchError(msg)
-        return int(sizes[0])
+        return whole_sizes(self._numbers("blob/shape", 2).max(1), self.path, "blob/shape")
 
     def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
         """Å/px of each image, if the file says."""
@@ -133,7 +128,7 @@ class CryosparcParticles:
 
     def shifts_need_pixel_size(self) -> bool:
         """True if shifts are in pixels of another size than the images', given in Å."""
-        return self._columns_of_poses().pixel_sizes is not None and self.box_size() is not None
+        return self._columns_of_poses().pixel_sizes is not None and self._has("blob/shape")
 
     def has_ctf(self) -> bool:
         """True if the file holds defocus values."""
@@ -200,22 +195,23 @@ class CryosparcParticles:
         pixel_sizes: Float[np.ndarray, " particles"],
     ) -> Float[np.ndarray, " particles"] | None:
         """Pixel size of the refinement in the unit of the images', if it is known."""
-        of_images, of_refinement = self.box_size(), self._refined_box_size
+        of_images, of_refinement = self.box_sizes(), self._refined_box_size
         if of_images is None:
             # The box size was given, as that of the refinement: nothing is to be converted.
             return None if refined is None else pixel_sizes
         if refined is None:
-            if of_refinement is None or of_refinement == of_images:
+            if of_refinement is None or (of_images == of_refinement).all():
                 return None
             return pixel_sizes * (of_images / of_refinement)
         require_positive(refined, self.path)
-        found = of_images * float(pixel_sizes[0] / refined[0])
-        if of_refinement is None or of_refinement == of_images:
+        found = of_images * (pixel_sizes / refined)
+        if of_refinement is None or (of_images == of_refinement).all():
             return refined
-        if abs(of_refinement / found - 1) > 0.01:
+        if np.abs(of_refinement / found - 1).max() > 0.01:
             msg = (
-                f"-D {of_refinement} contradicts {self.path}, whose images have {of_images} "
-                f"pixels and whose refinement had {found:.0f}; leave out -D"
+                f"-D {of_refinement} contradicts {self.path}, whose images have "
+                f"{box_words(of_images)} pixels and whose refinement had {found[0]:.0f}; "
+                "leave out -D"
             )
             raise ConfigError(msg)
         return refined
@@ -260,6 +256,17 @@ class CryosparcParticles:
             return self._numbers(name) if self._has(name) else None
 
         return cryosparc_optics.attenuation(numbers, self.path)
+
+    def magnifications(self) -> Float[np.ndarray, "particles 2 2"] | None:
+        """Matrices of the anisotropic magnification, see ``ImageTable``; None if all are 1.
+
+        The file holds M − 1, row by row; M takes coordinates in Fourier space of the image to
+        those of the slice (M. McLean of cryoSPARC, discuss.cryosparc.com 11402 and 12204).
+        """
+        if not self._has("ctf/anisomag"):
+            return None
+        column = self._column("ctf/anisomag", "global CTF refinement", width=4)
+        return unless_one(np.eye(2) + column.astype(np.float64).reshape(-1, 2, 2))
 
     def _has(self, name: str) -> bool:
         return name in (self._table.dtype.names or ())

@@ -14,11 +14,15 @@ from cryodrgn.io.mrc import MrcFile
 from cryodrgn.particles.pixel_sizes import rows_by_pixel_size
 
 # Which images of a batch cannot be computed with, by what is wrong with them.
-Judge = Callable[[Float[np.ndarray, "batch box box"]], Mapping[str, Int[np.ndarray, " bad"]]]
+Judge = Callable[
+    [Float[np.ndarray, "batch height width"]], Mapping[str, Int[np.ndarray, " bad"]]
+]
 NOT_FINITE = "pixels that are not finite numbers"
 
 
-def not_finite(images: Float[np.ndarray, "batch box box"]) -> dict[str, Int[np.ndarray, " _"]]:
+def not_finite(
+    images: Float[np.ndarray, "batch height width"],
+) -> dict[str, Int[np.ndarray, " _"]]:
     """Images of a batch with pixels that are not finite numbers."""
     if np.isfinite(images.sum(dtype=np.float64)):
         return {}
@@ -38,7 +42,6 @@ class ImageStack:
     Raises:
         InputFileError: A stack is shorter than the highest frame asked of it, or has another
             axis order than images have.
-        ShapeMismatchError: The stacks have different or non-square images.
     """
 
     def __init__(
@@ -77,8 +80,18 @@ class ImageStack:
 
     @property
     def box_size(self) -> int:
-        """Side of the images in pixels."""
+        """Side of the images in pixels, of the first stack's where they differ."""
         return self._files[0].shape[1]
+
+    @property
+    def shapes(self) -> Int[np.ndarray, "images 2"]:
+        """Height and width of every image in pixels."""
+        return self.shapes_of(np.arange(len(self)))
+
+    def shapes_of(self, rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, "rows 2"]:
+        """Height and width of some images in pixels."""
+        of_files = np.array([file.shape[1:] for file in self._files], dtype=np.int64)
+        return of_files[self._file_numbers[rows]]
 
     @property
     def pixel_size(self) -> float | None:
@@ -155,6 +168,21 @@ class ImageStack:
         halves = all(file.dtype == np.float16 for file in self._files)
         return "float16" if halves else "float32"
 
+    def require_one_shape(self) -> None:
+        """Refuse images of different sizes, and oblong ones.
+
+        Raises:
+            ShapeMismatchError: The stacks have different or non-square images.
+        """
+        first = self._files[0]
+        for file in self._files:
+            if file.shape[1:] != (first.shape[1], first.shape[1]):
+                msg = (
+                    f"{file.path} has images of {file.shape[2]} × {file.shape[1]} pixels, "
+                    f"expected squares of {first.shape[1]} as in {first.path}"
+                )
+                raise ShapeMismatchError(msg)
+
     def require_even_box(self) -> None:
         """Refuse images whose transform has no frequency at half the sampling rate.
 
@@ -179,7 +207,7 @@ class ImageStack:
         Raises:
             ShapeMismatchError: They differ in number or size of images.
         """
-        if (len(self), self.box_size) != (len(other), other.box_size):
+        if len(self) != len(other) or (self.shapes != other.shapes).any():
             msg = (
                 f"{other.paths[0]} with {len(other)} images of {other.box_size} px does not go "
                 f"with {self.paths[0]}, {len(self)} images of {self.box_size} px"
@@ -196,7 +224,7 @@ class ImageStack:
 
     def read(
         self, rows: Int[np.ndarray, " rows"], *, with_bad: bool = False
-    ) -> Float[np.ndarray, "rows box box"]:
+    ) -> Float[np.ndarray, "rows height width"]:
         """Images as float32, in the order asked for.
 
         Args:
@@ -207,7 +235,11 @@ class ImageStack:
             InputFileError: An image cannot be read.
             BadImageError: It cannot be computed with.
         """
-        images = np.empty((len(rows), self.box_size, self.box_size), dtype=np.float32)
+        numbers = np.unique(self._file_numbers[rows])
+        shapes = {self._files[number].shape[1:] for number in numbers.tolist()}
+        assert len(shapes) < 2, "images of one shape are read at a time"
+        shape = shapes.pop() if shapes else (self.box_size, self.box_size)
+        images = np.empty((len(rows), *shape), dtype=np.float32)
         # Neighbouring frames of a file are read together, whatever order was asked for.
         order = np.lexsort((self._frames[rows], self._file_numbers[rows]))
         files, frames = self._file_numbers[rows][order], self._frames[rows][order]
@@ -221,7 +253,7 @@ class ImageStack:
         return images
 
     def refuse_bad(
-        self, images: Float[np.ndarray, "rows box box"], rows: Int[np.ndarray, " rows"]
+        self, images: Float[np.ndarray, "rows height width"], rows: Int[np.ndarray, " rows"]
     ) -> None:
         """Refuse images that have been read with bad ones.
 
@@ -248,21 +280,14 @@ class ImageStack:
             digest.update(np.ascontiguousarray(numbers, np.int64).tobytes())
         return digest.digest()
 
-    def chunks(self, size: int) -> Iterator[Float[np.ndarray, "rows box box"]]:
+    def chunks(self, size: int) -> Iterator[Float[np.ndarray, "rows height width"]]:
         """All images in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             yield self.read(np.arange(start, min(start + size, len(self))))
 
     def _check(self) -> None:
-        first = self._files[0]
         for file in self._files:
             file.require_images()
-            if file.shape[1:] != (first.shape[1], first.shape[1]):
-                msg = (
-                    f"{file.path} has images of {file.shape[2]} × {file.shape[1]} pixels, "
-                    f"expected squares of {first.shape[1]} as in {first.path}"
-                )
-                raise ShapeMismatchError(msg)
         depths = np.array([file.shape[0] for file in self._files])
         beyond = np.flatnonzero(self._frames >= depths[self._file_numbers])
         if len(beyond):

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 PIXEL_SIZE_TOLERANCE = 1e-3
 PixelSizes = Float[np.ndarray, " particles"]
+BoxSizes = Int[np.ndarray, " particles"]
 
 
 class ParticleMetadata(Protocol):
@@ -34,8 +35,8 @@ class ParticleMetadata(Protocol):
         """Stack of each particle as the file names it, and the image's number in it from 0."""
         ...
 
-    def box_size(self) -> int | None:
-        """Side of the images in pixels, if the file says."""
+    def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
+        """Side of each image in pixels, if the file says."""
         ...
 
     def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
@@ -81,6 +82,10 @@ class ParticleMetadata(Protocol):
         """B factors and scales of images: columns of an image table."""
         ...
 
+    def magnifications(self) -> Float[np.ndarray, "particles 2 2"] | None:
+        """Matrices of the anisotropic magnification, see ``ImageTable``; None if all are 1."""
+        ...
+
 
 def require_box_size(given: int | None) -> None:
     """Refuse a box size that no image has.
@@ -93,25 +98,34 @@ def require_box_size(given: int | None) -> None:
         raise ConfigError(msg)
 
 
-def resolve_box_size(metadata: ParticleMetadata, given: int | None) -> int:
-    """The box size from the file, or else the one given with ``-D``.
+def resolve_box_sizes(
+    metadata: ParticleMetadata, given: int | None
+) -> Int[np.ndarray, " particles"]:
+    """Side of every image in pixels from the file, or else the one given with ``-D``.
 
     Raises:
         ConfigError: Both are there and they differ.
         MetadataError: Neither is there.
     """
-    found = metadata.box_size()
+    found = metadata.box_sizes()
     require_box_size(given)
     if found is None and given is None:
         msg = f"{metadata.path} does not say the box size of its images; give it with -D"
         raise MetadataError(msg)
-    if found is not None and given is not None and found != given:
+    if found is None:
+        return np.full(len(metadata), given)
+    if given is not None and (found != given).any():
         msg = (
-            f"-D {given} contradicts {metadata.path}, whose images have {found} pixels; "
-            "leave out -D, or pass the file that belongs to the other box"
+            f"-D {given} contradicts {metadata.path}, whose images have {box_words(found)} "
+            "pixels; leave out -D, or pass the file that belongs to the other box"
         )
         raise ConfigError(msg)
-    return given if found is None else found  # type: ignore[return-value]
+    return found
+
+
+def box_words(box_sizes: Int[np.ndarray, " particles"]) -> str:
+    """The different box sizes, as in "64 and 96"."""
+    return " and ".join(str(size) for size in np.unique(box_sizes)[:3].tolist())
 
 
 def require_positive(pixel_sizes: PixelSizes, path: Path) -> None:
@@ -171,3 +185,34 @@ def resolve_pixel_sizes(
         )
         raise ConfigError(msg)
     return found
+
+
+def whole_sizes(
+    values: Float[np.ndarray, " particles"], path: Path, name: str
+) -> Int[np.ndarray, " particles"]:
+    """A column of box sizes as whole numbers.
+
+    Args:
+        values: The column.
+        path: The file, for the message.
+        name: The column's name.
+
+    Raises:
+        MetadataError: One is no whole positive number that an image can have.
+    """
+    wrong = ~((values >= 1) & (values < 2**31) & (values == np.round(values)))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        msg = f"{path}: {name} of row {row} is {values[row]:g}, expected a number of pixels"
+        raise MetadataError(msg)
+    return values.astype(np.int64)
+
+
+def unless_one(
+    matrices: Float[np.ndarray, "particles 2 2"],
+) -> Float[np.ndarray, "particles 2 2"] | None:
+    """Matrices in single precision, None if all are the identity."""
+    if (matrices == np.eye(2)).all():
+        return None
+    with np.errstate(over="ignore"):
+        return matrices.astype(np.float32)

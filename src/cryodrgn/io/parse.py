@@ -8,9 +8,11 @@ import numpy as np
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
 from cryodrgn.io.metadata import (
+    BoxSizes,
     ParticleMetadata,
     PixelSizes,
-    resolve_box_size,
+    box_words,
+    resolve_box_sizes,
     resolve_pixel_sizes,
 )
 from cryodrgn.io.optics_report import warn_of_ignored_terms
@@ -43,22 +45,22 @@ def parse_poses(
     Raises:
         CryodrgnError: Something needed is missing, or contradicts the file.
     """
-    box_size = resolve_box_size(metadata, box_size)
+    box_sizes = resolve_box_sizes(metadata, box_size)
     is_known = pixel_size is not None or metadata.pixel_sizes() is not None
     if is_known or metadata.shifts_need_pixel_size():
-        pixel_sizes = _pixel_sizes(metadata, box_size, pixel_size)
+        pixel_sizes = _pixel_sizes(metadata, box_sizes, pixel_size)
     else:
         # Shifts are in pixels, and only their ratio to the box is written.
         pixel_sizes = np.ones(len(metadata))
     poses = metadata.poses(pixel_sizes)
-    save_poses(output, poses, box_size * pixel_sizes)
-    largest = np.abs(poses.shifts).max(initial=0)
+    save_poses(output, poses, box_sizes * pixel_sizes)
+    largest = np.abs(poses.shifts / pixel_sizes[:, None]).max(initial=0)
     logger.info(
-        "wrote %d poses to %s (box of %d px, shifts up to %.1f px)",
+        "wrote %d poses to %s (box of %s px, shifts up to %.1f px)",
         len(poses),
         output,
-        box_size,
-        largest / pixel_sizes.min(),
+        box_words(box_sizes),
+        largest,
     )
     return poses
 
@@ -78,22 +80,22 @@ def parse_ctf(
         pixel_size: Å/px, for files that do not say it.
 
     Returns:
-        The parameters, the box size, and the pixel size of the first particle.
+        The parameters, and box size and pixel size of the first particle.
 
     Raises:
         CryodrgnError: Something needed is missing, or contradicts the file.
     """
-    box_size = resolve_box_size(metadata, box_size)
-    pixel_sizes = _pixel_sizes(metadata, box_size, pixel_size)
+    box_sizes = resolve_box_sizes(metadata, box_size)
+    pixel_sizes = _pixel_sizes(metadata, box_sizes, pixel_size)
     ctf = metadata.ctf()
-    save_ctf(output, ctf, box_size, pixel_sizes)
+    save_ctf(output, ctf, box_sizes, pixel_sizes)
     warn_of_ignored_terms(metadata, pixel_sizes, NOT_IN_PICKLES.format(metadata.path.name))
     logger.info(
-        "wrote CTF parameters of %d particles to %s (box of %d px, %s Å/px, defocus %.2f to "
+        "wrote CTF parameters of %d particles to %s (box of %s px, %s Å/px, defocus %.2f to "
         "%.2f µm, %g kV, Cs %g mm, amplitude contrast %g)",
         len(ctf),
         output,
-        box_size,
+        box_words(box_sizes),
         " and ".join(f"{value:.4g}" for value in np.unique(pixel_sizes)[:3]),
         min(ctf.defocus_u.min(), ctf.defocus_v.min()) / 1e4,
         max(ctf.defocus_u.max(), ctf.defocus_v.max()) / 1e4,
@@ -101,20 +103,22 @@ def parse_ctf(
         ctf.spherical_aberration_mm[0],
         ctf.amplitude_contrast[0],
     )
-    return ctf, box_size, float(pixel_sizes[0])
+    return ctf, int(box_sizes[0]), float(pixel_sizes[0])
 
 
-def _pixel_sizes(metadata: ParticleMetadata, box_size: int, given: float | None) -> PixelSizes:
-    """Å/px of images of a box size, from wherever it is known."""
+def _pixel_sizes(
+    metadata: ParticleMetadata, box_sizes: BoxSizes, given: float | None
+) -> PixelSizes:
+    """Å/px of images of some box sizes, from wherever it is known."""
 
     def of_stack() -> PixelSizes | None:
         try:
-            images = open_images(metadata.path, metadata)
+            images = open_images(metadata.path, metadata, of_any_shape=True)
         except CryodrgnError as error:
             logger.info("the stacks do not say the pixel size either: %s", error)
             return None
         # Downsampled images show the same field of view.
         sizes = images.pixel_sizes
-        return None if sizes is None else sizes * (images.box_size / box_size)
+        return None if sizes is None else sizes * (images.shapes.max(1) / box_sizes)
 
     return resolve_pixel_sizes(metadata, given, of_stack)

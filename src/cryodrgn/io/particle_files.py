@@ -26,6 +26,7 @@ from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
 from cryodrgn.particles.pixel_sizes import common_pixel_size, in_words, rows_by_pixel_size
 from cryodrgn.particles.poses import Poses
+from cryodrgn.particles.sampling import Sampling, are_of, common_sampling, kinds_in_words
 from cryodrgn.particles.tilt_series import TiltImages, TiltSeriesSettings
 from cryodrgn.units import pixel_size_or_one
 
@@ -48,6 +49,9 @@ class ParticleFiles:
         tilted: Particle file of the second images of tilt pairs, in the same order; None where
             every particle has one image.
         tilt_deg: Angle of the stage for these in degrees, right-handed about x.
+        box_size: Side of the lattice on which images are evaluated, in pixels of the most
+            frequent pixel size; None takes that of these images.
+        sampling: This lattice, where it is known, in place of one that follows from the images.
         series: Settings of tilt series, of which ``particles`` is recognised to be one.
     """
 
@@ -58,6 +62,8 @@ class ParticleFiles:
     datadir: Path | None = None
     tilted: Path | None = None
     tilt_deg: float = 45.0
+    box_size: int | None = None
+    sampling: Sampling | None = None
     series: TiltSeriesSettings = field(default_factory=TiltSeriesSettings)
 
 
@@ -84,6 +90,7 @@ def open_images(
     datadir: Path | None = None,
     *,
     as_they_are: bool = False,
+    of_any_shape: bool = False,
 ) -> ImageStack:
     """The images that a particle file lists.
 
@@ -94,16 +101,20 @@ def open_images(
         datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
         as_they_are: Whether images are only copied or looked at, so that sections of a volume
             and odd boxes are fine.
+        of_any_shape: Whether images may be oblong, of odd sides, and of several sizes.
 
     Raises:
         InputFileError: A stack is missing or unreadable, or is a volume.
+        ShapeMismatchError: Images are oblong, or of several sizes.
         ConfigError: The box size is odd.
     """
     if path.suffix == ".mrc" and not as_they_are:
         refuse_volume(path)
     images = _open_images(path, metadata, datadir)
-    if not as_they_are:
-        images.require_even_box()
+    if not of_any_shape:
+        images.require_one_shape()
+        if not as_they_are:
+            images.require_even_box()
     return images
 
 
@@ -164,16 +175,16 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         else:
             selection = _TiltSelection.of_series(files, series)
         metadata = metadata.select(selection.rows)
-        images = open_images(files.particles, metadata, files.datadir)
+        images = open_images(files.particles, metadata, files.datadir, of_any_shape=True)
     else:
         files.series.require_none(str(files.particles))
-        images = open_images(files.particles, None)
+        images = open_images(files.particles, None, of_any_shape=True)
         selection = _Selection.read(files, len(images))
         images = images.select(selection.rows)
 
     ctf, side_lengths = _ctf(files, metadata, selection)
     pixel_sizes = _pixel_sizes(files, metadata, images, side_lengths)
-    poses = _poses(files, metadata, selection, pixel_sizes, images.box_size)
+    poses = _poses(files, metadata, selection, pixel_sizes, images.shapes.max(1))
     table = ImageTable(
         pixels=images,
         pixel_sizes=pixel_sizes.astype(np.float32),
@@ -181,6 +192,7 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         ctf=ctf,
         rows=selection.rows,
         source=str(files.particles),
+        magnifications=_magnifications(files, metadata),
         copies=images.copies(),
     )
     if metadata is not None:
@@ -188,6 +200,7 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         if ctf is None:
             words = "without CTF parameters that is ignored; give them with --ctf"
             warn_of_ignored_terms(metadata, pixel_sizes, words, with_attenuation=False)
+    table = _on_one_lattice(table, files)
     if series is not None and isinstance(selection, _TiltSelection):
         return _in_series(table, series, selection, files)
     particles = ParticleSet.of_single_images(table)
@@ -237,6 +250,35 @@ def _in_series(
     return particles if count is None else particles.with_best_images(count)
 
 
+def _on_one_lattice(table: ImageTable, files: ParticleFiles) -> ImageTable:
+    """The images, on a common lattice if they are of several pixel sizes or shapes."""
+    sizes, shapes = table.pixel_sizes, table.shapes
+    sampling = files.sampling or common_sampling(sizes, shapes, files.box_size)
+    if sampling is None or are_of(sampling, sizes, shapes):
+        return table
+    logger.info(
+        "%s holds images of %s: all are evaluated at the frequencies of a box of %d px at "
+        "%.6g Å/px",
+        table.source,
+        kinds_in_words(sizes, shapes),
+        sampling.box_size,
+        sampling.pixel_size,
+    )
+    return table.sampled(sampling)
+
+
+def _magnifications(
+    files: ParticleFiles, metadata: ParticleMetadata | None
+) -> Float[np.ndarray, "rows 2 2"] | None:
+    """Matrices of the magnification, which belong to the poses of the same file."""
+    found = None if metadata is None else metadata.magnifications()
+    if found is None:
+        return None
+    distortion = np.abs(found - np.eye(2)).max()
+    logger.info("magnifications of %s differ from 1 by up to %.3g", files.particles, distortion)
+    return found
+
+
 def _paired(particles: ParticleSet, images: ImageStack, files: ParticleFiles) -> ParticleSet:
     """Particles with a second image each, taken with the stage tilted.
 
@@ -248,9 +290,10 @@ def _paired(particles: ParticleSet, images: ImageStack, files: ParticleFiles) ->
     """
     path, first = files.tilted, particles.images
     assert path is not None
-    second = open_images(path, open_metadata(path), files.datadir)
+    second = open_images(path, open_metadata(path), files.datadir, of_any_shape=True)
     last = int(particles.original_rows.max())
-    if last >= len(second) or second.box_size != images.box_size:
+    fits = last < len(second)
+    if not fits or (second.shapes[particles.original_rows] != images.shapes).any():
         msg = (
             f"{path} has {len(second)} images of {second.box_size} px, which does not fit "
             f"{particles.source} with images of {images.box_size} px up to row {last}"
@@ -356,7 +399,7 @@ def _pixel_sizes(
     if metadata is not None and needs_metadata:
         _require_box_size(metadata, images)
     if side_lengths is not None:
-        pixel_sizes = side_lengths / images.box_size
+        pixel_sizes = side_lengths / images.shapes.max(1)
         if from_metadata is not None and needs_metadata:
             _require_agreement(files, pixel_sizes, from_metadata)
         return pixel_sizes
@@ -381,11 +424,12 @@ def _need_pixel_size(files: ParticleFiles, metadata: ParticleMetadata) -> bool:
 
 
 def _require_box_size(metadata: ParticleMetadata, images: ImageStack) -> None:
-    said = metadata.box_size()
-    if said is not None and said != images.box_size:
+    said, found = metadata.box_sizes(), images.shapes.max(1)
+    if said is not None and (said != found).any():
+        row = int((said != found).argmax())
         msg = (
-            f"{metadata.path} says that images have {said} pixels, but their stacks have "
-            f"{images.box_size}; were they downsampled? Pass the file that belongs to the "
+            f"{metadata.path} says that images have {said[row]} pixels, but their stacks have "
+            f"{found[row]}; were they downsampled? Pass the file that belongs to the "
             "stacks, or give --poses and --ctf"
         )
         raise ShapeMismatchError(msg)
@@ -408,12 +452,12 @@ def _poses(
     metadata: ParticleMetadata | None,
     selection: _Selection,
     pixel_sizes: Float[np.ndarray, " rows"],
-    box_size: int,
+    box_sizes: Int[np.ndarray, " rows"],
 ) -> Poses | None:
     if files.poses is not None:
         rotations, fractions = load_poses(files.poses)
         rows = selection.of_table(len(rotations), files.poses)
-        shifts = fractions[rows] * (box_size * pixel_sizes)[:, None]
+        shifts = fractions[rows] * (box_sizes * pixel_sizes)[:, None]
         return Poses(
             rotations=rotations[rows],
             shifts=shifts.astype(np.float32),

@@ -9,9 +9,10 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.errors import MetadataError, ShapeMismatchError
+from cryodrgn.errors import MetadataError
 from cryodrgn.geometry.conventions import matrices_from_relion_angles
 from cryodrgn.io import relion_optics
+from cryodrgn.io.metadata import unless_one, whole_sizes
 from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.io.star_kinds import refuse_other_stars
 from cryodrgn.io.tilt_series import identity_column, require_identity_column, tilt_images
@@ -37,6 +38,7 @@ OPTICS_COLUMNS = {
     "amplitude_contrast": ("rlnAmplitudeContrast", "-w"),
     "phase_shift": ("rlnPhaseShift", "--ps"),
 }
+MAGNIFICATION = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 
 
 class RelionParticles:
@@ -93,21 +95,16 @@ class RelionParticles:
             numbers.append(int(number) - 1)
         return names, np.array(numbers, dtype=np.int64)
 
-    def box_size(self) -> int | None:
-        """Side of the images in pixels, if the file says.
+    def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
+        """Side of each image in pixels, if the file says.
 
         Raises:
-            ShapeMismatchError: The optics groups have images of different size.
+            MetadataError: A size is no number of pixels.
         """
-        sizes = np.unique(self._numbers("rlnImageSize")) if self._has("rlnImageSize") else []
-        if len(sizes) > 1:
-            found = " and ".join(f"{size:.0f}" for size in sizes)
-            msg = (
-                f"{self.path} mixes images of {found} pixels; particles of one set must "
-                "have one box size, extract them again or select one optics group"
-            )
-            raise ShapeMismatchError(msg)
-        return int(sizes[0]) if len(sizes) else None
+        if not self._has("rlnImageSize"):
+            return None
+        sizes = self._numbers("rlnImageSize")
+        return whole_sizes(sizes, self.path, "rlnImageSize")
 
     def pixel_sizes(self) -> Float[np.ndarray, " particles"] | None:
         """Å/px of each image, if the file says."""
@@ -242,6 +239,27 @@ class RelionParticles:
             MetadataError: One is none of an image.
         """
         return relion_optics.attenuation(self._columns())
+
+    def magnifications(self) -> Float[np.ndarray, "particles 2 2"] | None:
+        """Matrices of the anisotropic magnification, see ``ImageTable``; None if all are 1.
+
+        RELION predicts the transform of an image at k from the slice at M k (Zivanov, Nakane &
+        Scheres, IUCrJ 7, 253, 2020).
+
+        Raises:
+            MetadataError: The file has some of the four numbers only.
+        """
+        missing = [name for name in MAGNIFICATION if not self._has(name)]
+        if len(missing) == len(MAGNIFICATION):
+            return None
+        if missing:
+            msg = (
+                f"{self.path} has a part of the magnification matrix, but no {missing[0]}; add "
+                "the column, or remove those that begin with rlnMagMat to have none"
+            )
+            raise MetadataError(msg)
+        numbers = np.stack([self._numbers(name) for name in MAGNIFICATION], axis=1)
+        return unless_one(numbers.reshape(-1, 2, 2))
 
     def _refuse_half_of_shifts(self) -> None:
         for pair in (SHIFTS_IN_ANGSTROM, SHIFTS_IN_PIXELS):

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from cryodrgn.geometry.conventions import relion_angles_from_matrices
+from cryodrgn.io.relion import MAGNIFICATION
 from cryodrgn.io.relion_optics import B_FACTOR, CORRECTED, EVEN, ODD, SCALE
 from cryodrgn.io.star import write_star
 from cryodrgn.particles.optics import CORRECTIONS, CtfTable
@@ -19,29 +20,31 @@ def write_particle_star(
     path: Path,
     image_names: Sequence[str],
     *,
-    box_size: int,
+    box_size: int | Int[np.ndarray, " particles"],
     pixel_sizes: Float[np.ndarray, " particles"],
     poses: Poses | None = None,
     ctf: CtfTable | None = None,
     b_factors: Float[np.ndarray, " particles"] | None = None,
     scales: Float[np.ndarray, " particles"] | None = None,
+    magnifications: Float[np.ndarray, "particles 2 2"] | None = None,
     more: Mapping[str, Sequence[object]] | None = None,
     relion30: bool = False,
 ) -> None:
     """Write particles as RELION lists them.
 
-    Particles of the same pixel size and microscope form an optics group. RELION 3.0 knows no
-    optics groups: everything then stands in every row, shifts in pixels.
+    Particles of the same pixel size, box and microscope form an optics group. RELION 3.0 knows
+    no optics groups: everything then stands in every row, shifts in pixels.
 
     Args:
         path: The file to write.
         image_names: ``NUMBER@STACK`` of every particle.
-        box_size: Side of the images in pixels.
+        box_size: Side of the images in pixels, of each or one for all.
         pixel_sizes: Å/px of every image.
         poses: Poses, if any are known.
         ctf: CTF parameters, if any are known, with aberrations and the state of the images.
         b_factors: B of every image in Å², if any is known.
         scales: Factor of every image, if any is known.
+        magnifications: Matrices of the magnification, if there is any.
         more: Further columns by name, without underscore.
         relion30: Whether to write the layout of RELION 3.0.
     """
@@ -52,8 +55,13 @@ def write_particle_star(
             "rlnSphericalAberration": ctf.spherical_aberration_mm,
             "rlnAmplitudeContrast": ctf.amplitude_contrast,
         }
+    if magnifications is not None:
+        entries = magnifications.reshape(-1, 4).T
+        per_particle |= dict(zip(MAGNIFICATION, entries, strict=True))
+    sizes = np.broadcast_to(box_size, len(image_names))
     terms = {} if ctf is None else ctf.optional_columns()
-    table = np.column_stack([*per_particle.values(), *terms.values()]).astype(np.float32)
+    values = [*per_particle.values(), *terms.values(), sizes]
+    table = np.column_stack(values).astype(np.float32)
     unique, first, groups = np.unique(table, axis=0, return_index=True, return_inverse=True)
     columns: Columns = {"rlnImageName": list(image_names)}
     if not relion30:
@@ -67,7 +75,7 @@ def write_particle_star(
     if relion30:
         columns |= {name: values.tolist() for name, values in per_particle.items()}
         columns |= _term_columns(terms)
-        columns["rlnImageSize"] = [box_size] * len(image_names)
+        columns["rlnImageSize"] = sizes.tolist()
         write_star(path, {"": columns}, version=None)
         return
     numbers = range(1, len(unique) + 1)
@@ -80,7 +88,7 @@ def write_particle_star(
     }
     optics |= _term_columns({name: values[first] for name, values in terms.items()})
     optics |= {
-        "rlnImageSize": [box_size] * len(unique),
+        "rlnImageSize": unique[:, -1].astype(np.int64).tolist(),
         "rlnImageDimensionality": [2] * len(unique),
     }
     write_star(path, {"optics": optics, "particles": columns})

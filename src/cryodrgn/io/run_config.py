@@ -35,6 +35,7 @@ KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
     ("dataset_args", ("tilt_series",), bool, None, 0),
     ("dataset_args", ("ntilts",), int | np.integer, 1, 10000),
     ("dataset_args", ("dose_per_tilt", "angle_per_tilt"), _NUMBER, 0, 1000),
+    ("dataset_args", ("sampling",), dict, None, 0),
     ("training", ("pixel_size",), _NUMBER, 0, 1e6),
     ("training", ("settings",), dict, None, 0),
 )

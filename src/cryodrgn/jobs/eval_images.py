@@ -82,14 +82,18 @@ class EvalImages(
             CryodrgnError: The model or the images cannot be used.
         """
         from cryodrgn.io.particle_files import open_particles
+        from cryodrgn.particles.pixel_sizes import common_pixel_size
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ScreeningFiles
 
         require_ending(self.output, (".pkl",), "output")
         trained = self._with_preprocessing(self.trained())
-        particles = open_particles(particle_files(self.particles, self, self, self))
-        particles.require_pixel_size()
+        files = particle_files(self.particles, self, self, self)
+        particles = open_particles(replace(files, sampling=trained.sampling))
+        if trained.sampling is None and particles.images.sampling is not None:
+            sizes = particles.images.pixel_sizes_in_files
+            common_pixel_size(sizes, f"{particles.source} (unlike the model)")
         folder = self.output.parent
         require_output(folder)
 

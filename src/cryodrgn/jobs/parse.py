@@ -128,8 +128,7 @@ class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
             shift_scale=2.0 if self.hetrefine else 1.0,
             refined_box_size=self.box_size,
         )
-        of_images = particles.box_size()
-        box_size = self.box_size if of_images is None else of_images
+        box_size = self.box_size if particles.box_sizes() is None else None
         return parse_poses(particles, self.output, box_size, self.pixel_size)
 
 

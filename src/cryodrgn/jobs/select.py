@@ -107,7 +107,7 @@ class KnownOptions(Settings):
         if self.particles is None:
             return None
         files = ParticleFiles(particles=self.particles, ctf=self.ctf, datadir=self.datadir)
-        return open_particles(files).first_images.pixel_sizes
+        return open_particles(files).first_images.pixel_sizes_in_files
 
     def parent(self) -> Path | None:
         """The file by which the particles had been filtered before, if they had been."""

@@ -175,7 +175,9 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
 
         require_ending(self.output, (".star",), "output")
         particles = open_particles(particle_files(self.particles, self, self))
-        images = open_images(self.particles, open_metadata(self.particles), self.datadir)
+        images = open_images(
+            self.particles, open_metadata(self.particles), self.datadir, of_any_shape=True
+        )
         folder = None if self.full_path else self.output.parent
         names = images.select(particles.original_rows).names(folder)
         if particles.images.ctf is None:
@@ -189,8 +191,9 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
         write_particle_star(
             self.output,
             names,
-            box_size=particles.box_size,
-            pixel_sizes=particles.images.pixel_sizes,
+            box_size=particles.images.shapes.max(1),
+            pixel_sizes=particles.images.pixel_sizes_in_files,
+            magnifications=particles.images.magnifications,
             poses=particles.images.poses,
             ctf=particles.images.ctf,
             b_factors=particles.images.b_factors,

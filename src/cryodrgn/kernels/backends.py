@@ -126,7 +126,7 @@ class Kernels(Protocol):
         points: Float[Tensor, "points 2"],
         images: Float[Tensor, "batch points 2"],
         weights: Float[Tensor, "batch points"],
-        rotations: Float[Tensor, "batch kept parts 3 3"],
+        axes: Float[Tensor, "batch kept parts axes 3"],
         shifts: Float[Tensor, "batch kept 2"],
         steps: Float[Tensor, "steps 2"],
     ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
@@ -139,7 +139,8 @@ class Kernels(Protocol):
             points: (kx, ky) in cycles per box of the images, within the grid.
             images: C y / σ² of the images there, not shifted.
             weights: C² / σ².
-            rotations: Slices that each image is compared with, several around each kept pose.
+            axes: Of the slices that each image is compared with, several around each kept
+                pose, see :func:`~cryodrgn.imaging.slices.slice_axes`.
             shifts: (x, y) of the kept poses as fractions of the box.
             steps: Shifts that are tried, from there.
         """

@@ -97,7 +97,7 @@ def local_pose_search(
     points: Float[Tensor, "points 2"],
     images: Float[Tensor, "batch points 2"],
     weights: Float[Tensor, "batch points"],
-    rotations: Float[Tensor, "batch kept parts 3 3"],
+    axes: Float[Tensor, "batch kept parts axes 3"],
     shifts: Float[Tensor, "batch kept 2"],
     steps: Float[Tensor, "steps 2"],
 ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
@@ -117,7 +117,7 @@ def local_pose_search(
             table.numpy(),
             grid.shape,
             planar,
-            _array(rotations[rows]),
+            _array(axes[rows]),
             _array(images[rows][:, order]),
             _array(weights[rows][:, order]),
             _array(phases(points, shifts[rows])),

@@ -153,14 +153,14 @@ def local_pose_search(
     points: Float[Tensor, "points 2"],
     images: Float[Tensor, "batch points 2"],
     weights: Float[Tensor, "batch points"],
-    rotations: Float[Tensor, "batch kept parts 3 3"],
+    axes: Float[Tensor, "batch kept parts axes 3"],
     shifts: Float[Tensor, "batch kept 2"],
     steps: Float[Tensor, "steps 2"],
 ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
     """Comparison with slices by products of matrices."""
-    coordinates = slice_coordinates(padding * points, rotations.reshape(-1, 3, 3))
+    coordinates = slice_coordinates(padding * points, axes.reshape(-1, *axes.shape[-2:]))
     read = read_slices(grid, table, coordinates.reshape(-1, 3))
-    read = read.view(*rotations.shape[:3], len(points), 2)
+    read = read.view(*axes.shape[:3], len(points), 2)
     moved = shifted(images, phases(points, shifts[:, :, None] + steps))
     overlap = read.flatten(3) @ moved.flatten(3).mT
     power = read.square().sum(-1).flatten(1, 2)

@@ -14,6 +14,7 @@ from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.imaging.ewald import Curvature, sidebands
 from cryodrgn.imaging.likelihood import matched_terms
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
+from cryodrgn.imaging.slices import magnified
 from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.linear.expectation import Expectation, Posterior
 from cryodrgn.linear.halves import Halves
@@ -104,7 +105,7 @@ class DiscImages:
         frequencies = self.images.frequencies(num_points)
         assert stored.ctf is not None, "side bands need a CTF"
         bands = sidebands(
-            frequencies / stored.pixel_sizes[:, None, None],
+            magnified(frequencies / stored.pixel_sizes[:, None, None], stored.magnifications),
             stored.ctf,
             stored.rotations,
             self._ewald,

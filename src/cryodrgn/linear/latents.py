@@ -14,6 +14,7 @@ from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, si
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
@@ -164,9 +165,10 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
     return DataConfig(
         files=ParticleFiles(
             particles=Path(dataset["particles"]),
-            **paths,
+            **paths,  # type: ignore[arg-type]
             # Versions before recorded the angle with the settings of training.
             tilt_deg=dataset.get("tilt_deg", own.get("tilt_deg", 45.0)),
+            sampling=Sampling.of_record(dataset.get("sampling")),
             series=TiltSeriesSettings.from_mapping(dataset),
         ),
         window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,

@@ -97,7 +97,7 @@ def write_results(
         with atomic_path(path) as partial, partial.open("wb") as file:
             np.save(file, values.cpu().numpy())
     if result.poses is not None:
-        save_poses(run.poses(), result.poses, particles.first_images.side_lengths)
+        save_poses(run.poses(), result.poses, particles.first_images.side_lengths_in_files)
     _write_maps(result, particles, norm[1], run)
     _write_tables(result, particles, run)
     shape = BasisConfig(
@@ -136,7 +136,7 @@ def _recorded(
         "linear": config.settings(),
     }
     return {
-        "dataset_args": config.data.to_mapping(norm),
+        "dataset_args": config.data.to_mapping(norm, particles.images.sampling),
         **shape.to_mapping(),
         "seed": config.seed,
         "training": training,

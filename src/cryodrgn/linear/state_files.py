@@ -225,7 +225,7 @@ def _write_model(
         "states": asdict(settings),
     }
     mapping = {
-        "dataset_args": data.to_mapping(norm),
+        "dataset_args": data.to_mapping(norm, particles.images.sampling),
         **model.config.to_mapping(),
         "seed": settings.seed,
         "training": training,

@@ -17,6 +17,7 @@ from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_from_vector
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.imaging.likelihood import cross_correlations, slice_energies
+from cryodrgn.imaging.slices import slice_axes
 from cryodrgn.kernels.backends import is_compiled
 from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
 from cryodrgn.orientation.nearby import local_pose_search
@@ -133,12 +134,15 @@ class BranchAndBoundSearch:
         self,
         images: Float[Tensor, "batch points 2"],
         ctf: Float[Tensor, "batch points"] | None,
+        magnifications: Float[Tensor, "batch 2 2"] | None = None,
     ) -> FoundPoses:
         """The poses of some images.
 
         Args:
             images: Transforms as pairs at the frequencies of the disc, not shifted.
             ctf: CTF there.
+            magnifications: Matrices of the images. The first grid, whose slices all images
+                share at low frequencies, is compared without them.
         """
         observed = WhitenedImages.of(images, ctf, self._variance)
         rotations, shifts, found = self._whole_grid(observed)
@@ -147,7 +151,13 @@ class BranchAndBoundSearch:
             parts = rotation_from_vector(spacing * self._parts)
             spacing, shift_spacing = spacing / 2, shift_spacing / 2
             rotations, shifts, found = self._refined(
-                observed, rotations, shifts, parts, shift_spacing * self._steps, count
+                observed,
+                magnifications,
+                rotations,
+                shifts,
+                parts,
+                shift_spacing * self._steps,
+                count,
             )
         best = found.argmax(1)
         rows = torch.arange(len(best), device=best.device)
@@ -177,6 +187,7 @@ class BranchAndBoundSearch:
     def _refined(
         self,
         observed: WhitenedImages,
+        magnifications: Float[Tensor, "batch 2 2"] | None,
         rotations: Float[Tensor, "batch kept 3 3"],
         shifts: Float[Tensor, "batch kept 2"],
         parts: Float[Tensor, "parts 3 3"],
@@ -191,7 +202,9 @@ class BranchAndBoundSearch:
         # A small rotation of the image's frame comes after that of the volume's.
         finer = parts @ rotations[:, :, None]
         points, within = self._disc.points[:count], observed.within(count)
-        values, which = local_pose_search(self._slices, points, within, finer, shifts, steps)
+        of_images = None if magnifications is None else magnifications[:, None, None]
+        axes = slice_axes(finer, of_images)
+        values, which = local_pose_search(self._slices, points, within, axes, shifts, steps)
         values, which = values.flatten(1), which.flatten(1)
         best, places = values.topk(min(self._settings.num_kept, values.shape[1]), dim=1)
         rows = torch.arange(len(best), device=places.device)[:, None]

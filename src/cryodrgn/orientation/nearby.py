@@ -12,7 +12,7 @@ def local_pose_search(
     slices: Slices,
     points: Float[Tensor, "points 2"],
     observed: WhitenedImages,
-    rotations: Float[Tensor, "batch kept parts 3 3"],
+    axes: Float[Tensor, "batch kept parts axes 3"],
     shifts: Float[Tensor, "batch kept 2"],
     steps: Float[Tensor, "steps 2"],
 ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
@@ -24,7 +24,8 @@ def local_pose_search(
         slices: The reference, of one map.
         points: (kx, ky) in cycles per box, within the radius of the slices.
         observed: The images, at these points.
-        rotations: Slices that each image is compared with, several around each kept pose.
+        axes: Of the slices that each image is compared with, several around each kept pose, see
+            :func:`~cryodrgn.imaging.slices.slice_axes`.
         shifts: (x, y) of the kept poses as fractions of the box.
         steps: Shifts that are tried, from there.
     """
@@ -35,7 +36,7 @@ def local_pose_search(
         points,
         observed.images,
         observed.weights,
-        rotations,
+        axes,
         shifts,
         steps,
     )

@@ -46,15 +46,16 @@ class Slices:
         self.table = slice_table(self.grid, spread, reach)
 
     def at(
-        self, points: Float[Tensor, "points 2"], rotations: Float[Tensor, "*some 3 3"]
+        self, points: Float[Tensor, "points 2"], axes: Float[Tensor, "*some axes 3"]
     ) -> Float[Tensor, "maps *some points 2"]:
         """Slices as pairs (real, imaginary).
 
         Args:
             points: (kx, ky) in cycles per box.
-            rotations: From the frame of the maps to that of the image.
+            axes: Of the slices, see :func:`~cryodrgn.imaging.slices.slice_axes`.
         """
-        coordinates = slice_coordinates(PADDING * points, rotations.reshape(-1, 3, 3))
+        flat = axes.reshape(-1, *axes.shape[-2:])
+        coordinates = slice_coordinates(PADDING * points, flat)
         values = interpolate(self.grid, self.table, coordinates.reshape(-1, 3))
         pairs = values.view(-1, 2, self.num_maps).permute(2, 0, 1)
-        return pairs.reshape(self.num_maps, *rotations.shape[:-2], len(points), 2)
+        return pairs.reshape(self.num_maps, *axes.shape[:-2], len(points), 2)

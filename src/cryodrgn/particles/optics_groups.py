@@ -45,7 +45,7 @@ def groups_by_optics(
 
 def _optics(images: ImageTable) -> Float[np.ndarray, "images 4"]:
     ctf, zeros = images.ctf, np.zeros(len(images), np.float32)
-    columns = [images.pixel_sizes, zeros, zeros, zeros]
+    columns = [images.pixel_sizes_in_files, zeros, zeros, zeros]
     if ctf is not None:
         columns[1:] = [ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast]
     return np.stack(columns, axis=1).astype(np.float32)

@@ -10,6 +10,7 @@ from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.particles.half_sets import in_order_of_appearance
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import common_pixel_size
+from cryodrgn.particles.sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -167,6 +168,10 @@ class ParticleSet:
             ConfigError: The box size is odd or larger than the images'.
         """
         return replace(self, images=self.images.cropped(box_size))
+
+    def sampled(self, sampling: Sampling) -> Self:
+        """The set whose images are evaluated on a lattice when they are prepared."""
+        return replace(self, images=self.images.sampled(sampling))
 
     def with_images(self, **changes: Any) -> Self:
         """The set with other columns in its table of images.

@@ -9,7 +9,6 @@ from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.fit import QuickImages
 from cryodrgn.diagnosis.verdict import belong_together
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.particles.pixel_sizes import rows_by_pixel_size
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +31,7 @@ def warn_of_foreign_poses(particles: ParticleSet, poses_file: Path | None) -> No
     table = particles.images
     if poses_file is None or table.poses is None or len(table) < LEAST:
         return
-    groups = rows_by_pixel_size(table.pixel_sizes)
-    rows = groups[0][
-        np.linspace(0, len(groups[0]) - 1, min(len(groups[0]), SAMPLE)).astype(int)
-    ]
+    rows = np.linspace(0, len(table) - 1, min(len(table), SAMPLE)).astype(int)
     images = QuickImages(table, np.unique(rows))
     order = np.random.default_rng(0).permutation(len(table))
     if belong_together(images.fit(STATED), images.fit(STATED, order)):

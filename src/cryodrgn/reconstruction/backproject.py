@@ -22,6 +22,7 @@ from cryodrgn.data.preprocessing import (
     Preprocessing,
     ctf_parameters,
     exposure_parameters,
+    magnifications_of,
     prepare_images,
     spatial_frequencies,
 )
@@ -36,7 +37,7 @@ from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.likelihood import matched_terms
 from cryodrgn.imaging.masks import soft_sphere
-from cryodrgn.imaging.slices import mates_of, slice_coordinates
+from cryodrgn.imaging.slices import magnified, mates_of, slice_axes, slice_coordinates
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
@@ -199,17 +200,21 @@ class _Adder:
             faded = exposure_weights(frequencies, of_rows)
         rotations = to_device(torch.from_numpy(images.require_poses().rotations[rows]), device)
         grid_points = PADDING * to_device(lattice.points.float(), device)
-        points = slice_coordinates(grid_points, rotations)
+        magnifications = magnifications_of(images, rows)
+        if magnifications is not None:
+            magnifications = to_device(magnifications, device)
+        points = slice_coordinates(grid_points, slice_axes(rotations, magnifications))
+        undistorted = magnified(frequencies, magnifications)
         ones = values.new_ones(len(values), 1)
         if self.ewald:
-            bands = self._sidebands(rows, frequencies, rotations)
+            bands = self._sidebands(rows, undistorted, rotations)
             in_box = PADDING * lattice.box_size
             for places, matched, weights in bands.matched(values, points / in_box, faded):
                 sums.add(places * in_box, matched, weights, ones, ones)
             return
         ctf = None
         if images.ctf is not None:
-            ctf = contrast_transfer(frequencies, ctf_parameters(images.ctf, rows).to(device))
+            ctf = contrast_transfer(undistorted, ctf_parameters(images.ctf, rows).to(device))
             ctf = ctf if self.ctf_correction == "multiply" else ctf.sign()
         values, weights = matched_terms(values, transfer_function(ctf, faded))
         sums.add(points, values, weights, ones, ones)

@@ -25,6 +25,7 @@ from cryodrgn.models.model import Model
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.sampling import Sampling
 from cryodrgn.reconstruction.decode import VolumeDecoder
 
 # A config may describe a model of so many times the numbers of its weight file, to be refused
@@ -46,6 +47,7 @@ class TrainedModel:
         invert: Whether the sign of its images was changed.
         is_foreign: Whether it is a run of cryoDRGN, not of this program.
         ewald: Hand of the curvature of the Ewald sphere for its images; 0 takes it for flat.
+        sampling: Lattice on which its images were prepared; None if they were of one kind.
     """
 
     model: Model
@@ -57,6 +59,7 @@ class TrainedModel:
     invert: bool
     is_foreign: bool
     ewald: Curvature = 0
+    sampling: Sampling | None = None
 
     @classmethod
     def load(cls, weights: Path, settings: dict[str, Any]) -> "TrainedModel":
@@ -96,6 +99,7 @@ class TrainedModel:
             invert=bool(dataset.get("invert_data")),
             is_foreign="settings" not in ours,
             ewald=_curvature(ours),
+            sampling=Sampling.of_record(dataset.get("sampling")),
         )
 
     def volume_decoder(

@@ -17,6 +17,7 @@ from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.reconstruction.decode import VolumeSource, decode_volumes
 from cryodrgn.reconstruction.trained import TrainedModel
@@ -145,6 +146,7 @@ class Run:
             ctf=self._path("ctf"),
             indices=self._path("ind"),
             datadir=self._path("datadir"),
+            sampling=Sampling.of_record(self.settings["dataset_args"].get("sampling")),
             series=TiltSeriesSettings.from_mapping(self.settings.get("dataset_args", {})),
         )
         return open_particles(files)

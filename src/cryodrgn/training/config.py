@@ -16,6 +16,7 @@ from cryodrgn.models.config_file import (
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.training.pose_table import PoseConfig
 from cryodrgn.training.schedules import Curriculum, Equivariance, KlWeighting
@@ -87,8 +88,15 @@ class DataConfig:
             msg = f"the scale of --norm must be positive, got {self.norm[1]}"
             raise ConfigError(msg)
 
-    def to_mapping(self, norm: tuple[float, float]) -> dict[str, Any]:
-        """The group ``dataset_args`` of a config file, with the norm that is used."""
+    def to_mapping(
+        self, norm: tuple[float, float], sampling: Sampling | None
+    ) -> dict[str, Any]:
+        """The group ``dataset_args`` of a config file.
+
+        Args:
+            norm: Offset and scale that are used.
+            sampling: Lattice on which images of several kinds are prepared.
+        """
         mapping = {
             "particles": self.files.particles,
             "ind": self.files.indices,
@@ -98,9 +106,13 @@ class DataConfig:
         }
         if self.files.tilted is not None:
             mapping["particles_tilt"] = self.files.tilted
-        angle = {} if self.files.tilted is None else {"tilt_deg": self.files.tilt_deg}
+        more: dict[str, Any] = {}
+        if self.files.tilted is not None:
+            more["tilt_deg"] = self.files.tilt_deg
+        if sampling is not None:
+            more["sampling"] = sampling.uncropped().record()
         return {name: _absolute(path) for name, path in mapping.items()} | {
-            **angle,
+            **more,
             **self.files.series.to_mapping(),
             "norm": list(norm),
             "invert_data": self.invert,
@@ -269,15 +281,18 @@ class RunConfig:
             )
             raise ConfigError(msg)
 
-    def to_mapping(self, norm: tuple[float, float], **more: Any) -> dict[str, Any]:
+    def to_mapping(
+        self, norm: tuple[float, float], sampling: Sampling | None = None, **more: Any
+    ) -> dict[str, Any]:
         """The run as written to ``config.yaml``, in the layout of cryoDRGN.
 
         Args:
             norm: Offset and scale that are used.
+            sampling: Lattice on which images of several kinds are prepared.
             more: Entries added to the group ``training``, which is our own.
         """
         encoder = self.model.encoder
-        dataset = self.data.to_mapping(norm)
+        dataset = self.data.to_mapping(norm, sampling)
         dataset["keepreal"] = getattr(encoder, "use_real", False)
         dataset["do_pose_sgd"] = self.training.poses is not None
         return {
@@ -367,8 +382,12 @@ def _recorded_files(data: dict[str, Any]) -> ParticleFiles:
             files[name] = data.pop(name)
     tilt_deg = files.pop("tilt_deg", 45.0)
     series = TiltSeriesSettings(**files.pop("series", {}))
+    lattice = {
+        "box_size": files.pop("box_size", None),
+        "sampling": Sampling.of_record(files.pop("sampling", None)),
+    }
     paths = {name: _path(value) for name, value in files.items()}
-    return ParticleFiles(**paths, tilt_deg=tilt_deg, series=series)  # type: ignore[arg-type]
+    return ParticleFiles(**paths, tilt_deg=tilt_deg, series=series, **lattice)
 
 
 def _path(text: str | None) -> Path | None:

@@ -22,7 +22,7 @@ from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import squared_residuals
-from cryodrgn.imaging.slices import slice_coordinates
+from cryodrgn.imaging.slices import slice_axes, slice_coordinates
 from cryodrgn.models.losses import reconstruction_loss
 from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.orientation.branching import BranchAndBoundSearch, FoundPoses
@@ -319,7 +319,8 @@ class PoseSearch:
                     rotations, shifts = self._poses.at(on_device)
                     shifts = shifts / to_device(self._sides[rows], self._device)
                     moved = shifted(images, phases(disc.points, shifts)[:, None])[:, 0]
-                    predicted = predict(reference.at(disc.points, rotations)[0], ctf)
+                    axes = slice_axes(rotations, self._particles.magnifications(on_device))
+                    predicted = predict(reference.at(disc.points, axes)[0], ctf)
                     total += squared_residuals(predicted, moved).sum(0) / 2
         return disc.shell_means(total / count).clamp_min(1e-12)
 
@@ -339,8 +340,10 @@ class PoseSearch:
                 for number, finder in enumerate(finders):
                     for rows in _batches(block[nearest[block] == number], finder.batch_size):
                         images, ctf = self._particles.unshifted_transforms(rows, disc.positions)
-                        found = finder.find(images, ctf)
-                        results[to_device(rows, self._device)] = torch.cat(
+                        on_device = to_device(rows, self._device)
+                        magnifications = self._particles.magnifications(on_device)
+                        found = finder.find(images, ctf, magnifications)
+                        results[on_device] = torch.cat(
                             [found.rotations.flatten(1), found.shifts, found.gains[:, None]], 1
                         )
                         progress.advance(len(rows))

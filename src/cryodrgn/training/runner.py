@@ -222,6 +222,7 @@ class TrainingRun:
         """The run's config file."""
         mapping = self._config.to_mapping(
             self._parts.norm,
+            self._particles.images.sampling,
             pixel_size=self._particles.require_pixel_size(),
             num_particles=len(self._particles),
             network_dtype=dtype_name(self._parts.dtype),
@@ -381,7 +382,7 @@ class TrainingRun:
         poses, epoch = training.poses, self._trainer.position.epoch
         if poses is not None and (training.search or epoch > poses.pretrain):
             assert self._parts.poses is not None
-            sides = self._particles.first_images.side_lengths
+            sides = self._particles.first_images.side_lengths_in_files
             save_poses(self._run.poses(number), self._parts.poses.poses(), sides)
         save_checkpoint(self._run.weights(number), self._checkpoint())
         self._run.checkpoint.unlink(missing_ok=True)

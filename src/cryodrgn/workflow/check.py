@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_images, open_metadata, open_particles
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.particles.pixel_sizes import REMEDY, in_words, rows_by_pixel_size
+from cryodrgn.particles.sampling import kinds_in_words
 from cryodrgn.rundir import CheckFiles
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
@@ -89,12 +89,12 @@ def check_particles(
     settings = settings or CheckSettings()
     particles = open_particles(files)
     particles.images.require_poses()
-    stack = open_images(files.particles, open_metadata(files.particles), files.datadir)
+    metadata = open_metadata(files.particles)
+    stack = open_images(files.particles, metadata, files.datadir, of_any_shape=True)
     stack = stack.select(particles.images.rows)
     screening = screen_images(stack, _spread(len(stack), settings.num_screened))
     logger.info("%s", screening.in_words())
-    groups = rows_by_pixel_size(particles.images.pixel_sizes)
-    sample = groups[0][_spread(len(groups[0]), settings.num_images)]
+    sample = _spread(len(particles), settings.num_images)
     rows = np.setdiff1d(sample, screening.unusable)
     if len(rows) < 2:
         msg = f"{particles.source} has fewer than two images that can be computed with"
@@ -104,8 +104,6 @@ def check_particles(
     verdict = judge(images, seed=settings.seed)
     terms = term_comparisons(table, rows, verdict.convention, invert=settings.invert)
     verdict = with_terms(verdict, terms, wrong_state)
-    if len(groups) > 1:
-        verdict = _with_pixel_sizes(verdict, in_words(images.table.pixel_sizes, groups))
     summary = summarise(particles)
     result = CheckFiles(output)
     _write_json(result.json, summary, screening, verdict, particles)
@@ -115,25 +113,14 @@ def check_particles(
     return CheckResult(passed=verdict.passed, sentence=verdict.sentence, files=result)
 
 
-def _with_pixel_sizes(verdict: Verdict, found: str) -> Verdict:
-    """A verdict on the images of one pixel size, for a set of several."""
-    sentence = (
-        f"The file mixes images of {found}, which are no one set to reconstruct: {REMEDY}. "
-        f"Judged by the first of these alone: {verdict.sentence}"
-    )
-    changes = ("images of different pixel sizes must be kept apart", *verdict.changes)
-    return replace(verdict, passed=False, sentence=sentence, changes=changes)
-
-
 def summarise(particles: ParticleSet) -> dict[str, str]:
     """Summary of the particles, with the source of each quantity."""
     images = particles.images
     poses, ctf = images.require_poses(), images.ctf
-    groups = rows_by_pixel_size(images.pixel_sizes)
-    if len(groups) > 1:
-        sizes = in_words(images.pixel_sizes, groups)
-    else:
-        sizes = f"{particles.require_pixel_size():.4g} Å/px"
+    sizes = f"{particles.require_pixel_size():.4g} Å/px"
+    if images.sampling is not None:
+        kinds = kinds_in_words(images.pixel_sizes_in_files, images.shapes)
+        sizes = f"{kinds}, compared at {sizes}"
     pixels = poses.shifts / images.pixel_sizes[:, None]
     found = {
         "particles": f"{len(particles)} of {particles.source}",

@@ -110,5 +110,6 @@ def input_files(files: ParticleFiles) -> dict[str, dict[str, Any]]:
     tables = [files.particles, files.poses, files.ctf, files.indices]
     described = describe_files([path for path in tables if path is not None])
     found: dict[str, dict[str, Any]] = {str(item.pop("file")): dict(item) for item in described}
-    stack = open_images(files.particles, open_metadata(files.particles), files.datadir)
+    metadata = open_metadata(files.particles)
+    stack = open_images(files.particles, metadata, files.datadir, of_any_shape=True)
     return found | {"image stacks": describe_many_files(stack.paths)}

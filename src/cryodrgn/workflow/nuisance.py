@@ -19,6 +19,7 @@ from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.particle_files import ParticleFiles, open_metadata, open_particles
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.sampling import runs_of_one_shape
 from cryodrgn.preflight.plan import require_output
 from cryodrgn.preflight.plans import nuisance_plan
 from cryodrgn.preflight.screening import (
@@ -193,8 +194,7 @@ def _statistics(particles: ParticleSet) -> Float[np.ndarray, "particles 2"]:
     """Mean and standard deviation of the first image of every particle."""
     parts, images = [], particles.first_images
     size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
-    for start in range(0, len(images), size):
-        rows = np.arange(start, min(start + size, len(images)))
+    for rows in runs_of_one_shape(images.shapes, size):
         pixels = images.read(rows).reshape(len(rows), -1)
         parts.append(np.stack([pixels.mean(1), pixels.std(1)], axis=1))
     return np.concatenate(parts).astype(np.float64)

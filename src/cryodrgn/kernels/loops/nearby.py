@@ -121,7 +121,7 @@ def local_pose_search(
     table: Float[np.ndarray, "voxels 2"],
     shape: tuple[int, int, int],
     points: Float[np.ndarray, "2 points"],
-    rotations: Float[np.ndarray, "batch kept parts 3 3"],
+    axes: Float[np.ndarray, "batch kept parts axes 3"],
     images: Float[np.ndarray, "batch points 2"],
     weights: Float[np.ndarray, "batch points"],
     phases: Float[np.ndarray, "batch kept points 2"],
@@ -134,16 +134,16 @@ def local_pose_search(
         shape: Of its half grid.
         points: Where slices are read, in cycles per box of that grid, within Nyquist. They are
             best ordered by rows, so that neighbours find their voxels in the cache.
-        rotations: Of the slices.
+        axes: Of the slices, see :func:`~cryodrgn.imaging.slices.slice_axes`.
         images: C y / σ², not shifted.
         weights: C² / σ².
         phases: Of the shift around which those of each image and kept pose lie.
         turns: Phases of the steps from there.
     """
     rows, columns = shape[1:]
-    found = np.empty(rotations.shape[:3], np.float32)
-    which = np.empty(rotations.shape[:3], np.int64)
-    flat, arrays = table.reshape(-1), (rotations, images, weights, phases)
+    found = np.empty(axes.shape[:3], np.float32)
+    which = np.empty(axes.shape[:3], np.int64)
+    flat, arrays = table.reshape(-1), (axes, images, weights, phases)
 
     def work(first: int, last: int) -> None:
         own = [array[first:last] for array in arrays]
