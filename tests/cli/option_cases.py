@@ -150,7 +150,12 @@ GENERATED = {
 CASES = {
     "downsample": Case(
         line="IN/cube.mrcs -D 8 -o OUT/small.mrcs",
-        values={"--chunk": "5", "--datadir": "IN/gt", "--screen": "all"},
+        values={
+            "--chunk": "5",
+            "--datadir": "IN/gt",
+            "--screen": "all",
+            "--ind": "IN/ind.pkl",
+        },
         quiet="--datadir --screen",
     ),
     "parse_pose_star": Case(

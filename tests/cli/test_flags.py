@@ -47,7 +47,7 @@ OVERRIDES = (
 )
 # Flags of the cryoDRGN 0.2.0 documentation come first, our additions after the bar.
 FROZEN_FLAGS: dict[str, str] = {
-    "downsample": "mrcs -D -o --is-vol --chunk --datadir | --screen",
+    "downsample": "mrcs -D -o --is-vol --chunk --datadir --ind | --screen",
     "parse_pose_star": "--Apix input -D -o",
     "parse_star": "input --poses --ctf --png -D --Apix --kv --cs -w --ps --overwrite",
     "parse_pose_csparc": "--Apix input --abinit --class --hetrefine -D -o",
@@ -160,7 +160,7 @@ LATER_NAMES: dict[str, str] = {
     "parse_ctf_csparc": "--outfile --outpkl --output",
     "backproject_voxel": (
         "--batch-size --lazy --log-interval --max-threads --no-fsc-vals --no-half-maps "
-        "--outdir --relion31 --uninvert-data -b"
+        "--reg-weight --output-sumcount --outdir --relion31 --uninvert-data -b"
     ),
     "train_vae": "--amp --max-threads --no-analysis --num-workers --relion31 --shuffler-size",
     "train_dec": "--amp --max-threads --no-analysis --num-workers --relion31 --shuffler-size",

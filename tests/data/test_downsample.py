@@ -5,6 +5,7 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.particle_files import open_stack
 
 
@@ -15,6 +16,16 @@ def test_sum_is_kept_and_the_pixel_size_grows(run, write_stack, tmp_path, rng):
         assert mrc.data.shape == (5, 8, 8)
         assert mrc.voxel_size.x == 4.0
         np.testing.assert_allclose(mrc.data.sum((1, 2)), images.sum((1, 2)), rtol=1e-4)
+
+
+def test_chosen_images_are_those_of_the_whole_stack(run, write_stack, tmp_path, rng):
+    stack = write_stack(rng.normal(size=(7, 12, 12)))
+    save_pickles(tmp_path / "ind.pkl", [np.array([5, 0, 2])])
+    run("downsample", stack, "-D", 6, "-o", tmp_path / "whole.mrcs")
+    few = ("--ind", tmp_path / "ind.pkl", "-o", tmp_path / "few.mrcs")
+    run("downsample", stack, "-D", 6, *few)
+    whole, chosen = (open_stack(tmp_path / f"{name}.mrcs")[0] for name in ("whole", "few"))
+    np.testing.assert_array_equal(chosen.read(np.arange(3)), whole.read(np.array([5, 0, 2])))
 
 
 def test_volumes_are_cropped_in_three_dimensions(run, write_stack, tmp_path, rng):

@@ -63,6 +63,10 @@ BACKPROJECTION_FLAGS = (
     IgnoredFlag("--lazy", "images are read as they are needed", has_value=False),
     IgnoredFlag("-b --batch-size", READ_AT_ONCE),
     IgnoredFlag("--log-interval", PROGRESS),
+    IgnoredFlag("--reg-weight", "the volume is filtered by the FSC of its half maps"),
+    IgnoredFlag(
+        "--output-sumcount", "half maps are written, sums and counts are not", has_value=False
+    ),
 )
 DOWNSAMPLING_FLAGS = (
     *READING_FLAGS,

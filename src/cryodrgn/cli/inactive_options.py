@@ -150,7 +150,7 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     ),
     "analyze_landscape_full": (Inactive("--training-volumes", "with --skip-vol", KEPT),),
     "downsample": (
-        Inactive("--chunk --datadir --screen", "with --is-vol", "a volume is one file"),
+        Inactive("--chunk --datadir --ind --screen", "with --is-vol", "a volume is one file"),
     ),
     "export": (
         Inactive("--table-ind", "without --labels, --latents", "there is no table to look up"),

@@ -4,15 +4,6 @@ from collections.abc import Mapping
 
 TILT_SERIES = "tilt series of subtomograms are not reconstructed here, tilt pairs are (--tilt)"
 OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "backproject_voxel": {
-        "--reg-weight": "the filter of the volume is Wiener's, with the signal-to-noise ratio "
-        "of the half maps",
-        "--output-sumcount": "half maps are written, sums and counts are not",
-    },
-    "downsample": {
-        "--ind": "downsample the whole stack, and choose particles with --ind of the next "
-        "command; cryodrgn_utils filter_mrcs takes images out of a stack",
-    },
     "train_vae": dict.fromkeys(
         (*("--random-tilts", "--t-emb-dim", "--tlayers", "--tdim"),),
         TILT_SERIES,
@@ -30,13 +21,10 @@ PREPROCESSED = (
 ANYWHERE: Mapping[str, str] = {
     "--preprocessed": PREPROCESSED,
 }
-SELECT = "choose particles with cryodrgn select, and see them in the page of cryodrgn analyze"
+SELECT = "choose particles with cryodrgn select, or in the browser with cryodrgn dashboard"
 # Commands that are not here, by name, and what does their work.
 COMMANDS: Mapping[str, str] = {
-    "dashboard": SELECT,
     "filter": SELECT,
-    "parse_star": "use parse_pose_star and parse_ctf_star, or give the .star file itself: its "
-    "poses and CTF are read",
     "preprocess": "give the stack itself: images are prepared when a run begins",
     "view_config": "config.yaml of a run is text",
     "abinit_tilt": TILT_SERIES,

@@ -45,6 +45,13 @@ class Downsample(Job[list[Path]]):
         help="Chunksize (in # of images) to split particle stack when saving",
     )
     datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=None)
+    indices: Path | None = with_default(
+        ParticleOptions,
+        "indices",
+        default=None,
+        group=None,
+        help="Downsample only the images of these rows, in this order",
+    )
     screen: Literal["sample", "all", "none"] = with_default(
         SelectionOptions, "screen", default="sample", group=None
     )
@@ -73,12 +80,17 @@ class Downsample(Job[list[Path]]):
         from cryodrgn.diagnosis.screening import find_bad
         from cryodrgn.fourier.resample import check_new_box_size
         from cryodrgn.io.particle_files import open_stack
+        from cryodrgn.io.selection_files import load_selection
         from cryodrgn.preflight.plans import downsampling_plan
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_stack
         from cryodrgn.rundir import ScreeningFiles
 
         self._refuse_volume()
         images, pixel_size = open_stack(self.input, self.datadir)
+        rows = np.arange(len(images))
+        if self.indices is not None:
+            rows = load_selection(self.indices).rows_of(len(images), str(self.input))
+            images = images.select(rows)
         if len(images) == images.box_size:
             logger.warning(
                 "%s is taken for %d images; is it a volume? Then add --is-vol",
@@ -90,7 +102,7 @@ class Downsample(Job[list[Path]]):
         plan.announce("downsampling")
 
         def screened(how: "Screen") -> "np.ndarray | None":
-            rows, files = np.arange(len(images)), ScreeningFiles(self.output.parent)
+            files = ScreeningFiles(self.output.parent)
             bad = screen_stack(images, rows, files, how, source=str(self.input))
             return bad if how == "sample" else None
 
