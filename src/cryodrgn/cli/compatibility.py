@@ -1,7 +1,7 @@
 """Command lines of other versions of cryoDRGN, and what becomes of each of their options here.
 
-``python -m cryodrgn.cli.compatibility tests/cli/data/command_lines.txt`` writes the page of them
-anew, which is ``docs/compatibility.md``.
+``python -m cryodrgn.cli.compatibility tests/cli/data/command_lines.txt`` writes
+``docs/compatibility.md`` anew.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ HEAD = """# Command lines of cryoDRGN 0.2.0 and 4.3
 Every command of both versions with every option of its help text. *Works*: it does here what
 it says there. *No effect*: it is accepted, and the log says why nothing follows. *Refused*: the
 message says why, and what to use. What the same words mean differently is in
-[Coming from cryoDRGN](coming-from-cryodrgn.md). This page is made from a list of command lines by
-`python -m cryodrgn.cli.compatibility tests/cli/data/command_lines.txt`; a test compares them.
+[Coming from cryoDRGN](coming-from-cryodrgn.md). This page is made from a list of command lines
+by `python -m cryodrgn.cli.compatibility tests/cli/data/command_lines.txt`; a test compares them.
 """
 
 
