@@ -1,0 +1,175 @@
+"""Maps of sets with known optics, with each term accounted for, ignored, and of the wrong sign.
+
+The images are made by numpy alone (tests/optics_simulation.py): 64 px of 1.5 Å, so that the
+Nyquist frequency is 1/3 Å. Every map is backprojected and compared with the truth.
+
+Run: python benchmarks/optics.py --docs docs/optics.md
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.reconstruction.backproject import backproject
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+import optics_simulation as simulated
+
+MARK = "<!-- table -->\n"
+HEAD = """
+| term | size | FSC area | ignored | wrong sign | amplitude | ignored |
+|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: pairs (FSC area, amplitude) of maps; None where there is none."""
+
+    term: str
+    size: str
+    right: tuple[float, float]
+    ignored: tuple[float, float] | None = None
+    wrong: tuple[float, float] | None = None
+
+    def in_words(self, plain: float) -> str:
+        areas = [pair and f"{pair[0]:.4f}" for pair in (self.right, self.ignored, self.wrong)]
+        sizes = [pair and f"{pair[1] / plain:.2f}" for pair in (self.right, self.ignored)]
+        cells = [self.term, self.size, *(words or "" for words in areas + sizes)]
+        return f"| {' | '.join(cells)} |"
+
+
+class Maps:
+    """Backprojected maps against the truth of a design."""
+
+    def __init__(self, design: simulated.Design) -> None:
+        self.design = design
+        self._truth = torch.from_numpy(design.truth())
+
+    def simulated(self, term: simulated.Term) -> ParticleSet:
+        with tempfile.TemporaryDirectory() as folder:
+            star = simulated.write_set(Path(folder), self.design, term)
+            particles = open_particles(ParticleFiles(particles=star))
+            return particles.with_images(pixels=InMemory(particles.images.pixels))
+
+    def compare(self, particles: ParticleSet) -> tuple[float, float]:
+        """Mean Fourier shell correlation with the truth, and the map's amplitude along it."""
+        volume = backproject(particles, Preprocessing(window_radius=0.85)).volume
+        curve = fourier_shell_correlation(volume, self._truth).values[1:-1]
+        amplitude = (volume * self._truth).sum() / self._truth.square().sum()
+        return float(curve.mean()), float(amplitude)
+
+
+class InMemory:
+    """Images of a stack whose file goes."""
+
+    def __init__(self, stack) -> None:
+        self.box_size, self._images = stack.box_size, stack.read(np.arange(len(stack)))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self, rows):
+        return self._images[rows].copy()
+
+    def select(self, rows):
+        raise NotImplementedError
+
+
+def phases() -> Iterator[tuple[str, str, simulated.Term]]:
+    """Aberrations, and their size as the phase at the Nyquist frequency."""
+    for tilt in (0.8, 1.6):
+        yield "beam tilt", f"{tilt} mrad", simulated.beam_tilt(tilt * 0.8, -tilt * 0.6)
+    for size in (50, 100):
+        yield "trefoil (Z₃₃)", f"{size} rad Å³", simulated.trefoil(size * 0.8, -size * 0.6)
+    for size in (200, 400):
+        term = simulated.fourth_order(size * 0.8, -size * 0.6)
+        yield "tetrafoil (Z₄₄)", f"{size} rad Å⁴", term
+    for size in (30, 60):
+        yield "error of Cs (Z₄₀)", f"{size} rad Å⁴", simulated.fourth_order(0, 0, size)
+
+
+def others() -> Iterator[tuple[str, str, simulated.Term]]:
+    """Attenuation of every other image, and images corrected before."""
+    for size in (30, 80):
+        yield "B factor", f"{size} Å²", simulated.b_factors(0, size)
+    for size in (0.7, 0.4):
+        yield "scale", f"{size}", simulated.scales(1, size)
+    yield "phase flipped", "", simulated.corrected("flipped")
+    yield "premultiplied", "", simulated.corrected("multiplied")
+
+
+def rows(maps: Maps) -> Iterator[Row]:
+    """All lines of the table, the set without any term first."""
+    yield Row(term="none", size="", right=maps.compare(maps.simulated(simulated.Term())))
+    for name, size, term in phases():
+        particles = maps.simulated(term)
+        ctf = particles.images.ctf
+        turned = {
+            column: -values
+            for column, values in ctf.optional_columns().items()
+            if column in {"odd_zernike", "even_zernike"}
+        }
+        yield Row(
+            term=name,
+            size=f"{size}, {_phase(maps.design, term):.0f}° at 3 Å",
+            right=maps.compare(particles),
+            ignored=maps.compare(with_ctf(particles, odd_zernike=None, even_zernike=None)),
+            wrong=maps.compare(with_ctf(particles, **turned)),
+        )
+    for name, size, term in others():
+        particles = maps.simulated(term)
+        bare = particles.with_images(b_factors=None, weights=None)
+        yield Row(
+            term=name,
+            size=size,
+            right=maps.compare(particles),
+            ignored=maps.compare(with_ctf(bare, correction=None)),
+        )
+
+
+def with_ctf(particles: ParticleSet, **changes: object) -> ParticleSet:
+    return particles.with_images(ctf=replace(particles.images.ctf, **changes))
+
+
+def _phase(design: simulated.Design, term: simulated.Term) -> float:
+    """Largest phase in degrees on the ring of the Nyquist frequency."""
+    angles, nyquist = np.deg2rad(np.arange(360)), 0.5 / design.pixel_size
+    formula = term.odd or term.even
+    assert formula is not None
+    return float(
+        np.rad2deg(abs(formula(nyquist * np.cos(angles), nyquist * np.sin(angles)))).max()
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--noise", type=float, default=0.2)
+    parser.add_argument("--docs", type=Path)
+    arguments = parser.parse_args()
+    design = simulated.Design(num_images=arguments.images, noise=arguments.noise)
+    lines, plain = [], None
+    for row in rows(Maps(design)):
+        plain = plain or row.right[1]
+        lines.append(row.in_words(plain))
+        print(lines[-1], flush=True)
+    if arguments.docs is not None:
+        before, _ = arguments.docs.read_text().split(MARK)
+        table = HEAD + "\n".join(lines) + "\n"
+        arguments.docs.write_text(before + MARK + table)
+
+
+if __name__ == "__main__":
+    main()
