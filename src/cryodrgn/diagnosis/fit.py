@@ -157,10 +157,24 @@ class QuickImages:
                 ones = torch.ones(len(weighted), 1)
                 half.add(points[mine], weighted, weights, ones, ones)
         maps = [self.solve(half)[0] for half in halves]
-        compared = [
-            self._compare(places, model, maps)
+        pairs = [
+            (model[0], self._predicted(places, model, maps))
             for places, model in zip(batches, models, strict=True)
         ]
+        return self.fit_of(pairs, maps)
+
+    def fit_of(
+        self,
+        pairs: list[tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points 2"]]],
+        maps: list[Float[Tensor, "z y x 2"]],
+    ) -> Fit:
+        """Fit of images to their predictions.
+
+        Args:
+            pairs: Images and predictions, batch by batch.
+            maps: Transforms of the maps of both halves.
+        """
+        compared = [self._compare(values, predicted) for values, predicted in pairs]
         cross, power, total = (torch.cat(part) for part in zip(*compared, strict=True))
         scale = (cross.sum(0) / power.sum(0).clamp_min(1e-12)).clamp_min(0)
         # A shell that was filtered away holds nothing that could be predicted.
@@ -265,19 +279,27 @@ class QuickImages:
             maps.append((column / (weight + ridge)[:, None]).view(*self.grid.shape, 2))
         return maps
 
-    def _compare(
+    def _predicted(
         self,
         places: Int[np.ndarray, " batch"],
         model: Model,
         maps: list[Float[Tensor, "z y x 2"]],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Per image and shell: image × prediction, prediction², image²."""
+    ) -> Float[Tensor, "batch points 2"]:
+        """Images as the maps of the halves predict them to which they do not belong."""
         values, ctf, points = model
         predicted = torch.empty_like(values)
         for parity in range(2):
             mine = self.in_half(places, parity)
             slices = self.sample(maps[1 - parity], points[mine])
             predicted[mine] = predict(slices, ctf[mine])
+        return predicted
+
+    def _compare(
+        self,
+        values: Float[Tensor, "batch points 2"],
+        predicted: Float[Tensor, "batch points 2"],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Per image and shell: image × prediction, prediction², image²."""
         products = (predicted * values, predicted.square(), values.square())
         cross, power, total = (product.sum(-1) @ self._shells for product in products)
         return cross, power, total

@@ -240,10 +240,11 @@ class Backproject(
     ) -> "Reconstruction":
         from cryodrgn.data.preprocessing import Preprocessing
         from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
-        from cryodrgn.preflight.plans import backprojection_plan
+        from cryodrgn.preflight.plans import backprojection_plan, slices_of
         from cryodrgn.reconstruction.backproject import backproject
 
-        plan = backprojection_plan(particles, folder, device)
+        slices = slices_of(self.symmetry, curvature(self.ewald))
+        plan = backprojection_plan(particles, folder, device, slices)
         plan.announce("backprojection")
         return backproject(
             particles,

@@ -15,6 +15,8 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.diagnosis.fit import MAX_RADIUS
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
+from cryodrgn.geometry.symmetry import point_group
+from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.states import StateSettings
@@ -78,6 +80,8 @@ GRIDS, STACKS, NEIGHBOURS = 3, 3, 200 * 10**6
 PICTURES = 150 * 10**6
 # How much longer a pass takes that also estimates latents.
 EXPECTATION = 2.2
+# Share of the spreading of its slice in what an image costs to backproject.
+SPREADING = 2 / 3
 
 
 def points_of(box_size: int) -> int:
@@ -117,8 +121,15 @@ def training_plan(
     return _keeping(plan, need.images, storage)
 
 
-def backprojection_plan(particles: ParticleSet, folder: Path, device: torch.device) -> Plan:
-    """The plan of a backprojection."""
+def slices_of(symmetry: str, ewald: Curvature) -> int:
+    """Number of slices that an image adds to a volume: one for each mate and side band."""
+    return len(point_group(symmetry)) * (2 if ewald else 1)
+
+
+def backprojection_plan(
+    particles: ParticleSet, folder: Path, device: torch.device, num_slices: int = 1
+) -> Plan:
+    """The plan of a backprojection in which every image adds so many slices."""
     box_size, count = particles.box_size, len(particles.images)
     images = count * particles.images.pixels.box_size**2
     points = min(POINTS_PER_BATCH, count * points_of(box_size))
@@ -128,7 +139,10 @@ def backprojection_plan(particles: ParticleSet, folder: Path, device: torch.devi
         device=device,
         memory=LIBRARIES + BYTES_PER_BACKPROJECTED * box_size**3 + BYTES_PER_SPREAD * points,
         written=3 * FLOAT * box_size**3,
-        cost=Cost(others=BACKPROJECTED_PIXEL * images + BACKPROJECTED_VOXEL * box_size**3),
+        cost=Cost(
+            others=(1 + SPREADING * (num_slices - 1)) * BACKPROJECTED_PIXEL * images
+            + BACKPROJECTED_VOXEL * box_size**3
+        ),
         advice="downsample the images first",
     )
 
@@ -142,7 +156,8 @@ def linear_plan(
     radius = min(config.radius, box_size // 2 - 1)
     within = math.pi / 2 * radius**2
     # Iterations at half, three quarters and all of the radius, two of them on all images.
-    passes = EXPECTATION * (5 * 0.25 + 4 * 0.5625 + 3 + 3)
+    expectation = EXPECTATION - 1 + slices_of(config.symmetry, config.ewald)
+    passes = expectation * (5 * 0.25 + 4 * 0.5625 + 3 + 3)
     fits = 1 + config.pose_rounds
     more = f", poses corrected at most {config.pose_rounds} times" if fits > 1 else ""
     plan = Plan(
@@ -153,7 +168,7 @@ def linear_plan(
         written=FLOAT * (volumes + 3) * box_size**3 + 2 * FLOAT * count * volumes,
         cost=_preparing(particles)
         + _regression(
-            fitted, points_of(box_size), box_size, volumes, passes=2 * EXPECTATION * fits
+            fitted, points_of(box_size), box_size, volumes, passes=2 * expectation * fits
         )
         + _regression(
             fitted, within, grid_size(radius, box_size), volumes, passes=passes * fits
@@ -179,6 +194,7 @@ def states_plan(
     passes = 2.0
     if settings.method == "kernel":
         volumes, passes = 1, 12.0 * num_states
+    passes *= slices_of(settings.symmetry, settings.ewald)
     plan = Plan(
         work=f"{_images(particles)}, {num_states} states, {latent_dim} latent dimensions",
         folder=folder,

@@ -20,6 +20,12 @@ from cryodrgn.analysis.latent_plots import plot_view_directions
 from cryodrgn.analysis.plots import plot_fsc
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.diagnosis.conventions import STATED
+from cryodrgn.diagnosis.curvature import (
+    CurvatureFit,
+    fit_curvature,
+    radius_of_curvature,
+    sample_within_memory,
+)
 from cryodrgn.diagnosis.extent import density_radius
 from cryodrgn.diagnosis.fit import QuickImages
 from cryodrgn.diagnosis.image_state import as_multiplied
@@ -104,13 +110,33 @@ def check_particles(
     verdict = judge(images, seed=settings.seed)
     terms = term_comparisons(table, rows, verdict.convention, invert=settings.invert)
     verdict = with_terms(verdict, terms, wrong_state)
+    curvature = _curvature(images, verdict, settings)
     summary = summarise(particles)
+    if curvature is not None:
+        summary["Ewald sphere"] = curvature.in_words()
     result = CheckFiles(output)
-    _write_json(result.json, summary, screening, verdict, particles)
+    _write_json(result.json, summary, screening, verdict, particles, curvature)
     _write_map(result.map, verdict, images.pixel_size)
     _write_page(result.page, summary, screening, verdict, images)
     logger.info("%s\nThe page is %s", verdict.sentence, result.page)
     return CheckResult(passed=verdict.passed, sentence=verdict.sentence, files=result)
+
+
+def _curvature(
+    images: QuickImages, verdict: Verdict, settings: CheckSettings
+) -> CurvatureFit | None:
+    """Hand of the Ewald sphere's curvature; None where resolution does not ask for it.
+
+    Poses and CTF that do not fit the images would decide for neither.
+    """
+    table = images.table
+    radius = radius_of_curvature(table, images.rows)
+    if radius is None or not verdict.passed:
+        return None
+    rows = sample_within_memory(images.rows, radius)
+    found = fit_curvature(QuickImages(table, rows, radius, invert=settings.invert))
+    logger.info("%s", found.in_words())
+    return found
 
 
 def summarise(particles: ParticleSet) -> dict[str, str]:
@@ -157,6 +183,7 @@ def _write_json(
     screening: Screening,
     verdict: Verdict,
     particles: ParticleSet,
+    curvature: CurvatureFit | None,
 ) -> None:
     rows = particles.images.rows
     content: dict[str, Any] = {
@@ -185,6 +212,13 @@ def _write_json(
             }
             for comparison in verdict.comparisons
         ],
+        "ewald": None
+        if curvature is None
+        else {
+            "hand": curvature.hand,
+            "gain": {f"{sign:+d}": gain for sign, gain in curvature.gains.items()},
+            "words": curvature.in_words(),
+        },
         "fsc": {
             "cycles_per_pixel": verdict.fsc.frequencies.tolist(),
             "values": verdict.fsc.values.tolist(),
