@@ -22,7 +22,6 @@ PROCESSORS = Path("/proc/cpuinfo")
 BFLOAT16_CARDS = (8, 0)
 # Files that NVIDIA's driver makes, on Linux and under Windows' subsystem for it.
 DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
-PRODUCT_OPERATIONS = 2 * 4096 * 256 * 256
 
 
 def choose_device(name: str = "auto", number: int = 0) -> torch.device:
@@ -149,24 +148,32 @@ def choose_network_dtype(device: torch.device, processors: Path = PROCESSORS) ->
     return torch.float32 if BFLOAT16_UNITS.isdisjoint(words) else torch.bfloat16
 
 
-def operations_per_second(device: torch.device) -> float:
-    """Floating point operations of matrix products in float32, as measured in a moment.
+def operations_per_second(
+    device: torch.device, dtype: torch.dtype = torch.float32, rows: int = 4096, width: int = 256
+) -> float:
+    """Floating point operations of matrix products, as measured in a moment.
 
     The shape is the one that dominates training, and the shortest time of several counts. On
     the processor it is that which this thread had of it: what others take of a busy machine
     for a moment says nothing of the product.
+
+    Args:
+        device: Where they are multiplied.
+        dtype: Their number type.
+        rows: Rows of the first factor.
+        width: Its columns, and both sides of the second factor.
     """
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
-    weight = torch.ones(256, 256, device=device)
-    rows = torch.ones(4096, 256, device=device)
+    weight = torch.ones(width, width, device=device, dtype=dtype)
+    values = torch.ones(rows, width, device=device, dtype=dtype)
     seconds = []
     for _ in range(10):
         synchronize(device)
         started = clock()
-        torch.nn.functional.linear(rows, weight)
+        torch.nn.functional.linear(values, weight)
         synchronize(device)
         seconds.append(clock() - started)
-    return PRODUCT_OPERATIONS / max(min(seconds), 1e-9)
+    return 2 * rows * width**2 / max(min(seconds), 1e-9)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

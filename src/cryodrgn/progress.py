@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -50,16 +50,26 @@ class Progress:
         description: What is being done, for instance ``"downsampling"``.
         unit: What one unit is called.
         initial: Units that were already done when the work began.
+        describe_rate: Says something of a number of units per second, for lines of the log.
     """
 
     def __init__(
-        self, total: int, description: str, unit: str = "img", initial: int = 0
+        self,
+        total: int,
+        description: str,
+        unit: str = "img",
+        initial: int = 0,
+        describe_rate: Callable[[float], str] | None = None,
     ) -> None:
         self._total = total
         self._description = description
         self._unit = unit
-        self._initial = self._done = initial
-        self._started = self._last_line = time.monotonic()
+        self._describe_rate = describe_rate
+        self._done = initial
+        self._last_line = time.monotonic()
+        # When how much was done: at the beginning, then at the line before the last. What a
+        # first step costs once says nothing of those that follow.
+        self._since = self._before = (self._last_line, initial)
         self._bar = (
             tqdm(total=total, desc=description, unit=unit, initial=initial, file=sys.stderr)
             if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO)
@@ -78,9 +88,11 @@ class Progress:
         if now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self._total:
             self._last_line = now
             logger.info(self._line(now, note))
+            self._since, self._before = self._before, (now, self._done)
 
     def _line(self, now: float, note: str) -> str:
-        rate = (self._done - self._initial) / max(now - self._started, 1e-9)
+        since, done = self._since
+        rate = (self._done - done) / max(now - since, 1e-9)
         seconds = (self._total - self._done) / max(rate, 1e-9)
         line = (
             f"{self._description}: {self._done} of {self._total} {self._unit} "
@@ -89,6 +101,8 @@ class Progress:
         after = _seconds_after.get()
         if after is not None:
             line += f", with all steps after it {format_duration(seconds + after)}"
+        if self._describe_rate is not None:
+            line += f", {self._describe_rate(rate)}"
         return f"{line}, {note}" if note else line
 
     def __enter__(self) -> "Progress":

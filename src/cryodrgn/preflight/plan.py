@@ -30,24 +30,29 @@ class Cost:
         others: Of other work on the device, in operations of matrix products that take the
             processor as long.
         on_host: The same, of work that the processor does in any case.
+        measured: Seconds that work takes on the device, as a moment of it said.
     """
 
     products: float = 0.0
     others: float = 0.0
     on_host: float = 0.0
+    measured: float = 0.0
 
     def seconds(self, device: torch.device) -> float:
         """Expected duration, from the measured rate of a matrix product on this machine."""
         host = operations_per_second(PROCESSOR)
-        rate = host if device.type == "cpu" else operations_per_second(device)
-        seconds = (self.products + self.others) / rate + self.on_host / host
-        return seconds / SUSTAINED
+        is_processor, on_device = device.type == "cpu", self.products + self.others
+        rate = operations_per_second(device) if on_device and not is_processor else host
+        # Others take nothing of a card.
+        measured = self.measured / (SUSTAINED if is_processor else 1.0)
+        return (on_device / rate + self.on_host / host) / SUSTAINED + measured
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
             products=self.products + other.products,
             others=self.others + other.others,
             on_host=self.on_host + other.on_host,
+            measured=self.measured + other.measured,
         )
 
 

@@ -1,7 +1,8 @@
 """Plans of commands: memory, room on disk, computing cost.
 
-Terms count what a command holds at its fullest moment and what grows with its input. The
-constants are fitted to runs on a processor, with which ``benchmarks/plans.py`` compares them.
+Terms count what a command holds at its fullest moment and what grows with its input. The time
+of training is measured (:mod:`cryodrgn.training.cost`); constants of other work are fitted to
+runs on a processor, with which ``benchmarks/plans.py`` compares them.
 """
 
 import math
@@ -12,6 +13,7 @@ import torch
 
 from cryodrgn.data import downsample
 from cryodrgn.data.prepared import Storage
+from cryodrgn.devices import choose_network_dtype
 from cryodrgn.diagnosis.fit import MAX_RADIUS
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
@@ -32,11 +34,11 @@ from cryodrgn.simulation.simulate import BATCH as SIMULATED_TOGETHER
 from cryodrgn.simulation.simulate import SimulationSettings
 from cryodrgn.simulation.states import StatesSize
 from cryodrgn.training.config import RunConfig
+from cryodrgn.training.cost import seconds_per_particle
 from cryodrgn.training.memory import (
     BYTES_PER_POINT,
     bytes_written,
     memory_needed,
-    operations_per_image,
 )
 
 FLOAT = 4
@@ -104,6 +106,15 @@ def training_plan(
         is_processor=device.type == "cpu",
         images_per_particle=particles.images_per_particle,
     )
+    precision = config.training.precision
+    auto = precision == "auto"
+    seconds = seconds_per_particle(
+        config.model,
+        device,
+        choose_network_dtype(device) if auto else getattr(torch, precision),
+        min(config.training.batch_size, count),
+        particles.images_per_particle,
+    )
     plan = Plan(
         work=(
             f"{_images(particles)}, {epochs} epochs in batches of {config.training.batch_size}"
@@ -112,8 +123,7 @@ def training_plan(
         device=device,
         memory=need.total - need.images,
         written=bytes_written(config, count),
-        cost=_preparing(particles)
-        + Cost(products=epochs * count * operations_per_image(config.model)),
+        cost=_preparing(particles) + Cost(measured=epochs * count * seconds),
         # How long poses are searched depends on how well they are told apart.
         is_least=config.training.search is not None,
         advice="take smaller networks (--pdim, --qdim), or a smaller box with -D",

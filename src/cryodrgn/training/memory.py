@@ -28,9 +28,6 @@ BYTES_PER_POINT = 100
 # Per pixel of an image that is being prepared, of 64 at a time.
 BYTES_PER_PREPARED_PIXEL, PREPARED_TOGETHER = 40, 64
 FLOAT = 4
-# Floating point operations per weight and point: forward 2, backward 4; and the share of the
-# time that is not spent in matrix products.
-OPERATIONS, OVERHEAD = 6.0, 1.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,14 +87,6 @@ def memory_needed(
         batch=int(max(activations + held, evaluated, prepared if is_processor else 0)),
         rest=LIBRARIES if is_processor else 0,
     )
-
-
-def operations_per_image(model: ModelConfig) -> float:
-    """Floating point operations of a training step on one image."""
-    decoded = (
-        len(HalfPlaneFrequencies.disc(model.box_size)) * decoder_sizes(model).multiply_adds
-    )
-    return OVERHEAD * OPERATIONS * (decoded + encoder_sizes(model).multiply_adds)
 
 
 def bytes_written(config: RunConfig, count: int) -> int:

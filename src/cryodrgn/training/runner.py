@@ -27,6 +27,7 @@ from cryodrgn.progress import Progress
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.assembly import Assembly, build_training
 from cryodrgn.training.config import RunConfig
+from cryodrgn.training.cost import FirstSteps, RateInWords
 from cryodrgn.training.events import (
     EpochFinished,
     Event,
@@ -149,6 +150,14 @@ class TrainingRun:
                 parts.dtype,
                 team,
             )
+        self._rate_in_words = RateInWords(
+            config.model,
+            parts.particles.device,
+            parts.dtype,
+            parts.particles.images_per_particle,
+        )
+        total = config.training.num_epochs * parts.particles.num_visited
+        self._first_steps = FirstSteps(total, self._rate_in_words)
         # In processes that write no files nobody listens.
         self._listeners = Listeners()
         self._last_checkpoint = time.monotonic()
@@ -254,7 +263,12 @@ class TrainingRun:
             self._warm_up(parts.first_latents)
         if self._parts.search is not None:
             self._find_first_poses(self._parts.search)
-        with Progress(training.num_epochs * count, "training", initial=done) as progress:
+        with Progress(
+            training.num_epochs * count,
+            "training",
+            initial=done,
+            describe_rate=self._rate_in_words,
+        ) as progress:
             while trainer.position.epoch < training.num_epochs and not self._must_stop:
                 epoch, epoch_started = trainer.position.epoch, time.monotonic()
                 if self._parts.search is not None:
@@ -350,6 +364,7 @@ class TrainingRun:
     def _after_step(self) -> None:
         """Write a checkpoint if one is due, and stop if that is wanted."""
         stop = self._team.any(self._should_stop())
+        self._first_steps.count(self._trainer.images_seen)
         minutes = self._config.training.checkpoint_minutes
         elapsed = time.monotonic() - self._last_checkpoint
         if self._team.is_writer and (stop or (minutes is not None and elapsed > 60 * minutes)):

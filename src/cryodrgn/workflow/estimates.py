@@ -6,15 +6,21 @@ from collections.abc import Mapping
 
 import torch
 
-from cryodrgn.devices import choose_device
+from cryodrgn.devices import choose_device, choose_network_dtype
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
+from cryodrgn.training.cost import seconds_per_particle
 
-# Share of a large matrix product's speed that networks reach, and values per particle and
-# second that everything beside matrix products reaches (benchmarks of this program).
-SHARE_REACHED, VALUES_PER_SECOND = 0.4, 2e6
+# Values per particle and second that everything beside matrix products reaches (benchmarks of
+# this program).
+VALUES_PER_SECOND = 2e6
+# Particles kept out are looked at after every epoch, which adds a tenth to training.
+WITH_HELD_OUT = 1.1
 MATRIX = 1024
 SECONDS_PER_VOLUME, VOLUMES = 0.6, 40
 MAPPED_PER_SECOND, MAPPED_AT_MOST = 400, 100_000
 SAMPLE = 3000
+# Where settings do not say.
+LATENT_DIM, BATCH_SIZE = 8, 8
 
 
 def measured_speed() -> float:
@@ -40,14 +46,11 @@ def estimated_seconds(
         settings: Options of the training by name.
         speed: Multiplications per second, see :func:`measured_speed`.
     """
-    box, width = settings["-D"], settings["--pdim"]
+    box, width = int(settings["-D"]), int(settings["--pdim"])
     points = math.pi * box**2 / 8
-    decoder = points * (3 * box * width + 3 * width**2)
-    encoder = 2 * points * settings["--qdim"] + 3 * settings["--qdim"] ** 2
     sample = min(count, SAMPLE)
     reading = count * box_size**2 / (20 * VALUES_PER_SECOND)
-    # A step goes forward once and backward twice; particles kept out add a tenth.
-    training = 3.3 * settings["-n"] * count * (decoder + encoder) / (SHARE_REACHED * speed)
+    training = WITH_HELD_OUT * settings["-n"] * count * _seconds_of_training(settings)
     return {
         "check": 10 + 0.01 * sample,
         "linear": 5 + reading + min(count, 50_000) * points * 20 / VALUES_PER_SECOND,
@@ -56,3 +59,16 @@ def estimated_seconds(
         + min(count, MAPPED_AT_MOST) / MAPPED_PER_SECOND,
         "nuisance": 10 + reading + 0.005 * sample,
     }
+
+
+def _seconds_of_training(settings: Mapping[str, float]) -> float:
+    """Seconds of training per particle and epoch, as a moment of it says."""
+    model = ModelConfig(
+        box_size=int(settings["-D"]),
+        latent_dim=int(settings.get("--zdim", LATENT_DIM)),
+        encoder=EncoderConfig(hidden_dim=int(settings["--qdim"])),
+        decoder=DecoderConfig(hidden_dim=int(settings["--pdim"])),
+    )
+    device = choose_device("auto")
+    batch_size = int(settings.get("-b", BATCH_SIZE))
+    return seconds_per_particle(model, device, choose_network_dtype(device), batch_size)
