@@ -30,7 +30,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     programs on machines without it.
     """
     if any(tensor.device.type != "cpu" for tensor in _tensors(content)):
-        content = _on_host(content)
+        content = on_host(content)
     with atomic_path(path) as partial, partial.open("wb") as file:
         recorder = _Recorder(file)
         try:
@@ -51,17 +51,17 @@ def _tensors(content: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(value)
 
 
-def _on_host(content: Any) -> Any:
-    """Nested containers with their tensors on the host, of the same classes."""
+def on_host(content: Any) -> Any:
+    """A copy of nested containers with their tensors on the host, of the same classes."""
     if isinstance(content, torch.Tensor):
-        return content.cpu()
+        return content.clone() if content.device.type == "cpu" else content.cpu()
     if isinstance(content, dict):
         # With its attributes: state_dict keeps the versions of modules in one.
         copied = copy.copy(content)
-        copied.update((name, _on_host(value)) for name, value in content.items())
+        copied.update((name, on_host(value)) for name, value in content.items())
         return copied
     if isinstance(content, list | tuple):
-        return type(content)(_on_host(value) for value in content)
+        return type(content)(on_host(value) for value in content)
     return content
 
 

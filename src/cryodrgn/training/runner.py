@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import cryodrgn
 from cryodrgn.devices import describe_device, dtype_name
 from cryodrgn.errors import ConfigError, InputFileError, OutputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
-from cryodrgn.io.checkpoints import save_checkpoint
+from cryodrgn.io.checkpoints import on_host, save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import save_poses
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import build_model, load_named_weights, named_weights
@@ -51,6 +52,7 @@ from cryodrgn.training.run_log import (
 )
 from cryodrgn.training.start import ResumePoint
 from cryodrgn.training.warm_start import Targets, teach_encoder
+from cryodrgn.training.writing import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +163,7 @@ class TrainingRun:
         # In processes that write no files nobody listens.
         self._listeners = Listeners()
         self._last_checkpoint = time.monotonic()
+        self._writer = Writer(is_beside=parts.particles.device.type != "cpu")
 
     def begin(self, start: ResumePoint) -> None:
         """Take over what the run begins with.
@@ -251,6 +254,8 @@ class TrainingRun:
             with suppress(OutputFileError):
                 self._tell(RunStopped(images=self._trainer.images_seen, error=reason))
             raise
+        finally:
+            self._writer.close()
         return True
 
     def _run_epochs(self) -> None:
@@ -365,12 +370,15 @@ class TrainingRun:
         """Write a checkpoint if one is due, and stop if that is wanted."""
         stop = self._team.any(self._should_stop())
         self._first_steps.count(self._trainer.images_seen)
+        self._writer.look()
         minutes = self._config.training.checkpoint_minutes
         elapsed = time.monotonic() - self._last_checkpoint
         if self._team.is_writer and (stop or (minutes is not None and elapsed > 60 * minutes)):
-            save_checkpoint(self._run.checkpoint, self._checkpoint())
+            save = partial(save_checkpoint, self._run.checkpoint, self._checkpoint())
+            self._writer.write(save, lambda: None)
             self._last_checkpoint = time.monotonic()
         if stop:
+            self._writer.finish()
             raise _Stopped
 
     def _checkpoint(self) -> dict[str, Any]:
@@ -386,7 +394,7 @@ class TrainingRun:
             content["run_state"]["held_out"] = self._monitor.state_dict()
         if self._config.model.encoder is None:
             content["norm"] = list(self._parts.norm)
-        return content
+        return on_host(content) if self._writer.is_beside else content
 
     def _save(self, number: int | None) -> None:
         """Results first, so that weights never stand without them."""
@@ -399,23 +407,29 @@ class TrainingRun:
             assert self._parts.poses is not None
             sides = self._particles.first_images.side_lengths_in_files
             save_poses(self._run.poses(number), self._parts.poses.poses(), sides)
-        save_checkpoint(self._run.weights(number), self._checkpoint())
-        self._run.checkpoint.unlink(missing_ok=True)
+        content = self._checkpoint()
+
+        def save() -> None:
+            save_checkpoint(self._run.weights(number), content)
+            self._run.checkpoint.unlink(missing_ok=True)
+
+        self._writer.write(save, partial(self._tell_results, number, epoch - 1))
         self._last_checkpoint = time.monotonic()
-        self._tell_results(number)
 
     def _finish(self, last: int) -> None:
         """Write the files without a number: those of the last epoch."""
         if last % self._config.training.checkpoint_interval:
             self._save(None)
+            self._writer.finish()
             return
+        self._writer.finish()
         if not self._team.is_writer:
             return
         for numbered, plain in self._run.results(last):
             if numbered.exists():
-                with atomic_path(plain) as partial:
-                    shutil.copyfile(numbered, partial)
-        self._tell_results(None)
+                with atomic_path(plain) as copy:
+                    shutil.copyfile(numbered, copy)
+        self._tell_results(None, last)
 
     def _tell_epoch(self, epoch: int, average: RunningMean, seconds: float) -> None:
         has_encoder = self._config.model.encoder is not None
@@ -428,14 +442,14 @@ class TrainingRun:
         )
         self._tell(done)
 
-    def _tell_results(self, number: int | None) -> None:
+    def _tell_results(self, number: int | None, epoch: int) -> None:
         """Name the files that an epoch, or the finished run, has left."""
 
         def if_there(path: Path) -> Path | None:
             return path if path.exists() else None
 
         written = ResultsWritten(
-            epoch=self._trainer.position.epoch - 1,
+            epoch=epoch,
             is_final=number is None,
             weights=self._run.weights(number),
             latents=if_there(self._run.latents(number)),
