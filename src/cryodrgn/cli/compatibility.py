@@ -24,8 +24,8 @@ HEAD = """# Command lines of cryoDRGN 0.2.0 and 4.3
 Every command of both versions with every option of its help text. *Works*: it does here what
 it says there. *No effect*: it is accepted, and the log says why nothing follows. *Refused*: the
 message says why, and what to use. What the same words mean differently is in
-[Coming from cryoDRGN](coming-from-cryodrgn.md). This page is made from a list of command lines
-by `python -m cryodrgn.cli.compatibility tests/cli/data/command_lines.txt`; a test compares them.
+[Coming from cryoDRGN](coming-from-cryodrgn.md). A test compares this page with the parsers;
+`python -m cryodrgn.cli.compatibility tests/cli/data/command_lines.txt` makes it.
 """
 
 
