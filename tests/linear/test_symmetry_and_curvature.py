@@ -11,7 +11,10 @@ from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.geometry.symmetry import point_group
+from cryodrgn.io.cryodrgn_pickle import load_latents
+from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.io.run_config import load_run_config
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.regression import Coefficients, regress
 from cryodrgn.linear.runner import prepare_disc
@@ -85,3 +88,40 @@ def test_a_symmetric_mean_is_that_of_the_expanded_set(tmp_path):
     torch.testing.assert_close(expanded.volumes[0], volume, atol=limit, rtol=0)
     for one, other in zip(symmetric.half_maps, expanded.half_maps, strict=True):
         torch.testing.assert_close(one, other, atol=limit, rtol=0)
+
+
+def test_a_run_remembers_its_symmetry_and_its_curvature(run, tmp_path):
+    words = "simulate -D 16 --Apix 12 -n 120 --num-states 2 --snr 2 -o"
+    run(*words.split(), tmp_path / "set")
+    particles, out = tmp_path / "set/particles.star", tmp_path / "run"
+    how = ("--symmetry", "c2", "--ewald", "+1")
+    said = run("train_linear", particles, "--components", 2, "--radius", 6, *how, "-o", out)
+    assert "symmetry C2: each of 120 different images is added at 2 mates" in said
+    assert "curvature +1 is accounted for, which changes little" in said
+    recorded = load_run_config(out / "config.yaml")["training"]["linear"]
+    assert (recorded["symmetry"], recorded["ewald"]) == ("C2", 1)
+    mean = read_volume(out / "mean.mrc")[0][:, 1:, 1:]
+    # The mask, which the volumes draw, may differ in a voxel at its edge.
+    assert np.abs(mean - mean[:, ::-1, ::-1]).mean() < 1e-3 * np.abs(mean).max()
+    # Latents of the run come back only with the side bands that it was fitted with.
+    run("eval_images", particles, out / "weights.pkl", "-o", tmp_path / "evaluated.pkl")
+    found, expected = load_latents(tmp_path / "evaluated.pkl"), load_latents(out / "z.pkl")
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+    states = ("reconstruct_states", out, "--num-states", 2, "--functions", 0, "-o")
+    run(*states, tmp_path / "states")
+    again = load_run_config(tmp_path / "states/config.yaml")["training"]["states"]
+    assert (again["symmetry"], again["ewald"]) == ("C2", 1)
+    run(*states, tmp_path / "plain", "--symmetry", "C1", "--ewald", 0)
+    plain = load_run_config(tmp_path / "plain/config.yaml")["training"]["states"]
+    assert (plain["symmetry"], plain["ewald"]) == ("C1", 0)
+
+
+def test_curvature_without_ctf_or_with_flipped_phases_is_refused(fail, run, tmp_path):
+    words = "simulate -D 16 --Apix 10 -n 8 --num-states 1 --no-ctf -o"
+    run(*words.split(), tmp_path)
+    line = ("backproject_voxel", tmp_path / "particles.star", "--ewald", -1)
+    assert "gives no CTF parameters" in fail(*line, "-o", tmp_path / "map.mrc")
+    assert "told apart by the whole CTF" in fail(
+        *line, "--ctf-alg", "flip", "-o", tmp_path / "map.mrc"
+    )
+    assert "must be +1 or -1" in fail(*line[:3], 2, "-o", tmp_path / "map.mrc")
