@@ -204,9 +204,9 @@ TRAINING: list[tuple[str, str]] = [
     ),
     (
         "{0}/tomo.star",
-        "{0}/tomo.star lists subtomograms or particles of tilt series (rlnTomoSubtomogramRot), "
-        "one row for many images, and tilt series are not supported; take particles of single "
-        "images",
+        "{0}/tomo.star lists particles of tomograms (rlnTomoSubtomogramRot), one row for many "
+        "images; take the optimisation_set.star of a job of RELION 5 that wrote 2-D stacks, or "
+        "list the tilt images with cryodrgn_utils parse_relion",
     ),
     (
         "{0}/lfs.star",
@@ -378,9 +378,9 @@ OTHERS: list[tuple[str, str]] = [
     ),
     (
         "parse_pose_star {0}/volumes_3d.star -D 16 -o {0}/out/x.pkl",
-        "{0}/volumes_3d.star lists subtomograms or particles of tilt series "
-        "(rlnImageDimensionality 3), one row for many images, and tilt series are not "
-        "supported; take particles of single images",
+        "{0}/volumes_3d.star lists particles of tomograms (rlnImageDimensionality 3), one row "
+        "for many images; take the optimisation_set.star of a job of RELION 5 that wrote 2-D "
+        "stacks, or list the tilt images with cryodrgn_utils parse_relion",
     ),
     (
         "parse_ctf_star {0}/cistem.star -o {0}/out/x.pkl",

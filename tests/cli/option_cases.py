@@ -9,6 +9,7 @@ from cryodrgn.cli.main import main
 from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 from cryodrgn.io.cryosparc_tables import write_table
 from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
+from tomogram_layouts import Project, write_relion5
 
 COUNT, BOX = 12, 16
 CS_COLUMNS = [
@@ -74,6 +75,7 @@ def make_inputs(folder: Path) -> None:
     line = "# =====> Epoch: {} Average loss = {}; Finished in 0:00:01\n"
     (folder / "run.log").write_text("".join(line.format(n, 1 / n) for n in (1, 2, 3)))
     write_table(folder / "particles.cs", table)
+    write_relion5(Project.random(rng, count=2), folder, name="tomogram_particles")
 
 
 POSES = {"--poses": "IN/poses.pkl", "--ctf": "IN/ctf.pkl", "--ind": "IN/ind.pkl"}
@@ -420,6 +422,7 @@ CASES = {
     ),
     "export": Case(
         line="IN/particles.star --ind IN/few.pkl -o OUT/few.star",
+        quiet="--table-ind --single-images",
         values={
             "--labels": "IN/labels.pkl",
             "--latents": "IN/z.pkl",
@@ -428,7 +431,6 @@ CASES = {
             "--expanded": "IN/expanded.star",
             "--copies": "any",
         },
-        quiet="--table-ind",
     ),
     "expand": Case(
         line="IN/particles.star --symmetry C2 -o OUT/expanded.star",
@@ -557,6 +559,10 @@ TOOL_CASES = {
         line="IN/particles.mrcs",
         values={"--datadir": "IN/gt", "--output": "OUT/v.png", "--ind": "IN/few.pkl"},
         quiet="--datadir",
+    ),
+    "parse_relion": Case(
+        line="-t IN/tomograms.star -p IN/tomogram_particles.star -o OUT/tilts.star",
+        values={"--tilt-dim": "40 30"},
     ),
     "write_star": Case(
         line="IN/particles.mrcs --ctf IN/ctf.pkl -o OUT/w.star",

@@ -137,7 +137,8 @@ FROZEN_FLAGS: dict[str, str] = {
         "--particles --ctf --datadir --pixel-size --from"
     ),
     "export": (
-        "particles --ind -o --passthrough --labels --latents --table-ind --expanded --copies"
+        "particles --ind -o --passthrough --labels --latents --table-ind --expanded --copies "
+        "--single-images"
     ),
     "expand": "particles --symmetry -o --passthrough",
     "simulate": (
@@ -225,6 +226,7 @@ FROZEN_TOOL_FLAGS: dict[str, str] = {
     "view_cs_header": "input",
     "view_header": "input",
     "view_mrcs": "input -o | --datadir",
+    "parse_relion": "-t --tomograms -p --particles --tilt-dim -o",
     "write_star": "particles -o --ctf --poses --ind --datadir --full-path --relion30",
 }
 LATER_TOOL_NAMES: dict[str, str] = {
@@ -240,6 +242,7 @@ LATER_TOOL_NAMES: dict[str, str] = {
     "concat_pkls": "--outfile --outpkl --output",
     "select_clusters": "--outfile --outpkl --output",
     "select_random": "--outfile --outpkl --output",
+    "parse_relion": "--outfile --output --outstar",
     "write_star": "--outfile --output --outstar",
     "add_psize": "--outfile --outmrc --output",
     "flip_hand": "--outfile --outmrc --output",

@@ -7,7 +7,9 @@ import yaml
 
 from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.selection_files import load_indices
+from cryodrgn.io.star import read_star
 from cryodrgn.io.star_rows import StarRows
+from tomogram_layouts import Project, write_relion5, write_warp
 
 
 @pytest.fixture
@@ -100,3 +102,68 @@ def test_mistakes_are_named(run, fail, simulated, filtered_run, write_pickle, tm
     message = fail("export", simulated, "--ind", fine, *odd, "-o", tmp_path / "x.star")
     assert "no row for particle 1" in message
     assert not list(tmp_path.glob("x.*"))
+
+
+@pytest.fixture
+def project(rng, tmp_path):
+    """Particles in tomograms, in RELION's layout and, shuffled, in WARP's."""
+    project = Project.random(rng)
+    write_relion5(project, tmp_path)
+    write_warp(project, tmp_path / "warp.star", rng.permutation(len(project.images())).tolist())
+    return project
+
+
+def lines(path):
+    return [
+        line for line in path.read_bytes().splitlines() if b"@" in line or b"stack2d" in line
+    ]
+
+
+def test_all_images_of_a_chosen_particle_are_exported_byte_for_byte(
+    run, tool, project, write_pickle, tmp_path
+):
+    source = tmp_path / "warp.star"
+    names = read_star(source)["particles"].text("rlnGroupName")
+    listed = list(dict.fromkeys(names))
+    chosen = write_pickle(np.array([4, 1]), "keep.pkl")
+    out = tmp_path / "out.star"
+    run("export", source, "--ind", chosen, "-o", out)
+    rows = np.array(lines(source))
+    expected = [*rows[[n == listed[4] for n in names]], *rows[[n == listed[1] for n in names]]]
+    assert lines(out) == expected
+    run("export", source, "--ind", chosen, "--single-images", "-o", out)
+    assert lines(out) == rows[[4, 1]].tolist()
+
+    filtered = tmp_path / "filtered.star"
+    tool("filter_star", source, "--et", "--ind", chosen, "-o", filtered)
+    assert sorted(lines(filtered)) == sorted(expected)
+    assert lines(filtered) == [line for line in rows.tolist() if line in expected]
+
+
+def test_columns_of_a_particle_stand_in_all_its_rows(run, project, write_pickle, tmp_path):
+    labels = write_pickle(np.array([3, 1, 4, 1, 5, 9]), "labels.pkl")
+    chosen, out = write_pickle(np.array([2, 5]), "keep.pkl"), tmp_path / "out.star"
+    run("export", tmp_path / "warp.star", "--ind", chosen, "--labels", labels, "-o", out)
+    table = read_star(out)["particles"]
+    pairs = set(zip(table.text("rlnGroupName"), table.text("cryodrgnCluster"), strict=True))
+    assert sorted(cluster for _, cluster in pairs) == ["4", "9"]
+
+
+@pytest.mark.parametrize("source", ["particles.star", "optimisation_set.star"])
+def test_the_list_of_particles_of_tomograms_is_exported_byte_for_byte(
+    run, project, write_pickle, tmp_path, source
+):
+    chosen, out = write_pickle(np.array([5, 0]), "keep.pkl"), tmp_path / "out.star"
+    run("export", tmp_path / source, "--ind", chosen, "-o", out)
+    original = (tmp_path / "particles.star").read_bytes()
+    rows = lines(tmp_path / "particles.star")
+    assert lines(out) == [rows[5], rows[0]]
+    head = original[: original.index(rows[0])]
+    assert out.read_bytes().startswith(head)
+
+
+def test_an_index_of_images_of_a_tilt_series_is_refused(fail, project, write_pickle, tmp_path):
+    chosen = write_pickle(np.array([40]), "keep.pkl")
+    source = tmp_path / "warp.star"
+    message = fail("export", source, "--ind", chosen, "-o", tmp_path / "x.star")
+    assert f"index 40, but the tilt series of {source} has 6 particles" in message

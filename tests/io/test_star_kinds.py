@@ -103,19 +103,19 @@ def test_tilt_images_that_name_no_particle_are_refused(tmp_path):
     ],
 )
 def test_subtomograms_are_refused(tmp_path, columns, mark):
-    with pytest.raises(InputFileError, match=rf"tilt series \({mark}\).*not supported; take"):
+    with pytest.raises(InputFileError, match=rf"particles of tomograms \({mark}\).*; take"):
         RelionParticles(star(tmp_path, IMAGES | columns))
 
 
 def test_subtomograms_are_recognised_by_their_optics(tmp_path):
     optics = OPTICS | {"rlnImageDimensionality": [3]}
-    with pytest.raises(InputFileError, match="subtomograms"):
+    with pytest.raises(InputFileError, match="particles of tomograms"):
         RelionParticles(star(tmp_path, IMAGES | {"rlnOpticsGroup": [1] * ROWS}, optics=optics))
 
 
 def test_picks_of_a_tomogram_are_refused(tmp_path):
     columns = {"rlnTomoName": ["TS"], "rlnCoordinateX": [1.0], "rlnCoordinateZ": [2.0]}
-    with pytest.raises(InputFileError, match="particles of tilt series"):
+    with pytest.raises(InputFileError, match="particles of tomograms"):
         RelionParticles(star(tmp_path, columns))
 
 
@@ -133,11 +133,11 @@ def test_picks_of_a_tomogram_are_refused(tmp_path):
         ({"pipeline_general": {"rlnPipeLineJobCounter": [3]}}, "jobs of a project"),
         (
             {"global": {"rlnTomoName": ["TS"], "rlnTomoTiltSeriesStarFile": ["TS.star"]}},
-            "tomograms.star.*tilt series are not supported",
+            "tomograms.star.*take the optimisation_set.star",
         ),
         (
             {"": {"rlnTomoParticlesFile": ["p.star"], "rlnTomoTomogramsFile": ["t.star"]}},
-            "optimisation_set.star",
+            "names p.star, which was not found.*keep the folders of the project together",
         ),
         ({"movies": {"rlnMicrographMovieName": ["x.tif"]}}, "movies.*extract the particles"),
         (

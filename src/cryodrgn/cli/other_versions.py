@@ -28,7 +28,6 @@ COMMANDS: Mapping[str, str] = {
     "preprocess": "give the stack itself: images are prepared when a run begins",
     "view_config": "config.yaml of a run is text",
     "abinit_tilt": TILT_SERIES,
-    "parse_relion": TILT_SERIES,
     "analyze_convergence": "train with --held-out, which says when training has converged",
     "plot_classes": "cryodrgn_utils kmeans --out-png draws clusters",
     "make_movies": "cryodrgn analyze writes a ChimeraX script that plays every series",

@@ -121,6 +121,7 @@ TOOLS: Mapping[str, Mapping[str, str]] = {
         "select_clusters": "Indices of the particles in some clusters",
         "select_random": "Indices of some particles chosen at random",
         "write_star": "Write a RELION .star file of a particle stack",
+        "parse_relion": "Write a row for every tilt image of RELION 5 tomograms",
     },
     "Volumes": {
         "add_psize": "Write the pixel size into the header of a volume or stack",
@@ -159,6 +160,7 @@ TOOL_JOBS: Mapping[str, str] = {
     "select_clusters": "tables:SelectClusters",
     "select_random": "tables:SelectRandom",
     "write_star": "tables:WriteStar",
+    "parse_relion": "tables:ParseRelion",
     "add_psize": "volumes:AddPsize",
     "flip_hand": "volumes:FlipHand",
     "invert_contrast": "volumes:InvertContrast",

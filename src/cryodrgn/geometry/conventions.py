@@ -48,6 +48,25 @@ def relion_angles_from_matrices(
     return np.rad2deg(np.stack([rot, tilt, psi], axis=-1))
 
 
+def matrices_from_tilts(
+    angles_deg: Float[np.ndarray, "tilts 3"],
+) -> Float[np.ndarray, "tilts 3 3"]:
+    """Rotations from the frame of a tomogram to those of its tilt images, in RELION 5.
+
+    T = Rz(c) Ry(b) Rx(a), each turning a vector right-handed about its axis.
+
+    Args:
+        angles_deg: Columns ``rlnTomoXTilt`` a, ``rlnTomoYTilt`` b and ``rlnTomoZRot`` c.
+    """
+    cosines, sines = np.cos(np.deg2rad(angles_deg)), np.sin(np.deg2rad(angles_deg))
+    turns = np.tile(np.eye(3), (3, len(angles_deg), 1, 1))
+    for axis, (first, second) in enumerate(((1, 2), (2, 0), (0, 1))):
+        turns[axis, :, first, first] = turns[axis, :, second, second] = cosines[:, axis]
+        turns[axis, :, second, first] = sines[:, axis]
+        turns[axis, :, first, second] = -sines[:, axis]
+    return turns[2] @ turns[1] @ turns[0]
+
+
 def matrices_from_cryosparc_poses(
     rotation_vectors: Float[np.ndarray, "particles 3"],
 ) -> Float[np.ndarray, "particles 3 3"]:

@@ -55,7 +55,25 @@ def locate_stacks(
     return found
 
 
-def _locate(name: str, metadata_path: Path, datadir: Path | None) -> Path:
+def locate_file(name: str, metadata_path: Path) -> Path:
+    """The file that another one of the same project names.
+
+    Args:
+        name: Its name, relative to the folder of that file or to one above it.
+        metadata_path: The file that names it.
+
+    Raises:
+        InputFileError: There is none, or several different ones.
+    """
+    return _locate(name, metadata_path, None, "keep the folders of the project together")
+
+
+def _locate(
+    name: str,
+    metadata_path: Path,
+    datadir: Path | None,
+    remedy: str = "give its folder with --datadir",
+) -> Path:
     places = _below(datadir, name) if datadir else _around(metadata_path, name)
     tried: list[Path] = []
     for group in places:
@@ -81,10 +99,7 @@ def _locate(name: str, metadata_path: Path, datadir: Path | None) -> Path:
         if hits:
             return hits[0]
     shown = ", ".join(str(place) for place in tried[:SHOWN_PLACES])
-    msg = (
-        f"{metadata_path} names {name}, which was not found; tried {shown}; give its folder "
-        "with --datadir"
-    )
+    msg = f"{metadata_path} names {name}, which was not found; tried {shown}; {remedy}"
     raise InputFileError(msg)
 
 

@@ -13,6 +13,7 @@ from cryodrgn.errors import MetadataError
 from cryodrgn.geometry.conventions import matrices_from_relion_angles
 from cryodrgn.io import relion_optics
 from cryodrgn.io.metadata import unless_one, whole_sizes
+from cryodrgn.io.relion_tomograms import is_optimisation_set, rows_of_optimisation_set
 from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.io.star_kinds import refuse_other_stars
 from cryodrgn.io.tilt_series import identity_column, require_identity_column, tilt_images
@@ -45,7 +46,8 @@ class RelionParticles:
     """A particle table and its optics groups.
 
     Args:
-        path: A ``.star`` file.
+        path: A ``.star`` file; of an ``optimisation_set.star`` of RELION 5, the tilt images of
+            the particles that it names.
         overrides: Values, by field of the CTF table and in its units, that take the place of
             those in the file.
 
@@ -58,6 +60,8 @@ class RelionParticles:
         self.path = path
         self._overrides = overrides or {}
         blocks = read_star(path)
+        if is_optimisation_set(blocks):
+            blocks = rows_of_optimisation_set(path, blocks)
         self._optics = blocks.get("optics")
         name = particle_block(path, {block: len(table) for block, table in blocks.items()})
         self._particles = blocks[name]

@@ -13,6 +13,10 @@ COLUMNS_SHOWN = 8
 # The name of a block, or of a column, that only one kind of RELION's files has; what that file
 # is; and which one lists the particles.
 _DATA_STAR = "take the data file of the same iteration (run_data.star, run_itNNN_data.star)"
+_OF_TOMOGRAMS = (
+    "take the optimisation_set.star of a job of RELION 5 that wrote 2-D stacks, or list the "
+    "tilt images with cryodrgn_utils parse_relion"
+)
 _EXTRACTED = "extract the particles and take the particles.star of that job"
 _BLOCKS = {
     "model_general": ("describes the maps of a refinement (model.star)", _DATA_STAR),
@@ -40,17 +44,13 @@ _BLOCKS = {
     ),
 }
 _COLUMNS = {
-    "rlnTomoParticlesFile": (
-        "names the files of a tomography project (optimisation_set.star)",
-        "tilt series are not supported; take particles of single images",
-    ),
     "rlnTomoTiltSeriesStarFile": (
         "lists tomograms (tomograms.star)",
-        "tilt series are not supported; take particles of single images",
+        _OF_TOMOGRAMS,
     ),
     "rlnTomoXTilt": (
         "lists the images of a tilt series",
-        "tilt series are not supported; take particles of single images",
+        _OF_TOMOGRAMS,
     ),
     "rlnMicrographMovieName": ("lists movies", _EXTRACTED),
     "rlnReferenceImage": ("lists reference images or class averages", _DATA_STAR),
@@ -144,8 +144,8 @@ def _refuse_subtomograms(
         mark = next(name for name in _TOMOGRAPHY_COLUMNS if name in particles)
     if mark is not None:
         msg = (
-            f"{path} lists subtomograms or particles of tilt series ({mark}), one row for many "
-            "images, and tilt series are not supported; take particles of single images"
+            f"{path} lists particles of tomograms ({mark}), one row for many images; "
+            f"{_OF_TOMOGRAMS}"
         )
         raise InputFileError(msg)
 

@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Int
 
 from cryodrgn.errors import MetadataError
+from cryodrgn.io.relion_tomograms import FRAMES, files_of_set, is_optimisation_set
 from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.io.star_rows import StarRows
+from cryodrgn.io.tilt_series import identity_column, numbered, require_identity_column
 from cryodrgn.particles.selection import Selection
-
-PARTICLE_IDENTITY = ("rlnGroupName", "rlnGroupNumber")
 
 
 def rows_of_particles(
@@ -21,21 +21,41 @@ def rows_of_particles(
     Args:
         path: A file with a row per tilt image.
         particles: Numbers of particles, or a selection of them, counted from 0 in the order in
-            which their names (``rlnGroupName``) first appear.
+            which their names (``rlnTomoParticleName``, ``rlnGroupName``) first appear.
 
     Raises:
         CryodrgnError: The file does not say which particle an image shows, or has fewer.
     """
     table = _particles(path)
-    name = next((name for name in PARTICLE_IDENTITY if name in table), None)
-    if name is None:
-        msg = f"{path} does not say which particle a tilt image shows (no column rlnGroupName)"
-        raise MetadataError(msg)
-    names = table.text(name)
-    number = {label: place for place, label in enumerate(dict.fromkeys(names))}
-    chosen = Selection.of(particles).rows_of(len(number), str(path))
-    of_row = np.array([number[label] for label in names])
+    of_row, names, _ = numbered(table, require_identity_column(table))
+    chosen = Selection.of(particles).rows_of(len(names), f"the tilt series of {path}")
     return np.flatnonzero(np.isin(of_row, chosen))
+
+
+def particle_list(path: Path) -> Path:
+    """The file of the particles: that which an optimisation set names, or a file itself.
+
+    Raises:
+        InputFileError: That is not there.
+    """
+    blocks = read_star(path)
+    return files_of_set(path, blocks)[0] if is_optimisation_set(blocks) else path
+
+
+def particles_of_rows(path: Path) -> Int[np.ndarray, " rows"] | None:
+    """Number of the particle that every row is an image of; None where rows are particles.
+
+    Particles are counted in the order in which their names first appear.
+
+    Raises:
+        MetadataError: Rows are images of tomograms, and nothing says of which particle.
+    """
+    table = _particles(path)
+    is_image = "rlnImageName" in table and "@" in table.text("rlnImageName")[0]
+    if FRAMES in table or not is_image:
+        return None
+    identity = identity_column(table, lambda n: table.numbers(n) if n in table else None)
+    return None if identity is None else numbered(table, identity)[0]
 
 
 def write_by_micrograph(

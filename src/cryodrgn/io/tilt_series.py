@@ -60,7 +60,7 @@ def identity_column(particles: StarTable, columns: Columns) -> str | None:
         return None
     if TOMOGRAM in particles:
         return group
-    groups = _numbered(np.array(particles.text(group)))[0]
+    groups = numbered(particles, group)[0]
     varying = (columns(name) for name in (SCALE, PRE_EXPOSURE))
     is_series = any(v is not None and _is_of_tilts(v, groups) for v in varying)
     return group if is_series else None
@@ -93,9 +93,8 @@ def tilt_images(particles: StarTable, identity: str, columns: Columns) -> TiltIm
     Raises:
         MetadataError: Doses or scales are no such thing.
     """
-    labels = np.array(particles.text(identity))
+    owners, names, first = numbered(particles, identity)
     tomograms = np.array(particles.text(TOMOGRAM)) if TOMOGRAM in particles else None
-    owners, names, first = _numbered(labels, tomograms)
     if tomograms is None and "rlnMicrographName" in particles:
         # WARP names the tilt series, RELION the single exposure.
         micrographs = np.array(particles.text("rlnMicrographName"))
@@ -127,12 +126,19 @@ def tilt_images(particles: StarTable, identity: str, columns: Columns) -> TiltIm
     )
 
 
-def _numbered(
-    labels: Shaped[np.ndarray, " rows"], tomograms: Shaped[np.ndarray, " rows"] | None = None
+def numbered(
+    particles: StarTable, identity: str
 ) -> tuple[
     Int[np.ndarray, " rows"], Shaped[np.ndarray, " particles"], Int[np.ndarray, " particles"]
 ]:
-    """Particles in the order of their first rows: numbers by row, names and first rows."""
+    """Particles in the order of their first rows: numbers by row, names and first rows.
+
+    Args:
+        particles: A table with a row for every image.
+        identity: The column that names the particle of a row.
+    """
+    labels = np.array(particles.text(identity))
+    tomograms = np.array(particles.text(TOMOGRAM)) if TOMOGRAM in particles else None
     _, by_label = np.unique(labels, return_inverse=True)
     combined = by_label.ravel()
     if tomograms is not None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.jobs.options import output_flags, require_ending
-from cryodrgn.settings import Job, function_of, option, positional, settings
+from cryodrgn.jobs.options import TiltSeriesOptions, output_flags, require_ending
+from cryodrgn.settings import Job, function_of, option, positional, settings, with_default
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,13 +29,17 @@ class Export(Job[list[Path]]):
     indices: Path = option(
         "--ind",
         kw_only=False,
-        help="Chosen particles (.pkl, .npy or .txt), as rows of the original file",
+        help="Chosen particles (.pkl, .npy or .txt), as rows of the original file; of tilt "
+        "series, particles in the order of their first rows, of which all images are written",
     )
     output: Path = option(
         *output_flags("star"),
         kw_only=False,
         metavar="OUTPUT",
         help="File to write, of the same type; a .cs gets its .csg and passthrough beside it",
+    )
+    single_images: bool = with_default(
+        TiltSeriesOptions, "single_images", default=False, group=None
     )
     passthrough: tuple[Path, ...] | None = option(
         "--passthrough",
@@ -103,6 +107,7 @@ class Export(Job[list[Path]]):
             self.output,
             columns=columns,
             passthrough=None if self.passthrough is None else list(self.passthrough),
+            single_images=self.single_images,
         )
         logger.info("wrote %d particles to %s", len(rows), ", ".join(map(str, paths)))
         if self.output.suffix == ".cs":

@@ -38,8 +38,8 @@ class FilterStar(RowOptions, Job[list[Path]]):
     of_tilt_series: bool = option(
         "--et",
         default=False,
-        help="Indices count particles of a tilt series (rlnGroupName, in order of appearance), "
-        "of which all tilts are kept",
+        help="Indices count particles of tilt series (rlnTomoParticleName or rlnGroupName, in "
+        "order of appearance), of which all tilts are kept",
     )
     by_micrograph: bool = option(
         "-m",
@@ -71,6 +71,40 @@ class FilterStar(RowOptions, Job[list[Path]]):
         star.write(self.output, rows)
         logger.info("wrote %d of %d rows to %s", len(rows), len(star.rows), self.output)
         return [self.output]
+
+
+@settings
+class ParseRelion(Job[Path]):
+    """Write a row for every tilt image of the particles of RELION 5 tomograms."""
+
+    tomograms: Path = option("-t", "--tomograms", help="Tomograms (tomograms.star)")
+    particles: Path = option(
+        "-p", "--particles", help="Particles (.star), extracted as 2-D stacks"
+    )
+    tilt_dim: tuple[int, int] | None = option(
+        "--tilt-dim",
+        default=None,
+        metavar="PX",
+        unit="px",
+        help="Width and height of the tilt images, by which the places of particles in them "
+        "are written",
+        default_words="no places",
+    )
+    output: Path = option(
+        *output_flags("star"), metavar="STAR", help="Output (.star), of a row for every image"
+    )
+
+    def run(self) -> Path:
+        """Write the images; returns the file."""
+        from cryodrgn.io.relion_tomograms import tilt_rows
+        from cryodrgn.io.star import write_star
+
+        require_ending(self.output, (".star",), "output")
+        blocks = tilt_rows(self.particles, self.tomograms, self.tilt_dim)
+        write_star(self.output, blocks)
+        count = len(blocks["particles"]["rlnImageName"])
+        logger.info("wrote %d tilt images to %s", count, self.output)
+        return self.output
 
 
 @settings
@@ -301,5 +335,6 @@ filter_cs = function_of(FilterCs)
 filter_pkl = function_of(FilterPkl)
 concat_pkls = function_of(ConcatPkls)
 write_star = function_of(WriteStar)
+parse_relion = function_of(ParseRelion)
 select_clusters = function_of(SelectClusters)
 select_random = function_of(SelectRandom)

@@ -1,0 +1,323 @@
+"""Particles of RELION 5 tomograms, one row for many images, as rows of single tilt images.
+
+A job of RELION 5 names two files in its ``optimisation_set.star``: the particles, with a row
+and a stack of images each, and the tomograms, each with a file of its tilt series. A particle
+at p (Å, from the centre of the tomogram) with the orientation R is seen by a tilt
+
+    T = Rz(rlnTomoZRot) Ry(rlnTomoYTilt) Rx(rlnTomoXTilt)
+
+in the orientation T R, at the place (T p)x, (T p)y from the middle of the tilt image, and in a
+depth (T p)z that changes its defocus by rlnTomoHand · (T p)z. R is the product of the matrices
+of ``rlnTomoSubtomogramRot`` … and ``rlnAngleRot`` …. Images are centred at the coordinate,
+so that the refined origin o, which lies in the frame of the subtomogram, shifts them by the x
+and y of T S o, and the particle is at p = coordinate − S o, S being the subtomogram's matrix.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.geometry.conventions import (
+    matrices_from_relion_angles,
+    matrices_from_tilts,
+    relion_angles_from_matrices,
+)
+from cryodrgn.io.locate import locate_file
+from cryodrgn.io.star import StarTable, particle_block, read_star
+
+Blocks = Mapping[str, StarTable]
+PARTICLES_FILE, TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
+SERIES_FILE = "rlnTomoTiltSeriesStarFile"
+COORDINATES = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
+ORIGINS = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
+ANGLES = tuple(f"rlnAngle{angle}" for angle in ("Rot", "Tilt", "Psi"))
+SUBTOMOGRAM = tuple(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi"))
+TILTS = ("rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot")
+FRAMES = "rlnTomoVisibleFrames"
+# What makes an optics table one of tomograms; its other columns hold for single images, too.
+OF_TOMOGRAMS = ("rlnTomo", "rlnImageDimensionality")
+KEPT = ("rlnOpticsGroup", "rlnRandomSubset", "rlnClassNumber")
+EXTRACTED = "extract the particles as 2-D stacks (Extract subtomos, Write output as 2D stacks)"
+
+
+def is_optimisation_set(blocks: Blocks) -> bool:
+    """True if a file names the particles and tomograms of a job."""
+    return any(PARTICLES_FILE in table for table in blocks.values())
+
+
+def rows_of_optimisation_set(path: Path, blocks: Blocks) -> dict[str, StarTable]:
+    """Optics groups and tilt images of the particles that an optimisation set names.
+
+    Raises:
+        CryodrgnError: It names no tomograms, or one of its files cannot be used.
+    """
+    particles, tomograms = files_of_set(path, blocks)
+    rows = tilt_rows(particles, tomograms)
+    return {name: StarTable(path, columns) for name, columns in rows.items()}
+
+
+def files_of_set(path: Path, blocks: Blocks) -> tuple[Path, Path]:
+    """The files of particles and tomograms that an optimisation set names.
+
+    Raises:
+        InputFileError: It does not name one of them, or that is not there.
+    """
+    table = next(table for table in blocks.values() if PARTICLES_FILE in table)
+    found = []
+    for column in (PARTICLES_FILE, TOMOGRAMS_FILE):
+        if column not in table:
+            msg = f"{path} names no {column}, which the images of its particles need"
+            raise InputFileError(msg)
+        found.append(locate_file(table.text(column)[0], path))
+    return found[0], found[1]
+
+
+def tilt_rows(
+    particles: Path, tomograms: Path, tilt_dim: tuple[int, int] | None = None
+) -> dict[str, dict[str, Sequence[Any]]]:
+    """A row for every tilt image, of each particle in the order of dose.
+
+    Args:
+        particles: The ``.star`` file of the particles, a row each.
+        tomograms: The ``tomograms.star`` of the same project.
+        tilt_dim: Size of the tilt images in pixels (x, y), which coordinates in them need;
+            None leaves these out.
+
+    Returns:
+        Columns by name of the tables ``optics`` and ``particles``.
+
+    Raises:
+        CryodrgnError: A file lacks what is needed, or two of them do not fit together.
+    """
+    blocks = read_star(particles)
+    table = blocks[particle_block(particles, {n: len(t) for n, t in blocks.items()})]
+    _require(table, ("rlnTomoName", FRAMES, "rlnImageName", *COORDINATES))
+    optics = blocks.get("optics")
+    if optics is None:
+        msg = f"{particles} has no table of optics groups, which RELION 5 writes"
+        raise InputFileError(msg)
+    listed = _Listed.read(table)
+    series = _tomograms(tomograms, set(listed.tomograms.tolist()))
+    parts = []
+    for name, tomogram in series.items():
+        rows = np.flatnonzero(listed.tomograms == name)
+        parts.append(_images(listed, rows, tomogram, tilt_dim))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.lexsort((columns["rlnMicrographPreExposure"], columns.pop("row")))
+    sorted_columns = {name: values[order] for name, values in columns.items()}
+    return {"optics": _optics(optics), "particles": _typed(sorted_columns)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Listed:
+    """Particles as the file lists them; lengths Å, from the centre of the tomogram."""
+
+    table: StarTable
+    tomograms: np.ndarray
+    names: np.ndarray
+    stacks: np.ndarray
+    coordinates: Float[np.ndarray, "particles 3"]
+    origins: Float[np.ndarray, "particles 3"]
+    rotations: Float[np.ndarray, "particles 3 3"]
+    kept: dict[str, np.ndarray]
+
+    @classmethod
+    def read(cls, table: StarTable) -> "_Listed":
+        """The particles of a table.
+
+        Raises:
+            MetadataError: Images are no 2-D stacks.
+        """
+        tomograms = np.array(table.text("rlnTomoName"))
+        if "rlnTomoParticleName" in table:
+            names = np.array(table.text("rlnTomoParticleName"))
+        else:
+            names = np.array([f"{t}/{row + 1}" for row, t in enumerate(tomograms.tolist())])
+        stacks = np.array(table.text("rlnImageName"))
+        are_stacks = np.char.endswith(stacks, ".mrcs")
+        if not are_stacks.all():
+            found = stacks[~are_stacks][0]
+            msg = f"{table.path}: {found} is no stack of images (.mrcs); {EXTRACTED}"
+            raise MetadataError(msg)
+        subtomograms = matrices_from_relion_angles(_vectors(table, SUBTOMOGRAM))
+        origins = np.einsum("nij,nj->ni", subtomograms, _vectors(table, ORIGINS))
+        return cls(
+            table=table,
+            tomograms=tomograms,
+            names=names,
+            stacks=stacks,
+            coordinates=_vectors(table, COORDINATES),
+            origins=origins,
+            rotations=subtomograms @ matrices_from_relion_angles(_vectors(table, ANGLES)),
+            kept={n: table.numbers(n).astype(np.int64) for n in KEPT if n in table},
+        )
+
+    def visible(
+        self, rows: Int[np.ndarray, " rows"], num_tilts: int
+    ) -> Bool[np.ndarray, "rows tilts"]:
+        """Which tilts of their tomogram the stacks of some particles hold.
+
+        Raises:
+            ShapeMismatchError: Their number is not that of the tilt series, or is zero.
+        """
+        texts = self.table.text(FRAMES)
+        shown = np.zeros((len(rows), num_tilts), dtype=bool)
+        for place, row in enumerate(rows.tolist()):
+            words = [word.strip() for word in texts[row].strip().strip("[]").split(",")]
+            flags = [word == "1" for word in words]
+            if len(words) != num_tilts or not any(flags) or not {*words} <= {"0", "1"}:
+                msg = (
+                    f"{self.table.path}: {FRAMES} of row {row} is {texts[row][:200]}, expected "
+                    f"a 1 or 0 for each of the {num_tilts} tilts of {self.tomograms[row]}, "
+                    "and a 1 at least"
+                )
+                raise ShapeMismatchError(msg)
+            shown[place] = flags
+        return shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Tomogram:
+    """The tilt series of a tomogram."""
+
+    rotations: Float[np.ndarray, "tilts 3 3"]
+    shifts: Float[np.ndarray, "tilts 2"]
+    pixel_size: float
+    hand: float
+    columns: dict[str, np.ndarray]
+
+
+def _tomograms(path: Path, wanted: set[str]) -> dict[str, _Tomogram]:
+    """The tomograms of some names."""
+    blocks = read_star(path)
+    table = blocks.get("global")
+    if table is None or SERIES_FILE not in table:
+        msg = (
+            f"{path} is no tomograms.star of RELION 5: it has no table global with a column "
+            f"{SERIES_FILE}; projects of RELION 4 must be imported into RELION 5 again"
+        )
+        raise InputFileError(msg)
+    _require(table, ("rlnTomoName", "rlnTomoTiltSeriesPixelSize", "rlnTomoHand"))
+    names = table.text("rlnTomoName")
+    missing = wanted - set(names)
+    if missing:
+        msg = f"{path} lists no tomogram {min(missing)}, in which there are particles"
+        raise MetadataError(msg)
+    files = table.text(SERIES_FILE)
+    sizes = table.numbers("rlnTomoTiltSeriesPixelSize")
+    hands = table.numbers("rlnTomoHand")
+    found = {}
+    for row, name in enumerate(names):
+        if name in wanted:
+            series = locate_file(files[row], path)
+            found[name] = _tomogram(series, float(sizes[row]), float(hands[row]))
+    return found
+
+
+def _tomogram(path: Path, pixel_size: float, hand: float) -> _Tomogram:
+    blocks = read_star(path)
+    table = max(blocks.values(), key=len)
+    dose, defocus = "rlnMicrographPreExposure", ("rlnDefocusU", "rlnDefocusV")
+    _require(table, (*TILTS, *defocus, "rlnDefocusAngle", dose))
+    if hand not in {-1.0, 1.0} or not pixel_size > 0:
+        msg = (
+            f"{path}: the tomogram has rlnTomoHand {hand:g} and {pixel_size:g} Å/px; expected "
+            "a hand of 1 or −1 and a positive pixel size"
+        )
+        raise MetadataError(msg)
+    angles_deg = _vectors(table, TILTS)
+    columns = {name: table.numbers(name) for name in (*defocus, "rlnDefocusAngle", dose)}
+    if "rlnCtfScalefactor" in table:
+        columns["rlnCtfScalefactor"] = table.numbers("rlnCtfScalefactor")
+    else:
+        columns["rlnCtfScalefactor"] = np.cos(np.deg2rad(angles_deg[:, 1]))
+    if "rlnMicrographName" in table:
+        columns["rlnMicrographName"] = np.array(table.text("rlnMicrographName"))
+    return _Tomogram(
+        rotations=matrices_from_tilts(angles_deg),
+        shifts=_vectors(table, ("rlnTomoXShiftAngst", "rlnTomoYShiftAngst")),
+        pixel_size=pixel_size,
+        hand=hand,
+        columns=columns,
+    )
+
+
+def _images(
+    listed: _Listed,
+    rows: Int[np.ndarray, " rows"],
+    tomogram: _Tomogram,
+    tilt_dim: tuple[int, int] | None,
+) -> dict[str, np.ndarray]:
+    """The images of some particles of one tomogram, column by column."""
+    shown = listed.visible(rows, len(tomogram.rotations))
+    places, tilts = np.nonzero(shown)
+    frames = (np.cumsum(shown, axis=1))[places, tilts]
+    owners, turns = rows[places], tomogram.rotations[tilts]
+    seen = np.einsum("nij,nj->ni", turns, (listed.coordinates - listed.origins)[owners])
+    shifts = np.einsum("nij,nj->ni", turns, listed.origins[owners])
+    angles = relion_angles_from_matrices(turns @ listed.rotations[owners])
+    stacks = listed.stacks[owners]
+    columns = {
+        "row": owners,
+        "rlnImageName": np.array(
+            [f"{frame:06d}@{stack}" for frame, stack in zip(frames, stacks, strict=True)]
+        ),
+        "rlnTomoName": listed.tomograms[owners],
+        "rlnTomoParticleName": listed.names[owners],
+        "rlnGroupName": listed.names[owners],
+        **{name: values[owners] for name, values in listed.kept.items()},
+        **{name: values[tilts] for name, values in tomogram.columns.items()},
+        "rlnOriginXAngst": shifts[:, 0],
+        "rlnOriginYAngst": shifts[:, 1],
+        "rlnPhaseShift": np.zeros(len(owners)),
+    }
+    columns |= dict(zip(ANGLES, angles.T, strict=True))
+    for name in ("rlnDefocusU", "rlnDefocusV"):
+        columns[name] = columns[name] + tomogram.hand * seen[:, 2]
+    if tilt_dim is not None:
+        middle = (seen[:, :2] + tomogram.shifts[tilts]) / tomogram.pixel_size
+        for axis, name in enumerate(("rlnCoordinateX", "rlnCoordinateY")):
+            columns[name] = middle[:, axis] + tilt_dim[axis] / 2
+    return columns
+
+
+def _optics(optics: StarTable) -> dict[str, Sequence[str]]:
+    return {
+        name: optics.text(name) for name in optics.names if not name.startswith(OF_TOMOGRAMS)
+    }
+
+
+def _typed(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Columns of text as lists, which tables take; those of numbers as they are."""
+    return {
+        name: values.tolist() if values.dtype.kind == "U" else values
+        for name, values in columns.items()
+    }
+
+
+def _vectors(table: StarTable, names: Sequence[str]) -> Float[np.ndarray, "rows axes"]:
+    """Columns side by side; all of them zero where the first is not there.
+
+    Raises:
+        MetadataError: Some are there, and others are not.
+    """
+    present = [name for name in names if name in table]
+    if not present:
+        return np.zeros((len(table), len(names)))
+    _require(table, names)
+    return np.stack([table.numbers(name) for name in names], axis=1)
+
+
+def _require(table: StarTable, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in table]
+    if missing:
+        msg = (
+            f"{table.path} has no column {missing[0]}, which the images of particles in "
+            f"tomograms need; it must be a file of RELION 5"
+        )
+        raise MetadataError(msg)

@@ -1,0 +1,166 @@
+"""Tomograms of RELION 5 and series of WARP: the same particles, images, poses and defoci.
+
+Both are written by code that shares nothing with the readers (tests/tomogram_layouts.py).
+"""
+
+import numpy as np
+import pytest
+
+from cryodrgn.cli.tools import main as tools
+from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.star import read_star
+from tomogram_layouts import BOX, HANDS, PIXEL_SIZE, Project, turn, write_relion5, write_warp
+
+
+@pytest.fixture
+def project(rng):
+    return Project.random(rng)
+
+
+@pytest.fixture
+def folder(project, tmp_path):
+    """A folder with the stacks; the first pixel of an image says which it is."""
+    for particle in project.particles:
+        images = [i for i in project.images() if i.particle is particle]
+        path = tmp_path / images[0].stack
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with stack_writer(path, BOX, PIXEL_SIZE) as writer:
+            writer.append(np.stack([marked(image) for image in images]))
+    return tmp_path
+
+
+def marked(image):
+    pixels = np.zeros((BOX, BOX), np.float32)
+    pixels[0, :2] = int(image.particle.name.partition("/")[2]), image.tilt
+    return pixels
+
+
+def opened(path):
+    particles = open_particles(ParticleFiles(particles=path))
+    return particles.select(np.argsort(particles.names))
+
+
+def assert_as_simulated(particles, project):
+    """Every image has the pose, shift, defocus, dose, scale and pixels that it was given."""
+    images = sorted(project.images(), key=lambda i: (i.particle.name, i.dose))
+    assert particles.names.tolist() == sorted(p.name for p in project.particles)
+    assert [name[:5] for name in particles.tomograms] == [n[:5] for n in particles.names]
+    assert len(particles.images) == len(images)
+    table = particles.images
+    expected = {
+        "rotations": [image.rotation for image in images],
+        "shifts": [image.shift for image in images],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(getattr(table.poses, name), np.stack(values), atol=1e-4)
+    defocus = np.array([image.defocus for image in images])
+    found = [table.ctf.defocus_u, table.ctf.defocus_v, np.rad2deg(table.ctf.defocus_angle)]
+    np.testing.assert_allclose(np.stack(found, axis=1), defocus, rtol=1e-7, atol=1e-4)
+    np.testing.assert_allclose(table.doses, [image.dose for image in images], atol=1e-4)
+    np.testing.assert_allclose(table.weights, [image.scale for image in images], atol=1e-4)
+    assert table.b_factors is None
+    pixels = table.read(np.arange(len(images)))
+    np.testing.assert_array_equal(pixels, np.stack([marked(image) for image in images]))
+
+
+def test_turns_of_the_simulation_are_right_handed():
+    np.testing.assert_allclose(turn(2, 90) @ [1, 0, 0], [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(turn(0, 90) @ [0, 1, 0], [0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(turn(1, 90) @ [0, 0, 1], [1, 0, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_particles_of_relion_5_are_as_simulated(project, folder, rng, shuffled):
+    order = rng.permutation(len(project.particles)).tolist() if shuffled else None
+    assert_as_simulated(opened(write_relion5(project, folder, order)), project)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_particles_of_warp_are_as_simulated(project, folder, rng, shuffled):
+    order = rng.permutation(len(project.images())).tolist() if shuffled else None
+    assert_as_simulated(opened(write_warp(project, folder / "warp.star", order)), project)
+
+
+def test_rows_written_by_parse_relion_are_the_same_images(project, folder):
+    write_relion5(project, folder)
+    line = ["parse_relion", "-t", str(folder / "tomograms.star"), "-p"]
+    line += [str(folder / "particles.star"), "--tilt-dim", "400", "300"]
+    output = folder / "two_dimensional.star"
+    assert tools([*line, "-o", str(output)]) == 0
+    assert_as_simulated(opened(output), project)
+    table = read_star(output)["particles"]
+    places = np.stack([table.numbers(f"rlnCoordinate{axis}") for axis in "XY"], axis=1)
+    first = project.particles[0]
+    image = next(i for i in project.images() if i.particle is first)
+    tilts = project.tilts[first.tomogram]
+    turned = turn(2, tilts["z"][0]) @ turn(1, tilts["y"][0]) @ turn(0, tilts["x"][0])
+    seen = (turned @ first.coordinate)[:2] - image.shift + tilts["shift"][0]
+    np.testing.assert_allclose(places[0], seen / 2 + [200, 150], atol=1e-4)
+
+
+def test_a_feature_of_the_particle_is_seen_where_the_microscope_puts_it(project, folder, rng):
+    """Rotation and shift of an image, judged by a point of the particle in the tomogram."""
+    particles = opened(write_relion5(project, folder))
+    images = sorted(project.images(), key=lambda i: (i.particle.name, i.dose))
+    feature = rng.normal(0, 20, 3)
+    poses = particles.images.poses
+    for place, image in enumerate(images):
+        particle, tilts = image.particle, project.tilts[image.particle.tomogram]
+        turned = (
+            turn(2, tilts["z"][image.tilt])
+            @ turn(1, tilts["y"][image.tilt])
+            @ turn(0, tilts["x"][image.tilt])
+        )
+        rot, tilt, psi = particle.subtomogram
+        box = turn(2, -psi) @ turn(1, -tilt) @ turn(2, -rot)
+        rot, tilt, psi = particle.angles
+        pose = turn(2, -psi) @ turn(1, -tilt) @ turn(2, -rot)
+        in_box = pose @ feature - particle.origin
+        seen = (turned @ (box @ in_box))[:2]
+        found = (poses.rotations[place] @ feature)[:2] - poses.shifts[place]
+        np.testing.assert_allclose(found, seen, atol=1e-4)
+
+
+def changed(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        (
+            "particles",
+            "[1,",
+            "[",
+            "rlnTomoVisibleFrames of row . is .*13 tilts",
+        ),
+        ("particles", "_stack2d.mrcs", "_stack2d.mrc", "is no stack of images .*2-D stacks"),
+        ("particles", "CenteredCoordinateX", "CoordinateX", "no column rlnCenteredCoordinateX"),
+        ("tomograms", "TS_02", "TS_03", "tomograms.star lists no tomogram TS_02"),
+        ("tomograms", "_rlnTomoHand", "_rlnTomoHands", "no column rlnTomoHand"),
+        ("tilt_series/TS_01", "_rlnTomoZRot", "_rlnTomoRot", "TS_01.star has no column"),
+        ("optimisation_set", "tomograms.star", "t.star", "names t.star, which was not found"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(project, folder, name, old, new, words):
+    path = write_relion5(project, folder)
+    changed(folder / f"{name}.star", old, new)
+    with pytest.raises((MetadataError, InputFileError, ShapeMismatchError), match=words):
+        RelionParticles(path)
+
+
+def test_the_list_of_particles_alone_names_the_file_to_take(project, folder):
+    write_relion5(project, folder)
+    for name in ("particles", "tomograms", "tilt_series/TS_01"):
+        with pytest.raises(InputFileError, match="take the optimisation_set.star"):
+            RelionParticles(folder / f"{name}.star")
+
+
+def test_two_hands_of_defocus_are_two(project):
+    assert sorted(HANDS.values()) == [-1, 1]
+    assert {p.tomogram for p in project.particles} == set(HANDS)

@@ -1,0 +1,258 @@
+"""Particles in tomograms as RELION 5 and WARP write them, made with gemmi and numpy alone.
+
+Rotations are products of turns by Rodrigues' formula, and nothing is shared with the readers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+BOX, PIXEL_SIZE, TILT_PIXEL_SIZE = 16, 4.0, 2.0
+# Dose-symmetric, a group of two on either side; not in the order of angles.
+ANGLES = np.array([0, 3, 6, -3, -6, 9, 12, -9, -12, 15, 18, -15, -18], dtype=float)
+DOSE = 3.0
+HANDS = {"TS_01": -1.0, "TS_02": 1.0}
+
+
+def turn(axis, degrees):
+    """The right-handed rotation about an axis (0 for x)."""
+    unit = np.eye(3)[axis]
+    cross = np.cross(unit, np.eye(3)).T
+    angle = np.deg2rad(degrees)
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def euler_matrix(rot, tilt, psi):
+    """Matrix from the volume to the image: Z(−psi) Y(−tilt) Z(−rot), turns of vectors."""
+    return turn(2, -psi) @ turn(1, -tilt) @ turn(2, -rot)
+
+
+def euler_angles(matrix):
+    """Angles rot, tilt, psi of such a matrix."""
+    tilt = np.degrees(np.arccos(matrix[2, 2].clip(-1, 1)))
+    rot = np.degrees(np.arctan2(matrix[2, 1], matrix[2, 0]))
+    psi = np.degrees(np.arctan2(matrix[1, 2], -matrix[0, 2]))
+    return rot, tilt, psi
+
+
+@dataclass
+class Particle:
+    """A particle: place in Å from the middle of its tomogram, and orientation."""
+
+    name: str
+    tomogram: str
+    coordinate: np.ndarray
+    origin: np.ndarray
+    subtomogram: np.ndarray
+    angles: np.ndarray
+    visible: np.ndarray
+
+
+@dataclass
+class Image:
+    """A tilt image of a particle, worked out from the geometry of the microscope."""
+
+    particle: Particle
+    tilt: int
+    frame: int
+    rotation: np.ndarray
+    shift: np.ndarray
+    defocus: tuple[float, float, float]
+    dose: float
+    scale: float
+    stack: str
+
+
+@dataclass
+class Project:
+    """Two tomograms of opposite hand, their tilts, and particles in both."""
+
+    particles: list[Particle]
+    tilts: dict[str, dict[str, np.ndarray]]
+
+    @classmethod
+    def random(cls, rng, count=6, missing=0.05):
+        """A project of some particles, a few tilts of which are missing."""
+        tilts = {}
+        for name in HANDS:
+            tilts[name] = {
+                "x": rng.normal(0, 1, len(ANGLES)),
+                "y": ANGLES + rng.normal(0, 0.1, len(ANGLES)),
+                "z": 85 + rng.normal(0, 0.3, len(ANGLES)),
+                "u": 25000 + rng.normal(0, 500, len(ANGLES)),
+                "v": 24000 + rng.normal(0, 500, len(ANGLES)),
+                "a": rng.uniform(0, 180, len(ANGLES)),
+                "shift": rng.normal(0, 10, (len(ANGLES), 2)),
+                "dose": DOSE * np.arange(len(ANGLES)),
+            }
+        particles = []
+        for number in range(count):
+            tomogram = list(HANDS)[number % 2]
+            visible = rng.random(len(ANGLES)) >= missing
+            visible[0] = True
+            particles.append(
+                Particle(
+                    name=f"{tomogram}/{number + 1}",
+                    tomogram=tomogram,
+                    coordinate=rng.uniform(-900, 900, 3),
+                    origin=rng.normal(0, 5, 3),
+                    subtomogram=rng.uniform([-180, 0, -180], 180, 3),
+                    angles=rng.uniform([-180, 0, -180], 180, 3),
+                    visible=visible,
+                )
+            )
+        return cls(particles, tilts)
+
+    def images(self):
+        """Every image there is, particle after particle, by dose."""
+        found = []
+        for particle in self.particles:
+            tilts = self.tilts[particle.tomogram]
+            box = euler_matrix(*particle.subtomogram)
+            pose = box @ euler_matrix(*particle.angles)
+            place = particle.coordinate - box @ particle.origin
+            for frame, tilt in enumerate(np.flatnonzero(particle.visible).tolist(), 1):
+                turned = (
+                    turn(2, tilts["z"][tilt])
+                    @ turn(1, tilts["y"][tilt])
+                    @ turn(0, tilts["x"][tilt])
+                )
+                depth = HANDS[particle.tomogram] * (turned @ place)[2]
+                found.append(
+                    Image(
+                        particle=particle,
+                        tilt=tilt,
+                        frame=frame,
+                        rotation=turned @ pose,
+                        # What moves the particle to the middle, where the coordinate is now.
+                        shift=(turned @ (particle.coordinate - place))[:2],
+                        defocus=(
+                            tilts["u"][tilt] + depth,
+                            tilts["v"][tilt] + depth,
+                            tilts["a"][tilt],
+                        ),
+                        dose=tilts["dose"][tilt],
+                        scale=np.cos(np.deg2rad(tilts["y"][tilt])),
+                        stack=f"Subtomograms/{particle.name}_stack2d.mrcs",
+                    )
+                )
+        return found
+
+
+OPTICS = {
+    "rlnOpticsGroup": [1],
+    "rlnOpticsGroupName": ["opticsGroup1"],
+    "rlnVoltage": [300.0],
+    "rlnSphericalAberration": [2.7],
+    "rlnAmplitudeContrast": [0.07],
+    "rlnImagePixelSize": [PIXEL_SIZE],
+    "rlnImageSize": [BOX],
+}
+
+
+def write(path: Path, blocks):
+    """Tables as a STAR file, by gemmi."""
+    document = gemmi.cif.Document()
+    for name, columns in blocks.items():
+        block = document.add_new_block(name)
+        loop = block.init_loop("_", list(columns))
+        for row in zip(*columns.values(), strict=True):
+            loop.add_row([f"{v:.9f}" if isinstance(v, float) else str(v) for v in row])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document.write_file(str(path))
+    return path
+
+
+def write_relion5(project: Project, folder: Path, order=None, name="particles") -> Path:
+    """A job of RELION 5; returns its optimisation set."""
+    rows = project.particles if order is None else [project.particles[i] for i in order]
+    columns = {
+        "rlnTomoName": [p.tomogram for p in rows],
+        "rlnTomoParticleName": [p.name for p in rows],
+        "rlnOpticsGroup": [1] * len(rows),
+        "rlnImageName": [f"Subtomograms/{p.name}_stack2d.mrcs" for p in rows],
+        "rlnTomoVisibleFrames": [
+            "[" + ",".join(str(int(v)) for v in p.visible) + "]" for p in rows
+        ],
+    }
+    for axis, letter in enumerate("XYZ"):
+        columns[f"rlnCenteredCoordinate{letter}Angst"] = [
+            float(p.coordinate[axis]) for p in rows
+        ]
+        columns[f"rlnOrigin{letter}Angst"] = [float(p.origin[axis]) for p in rows]
+    for place, word in enumerate(("Rot", "Tilt", "Psi")):
+        columns[f"rlnTomoSubtomogram{word}"] = [float(p.subtomogram[place]) for p in rows]
+        columns[f"rlnAngle{word}"] = [float(p.angles[place]) for p in rows]
+    tomographic = {
+        "rlnTomoTiltSeriesPixelSize": [TILT_PIXEL_SIZE],
+        "rlnImageDimensionality": [2],
+        "rlnTomoSubTomosAre2DStacks": [1],
+    }
+    write(
+        folder / f"{name}.star",
+        {
+            "general": {"rlnTomoSubTomosAre2DStacks": [1]},
+            "optics": OPTICS | tomographic,
+            "particles": columns,
+        },
+    )
+    write(
+        folder / "tomograms.star",
+        {
+            "global": {
+                "rlnTomoName": list(HANDS),
+                "rlnTomoTiltSeriesStarFile": [
+                    f"tilt_series/{tomogram}.star" for tomogram in HANDS
+                ],
+                "rlnTomoTiltSeriesPixelSize": [TILT_PIXEL_SIZE] * len(HANDS),
+                "rlnTomoHand": list(HANDS.values()),
+            }
+        },
+    )
+    for tomogram, tilts in project.tilts.items():
+        table = {
+            "rlnMicrographName": [f"{tomogram}_{i:03d}.mrc" for i in range(len(ANGLES))],
+            "rlnTomoXTilt": tilts["x"].tolist(),
+            "rlnTomoYTilt": tilts["y"].tolist(),
+            "rlnTomoZRot": tilts["z"].tolist(),
+            "rlnTomoXShiftAngst": tilts["shift"][:, 0].tolist(),
+            "rlnTomoYShiftAngst": tilts["shift"][:, 1].tolist(),
+            "rlnDefocusU": tilts["u"].tolist(),
+            "rlnDefocusV": tilts["v"].tolist(),
+            "rlnDefocusAngle": tilts["a"].tolist(),
+            "rlnMicrographPreExposure": tilts["dose"].tolist(),
+        }
+        write(folder / "tilt_series" / f"{tomogram}.star", {tomogram: table})
+    return write(
+        folder / "optimisation_set.star",
+        {
+            "optimisation_set": {
+                "rlnTomoParticlesFile": [f"{name}.star"],
+                "rlnTomoTomogramsFile": ["tomograms.star"],
+            }
+        },
+    )
+
+
+def write_warp(project: Project, path: Path, order=None) -> Path:
+    """The 2-D particle series of WARP and M: a row for every image."""
+    images = project.images()
+    rows = images if order is None else [images[i] for i in order]
+    angles = [euler_angles(image.rotation) for image in rows]
+    columns = {
+        "rlnImageName": [f"{image.frame:06d}@{image.stack}" for image in rows],
+        "rlnMicrographName": [f"{image.particle.tomogram}.tomostar" for image in rows],
+        "rlnGroupName": [image.particle.name for image in rows],
+        "rlnOpticsGroup": [1] * len(rows),
+        "rlnCtfScalefactor": [float(image.scale) for image in rows],
+        "rlnCtfBfactor": [-4 * float(image.dose) for image in rows],
+        "rlnOriginXAngst": [float(image.shift[0]) for image in rows],
+        "rlnOriginYAngst": [float(image.shift[1]) for image in rows],
+    }
+    for place, word in enumerate(("Rot", "Tilt", "Psi")):
+        columns[f"rlnAngle{word}"] = [float(a[place]) for a in angles]
+    for place, word in enumerate(("U", "V", "Angle")):
+        columns[f"rlnDefocus{word}"] = [float(image.defocus[place]) for image in rows]
+    return write(path, {"optics": OPTICS, "particles": columns})
