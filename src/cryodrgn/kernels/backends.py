@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
-from cryodrgn.kernels import numba_kernels, torch_kernels
-from cryodrgn.kernels.loops.compiling import njit
+from cryodrgn.kernels import torch_kernels
 
-HAS_NUMBA = njit is not None
+# numba takes half a second to load, so it is loaded by the first operation that wants it.
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
 
 class Kernels(Protocol):
@@ -166,7 +166,11 @@ class Kernels(Protocol):
 
 def is_compiled(device: torch.device) -> bool:
     """True if the operations on a device are compiled loops."""
-    return HAS_NUMBA and device.type == "cpu"
+    if not HAS_NUMBA or device.type != "cpu":
+        return False
+    from cryodrgn.kernels.loops.compiling import IS_AVAILABLE  # noqa: PLC0415
+
+    return IS_AVAILABLE
 
 
 def kernels_for(device: torch.device, *, fused: bool = False) -> Kernels:
@@ -179,7 +183,11 @@ def kernels_for(device: torch.device, *, fused: bool = False) -> Kernels:
     """
     if fused and runs_triton(device):
         return importlib.import_module("cryodrgn.kernels.triton_kernels")  # type: ignore[return-value]
-    return numba_kernels if is_compiled(device) else torch_kernels
+    if not is_compiled(device):
+        return torch_kernels
+    from cryodrgn.kernels import numba_kernels  # noqa: PLC0415
+
+    return numba_kernels
 
 
 def runs_triton(device: torch.device) -> bool:

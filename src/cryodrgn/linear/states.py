@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cryodrgn.analysis.diffusion_map import diffusion_map
-from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.imaging.masks import resize_mask
@@ -207,6 +205,9 @@ class StateReconstruction:
 
     def supported(self, points: Float[np.ndarray, "states z"]) -> Bool[np.ndarray, " states"]:
         """True if particles are as near as nearly every particle has its neighbours."""
+        # Forecasts of all commands load this module, and few of them need scipy.
+        from cryodrgn.analysis.neighbours import nearest_neighbours  # noqa: PLC0415
+
         latents = self._latents.mean
         count = min(NEIGHBOURS_COMPARED, len(latents) - 1)
         own = nearest_neighbours(latents, count + 1)[0][:, -1]
@@ -290,6 +291,8 @@ def _functions_of(latents: Latents, settings: StateSettings, box_size: int) -> B
                 num_functions=dimensions,
             )
         )
+    from cryodrgn.analysis.diffusion_map import diffusion_map  # noqa: PLC0415
+
     doubt = latents.covariances
     found = diffusion_map(
         latents.mean,

@@ -1,6 +1,8 @@
 """Adam, computed in one pass over the weights, and able to leave out a step unseen."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -11,13 +13,47 @@ from torch.optim import Optimizer
 FUSED_ON = ("cpu", "cuda")
 
 
+class Adam(torch.optim.Adam):
+    """PyTorch's Adam without PyTorch's compiler.
+
+    Its methods are wrapped so that they load the compiler (1.7 s of a processor) only to tell
+    it not to compile them. The same methods are called here without the wrapping.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Have more parameters moved."""
+        _plain(torch.optim.Adam.add_param_group)(self, param_group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Forget gradients."""
+        _plain(torch.optim.Adam.zero_grad)(self, set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and settings, as they are saved."""
+        return _plain(torch.optim.Adam.state_dict)(self)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with what :meth:`state_dict` returned."""
+        _plain(torch.optim.Adam.load_state_dict)(self, state_dict)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move the parameters by one step."""
+        with torch.no_grad():
+            return _plain(torch.optim.Adam.step)(self, closure)
+
+
+def _plain(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of an optimiser without what decorators put around it."""
+    return inspect.unwrap(method)
+
+
 def adam(
     parameters: Iterable[nn.Parameter],
     device: torch.device,
     *,
     learning_rate: float,
     weight_decay: float = 0.0,
-) -> torch.optim.Adam:
+) -> Adam:
     """The optimiser of the networks (Kingma & Ba 2015).
 
     Args:
@@ -26,7 +62,7 @@ def adam(
         learning_rate: Length of a step.
         weight_decay: Share of the weights that is added to their gradients.
     """
-    return torch.optim.Adam(
+    return Adam(
         parameters,
         lr=learning_rate,
         weight_decay=weight_decay,

@@ -36,6 +36,7 @@ from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.training.config import TrainConfig
+from cryodrgn.training.optimizers import Adam
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.search_config import SearchConfig
 
@@ -204,7 +205,7 @@ class PoseSearch:
         if self._training.keeps_decoder:
             return
         parameters = list(self._decoder.parameters())
-        optimizer = torch.optim.Adam(parameters, lr=self._training.learning_rate)
+        optimizer = Adam(parameters, lr=self._training.learning_rate)
         frequencies = disc.points / self._box_size
         size, total = self._training.batch_size, self._search.pretrain
         with Progress(total, "learning the first map", "slices") as progress:

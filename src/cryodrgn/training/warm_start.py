@@ -17,6 +17,7 @@ from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import latents_at
+from cryodrgn.training.optimizers import Adam
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def teach_encoder(
     Returns:
         The divergence per dimension in the last pass.
     """
-    optimizer = torch.optim.Adam(model.encoder.parameters(), lr=LARGEST_RATE)
+    optimizer = Adam(model.encoder.parameters(), lr=LARGEST_RATE)
     num_steps = epochs * math.ceil(particles.num_visited / BATCH)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, LARGEST_RATE, num_steps)
     mean, log_variance = (target.to(particles.device) for target in targets)
