@@ -5,7 +5,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from cryodrgn.data.prepared import Storage, prepare_all
-from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.preprocessing import Preprocessing, preparing_device
 from cryodrgn.data.training_set import PoseSource, TrainingSet
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.parallel import ALONE, Team
@@ -36,6 +36,12 @@ def build_training_set(
         team: Processes that share the images.
     """
     prepared = prepare_all(
-        particles, lattice, settings, storage=storage, centred=moving_poses is None, team=team
+        particles,
+        lattice,
+        settings,
+        storage=storage,
+        centred=moving_poses is None,
+        team=team,
+        device=preparing_device(device),
     )
     return TrainingSet(particles, prepared, device, moving_poses, held_out)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.memory import available_memory
-from cryodrgn.data.preprocessing import Preprocessing, prepare_images
+from cryodrgn.data.preprocessing import PROCESSOR, Preprocessing, prepare_images
 from cryodrgn.data.stores import FileStore, ImageStore, MemoryStore, open_nameless
 from cryodrgn.errors import BadImageError, InputFileError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
@@ -91,6 +91,7 @@ def prepare_all(
     storage: Storage,
     centred: bool = True,
     team: Team = ALONE,
+    device: torch.device = PROCESSOR,
 ) -> PreparedImages:
     """Make all images of a set ready.
 
@@ -104,6 +105,7 @@ def prepare_all(
         storage: Where the result is kept.
         centred: Whether to apply the shifts of the poses.
         team: Processes that share the images.
+        device: Where the transforms are computed.
 
     Raises:
         BadImageError: An image cannot be computed with.
@@ -127,7 +129,7 @@ def prepare_all(
                     atomic_path(path, size) as partial,
                     _opened(partial, stored, lattice) as new,
                 ):
-                    _fill(new, images, lattice, settings, centred=centred)
+                    _fill(new, images, lattice, settings, centred=centred, device=device)
         store: ImageStore = FileStore(_open(path, os.O_RDONLY), len(lattice), stored)
         team.wait()
         if storage.cache_dir is None and team.local_rank == 0:
@@ -137,11 +139,11 @@ def prepare_all(
         make_folder(storage.scratch_dir)
         descriptor = open_nameless(storage.scratch_dir)
         store = FileStore(descriptor, len(lattice), stored)
-        _fill(store, images, lattice, settings, centred=centred)
+        _fill(store, images, lattice, settings, centred=centred, device=device)
     else:
         logger.info("%s in memory", words)
         store = MemoryStore(len(images), len(lattice))
-        _fill(store, images, lattice, settings, centred=centred)
+        _fill(store, images, lattice, settings, centred=centred, device=device)
     return PreparedImages(lattice=lattice, store=store, order=order, num_images=len(images))
 
 
@@ -152,12 +154,15 @@ def _fill(
     settings: Preprocessing,
     *,
     centred: bool,
+    device: torch.device,
 ) -> None:
     with Progress(len(images), "preparing images") as progress:
         for start in range(0, len(images), BATCH):
             rows = np.arange(start, min(start + BATCH, len(images)))
-            values = prepare_images(images, rows, lattice, settings, centred=centred)
-            store.write(rows, values.numpy())
+            values = prepare_images(
+                images, rows, lattice, settings, centred=centred, device=device
+            )
+            store.write(rows, values.cpu().numpy())
             progress.advance(len(rows))
 
 

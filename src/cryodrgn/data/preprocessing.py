@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.devices import to_device
 from cryodrgn.errors import MetadataError, NumericalError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
@@ -27,6 +28,12 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 
 SCALE_SAMPLE = 1000
+PROCESSOR = torch.device("cpu")
+
+
+def preparing_device(device: torch.device) -> torch.device:
+    """Where images are best prepared for a device: there, if it has what that takes."""
+    return device if device.type == "cuda" else PROCESSOR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,13 +74,14 @@ def preprocess(
     box_size = images.shape[-1]
     factor = (-1 if settings.invert else 1) / settings.scale
     if settings.window_radius is not None:
-        images = images * (circular_window(box_size, settings.window_radius) * factor)
+        window = circular_window(box_size, settings.window_radius) * factor
+        images = images * to_device(window, images.device)
         factor = 1.0
     values = transform_on_lattice(images, lattice, shifts)
     if factor != 1:
         values *= factor
     if settings.offset:
-        frequencies = lattice.points / images.shape[-1]
+        frequencies = to_device(lattice.points / images.shape[-1], images.device)
         values -= _constant(settings.offset / settings.scale, frequencies, shifts)
     return values
 
@@ -146,7 +154,8 @@ def _constant(
 
     A constant on all Re − Im, at k and at −k, is one on the real part.
     """
-    constant = torch.tensor([value, 0.0]).expand(1, len(frequencies), 2)
+    constant = to_device(torch.tensor([value, 0.0]), frequencies.device)
+    constant = constant.expand(1, len(frequencies), 2)
     if shifts is None:
         return constant
     constant = constant.expand(len(shifts), -1, -1)
@@ -160,6 +169,7 @@ def prepare_images(
     settings: Preprocessing,
     *,
     centred: bool = True,
+    device: torch.device = PROCESSOR,
 ) -> Float[Tensor, "rows points 2"]:
     """Transforms of some images, preprocessed and, if wanted, centred by their shifts.
 
@@ -172,13 +182,16 @@ def prepare_images(
         lattice: Where the transforms are wanted.
         settings: What is done to the images.
         centred: Whether to apply the shifts.
+        device: Where to compute.
     """
-    values = prepare_as_recorded(images, rows, lattice, settings, centred=centred)
+    values = prepare_as_recorded(
+        images, rows, lattice, settings, centred=centred, device=device
+    )
     if images.ctf is None or images.ctf.odd_zernike is None:
         return values
-    coefficients = torch.from_numpy(images.ctf.odd_zernike[rows])
+    coefficients = to_device(torch.from_numpy(images.ctf.odd_zernike[rows]), device)
     frequencies = spatial_frequencies(images, rows, lattice)
-    frequencies = magnified(frequencies, magnifications_of(images, rows))
+    frequencies = to_device(magnified(frequencies, magnifications_of(images, rows)), device)
     return without_phases(values, zernike_phases(frequencies, coefficients, is_odd=True))
 
 
@@ -189,19 +202,22 @@ def prepare_as_recorded(
     settings: Preprocessing,
     *,
     centred: bool = True,
+    device: torch.device = PROCESSOR,
 ) -> Float[Tensor, "rows points 2"]:
     """Transforms as :func:`prepare_images` makes them, their aberrations not removed.
 
     Arguments are the same.
     """
     if images.sampling is not None:
-        return _prepare_on(images.sampling, images, rows, lattice, settings, centred=centred)
-    pixels = read_whitened(images, rows)
+        # Images of several samplings are not the rule: these are resampled on the processor.
+        values = _prepare_on(images.sampling, images, rows, lattice, settings, centred=centred)
+        return to_device(values, device)
+    pixels = to_device(read_whitened(images, rows), device)
     shifts = None
     if images.poses is not None and centred:
         stored = images.pixel_sizes[rows] * (images.box_size / pixels.shape[-1])
         in_pixels = images.poses.shifts[rows] / stored[:, None]
-        shifts = torch.from_numpy(in_pixels.astype(np.float32))
+        shifts = to_device(torch.from_numpy(in_pixels.astype(np.float32)), device)
     return preprocess(pixels, lattice, settings, shifts)
 
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from cryodrgn.devices import to_device
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 
 
@@ -81,13 +82,14 @@ def transform_on_lattice(
     half_plane *= along_y[:, :, None] * along_x[:, None, :]
 
     kx, ky = lattice.points.unbind(-1)
-    mates = (-ky * box_size + (-kx) % box_size).expand(len(images), -1)
+    mates = to_device(-ky * box_size + (-kx) % box_size, images.device)
+    mates = mates.expand(len(images), -1)
     # Pairs of numbers are gathered as words of eight bytes, five times faster than as pairs.
     words = half_plane.flatten(1).view(torch.int64).gather(1, mates)
     values = words.view(torch.complex64).conj_physical_()
     if shifts is not None:
         # The Nyquist frequency stands once among the columns, as +n/2 of the mates.
-        edge = torch.nonzero(2 * kx == box_size).squeeze(-1)
+        edge = to_device(torch.nonzero(2 * kx == box_size).squeeze(-1), images.device)
         turn = torch.exp(-2j * torch.pi * shifts[:, :1])
         values[:, edge] *= turn
     return torch.view_as_real(values)

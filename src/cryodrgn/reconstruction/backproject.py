@@ -24,6 +24,7 @@ from cryodrgn.data.preprocessing import (
     exposure_parameters,
     magnifications_of,
     prepare_images,
+    preparing_device,
     spatial_frequencies,
 )
 from cryodrgn.devices import to_device
@@ -192,7 +193,10 @@ class _Adder:
     def add(self, sums: SliceAccumulator, rows: Int[np.ndarray, " rows"]) -> None:
         """Add some images to sums."""
         images, lattice, device = self.images, self.lattice, sums.device
-        values = to_device(prepare_images(images, rows, lattice, self.settings), device)
+        values = prepare_images(
+            images, rows, lattice, self.settings, device=preparing_device(device)
+        )
+        values = to_device(values, device)
         frequencies = to_device(spatial_frequencies(images, rows, lattice), device)
         faded = None
         if self.exposures is not None:
