@@ -13,10 +13,10 @@ from pathlib import Path
 BATCH = 8
 
 
-def seconds_to_first_step(star: Path, folder: Path, cache: Path) -> float:
+def seconds_to_first_step(star: Path, folder: Path, cache: Path, device: str) -> float:
     """Start a run, wait for the first line of its metrics, and stop it."""
     words = ["train_vae", star, "--zdim", "8", "-b", str(BATCH), "--log-interval", str(BATCH)]
-    words += ["--cache-dir", cache, "-o", folder]
+    words += ["--cache-dir", cache, "--device", device, "-o", folder]
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "cryodrgn", *map(str, words)],
@@ -38,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=20000)
     parser.add_argument("--box", type=int, default=128)
+    parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -45,8 +46,11 @@ def main() -> None:
         line = [sys.executable, "-m", "cryodrgn", *map(str, words), "-o", name]
         subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
         star, cache = folder / "particles.star", folder / "cache"
-        first = seconds_to_first_step(star, folder / "first", cache)
-        again = [seconds_to_first_step(star, folder / str(i), cache) for i in range(3)]
+        first = seconds_to_first_step(star, folder / "first", cache, args.device)
+        again = [
+            seconds_to_first_step(star, folder / str(number), cache, args.device)
+            for number in range(3)
+        ]
     print(
         f"{args.images} images of {args.box} px: first step after {sorted(again)[1]:.1f} s "
         f"({min(again):.1f} to {max(again):.1f}), {first:.1f} s when they had to be prepared"

@@ -1,39 +1,29 @@
 #!/bin/sh
-# What docs/performance.md wants to know of a GPU. Builds nothing, downloads nothing.
+# Everything that docs/performance.md wants to know of a card, in one command of at most 8 minutes:
 #
-#   benchmarks/gpu.sh          the table of training steps and what is around them; below 10 minutes
-#   benchmarks/gpu.sh whole    a complete run, 100,000 simulated particles of 128 px and 20 epochs,
-#                              from the command line to the report; simulating them is not timed
+#   benchmarks/gpu.sh                        all sections, into the folder gpu-figures
+#   benchmarks/gpu.sh table profile          some of them (data whole linear search profile table suite)
+#   benchmarks/gpu.sh long                   20 epochs of 100,000 particles and their report
+#   DEVICE=cpu SMALL=1 benchmarks/gpu.sh     the same on a processor at toy sizes, to try the script
 #
-# PYTHON, DEVICE, BOXES, WIDTHS, BATCHES, SECONDS_EACH and IMAGES in the environment change what is
-# run; results go to the folder gpu-figures, or to what FIGURES names.
+# It builds nothing and needs no network: Python >= 3.11 and PyTorch >= 2.9 as found. Where other
+# libraries are missing, WHEELS names a folder of wheels, which go into the folder of the figures.
+#
+# Results: gpu.json and gpu.md in the folder, with a line of reason for whatever could not be measured.
+# PYTHON, DEVICE (cuda), SMALL, FIGURES (the folder), WHEELS and BUDGET (seconds, 470; 3600 with SMALL) may be set.
 set -eu
-python=${PYTHON:-python}
-device=${DEVICE:-cuda}
-folder=${FIGURES:-gpu-figures}
-mkdir -p "$folder"
-
-table() {
-    # shellcheck disable=SC2086 # lists of numbers are meant to be split
-    timeout 580 "$python" -m cryodrgn benchmark --device "$device" --boxes ${BOXES:-64 128 256} \
-        --widths ${WIDTHS:-256 1024} --batches ${BATCHES:-8 64 256} --seconds "${SECONDS_EACH:-2}" \
-        --json "$folder/benchmark.json" | tee "$folder/benchmark.txt"
-}
-
-whole() {
-    data=$folder/particles
-    if [ ! -f "$data/particles.star" ]; then
-        "$python" -m cryodrgn simulate -D 128 --Apix 2 -n "${IMAGES:-100000}" --snr 0.1 \
-            --num-states 20 --seed 0 -o "$data"
-    fi
-    started=$(date +%s)
-    "$python" -m cryodrgn train_vae "$data/particles.star" --zdim 8 -n 20 -b 64 --device "$device" \
-        --checkpoint 5 --overwrite -o "$folder/run"
-    "$python" -m cryodrgn analyze "$folder/run" -1 --device "$device"
-    echo "whole run: $(($(date +%s) - started)) s" | tee "$folder/whole.txt"
-}
-
-case ${1:-table} in
-    table | whole) "${1:-table}" ;;
-    *) echo "benchmarks/gpu.sh: '$1' is neither table nor whole" >&2; exit 2 ;;
-esac
+here=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python3}
+figures=${FIGURES:-gpu-figures}
+mkdir -p "$figures"
+figures=$(cd "$figures" && pwd)
+path=$here/../src
+if [ -n "${WHEELS:-}" ]; then
+    "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$figures/wheels" "$WHEELS"/*.whl
+    path=$path:$figures/wheels
+fi
+PYTHONPATH=$path${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH
+[ -n "${BUDGET:-}" ] || BUDGET=${SMALL:+3600}
+exec "$python" "$here/gpu.py" --figures "$figures" --device "${DEVICE:-cuda}" \
+    --budget "${BUDGET:-470}" ${SMALL:+--small} "$@"

@@ -82,6 +82,23 @@ def test_a_pytorch_without_cuda_beside_a_driver_is_said(no_card, monkeypatch, tm
     assert "is built without CUDA; computing on cpu instead" in said
 
 
+def test_a_card_that_cannot_compute_is_said_and_the_processor_computes(monkeypatch, caplog):
+    def zeros(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("CUDA error: no kernel image is available\nCompile with …")
+
+    with simulated_card(monkeypatch):
+        monkeypatch.setattr(torch, "zeros", zeros)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        assert choose_device("auto") == CPU
+        (said,) = caplog.messages
+        assert said == (
+            "cuda:0 cannot be used (CUDA error: no kernel image is available); "
+            "computing on cpu instead"
+        )
+        with pytest.raises(ConfigError, match="no kernel image is available"):
+            choose_device("cuda")
+
+
 @pytest.mark.parametrize("name", ["1", "cuda:7"])
 def test_a_card_beyond_the_last_is_refused(monkeypatch, name):
     with simulated_card(monkeypatch), pytest.raises(ConfigError, match="that PyTorch finds is"):

@@ -28,9 +28,9 @@ def choose_device(name: str = "auto", number: int = 0) -> torch.device:
     """The device to compute on; a CUDA device always has its index.
 
     Args:
-        name: ``auto`` takes a CUDA device if there is one, then Apple's MPS, then the
-            processor. A bare number is that of a CUDA device; without any, the log says so and
-            the choice is that of ``auto``. Any other name is taken as it is.
+        name: ``auto`` takes a CUDA device if there is one that computes, then Apple's MPS, then
+            the processor. A bare number is that of a CUDA device; without any, the log says so
+            and the choice is that of ``auto``. Any other name is taken as it is.
         number: Which of several CUDA devices ``auto`` and ``cuda`` take.
 
     Raises:
@@ -39,12 +39,7 @@ def choose_device(name: str = "auto", number: int = 0) -> torch.device:
     problem = cuda_problem()
     is_number = name.isascii() and name.isdigit()
     if name == "auto" or (is_number and problem is not None):
-        others = "mps" if torch.backends.mps.is_available() else "cpu"
-        if is_number:
-            logger.warning("--device %s: %s; computing on %s instead", name, problem, others)
-        elif problem is not None and has_driver():
-            logger.warning("%s; computing on %s instead", problem, others)
-        name = "cuda" if problem is None else others
+        name = _fastest(name, number, problem)
     elif is_number:
         name = f"cuda:{name}"
     try:
@@ -63,6 +58,22 @@ def choose_device(name: str = "auto", number: int = 0) -> torch.device:
     return device
 
 
+def _fastest(asked: str, number: int, problem: str | None) -> str:
+    """Name of the fastest device that computes; the log says what keeps a card from it."""
+    others = "mps" if torch.backends.mps.is_available() else "cpu"
+    if problem is None:
+        card = _nth_card(number)
+        reason = _failure(card)
+        if reason is None:
+            return "cuda"
+        logger.warning("%s cannot be used (%s); computing on %s instead", card, reason, others)
+    elif asked != "auto":
+        logger.warning("--device %s: %s; computing on %s instead", asked, problem, others)
+    elif has_driver():
+        logger.warning("%s; computing on %s instead", problem, others)
+    return others
+
+
 def _indexed(device: torch.device, number: int, problem: str | None) -> torch.device:
     """A CUDA device with its index, after it has been tried."""
     if problem is not None:
@@ -78,13 +89,25 @@ def _indexed(device: torch.device, number: int, problem: str | None) -> torch.de
         )
         raise ConfigError(msg)
     device = torch.device("cuda", index)
+    reason = _failure(device)
+    if reason is not None:
+        msg = f"device '{device}' cannot be used ({reason}); try --device auto or cpu"
+        raise ConfigError(msg)
+    return device
+
+
+def _nth_card(number: int) -> torch.device:
+    """One of the CUDA devices; their numbers begin again after the last."""
+    return torch.device("cuda", number % torch.cuda.device_count())
+
+
+def _failure(device: torch.device) -> str | None:
+    """Why a CUDA device cannot compute: others hold it or its memory, or it is too old."""
     try:
         torch.zeros(1, device=device)
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        msg = f"device '{device}' cannot be used ({reason}); try --device auto or cpu"
-        raise ConfigError(msg) from error
-    return device
+        return str(error).splitlines()[0]
+    return None
 
 
 def cuda_problem() -> str | None:

@@ -14,7 +14,7 @@ from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.models.build import build_model, decoder_sizes, encoder_sizes, stored_lattice
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import TrainConfig
+from cryodrgn.training.config import Compilation, TrainConfig
 from cryodrgn.training.loop import Trainer
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.optimizers import adam
@@ -115,6 +115,7 @@ class TrainingStep:
         dtype: Number type of the networks' matrix products.
         device: Where to compute.
         scratch: A folder that a scratch file may be made in.
+        compilation: Execution of the step, as ``--compile`` names it.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class TrainingStep:
         dtype: torch.dtype,
         device: torch.device,
         scratch: RunDirectory,
+        compilation: Compilation = "auto",
     ) -> None:
         particles = build_training_set(
             noise_particles(4 * batch, config.box_size),
@@ -135,9 +137,8 @@ class TrainingStep:
         model = build_model(config)
         objective = VaeObjective(model.to(device), KlWeighting(), dtype)
         optimizer = adam(model.parameters(), device, learning_rate=1e-4)
-        self._trainer = Trainer(
-            objective, optimizer, particles, TrainConfig(batch_size=batch, log_interval=10**9)
-        )
+        settings = TrainConfig(batch_size=batch, log_interval=10**9, compilation=compilation)
+        self._trainer = Trainer(objective, optimizer, particles, settings)
         self._batch, self._number = batch, 0
         self.num_points = particles.num_points
 
