@@ -31,7 +31,7 @@ STEPS = (
     (TrainingSet, "batch"),
     (TrainingSet, "unshifted_transforms"),
     (Trainer, "step"),
-    (backproject, "_add_images"),
+    (backproject._Adder, "add"),
     (SliceAccumulator, "add"),
     (Expectation, "__call__"),
     (ResidualPower, "add"),
