@@ -15,6 +15,7 @@ from cryodrgn.diagnosis.image_state import (
 )
 from cryodrgn.diagnosis.optics_terms import radius_of_terms, term_comparisons
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.io.star import read_star, write_star
 
 COUNT = 100
 ROWS = np.arange(COUNT)
@@ -89,3 +90,25 @@ def test_a_wrong_state_is_named_and_put_right(read):
     found, words = as_multiplied(said, ROWS)
     assert words == (NOT_MULTIPLIED,)
     assert set(found.ctf.correction) == {1}
+
+
+def test_images_of_several_shapes_are_tested_by_the_most_frequent(tmp_path):
+    tables = []
+    for number, (side, count) in enumerate([(32, 60), (36, 20)], start=1):
+        design = optics.Design(box_size=side, num_images=count, num_balls=20)
+        star = optics.write_set(tmp_path / str(number), design, optics.corrected("multiplied"))
+        blocks = read_star(star)
+        tables.append({b: {n: t.text(n) for n in t.names} for b, t in blocks.items()})
+        tables[-1]["optics"]["rlnOpticsGroup"] = [str(number)]
+        particles = tables[-1]["particles"]
+        particles["rlnOpticsGroup"] = [str(number)] * count
+        names = particles["rlnImageName"]
+        particles["rlnImageName"] = [n.replace("@", f"@{number}/") for n in names]
+    joined = {
+        block: {name: tables[0][block][name] + tables[1][block][name] for name in columns}
+        for block, columns in tables[0].items()
+    }
+    write_star(tmp_path / "joined.star", joined)
+    images = open_particles(ParticleFiles(particles=tmp_path / "joined.star")).images
+    assert multiplication_test(images, np.arange(80)).is_multiplied
+    assert as_multiplied(images, np.arange(80)) == (images, ())

@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.preprocessing import ctf_parameters
+from cryodrgn.data.preprocessing import ctf_parameters, magnifications_of
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import transform_on_lattice
 from cryodrgn.imaging.ctf import FLIPPED, MULTIPLIED, recorded_transfer
+from cryodrgn.imaging.slices import magnified
 from cryodrgn.particles.image_table import ImageTable
 
 FEWEST, MOST_IMAGES, BATCH = 10, 500, 100
@@ -96,8 +97,14 @@ def as_multiplied(
 def multiplication_test(
     images: ImageTable, rows: Int[np.ndarray, " rows"]
 ) -> MultiplicationTest | None:
-    """Test some images as they are stored; None where they have no CTF or are too few."""
-    if images.ctf is None or len(rows) < FEWEST:
+    """Test some images as they are stored; None where they have no CTF or are too few.
+
+    Of images of several shapes and pixel sizes the most frequent kind is tested.
+    """
+    if images.ctf is None or not len(rows):
+        return None
+    rows = _of_one_kind(images, rows)
+    if len(rows) < FEWEST:
         return None
     spread = np.linspace(0, len(rows) - 1, min(len(rows), MOST_IMAGES)).round().astype(np.int64)
     chosen = rows[np.unique(spread)]
@@ -122,12 +129,31 @@ def multiplication_test(
     return MultiplicationTest(difference=float(difference.mean()), error=error)
 
 
+def _of_one_kind(
+    images: ImageTable, rows: Int[np.ndarray, " rows"]
+) -> Int[np.ndarray, " kept"]:
+    """Rows of the images of the most frequent shape and pixel size."""
+    kinds = np.column_stack([images.shapes_of(rows), images.pixel_sizes_in_files[rows]])
+    _, places, counts = np.unique(kinds, axis=0, return_inverse=True, return_counts=True)
+    return rows[places.ravel() == counts.argmax()]
+
+
+def _read_squares(
+    images: ImageTable, rows: Int[np.ndarray, " rows"]
+) -> Float[np.ndarray, "rows box box"]:
+    """The middles of some images of one shape, squares of an even number of pixels."""
+    pixels = images.read(rows)
+    side = min(pixels.shape[1:]) // 2 * 2
+    top, left = ((length - side) // 2 for length in pixels.shape[1:])
+    return pixels[:, top : top + side, left : left + side]
+
+
 def _roughness_of_margins(images: ImageTable, rows: Int[np.ndarray, " rows"]) -> float:
     """Variance of images beyond their inscribed circle over that of their centres."""
-    box_size = images.pixels.box_size
+    pixels = _read_squares(images, rows[:BATCH])
+    box_size = pixels.shape[1]
     axis = np.arange(box_size) - box_size / 2
     radii = np.hypot(axis[:, None], axis) / (box_size / 2)
-    pixels = images.read(rows[:BATCH])
     margin, centre = pixels[:, radii > 1], pixels[:, radii < 0.5]
     return float(margin.var(1).mean() / max(centre.var(1).mean(), 1e-30))
 
@@ -139,7 +165,7 @@ def _powers(
 ]:
     """Power of images, bin of shell and CTF, and CTF², at every point; number of shells."""
     assert images.ctf is not None
-    box_size = images.pixels.box_size
+    box_size = _read_squares(images, rows[:1]).shape[1]
     radius = min(box_size // 2 - 1, HIGHEST_RADIUS)
     lattice = HalfPlaneFrequencies.disc(box_size, radius)
     shells = lattice.points.float().norm(dim=1).round().long()
@@ -148,9 +174,11 @@ def _powers(
     powers, squares = [], []
     for start in range(0, len(rows), BATCH):
         chosen = rows[start : start + BATCH]
-        values = transform_on_lattice(torch.from_numpy(images.read(chosen)), lattice)[:, kept]
-        sides = torch.from_numpy(images.side_lengths[chosen].astype(np.float32))
-        frequencies = lattice.points[kept] / sides[:, None, None]
+        pixels = torch.from_numpy(np.ascontiguousarray(_read_squares(images, chosen)))
+        values = transform_on_lattice(pixels, lattice)[:, kept]
+        sizes = torch.from_numpy(images.pixel_sizes_in_files[chosen].astype(np.float32))
+        frequencies = lattice.points[kept] / (box_size * sizes[:, None, None])
+        frequencies = magnified(frequencies, magnifications_of(images, chosen))
         ctf = recorded_transfer(frequencies, ctf_parameters(images.ctf, chosen))
         powers.append(values.square().sum(-1))
         squares.append(ctf.square())
