@@ -1,7 +1,12 @@
 """Headers of other programs' files, written by hand from their documentation."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryodrgn.errors import MetadataError
 from cryodrgn.imaging.aberrations import zernike_orders
@@ -9,6 +14,7 @@ from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.optics_report import aberrations_in_words
 from cryodrgn.io.parse import parse_ctf
 from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.relion_optics import parse_vector
 from cryodrgn.io.relion_write import write_particle_star
 
 # RELION 3.0: one table, aberrations in every row.
@@ -347,3 +353,21 @@ def test_the_phase_said_is_that_at_the_nyquist_frequency(tmp_path):
     size = -2 * np.pi * 2.7e7 * 0.0196868**2 * 1e-3 * np.hypot(0.15, 0.30) / 3**3
     (words,) = aberrations_in_words(particles, np.full(2, 1.5))
     assert f"of up to {abs(np.rad2deg(size)):.0f}° at the Nyquist frequency" in words
+
+
+@given(st.text(alphabet="[]0123456789.,-+eE naifx_", max_size=60))
+def test_any_text_is_a_vector_of_numbers_or_refused(text):
+    numbers = []
+    with suppress(MetadataError):
+        numbers = parse_vector(text, Path("x.star"), "rlnOddZernike")
+    assert np.isfinite(numbers).all()
+
+
+def test_numbers_beyond_single_precision_are_refused(tmp_path):
+    huge = read(tmp_path, RELION_31.replace("[0.5,0,12.5,0,0,-7]", "[1e300]"))
+    with pytest.raises(MetadataError, match="odd_zernike of row 0 is .*inf.*, expected finite"):
+        huge.ctf()
+    with pytest.raises(MetadataError, match="odd_zernike of row 0"):
+        read(tmp_path, RELION_30.replace("1.5 0.15 -0.30", "1.5 1e300 -0.30")).ctf()
+    with pytest.raises(MetadataError, match="odd_zernike of row 0"):
+        read_cs(tmp_path, CRYOSPARC_4, **{"ctf/shift_A": (3e38, 0)}).ctf()

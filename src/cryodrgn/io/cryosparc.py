@@ -243,7 +243,8 @@ class CryosparcParticles:
 
         if not self._has("ctf/accel_kv"):
             return {}
-        return cryosparc_optics.aberrations(vectors, self._numbers("ctf/accel_kv"))
+        with np.errstate(all="ignore"):
+            return cryosparc_optics.aberrations(vectors, self._numbers("ctf/accel_kv"))
 
     def attenuation(self) -> dict[str, Float[np.ndarray, " particles"]]:
         """B factors and scales: columns of a table of images.
@@ -255,7 +256,8 @@ class CryosparcParticles:
         def numbers(name: str) -> Float[np.ndarray, " particles"] | None:
             return self._numbers(name) if self._has(name) else None
 
-        return cryosparc_optics.attenuation(numbers, self.path)
+        with np.errstate(over="ignore"):
+            return cryosparc_optics.attenuation(numbers, self.path)
 
     def magnifications(self) -> Float[np.ndarray, "particles 2 2"] | None:
         """Matrices of the anisotropic magnification, see ``ImageTable``; None if all are 1.

@@ -233,7 +233,8 @@ class RelionParticles:
             MetadataError: They contradict each other, or are no numbers.
         """
         columns = self._columns()
-        found = relion_optics.aberrations(columns, self._optics_column)
+        with np.errstate(all="ignore"):
+            found = relion_optics.aberrations(columns, self._optics_column)
         return found | relion_optics.correction(columns)
 
     def attenuation(self) -> dict[str, Float[np.ndarray, " particles"]]:
@@ -242,7 +243,8 @@ class RelionParticles:
         Raises:
             MetadataError: One is none of an image.
         """
-        return relion_optics.attenuation(self._columns())
+        with np.errstate(over="ignore"):
+            return relion_optics.attenuation(self._columns())
 
     def magnifications(self) -> Float[np.ndarray, "particles 2 2"] | None:
         """Matrices of the anisotropic magnification, see ``ImageTable``; None if all are 1.
