@@ -139,3 +139,17 @@ def test_mistakes_are_refused(fail, simulated, expanded, tmp_path):
     wrong = ("export", expanded, "--ind", tmp_path / "one.pkl", *out, "--expanded", expanded)
     assert "lists images more than once" in fail(*wrong)
     assert not list(tmp_path.glob("x.*"))
+
+
+def test_tilt_series_are_not_expanded(run, fail, tmp_path):
+    words = "simulate -D 16 --Apix 12 -n 4 --num-states 1 --tilt-series -o"
+    run(*words.split(), tmp_path)
+    line = (
+        "expand",
+        tmp_path / "particles.star",
+        "--symmetry",
+        "C2",
+        "-o",
+        tmp_path / "x.star",
+    )
+    assert "lists images of tilt series" in fail(*line)

@@ -21,6 +21,7 @@ from cryodrgn.io.particle_files import open_metadata
 from cryodrgn.io.star import particle_block, read_star
 from cryodrgn.io.star_rows import StarRows
 from cryodrgn.particles.expansion import expanded_poses
+from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 # Poses of cryoSPARC, rotation vectors: those of a refinement, and those of classes.
@@ -49,7 +50,8 @@ def expand_file(
 
     Raises:
         ConfigError: The files are of other kinds.
-        MetadataError: There are no poses, or the file lists images more than once already.
+        MetadataError: There are no poses, or the file lists tilt series, or images more than
+            once already.
     """
     if source.suffix not in {".star", ".cs"}:
         msg = f"{source} is no .star or .cs file; only these list particles row by row"
@@ -61,6 +63,13 @@ def expand_file(
     assert metadata is not None
     if not metadata.has_poses():
         msg = f"{source} holds no poses, of which the mates are made; pass that of a refinement"
+        raise MetadataError(msg)
+    if metadata.tilt_series(TiltSeriesSettings()) is not None:
+        msg = (
+            f"{source} lists images of tilt series, whose copies would be taken for more "
+            "images of one particle; take --symmetry of backproject_voxel, train_linear or "
+            "reconstruct_states instead"
+        )
         raise MetadataError(msg)
     images = _images(metadata)
     if len(set(images)) < len(images):
