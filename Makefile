@@ -11,6 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 demo: $(VENV)/.analysis
 	$(BIN)/cryodrgn demo -o demo
+	@echo 'In the browser: $(BIN)/cryodrgn dashboard demo/00_vae32_z1'
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not gpu" --durations=10
@@ -50,7 +51,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.analysis: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[analysis]'
+	$(INSTALL) --editable '.[analysis,dashboard]'
 	touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt

@@ -34,6 +34,11 @@ table { border-collapse: collapse; font-size: .9rem; width: 100%; }
 .figures .wide { grid-column: 1 / -1; }
 @media (max-width: 40rem) { .wide { overflow-x: auto; }
                             .wide img { max-width: none; width: 44rem; } }
+#live-views canvas { width: 100%; height: min(60vh, 30rem); border: 1px solid #ddd;
+                     touch-action: none; display: block; }
+#live-views { display: grid; gap: 1rem;
+              grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+#live-views[hidden] { display: none; }
 td, th { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
          border-bottom: 1px solid #e5e5e5; overflow-wrap: anywhere; }
 """
@@ -97,6 +102,10 @@ class HtmlReport:
     def commands(self, lines: list[str]) -> None:
         """Add command lines."""
         self._parts.append(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
+
+    def ready_made(self, markup: str) -> None:
+        """Add markup that is ours, as it is."""
+        self._parts.append(markup)
 
     def figure(self, figure: Figure, caption: str) -> None:
         """Add a figure with its caption."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cryodrgn.analysis.live_views import ShownVolumes, live_views
 from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.analysis.volume_pictures import AXIS_NAMES
 from cryodrgn.io.cryodrgn_pickle import load_pickles
@@ -54,6 +55,7 @@ def add_analysis(page: HtmlReport, files: AnalysisFiles) -> None:
     """
     record = read_yaml(files.record)
     series = record["series"]
+    _add_live_views(page, files, record)
     folders = {"line": files.line} | {f.path.name: f for f in files.components()}
     for name, folder in folders.items():
         if name in series:
@@ -68,6 +70,25 @@ def add_analysis(page: HtmlReport, files: AnalysisFiles) -> None:
         page.figures(training)
     _add_provenance(page, record)
     _add_next_steps(page, files, record)
+
+
+def _add_live_views(page: HtmlReport, files: AnalysisFiles, record: dict[str, Any]) -> None:
+    """Particles and volumes that one can turn; pictures below show the same."""
+    shown, labels = [], None
+    folders = {"line": files.line} | {f.path.name: f for f in files.components()}
+    for name, described in record["series"].items():
+        folder = folders.get(name)
+        if name == "clusters":
+            folder = files.clusters(described["count"])
+            labels = folder.labels
+        paths = {n: folder.volume(n) for n in described["captions"]} if folder else {}
+        there = {n: path for n, path in paths.items() if path.is_file()}
+        captions = [described["captions"][n] for n in there]
+        shown.append(
+            ShownVolumes(name=described["title"], paths=list(there.values()), captions=captions)
+        )
+    latents = Path(record["run"]["latents"])
+    page.ready_made(live_views(latents, files.umap, labels, shown))
 
 
 def _add_path(page: HtmlReport, folder: VolumeSeries, described: dict[str, Any]) -> None:

@@ -135,11 +135,28 @@ def column_names(run: Shown, group: str, name: str, epoch: Epoch = None) -> Any:
 @router.get("/latent")
 def latent(run: Shown, row: int, epoch: Epoch = None) -> Any:
     """The latent of one particle."""
-    table = run.latents(run.epoch(epoch))
-    if not 0 <= row < len(table):
-        msg = f"{run.name} has particles 0 to {len(table) - 1}, not {row}"
-        raise InputFileError(msg)
-    return {"z": [float(value) for value in table[row]]}
+    z = run.moved(row, {}, run.epoch(epoch))
+    return {"z": [float(value) for value in z]}
+
+
+@router.get("/point")
+def point(
+    run: Shown,
+    row: int,
+    x_name: str,
+    x: float,
+    y_name: str,
+    y: float,
+    x_group: str = "latent",
+    y_group: str = "latent",
+    epoch: Epoch = None,
+) -> Any:
+    """The latent of a particle, moved along two axes to a place on them."""
+    wanted = {
+        name: v for g, name, v in ((x_group, x_name, x), (y_group, y_name, y)) if g == "latent"
+    }
+    z = run.moved(row, wanted, run.epoch(epoch))
+    return {"z": [float(value) for value in z], "moved": bool(wanted)}
 
 
 @router.get("/pictures")

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 from cryodrgn.analysis.clusters import cluster_by_means
+from cryodrgn.analysis.pca import principal_components
 from cryodrgn.errors import CryodrgnError, InputFileError
 from cryodrgn.io.curves import read_curves
 from cryodrgn.io.map_geometry import MapGeometry
@@ -122,6 +124,35 @@ class ShownRun:
         """Latents of an epoch, kept while they are looked at."""
         self.require_folder()
         return self._kept(("latents", epoch), lambda: self.run.latents(epoch))
+
+    def moved(
+        self, row: int, wanted: Mapping[str, float], epoch: int | None
+    ) -> Float[np.ndarray, " z"]:
+        """The latent of a particle, moved along its dimensions or components.
+
+        Args:
+            row: The particle.
+            wanted: Values that dimensions (``z1``) or components (``PC1``) are to have.
+            epoch: Whose latents.
+
+        Raises:
+            InputFileError: There is no such particle.
+        """
+        latents = self.latents(epoch)
+        if not 0 <= row < len(latents):
+            msg = f"{self.name} has particles 0 to {len(latents) - 1}, not {row}"
+            raise InputFileError(msg)
+        z = latents[row].astype(np.float64)
+        components = self._kept(("components", epoch), lambda: principal_components(latents))
+        for name, value in wanted.items():
+            kind, number = name.rstrip("0123456789"), name.lstrip("zPC")
+            axis = int(number) - 1 if number.isdigit() else -1
+            if kind == "z" and 0 <= axis < len(z):
+                z[axis] = value
+            elif kind == "PC" and 0 <= axis < len(components):
+                direction = components.directions[axis]
+                z += (value - (z - components.mean) @ direction) * direction
+        return z.astype(np.float32)
 
     def column_groups(self, epoch: int | None) -> dict[str, Makers]:
         """Columns that come from the run itself."""

@@ -63,7 +63,7 @@ export function robustExtent(values) {
 export class Scatter {
   constructor(canvas) {
     this.canvas = canvas;
-    const gl = canvas.getContext("webgl2", { antialias: false, preserveDrawingBuffer: true });
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
     if (!gl) throw new Error("this browser has no WebGL2, which drawing particles needs");
     this.gl = gl;
     this.program = compiled(gl, VERTEX, FRAGMENT);
@@ -154,7 +154,7 @@ export class Scatter {
       gl.drawArrays(gl.POINTS, 0, this.count);
     };
     if (this.anyChosen) {
-      pass(2, opacity * 0.6, 0.8);
+      pass(2, opacity * 0.7, 0.75);
       pass(1, Math.min(1, opacity * 1.4), 0);
     } else pass(0, opacity, 0);
   }

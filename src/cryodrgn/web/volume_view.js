@@ -11,10 +11,10 @@ void main() { place = corner; gl_Position = vec4(corner, 0.0, 1.0); }`;
 const FRAGMENT = `#version 300 es
 precision highp float; precision highp sampler3D;
 in vec2 place; out vec4 result;
-uniform sampler3D volume; uniform sampler3D other; uniform sampler2D ramp;
+uniform sampler3D volume; uniform sampler3D other; uniform sampler3D blocks; uniform sampler2D ramp;
 uniform mat3 turn; uniform float zoom; uniform vec2 aspect; uniform float level; uniform float sense;
 uniform vec2 slab; uniform int both; uniform int tint; uniform vec2 tint_range; uniform vec3 ground; uniform vec3 base;
-uniform float step_length; uniform float voxel;
+uniform float step_length; uniform float voxel; uniform float block;
 float value(vec3 p) { float v = texture(volume, p).r * sense; return both == 1 ? abs(v) : v; }
 vec3 slope(vec3 p) {
   vec2 d = vec2(voxel, 0.0);
@@ -30,6 +30,10 @@ void main() {
   for (float t = from; t < until; t += step_length) {
     vec3 p = origin + ray * t + 0.5;
     if (any(lessThan(p, vec3(0.0))) || any(greaterThan(p, vec3(1.0)))) { first = true; continue; }
+    // Nothing within a block's side reaches the level: go that far.
+    vec2 ends = texture(blocks, p).rg;
+    float most = both == 1 ? max(ends.r, -ends.g) : sense > 0.0 ? ends.r : -ends.g;
+    if (most < level) { t += block - step_length; first = false; continue; }
     float v = value(p);
     if (v >= level) {
       float low = first ? t : t - step_length, high = t;
@@ -52,6 +56,10 @@ void main() {
     before = v; first = false;
   }
 }`;
+
+// Milliseconds that a picture may take, while the volume turns and when it rests.
+const COARSE_MS = 60;
+const FINE_MS = 350;
 
 export class Camera {
   constructor() {
@@ -94,7 +102,7 @@ export function levelOf(values) {
 export class VolumeView {
   constructor(canvas, camera) {
     this.canvas = canvas;
-    const gl = canvas.getContext("webgl2", { antialias: false, preserveDrawingBuffer: true });
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
     if (!gl) throw new Error("this browser has no WebGL2, which drawing volumes needs");
     this.gl = gl;
     this.program = compiled(gl, VERTEX, FRAGMENT);
@@ -105,8 +113,11 @@ export class VolumeView {
     gl.enableVertexAttribArray(gl.getAttribLocation(this.program, "corner"));
     gl.vertexAttribPointer(gl.getAttribLocation(this.program, "corner"), 2, gl.FLOAT, false, 0, 0);
     this.textures = {};
+    // Milliseconds per pixel, as last measured.
+    this.cost = 1e-3;
     this.level = 0;
     this.slab = [-0.87, 0.87];
+    this.size = null;
     this.both = false;
     this.base = [0.45, 0.62, 0.78];
     this.tint = null;
@@ -118,9 +129,19 @@ export class VolumeView {
 
   // Values (z, y, x) of a cubic volume.
   setVolume(values, side) {
+    if (this.values === values) return;
     this.values = values;
     this.side = side;
     this.upload("volume", 0, values, side);
+    const gl = this.gl;
+    const { ends, count } = blocksOf(values, side, this.factor_volume);
+    this.textures.blocks ??= gl.createTexture();
+    gl.activeTexture(gl.TEXTURE3);
+    gl.bindTexture(gl.TEXTURE_3D, this.textures.blocks);
+    gl.texImage3D(gl.TEXTURE_3D, 0, gl.RG16F, count, count, count, 0, gl.RG, gl.FLOAT, ends);
+    for (const f of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, f, gl.NEAREST);
+    for (const w of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R]) gl.texParameteri(gl.TEXTURE_3D, w, gl.CLAMP_TO_EDGE);
+    this.block = 1 / count;
   }
 
   setTint(values, side, range, palette) {
@@ -159,22 +180,30 @@ export class VolumeView {
 
   drawNow(coarse = false) {
     const { gl, canvas } = this;
-    const ratio = (coarse ? 0.5 : 1) * Math.min(window.devicePixelRatio || 1, 1.5);
-    const [w, h] = [Math.max(1, Math.round(canvas.clientWidth * ratio)), Math.max(1, Math.round(canvas.clientHeight * ratio))];
+    // As sharp as this machine draws in time: without a graphics card, pixels cost.
+    const budget = coarse ? COARSE_MS : FINE_MS;
+    const wanted = (coarse ? 0.6 : 1) * Math.min(window.devicePixelRatio || 1, 1.5);
+    const affordable = Math.sqrt(budget / this.cost / (canvas.clientWidth * canvas.clientHeight || 1));
+    const ratio = Math.min(wanted, Math.max(affordable, 0.15));
+    // The frames of a film have one size.
+    const [w, h] = this.size ?? [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, Math.round(side * ratio)));
     if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
     gl.viewport(0, 0, w, h);
     const ground = this.dark ? [0.09, 0.1, 0.12] : [1, 1, 1];
     gl.clearColor(...ground, 1);
     gl.clear(gl.COLOR_BUFFER_BIT);
     if (!this.values) return;
+    const begun = performance.now();
     gl.useProgram(this.program);
+    gl.uniform1i(this.at("blocks"), 3);
+    gl.uniform1f(this.at("block"), this.block);
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_3D, this.textures.volume);
     gl.uniform1i(this.at("volume"), 0);
     gl.uniform1i(this.at("other"), 1);
     gl.uniform1i(this.at("ramp"), 2);
     gl.uniformMatrix3fv(this.at("turn"), false, this.camera.turn);
-    gl.uniform1f(this.at("zoom"), this.camera.zoom * 1.5);
+    gl.uniform1f(this.at("zoom"), this.camera.zoom * 2.1);
     const short = Math.min(w, h);
     gl.uniform2f(this.at("aspect"), w / short, h / short);
     const sense = this.level < 0 ? -1 : 1;
@@ -190,6 +219,10 @@ export class VolumeView {
     gl.uniform1f(this.at("voxel"), 1 / this.side);
     gl.uniform1f(this.at("step_length"), (coarse ? 1.6 : 0.8) / this.side);
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+    const seconds = performance.now() - begun;
+    this.cost = Math.max(seconds - 2, 0.1) / (w * h);
+    this.drawn = seconds;
   }
 
   steer() {
@@ -211,6 +244,41 @@ export class VolumeView {
       camera.changed();
     }, { passive: false });
   }
+}
+
+// Largest and smallest values of blocks of 8 voxels and of their neighbours.
+function blocksOf(values, side, factor) {
+  const count = Math.max(Math.ceil(side / 8), 1);
+  const own = new Float32Array(2 * count ** 3);
+  for (let i = 0; i < own.length; i += 2) [own[i], own[i + 1]] = [-Infinity, Infinity];
+  // Blocks of equal share of the texture, which need not be whole voxels.
+  const blockOf = Int32Array.from({ length: side }, (_, i) => Math.min(Math.floor(((i + 0.5) / side) * count), count - 1));
+  let n = 0;
+  for (let z = 0; z < side; z++) {
+    for (let y = 0; y < side; y++) {
+      const line = (blockOf[z] * count + blockOf[y]) * count;
+      for (let x = 0; x < side; x++, n++) {
+        const place = 2 * (line + blockOf[x]);
+        const v = values[n];
+        if (v > own[place]) own[place] = v;
+        if (v < own[place + 1]) own[place + 1] = v;
+      }
+    }
+  }
+  const ends = own.slice();
+  const at = (z, y, x) => 2 * ((z * count + y) * count + x);
+  for (let z = 0; z < count; z++) for (let y = 0; y < count; y++) for (let x = 0; x < count; x++) {
+    const here = at(z, y, x);
+    for (let a = Math.max(z - 1, 0); a <= Math.min(z + 1, count - 1); a++) for (let b = Math.max(y - 1, 0); b <= Math.min(y + 1, count - 1); b++) for (let c = Math.max(x - 1, 0); c <= Math.min(x + 1, count - 1); c++) {
+      const there = at(a, b, c);
+      ends[here] = Math.max(ends[here], own[there]);
+      ends[here + 1] = Math.min(ends[here + 1], own[there + 1]);
+    }
+  }
+  for (let i = 0; i < ends.length; i++) ends[i] *= factor;
+  // Half precision rounds; nothing that reaches a level may be passed over.
+  for (let i = 0; i < ends.length; i += 2) [ends[i], ends[i + 1]] = [ends[i] + Math.abs(ends[i]) * 1e-3 + 1e-3, ends[i + 1] - Math.abs(ends[i + 1]) * 1e-3 - 1e-3];
+  return { ends, count };
 }
 
 // Half precision ends at 65504 and is coarse near zero, so the largest value becomes 1000.

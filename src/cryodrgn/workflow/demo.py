@@ -120,6 +120,7 @@ def report_demo(files: DemoFiles, commands: list[str]) -> DemoResult:
     report.commands(commands)
     report.write(files.report)
     logger.info("\n%s\nThe report is %s", result.in_words(), files.report)
+    logger.info("Look around, choose and decode: cryodrgn dashboard %s", files.run.path)
     return result
 
 

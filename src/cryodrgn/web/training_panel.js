@@ -1,0 +1,132 @@
+// A run under way: losses, rate, time left, verdict, and one state after every epoch.
+
+import { drawImage, lineChart, projectionOf } from "./charts.js";
+import { getJson, getNumbers } from "./server.js";
+
+const find = (id) => document.getElementById(id);
+const EVERY = 2000;
+const SELDOM = 15000;
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+export class TrainingPanel {
+  constructor(page) {
+    this.page = page;
+    find("strip-go").onclick = () => page.tried(() => this.strip());
+    find("strip-at").oninput = () => this.scrub(Number(find("strip-at").value));
+  }
+
+  async open() {
+    clearTimeout(this.later);
+    this.stamp = "";
+    this.epochs = null;
+    this.cards = [];
+    find("strip").replaceChildren();
+    find("half-maps").replaceChildren();
+    await this.look();
+    const curves = await this.page.tried(() => getJson(`${this.page.api}/half-maps`));
+    const lines = Object.entries(curves ?? {}).map(([name, points]) => ({ name, points }));
+    if (lines.length) lineChart(find("half-maps"), lines.slice(0, 6), { xName: "resolution (1/Å)", yName: "FSC of half maps", y0: 0, y1: 1 });
+  }
+
+  // Asks whether there is anything new, and again after a while; a page in the background rests.
+  async look() {
+    clearTimeout(this.later);
+    const run = this.page.state.run;
+    if (!document.hidden) await this.page.tried(() => this.update());
+    if (run === this.page.state.run) this.later = setTimeout(() => this.look(), this.isRunning ? EVERY : SELDOM);
+  }
+
+  async update() {
+    const { page } = this;
+    const told = await getJson(`${page.api}/progress`, { seen: this.stamp });
+    this.stamp = told.stamp;
+    if (told.unchanged) return;
+    this.isRunning = ["running", "silent", "unknown"].includes(told.state);
+    this.show(told);
+    const epochs = JSON.stringify([told.epochs, told.finished]);
+    if (this.epochs !== null && this.epochs !== epochs) await this.grown(told);
+    this.epochs = epochs;
+  }
+
+  // A new epoch: its latents are shown, unless an earlier one was asked for.
+  async grown(told) {
+    const { page } = this;
+    page.showEpochs(told.epochs, told.finished);
+    if (page.state.epoch === null) {
+      page.columns.clear();
+      page.run = await getJson(page.api);
+      find("latent").hidden = !page.run.particles;
+      await page.latent.listColumns();
+      await page.latent.refresh();
+      await page.latent.replay(page.state.steps);
+      if (page.state.a) await page.volumes.refresh();
+    }
+    if (this.cards.length) await this.strip();
+  }
+
+  show(told) {
+    const parts = [{ running: "under way", finished: "finished", stopped: "stopped", silent: "says nothing any more", unknown: "under way, or written by another program" }[told.state]];
+    if (told.reason) parts.push(told.reason);
+    const done = told.losses.length;
+    if (told.num_epochs) parts.push(`epoch ${done} of ${told.num_epochs} done`);
+    if (told.rate) parts.push(`${Math.round(told.rate).toLocaleString("en")} images/s`);
+    if (told.seconds_left && told.state === "running") parts.push(`${duration(told.seconds_left)} left`);
+    if (told.device) parts.push(told.device);
+    if (told.verdict) parts.push(told.verdict);
+    find("progress").textContent = parts.join(" · ");
+    const lines = [{ name: "total", points: told.losses.map((e) => [e.epoch + 1, e.total]) }];
+    if (told.losses.some((e) => Number.isFinite(e.reconstruction))) lines.push({ name: "reconstruction", points: told.losses.filter((e) => Number.isFinite(e.reconstruction)).map((e) => [e.epoch + 1, e.reconstruction]) });
+    if (told.losses.length > 0) lineChart(find("losses"), lines, { xName: "epoch", yName: "loss" });
+    else lineChart(find("losses"), [{ name: "total", points: told.steps.map((s) => [s.images, s.total]) }], { xName: "images", yName: "loss" });
+    const explained = (told.held_out ?? []).filter((r) => Number.isFinite(r.explained)).map((r) => [r.epoch + 1, r.explained]);
+    if (explained.length) lineChart(find("held-out"), [{ name: "explained", points: explained }], { xName: "epoch", yName: "power explained, particles kept out" });
+    else find("held-out").replaceChildren();
+  }
+
+  // The volume at one particle after every epoch, as projections.
+  async strip() {
+    const { page } = this;
+    const row = page.state.a?.row ?? page.particle.row ?? 0;
+    const side = page.run.instant ? page.run.box_size : Math.min(32, page.run.box_size);
+    const epochs = (await getJson(page.api)).epochs;
+    if (!epochs.length) throw Object.assign(new Error(`${page.run.name} keeps no epochs, only its result`), { status: 0 });
+    const done = new Map(this.cards.filter((card) => card.row === row).map((card) => [card.epoch, card]));
+    this.cards = [];
+    for (const epoch of epochs) {
+      let card = done.get(epoch);
+      if (!card) {
+        const { z } = await getJson(`${page.api}/latent`, { row, epoch });
+        const { values, about } = await getNumbers(`${page.api}/volume`, { z: z.join(","), side, epoch });
+        card = this.card(row, epoch, { values, side: about.side, about, point: { z, row }, pixelSize: about.pixel_size });
+      }
+      this.cards.push(card);
+      find("strip").replaceChildren(...this.cards.map((one) => one.figure));
+      find("strip-at").max = this.cards.length - 1;
+    }
+  }
+
+  card(row, epoch, volume) {
+    const figure = document.createElement("figure");
+    const canvas = document.createElement("canvas");
+    const caption = document.createElement("figcaption");
+    caption.textContent = `epoch ${epoch}`;
+    drawImage(canvas, projectionOf(volume.values, volume.side), volume.side);
+    figure.append(canvas, caption);
+    const card = { row, epoch, volume, figure };
+    canvas.onclick = () => this.scrub(this.cards.indexOf(card));
+    return card;
+  }
+
+  scrub(number) {
+    const card = this.cards[number];
+    if (!card) return;
+    for (const one of this.cards) one.figure.classList.toggle("shown", one === card);
+    find("strip-at").value = number;
+    this.page.volumes.show("a", { ...card.volume, name: `particle ${card.row} after epoch ${card.epoch}` });
+  }
+}

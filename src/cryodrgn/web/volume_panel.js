@@ -1,0 +1,360 @@
+// Volumes: decoded where one points, two side by side, their difference, films of paths.
+
+import { download, frameOf, gifOf, videoKind, videoOf } from "./film.js";
+import { densityOf } from "./scatter.js";
+import { getJson, getNumbers, query } from "./server.js";
+import { Camera, VolumeView, levelOf } from "./volume_view.js";
+
+const find = (id) => document.getElementById(id);
+const PAGE = crypto.randomUUID?.() ?? String(Math.random());
+
+export class VolumePanel {
+  constructor(page) {
+    this.page = page;
+    this.camera = new Camera();
+    this.a = new VolumeView(find("a"), this.camera);
+    this.b = new VolumeView(find("b"), this.camera);
+    this.b.base = [0.8, 0.6, 0.4];
+    this.turn = 0;
+    this.frames = [];
+    this.shown = { a: null, b: null };
+    this.listen();
+  }
+
+  setDark(dark) {
+    for (const view of [this.a, this.b]) {
+      view.dark = dark;
+      view.draw();
+    }
+  }
+
+  async open() {
+    const { page } = this;
+    const { state } = page;
+    if (state.camera) Object.assign(this.camera, state.camera);
+    find("maps").replaceChildren(new Option("decoded", ""), ...page.run.maps.map((name) => new Option(name)));
+    find("tint").replaceChildren(new Option("nothing", ""), new Option("difference to B", "other"), ...page.run.maps.map((name) => new Option(name, `map:${name}`)));
+    find("tint").value = state.tint ?? "";
+    find("difference").checked = Boolean(state.difference);
+    this.shown = { a: null, b: null };
+    this.frames = [];
+    this.showAnchors();
+    if (!page.run.latent_dim) return page.tried(() => this.decode({ z: [], row: null }));
+    if (state.b) await page.tried(() => this.decode(state.b, { into: "b" }));
+    if (state.a) await page.tried(() => this.decode(state.a));
+    else await page.tried(() => this.first());
+    if (state.map) await page.tried(() => this.showMap(state.map));
+    return undefined;
+  }
+
+  // To begin with, the volume where particles lie densest.
+  async first() {
+    const { scatter } = this.page.latent;
+    if (!scatter.count) return;
+    const density = densityOf(scatter.x, scatter.y);
+    let most = 0;
+    for (let i = 0; i < density.length; i++) if (density[i] > density[most]) most = i;
+    await this.at(most);
+  }
+
+  async refresh() {
+    const { a, b } = this.page.state;
+    if (b) await this.page.tried(async () => this.decode({ z: await this.latentOf(b), row: b.row }, { into: "b" }));
+    if (a) await this.page.tried(async () => this.decode({ z: await this.latentOf(a), row: a.row }));
+  }
+
+  // Latents of a particle differ from epoch to epoch.
+  async latentOf({ z, row }) {
+    const { page } = this;
+    return row === null ? z : (await getJson(`${page.api}/latent`, { row, epoch: page.state.epoch })).z;
+  }
+
+  point(panel, px, py) {
+    const row = panel.scatter.nearest(px, py);
+    if (row < 0) return;
+    const exact = !find("on-particles").checked;
+    if (!exact && row === this.lastRow) return;
+    this.lastRow = row;
+    this.page.tried(() => this.at(row, exact ? panel.scatter.toData(px, py) : null));
+  }
+
+  async at(row, place = null) {
+    const { page } = this;
+    const { state } = page;
+    const turn = ++this.turn;
+    const asked = place ? { row, x_group: state.x[0], x_name: state.x[1], x: place[0], y_group: state.y[0], y_name: state.y[1], y: place[1] } : { row };
+    const { z, moved } = await getJson(`${page.api}/${place ? "point" : "latent"}`, { ...asked, epoch: state.epoch });
+    if (turn !== this.turn) return;
+    await this.decode({ z, row: place && moved ? null : row });
+  }
+
+  // A small volume at once, then the whole one; both are given up when one moves on.
+  async decode(point, { into = "a" } = {}) {
+    const { page } = this;
+    const turn = ++this.turn;
+    this.asking?.abort();
+    this.asking = new AbortController();
+    const { signal } = this.asking;
+    page.state[into] = point;
+    page.latent.drawOverlay();
+    const whole = page.run.box_size;
+    const quarter = Math.max(16, 2 * Math.round(whole / 8));
+    const sides = page.run.instant || quarter >= whole ? [whole] : [quarter, whole];
+    find("busy").textContent = "decoding …";
+    const begun = performance.now();
+    for (const side of sides) {
+      const { values, about } = await getNumbers(`${page.api}/volume`, { z: point.z.join(","), side, epoch: page.state.epoch, page: `${PAGE}${into}`, turn }, { signal });
+      if (into === "a" && turn !== this.turn) return;
+      if (side === sides[0]) page.timings.sight = performance.now() - begun;
+      this.show(into, { values, side: about.side, about, point, pixelSize: about.pixel_size });
+    }
+    find("busy").textContent = "";
+    page.timings.volume = performance.now() - begun;
+    find("z").value = point.z.map((v) => Number(v.toPrecision(5))).join(" ");
+    page.changed();
+  }
+
+  async showMap(name) {
+    const { page } = this;
+    page.state.map = name;
+    if (!name) {
+      if (page.state.a) await this.decode(page.state.a);
+      return;
+    }
+    const { values, about } = await getNumbers(`${page.api}/map`, { name });
+    const [nz, ny, nx] = about.sides;
+    if (nz !== ny || ny !== nx) throw Object.assign(new Error(`${name} is no cube, but ${nz} × ${ny} × ${nx}`), { status: 0 });
+    this.show("a", { values, side: nx, about: {}, point: null, pixelSize: about.pixel_size, name });
+    page.changed();
+  }
+
+  show(into, volume) {
+    const { state } = this.page;
+    // The level belongs to the scale of the values, which all sides and states of a run share.
+    if (into === "a" && (!this.levelScale || volume.name || !this.shown.a || this.shown.a.name)) this.levelScale = levelOf(volume.values) / 0.3;
+    this.shown[into] = volume;
+    this.describe(into, volume);
+    if (into === "a") this.a.setVolume(volume.values, volume.side);
+    if (typeof state.level === "number") find("level").value = state.level;
+    if (typeof state.slab === "number") find("slab").value = state.slab;
+    this.render();
+  }
+
+  describe(into, { about, point, name, side, pixelSize }) {
+    const holder = find(`about-${into}`);
+    const head = into.toUpperCase();
+    holder.replaceChildren(`${head}: ${name ?? (point.row === null ? "a point" : `particle ${point.row.toLocaleString("en")}`)}, ${side} px at ${Number(pixelSize.toPrecision(3))} Å/px `);
+    if (about.supported === undefined) return;
+    const flag = document.createElement("span");
+    flag.className = about.supported ? "supported" : "extrapolated";
+    flag.textContent = about.supported ? "● supported" : "▲ extrapolated";
+    flag.title = `farther from particles than ${Math.round(100 * about.rank)} % of the particles are from one another`;
+    holder.append(flag);
+  }
+
+  // Level, slab, tint and the second view follow their controls.
+  render() {
+    const { a, b, shown } = this;
+    const level = (Number(find("level").value) / 1000) * (this.levelScale ?? 1);
+    const slab = Number(find("slab").value) / 1000;
+    for (const view of [a, b]) {
+      view.level = level;
+      view.slab = [-0.87 + (1 - slab) * 0.87, 0.87];
+    }
+    const pair = shown.a && shown.b && shown.a.side === shown.b.side;
+    const difference = pair ? shown.b.values.map((v, i) => v - shown.a.values[i]) : null;
+    const isDifference = find("difference").checked && difference;
+    b.both = Boolean(isDifference);
+    if (isDifference) {
+      b.setVolume(difference, shown.a.side);
+      b.level = levelOf(difference.map(Math.abs)) * (Number(find("level").value) / 300);
+    } else if (shown.b) b.setVolume(shown.b.values, shown.b.side);
+    find("pair").classList.toggle("one", !shown.b);
+    find("figure-b").hidden = !shown.b;
+    const tint = find("tint").value;
+    if (tint === "other" && difference) {
+      const most = levelOf(difference.map(Math.abs)) || 1;
+      a.setTint(difference, shown.a.side, [-most, most], "blue–orange");
+    } else if (tint.startsWith("map:") && this.tintMap?.name === tint) {
+      a.setTint(this.tintMap.values, this.tintMap.side, this.tintMap.range, "viridis");
+    } else a.setTint(null);
+    a.draw(true);
+    b.draw(true);
+  }
+
+  moveLevel(factor) {
+    find("level").value = Number(find("level").value) * factor;
+    this.page.state.level = Number(find("level").value);
+    this.render();
+    this.page.changed();
+  }
+
+  // Paths
+
+  async addAnchor(panel, px, py) {
+    const row = panel.scatter.nearest(px, py);
+    const { anchors } = this.page.state;
+    if (row < 0 || anchors.at(-1)?.row === row) return;
+    const anchor = { z: [], row };
+    anchors.push(anchor);
+    await this.page.tried(async () => {
+      anchor.z = await this.latentOf(anchor);
+    });
+    this.frames = [];
+    this.showAnchors();
+    panel.drawOverlay();
+    this.page.changed();
+  }
+
+  showAnchors() {
+    const { anchors } = this.page.state;
+    find("anchors").textContent = anchors.length ? `${anchors.length} points` : "no points yet; take the tool Path";
+    find("frame").max = Math.max(this.frames.length - 1, 0);
+  }
+
+  // Points on the straight pieces between the anchors, evenly in number.
+  pathPoints() {
+    const { anchors } = this.page.state;
+    const count = Math.min(Math.max(Number(find("path-count").value) || 12, 2), 200);
+    if (anchors.length < 2) throw Object.assign(new Error("a path needs two points at least: take the tool Path and click"), { status: 0 });
+    return Array.from({ length: count }, (_, i) => {
+      const place = (i / (count - 1)) * (anchors.length - 1);
+      const low = Math.min(Math.floor(place), anchors.length - 2);
+      const [p, q] = [anchors[low].z, anchors[low + 1].z];
+      return p.map((v, d) => v + (place - low) * (q[d] - v));
+    });
+  }
+
+  async makeFilm() {
+    const { page } = this;
+    const points = this.pathPoints();
+    const side = page.run.instant ? page.run.box_size : Math.min(page.run.box_size, 64);
+    this.frames = [];
+    for (const z of points) {
+      find("busy").textContent = `decoding ${this.frames.length + 1} of ${points.length} …`;
+      const { values, about } = await getNumbers(`${page.api}/volume`, { z: z.join(","), side, epoch: page.state.epoch });
+      this.frames.push({ values, side: about.side, about, point: { z, row: null }, pixelSize: about.pixel_size });
+      this.showAnchors();
+      this.showFrame(this.frames.length - 1);
+    }
+    find("busy").textContent = "";
+    for (let i = 0; i < this.frames.length; i++) {
+      this.showFrame(i);
+      await new Promise((resolve) => setTimeout(resolve, 80));
+    }
+  }
+
+  showFrame(number) {
+    const frame = this.frames[number];
+    if (!frame) return;
+    find("frame").value = number;
+    this.shown.a = frame;
+    this.describe("a", frame);
+    this.a.setVolume(frame.values, frame.side);
+    this.render();
+    this.a.drawNow();
+  }
+
+  async gif() {
+    if (!this.frames.length) await this.makeFilm();
+    return this.filming(async () => {
+      const pictures = this.frames.map((_, i) => {
+        this.showFrame(i);
+        return frameOf(this.a.canvas);
+      });
+      return gifOf([...pictures, ...pictures.slice(1, -1).reverse()]);
+    });
+  }
+
+  // Pictures of one size, while they are taken.
+  async filming(work) {
+    const { clientWidth, clientHeight } = this.a.canvas;
+    const scale = 400 / Math.max(clientWidth, clientHeight);
+    this.a.size = [clientWidth, clientHeight].map((side) => 2 * Math.max(Math.round((side * scale) / 2), 8));
+    try {
+      return await work();
+    } finally {
+      this.a.size = null;
+      this.a.draw();
+    }
+  }
+
+  listen() {
+    const { page } = this;
+    const bound = (id, event, work) => find(id).addEventListener(event, () => page.tried(work));
+    for (const id of ["level", "slab"]) {
+      bound(id, "input", () => {
+        page.state[id] = Number(find(id).value);
+        this.render();
+        page.changed();
+      });
+    }
+    bound("difference", "change", () => {
+      page.state.difference = find("difference").checked;
+      this.render();
+      page.changed();
+    });
+    bound("tint", "change", async () => {
+      const value = find("tint").value;
+      page.state.tint = value;
+      if (value.startsWith("map:")) {
+        const { values, about } = await getNumbers(`${page.api}/map`, { name: value.slice(4) });
+        const sorted = values.filter((v) => v !== 0).sort();
+        this.tintMap = { name: value, values, side: about.sides[0], range: [sorted[Math.floor(sorted.length * 0.02)] ?? 0, sorted[Math.floor(sorted.length * 0.98)] ?? 1] };
+      }
+      this.render();
+      page.changed();
+    });
+    bound("keep-b", "click", () => {
+      if (!this.shown.a) return;
+      this.shown.b = this.shown.a;
+      page.state.b = page.state.a;
+      this.describe("b", this.shown.b);
+      this.render();
+      page.latent.drawOverlay();
+      page.changed();
+    });
+    bound("maps", "change", () => this.showMap(find("maps").value));
+    bound("go", "click", () => {
+      const z = find("z").value.split(/[\s,;]+/).filter(Boolean).map(Number);
+      return this.decode({ z, row: null });
+    });
+    bound("mrc", "click", () => download(this.fileLink(), `${this.fileName()}.mrc`));
+    bound("png", "click", () => {
+      this.a.drawNow();
+      return new Promise((resolve) => find("a").toBlob((blob) => resolve(download(blob, `${this.fileName()}.png`))));
+    });
+    bound("cxc", "click", () => {
+      download(this.fileLink(), `${this.fileName()}.mrc`);
+      const script = `# open this file in ChimeraX, with the .mrc beside it\nopen ${this.fileName()}.mrc\nvolume #1 style surface step 1 level ${this.a.level.toPrecision(6)} color #7ba4c7\nlighting soft\nview\n`;
+      download(new Blob([script], { type: "text/plain" }), `${this.fileName()}.cxc`);
+    });
+    bound("play", "click", () => this.makeFilm());
+    bound("frame", "input", () => this.showFrame(Number(find("frame").value)));
+    bound("gif", "click", async () => download(await this.gif(), `${page.run.name}_path.gif`));
+    bound("video", "click", async () => {
+      if (!videoKind()) throw Object.assign(new Error("this browser writes no video; take the .gif"), { status: 0 });
+      if (!this.frames.length) await this.makeFilm();
+      const video = await this.filming(() => videoOf(this.a.canvas, (i) => this.showFrame(i), this.frames.length));
+      download(video, `${page.run.name}_path.${video.type.startsWith("video/mp4") ? "mp4" : "webm"}`);
+    });
+    bound("clear-path", "click", () => {
+      page.state.anchors = [];
+      this.frames = [];
+      this.showAnchors();
+      page.latent.drawOverlay();
+      page.changed();
+    });
+  }
+
+  fileName() {
+    const { a } = this.page.state;
+    return `${this.page.run.name.replace(/[^\w-]/g, "_")}_${a?.row ?? "point"}`;
+  }
+
+  fileLink() {
+    const { page, shown } = this;
+    const z = (shown.a?.point ?? page.state.a)?.z ?? [];
+    return `${page.api}/volume.mrc${query({ z: z.join(","), epoch: page.state.epoch })}`;
+  }
+}

@@ -1,0 +1,107 @@
+"""A real browser without a screen or a graphics card: Debian's Chromium."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = """--headless=new --no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader
+--ignore-gpu-blocklist --hide-scrollbars --disable-dev-shm-usage --disable-extensions
+--disable-background-networking --no-first-run""".split()  # noqa: SIM905
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_S = 60.0
+
+
+class Browser:
+    """A browser with one window.
+
+    Args:
+        driver: Selenium's driver of it.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, link: str) -> None:
+        """Open a page of ours, and wait until it is ready."""
+        # An address that differs in its fragment alone is not loaded again.
+        self.driver.get("about:blank")
+        self.driver.get(link)
+        assert self.until("return document.body.dataset.ready") == "yes", self.said()
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """What a script returns."""
+        return self.driver.execute_script(script, *arguments)
+
+    def wait_for(self, expression: str) -> Any:
+        """What a promise comes to."""
+        script = f"const done = arguments[0]; ({expression}).then(done, (e) => done(String(e)))"
+        return self.driver.execute_async_script(script)
+
+    def until(self, script: str, patience: float = PATIENCE_S) -> Any:
+        """What a script returns once that is true."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            found = self.run(script)
+            if found:
+                return found
+            time.sleep(0.1)
+        pytest.fail(f"never true: {script}; the page says: {self.said()}")
+
+    def said(self) -> str:
+        """Messages on the page, and errors in its console."""
+        lines = [str(entry["message"]) for entry in self.driver.get_log("browser")]
+        return "\n".join([self.text("messages"), *lines])
+
+    def text(self, name: str) -> str:
+        return self.run(f"return document.getElementById('{name}')?.innerText ?? ''")
+
+    def click(self, name: str) -> None:
+        self.run(f"document.getElementById('{name}').click()")
+
+    def drag(self, name: str, path: list[tuple[float, float]]) -> None:
+        """Press, move and release the pointer, at shares of an element's width and height."""
+        from selenium.webdriver import ActionChains
+
+        element = self.driver.find_element("id", name)
+        size = element.size
+        places = [
+            (round((x - 0.5) * size["width"]), round((y - 0.5) * size["height"]))
+            for x, y in path
+        ]
+        actions = ActionChains(self.driver, duration=10)
+        actions.move_to_element_with_offset(element, *places[0]).click_and_hold()
+        for place in places[1:]:
+            actions.move_to_element_with_offset(element, *place)
+        actions.release().perform()
+
+
+@contextmanager
+def browsing(folder: Path, size: str = "1000,800") -> Iterator[Browser]:
+    """A browser, while it lasts.
+
+    Args:
+        folder: Where it keeps what it downloads.
+        size: Of its window.
+    """
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    helper = shutil.which("chromedriver")
+    if program is None or helper is None:
+        pytest.skip("needs Chromium: apt-get install chromium chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    for flag in [*FLAGS, f"--window-size={size}", f"--user-data-dir={folder}/profile"]:
+        options.add_argument(flag)
+    options.binary_location = program
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(helper))
+    driver.set_script_timeout(PATIENCE_S)
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()

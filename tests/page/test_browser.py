@@ -1,0 +1,201 @@
+"""The page in a real browser does what the library does."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cryodrgn
+from cryodrgn.analysis.live_views import ShownVolumes, live_views
+from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.io.selection_files import load_indices
+from finished_run import SMALL_VAE
+from page.browser import browsing
+from page.server import serving
+
+AROUND = [(0.2, 0.2), (0.7, 0.15), (0.6, 0.45), (0.8, 0.7), (0.4, 0.9), (0.15, 0.6)]
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with browsing(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+def inside(points: np.ndarray, polygon: list[list[float]]) -> np.ndarray:
+    """Points from which a ray crosses an odd number of edges, in double precision."""
+    x, y = points.astype(np.float64).T
+    crossed = np.zeros(len(points), bool)
+    for (xi, yi), (xj, yj) in zip(polygon, polygon[-1:] + polygon[:-1], strict=True):
+        if yi != yj:
+            crossing = (xj - xi) * (y - yi) / (yj - yi) + xi
+            crossed ^= ((yi > y) != (yj > y)) & (x < crossing)
+    return crossed
+
+
+def test_what_is_drawn_around_is_chosen_saved_exported_and_opened_again(runs, browser):
+    with serving(runs / "vae", runs / "linear") as server:
+        browser.open(server.server.link)
+        assert "token" not in browser.run("return location.href")
+        browser.drag("points", AROUND)
+        browser.until("return page.latent.mask")
+        step = browser.run("return page.state.steps[0]")
+        assert (step["x"], step["y"]) == (["latent", "PC1"], ["latent", "PC2"])
+        path = "/api/runs/0/column?group=latent&name={}".format
+        plane = np.stack([server.get(path(n)).numbers for n in ("PC1", "PC2")], axis=1)
+        chosen = np.flatnonzero(inside(plane, step["polygon"]))
+        assert 0 < len(chosen) < 100
+        assert browser.run("return Array.from(page.latent.chosenRows())") == chosen.tolist()
+        assert browser.text("count").startswith(f"{len(chosen)} of 100 particles chosen")
+
+        browser.run("document.getElementById('name').value = 'kept'")
+        browser.click("save")
+        browser.until("return document.getElementById('saved').children.length")
+        saved = runs / "vae/selections/kept.pkl"
+        rows = load_indices(saved)
+        assert np.array_equal(rows, load_indices(runs / "rows.pkl")[chosen])
+        browser.run("document.querySelectorAll('#saved button')[1].click()")
+        link = "return document.querySelector('#saved a[href*=star]')?.href"
+        browser.until(link)
+        got = browser.wait_for(f"fetch((() => {{ {link} }})()).then((a) => a.text())")
+        cryodrgn.export(runs / "sim/particles.star", saved, runs / "by_hand.star")
+        assert got == (runs / "by_hand.star").read_text()
+
+        browser.click("invert")
+        browser.until("return page.state.steps.length === 2")
+        browser.until("return location.hash.length > 100")
+        state = browser.run("return page.remembered()")
+        browser.wait_for("new Promise((done) => setTimeout(done, 400))")
+        address = browser.run("return location.href")
+        browser.open(address)
+        assert browser.run("return page.remembered()") == state
+        others = np.setdiff1d(np.arange(100), chosen)
+        assert browser.run("return Array.from(page.latent.chosenRows())") == others.tolist()
+        browser.click("undo")
+        assert browser.run("return Array.from(page.latent.chosenRows())") == chosen.tolist()
+        # A link of somebody else holds nothing but what a state is made of.
+        browser.open(f"{address.partition('#')[0]}#eyJ4IjoxLCJzdGVwcyI6W3t9XX0")
+        assert "of 100" in browser.text("count")
+
+
+def test_the_volume_at_a_click_is_the_one_that_eval_vol_writes(
+    page, trained, tmp_path, browser
+):
+    browser.open(page.server.link)
+    browser.run("document.querySelector('[data-tool=volume]').click()")
+    browser.drag("points", [(0.3, 0.4), (0.3, 0.4)])
+    browser.until("return page.volumes.shown.a.side === 16 && page.state.a.row !== null")
+    browser.until("return document.getElementById('busy').innerText === ''")
+    row = browser.run("return page.state.a.row")
+    z = cryodrgn.load_latents(trained / "vae/z.pkl")[row]
+    cryodrgn.eval_vol(trained / "vae/weights.pkl", tmp_path / "v.mrc", z=tuple(map(float, z)))
+    expected, _ = cryodrgn.read_volume(tmp_path / "v.mrc")
+    got = np.array(browser.run("return Array.from(page.volumes.shown.a.values)"))
+    assert np.abs(got - expected.ravel()).max() <= 1e-6 * np.abs(expected).max()
+    assert "supported" in browser.text("about-a")
+    # A molecule is drawn, not an empty picture.
+    shades = browser.run(
+        "const c = document.createElement('canvas'); c.width = c.height = 50;"
+        "const g = c.getContext('2d'); page.volumes.a.drawNow();"
+        "g.drawImage(document.getElementById('a'), 0, 0, 50, 50);"
+        "return new Set(g.getImageData(0, 0, 50, 50).data).size"
+    )
+    assert shades > 30
+
+
+def test_a_path_becomes_a_film_of_its_volumes(page, browser):
+    browser.open(page.server.link)
+    browser.run("document.querySelector('[data-tool=path]').click()")
+    for place in ((0.2, 0.5), (0.8, 0.5)):
+        browser.drag("points", [place, place])
+    browser.until("return page.state.anchors.length === 2 && page.state.anchors[1].z.length")
+    browser.run("document.getElementById('path-count').value = 5")
+    film = browser.wait_for(
+        "page.volumes.gif().then(async (film) =>"
+        " Array.from(new Uint8Array(await film.arrayBuffer())))"
+    )
+    ends = browser.run("return page.state.anchors.map((a) => a.z)")
+    shown = browser.run("return page.volumes.frames.map((f) => f.point.z)")
+    np.testing.assert_allclose(shown, np.linspace(*ends, 5), atol=1e-9)
+    picture = Image.open(io.BytesIO(bytes(film)))
+    assert picture.n_frames == 8  # forwards and back
+    frames = []
+    for number in range(5):
+        picture.seek(number)
+        frames.append(np.asarray(picture.convert("RGB")).astype(int))
+    assert np.abs(frames[0] - frames[4]).mean() > 0
+    assert frames[0].std() > 1
+
+
+def test_a_report_from_disk_shows_its_views_and_runs_nothing_that_files_hold(
+    trained, tmp_path, browser
+):
+    run = trained / "linear"
+    evil = "</script><script>document.title = 'taken'</script>"
+    volumes = [run / "mean.mrc", run / "component1.mrc"]
+    shown = ShownVolumes(name=evil, paths=volumes, captions=[evil, "second"])
+    page = HtmlReport("a report")
+    page.ready_made(live_views(run / "z.pkl", run / "none.pkl", None, [shown]))
+    page.write(tmp_path / "report.html")
+    browser.driver.get(f"file://{tmp_path}/report.html")
+    browser.until("return document.getElementById('live-views').dataset.ready")
+    assert browser.run("return document.title") == "a report"
+    assert browser.run("return document.querySelectorAll('#live-views canvas').length") == 2
+    assert evil in browser.run("return document.getElementById('live-views').innerText")
+
+
+@pytest.mark.slow
+def test_a_page_follows_a_training_under_way(runs, tmp_path, browser):
+    small = list(map(str, SMALL_VAE))
+    line = [
+        "train_vae",
+        f"{runs}/sim/particles.star",
+        "-o",
+        str(tmp_path / "new"),
+        "--zdim",
+        "2",
+    ]
+    line += ["-n", "400", "--checkpoint", "2", *small]
+    training = subprocess.Popen(
+        [sys.executable, "-m", "cryodrgn", *line], stdout=subprocess.DEVNULL
+    )
+    try:
+        events = tmp_path / "new/events.jsonl"
+        while not (events.exists() and "ResultsWritten" in events.read_text()):
+            assert training.poll() is None
+        with serving(tmp_path / "new") as server:
+            browser.open(server.server.link)
+            begun = browser.run("return page.epochs.length")
+            assert "under way" in browser.text("progress")
+            assert "images/s" in browser.text("progress")
+            before = browser.run("return Array.from(page.latent.scatter.x.slice(0, 10))")
+            browser.until(f"return page.epochs.length > {begun} + 2")
+            after = browser.run("return Array.from(page.latent.scatter.x.slice(0, 10))")
+            assert before != after
+            browser.click("strip-go")
+            browser.until("return page.training.cards.length > 2")
+    finally:
+        training.terminate()
+        training.wait()
+
+
+def test_a_phone_shows_everything_below_one_another(page, browser):
+    browser.driver.set_window_size(500, 900)
+    try:
+        browser.open(page.server.link)
+        width, inner = browser.run("return [document.body.scrollWidth, innerWidth]")
+        assert width <= inner
+        tops = browser.run(
+            "return ['latent', 'volumes', 'selection'].map("
+            "(id) => document.getElementById(id).getBoundingClientRect().top)"
+        )
+        assert tops == sorted(tops)
+    finally:
+        browser.driver.set_window_size(1000, 800)
+    errors = [e for e in browser.driver.get_log("browser") if e["level"] == "SEVERE"]
+    assert not json.dumps([e for e in errors if "404" not in e["message"]]).strip("[]")
