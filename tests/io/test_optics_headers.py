@@ -335,13 +335,15 @@ def test_a_written_star_keeps_what_was_read(tmp_path, relion30):
 
 
 def test_parsing_says_once_what_a_pickle_cannot_hold(tmp_path, caplog):
-    particles = read(tmp_path, RELION_31.replace("30.0 0.0 1.0", "30.0 40.0 1.0"))
+    text = RELION_31.replace("0,80,0,-2] 1 0 0 1", "0,80,0,-2] 1.02 0 0 1")
+    particles = read(tmp_path, text.replace("30.0 0.0 1.0", "30.0 40.0 1.0"))
     parse_ctf(particles, tmp_path / "ctf.pkl")
     (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
     said = record.getMessage()
     assert "antisymmetric aberrations (beam tilt, trefoil) of up to " in said
     assert "optics group 2" in said
     assert "B factors (amplitudes down to 0.33 at the Nyquist frequency, optics group" in said
+    assert "anisotropic magnifications (by up to 2 %, optics group 2)" in said
     assert "a ctf.pkl cannot hold that; give particles.star itself to the commands" in said
     caplog.clear()
     parse_ctf(read(tmp_path, RELION_4.replace("1.5 64 2 1", "1.5 64 2 0")), tmp_path / "b.pkl")

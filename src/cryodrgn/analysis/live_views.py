@@ -58,10 +58,11 @@ def live_views(
     data: dict[str, Any] = {}
     planes = _planes(latents, umap)
     if planes:
-        data["latents"] = {"planes": planes}
+        latent_data: dict[str, Any] = {"planes": planes}
+        data["latents"] = latent_data
         if labels is not None and labels.is_file():
             numbers = _thinned(load_array(labels).reshape(-1, 1))[:, 0] % 24
-            data["latents"]["clusters"] = _packed(numbers.astype(np.float32), 8, (0.0, 255.0))
+            latent_data["clusters"] = _packed(numbers.astype(np.float32), 8, (0.0, 255.0))
     side = _side(sum(len(one.paths[:MOST_VOLUMES]) for one in series))
     shown = [_volumes(one, side) for one in series if one.paths]
     if shown:

@@ -24,7 +24,7 @@ def warn_of_ignored_terms(
     pixel_sizes: Float[np.ndarray, " particles"],
     words: str,
     *,
-    with_attenuation: bool = True,
+    with_others: bool = True,
 ) -> None:
     """Say once what is ignored of the optics that a file gives; nothing if it gives no more.
 
@@ -32,11 +32,17 @@ def warn_of_ignored_terms(
         metadata: The file's table.
         pixel_sizes: Å/px of each image, of which the Nyquist frequency follows.
         words: Why the terms are ignored and what to do, after "…: ".
-        with_attenuation: Whether B factors and scales are ignored, too.
+        with_others: Whether B factors, scales and magnifications are ignored, too.
     """
     terms = aberrations_in_words(metadata, pixel_sizes)
-    if with_attenuation:
+    if with_others:
         terms += attenuation_in_words(metadata, pixel_sizes)
+        matrices = metadata.magnifications()
+        if matrices is not None:
+            sizes = np.abs(matrices - np.eye(2)).max((1, 2))
+            row = int(sizes.argmax())
+            size = f"up to {100 * sizes[row]:.2g} %{_group(metadata, row)}"
+            terms.append(f"anisotropic magnifications (by {size})")
     if terms:
         logger.warning("%s gives %s: %s", metadata.path, ", ".join(terms), words)
 

@@ -199,7 +199,7 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         table = replace(table, **metadata.attenuation())
         if ctf is None:
             words = "without CTF parameters that is ignored; give them with --ctf"
-            warn_of_ignored_terms(metadata, pixel_sizes, words, with_attenuation=False)
+            warn_of_ignored_terms(metadata, pixel_sizes, words, with_others=False)
     table = _on_one_lattice(table, files)
     if series is not None and isinstance(selection, _TiltSelection):
         return _in_series(table, series, selection, files)
