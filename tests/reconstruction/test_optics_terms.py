@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import optics_simulation as optics
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.reconstruction.backproject import backproject
 
@@ -95,3 +97,45 @@ def test_premultiplied_images_are_prepared_as_phase_flipped_ones(read, agreement
         for name in ("phase flipped", "premultiplied")
     ]
     assert fourier_shell_correlation(*maps).values[:-1].min() > 0.999
+
+
+def lengths_of_cryosparc(shift, tilt, trefoil, tetra):
+    """The phases of docs/optics.md, in polar coordinates."""
+    wavelength = optics.WAVELENGTH
+
+    def odd(kx, ky):
+        k, angle = np.hypot(kx, ky), np.arctan2(ky, kx)
+        linear = shift[0] * kx + shift[1] * ky
+        coma = k**2 * (tilt[0] * kx + tilt[1] * ky)
+        three = k**3 * (trefoil[0] * np.cos(3 * angle) + trefoil[1] * np.sin(3 * angle)) / 3
+        return -2 * np.pi * (linear + wavelength**2 * (coma + three))
+
+    def even(kx, ky):
+        k, angle = np.hypot(kx, ky), np.arctan2(ky, kx)
+        waves = [np.cos(2 * angle), np.sin(2 * angle), np.cos(4 * angle), np.sin(4 * angle)]
+        parts = (q * w for q, w in zip(tetra, waves, strict=True))
+        total = sum(part * share for part, share in zip(parts, (1, 1, 0.25, 0.25), strict=True))
+        return 2 * np.pi * wavelength**3 * k**4 * total
+
+    return optics.Term(odd=odd, even=even)
+
+
+def test_lengths_of_cryosparc_are_undone(read, agreement, plain, tmp_path):
+    lengths = {
+        "ctf/shift_A": (1.0, -0.5),
+        "ctf/tilt_A": (2e4, -1e4),
+        "ctf/trefoil_A": (3e4, 2e4),
+        "ctf/tetra_A": (8e5, -5e5, 2e6, 1e6),
+    }
+    particles = read(lengths_of_cryosparc(*lengths.values()))
+    assert particles.images.ctf.odd_zernike is None
+    kinds = [(name, "f4", (len(values),)) for name, values in lengths.items()]
+    table = np.zeros(len(particles), [*kinds, ("ctf/accel_kv", "f4")])
+    table["ctf/accel_kv"] = optics.VOLTAGE_KV
+    for name, values in lengths.items():
+        table[name] = values
+    with (tmp_path / "particles.cs").open("wb") as file:
+        np.save(file, table)
+    terms = CryosparcParticles(tmp_path / "particles.cs").optics_terms()
+    assert abs(agreement(changed(particles, **terms))[0] - plain[0]) < 0.003
+    assert agreement(particles)[0] < plain[0] - 0.02
