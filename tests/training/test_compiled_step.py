@@ -11,6 +11,7 @@ import torch
 
 from cryodrgn.cli.main import main
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.training import compiled_step, execution
 from cryodrgn.training.compiled_step import CompiledStep, radius_computed
 from finished_run import SMALL_VAE, Finished
@@ -52,6 +53,9 @@ def assert_the_same(first: Finished, second: Finished, tolerance: float = 1e-4):
     for name, value in second.weights().items():
         torch.testing.assert_close(first.weights()[name], value, rtol=tolerance, atol=1e-5)
     np.testing.assert_allclose(losses(first), losses(second), rtol=tolerance)
+    # The encoder's evaluation of all images is executed in the same way.
+    latents = (load_latents(run.path / "z.pkl") for run in (first, second))
+    np.testing.assert_allclose(*latents, rtol=tolerance, atol=1e-4)
 
 
 CASES = {

@@ -67,3 +67,8 @@ class VisitingOrder:
         rows = torch.cat([blocks[number] for number in order.tolist()])
         buffers = rows.split(self.buffer_rows)
         return torch.cat([b[torch.randperm(len(b), generator=generator)] for b in buffers])
+
+
+def padded(rows: Int[Tensor, " batch"], size: int) -> Int[Tensor, " size"]:
+    """Rows of a batch, the last of them repeated until there are as many as wanted."""
+    return torch.cat([rows, rows[-1:].expand(size - len(rows))])

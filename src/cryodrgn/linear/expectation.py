@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.data.training_set import Batch
+from cryodrgn.data.batch import Batch
 from cryodrgn.imaging.ewald import Sidebands
 from cryodrgn.imaging.likelihood import expected_squares, in_units_of_noise
 from cryodrgn.imaging.noise import NoiseModel

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.data.batch import Batch
+from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import sum_dtype
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.imaging.ewald import Curvature, sidebands

@@ -1,21 +1,27 @@
 """Latents of all images from a trained encoder, and how well they explain the images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.data.batch import StoredBatch
+from cryodrgn.data.batches import padded
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import NumericalError
 from cryodrgn.models.losses import kl_divergence, reconstruction_loss
 from cryodrgn.models.model import Model
+from cryodrgn.models.protocols import Posterior
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 
 BATCH = 256
+EncodeStored = Callable[[StoredBatch, Float[Tensor, "points 2"]], Posterior]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -45,6 +51,7 @@ def encode_all(
     particles: TrainingSet,
     dtype: torch.dtype = torch.float32,
     team: Team = ALONE,
+    encode: EncodeStored | None = None,
 ) -> tuple[Float[np.ndarray, "particles z"], Float[np.ndarray, "particles z"]]:
     """Mean and log-variance of the latent of every particle, without sampling.
 
@@ -53,6 +60,8 @@ def encode_all(
         particles: The images.
         dtype: Number type of the network's matrix products.
         team: Processes that share the work; all get the whole result.
+        encode: The encoder as a function that is given always as many particles, which have
+            equally many images; None asks the model.
 
     Raises:
         NumericalError: A latent is not finite.
@@ -60,16 +69,35 @@ def encode_all(
     was_training = model.training
     model.eval()
     order = particles.in_order_of_storage
-    encoded = [
-        model.encoder(particles.batch(rows).phase_flipped(), dtype)
-        for rows in team.piece(order).split(BATCH)
-    ]
+    mine = team.piece(order)
+    batches, encoded = mine.split(BATCH), list[Posterior]()
+    is_card = particles.device.type == "cuda"
+    with particles.reading(mine) if is_card else nullcontext():
+        for rows, following in zip_longest(batches, batches[1:]):
+            encoded.append(_encoded(model, particles, rows, dtype, encode))
+            if following is not None:
+                particles.expect(following if encode is None else padded(following, BATCH))
     model.train(was_training)
     mean, log_variance = (_in_rows(part, order, team) for part in zip(*encoded, strict=True))
     if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):
         msg = "a latent is not finite: the weights of the encoder have run away"
         raise NumericalError(msg)
     return mean, log_variance
+
+
+def _encoded(
+    model: Model,
+    particles: TrainingSet,
+    rows: Int[Tensor, " rows"],
+    dtype: torch.dtype,
+    encode: EncodeStored | None,
+) -> Posterior:
+    """Mean and log-variance of the latents of some particles."""
+    if encode is None:
+        return model.encoder(particles.batch(rows).phase_flipped(), dtype)
+    stored = particles.stored(padded(rows, BATCH))
+    mean, log_variance = encode(stored, particles.frequencies())
+    return mean[: len(rows)], log_variance[: len(rows)]
 
 
 @torch.inference_mode()

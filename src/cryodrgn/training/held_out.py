@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.data.batch import Batch
 from cryodrgn.data.batches import generator_at
-from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import shell_sums, squared_residuals
 from cryodrgn.models.protocols import VolumeModel

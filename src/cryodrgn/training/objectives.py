@@ -5,7 +5,7 @@ Gradients of parts are added up, so the result is that of the whole batch. An ob
 function of what it is given: it writes no gradients into parameters and moves nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.training_set import Batch, TrainingSet
+from cryodrgn.data.batch import Batch, StoredBatch
+from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.imaging.turning import rotate_in_plane
@@ -23,10 +24,10 @@ from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.losses import Losses, kl_divergence, reconstruction_loss
 from cryodrgn.models.model import Model, sample_latent
-from cryodrgn.models.protocols import VolumeModel
+from cryodrgn.models.protocols import Posterior, VolumeModel
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.reconstruction.decode import VolumeDecoder
-from cryodrgn.reconstruction.encode import encode_all
+from cryodrgn.reconstruction.encode import EncodeStored, encode_all
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.threads import in_order
 from cryodrgn.training.row_table import PerParticleParameters
@@ -106,6 +107,10 @@ class Objective(Protocol):
         """Latents of some particles that are looked up; None if there are none."""
         ...
 
+    def encode_by(self, execution: Callable[[EncodeStored], EncodeStored]) -> None:
+        """Let the encoder's evaluation of all images be executed so, if there is one."""
+        ...
+
     def whole_loss(self, inputs: StepInputs) -> Float[Tensor, " 3"]:
         """Reconstruction loss, KL divergence and total loss, the last to be differentiated.
 
@@ -146,6 +151,7 @@ class VaeObjective:
         self._kl = kl
         self._dtype = dtype
         self._equivariance, self._lattice = equivariance, lattice
+        self._encode: EncodeStored | None = None
 
     @property
     def noise_dim(self) -> int:
@@ -193,6 +199,16 @@ class VaeObjective:
         """β, and the weight of the penalty on latents that change with turned images."""
         turning = self._equivariance.weight_at(images_seen) if self._equivariance else 0.0
         return self._kl.beta_at(images_seen), turning
+
+    def encode_by(self, execution: Callable[[EncodeStored], EncodeStored]) -> None:
+        """Let the encoder's evaluation of all images be executed so."""
+        self._encode = execution(self._encoded)
+
+    def _encoded(
+        self, stored: StoredBatch, frequencies: Float[Tensor, "points 2"]
+    ) -> Posterior:
+        views = stored.batch(frequencies, None).phase_flipped()
+        return self.model.encoder(views, self._dtype)
 
     def latents_of(self, rows: Int[Tensor, " batch"]) -> None:
         """No latents are looked up; the encoder tells them."""
@@ -252,7 +268,7 @@ class VaeObjective:
         self, run: RunDirectory, number: int | None, particles: TrainingSet
     ) -> None:
         """Mean and log-variance of every particle's latent."""
-        latents = encode_all(self.model, particles, self._dtype, self._team)
+        latents = encode_all(self.model, particles, self._dtype, self._team, self._encode)
         if self._team.is_writer:
             save_latents(run.latents(number), *latents)
 
@@ -320,6 +336,9 @@ class DecoderObjective:
     def numbers_at(self, images_seen: int) -> tuple[float, float]:
         """There is no KL divergence, and nothing that is to stay as images are turned."""
         return 0.0, 0.0
+
+    def encode_by(self, execution: Callable[[EncodeStored], EncodeStored]) -> None:
+        """There is no encoder."""
 
     def whole_loss(self, inputs: StepInputs) -> Float[Tensor, " 3"]:
         """Reconstruction loss of a whole batch; there is no KL divergence."""

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.training_set import Batch, StoredBatch
+from cryodrgn.data.batch import Batch, StoredBatch
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import squared_residuals
 from cryodrgn.models.protocols import VolumeModel
