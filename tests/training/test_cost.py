@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cryodrgn import progress
+from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.training import cost
 from simulated_card import simulated_card
@@ -47,6 +48,13 @@ def test_the_rate_on_a_card_is_said_as_a_share_of_its_products(monkeypatch):
         assert (
             words(rate) == f"{rate:,.0f} images/s (25 % of what products of this shape allow)"
         )
+
+        def full(*_, **__):
+            raise torch.OutOfMemoryError
+
+        monkeypatch.setattr(cost, "operations_per_second", full)
+        words = cost.RateInWords(model(16), torch.device("cuda", 0), torch.float32, 1.0)
+        assert words(2000.0) == words(2000.0) == "2,000 images/s"
     assert cost.RateInWords(model(16), CPU, torch.float32, 1.0)(12.34) == "12.3 images/s"
 
 
@@ -73,3 +81,19 @@ def test_a_slow_beginning_does_not_spoil_what_is_left_for_long(monkeypatch, capl
             bar.advance(100)
     last = [record.message for record in caplog.records][-1]
     assert "(9 %), 15 min 10 s left" in last
+
+
+def test_a_device_with_little_memory_is_measured_with_fewer_points(monkeypatch):
+    forward, asked = Decoder.forward, []
+
+    def limited(self, points, *rest):
+        asked.append(points.shape[1])
+        if points.shape[1] > 600:
+            raise torch.OutOfMemoryError
+        return forward(self, points, *rest)
+
+    expected = cost.seconds_per_particle(model(16), CPU, torch.float32, 8)
+    monkeypatch.setattr(Decoder, "forward", limited)
+    found = cost.seconds_per_particle(model(16), CPU, torch.float32, 8)
+    assert asked[0] > 600 > asked[-1]
+    assert expected / 20 < found < 20 * expected

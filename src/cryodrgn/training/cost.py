@@ -69,12 +69,29 @@ def seconds_per_particle(
     most = MEASURED_OPERATIONS.get(device.type, MEASURED_ON_CARDS)
     rows = ROWS_IN_CACHE if is_processor else round(batch_size * images_per_particle) * points
     rows = max(FEWEST_ROWS, min(rows, int(most / (OPERATIONS * multiply_adds))))
-    seconds = _shortest(_step(model, device, dtype, rows), device)
+    seconds, rows = _measured(model, device, dtype, rows)
     if is_processor:
         seconds /= useful_threads()
     decoded = decoder_sizes(model).multiply_adds * points * images_per_particle
     beside = encoder_sizes(model).multiply_adds / max(decoded, 1.0)
     return seconds / rows * points * images_per_particle * (1 + beside)
+
+
+def _measured(
+    model: ModelConfig, device: torch.device, dtype: torch.dtype, rows: int
+) -> tuple[float, int]:
+    """Seconds of a pass, and for how many rows: as many as wanted, or as memory holds."""
+    while True:
+        try:
+            return _shortest(_step(model, device, dtype, rows), device), rows
+        except torch.OutOfMemoryError:
+            if rows <= FEWEST_ROWS:
+                raise
+            rows = max(FEWEST_ROWS, rows // 4)
+        finally:
+            # What is measured must leave room for what is trained.
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 def _step(
@@ -151,12 +168,21 @@ class RateInWords:
         if self._device.type == "cpu":
             return words
         if self._products is None:
-            with may_wait("the rate of products is measured once"):
-                self._products = operations_per_second(
-                    self._device, self._dtype, rows=PRODUCT_ROWS, width=self._width
-                )
+            self._products = self._measured_products()
+        if not self._products:
+            return words
         share = 100 * rate * self._operations / self._products
         return f"{words} ({share:.0f} % of what products of this shape allow)"
+
+    def _measured_products(self) -> float:
+        """Operations per second of products; 0 where training has left no memory for them."""
+        with may_wait("the rate of products is measured once"):
+            try:
+                return operations_per_second(
+                    self._device, self._dtype, rows=PRODUCT_ROWS, width=self._width
+                )
+            except torch.OutOfMemoryError:
+                return 0.0
 
 
 class FirstSteps:
