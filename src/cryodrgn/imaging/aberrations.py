@@ -64,16 +64,16 @@ def zernike_phases(
     # With |k|^m cos mα and |k|^m sin mα from the powers of kx + i ky, what is left of each
     # polynomial is one in k², whose coefficients are added up over the degrees.
     radial: dict[int, dict[int, Tensor]] = {}
-    for column, (degree, order) in enumerate(
-        zernike_orders(coefficients.shape[1], is_odd=is_odd)
-    ):
+    orders = zernike_orders(coefficients.shape[1], is_odd=is_odd)
+    for column, (degree, order) in enumerate(orders):
         powers = radial.setdefault(order, {})
         for power, factor in radial_coefficients(degree, abs(order)).items():
             place = (power - abs(order)) // 2
             powers[place] = powers.get(place, 0) + factor * coefficients[:, column, None]
     phases = frequencies.new_zeros(len(coefficients), frequencies.shape[1])
     cosine, sine = torch.ones_like(kx), torch.zeros_like(kx)
-    for order in range(max(map(abs, radial), default=-1) + 1):
+    highest = orders[-1][0] if orders else -1
+    for order in range(highest + 1):
         if order in radial:
             phases = phases + cosine * _polynomial(radial[order], squared)
         if order and -order in radial:
