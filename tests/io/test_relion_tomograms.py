@@ -75,7 +75,9 @@ def test_turns_of_the_simulation_are_right_handed():
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_particles_of_relion_5_are_as_simulated(project, folder, rng, shuffled):
     order = rng.permutation(len(project.particles)).tolist() if shuffled else None
-    assert_as_simulated(opened(write_relion5(project, folder, order)), project)
+    path = write_relion5(project, folder, order)
+    assert_as_simulated(opened(path), project)
+    assert set(RelionParticles(path).categories()["optics group"]) == {"1"}
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

@@ -151,6 +151,12 @@ def nuisances_of(
         found["defocus"] = _polynomials(_standardised(defocus.mean(1, keepdims=True)), 5)
     if statistics is not None:
         found["image mean and contrast"] = _polynomials(_standardised(statistics), 2)
+    if particles.offsets is not None:
+        counts = particles.image_counts[:, None].astype(np.float64)
+        found["number of tilts"] = _polynomials(_standardised(counts), 2)
+        if images.doses is not None:
+            doses = images.doses[:, None].astype(np.float64)
+            found["dose of the first tilt"] = _polynomials(_standardised(doses), 2)
     for name, labels in categories.items():
         _, numbers = np.unique(np.asarray(labels), return_inverse=True)
         if numbers.max() > 0:

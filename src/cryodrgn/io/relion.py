@@ -122,7 +122,11 @@ class RelionParticles:
 
     def categories(self) -> dict[str, list[str]]:
         """Groups of particles by name: micrographs and optics groups, if the file has them."""
-        names = {"micrograph": "rlnMicrographName", "optics group": "rlnOpticsGroup"}
+        names = {
+            "micrograph": "rlnMicrographName",
+            "tomogram": "rlnTomoName",
+            "optics group": "rlnOpticsGroup",
+        }
         found = {}
         for group, name in names.items():
             if name in self._particles:

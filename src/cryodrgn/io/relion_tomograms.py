@@ -293,9 +293,9 @@ def _optics(optics: StarTable) -> dict[str, Sequence[str]]:
 
 
 def _typed(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Columns of text as lists, which tables take; those of numbers as they are."""
+    """Columns of text and of whole numbers as text, which tables take; others as they are."""
     return {
-        name: values.tolist() if values.dtype.kind == "U" else values
+        name: values if values.dtype.kind == "f" else values.astype(str).tolist()
         for name, values in columns.items()
     }
 

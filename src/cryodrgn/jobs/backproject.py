@@ -158,6 +158,15 @@ class Backproject(
         return reconstruction
 
     @property
+    def _is_said_to_be_series(self) -> bool:
+        return self.tilt is not None and str(self.tilt) == SERIES
+
+    @property
+    def second_exposures(self) -> Path | None:
+        """The particles of the tilted exposure; None if there is none."""
+        return None if self.tilt is None or self._is_said_to_be_series else Path(self.tilt)
+
+    @property
     def series(self) -> "TiltSeriesSettings":
         """The settings of tilt series, which --tilt without a file says the particles are.
 
@@ -165,7 +174,7 @@ class Backproject(
             ConfigError: Rows are said to be single images, too.
         """
         said = super().series
-        if self.tilt != SERIES:
+        if not self._is_said_to_be_series:
             return said
         if self.single_images:
             msg = (

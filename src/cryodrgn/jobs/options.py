@@ -251,6 +251,11 @@ class TiltOptions(Settings):
         help="X-axis tilt offset in degrees",
     )
 
+    @property
+    def second_exposures(self) -> Path | None:
+        """The particles of the tilted exposure; None if there is none."""
+        return self.tilt
+
 
 def _epochs(text: str) -> int | str:
     """A number of epochs, or the word for half of them."""
@@ -412,7 +417,7 @@ def particle_files(
         ctf=tables.ctf,
         indices=chosen.indices,
         datadir=chosen.datadir,
-        tilted=tilt.tilt if tilt is not None and isinstance(tilt.tilt, Path) else None,
+        tilted=None if tilt is None else tilt.second_exposures,
         tilt_deg=45.0 if tilt is None else tilt.tilt_deg,
         series=chosen.series if is_aware else TiltSeriesSettings(is_series=False),
     )

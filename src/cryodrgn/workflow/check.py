@@ -100,7 +100,7 @@ def check_particles(
     stack = stack.select(particles.images.rows)
     screening = screen_images(stack, _spread(len(stack), settings.num_screened))
     logger.info("%s", screening.in_words())
-    sample = _spread(len(particles), settings.num_images)
+    sample = _spread(len(particles.images), settings.num_images)
     rows = np.setdiff1d(sample, screening.unusable)
     if len(rows) < 2:
         msg = f"{particles.source} has fewer than two images that can be computed with"
@@ -155,6 +155,8 @@ def summarise(particles: ParticleSet) -> dict[str, str]:
         "poses": f"from {poses.source}",
         "shifts": f"up to {np.abs(pixels).max(initial=0):.2f} px, from {poses.source}",
     }
+    if particles.offsets is not None:
+        found["images"] = _images_in_words(particles)
     if ctf is None:
         return found | {"CTF": "none: images are taken to carry no CTF"}
     microscopes = np.unique(
@@ -170,6 +172,17 @@ def summarise(particles: ParticleSet) -> dict[str, str]:
         "phase shift": f"{np.rad2deg(ctf.phase_shift).min():.0f}° to "
         f"{np.rad2deg(ctf.phase_shift).max():.0f}°",
     }
+
+
+def _images_in_words(particles: ParticleSet) -> str:
+    """Numbers of images of the particles of tilt series, their doses and tomograms."""
+    counts, images = particles.image_counts, particles.images
+    words = f"{len(images)}, {counts.min()} to {counts.max()} of each particle"
+    if images.doses is not None:
+        words += f"; dose {images.doses.min():g} to {images.doses.max():g} e/Å²"
+    if particles.tomograms is not None:
+        words += f"; {len(np.unique(particles.tomograms))} tomograms"
+    return words
 
 
 def _spread(count: int, wanted: int) -> np.ndarray:

@@ -187,7 +187,7 @@ def _names(labels: Sequence[str], chosen: Sequence[bool] | np.ndarray) -> str:
 
 def _categories(files: ParticleFiles, particles: ParticleSet) -> Mapping[str, list[str]]:
     metadata = open_metadata(files.particles)
-    return {} if metadata is None else metadata.select(particles.original_rows).categories()
+    return {} if metadata is None else metadata.select(particles.first_images.rows).categories()
 
 
 def _statistics(particles: ParticleSet) -> Float[np.ndarray, "particles 2"]:
