@@ -161,6 +161,66 @@ def test_every_image_counts_the_same_in_the_loss(single, unequal, tmp_path):
     torch.testing.assert_close(losses.reconstruction, (shares * errors).mean().detach())
 
 
+def test_particles_of_many_images_are_computed_in_pieces(unequal, tmp_path, monkeypatch):
+    noise = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    parts = [prepared(unequal, tmp_path).batch(part) for part in ROWS.split(3)]
+    found = []
+    for rows_in_cache in (1, 10**9):
+        monkeypatch.setattr("cryodrgn.training.objectives.ROWS_IN_CACHE", rows_in_cache)
+        target = VaeObjective(model(), KlWeighting(beta=3.0), torch.float32)
+        found.append(target.gradients(parts, noise, 0, 4.0))
+    in_pieces, whole = found
+    torch.testing.assert_close(in_pieces.losses.total, whole.losses.total)
+    for a, b in zip(in_pieces.of_parameters, whole.of_parameters, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+class TestDrawnImages:
+    """Some images of each particle, drawn anew for every epoch."""
+
+    def visited(self, images, epoch, seed=0):
+        with images.epoch(seed, epoch) as order:
+            return {int(r): images.image_rows(torch.tensor([int(r)])).tolist() for r in order}
+
+    @pytest.mark.parametrize("on_disk", [False, True])
+    def test_an_epoch_visits_some_images_of_every_particle(self, unequal, tmp_path, on_disk):
+        images = prepared(unequal, tmp_path, on_disk=on_disk, images_drawn=2)
+        everything = prepared(unequal, tmp_path)
+        with images.epoch(0, 0) as order:
+            assert images.images_per_particle == np.minimum(COUNTS, 2).mean()
+            batch = images.batch(order[:5])
+            assert batch.grouping.num_images == len(batch.image_rows)
+            rows = torch.cat([images.image_rows(order[i : i + 1]) for i in range(5)])
+            assert torch.equal(batch.image_rows, rows)
+            stored = torch.as_tensor(everything._prepared.read(rows.numpy()))
+            assert torch.equal(batch.images, stored)
+        for row, chosen in self.visited(images, 0).items():
+            own = everything.image_rows(torch.tensor([row])).tolist()
+            assert len(chosen) == min(COUNTS[row], 2)
+            assert set(chosen) <= set(own)
+            assert chosen == sorted(set(chosen))
+
+    def test_they_differ_between_epochs_and_are_the_same_when_asked_again(
+        self, unequal, tmp_path
+    ):
+        images = prepared(unequal, tmp_path, images_drawn=2)
+        assert self.visited(images, 3) == self.visited(images, 3)
+        assert self.visited(images, 3) != self.visited(images, 4)
+
+    def test_outside_of_epochs_all_images_are_there(self, unequal, tmp_path):
+        images = prepared(unequal, tmp_path, images_drawn=2)
+        self.visited(images, 0)
+        assert images.num_images(torch.arange(COUNT)) == sum(COUNTS)
+
+    def test_all_images_are_drawn_equally_often(self, twice, tmp_path):
+        images = prepared(twice, tmp_path, images_drawn=1)
+        drawn = [row for e in range(200) for (row,) in self.visited(images, e).values()]
+        counts = np.bincount(drawn, minlength=2 * COUNT)
+        assert counts.sum() == 200 * COUNT
+        # Five standard deviations of a fair coin tossed 200 times.
+        assert np.abs(counts - 100).max() < 5 * np.sqrt(50)
+
+
 def test_the_held_out_error_of_a_particle_is_the_mean_of_its_images(single, unequal, tmp_path):
     decoder, latents = model().decoder.eval(), torch.randn(4, 2)
     alone, several = prepared(single, tmp_path), prepared(unequal, tmp_path)

@@ -61,7 +61,7 @@ FROZEN_FLAGS: dict[str, str] = {
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
         f"--use-real | {HELD_OUT} --init-z --init-epochs --enc-layers --enc-dim --dec-layers "
-        "--dec-dim"
+        "--dec-dim --random-tilts --t-emb-dim --tlayers --tdim"
     ),
     "train_nn": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent "
@@ -69,7 +69,7 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "train_dec": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
-        "--l-extent --zdim --load-z --z-lr --pretrain-z"
+        "--l-extent --zdim --load-z --z-lr --pretrain-z | --random-tilts"
     ),
     "abinit_homo": f"{SEARCH} {DATASET} {TRAINING} {DECODER} --layers --dim --l-extent",
     "abinit_het": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",

@@ -116,6 +116,14 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
         *TILT,
         *CONVOLUTIONS,
         Inactive("--init-epochs", "without --init-z", "no latents are taught"),
+        Inactive(
+            "--t-emb-dim --tlayers --tdim",
+            "unless --encode-mode tilt",
+            "they are of the encoder of that name",
+        ),
+        Inactive(
+            "--t-emb-dim --tlayers --tdim", "with --tilt", "they are of the encoder of series"
+        ),
     ),
     "train_nn": (*TRAINING, *EXTENT),
     "train_dec": (*TRAINING, *EXTENT),

@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping
 
-TILT_SERIES = "tilt series of subtomograms are not reconstructed here, tilt pairs are (--tilt)"
 OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "train_vae": dict.fromkeys(
-        (*("--random-tilts", "--t-emb-dim", "--tlayers", "--tdim"),),
-        TILT_SERIES,
-    ),
+    "eval_images": {
+        "--random-tilts": "a trained model is asked about the best --ntilts images",
+        **dict.fromkeys(
+            ("--t-emb-dim", "--tlayers", "--tdim"), "the config of the run says them"
+        ),
+    },
     "parse_pose_star": {"--Apix": "shifts are taken in the unit of the file"},
-}
-OPTIONS = {
-    **OPTIONS,
-    "eval_images": OPTIONS["train_vae"],
 }
 PREPROCESSED = (
     "images transformed by `cryodrgn preprocess` cannot be read; give the original stack, "
@@ -27,7 +24,8 @@ COMMANDS: Mapping[str, str] = {
     "filter": SELECT,
     "preprocess": "give the stack itself: images are prepared when a run begins",
     "view_config": "config.yaml of a run is text",
-    "abinit_tilt": TILT_SERIES,
+    "abinit_tilt": "poses of tilt series are not searched here: refine them in RELION or M, "
+    "and train on the particles that it writes",
     "analyze_convergence": "train with --held-out, which says when training has converged",
     "plot_classes": "cryodrgn_utils kmeans --out-png draws clusters",
     "make_movies": "cryodrgn analyze writes a ChimeraX script that plays every series",

@@ -1,6 +1,6 @@
 """A batch of particles: what is stored of it, and what is computed from that."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -71,6 +71,33 @@ class Batch:
     def transfer(self) -> Float[Tensor, "images points"] | None:
         """CTF times weights; None where both are 1."""
         return transfer_function(self.ctf, self.weights)
+
+    def of_images(self, places: Int[Tensor, " chosen"]) -> "Batch":
+        """Some of the images, as if each showed a particle of its own.
+
+        Args:
+            places: Which of them, in this batch.
+        """
+
+        def chosen(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[places]
+
+        bands = self.sidebands
+        if bands is not None:
+            parts = (bands.offsets[places], bands.factors[places], bands.overlap[places])
+            bands = Sidebands(offsets=parts[0], factors=parts[1], overlap=parts[2])
+        return replace(
+            self,
+            rows=self.grouping.spread(self.rows)[places],
+            image_rows=self.image_rows[places],
+            grouping=Grouping(num_images=len(places)),
+            images=self.images[places],
+            ctf=chosen(self.ctf),
+            weights=chosen(self.weights),
+            axes=self.axes[places],
+            coordinates=self.coordinates[places],
+            sidebands=bands,
+        )
 
     def targets(self) -> Float[Tensor, "images compared 2"]:
         """The images where they are compared with slices."""

@@ -21,7 +21,7 @@ def initial_noise(images: TrainingSet, groups: Int[np.ndarray, " images"]) -> No
         NoiseModel(groups=found, spectra=ones, shells=shells), len(images.lattice)
     )
     rows = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
-    for part in rows.split(200):
+    for part in rows.split(images.most_together(200)):
         batch = images.batch(part)
         squares = batch.images.square().mean(-1)
         power.add(batch.image_rows, shell_sums(squares, shells, ones.shape[1]))

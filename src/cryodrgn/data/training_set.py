@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from cryodrgn.data.batch import Batch, StoredBatch, factors
 from cryodrgn.data.batches import VisitingOrder
+from cryodrgn.data.image_choice import ImageChoice
+from cryodrgn.data.moving_poses import PoseSource, relative_poses
 from cryodrgn.data.prefetch import DevicePrefetch
 from cryodrgn.data.prepared import PreparedImages
 from cryodrgn.data.preprocessing import (
@@ -26,17 +27,6 @@ from cryodrgn.imaging.grouping import Grouping
 from cryodrgn.particles.particle_set import ParticleSet
 
 
-@runtime_checkable
-class PoseSource(Protocol):
-    """Poses that are looked up anew for every batch, because they change."""
-
-    def at(
-        self, rows: Int[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 2"]]:
-        """Rotations, and shifts in Å, of some particles."""
-        ...
-
-
 class TrainingSet:
     """Prepared images of particles with their poses and CTF.
 
@@ -48,6 +38,8 @@ class TrainingSet:
             particles' other images keep to them the rotation and the shift that they have in
             the table. The images must then be prepared without their shifts.
         held_out: Particles that no epoch visits.
+        images_drawn: Number of images of every particle that an epoch visits, drawn anew for
+            each; None visits all.
     """
 
     def __init__(
@@ -57,15 +49,16 @@ class TrainingSet:
         device: torch.device,
         moving_poses: PoseSource | None = None,
         held_out: Int[Tensor, " particles"] | None = None,
+        images_drawn: int | None = None,
     ) -> None:
         self.held_out = torch.zeros(0, dtype=torch.long) if held_out is None else held_out
         self.device = device
         self.lattice = images.lattice
         self.original_rows = particles.original_rows
         self.numbers = particles.numbers
-        self.images_per_particle = particles.images_per_particle
         self._particles, self._prepared = particles, images
-        self._counts = _image_counts(particles)
+        self._images_drawn = images_drawn
+        self._choice = ImageChoice.of_all(particles)
         self._resident = _on_device(images, device)
         self._stream: EpochStream | None = None
         self._prefetch: DevicePrefetch | None = None
@@ -82,22 +75,32 @@ class TrainingSet:
         if exposures is not None:
             self._exposures = exposures.to(device)
         self._moving_poses = moving_poses
-        self._relative = _relative_poses(particles, device) if moving_poses else None
+        self._relative = relative_poses(particles, device) if moving_poses else None
         self._frequencies = self.lattice.frequencies.to(device)
         self._within: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._particles)
 
+    @property
+    def images_per_particle(self) -> float:
+        """Number of images of a particle that batches have now, on average."""
+        return self._choice.images_per_particle
+
     def image_rows(self, rows: Int[Tensor, " particles"]) -> Int[Tensor, " images"]:
         """Rows of the images of some particles, one particle after another."""
-        if self._particles.offsets is None:
-            return rows
-        return torch.from_numpy(self._particles.image_rows(rows.numpy()))
+        return self._choice.image_rows(rows)
 
     def num_images(self, rows: Int[Tensor, " particles"]) -> int:
         """Number of images of some particles."""
         return len(self.image_rows(rows))
+
+    def most_together(self, count: int) -> int:
+        """Number of particles that are looked at together where single images would be so many.
+
+        Of particles with more than two images, fewer, so that images are at most twice as many.
+        """
+        return max(1, min(count, int(2 * count // self.images_per_particle)))
 
     @property
     def num_visited(self) -> int:
@@ -162,14 +165,20 @@ class TrainingSet:
     def epoch(self, seed: int, epoch: int, done: int = 0) -> Iterator[Int[Tensor, " rows"]]:
         """The particles of an epoch, in its order; their images are read ahead.
 
+        While it lasts, batches have the images that are drawn for it, where some are.
+
         Args:
             seed: Of the order.
             epoch: Number of the epoch.
             done: How many have been visited already and are left out.
         """
         rows = self.visited(replace(self._order, seed=seed).epoch(epoch))[done:]
-        with self.reading(rows):
-            yield rows
+        self._choice = ImageChoice.of_epoch(self._particles, self._images_drawn, seed, epoch)
+        try:
+            with self.reading(rows):
+                yield rows
+        finally:
+            self._choice = ImageChoice.of_all(self._particles)
 
     @contextmanager
     def reading(self, rows: Int[Tensor, " rows"]) -> Iterator[None]:
@@ -285,7 +294,7 @@ class TrainingSet:
         return isinstance(self._counts, int)
 
     def _grouping(self, rows: Int[Tensor, " batch"], num_images: int) -> Grouping:
-        counts = self._counts
+        counts = self._choice.counts
         if isinstance(counts, Tensor):
             counts = to_device(counts[rows], self.device)
         return Grouping(num_images=num_images, counts=counts)
@@ -335,30 +344,6 @@ class TrainingSet:
     def _read(self, rows: Int[Tensor, " images"]) -> Float[Tensor, "images points 2"]:
         source = self._prepared if self._stream is None else self._stream
         return torch.as_tensor(source.read(rows.numpy()))
-
-
-def _image_counts(particles: ParticleSet) -> int | Int[Tensor, " particles"]:
-    """Number of images of every particle; one number where it is the same for all."""
-    if particles.offsets is None:
-        return 1
-    counts = np.diff(particles.offsets)
-    return int(counts[0]) if np.ptp(counts) == 0 else torch.from_numpy(counts)
-
-
-def _relative_poses(
-    particles: ParticleSet, device: torch.device
-) -> tuple[Float[Tensor, "images 3 3"], Float[Tensor, "images 2"]] | None:
-    """Rotation X and shift of every image beyond those of its particle's first image.
-
-    An image of a particle whose first image has the orientation R has the orientation X R.
-    """
-    if particles.offsets is None:
-        return None
-    poses, first = particles.images.require_poses(), particles.particle_of_image
-    rows = particles.offsets[first]
-    turns = poses.rotations @ poses.rotations[rows].transpose(0, 2, 1)
-    shifts = poses.shifts - poses.shifts[rows]
-    return torch.from_numpy(turns).to(device), torch.from_numpy(shifts).to(device)
 
 
 def _on_device(images: PreparedImages, device: torch.device) -> Tensor | None:

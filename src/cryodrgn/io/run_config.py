@@ -27,7 +27,7 @@ KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
     ("model_args", ("feat_sigma",), _NUMBER, 0, 1e6),
     ("model_args", ("pe_type", "domain", "activation", "encode_mode"), str, None, 0),
     ("model_args", ("decoder", "kind"), str, None, 0),
-    ("model_args", ("decoder_args", "encoder_args"), dict, None, 0),
+    ("model_args", ("decoder_args", "encoder_args", "tilt_params"), dict, None, 0),
     ("dataset_args", ("particles", "ind", "poses", "ctf", "datadir"), str, None, 0),
     ("dataset_args", ("particles_tilt",), str, None, 0),
     ("dataset_args", ("window_r",), _NUMBER, 0, 1),

@@ -22,6 +22,7 @@ from cryodrgn.settings import (
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
+    from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.training.config import TrainConfig
     from cryodrgn.training.schedules import Equivariance
 
@@ -121,9 +122,9 @@ class AbinitHomo(BareDecoderOptions, AbInitioJob):
         flags=("--domain", "--hypervolume-domain"),
     )
 
-    def model(self, box_size: int) -> "ModelConfig":
+    def model(self, particles: "ParticleSet") -> "ModelConfig":
         """A decoder without latent."""
-        return self.decoder_alone(box_size)
+        return self.decoder_alone(particles.box_size)
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation with a pose search."""
@@ -242,11 +243,11 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         flags=("--domain", "--hypervolume-domain"),
     )
 
-    def model(self, box_size: int) -> "ModelConfig":
+    def model(self, particles: "ParticleSet") -> "ModelConfig":
         """An auto-encoder, or a decoder alone."""
         if not self.use_conf_encoder:
-            return self.decoder_alone(box_size, self.latent_dim)
-        return self.auto_encoder(box_size, has_pairs=False)
+            return self.decoder_alone(particles.box_size, self.latent_dim)
+        return self.auto_encoder(particles.box_size)
 
     def of_latents(self) -> dict[str, Any]:
         """Settings of the search that a latent has need of."""
@@ -299,9 +300,13 @@ class Abinit(AbinitHet):
         DecoderOptions, "decoder_dim", default=256, flags=("--pdim", "--dec-dim", "--dim")
     )
 
-    def model(self, box_size: int) -> "ModelConfig":
+    def model(self, particles: "ParticleSet") -> "ModelConfig":
         """A model with a latent, or of a single structure."""
-        return self.decoder_alone(box_size) if self.zdim == 0 else super().model(box_size)
+        return (
+            self.decoder_alone(particles.box_size)
+            if self.zdim == 0
+            else super().model(particles)
+        )
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation with a pose search, and a latent if there is one."""

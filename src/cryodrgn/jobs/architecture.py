@@ -182,10 +182,11 @@ class EncoderOptions(Settings):
         "--encode-mode",
         default=None,
         group=ENCODER,
-        metavar="{conv,resid,mlp,tilt,NAME}",
+        metavar="{conv,resid,mlp,tilt,subtomogram,NAME}",
         help="Type of encoder network, or the name of an encoder of another installed package, "
-        "with its settings as NAME:SETTING=VALUE,...",
-        default_words="resid; tilt with --tilt",
+        "with its settings as NAME:SETTING=VALUE,...; subtomogram reads any number of images "
+        "of a particle, tilt those of a tilt pair or --ntilts of a tilt series",
+        default_words="resid; tilt with --tilt, subtomogram for tilt series",
     )
     encoder_mask: int | None = option(
         "--enc-mask",
@@ -193,7 +194,7 @@ class EncoderOptions(Settings):
         group=ENCODER,
         unit="px",
         help="Circular mask of image for encoder",
-        default_words="D/2; -1 for no mask",
+        default_words="D/2, at most 12 of subtomogram; -1 for no mask",
     )
     use_real: bool = option(
         "--use-real",
@@ -204,19 +205,50 @@ class EncoderOptions(Settings):
 
 
 @settings
+class TiltEncoderOptions(Settings):
+    """Architecture of cryoDRGN's encoder of tilt series."""
+
+    tilt_embedding_dim: int = option(
+        "--t-emb-dim",
+        default=64,
+        group=ENCODER,
+        check=at_least(1),
+        help="Numbers that --encode-mode tilt makes of each image of a tilt series",
+    )
+    tilt_layers: int = option(
+        "--tlayers",
+        default=3,
+        group=ENCODER,
+        check=at_least(1),
+        help="Number of hidden layers behind them",
+    )
+    tilt_hidden_dim: int = option(
+        "--tdim",
+        default=1024,
+        group=ENCODER,
+        check=at_least(1),
+        help="Number of nodes in these hidden layers",
+    )
+
+
+@settings
 class AutoEncoderOptions(DecoderOptions, EncoderOptions, LatentOptions):
     """Architecture of encoder and decoder."""
 
-    def auto_encoder(self, box_size: int, *, has_pairs: bool) -> "ModelConfig":
+    def auto_encoder(
+        self, box_size: int, usual: str = "resid", **of_tilts: int
+    ) -> "ModelConfig":
         """Encoder and decoder.
 
         Args:
             box_size: Side of the images in pixels.
-            has_pairs: Whether every particle has the two images of a tilt pair.
+            usual: Mode of the encoder where none is given.
+            of_tilts: Settings of the encoder of cryoDRGN's tilt series, which the mode ``tilt``
+                means where they are given.
         """
         from cryodrgn.models.settings import EncoderConfig, ModelConfig
 
-        encoder = self._encoder("tilt" if has_pairs else "resid")
+        encoder = self._encoder(usual, of_tilts)
         if not isinstance(encoder, EncoderConfig):
             self.refuse_activation()
         return ModelConfig(
@@ -226,7 +258,7 @@ class AutoEncoderOptions(DecoderOptions, EncoderOptions, LatentOptions):
             decoder=self.decoder(),
         )
 
-    def _encoder(self, usual: Literal["resid", "tilt"]) -> "EncoderSettings":
+    def _encoder(self, usual: str, of_tilts: dict[str, int]) -> "EncoderSettings":
         from cryodrgn.models.registry import ENCODERS
         from cryodrgn.models.settings import EncoderConfig
 
@@ -234,8 +266,10 @@ class AutoEncoderOptions(DecoderOptions, EncoderOptions, LatentOptions):
         if not ENCODERS.is_built_in(mode):
             self.refuse_beside(OF_ENCODERS, f"encoders of cryoDRGN, not {mode}")
             return ENCODERS.parse(mode)
+        is_of_series = mode == "tilt" and bool(of_tilts)
         return EncoderConfig(
-            mode=mode,
+            **(of_tilts if is_of_series else {}),
+            mode="tilt_series" if is_of_series else mode,
             num_layers=self.encoder_layers,
             hidden_dim=self.encoder_dim,
             mask_radius=self.encoder_mask,

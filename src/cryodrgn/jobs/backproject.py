@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.jobs.options import (
     LOADING,
-    TILT_SERIES,
     DeviceOptions,
     LikeOptions,
     SelectionOptions,
     TableOptions,
-    TiltOptions,
     particle_files,
 )
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
+from cryodrgn.jobs.tilt_options import TILT_SERIES, TILTS_OF_4, TiltOptions
 from cryodrgn.settings import Job, function_of, option, positional, settings
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ Series = Literal["series"]
 
 
 SERIES: Series = "series"
-# Images of a particle that cryoDRGN 4 takes where nothing is said.
-TILTS_OF_4 = 10
 
 
 def _stack_or_series(text: str) -> Path | Series:

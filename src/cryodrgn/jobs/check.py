@@ -4,12 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import MetadataError
-from cryodrgn.jobs.options import (
-    ParticleOptions,
-    TableOptions,
-    TiltSeriesOptions,
-    particle_files,
-)
+from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:

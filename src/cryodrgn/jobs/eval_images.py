@@ -10,12 +10,12 @@ from cryodrgn.jobs.options import (
     DataOptions,
     DeviceOptions,
     TableOptions,
-    TiltOptions,
     output_flags,
     particle_files,
     require_ending,
 )
 from cryodrgn.jobs.processes import joined
+from cryodrgn.jobs.tilt_options import TiltOptions
 from cryodrgn.jobs.trained_model import TrainedModelOptions
 from cryodrgn.settings import (
     Job,

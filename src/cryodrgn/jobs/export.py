@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.jobs.options import TiltSeriesOptions, output_flags, require_ending
+from cryodrgn.jobs.options import output_flags, require_ending
+from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.settings import Job, function_of, option, positional, settings, with_default
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.tilt_options import TiltOptions, TiltSeriesOptions
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     POSITIVE,
@@ -16,7 +17,6 @@ from cryodrgn.settings import (
 
 if TYPE_CHECKING:
     from cryodrgn.io.particle_files import ParticleFiles
-    from cryodrgn.particles.tilt_series import TiltSeriesSettings
     from cryodrgn.reconstruction.decode import PostProcessing
     from cryodrgn.training.config import DataConfig, HeldOutConfig
     from cryodrgn.training.schedules import Curriculum
@@ -26,7 +26,7 @@ WINDOW_RADIUS = 0.85
 HALF = "half"
 MRC_ENDINGS = (".mrc", ".mrcs")
 Half = Literal["half"]
-LOADING, LARGE, TILT_SERIES = "Dataset loading", "Large data sets", "Tilt series"
+LOADING, LARGE = "Dataset loading", "Large data sets"
 TRAINING, CONVERGENCE, POSES = "Training parameters", "Convergence", "Pose SGD"
 
 
@@ -85,59 +85,6 @@ class ParticleOptions(Settings):
         help="Folder of the image stacks that a .star or .cs file names, if they are not found "
         "from the folder of that file upwards",
     )
-
-
-@settings
-class TiltSeriesOptions(Settings):
-    """Tilt series: which rows of a file show the same particle, their dose and tilt."""
-
-    single_images: bool = option(
-        "--single-images",
-        default=False,
-        group=TILT_SERIES,
-        help="Take every image of a tilt series for a particle of its own; otherwise rows of a "
-        ".star that name the same particle (rlnTomoParticleName, or rlnGroupName where dose or "
-        "scale differ) are images of it",
-    )
-    num_tilts: int | None = option(
-        "--ntilts",
-        default=None,
-        group=TILT_SERIES,
-        check=at_least(1),
-        default_words="all",
-        help="Number of images of every particle that are used: those of the smallest dose, or "
-        "where doses are not known, of the largest rlnCtfScalefactor",
-    )
-    dose_per_tilt: float | None = option(
-        "-d",
-        "--dose-per-tilt",
-        default=None,
-        group=TILT_SERIES,
-        unit="e/Å²",
-        check=POSITIVE,
-        help="Dose of one exposure, where the file does not say doses",
-    )
-    angle_per_tilt_deg: float | None = option(
-        "-a",
-        "--angle-per-tilt",
-        default=None,
-        group=TILT_SERIES,
-        unit="°",
-        check=POSITIVE,
-        help="Step of the stage in a dose-symmetric series, where the file does not say tilts",
-    )
-
-    @property
-    def series(self) -> "TiltSeriesSettings":
-        """The settings of tilt series."""
-        from cryodrgn.particles.tilt_series import TiltSeriesSettings
-
-        return TiltSeriesSettings(
-            is_series=False if self.single_images else None,
-            num_tilts=self.num_tilts,
-            dose_per_tilt=self.dose_per_tilt,
-            angle_per_tilt_deg=self.angle_per_tilt_deg,
-        )
 
 
 @settings
@@ -231,30 +178,6 @@ class StorageOptions(Settings):
         help="Keep prepared images in this folder, on a fast disk, for other runs on the same "
         "images",
     )
-
-
-@settings
-class TiltOptions(Settings):
-    """Second exposure of tilt pairs."""
-
-    tilt: Path | None = option(
-        "--tilt",
-        default=None,
-        group=TILT_SERIES,
-        help="Particles (.mrcs) of the tilted exposure",
-    )
-    tilt_deg: float = option(
-        "--tilt-deg",
-        default=45.0,
-        group=TILT_SERIES,
-        unit="°",
-        help="X-axis tilt offset in degrees",
-    )
-
-    @property
-    def second_exposures(self) -> Path | None:
-        """The particles of the tilted exposure; None if there is none."""
-        return self.tilt
 
 
 def _epochs(text: str) -> int | str:

@@ -12,12 +12,8 @@ from cryodrgn.errors import CryodrgnError, MetadataError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.check import Check
 from cryodrgn.jobs.nuisance import Nuisance
-from cryodrgn.jobs.options import (
-    ParticleOptions,
-    TableOptions,
-    TiltSeriesOptions,
-    particle_files,
-)
+from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.settings import (
@@ -325,9 +321,8 @@ class _Pipeline:
         from cryodrgn.workflow.estimates import estimated_seconds
 
         values = {choice.option: choice.value for choice in choices}
-        seconds = estimated_seconds(
-            len(self._particles), self._particles.box_size, values, self._speed
-        )
+        count = len(self._particles.images)
+        seconds = estimated_seconds(count, self._particles.box_size, values, self._speed)
         names = list(self._results)
         after = [later for later in names[names.index(name) + 1 :] if not self._is_done(later)]
         rest = sum(seconds[later] for later in after)

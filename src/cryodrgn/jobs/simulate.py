@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.jobs.tilt_options import TILT_SERIES
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VOLUMES, IMAGES, TILT_SERIES = "Volumes", "Images", "Tilt series"
+VOLUMES, IMAGES = "Volumes", "Images"
 
 
 @settings

@@ -5,19 +5,23 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.jobs.architecture import LatentOptions
 from cryodrgn.jobs.options import PoseRefinementOptions
+from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import function_of, option, settings, with_default
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
+    from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.training.config import TrainConfig
 
 LATENTS = "Latents"
 
 
 @settings
-class TrainDec(BareDecoderOptions, PoseRefinementOptions, LatentOptions, TrainingJob):
+class TrainDec(
+    BareDecoderOptions, RandomTiltOptions, PoseRefinementOptions, LatentOptions, TrainingJob
+):
     """Train a decoder with a free latent for every particle (auto-decoder)."""
 
     initial_latents: Path | None = option(
@@ -46,9 +50,9 @@ class TrainDec(BareDecoderOptions, PoseRefinementOptions, LatentOptions, Trainin
         PoseRefinementOptions, "pose_learning_rate", default=1e-4
     )
 
-    def model(self, box_size: int) -> "ModelConfig":
+    def model(self, particles: "ParticleSet") -> "ModelConfig":
         """A decoder with a latent."""
-        return self.decoder_alone(box_size, self.latent_dim)
+        return self.decoder_alone(particles.box_size, self.latent_dim)
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the decoder and of the latents."""

@@ -10,11 +10,11 @@ from cryodrgn.jobs.options import (
     DeviceOptions,
     StorageOptions,
     TableOptions,
-    TiltOptions,
     data_config,
 )
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
+from cryodrgn.jobs.tilt_options import TiltOptions
 from cryodrgn.settings import (
     SEED,
     Job,

@@ -9,6 +9,7 @@ from cryodrgn.settings import function_of, option, settings, with_default
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
+    from cryodrgn.particles.particle_set import ParticleSet
 
 
 @settings
@@ -43,9 +44,9 @@ class TrainNn(BareDecoderOptions, PoseRefinementOptions, HeldOutOptions, Trainin
         PoseRefinementOptions, "pose_learning_rate", default=1e-4
     )
 
-    def model(self, box_size: int) -> "ModelConfig":
+    def model(self, particles: "ParticleSet") -> "ModelConfig":
         """A decoder without latent."""
-        return self.decoder_alone(box_size)
+        return self.decoder_alone(particles.box_size)
 
 
 train_nn = function_of(TrainNn)

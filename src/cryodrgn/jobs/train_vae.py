@@ -1,17 +1,28 @@
 """Training of a variational auto-encoder on images with known poses."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.jobs.architecture import AutoEncoderOptions
-from cryodrgn.jobs.options import TRAINING, HeldOutOptions, PoseRefinementOptions, TiltOptions
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.architecture import AutoEncoderOptions, TiltEncoderOptions
+from cryodrgn.jobs.options import TRAINING, HeldOutOptions, PoseRefinementOptions
+from cryodrgn.jobs.tilt_options import TILTS_OF_4, RandomTiltOptions, TiltOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import Settings, at_least, function_of, option, settings
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.particles.tilt_series import TiltSeriesSettings
     from cryodrgn.training.config import TrainConfig
     from cryodrgn.training.schedules import KlWeighting
+
+logger = logging.getLogger(__name__)
+
+# Encoders that read one image of a particle.
+OF_ONE_IMAGE = frozenset({"resid", "mlp", "conv"})
 
 
 @settings
@@ -42,6 +53,8 @@ class DivergenceOptions(Settings):
 @settings
 class TrainVae(
     AutoEncoderOptions,
+    TiltEncoderOptions,
+    RandomTiltOptions,
     PoseRefinementOptions,
     HeldOutOptions,
     DivergenceOptions,
@@ -67,9 +80,58 @@ class TrainVae(
         help="Epochs of that",
     )
 
-    def model(self, box_size: int) -> "ModelConfig":
+    @property
+    def series(self) -> "TiltSeriesSettings":
+        """The settings of tilt series, of which cryoDRGN's encoder reads a fixed number."""
+        said = super().series
+        if self._reads_fixed_number and said.num_tilts is None and not self.random_tilts:
+            return replace(said, num_tilts=TILTS_OF_4)
+        return said
+
+    @property
+    def _reads_fixed_number(self) -> bool:
+        """True if the encoder reads the same number of tilts of every particle."""
+        is_series = self.tilt is None and not self.single_images
+        return self.encode_mode == "tilt" and is_series
+
+    def model(self, particles: "ParticleSet") -> "ModelConfig":
         """Encoder and decoder."""
-        return self.auto_encoder(box_size, has_pairs=self.tilt is not None)
+        if self.tilt is not None:
+            return self.auto_encoder(particles.box_size, "tilt")
+        if not self._reads_fixed_number:
+            usual = "resid" if particles.offsets is None else "subtomogram"
+            if particles.offsets is not None and self.encode_mode in OF_ONE_IMAGE:
+                logger.warning(
+                    "--encode-mode %s reads the image of the smallest dose of every particle "
+                    "alone; subtomogram reads all of them",
+                    self.encode_mode,
+                )
+            return self.auto_encoder(particles.box_size, usual)
+        source = particles.source
+        if particles.offsets is None:
+            msg = (
+                f"`encode_mode` tilt needs several images of a particle, but {source} has "
+                "one of each; give the second images of tilt pairs with `tilt`, or the "
+                ".star file of tilt series"
+            )
+            raise ConfigError(msg)
+        num_tilts = self.num_tilts or TILTS_OF_4
+        fewest = int(particles.image_counts.min())
+        if fewest < num_tilts:
+            few = int((particles.image_counts < num_tilts).sum())
+            msg = (
+                f"`encode_mode` tilt reads {num_tilts} tilts of every particle, but {few} of "
+                f"{len(particles)} in {source} have fewer (the fewest {fewest}); give a "
+                "smaller `num_tilts`, or take subtomogram, which reads any number of them"
+            )
+            raise ConfigError(msg)
+        return self.auto_encoder(
+            particles.box_size,
+            num_tilts=num_tilts,
+            tilt_embedding_dim=self.tilt_embedding_dim,
+            tilt_layers=self.tilt_layers,
+            tilt_hidden_dim=self.tilt_hidden_dim,
+        )
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the evidence lower bound."""

@@ -13,11 +13,11 @@ from cryodrgn.jobs.options import (
     PoseRefinementOptions,
     StorageOptions,
     TableOptions,
-    TiltOptions,
     TrainingOptions,
     data_config,
 )
 from cryodrgn.jobs.processes import joined, stop_on_signals
+from cryodrgn.jobs.tilt_options import RandomTiltOptions, TiltOptions
 from cryodrgn.settings import (
     POSITIVE,
     SEED,
@@ -113,8 +113,8 @@ class TrainingJob(
     """A training run, whatever its model."""
 
     @abstractmethod
-    def model(self, box_size: int) -> "ModelConfig":
-        """Settings of the model for images of a box size."""
+    def model(self, particles: "ParticleSet") -> "ModelConfig":
+        """Settings of the model for the images of particles."""
 
     def optimisation(self) -> "TrainConfig":
         """Settings of the optimisation."""
@@ -130,6 +130,8 @@ class TrainingJob(
             more.setdefault("poses", _pose_config(self))
         # The setting of this name is a file; poses move only where a group of settings says so.
         more.setdefault("poses", None)
+        if isinstance(self, RandomTiltOptions):
+            more["tilts_drawn"] = self.tilts_drawn
         more |= {"curriculum": self.frequency_curriculum, "on_disk": self.lazy or None}
         return TrainConfig(**same_named(self, TrainConfig, but=more), **more)
 
@@ -158,7 +160,7 @@ class TrainingJob(
         resumes_alone = load == "latest" and self.particles is None
         config = self._recorded(run) if resumes_alone else None
         particles = self._data().open() if config is None else config.data.open()
-        config = config or self._described(particles.box_size)
+        config = config or self._described(particles)
         require_output(run.path)
 
         def screened(how: "Screen") -> "tuple[RunConfig, ParticleSet]":
@@ -202,12 +204,19 @@ class TrainingJob(
             tilt=self if isinstance(self, TiltOptions) else None,
         )
 
-    def _described(self, box_size: int) -> "RunConfig":
+    def _described(self, particles: "ParticleSet") -> "RunConfig":
         """The run that the settings describe."""
         from cryodrgn.training.config import RunConfig
 
+        draws = isinstance(self, RandomTiltOptions) and self.random_tilts
+        if draws and particles.offsets is None:
+            msg = (
+                f"`random_tilts` is for tilt series, but {particles.source} has one image of "
+                "every particle; leave it out"
+            )
+            raise ConfigError(msg)
         return RunConfig(
-            data=self._data(), model=self.model(box_size), training=self.optimisation()
+            data=self._data(), model=self.model(particles), training=self.optimisation()
         )
 
     def _recorded(self, run: "RunDirectory") -> "RunConfig":

@@ -16,10 +16,10 @@ from torch import Tensor
 import cryodrgn
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.building import build_training_set
+from cryodrgn.data.moving_poses import PoseSource
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
-from cryodrgn.data.training_set import PoseSource
 from cryodrgn.devices import describe_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies

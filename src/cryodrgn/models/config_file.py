@@ -29,6 +29,14 @@ OF_ENCODERS = frozenset({"qlayers", "qdim", "enc_mask", "use_real"})
 # Kinds of models that are sums of volumes; their configs have keys of their own.
 SUMS = frozenset({"linear", "basis"})
 
+# Settings of the encoder of tilt series, and their names in the group tilt_params.
+TILT_PARAMS = {
+    "num_tilts": "ntilts",
+    "tilt_embedding_dim": "t_emb_dim",
+    "tilt_layers": "tlayers",
+    "tilt_hidden_dim": "tdim",
+}
+
 
 def model_mapping(config: ModelConfig) -> dict[str, dict[str, Any]]:
     """The groups ``lattice_args`` and ``model_args`` of a config file."""
@@ -52,10 +60,10 @@ def model_mapping(config: ModelConfig) -> dict[str, dict[str, Any]]:
         model["zdim"] = config.latent_dim
     if isinstance(encoder, EncoderConfig):
         model |= {
-            "encode_mode": encoder.mode,
+            "encode_mode": "tilt" if encoder.mode == "tilt_series" else encoder.mode,
             "enc_mask": encoder.radius(config.box_size),
             "use_real": encoder.use_real,
-            "tilt_params": {},
+            "tilt_params": _tilt_params(encoder),
         }
     if isinstance(decoder, DecoderConfig):
         model |= {
@@ -136,6 +144,12 @@ def _without_name(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "name"}
 
 
+def _tilt_params(encoder: EncoderConfig) -> dict[str, int]:
+    if encoder.mode != "tilt_series":
+        return {}
+    return {theirs: getattr(encoder, ours) for ours, theirs in TILT_PARAMS.items()}
+
+
 def _decoder(mapping: Mapping[str, Any], *, has_encoder: bool) -> DecoderSettings:
     model, lattice = mapping["model_args"], mapping["lattice_args"]
     name = model.get("decoder", DecoderConfig.name)
@@ -163,12 +177,16 @@ def _encoder(mapping: Mapping[str, Any]) -> EncoderSettings:
     if not ENCODERS.is_built_in(mode):
         _refuse_keys(model, OF_ENCODERS, f"the encoder {mode!r}", "encoders of cryoDRGN")
         return ENCODERS.read(mode, model.get("encoder_args", {}))
+    of_tilts = {}
     if mode == "tilt" and model.get("tilt_params"):
-        msg = "the run is of tilt series (subtomograms), which are not supported"
-        raise ConfigError(msg)
+        mode = "tilt_series"
+        of_tilts = {
+            ours: int(model["tilt_params"][theirs]) for ours, theirs in TILT_PARAMS.items()
+        }
     # Versions of cryoDRGN say it here, if they say it.
     keeps_real = mapping.get("dataset_args", {}).get("keepreal", mode == "conv")
     return EncoderConfig(
+        **of_tilts,
         mode=mode,
         num_layers=model["qlayers"],
         hidden_dim=model["qdim"],

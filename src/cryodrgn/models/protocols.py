@@ -221,7 +221,6 @@ class Encoder(nn.Module, ABC, Generic[E]):
     Attributes:
         settings_type: Class of its settings.
         needs_poses: Whether it must know the poses of the images.
-        needs_sets: Whether it reads all images of a particle, not the first alone.
 
     Args:
         config: Its settings.
@@ -231,7 +230,6 @@ class Encoder(nn.Module, ABC, Generic[E]):
 
     settings_type: ClassVar[type]
     needs_poses: ClassVar[bool] = False
-    needs_sets: ClassVar[bool] = False
 
     def __init__(self, config: E, *, box_size: int, latent_dim: int) -> None:
         super().__init__()

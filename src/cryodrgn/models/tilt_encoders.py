@@ -43,8 +43,6 @@ class TiltSeriesEncoder(CryodrgnEncoder):
         latent_dim: Dimensions of the latent.
     """
 
-    needs_sets = True
-
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__(config, box_size=box_size, latent_dim=latent_dim)
         self.values_of = values_of_images(config, box_size)
@@ -116,7 +114,6 @@ class SubtomogramEncoder(CryodrgnEncoder):
     """
 
     needs_poses = True
-    needs_sets = True
 
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__(config, box_size=box_size, latent_dim=latent_dim)

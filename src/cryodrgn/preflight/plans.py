@@ -100,6 +100,9 @@ def training_plan(
 ) -> Plan:
     """The plan of a training run."""
     count, epochs = len(particles), config.training.num_epochs
+    images_visited = particles.images_per_particle
+    if config.training.tilts_drawn is not None:
+        images_visited = min(images_visited, float(config.training.tilts_drawn))
     need = memory_needed(
         config,
         count,
@@ -113,7 +116,7 @@ def training_plan(
         device,
         choose_network_dtype(device) if auto else getattr(torch, precision),
         min(config.training.batch_size, count),
-        particles.images_per_particle,
+        images_visited,
     )
     plan = Plan(
         work=(
@@ -238,7 +241,8 @@ def encoding_plan(
     volumes = sizes.stored_volumes
     if not volumes:
         values = FLOAT * sizes.evaluated_values + BYTES_PER_POINT
-        memory = min(batch_size, count) * points * per_particle * values
+        images = min(batch_size, count) * per_particle
+        memory = min(images, max(2 * batch_size, per_particle)) * points * values
         products = per_particle * points * sizes.multiply_adds
         products += encoder_sizes(config).multiply_adds
         cost = Cost(products=ENCODING * 2 * count * products)
@@ -408,7 +412,10 @@ def analysis_cost(count: int, num_volumes: int, *, with_map: bool) -> tuple[Cost
 
 
 def _images(particles: ParticleSet) -> str:
-    return f"{len(particles)} particles of {particles.box_size} px"
+    of_size = f"of {particles.box_size} px"
+    if particles.offsets is None:
+        return f"{len(particles)} particles {of_size}"
+    return f"{len(particles)} particles, {len(particles.images)} images {of_size}"
 
 
 def _preparing(particles: ParticleSet) -> Cost:

@@ -70,13 +70,14 @@ def encode_all(
     model.eval()
     order = particles.in_order_of_storage
     mine = team.piece(order)
-    batches, encoded = mine.split(BATCH), list[Posterior]()
+    size = particles.most_together(BATCH)
+    batches, encoded = mine.split(size), list[Posterior]()
     is_card = particles.device.type == "cuda"
     with particles.reading(mine) if is_card else nullcontext():
         for rows, following in zip_longest(batches, batches[1:]):
             encoded.append(_encoded(model, particles, rows, dtype, encode))
             if following is not None:
-                particles.expect(following if encode is None else padded(following, BATCH))
+                particles.expect(following if encode is None else padded(following, size))
     model.train(was_training)
     mean, log_variance = (_in_rows(part, order, team) for part in zip(*encoded, strict=True))
     if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):
@@ -95,7 +96,7 @@ def _encoded(
     """Mean and log-variance of the latents of some particles."""
     if encode is None:
         return model.encoder(particles.batch(rows).phase_flipped(), dtype)
-    stored = particles.stored(padded(rows, BATCH))
+    stored = particles.stored(padded(rows, particles.most_together(BATCH)))
     mean, log_variance = encode(stored, particles.frequencies())
     return mean[: len(rows)], log_variance[: len(rows)]
 
@@ -108,7 +109,7 @@ def encode_rows(
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "rows z"]:
     """Mean of the latents of some particles, in the model's present mode."""
-    parts = rows.split(BATCH)
+    parts = rows.split(particles.most_together(BATCH))
     views = (particles.batch(part).phase_flipped() for part in parts)
     return torch.cat([model.encoder(view, dtype)[0] for view in views])
 
@@ -136,7 +137,7 @@ def evaluate_all(
     mine = team.piece(order)
     encoded, reconstruction = [], 0.0
     with Progress(len(mine), "evaluating") as progress:
-        for rows in mine.split(batch_size):
+        for rows in mine.split(particles.most_together(batch_size)):
             batch = particles.batch(rows)
             mean, log_variance = model.encoder(batch.phase_flipped())
             encoded.append((mean, log_variance))

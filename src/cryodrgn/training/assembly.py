@@ -180,6 +180,7 @@ def _prepared(
         storage=storage_of(config.training, run),
         moving_poses=poses,
         held_out=_held_out(config.training, particles),
+        images_drawn=config.training.tilts_drawn,
         team=team,
     )
 

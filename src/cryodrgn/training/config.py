@@ -13,6 +13,7 @@ from cryodrgn.models.config_file import (
     model_mapping,
     recorded_settings,
 )
+from cryodrgn.models.registry import ENCODERS
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
@@ -167,7 +168,9 @@ class TrainConfig:
 
     Attributes:
         num_epochs: Passes through the data.
-        batch_size: Images per step.
+        batch_size: Particles per step.
+        tilts_drawn: Images of a particle that an epoch visits, drawn anew for each; None visits
+            all.
         learning_rate: Of Adam.
         weight_decay: Of Adam.
         kl: How the KL divergence enters the loss.
@@ -195,6 +198,7 @@ class TrainConfig:
 
     num_epochs: int = 20
     batch_size: int = 8
+    tilts_drawn: int | None = None
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     kl: KlWeighting = field(default_factory=KlWeighting)
@@ -270,6 +274,16 @@ class RunConfig:
         encoder = self.model.encoder
         if encoder is not None and encoder.name == "tilt" and self.data.files.tilted is None:
             msg = "--encode-mode tilt needs the second images of the tilt pairs; give --tilt"
+            raise ConfigError(msg)
+        if (
+            encoder is not None
+            and self.training.search is not None
+            and ENCODERS.find(encoder.name).needs_poses
+        ):
+            msg = (
+                f"--encode-mode {encoder.name} adds up images by their poses, which are still "
+                "to be found; take another encoder"
+            )
             raise ConfigError(msg)
         if self.training.held_out is None:
             return

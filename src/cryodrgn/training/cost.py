@@ -21,7 +21,7 @@ from cryodrgn.models.settings import ModelConfig
 from cryodrgn.processors import useful_threads
 from cryodrgn.progress import format_duration
 from cryodrgn.threads import torch_threads
-from cryodrgn.training.loop import ROWS_IN_CACHE
+from cryodrgn.training.objectives import ROWS_IN_CACHE
 
 logger = logging.getLogger(__name__)
 

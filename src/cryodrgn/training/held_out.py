@@ -57,7 +57,8 @@ def shell_errors(
     """
     shells = particles.shells
     sums = []
-    for part, latent in zip(rows.split(AT_A_TIME), latents.split(AT_A_TIME), strict=True):
+    size = particles.most_together(AT_A_TIME)
+    for part, latent in zip(rows.split(size), latents.split(size), strict=True):
         batch = particles.batch(part)
         errors = _errors(decoder, batch, latent, dtype)
         sums.append(shell_sums(errors, shells, int(shells.max()) + 1))
@@ -66,7 +67,7 @@ def shell_errors(
 
 def image_powers(particles: TrainingSet, rows: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
     """Sum of the squared values of an image, mean over the images of every particle."""
-    batches = [particles.batch(part) for part in rows.split(AT_A_TIME)]
+    batches = [particles.batch(part) for part in rows.split(particles.most_together(AT_A_TIME))]
     return torch.cat([b.grouping.mean(b.targets().square().sum((1, 2))) for b in batches])
 
 
@@ -109,7 +110,7 @@ def half_errors(
     weights = (1 / noise.clamp_min(1e-12))[particles.shells]
     halves = _quadrants(particles) * weights
     tables = []
-    for part in rows.split(AT_A_TIME):
+    for part in rows.split(particles.most_together(AT_A_TIME)):
         batch = particles.batch(part)
         columns = []
         for state in states:

@@ -28,13 +28,12 @@ from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.events import StepsTaken
 from cryodrgn.training.execution import choose_variant
 from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
-from cryodrgn.training.objectives import Gradients, Objective
+from cryodrgn.training.objectives import ROWS_IN_CACHE, Gradients, Objective
 from cryodrgn.training.optimizers import skips_on_device, step_unless
 from cryodrgn.training.row_table import TrainableGroup
 
 logger = logging.getLogger(__name__)
 
-ROWS_IN_CACHE = 4096
 # Parts of a batch come in multiples of this, so that two threads have the same to do; four
 # parts in place of two cost a fifth of the time at 32 px 128×3.
 PARTS_TOGETHER = 2

@@ -16,7 +16,7 @@ from cryodrgn.models.settings import ModelConfig
 from cryodrgn.processors import most_threads
 from cryodrgn.reconstruction.encode import BATCH as EVALUATED_TOGETHER
 from cryodrgn.training.config import RunConfig
-from cryodrgn.training.loop import ROWS_IN_CACHE
+from cryodrgn.training.objectives import ROWS_IN_CACHE
 
 # Bytes that libraries take beyond what they hold before the first step: compiled kernels,
 # workspaces of threads, what the allocator keeps.
@@ -73,12 +73,14 @@ def memory_needed(
     points = len(HalfPlaneFrequencies.disc(model.box_size))
     encoder, decoder = count_weights(model)
     of_threads = most_threads() * max(1, ROWS_IN_CACHE // points)
-    images = min(batch_size, of_threads) if is_processor else batch_size
-    rows = images * points * (1.0 if is_processor else images_per_particle)
+    images = batch_size * images_per_particle
+    rows = points * (min(images, of_threads) if is_processor else images)
     activations = rows * FLOAT * decoder_sizes(model).training_values
     held = batch_size * points * BYTES_PER_POINT * images_per_particle
     together = min(EVALUATED_TOGETHER, count) if model.encoder is not None else 0
-    evaluated = together * points * BYTES_PER_POINT * images_per_particle
+    # See TrainingSet.most_together.
+    evaluated = min(together * images_per_particle, max(2 * together, images_per_particle))
+    evaluated *= points * BYTES_PER_POINT
     stored = config.data.box_size or model.box_size
     prepared = min(PREPARED_TOGETHER, count) * stored**2 * BYTES_PER_PREPARED_PIXEL
     return MemoryNeed(

@@ -41,6 +41,9 @@ from cryodrgn.training.whole_step import (
     weighted_kl,
 )
 
+# Rows of a layer that a processor's cache holds; see benchmarks/training.py.
+ROWS_IN_CACHE = 4096
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Gradients:
@@ -393,17 +396,20 @@ def decoder_gradients(
 ) -> DecoderGradients:
     """The reconstruction loss and its gradients, part by part.
 
-    On a processor, parts are shared by threads; their gradients are added in order.
+    On a processor, parts are shared by threads; their gradients are added in order. Particles
+    of more images than the cache holds are taken in pieces there.
     """
-    whole, of_latent = latent.new_zeros(()), list[Tensor]()
+    whole, of_pieces = latent.new_zeros(()), list[Tensor]()
     weights = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
     sums: list[Tensor | None] = [None] * len(weights)
     of_inputs: list[tuple[Tensor, Tensor]] = []
     work = partial(_gradients_of, decoder, weights, dtype, divisor)
-    pieces = list(zip(parts, latent.split([len(p) for p in parts]), strict=True))
-    for share, of_weights, of_part, beyond in in_order(work, pieces):
+    latents = latent.split([len(part) for part in parts])
+    divided = [_in_cache(*both) for both in zip(parts, latents, strict=True)]
+    pieces = [piece for part in divided for piece in part]
+    for share, of_weights, of_piece, beyond in in_order(work, pieces):
         whole += share
-        of_latent.append(of_part)
+        of_pieces.append(of_piece)
         of_inputs += [(origin, g) for origin, g in beyond if g is not None]
         for number, gradient in enumerate(of_weights):
             present = sums[number]
@@ -414,9 +420,25 @@ def decoder_gradients(
                 sums[number] = torch.empty_like(weights[number]).copy_(gradient)
             else:
                 present += gradient
+    remaining, of_latent = iter(of_pieces), list[Tensor]()
+    for part, taken in zip(parts, divided, strict=True):
+        found = torch.cat([next(remaining) for _ in taken])
+        of_latent.append(part.grouping.total(found) if len(taken) > 1 else found)
     return DecoderGradients(
         loss=whole, of_weights=sums, of_latent=torch.cat(of_latent), of_inputs=of_inputs
     )
+
+
+def _in_cache(
+    part: Batch, latent: Float[Tensor, "part z"]
+) -> list[tuple[Batch, Float[Tensor, "piece z"]]]:
+    """A part with its latents; in pieces of single images, where its particles have many."""
+    most = max(2, ROWS_IN_CACHE // part.coordinates.shape[1])
+    if part.images.device.type != "cpu" or part.num_images <= most:
+        return [(part, latent)]
+    rows = torch.arange(part.num_images).tensor_split(-(-part.num_images // most))
+    of_images = part.grouping.spread(latent)
+    return [(part.of_images(piece), of_images[piece]) for piece in rows]
 
 
 def _gradients_of(

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.devices import to_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
@@ -123,16 +125,18 @@ def teach_encoder(
             total = mean.new_zeros(())
             order = torch.randperm(len(particles), generator=generator)
             for rows in particles.visited(order).split(BATCH):
-                batch = particles.batch(rows)
-                found, found_log = model.encoder(batch.phase_flipped())
-                loss = _divergence(mean[batch.rows], log_variance[batch.rows], found, found_log)
+                parts = rows.split(particles.most_together(BATCH))
+                views = [particles.batch(part).phase_flipped() for part in parts]
+                found, found_log = model.encoder(ImageSets.joined(views))
+                places = to_device(rows, particles.device)
+                loss = _divergence(mean[places], log_variance[places], found, found_log)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.encoder.parameters(), LARGEST_GRADIENT)
                 optimizer.step()
                 rates.step()
-                total += loss.detach() * len(batch)
-                progress.advance(len(batch))
+                total += loss.detach() * len(rows)
+                progress.advance(len(rows))
             divergence = total / particles.num_visited
     model.encoder.zero_grad(set_to_none=True)
     for parameter in model.parameters():

@@ -41,7 +41,7 @@ def estimated_seconds(
     """Seconds of every step.
 
     Args:
-        count: Number of particles.
+        count: Number of images.
         box_size: Side of the images in pixels.
         settings: Options of the training by name.
         speed: Multiplications per second, see :func:`measured_speed`.
