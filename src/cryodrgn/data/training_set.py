@@ -285,13 +285,14 @@ class TrainingSet:
 
     def even_grouping(self, count: int) -> Grouping:
         """The grouping of so many particles with equally many images each."""
-        assert isinstance(self._counts, int)
-        return Grouping(num_images=count * self._counts, counts=self._counts)
+        counts = self._choice.counts
+        assert isinstance(counts, int)
+        return Grouping(num_images=count * counts, counts=counts)
 
     @property
     def has_equal_counts(self) -> bool:
         """True if every particle has the same number of images."""
-        return isinstance(self._counts, int)
+        return isinstance(self._choice.counts, int)
 
     def _grouping(self, rows: Int[Tensor, " batch"], num_images: int) -> Grouping:
         counts = self._choice.counts
