@@ -134,8 +134,9 @@ class _Pickler(_PythonPickler):
         if not module.startswith("numpy._core"):
             super().save_global(obj, name)
             return
-        self.save(module.replace("numpy._core", "numpy.core"))
-        self.save(name or obj.__qualname__)
+        add = self.save  # to the pickle, not to a file
+        add(module.replace("numpy._core", "numpy.core"))
+        add(name or obj.__qualname__)
         self.write(pickle.STACK_GLOBAL)
         self.memoize(obj)
 
