@@ -98,7 +98,7 @@ def test_the_whole_script_runs_on_a_processor(tmp_path):
     assert figures["data"]["images"] == 120
     assert len(figures["whole"]["epochs, s"]) == 3
     rows = figures["table"]["rows"]
-    assert len(rows) == 8
+    assert len(rows) == 4
     assert all(row["images/s"] > 0 for row in rows if row["variant"] == "off")
     assert all(("images/s" in row) != ("reason" in row) for row in rows)
     assert "1 passed" in figures["suite"]["result"]
