@@ -63,6 +63,20 @@ class Maps:
             particles = open_particles(ParticleFiles(particles=star))
             return particles.with_images(pixels=InMemory(particles.images.pixels))
 
+    def mixed(self, box_size: int, pixel_size: float) -> ParticleSet:
+        """The design, half of whose images have another box and pixel size."""
+        count = self.design.num_images // 2
+        first = replace(self.design, num_images=count)
+        second = simulated.at_the_same_dose(first, box_size, pixel_size)
+        with tempfile.TemporaryDirectory() as folder:
+            stars = [
+                simulated.write_set(Path(folder) / name, part, simulated.Term())
+                for name, part in (("a", first), ("b", second))
+            ]
+            star = simulated.joined(*stars, Path(folder) / "both.star")
+            particles = open_particles(ParticleFiles(particles=star))
+            return particles.with_images(pixels=InMemory(particles.images.pixels))
+
     def compare(self, particles: ParticleSet) -> tuple[float, float]:
         """Mean Fourier shell correlation with the truth, and the map's amplitude along it."""
         volume = backproject(particles, Preprocessing(window_radius=0.85)).volume
@@ -75,16 +89,35 @@ class InMemory:
     """Images of a stack whose file goes."""
 
     def __init__(self, stack) -> None:
-        self.box_size, self._images = stack.box_size, stack.read(np.arange(len(stack)))
+        self.box_size, self._shapes = stack.box_size, stack.shapes
+        self._images = [stack.read(np.array([row]))[0] for row in range(len(stack))]
 
     def __len__(self) -> int:
         return len(self._images)
 
+    def shapes_of(self, rows):
+        return self._shapes[rows]
+
     def read(self, rows):
-        return self._images[rows].copy()
+        return np.stack([self._images[row] for row in rows])
+
+    def fingerprint(self):
+        return b""
 
     def select(self, rows):
         raise NotImplementedError
+
+
+def samplings() -> Iterator[tuple[int, float]]:
+    """Box and pixel size of every other image, of the same field of view."""
+    yield from ((60, 1.6), (48, 2.0))
+
+
+def magnifications() -> Iterator[tuple[str, simulated.Term]]:
+    """Anisotropic magnifications, and the largest difference between their axes."""
+    for size in (0.01, 0.02):
+        entries = (1 + size, 0.4 * size, 0.6 * size, 1 - size)
+        yield f"{100 * 2 * size:.0f} %", simulated.magnification(*entries)
 
 
 def phases() -> Iterator[tuple[str, str, simulated.Term]]:
@@ -113,6 +146,24 @@ def others() -> Iterator[tuple[str, str, simulated.Term]]:
 def rows(maps: Maps) -> Iterator[Row]:
     """All lines of the table, the set without any term first."""
     yield Row(term="none", size="", right=maps.compare(maps.simulated(simulated.Term())))
+    for box_size, pixel_size in samplings():
+        particles = maps.mixed(box_size, pixel_size)
+        yield Row(
+            term="pixel size",
+            size=f"half of the images {box_size} px of {pixel_size} Å",
+            right=maps.compare(particles),
+            ignored=maps.compare(as_if_alike(particles)),
+        )
+    for size, term in magnifications():
+        particles = maps.simulated(term)
+        turned = np.linalg.inv(particles.images.magnifications).astype(np.float32)
+        yield Row(
+            term="magnification",
+            size=size,
+            right=maps.compare(particles),
+            ignored=maps.compare(particles.with_images(magnifications=None)),
+            wrong=maps.compare(particles.with_images(magnifications=turned)),
+        )
     for name, size, term in phases():
         particles = maps.simulated(term)
         ctf = particles.images.ctf
@@ -137,6 +188,12 @@ def rows(maps: Maps) -> Iterator[Row]:
             right=maps.compare(particles),
             ignored=maps.compare(with_ctf(bare, correction=None)),
         )
+
+
+def as_if_alike(particles: ParticleSet) -> ParticleSet:
+    """The set whose images all have, as is said, the pixel size of the first."""
+    sizes = np.full(len(particles), particles.images.sampling.pixel_size, np.float32)
+    return particles.with_images(stored_pixel_sizes=sizes)
 
 
 def with_ctf(particles: ParticleSet, **changes: object) -> ParticleSet:

@@ -6,7 +6,7 @@ do at every frequency.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,7 @@ class Term:
     Attributes:
         odd: Phase at (kx, ky) by which the transform of the image is turned, exp(iφ).
         even: Phase at (kx, ky) added to that of sin(phase − asin w), which the CTF is.
+        matrix: M of the magnification: at k the image shows what stands at M k without it.
         amplitudes: Factors at (kx, ky) of even and of odd rows.
         state: What was done to the images after they were recorded.
         optics: Columns of the optics table, by name.
@@ -38,6 +39,7 @@ class Term:
 
     odd: Formula | None = None
     even: Formula | None = None
+    matrix: np.ndarray | None = None
     amplitudes: tuple[Formula, Formula] | None = None
     state: Literal["recorded", "flipped", "multiplied"] = "recorded"
     optics: Mapping[str, object] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Design:
     pixel_size: float = 1.5
     num_images: int = 600
     noise: float = 0.2
+    gain: float = 1.0
     num_balls: int = 40
     seed: int = 0
 
@@ -83,6 +86,20 @@ class Design:
         return np.fft.fftshift(volume).astype(np.float32)
 
 
+def at_the_same_dose(design: Design, box_size: int, pixel_size: float) -> Design:
+    """The design at another sampling: noise of the same variance, and a signal that grows with
+    the pixel, as in images that programs normalise by their background."""
+    ratio = pixel_size / design.pixel_size
+    return replace(
+        design,
+        box_size=box_size,
+        pixel_size=pixel_size,
+        noise=design.noise / ratio,
+        gain=ratio,
+        seed=design.seed,
+    )
+
+
 def random_rotations(count: int, rng: np.random.Generator) -> np.ndarray:
     """Rotations of even distribution, from normalised quaternions."""
     w, x, y, z = (lambda q: q / np.linalg.norm(q, axis=0))(rng.normal(size=(4, count)))
@@ -111,15 +128,25 @@ def write_set(folder: Path, design: Design, term: Term) -> Path:
     shifts = rng.uniform(-2, 2, (count, 2)) * design.pixel_size
     defoci = rng.uniform(3000, 8000, count)
     noise = rng.normal(size=(count, side, side))
-    kx, ky = design.frequencies
+    seen = kx, ky = design.frequencies
+    if term.matrix is not None:
+        (a, b), (c, d) = term.matrix
+        kx, ky = a * kx + b * ky, c * kx + d * ky
     envelope = np.exp(-2 * (np.pi * BALL) ** 2 * (kx**2 + ky**2))
     even = 0.0 if term.even is None else term.even(kx, ky)
     turn = 1.0 if term.odd is None else np.exp(1j * term.odd(kx, ky))
     images, scale = np.empty((count, side, side), np.float32), None
     for row in range(count):
         # The rotation takes the molecule's frame to the image's, and the shift centres it.
-        placed = balls @ rotations[row].T[:, :2] - shifts[row]
-        values = _sum_of_waves(kx[0], ky[:, 0], placed) * envelope
+        placed = balls @ rotations[row].T[:, :2]
+        if term.matrix is None:
+            values = _sum_of_waves(kx[0], ky[:, 0], placed - shifts[row]) * envelope
+        else:
+            waves = np.exp(
+                -2j * np.pi * (kx[..., None] * placed[:, 0] + ky[..., None] * placed[:, 1])
+            )
+            moved = np.exp(2j * np.pi * (seen[0] * shifts[row, 0] + seen[1] * shifts[row, 1]))
+            values = waves.sum(-1) * envelope * moved
         ctf = recorded_ctf(kx, ky, defoci[row], even)
         factor = 1.0 if term.amplitudes is None else term.amplitudes[row % 2](kx, ky)
         clean = np.fft.irfft2(values * ctf * turn * factor, (side, side))
@@ -127,6 +154,7 @@ def write_set(folder: Path, design: Design, term: Term) -> Path:
         image = np.fft.rfft2(clean / scale + design.noise * noise[row])
         # Programs take the CTF that is positive at low frequencies.
         after = {"recorded": 1.0, "flipped": np.sign(-ctf), "multiplied": -ctf}[term.state]
+        after = after * design.gain
         images[row] = np.fft.fftshift(np.fft.irfft2(image * after, (side, side)))
     with stack_writer(folder / "particles.mrcs", side, design.pixel_size) as writer:
         writer.append(images)
@@ -178,6 +206,35 @@ def write_table(
         path,
         {"optics": optics | {k: [v] for k, v in term.optics.items()}, "particles": particles},
     )
+
+
+def magnification(*entries: float) -> Term:
+    """The matrix of entries 00, 01, 10 and 11."""
+    names = [f"rlnMagMat{place}" for place in ("00", "01", "10", "11")]
+    matrix = np.array(entries).reshape(2, 2)
+    return Term(matrix=matrix, optics=dict(zip(names, entries, strict=True)))
+
+
+def joined(first: Path, second: Path, path: Path) -> Path:
+    """One star file of two sets, the second in an optics group of its own; returns it."""
+    texts = [star.read_text() for star in (first, second)]
+    rows = [
+        [
+            f"{words[0].replace('@', f'@{star.parent}/')} {number} {' '.join(words[2:])}"
+            for line in text.splitlines()
+            if "@" in (words := [*line.split(), ""])[0]
+        ]
+        for number, (star, text) in enumerate(zip((first, second), texts, strict=True), 1)
+    ]
+    group = next(line for line in texts[1].splitlines() if line.startswith("1 opticsGroup1"))
+    lines = []
+    for line in texts[0].splitlines():
+        if "@" not in line:
+            lines.append(line)
+        if line.startswith("1 opticsGroup1"):
+            lines.append(group.replace("1 opticsGroup1", "2 opticsGroup2"))
+    path.write_text("\n".join([*lines, *rows[0], *rows[1]]) + "\n")
+    return path
 
 
 def beam_tilt(x_mrad: float, y_mrad: float) -> Term:

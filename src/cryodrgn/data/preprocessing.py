@@ -20,7 +20,7 @@ from cryodrgn.imaging.ctf import (
     whitening,
 )
 from cryodrgn.imaging.exposure import ExposureParameters, damage_at
-from cryodrgn.imaging.masks import circular_window, oblong_window
+from cryodrgn.imaging.masks import circular_window, moved_windows
 from cryodrgn.imaging.slices import magnified
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import CtfTable
@@ -99,7 +99,8 @@ def preprocess_on(
     The transform is evaluated at the physical frequencies of the lattice, which is exact, and
     is zero beyond the images' own Nyquist frequency. What lies beyond the lattice's field of
     view is cut off; where images show less, there is zero. The window has the radius in Å that
-    it has in images of the lattice's own kind, or in the images themselves if smaller.
+    it has in images of the lattice's own kind, and lies around the particle; in images that
+    show no more than the lattice, it is theirs.
 
     Values are multiplied by the ratio p / p₀ of the pixel sizes. Programs write images whose
     background has unit variance per pixel. At one dose the number of electrons in a pixel grows
@@ -116,13 +117,9 @@ def preprocess_on(
         settings: What to do.
         shifts: Translations (x, y) in Å; None moves nothing.
     """
-    height, width = images.shape[-2:]
     half_side = sampling.side_length / pixel_size / 2
-    if settings.window_radius is not None:
-        smaller = min(half_side, height / 2, width / 2)
-        window = oblong_window((height, width), smaller, settings.window_radius)
-    else:
-        window = _field_of_view((height, width), half_side)
+    in_pixels = None if shifts is None else shifts / pixel_size
+    window = _field_of_view(images, half_side, settings.window_radius, in_pixels)
     factor = (-1 if settings.invert else 1) / settings.scale
     factor *= pixel_size / sampling.unit_pixel_size
     inside = lattice.points.square().sum(-1) < sampling.band_limit(pixel_size) ** 2
@@ -138,11 +135,36 @@ def preprocess_on(
     return values
 
 
-def _field_of_view(shape: tuple[int, int], half_side: float) -> Float[Tensor, "height width"]:
-    """1 within a square about the middle of an image, 0 beyond."""
-    y, x = (torch.arange(side) - side // 2 for side in shape)
-    inside = [(-half_side <= axis) & (axis < half_side) for axis in (y, x)]
-    return (inside[0][:, None] & inside[1]).float()
+def _field_of_view(
+    images: Float[Tensor, "batch height width"],
+    half_side: float,
+    window_radius: float | None,
+    shifts: Float[Tensor, "batch 2"] | None,
+) -> Float[Tensor, "#batch height width"]:
+    """Window, or square, in which images of another field of view are looked at.
+
+    Args:
+        images: The images.
+        half_side: Half of the field of view in pixels of the images.
+        window_radius: Where the window begins to fall; None looks at the whole square.
+        shifts: What centres the particles, in pixels.
+    """
+    shape = images.shape[-2:]
+    middle = torch.zeros(1, 2)
+    particles = middle if shifts is None else -shifts
+    if window_radius is None:
+        y, x = (torch.arange(side) - side // 2 for side in shape)
+        inside = [
+            (-half_side <= axis - place) & (axis - place < half_side)
+            for axis, place in ((x, particles[:, :1]), (y, particles[:, 1:]))
+        ]
+        return (inside[1][..., None] & inside[0][:, None]).float()
+    own = min(shape) / 2
+    if own <= half_side:
+        return moved_windows(shape, own, middle, window_radius)
+    # Larger images show the surroundings of particles that do not stand in the middle.
+    window = moved_windows(shape, half_side, particles, window_radius)
+    return window * moved_windows(shape, own, middle, window_radius)
 
 
 def _constant(
@@ -338,14 +360,19 @@ def exposure_parameters(images: ImageTable) -> ExposureParameters | None:
 
 def _band_limits(images: ImageTable) -> Float[np.ndarray, " images"] | None:
     """Frequency in 1/Å beyond which each image shows nothing; None if all show everything."""
-    sampling = images.sampling
-    if sampling is None:
-        return None
-    sizes, kinds = np.unique(images.pixel_sizes_in_files, return_inverse=True)
-    limits = np.array([sampling.band_limit(size) for size in sizes.tolist()])
+    limits = np.full(len(images), np.inf)
+    if images.sampling is not None:
+        sizes, kinds = np.unique(images.pixel_sizes_in_files, return_inverse=True)
+        of_kinds = np.array([images.sampling.band_limit(size) for size in sizes.tolist()])
+        limits = of_kinds[kinds.ravel()]
+    if images.magnifications is not None:
+        # Of what the image shows there, the volume knows nothing.
+        stretched = np.linalg.norm(images.magnifications, ord=2, axis=(1, 2))
+        known = np.floor(images.box_size / 2 / stretched - 0.5) + 0.5
+        limits = np.where(stretched > 1, np.minimum(limits, known), limits)
     if np.isinf(limits).all():
         return None
-    return (limits / sampling.side_length)[kinds.ravel()]
+    return limits / images.side_lengths
 
 
 def estimate_scale(

@@ -174,7 +174,7 @@ class QuickImages:
             pairs: Images and predictions, batch by batch.
             maps: Transforms of the maps of both halves.
         """
-        compared = [self._compare(values, predicted) for values, predicted in pairs]
+        compared = [self.products(values, predicted) for values, predicted in pairs]
         cross, power, total = (torch.cat(part) for part in zip(*compared, strict=True))
         scale = (cross.sum(0) / power.sum(0).clamp_min(1e-12)).clamp_min(0)
         # A shell that was filtered away holds nothing that could be predicted.
@@ -216,7 +216,7 @@ class QuickImages:
         magnifications = self._magnifications(rows, scales)
         values, transfer = self._with_optics(values, table_rows, convention, magnifications)
         if self._band_limits is not None:
-            radii = self.lattice.points.norm(dim=1, dtype=torch.float32) / self._side
+            radii = self.lattice.points.float().norm(dim=1) / self._side
             transfer = transfer * (radii < self._band_limits[torch.from_numpy(rows), None])
         rotations = torch.from_numpy(convention.rotations(poses.rotations[table_rows]))
         axes = slice_axes(rotations, magnifications)
@@ -294,7 +294,7 @@ class QuickImages:
             predicted[mine] = predict(slices, ctf[mine])
         return predicted
 
-    def _compare(
+    def products(
         self,
         values: Float[Tensor, "batch points 2"],
         predicted: Float[Tensor, "batch points 2"],
@@ -303,3 +303,8 @@ class QuickImages:
         products = (predicted * values, predicted.square(), values.square())
         cross, power, total = (product.sum(-1) @ self._shells for product in products)
         return cross, power, total
+
+    @property
+    def points_of_shells(self) -> Float[Tensor, " shells"]:
+        """Number of points in every shell."""
+        return self._shells.sum(0)

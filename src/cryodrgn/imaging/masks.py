@@ -29,22 +29,27 @@ def circular_window(
     return (1 - (radius - inner_radius) / (outer_radius - inner_radius)).clamp(0, 1)
 
 
-def oblong_window(
+def moved_windows(
     shape: tuple[int, int],
     half_side: float,
+    centres: Float[Tensor, "images 2"],
     inner_radius: float = WINDOW_INNER_RADIUS,
     outer_radius: float = WINDOW_OUTER_RADIUS,
-) -> Float[Tensor, "height width"]:
-    """The same disc in images of any shape, around the pixel at half of it, rounded down.
+) -> Float[Tensor, "images height width"]:
+    """The same disc in images of any shape, around points of theirs.
 
     Args:
         shape: Height and width in pixels.
         half_side: What radii are fractions of, in pixels.
+        centres: (x, y) in pixels, from that at half the sides, rounded down.
         inner_radius: Where the edge begins.
         outer_radius: Where it ends.
     """
-    y, x = ((torch.arange(side) - side // 2) / half_side for side in shape)
-    radius = (y[:, None].square() + x.square()).sqrt()
+    y, x = (torch.arange(side) - side // 2 for side in shape)
+    from_centre = (x - centres[:, :1]).square()[:, None] + (y - centres[:, 1:]).square()[
+        ..., None
+    ]
+    radius = from_centre.sqrt() / half_side
     return (1 - (radius - inner_radius) / (outer_radius - inner_radius)).clamp(0, 1)
 
 

@@ -21,9 +21,15 @@ def slice_coordinates(
             :func:`slice_axes` makes of them: only their first two rows count.
 
     Returns:
-        ``(kx, ky, kz)`` in the volume's frame, in the unit of ``grid``.
+        ``(kx, ky, kz)`` in the volume's frame, in the unit of ``grid``; those of magnified
+        images that lie beyond the outermost of ``grid`` are drawn back to its radius.
     """
-    return torch.einsum("pi,bij->bpj", grid, axes[:, :2, :])
+    points = torch.einsum("pi,bij->bpj", grid, axes[:, :2, :])
+    if axes.shape[1] == 3 or not len(grid):
+        return points
+    # A magnified slice reaches beyond the known frequencies, where images have no weight.
+    limit = (1 - 1e-6) * grid.norm(dim=-1).max()
+    return points * (limit / points.norm(dim=-1, keepdim=True).clamp_min(limit))
 
 
 def slice_axes(

@@ -104,6 +104,11 @@ def local_pose_search(
     """Comparison with slices that are never stored."""
     # The loop looks at no borders.
     reach = padding * float(points.norm(dim=-1).max())
+    stretch = float(torch.linalg.matrix_norm(axes, 2).max()) if axes.shape[-2] == 2 else 1.0
+    if stretch > 1 and stretch * reach >= grid.box_size // 2:
+        return torch_kernels.local_pose_search(
+            grid, table, padding, points, images, weights, axes, shifts, steps
+        )
     assert reach < grid.box_size // 2, "points beyond the grid"
     # Neighbours in a row of the slice find their voxels in the processor's cache.
     order = points[:, 0].argsort(stable=True)

@@ -30,6 +30,7 @@ from cryodrgn.diagnosis.extent import density_radius
 from cryodrgn.diagnosis.fit import QuickImages
 from cryodrgn.diagnosis.image_state import as_multiplied
 from cryodrgn.diagnosis.optics_terms import term_comparisons, with_terms
+from cryodrgn.diagnosis.pixel_size import group_sizes, with_group_sizes
 from cryodrgn.diagnosis.screening import Screening, screen_images
 from cryodrgn.diagnosis.verdict import Verdict, judge
 from cryodrgn.diagnosis.views import view_averages
@@ -110,6 +111,8 @@ def check_particles(
     verdict = judge(images, seed=settings.seed)
     terms = term_comparisons(table, rows, verdict.convention, invert=settings.invert)
     verdict = with_terms(verdict, terms, wrong_state)
+    sizes = group_sizes(table, rows, verdict.convention, invert=settings.invert)
+    verdict = with_group_sizes(verdict, sizes)
     curvature = _curvature(images, verdict, settings)
     summary = summarise(particles)
     if curvature is not None:
