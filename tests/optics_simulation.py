@@ -55,6 +55,7 @@ class Design:
     num_images: int = 600
     noise: float = 0.2
     gain: float = 1.0
+    views: int = 1
     num_balls: int = 40
     seed: int = 0
 
@@ -87,8 +88,10 @@ class Design:
 
 
 def at_the_same_dose(design: Design, box_size: int, pixel_size: float) -> Design:
-    """The design at another sampling: noise of the same variance, and a signal that grows with
-    the pixel, as in images that programs normalise by their background."""
+    """Other views at another sampling, normalised by their background as programs do.
+
+    Noise has the same variance then, and the signal grows with the pixel.
+    """
     ratio = pixel_size / design.pixel_size
     return replace(
         design,
@@ -96,7 +99,7 @@ def at_the_same_dose(design: Design, box_size: int, pixel_size: float) -> Design
         pixel_size=pixel_size,
         noise=design.noise / ratio,
         gain=ratio,
-        seed=design.seed,
+        views=design.views + 1,
     )
 
 
@@ -122,7 +125,7 @@ def recorded_ctf(kx: np.ndarray, ky: np.ndarray, defocus: float, even: np.ndarra
 def write_set(folder: Path, design: Design, term: Term) -> Path:
     """Write a stack and a star file of RELION 3.1; returns the latter."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(design.seed + 1)
+    rng = np.random.default_rng(design.seed + design.views)
     count, side = design.num_images, design.box_size
     rotations, balls = random_rotations(count, rng), design.balls()
     shifts = rng.uniform(-2, 2, (count, 2)) * design.pixel_size

@@ -149,7 +149,8 @@ def _field_of_view(
         window_radius: Where the window begins to fall; None looks at the whole square.
         shifts: What centres the particles, in pixels.
     """
-    shape = images.shape[-2:]
+    height, width = images.shape[-2:]
+    shape = (height, width)
     middle = torch.zeros(1, 2)
     particles = middle if shifts is None else -shifts
     if window_radius is None:
