@@ -246,5 +246,5 @@ def as_scikit_learn(components: PrincipalComponents, num_points: int) -> PCA:
     rest = max(components.total_variance - float(components.variances.sum()), 0.0)
     model.noise_variance_ = rest / max(min(left_out, num_points - len(components)), 1)
     model.n_components_, model.n_samples_ = len(components), num_points
-    model.n_features_in_ = components.directions.shape[1]
+    vars(model)["n_features_in_"] = components.directions.shape[1]
     return model

@@ -259,8 +259,9 @@ class ParseStar(StarCtf, ImageSizeOptions, InputFile, Job[ParsedStar]):
         if self.poses is not None:
             poses = parse_poses(table, self.poses, self.box_size, self.pixel_size)
         if self.ctf is not None:
-            ctf, *sizes = parse_ctf(table, self.ctf, self.box_size, self.pixel_size)
-            _draw_first(ctf, sizes[0], sizes[1], self.png)
+            parsed = parse_ctf(table, self.ctf, self.box_size, self.pixel_size)
+            ctf, box_size, pixel_size = parsed
+            _draw_first(ctf, box_size, pixel_size, self.png)
         return ParsedStar(poses=poses, ctf=ctf)
 
     def _check_outputs(self) -> None:

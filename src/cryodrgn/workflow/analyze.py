@@ -37,7 +37,7 @@ from cryodrgn.analysis.latent_plots import (
     plot_view_directions,
 )
 from cryodrgn.analysis.neighbours import nearest_neighbours
-from cryodrgn.analysis.notebook import analysis_notebook
+from cryodrgn.analysis.notebook import Part, analysis_notebook
 from cryodrgn.analysis.pca import PLANE, PrincipalComponents, principal_components
 from cryodrgn.analysis.plots import plot_learning_curve, save_figure
 from cryodrgn.analysis.report import HtmlReport
@@ -377,11 +377,12 @@ class _Analysis:
 
     def _write_notebook(self, series: list[_Series]) -> None:
         clusters = next((item.count for item in series if not item.is_path), None)
-        for part, path in (
-            ("all", self._files.notebook),
-            ("figures", self._files.figures_notebook),
-            ("filtering", self._files.filtering_notebook),
-        ):
+        parts: dict[Part, Path] = {
+            "all": self._files.notebook,
+            "figures": self._files.figures_notebook,
+            "filtering": self._files.filtering_notebook,
+        }
+        for part, path in parts.items():
             text = analysis_notebook(self._run.path, self._epoch, self._files, clusters, part)
             save_bytes(path, text.encode())
 
