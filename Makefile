@@ -37,7 +37,7 @@ acceptance: $(VENV)/.test
 
 # Every command on the GPU of this machine beside the processor; DEVICE=cpu tries the suite itself.
 gpu-test: $(VENV)/.test
-	$(BIN)/python -m pytest -m gpu -rs tests/gpu --durations=10
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu tests/benchmarking --durations=10
 
 fix: $(VENV)/.test
 	$(BIN)/ruff check --fix

@@ -8,6 +8,7 @@ import torch
 
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.models.decoders import Decoder
+from cryodrgn.preflight import plans
 from cryodrgn.training import loop
 from cryodrgn.training.objectives import VaeObjective
 
@@ -63,6 +64,8 @@ def limit(place: str, images: int, patch: Callable[..., None] = setattr) -> list
 def hold_whole_batches(patch: Callable[..., None] = setattr) -> None:
     """Compute as a device does that holds whole batches, and not a processor's cache."""
     patch(loop, "part_size", lambda particles, radius=None: 1000)
+    # Its plan measures a step with the decoder that is limited.
+    patch(plans, "seconds_per_particle", lambda *_: 1.0)
 
 
 def become(place: str, rank: int, images: int) -> None:

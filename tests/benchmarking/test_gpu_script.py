@@ -77,7 +77,7 @@ def test_without_a_card_the_script_says_so_in_a_sentence(gpu, tmp_path, capsys, 
     assert "benchmarks/gpu.sh: device 'cuda' cannot be used" in said
 
 
-@pytest.mark.slow
+@pytest.mark.gpu  # a quarter of an hour on a processor
 def test_the_whole_script_runs_on_a_processor(tmp_path):
     settings = {
         "DEVICE": "cpu",

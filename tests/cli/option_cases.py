@@ -304,7 +304,7 @@ CASES = {
         stubs=("cryodrgn.workflow.check:check_particles",),
         quiet="--accept",
     ),
-    "run": Case(line=STAR, values=DATA, stubs=("cryodrgn.jobs.run:_Pipeline",)),
+    "run": Case(line=STAR, values=DATA, stubs=("cryodrgn.jobs.run:_Pipeline",), refused=SERIES),
     "dashboard": Case(
         line="IN/",
         values={"--host": "localhost", "--port": "7000"},

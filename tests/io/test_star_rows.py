@@ -180,7 +180,7 @@ def test_particles_of_tilt_series_bring_all_their_tilts(tmp_path):
     assert rows_of_particles(path, np.array([0, 2])).tolist() == [0, 2, 3]
     with pytest.raises(ShapeMismatchError, match="holds index 3"):
         rows_of_particles(path, np.array([3]))
-    with pytest.raises(MetadataError, match="no column rlnGroupName"):
+    with pytest.raises(MetadataError, match="no column rlnTomoParticleName or rlnGroupName"):
         rows_of_particles(star(tmp_path, RELION_30), np.array([0]))
 
 

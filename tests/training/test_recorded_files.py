@@ -46,7 +46,7 @@ def test_settings_of_the_version_before_do_too(files):
 def test_linear_runs_record_the_angle_of_their_pairs():
     linear = LinearConfig(data=DataConfig(files=FILES))
     mapping = {
-        "dataset_args": linear.data.to_mapping((0.0, 1.0)),
+        "dataset_args": linear.data.to_mapping((0.0, 1.0), None),
         "training": {"linear": linear.settings()},
     }
     assert recorded_data(mapping).files == FILES

@@ -22,14 +22,13 @@ the documentation of Xmipp (wiki, Symmetry), which RELION follows: its I is I2, 
 of its D on y (discuss.cryosparc.com, topic 12482).
 """
 
-import re
 from itertools import product
 
 import numpy as np
 from jaxtyping import Float
 
-from cryodrgn.errors import ConfigError
 from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
+from cryodrgn.geometry.point_groups import canonical_name
 
 _X, _Y, _Z = np.eye(3)
 _THIRD, _TWO_THIRDS = np.sqrt(1 / 3), np.sqrt(2 / 3)
@@ -45,32 +44,6 @@ _GENERATORS: dict[str, list[tuple[int, np.ndarray]]] = {
     "I3": [(5, _Z), (2, _Y), (5, np.array([-2 * _SINE * _COSINE, 0, 1 - 2 * _SINE**2]))],
     "I4": [(5, _Z), (2, _Y), (5, np.array([2 * _SINE * _COSINE, 0, 1 - 2 * _SINE**2]))],
 }
-NAMES = "C1, C2, …, D2, D3, … (D7Y with a two-fold axis on y, as in cryoSPARC), T, O, I1 to I4"
-
-
-def is_point_group(text: str) -> bool:
-    """True for names of point groups."""
-    try:
-        canonical_name(text)
-    except ConfigError:
-        return False
-    return True
-
-
-def canonical_name(text: str) -> str:
-    """The name of a point group as this module writes it: ``d7`` is D7, ``I`` is I2.
-
-    Raises:
-        ConfigError: There is no such group.
-    """
-    name = text.strip().upper()
-    if name == "I":
-        return "I2"
-    match = re.fullmatch(r"C([1-9]\d{0,2})|D([1-9]\d{0,2})Y?", name)
-    if name in _GENERATORS or match is not None:
-        return name
-    msg = f"there is no point group {text!r}; expected one of {NAMES}"
-    raise ConfigError(msg)
 
 
 def point_group(name: str) -> Float[np.ndarray, "order 3 3"]:

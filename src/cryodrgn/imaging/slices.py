@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.geometry.symmetry import canonical_name, point_group
+from cryodrgn.geometry.point_groups import canonical_name
+from cryodrgn.geometry.symmetry import point_group
 
 
 def slice_coordinates(

@@ -145,8 +145,7 @@ class Backproject(
         with joined(self) as (team, device):
 
             def work(particles: "ParticleSet") -> "Reconstruction":
-                if team.is_writer:
-                    warn_of_foreign_poses(particles, self.poses)
+                warn_of_foreign_poses(particles, self.poses)
                 return self._reconstructed(particles, folder, device, team)
 
             reconstruction = run_excluding_bad_images(screened, work, self.screen)

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from cryodrgn.geometry.symmetry import NAMES, is_point_group
+from cryodrgn.geometry.point_groups import NAMES, is_point_group
 from cryodrgn.jobs.options import output_flags, require_ending
 from cryodrgn.settings import Check, Job, function_of, option, positional, settings
 
@@ -43,7 +43,8 @@ class Expand(Job[list[Path]]):
         Raises:
             CryodrgnError: The file cannot be used, has no poses, or is expanded already.
         """
-        from cryodrgn.geometry.symmetry import canonical_name, point_group
+        from cryodrgn.geometry.point_groups import canonical_name
+        from cryodrgn.geometry.symmetry import point_group
         from cryodrgn.io.expansion import expand_file
 
         require_ending(self.output, (".star", ".cs"), "output")

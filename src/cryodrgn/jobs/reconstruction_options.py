@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cryodrgn.geometry.symmetry import NAMES, is_point_group
+from cryodrgn.geometry.point_groups import NAMES, is_point_group
 from cryodrgn.settings import Check, Settings, option, settings
 
 if TYPE_CHECKING:

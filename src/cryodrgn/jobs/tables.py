@@ -75,7 +75,7 @@ class FilterStar(RowOptions, Job[list[Path]]):
 
 @settings
 class ParseRelion(Job[Path]):
-    """Write a row for every tilt image of the particles of RELION 5 tomograms."""
+    """Write a row for every tilt image of RELION 5 tomograms."""
 
     tomograms: Path = option("-t", "--tomograms", help="Tomograms (tomograms.star)")
     particles: Path = option(

@@ -112,7 +112,7 @@ class TrainLinear(
 
     def config(self) -> "LinearConfig":
         """Settings of the fit."""
-        from cryodrgn.geometry.symmetry import canonical_name
+        from cryodrgn.geometry.point_groups import canonical_name
         from cryodrgn.linear.config import LinearConfig
 
         data = data_config(self.particles, self, self, box_size=self.box_size, tilt=self)
@@ -149,8 +149,7 @@ class TrainLinear(
 
             def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
                 data, particles = chosen
-                if team.is_writer:
-                    warn_of_foreign_poses(particles, self.poses)
+                warn_of_foreign_poses(particles, self.poses)
                 settings = replace(config, data=data)
                 linear_plan(settings, particles, self.outdir, device).announce("the fit")
                 train_linear(

@@ -171,7 +171,7 @@ class TrainingJob(
 
             def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
                 config, particles = chosen
-                if team.is_writer and load is None:
+                if load is None:
                     warn_of_foreign_poses(particles, config.data.files.poses)
                 start = resolve_resume(run, config, load, overwrite=self.overwrite)
                 storage = storage_of(config.training, run)

@@ -27,7 +27,7 @@ from cryodrgn.models.build import decoder_sizes, encoder_sizes
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.models.volumes import BYTES_AT_A_TIME, MOST_AT_A_TIME
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.preflight.plan import Cost, Plan
+from cryodrgn.preflight.plan import Cost, Plan, require_memory, require_output
 from cryodrgn.reconstruction.backproject import POINTS_PER_BATCH
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.simulation.simulate import BATCH as SIMULATED_TOGETHER
@@ -42,6 +42,7 @@ from cryodrgn.training.memory import (
 )
 
 FLOAT = 4
+NETWORKS = "take smaller networks (--pdim, --qdim), or a smaller box with -D"
 NOTHING = Cost()
 # Bytes that libraries take beyond what they hold before they are used.
 LIBRARIES = 60 * 10**6
@@ -109,6 +110,11 @@ def training_plan(
         is_processor=device.type == "cpu",
         images_per_particle=particles.images_per_particle,
     )
+    memory, written = need.total - need.images, bytes_written(config, count)
+    # What cannot be trained cannot be measured either, and is refused in words of its own.
+    require_output(folder, written)
+    if device.type == "cpu":
+        require_memory(memory, "training", NETWORKS)
     precision = config.training.precision
     auto = precision == "auto"
     seconds = seconds_per_particle(
@@ -124,12 +130,12 @@ def training_plan(
         ),
         folder=folder,
         device=device,
-        memory=need.total - need.images,
-        written=bytes_written(config, count),
+        memory=memory,
+        written=written,
         cost=_preparing(particles) + Cost(measured=epochs * count * seconds),
         # How long poses are searched depends on how well they are told apart.
         is_least=config.training.search is not None,
-        advice="take smaller networks (--pdim, --qdim), or a smaller box with -D",
+        advice=NETWORKS,
     )
     return _keeping(plan, need.images, storage)
 

@@ -21,6 +21,7 @@ LEAST = 200
 def warn_of_foreign_poses(particles: ParticleSet, poses_file: Path | None) -> None:
     """Warn if a sample of the images fits its poses no better than poses of other images.
 
+    All processes of a job call this, so that a bad image among them ends the work of all.
     Poses in the file that lists the images belong to them; those of another file may be of the
     same number of particles in another order.
 

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.geometry.symmetry import canonical_name, point_group
+from cryodrgn.geometry.point_groups import canonical_name
+from cryodrgn.geometry.symmetry import point_group
 from cryodrgn.imaging.ctf import electron_wavelengths
 from cryodrgn.imaging.ewald import PARTICLE_SHARE, Curvature, depth_limit
 from cryodrgn.particles.particle_set import ParticleSet
