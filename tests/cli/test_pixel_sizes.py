@@ -166,4 +166,4 @@ def test_odd_images_are_cut_to_an_even_box(files, run, tmp_path):
     found, expected = (read_volume(tmp_path / f"{name}.mrc")[0] for name in ("odd", "even"))
     # In larger images the window lies around the particle, not in the middle.
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.995
-    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.01)
+    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.05)
