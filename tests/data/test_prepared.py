@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from cryodrgn.data.preprocessing import Preprocessing, prepare_images
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.atomic import format_size
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.particles.optics import CtfTable
 
 
 @pytest.fixture
@@ -37,6 +40,30 @@ def test_prepared_images_are_those_of_the_preprocessing(
     rows = np.array([5, 0, 6])
     expected = prepare_images(particles.images, rows, lattice, settings)
     np.testing.assert_allclose(images.read(rows), expected, atol=1e-5)
+
+
+def test_kept_images_are_not_used_again_at_another_magnification(particles, tmp_path):
+    count, lattice = len(particles), HalfPlaneFrequencies.disc(12)
+    numbers = dict.fromkeys(("defocus_u", "defocus_v"), np.full(count, 1e4, np.float32))
+    numbers |= dict.fromkeys(("defocus_angle", "phase_shift"), np.zeros(count, np.float32))
+    ctf = CtfTable(
+        **numbers,
+        voltage_kv=np.full(count, 300, np.float32),
+        spherical_aberration_mm=np.full(count, 2.7, np.float32),
+        amplitude_contrast=np.full(count, 0.1, np.float32),
+        odd_zernike=np.ones((count, 2), np.float32),
+        source="test",
+    )
+    for scale in (1.0, 1.1):
+        matrices = np.tile(np.float32(scale) * np.eye(2, dtype=np.float32), (count, 1, 1))
+        images = replace(particles.images, ctf=ctf, magnifications=matrices)
+        storage = Storage(scratch_dir=tmp_path, cache_dir=tmp_path / "kept")
+        kept = prepare_all(
+            replace(particles, images=images), lattice, Preprocessing(), storage=storage
+        )
+        rows = np.arange(count)
+        expected = prepare_images(images, rows, lattice, Preprocessing())
+        np.testing.assert_allclose(kept.read(rows), expected, atol=1e-5)
 
 
 def test_images_that_do_not_fit_into_memory_go_to_disk(

@@ -22,7 +22,6 @@ from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.atomic import atomic_path, format_size, make_folder
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.image_table import ImageTable
-from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
 
@@ -199,18 +198,23 @@ def _fingerprint(
         digest.update(np.ascontiguousarray(images.pixel_sizes_in_files).tobytes())
     if images.poses is not None and centred:
         digest.update(np.ascontiguousarray(images.poses.shifts).tobytes())
-    if images.ctf is not None:
-        for values in _corrections(images.ctf):
-            digest.update(np.ascontiguousarray(values).tobytes())
+    for values in _corrections(images):
+        digest.update(np.ascontiguousarray(values).tobytes())
     if particles.offsets is not None:
         # The file is in the order of the particles.
         digest.update(np.ascontiguousarray(particles.offsets, np.int64).tobytes())
     return digest.hexdigest()[:16]
 
 
-def _corrections(ctf: CtfTable) -> list[np.ndarray]:
-    """All columns of a CTF table on which prepared images depend; none for plain images."""
+def _corrections(images: ImageTable) -> list[np.ndarray]:
+    """All columns of the optics on which prepared images depend; none for plain images."""
+    ctf = images.ctf
+    if ctf is None:
+        return []
     found = [] if ctf.odd_zernike is None else [ctf.odd_zernike]
     if ctf.correction is not None:
         found += [*ctf.columns().values(), *ctf.optional_columns().values()]
+    if found and images.magnifications is not None:
+        # Aberrations and the CTF are taken at the frequencies before the distortion.
+        found.append(images.magnifications)
     return found

@@ -7,7 +7,6 @@ conventions.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from cryodrgn.data.preprocessing import (
 from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.fit import BATCH, QuickImages
 from cryodrgn.imaging.ctf import electron_wavelengths
-from cryodrgn.imaging.ewald import PARTICLE_SHARE, Sidebands, depth_limit, sidebands
+from cryodrgn.imaging.ewald import PARTICLE_SHARE, Curvature, Sidebands, depth_limit, sidebands
 from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.slices import magnified
@@ -38,7 +37,6 @@ MOST_POINTS, MAX_RADIUS = 2**24, 128
 # The hand is looked for where frequencies come so near to the depth limit: there the rim of a
 # particle is out of phase by 57°, which many images tell from nothing.
 LOOKED_FOR = 1.5
-Sign = Literal[-1, 0, 1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,16 +50,16 @@ class CurvatureFit:
         hand_error: Standard error of the difference of both hands.
     """
 
-    gains: dict[Sign, float]
-    differences: dict[Sign, float]
-    errors: dict[Sign, float]
+    gains: dict[Curvature, float]
+    differences: dict[Curvature, float]
+    errors: dict[Curvature, float]
     hand_error: float
 
     @property
-    def hand(self) -> Sign:
+    def hand(self) -> Curvature:
         """The hand that fits clearly better than the other and than none; 0 if neither does."""
-        best: Sign = 1 if self.gains[1] > self.gains[-1] else -1
-        other: Sign = -1 if best == 1 else 1
+        best: Curvature = 1 if self.gains[1] > self.gains[-1] else -1
+        other: Curvature = -1 if best == 1 else 1
         clear = self.differences[best] > CLEAR * self.errors[best]
         apart = self.gains[best] - self.gains[other] > CLEAR * self.hand_error
         return best if clear and apart else 0
@@ -112,12 +110,12 @@ def fit_curvature(images: QuickImages) -> CurvatureFit:
     Args:
         images: A sample of images with a CTF, up to the radius that matters.
     """
-    signs: tuple[Sign, ...] = (0, 1, -1)
+    signs: tuple[Curvature, ...] = (0, 1, -1)
     gains = {
         sign: images.fit(STATED).gains if sign == 0 else _gains(images, sign)
         for sign in track(signs, 3, "comparing curvatures of the Ewald sphere", "hand")
     }
-    hands: tuple[Sign, ...] = (1, -1)
+    hands: tuple[Curvature, ...] = (1, -1)
     apart = {sign: gains[sign] - gains[0] for sign in hands}
     return CurvatureFit(
         gains={sign: float(gains[sign].mean()) for sign in signs},
@@ -127,7 +125,7 @@ def fit_curvature(images: QuickImages) -> CurvatureFit:
     )
 
 
-def _gains(images: QuickImages, sign: Sign) -> Float[np.ndarray, " images"]:
+def _gains(images: QuickImages, sign: Curvature) -> Float[np.ndarray, " images"]:
     """Gains of all images when both side bands are accounted for."""
     count, box_size = len(images.rows), images.table.box_size
     batches = np.array_split(np.arange(count), -(-count // BATCH))
@@ -158,7 +156,7 @@ def _gains(images: QuickImages, sign: Sign) -> Float[np.ndarray, " images"]:
 
 
 def _model(
-    images: QuickImages, places: Int[np.ndarray, " batch"], sign: Sign
+    images: QuickImages, places: Int[np.ndarray, " batch"], sign: Curvature
 ) -> tuple[
     Float[Tensor, "batch points 2"],
     Float[Tensor, "batch points 3"],

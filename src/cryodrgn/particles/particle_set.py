@@ -26,6 +26,8 @@ class ParticleSet:
             every row is a particle.
         offsets: First image of each particle and, last, the number of images; None where every
             particle is shown by one image, so that particles and images are the same rows.
+        names: Name of every particle of tilt series in its file; None for single images.
+        tomograms: Name of the tomogram of every particle; None where the file does not say.
     """
 
     images: ImageTable
