@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from cryodrgn.benchmarking.search import SearchCase
-from cryodrgn.benchmarking.steps import flops_per_image, model_config
+from cryodrgn.benchmarking.steps import model_config
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.training.cost import operations_per_image
 
 
 @pytest.mark.parametrize(
@@ -14,8 +15,7 @@ from cryodrgn.fourier.grids import HalfPlaneFrequencies
 def test_the_cost_of_an_image_is_that_of_its_products(box, width, expected):
     # Decoder costs in GFLOP, forward and backward, as known for the reference program; it
     # also pays for the gradient of the first layer's input, which is a ninth at most.
-    points = len(HalfPlaneFrequencies.disc(box))
-    found = flops_per_image(model_config(box, width, 3), points) / 1e9
+    found = operations_per_image(model_config(box, width, 3)) / 1e9
     assert 0.85 * expected < found < 1.02 * expected
 
 
@@ -33,7 +33,7 @@ def test_figures_are_printed_and_kept(run, tmp_path):
     assert row["images_per_s"] > 0
     dtype = figures["machine"]["network_dtype"]
     assert row["fraction"] == pytest.approx(row["gflops"] / figures["ceiling"][dtype])
-    flops = flops_per_image(model_config(16, 16, 3), len(HalfPlaneFrequencies.disc(16)))
+    flops = operations_per_image(model_config(16, 16, 3))
     assert row["gflops"] == pytest.approx(row["images_per_s"] * flops / 1e9)
 
 

@@ -60,6 +60,13 @@ def test_a_volume_is_the_file_that_eval_vol_writes(page, trained, tmp_path, numb
     assert small.about["pixel_size"] == pytest.approx(2 * pixel_size)
 
 
+@pytest.mark.parametrize("x", ["nan", "inf", "1e999"])
+def test_a_place_without_a_finite_number_is_refused(page, x):
+    answer = page.get(f"/api/runs/0/point?row=0&x_name=z1&x={x}&y_name=z2&y=0")
+    assert answer.status == 422
+    assert "finite" in answer.json["error"]
+
+
 def test_points_among_the_particles_are_supported_and_those_beyond_are_not(rng):
     latents = rng.normal(size=(3000, 4)).astype(np.float32) * [1, 1, 1, 100]
     support = Support(latents.astype(np.float32))

@@ -11,10 +11,11 @@ from cryodrgn.benchmarking.timing import median_seconds
 from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
-from cryodrgn.models.build import build_model, decoder_sizes, encoder_sizes, stored_lattice
+from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import Compilation, TrainConfig
+from cryodrgn.training.cost import operations_per_image
 from cryodrgn.training.loop import Trainer
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.optimizers import adam
@@ -54,22 +55,6 @@ def model_config(box: int, width: int, layers: int, latent_dim: int = 8) -> Mode
     )
 
 
-def flops_per_image(config: ModelConfig, num_points: int) -> float:
-    """Floating-point operations of the matrix products for one image, forward and backward.
-
-    A layer of a × b weights costs 2ab forward, 2ab for the gradient of its weights and 2ab for
-    that of its input, which the first layer of a network does not need. Of the encoder, the
-    first layer is nearly all.
-
-    Args:
-        config: The model.
-        num_points: Frequencies at which an image is compared, half of the disc.
-    """
-    decoder, encoder = decoder_sizes(config), encoder_sizes(config)
-    decoded = 4 * decoder.shared_multiply_adds + 6 * decoder.volume_multiply_adds
-    return num_points * decoded + 4 * encoder.multiply_adds
-
-
 def measure_steps(
     sizes: list[tuple[int, int, int, int]],
     ceilings: dict[str, float],
@@ -94,7 +79,7 @@ def measure_steps(
         config = model_config(box, width, layers)
         step = TrainingStep(config, batch, dtype, device, scratch)
         rate = batch / median_seconds(step, device, seconds)
-        gflops = rate * flops_per_image(config, step.num_points) / 1e9
+        gflops = rate * operations_per_image(config) / 1e9
         yield StepSpeed(
             box=box,
             width=width,
@@ -140,7 +125,6 @@ class TrainingStep:
         settings = TrainConfig(batch_size=batch, log_interval=10**9, compilation=compilation)
         self._trainer = Trainer(objective, optimizer, particles, settings)
         self._batch, self._number = batch, 0
-        self.num_points = particles.num_points
 
     def __call__(self) -> None:
         """Take a step."""

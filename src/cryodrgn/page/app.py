@@ -85,6 +85,7 @@ def _shown(number: int, request: Request) -> ShownRun:
 Shown = Annotated[ShownRun, Depends(_shown)]
 Epoch = Annotated[int | None, Query(ge=-1, le=10**9)]
 Side = Annotated[int | None, Query(ge=2, le=4096)]
+Finite = Annotated[float, Query(allow_inf_nan=False)]
 Turn = Annotated[int, Query(ge=0, le=2**53)]
 router = APIRouter(prefix="/api/runs/{number}")
 
@@ -144,9 +145,9 @@ def point(
     run: Shown,
     row: int,
     x_name: str,
-    x: float,
+    x: Finite,
     y_name: str,
-    y: float,
+    y: Finite,
     x_group: str = "latent",
     y_group: str = "latent",
     epoch: Epoch = None,

@@ -128,7 +128,7 @@ class Guard:
             )
         self._require_same_origin(scope["method"], headers, host)
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self.most_bytes:
+        if not length.isdecimal() or int(length) > self.most_bytes:
             raise Refusal(413, f"a request may have {self.most_bytes} bytes at most")
         if not self._knows_token(scope, headers):
             raise Refusal(

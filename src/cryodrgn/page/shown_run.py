@@ -146,7 +146,7 @@ class ShownRun:
         components = self._kept(("components", epoch), lambda: principal_components(latents))
         for name, value in wanted.items():
             kind, number = name.rstrip("0123456789"), name.lstrip("zPC")
-            axis = int(number) - 1 if number.isdigit() else -1
+            axis = int(number) - 1 if number.isdecimal() else -1
             if kind == "z" and 0 <= axis < len(z):
                 z[axis] = value
             elif kind == "PC" and 0 <= axis < len(components):
