@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from cryodrgn.analysis.agreement import first_component, rank_correlation
+from cryodrgn.analysis.check_plots import plot_defocus
 from cryodrgn.analysis.plots import (
     plot_fsc,
     plot_latent_against_truth,
@@ -67,3 +68,12 @@ def test_a_report_escapes_what_it_is_given(tmp_path):
     assert "<title>a &lt; b</title>" in page
     assert "x &amp; y" in page
     assert "cat &lt;file&gt;" in page
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, 166.096, -3e6])
+def test_values_equal_but_for_rounding_have_a_histogram(value):
+    values = np.full(50, value, np.float32)
+    values[7] = np.nextafter(values[7], np.float32(np.inf))
+    figure = plot_defocus(values, values)
+    counts = [sum(patch.get_height() for patch in axes.patches) for axes in figure.axes]
+    assert counts == [50, 50]

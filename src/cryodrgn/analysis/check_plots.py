@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from cryodrgn.analysis.plots import Figure, new_figure
+from cryodrgn.analysis.plots import Figure, bin_edges, new_figure
 
 
 def plot_comparisons(
@@ -48,7 +48,7 @@ def plot_defocus(
         ("defocus (µm underfocus)", "astigmatism (µm)"),
         strict=True,
     ):
-        axes.hist(values, bins=40, color="#4a7ba6")
+        axes.hist(values, bins=bin_edges(values, 40).tolist(), color="#4a7ba6")
         axes.set(xlabel=label, ylabel="particles")
     return figure
 

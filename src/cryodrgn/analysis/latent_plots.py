@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from cryodrgn.analysis.plots import new_figure
+from cryodrgn.analysis.plots import bin_edges, new_figure
 
 AxisNames = tuple[str, str]
 # Without the ends: cells of a single particle would be white, and points on black unseen.
@@ -53,8 +53,13 @@ def plot_marginals(places: Float[np.ndarray, "particles 2"], names: AxisNames) -
     beside = figure.add_subplot(grid[1, 1], sharey=axes)
     _dots(axes, places)
     _label(axes, places, names)
-    above.hist(places[:, 0], bins=80, color="tab:gray")
-    beside.hist(places[:, 1], bins=80, color="tab:gray", orientation="horizontal")
+    above.hist(places[:, 0], bins=bin_edges(places[:, 0], 80).tolist(), color="tab:gray")
+    beside.hist(
+        places[:, 1],
+        bins=bin_edges(places[:, 1], 80).tolist(),
+        color="tab:gray",
+        orientation="horizontal",
+    )
     above.tick_params(labelbottom=False)
     beside.tick_params(labelleft=False)
     above.set_ylabel("particles")
@@ -193,7 +198,7 @@ def plot_histogram(
     """
     figure = new_figure(7, 3.5)
     axes = figure.subplots()
-    counts, _, _ = axes.hist(latents, bins=80, color="tab:gray")
+    counts, _, _ = axes.hist(latents, bins=bin_edges(latents, 80).tolist(), color="tab:gray")
     height = 1.06 * float(np.max(counts))
     for number, (stop, shade) in enumerate(zip(stops, colours(len(stops)), strict=True)):
         axes.axvline(stop, color=shade, linewidth=1.2)

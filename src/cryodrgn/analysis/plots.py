@@ -31,6 +31,20 @@ def new_figure(width: float = 6.0, height: float = 4.0) -> Figure:
     return figure
 
 
+def bin_edges(values: np.ndarray, count: int) -> Float[np.ndarray, " edges"]:
+    """Edges of equal bins of a histogram; values equal but for rounding have one bin's width.
+
+    Args:
+        values: The values, finite.
+        count: Number of bins.
+    """
+    low, high = float(np.min(values)), float(np.max(values))
+    least = 1e-4 * max(abs(low), abs(high), 1e-6)
+    if high - low < least:
+        low, high = low - least, high + least
+    return np.linspace(low, high, count + 1)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
     with atomic_path(path) as partial:

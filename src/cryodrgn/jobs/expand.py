@@ -66,6 +66,14 @@ class Expand(Job[list[Path]]):
             ", ".join(map(str, paths)),
             self.output,
         )
+        folder = self.particles.resolve().parent
+        if self.output.resolve().parent != folder:
+            logger.info(
+                "stacks are named as in %s: commands on the expanded file need --datadir %s "
+                "where a name is relative to its folder",
+                self.particles,
+                folder,
+            )
         return paths
 
 

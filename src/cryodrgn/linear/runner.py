@@ -399,7 +399,7 @@ def _check(
     least = 2 * max(LEAST_IMAGES_PER_COMPONENT * config.num_components, team.size)
     if len(particles) < least:
         msg = (
-            f"{particles.source} has {len(particles)} images, but {config.num_components} "
+            f"{particles.source} has {len(particles)} particles, but {config.num_components} "
             f"components need at least {least}; ask for fewer with --components"
         )
         raise ShapeMismatchError(msg)
