@@ -19,7 +19,8 @@ def small(path):
 @pytest.mark.slow
 def test_the_demo_finds_the_motion_and_shows_it_in_one_self_contained_page(run, tmp_path):
     output = run("demo", "-o", tmp_path / "demo")
-    sentence = output.splitlines()[-2]
+    *_, sentence, _, how_to_look = output.splitlines()
+    assert how_to_look.endswith(f"cryodrgn dashboard {tmp_path}/demo/00_vae32_z1")
     numbers = [float(number) for number in re.findall(r"\d\.\d{3}", sentence)]
     correlation, area, rigid, ceiling = numbers
     assert correlation >= 0.9
