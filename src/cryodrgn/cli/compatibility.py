@@ -50,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What becomes of an option: works, no effect, refused or unrecognized, and why."""
+    """Fate of an option here: works, no effect, refused or unrecognized, with the reason."""
 
     kind: str
     why: str = ""
@@ -72,7 +72,7 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def outcome(line: Line, option: str = "") -> Outcome:
-    """What becomes of a command line with one of its options."""
+    """Outcome of a command line with one of its options."""
     program, said = line.program, io.StringIO()
     words = [line.command, *line.needed, *shlex.split(option)]
     parser, commands = program._parsers(only=line.command)

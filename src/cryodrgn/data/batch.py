@@ -113,7 +113,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StoredBatch:
-    """What is stored of some particles and their images; :meth:`batch` computes the rest.
+    """Stored data of some particles and their images; :meth:`batch` computes the rest.
 
     Attributes:
         rows: Which particles.

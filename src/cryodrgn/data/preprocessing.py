@@ -32,7 +32,7 @@ PROCESSOR = torch.device("cpu")
 
 
 def preparing_device(device: torch.device) -> torch.device:
-    """Where images are best prepared for a device: there, if it has what that takes."""
+    """Device on which images are prepared: the given one if it can, else the processor."""
     return device if device.type == "cuda" else PROCESSOR
 
 

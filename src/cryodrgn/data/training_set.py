@@ -228,7 +228,7 @@ class TrainingSet:
         return stored.batch(self.frequencies(num_points), self.compared(radius))
 
     def stored(self, rows: Int[Tensor, " batch"], num_points: int | None = None) -> StoredBatch:
-        """What is stored of some particles, from which their batch is computed.
+        """Stored data of some particles, from which their batch is computed.
 
         Args:
             rows: Which ones.
@@ -249,7 +249,7 @@ class TrainingSet:
         grouping: Grouping,
         images: Float[Tensor, "images points 2"] | None = None,
     ) -> StoredBatch:
-        """What is stored of some particles, by rows that are on the device.
+        """Stored data of some particles, by rows that are on the device.
 
         Args:
             rows: The particles.

@@ -98,7 +98,7 @@ def radius_of_curvature(images: ImageTable, rows: Int[np.ndarray, " rows"]) -> i
 def sample_within_memory(
     rows: Int[np.ndarray, " rows"], radius: int
 ) -> Int[np.ndarray, " sample"]:
-    """As many of some rows, spread evenly, as may be compared up to a radius."""
+    """Sample of some rows, evenly spread, no larger than memory allows at a radius."""
     most = max(2, int(MOST_POINTS / (np.pi / 2 * radius**2)))
     places = np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(np.int64)
     return rows[np.unique(places)]

@@ -58,7 +58,7 @@ class GroupSize:
         return abs(self.scale - 1) > LEAST_ERROR and self.difference > CLEAR * self.error
 
     def in_words(self) -> str:
-        """What is wrong, and by how much."""
+        """Sentence that names the wrong pixel size and its error."""
         return (
             f"images of {self.stated:.6g} Å/px fit a map of the others as images of "
             f"{self.stated * self.scale:.4g} Å/px ({100 * (self.scale - 1):+.1f} %)"
@@ -143,7 +143,7 @@ def _gains(
     convention: Convention,
     scale: float,
 ) -> Float[np.ndarray, " images"]:
-    """What a prediction at frequencies over a scale adds to the log-likelihood, per image."""
+    """Log-likelihood gained per image by a prediction at frequencies over a scale."""
     scales = np.full(len(places), scale)
     values, transfer, points = quick.model(places, convention, scales=scales)
     # Beyond the last frequency of the map there is none to read.

@@ -38,7 +38,7 @@ PARTICLE_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Sidebands:
-    """Where the two side bands of images lie, and their shares in the images.
+    """Points of the two side bands of images, and their shares in the images.
 
     Attributes:
         offsets: From the points of a flat slice to those of the first side band, in cycles per

@@ -160,7 +160,7 @@ class _Listed:
     def visible(
         self, rows: Int[np.ndarray, " rows"], num_tilts: int
     ) -> Bool[np.ndarray, "rows tilts"]:
-        """Which tilts of their tomogram the stacks of some particles hold.
+        """Tilts of their tomogram that the stacks of some particles hold.
 
         Raises:
             ShapeMismatchError: Their number is not that of the tilt series, or is zero.

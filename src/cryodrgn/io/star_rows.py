@@ -136,7 +136,7 @@ def _values(line: bytes) -> list[bytes]:
 
 
 def _matches(text: bytes) -> list[re.Match[bytes]]:
-    """Where the values of a text stand, comments left out."""
+    """Places of the values of a text, comments left out."""
     found, place = [], 0
     while place < len(text):
         if text[place : place + 1].isspace():

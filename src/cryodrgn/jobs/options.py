@@ -72,7 +72,7 @@ class TableOptions(Settings):
 
 @settings
 class ParticleOptions(Settings):
-    """Which particles, and where their stacks lie."""
+    """Particles, and the folder of their stacks."""
 
     indices: Path | None = option(
         "--ind", default=None, group=LOADING, help="Filter particle stack by these indices"
@@ -89,7 +89,7 @@ class ParticleOptions(Settings):
 
 @settings
 class SelectionOptions(TiltSeriesOptions, ParticleOptions):
-    """Which particles, and which of their images are screened."""
+    """Selection of particles, and of images that are screened."""
 
     screen: Literal["sample", "all", "none"] = option(
         "--screen",
@@ -291,7 +291,7 @@ class HeldOutOptions(Settings):
 
     @property
     def held_out_settings(self) -> "HeldOutConfig | None":
-        """Which particles to hold out; None for none."""
+        """Settings of the particles that are held out; None for none."""
         from cryodrgn.training.config import HeldOutConfig
 
         if not self.held_out and not self.stop_when_converged:

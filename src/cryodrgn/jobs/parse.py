@@ -216,7 +216,7 @@ class ParseCtfStar(StarCtf, CtfJob):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedStar:
-    """What was read from a file, and written; None where it was not asked for.
+    """Poses and CTF parameters read from a file; None where they were not asked for.
 
     Attributes:
         poses: Orientations and shifts.

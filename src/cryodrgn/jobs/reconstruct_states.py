@@ -210,7 +210,7 @@ class ReconstructStates(
         )
 
     def _model(self, work: "RunDirectory | None") -> "StateSettings":
-        """How volumes depend on the latent, with symmetry and curvature of a linear run."""
+        """Model of volumes by latent, with symmetry and curvature of a linear run."""
         from cryodrgn.geometry.point_groups import canonical_name
         from cryodrgn.io.run_config import find_run_config, load_run_config
         from cryodrgn.linear.states import StateSettings

@@ -129,7 +129,7 @@ def column(run: Shown, group: str, name: str, epoch: Epoch = None) -> Response:
 
 @router.get("/column-names")
 def column_names(run: Shown, group: str, name: str, epoch: Epoch = None) -> Any:
-    """What the numbers of a column stand for."""
+    """Names of the groups that the numbers of a column stand for."""
     return {"names": run.column(group, name, run.epoch(epoch)).names or []}
 
 

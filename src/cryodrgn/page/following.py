@@ -41,7 +41,7 @@ def stamp(files: RunDirectory) -> str:
 
 
 def progress_of(files: RunDirectory) -> dict[str, Any]:
-    """What is known of a run's progress.
+    """Progress of a run, as far as its files tell.
 
     Raises:
         CryodrgnError: A file of the run cannot be read.
@@ -127,7 +127,7 @@ def _seconds_left(begun: Mapping[str, Any], steps: Events, rate: float | None) -
 
 
 def _is_silent(events: Events) -> bool:
-    """Whether a run has said nothing for much longer than it usually does."""
+    """True if a run has said nothing for much longer than it usually does."""
     times = [_time(event) for event in events[-10:]]
     known = [time for time in times if time is not None]
     if not known:

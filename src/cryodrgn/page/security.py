@@ -148,7 +148,7 @@ class Guard:
             raise Refusal(403, "the request comes from another page than this server's")
 
     def _knows_token(self, scope: Scope, headers: dict[str, str]) -> bool:
-        """Whether the cookie, or the address of the first request, holds the token."""
+        """True if the cookie, or the address of the first request, holds the token."""
         given = _cookie(headers.get("cookie", ""), self.cookie)
         return self._is_token(given) or self._is_token(_query_token(scope))
 

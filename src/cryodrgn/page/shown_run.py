@@ -281,7 +281,7 @@ class ShownRun:
     # Volumes
 
     def desk(self, epoch: int | None) -> VolumeDesk:
-        """Where volumes of an epoch are decoded; one for all pages.
+        """Decoder of the volumes of an epoch; one for all pages.
 
         Raises:
             CryodrgnError: There are no weights of it, or they cannot be used.
@@ -356,7 +356,7 @@ class ShownRun:
             return 1.0
 
     def _is_instant(self) -> bool:
-        """Whether volumes are sums of stored ones, made in no time at any size."""
+        """True if volumes are sums of stored ones, made in no time at any size."""
         return "basis" in self.run.settings.get("model_args", {}) or bool(
             self.run.settings.get("training", {}).get("linear")
         )

@@ -176,7 +176,7 @@ class VolumeDesk:
 
 
 class Support:
-    """How near particles lie to points of the latent space.
+    """Distance from points of the latent space to the particles near them.
 
     A point is called supported if its tenth nearest particle is no farther than those of 99 %
     of the particles themselves. Dimensions are scaled by their standard deviations; of many

@@ -53,7 +53,7 @@ class Sampling:
         )
 
     def record(self) -> dict[str, float]:
-        """What is written into the config file of a run."""
+        """Entry of the config file of a run."""
         return asdict(self)
 
     @property

@@ -129,7 +129,7 @@ class CompiledStep:
         self.replays = variant in ("graphs", "triton") and self._can_be_replayed(can_replay)
 
     def first_part(self, rows: Int[Tensor, " batch"]) -> Int[Tensor, " part"]:
-        """What is computed first of this process's share of a batch."""
+        """First part of this process's share of a batch."""
         return padded(rows[: self._size], self._size)
 
     def compute_at_a_time(self, count: int) -> None:
@@ -336,7 +336,7 @@ class CompiledStep:
         slot.graph, slot.moving = graph, self._moving()
 
     def _moving(self) -> list[Any]:
-        """What must be the same for a captured step to be the right one."""
+        """Values on which a captured step depends: if one changes, it is captured again."""
         group, first = self._optimizer.param_groups[0], self._parameters[0]
         state = self._optimizer.state.get(first, {})
         return [state.get("exp_avg"), group["lr"], group["weight_decay"]]

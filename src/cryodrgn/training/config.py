@@ -46,7 +46,7 @@ CHANGEABLE = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """Which images, and what is done to them before they are compared with slices.
+    """Images, and their preprocessing before they are compared with slices.
 
     Attributes:
         files: The particle file and what goes with it.

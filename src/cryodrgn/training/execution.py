@@ -95,6 +95,6 @@ def keep_compiled_code(environment: Any = os.environ) -> None:
 
 
 def why_not_compiled(error: Exception) -> str:
-    """What went wrong in a compiled step, in one line."""
+    """Error of a compiled step, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

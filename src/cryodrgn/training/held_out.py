@@ -143,7 +143,7 @@ def view_blocks(
 
 
 def _quadrants(particles: TrainingSet) -> Float[Tensor, "halves points"]:
-    """Which points belong to the one and to the other half of an image."""
+    """Masks of the points of the one and of the other half of an image."""
     kx, ky = particles.compared_points.unbind(-1)
     apart = torch.minimum(kx.abs(), ky.abs()) > GUARD_PX
     return torch.stack([apart & (kx * ky > 0), apart & (kx * ky < 0)]).float()
