@@ -96,6 +96,18 @@ def test_a_name_that_is_no_name_writes_nothing(page, trained, name):
     assert contents(trained) == before
 
 
+def test_a_selection_that_is_a_link_is_not_served(runs, tmp_path):
+    secret = tmp_path / "secret.pkl"
+    secret.write_bytes(b"secret")
+    folder = runs / "vae/selections"
+    folder.mkdir()
+    (folder / "leak.pkl").symlink_to(secret)
+    with serving(runs / "vae") as page:
+        answer = page.get("/api/runs/0/download?name=leak")
+    assert answer.status == 404
+    assert "is a link" in answer.json["error"]
+
+
 def test_a_folder_of_selections_that_is_a_link_is_not_written_through(runs, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (runs / "vae/selections").symlink_to(tmp_path / "elsewhere")

@@ -131,14 +131,16 @@ class Selections:
         """A file of a selection.
 
         Raises:
-            InputFileError: It is not there.
+            InputFileError: It is not there, or leads out of the run by a link.
         """
         path = self._path(name)
-        if ending == ".pkl":
-            return path
-        for found in self._exports(path):
-            if found.name.removeprefix(path.stem) == ending:
-                return found
+        for found in (path, *self._exports(path)):
+            if found.name.removeprefix(path.stem) != ending:
+                continue
+            if found.is_symlink():
+                msg = f"{found.name} is a link, which the page does not follow"
+                raise InputFileError(msg)
+            return found
         msg = f"{path.stem} has not been exported as {ending[:20]!r}"
         raise InputFileError(msg)
 
