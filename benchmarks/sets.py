@@ -25,6 +25,8 @@ HINGE = (213, 244)
 SIDE = 288.0
 # Signal-to-noise ratio of images without visible noise.
 CLEAN = 1e8
+# What is known of every particle, and poses without error, beside the files of a set.
+TRUTH, TRUE_POSES = "truth", "true_poses.pkl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +35,8 @@ class BenchmarkSet:
 
     Attributes:
         states: Makes the atomic models of its states from the structure.
+        compositions: Number of compositions; every one has all of the hinge's angles, those of
+            the first composition come first.
         weights: Relative numbers of images by state; None for equal numbers.
         circular: Whether the last state neighbours the first.
         box_size: Side in pixels.
@@ -46,6 +50,7 @@ class BenchmarkSet:
     """
 
     states: Callable[[gemmi.Model], list[gemmi.Model]]
+    compositions: int = 1
     weights: tuple[float, ...] | None = None
     circular: bool = False
     box_size: int = 64
@@ -109,6 +114,18 @@ def _without(model: gemmi.Model, names: str) -> gemmi.Model:
     return result
 
 
+def hinge_without(
+    angle_deg: float, count: int, *removed: str
+) -> Callable[[gemmi.Model], list[gemmi.Model]]:
+    """One Fab turned about its hinge, by equal steps, without each of some sets of chains."""
+
+    def states(model: gemmi.Model) -> list[gemmi.Model]:
+        turned = hinge(angle_deg, count)(model)
+        return [_without(state, names) for names in removed for state in turned]
+
+    return states
+
+
 def unrelated(count: int) -> Callable[[gemmi.Model], list[gemmi.Model]]:
     """Shapes that have nothing in common: balls of atoms along random walks."""
 
@@ -150,6 +167,17 @@ SETS = {
     ),
     "unrelated8": BenchmarkSet(states=unrelated(8)),
     "rigid": BenchmarkSet(states=hinge(0, 1)),
+    # All that makes a set hard at once: a hinge of 25 steps, whole, without the light chain of
+    # the resting Fab, without that Fab and half of the stem.
+    "hard": BenchmarkSet(
+        states=hinge_without(150, 25, "", "M", "KM"),
+        compositions=3,
+        num_images=6000,
+        pose_error_deg=1.5,
+        shift_error_px=0.3,
+        contrast_spread=0.2,
+        junk=0.05,
+    ),
 }
 for _name in ("hinge360", "hinge150", "composition", "unrelated8", "rigid"):
     SETS[f"{_name}_snr0.03"] = replace(SETS[_name], snr=0.03)
@@ -169,7 +197,8 @@ def make_set(
 
     Clean images are simulated; noise, contrasts, junk and errors of poses come on top, so that
     all sets of one kind have the same particles. ``poses.pkl`` holds the poses with their
-    errors, ``labels.npy`` −1 for junk.
+    errors (``particles.star`` and ``true_poses.pkl`` those without), ``labels.npy`` −1 for
+    junk, and ``truth/`` (:class:`Truth`) what else is known of every particle.
     """
     model = read_models(structure)[0]
     pixel_size = SIDE / settings.box_size
@@ -189,9 +218,52 @@ def make_set(
         path.unlink()
     for state, volume in enumerate(volumes):
         write_volume(files.state(state), volume, pixel_size)
-    _add_noise(files, settings, junk, rng, pixel_size)
+    contrast = _add_noise(files, settings, junk, rng, pixel_size)
+    per_composition = len(volumes) // settings.compositions
+    known = {
+        "state": labels,
+        "hinge": labels % per_composition,
+        "composition": labels // per_composition,
+        "junk": junk,
+        "contrast": contrast,
+    }
+    (output / TRUTH).mkdir(exist_ok=True)
+    for name, values in known.items():
+        np.save(output / TRUTH / f"{name}.npy", values)
+    shutil.copy(files.poses, output / TRUE_POSES)
     _disturb_poses(files, settings, rng)
     return files
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Truth:
+    """What is known of every particle of a set.
+
+    Attributes:
+        state: Number of its volume in ``gt``, of junk too (the particle that is not shown).
+        hinge: Number of the angle of its hinge.
+        composition: Number of its composition.
+        junk: Whether its image shows nothing but noise.
+        contrast: Factor of its signal, 0 for junk.
+        rotations: Its rotation, without error.
+        shifts: Its shift as a fraction of the box, without error.
+    """
+
+    state: np.ndarray
+    hinge: np.ndarray
+    composition: np.ndarray
+    junk: np.ndarray
+    contrast: np.ndarray
+    rotations: np.ndarray
+    shifts: np.ndarray
+
+    @classmethod
+    def of(cls, folder: Path) -> "Truth":
+        """Read the truth of a set that :func:`make_set` wrote."""
+        rotations, shifts = load_poses(folder / TRUE_POSES)
+        names = ("state", "hinge", "composition", "junk", "contrast")
+        known = {name: read_npy(folder / TRUTH / f"{name}.npy") for name in names}
+        return cls(rotations=rotations, shifts=shifts, **known)
 
 
 def make_set_once(
@@ -218,7 +290,8 @@ def _add_noise(
     junk: np.ndarray,
     rng: np.random.Generator,
     pixel_size: float,
-) -> None:
+) -> np.ndarray:
+    """Add noise to images of varying contrast, which is returned."""
     images = ImageStack.whole_files([files.particles])
     sample = images.read(np.arange(min(len(images), 1000)))
     sigma = float(sample.std()) / math.sqrt(settings.snr)
@@ -226,10 +299,12 @@ def _add_noise(
     axis = np.fft.fftfreq(box_size)
     radius = np.sqrt(axis[:, None] ** 2 + axis[: box_size // 2 + 1] ** 2) / 0.5
     fall = settings.noise_fall ** -radius.clip(0, 1)
+    contrasts = []
     with stack_writer(partial, box_size, pixel_size) as writer:
         for rows in np.array_split(np.arange(len(images)), max(1, len(images) // 500)):
             contrast = rng.normal(1, settings.contrast_spread, len(rows)).clip(0.2, None)
             contrast[junk[rows]] = 0
+            contrasts.append(contrast)
             noise = rng.normal(size=(len(rows), box_size, box_size))
             if settings.noise_fall != 1:
                 coloured = np.fft.rfft2(noise) * fall
@@ -239,6 +314,7 @@ def _add_noise(
                 (contrast[:, None, None] * images.read(rows) / sigma + noise).astype(np.float32)
             )
     partial.replace(files.particles)
+    return np.concatenate(contrasts)
 
 
 def _disturb_poses(
