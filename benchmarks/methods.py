@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from costs import Cost, command, costed
-from scores import Scorer, central_images, label_auc, motion_r2
-from sets import BenchmarkSet
+from scores import Scorer, central_images, grid_r2, label_auc, motion_r2
+from sets import Axis, BenchmarkSet
 
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
@@ -67,12 +67,16 @@ class Case:
     def inputs(self) -> list[str]:
         """How commands name the particles."""
         files = self.files
+        if self.settings.tilts is not None:
+            return [str(files.star)]
         return [str(files.particles), "--poses", str(files.poses), "--ctf", str(files.ctf)]
 
     @property
     def particle_files(self) -> ParticleFiles:
         """The same for the library."""
         files = self.files
+        if self.settings.tilts is not None:
+            return ParticleFiles(particles=files.star)
         return ParticleFiles(particles=files.particles, poses=files.poses, ctf=files.ctf)
 
     def labels(self) -> np.ndarray:
@@ -225,16 +229,37 @@ def decoded(
 
 
 def _true_functions(case: Case, count: int) -> np.ndarray:
-    states = np.arange(count)
-    if case.settings.circular:
-        angle = 2 * np.pi * states / count
-        waves = [f(k * angle) for k in range(1, HARMONICS + 1) for f in (np.cos, np.sin)]
-    elif count > 20:
-        angle = np.pi * states / (count - 1)
-        waves = [np.cos(k * angle) for k in range(1, HARMONICS + 1)]
-    else:
-        waves = [1.0 * (states == state) - 1 / count for state in states[:-1]]
+    if case.settings.axes:
+        return _grid_functions(case.settings.axes)
+    kind = "circle" if case.settings.circular else "line" if count > 20 else "parts"
+    waves = [wave for _, wave in _waves(Axis(kind, count))]
     return (np.sqrt(2) * np.stack(waves, axis=1)).astype(np.float32)
+
+
+def _waves(axis: Axis) -> list[tuple[int, np.ndarray]]:
+    """Functions of the values of an axis without the constant one, each with its order."""
+    values, orders = np.arange(axis.count), range(1, HARMONICS + 1)
+    if axis.kind == "circle":
+        angle = 2 * np.pi * values / axis.count
+        return [(k, f(k * angle)) for k in orders for f in (np.cos, np.sin)]
+    if axis.kind == "line":
+        angle = np.pi * values / (axis.count - 1)
+        return [(k, np.cos(k * angle)) for k in orders if k < axis.count]
+    return [(0, 1.0 * (values == value) - 1 / axis.count) for value in values[:-1]]
+
+
+def _grid_functions(axes: tuple[Axis, ...]) -> np.ndarray:
+    """Products of functions of the axes, up to the highest order together."""
+    products = [(0, np.ones(1))]
+    for axis in axes:
+        factors = [(0, np.ones(axis.count)), *((k, np.sqrt(2) * f) for k, f in _waves(axis))]
+        products = [
+            (order + k, np.outer(product, factor).ravel())
+            for order, product in products
+            for k, factor in factors
+            if order + k <= HARMONICS
+        ]
+    return np.stack([product for _, product in products[1:]], axis=1).astype(np.float32)
 
 
 def _prepared(case: Case) -> tuple[DiscImages, object]:
@@ -300,7 +325,9 @@ def _scores(case: Case, run: Path, model: Path) -> dict:
     labels, latents = case.labels(), load_latents(RunDirectory(run).latents())
     real = labels >= 0
     ordered = case.settings.circular or labels.max() > 20
-    if ordered:
+    if case.settings.axes:
+        score = grid_r2(latents[real], labels[real], case.settings.axes)
+    elif ordered:
         score = motion_r2(latents[real], labels[real], circular=case.settings.circular)
     else:
         score = label_auc(latents[real], labels[real])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from sets import Axis
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
@@ -110,9 +111,40 @@ def motion_r2(
     circular: bool,
 ) -> float:
     """R² of the true coordinate, predicted for held-out images by nearest neighbours."""
-    angle = 2 * np.pi * labels / (labels.max() + 1)
-    truth = np.stack([np.cos(angle), np.sin(angle)], 1) if circular else labels[:, None]
-    order = np.random.default_rng(0).permutation(len(labels))
+    axis = Axis("circle" if circular else "line", int(labels.max()) + 1)
+    return _predictability(latents, _coordinates(labels, axis))
+
+
+def grid_r2(
+    latents: Float[np.ndarray, "particles z"],
+    labels: Int[np.ndarray, " particles"],
+    axes: Sequence[Axis],
+) -> float:
+    """The same for states that are a grid: the mean over its axes."""
+    indices = np.unravel_index(labels, [axis.count for axis in axes])
+    found = [
+        _predictability(latents, _coordinates(index, axis))
+        for index, axis in zip(indices, axes, strict=True)
+    ]
+    return float(np.mean(found))
+
+
+def _coordinates(
+    values: Int[np.ndarray, " particles"], axis: Axis
+) -> Float[np.ndarray, "particles _"]:
+    """Numbers to predict: a point of the circle, a place on the line, or 0 and 1 by part."""
+    if axis.kind == "circle":
+        angle = 2 * np.pi * values / axis.count
+        return np.stack([np.cos(angle), np.sin(angle)], 1)
+    if axis.kind == "parts":
+        return np.eye(axis.count)[values]
+    return values[:, None]
+
+
+def _predictability(
+    latents: Float[np.ndarray, "particles z"], truth: Float[np.ndarray, "particles _"]
+) -> float:
+    order = np.random.default_rng(0).permutation(len(truth))
     train, test = np.array_split(order, 2)
     spread = np.square(truth[test] - truth[test].mean(0)).sum()
     best = -np.inf

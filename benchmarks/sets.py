@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import gemmi
 import numpy as np
@@ -18,15 +19,31 @@ from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.rundir import SimulationFiles
 from cryodrgn.simulation.density import model_densities, read_models
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
+from cryodrgn.simulation.views import TiltScheme
 
-# Hinge of an Fab of PDB 1HZH: residues up to the first of H turn with chain L about the axis
-# through both C-alphas.
+# Hinge of an Fab of PDB 1HZH: residues of its heavy chain up to the first turn with its light
+# chain about the axis through both C-alphas.
 HINGE = (213, 244)
+# Heavy and light chain of both Fabs.
+FABS = ("HL", "KM")
 SIDE = 288.0
 # Signal-to-noise ratio of images without visible noise.
 CLEAN = 1e8
 # What is known of every particle, and poses without error, beside the files of a set.
 TRUTH, TRUE_POSES = "truth", "true_poses.pkl"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One of the things that differ between states that are a grid.
+
+    Attributes:
+        kind: ``circle`` and ``line`` for motions by equal steps, ``parts`` for compositions.
+        count: Number of values.
+    """
+
+    kind: Literal["circle", "line", "parts"]
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,9 +56,12 @@ class BenchmarkSet:
             the first composition come first.
         weights: Relative numbers of images by state; None for equal numbers.
         circular: Whether the last state neighbours the first.
+        axes: What differs between states that are a grid, the last fastest; none for others.
+        side: Side of the box in Å.
         box_size: Side in pixels.
         snr: Signal-to-noise ratio.
-        num_images: Number of images.
+        num_images: Number of images; of tilt series the number of particles.
+        tilts: The tilt series of every particle; None shows it by one image.
         pose_error_deg: Standard deviation of errors of the rotations.
         shift_error_px: Standard deviation of errors of the shifts.
         contrast_spread: Standard deviation of contrasts.
@@ -53,14 +73,31 @@ class BenchmarkSet:
     compositions: int = 1
     weights: tuple[float, ...] | None = None
     circular: bool = False
+    axes: tuple[Axis, ...] = ()
+    side: float = SIDE
     box_size: int = 64
     snr: float = 0.1
     num_images: int = 10_000
+    tilts: TiltScheme | None = None
     pose_error_deg: float = 0.0
     shift_error_px: float = 0.0
     contrast_spread: float = 0.0
     noise_fall: float = 1.0
     junk: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse errors of poses that commands would not see.
+
+        Raises:
+            ValueError: The poses of tilt series are those of the STAR file, which has none.
+        """
+        if self.tilts is not None and (self.pose_error_deg or self.shift_error_px):
+            raise ValueError("tilt series are made without errors of their poses")
+
+    @property
+    def pixel_size(self) -> float:
+        """Å per pixel."""
+        return self.side / self.box_size
 
 
 def hinge(angle_deg: float, count: int = 50) -> Callable[[gemmi.Model], list[gemmi.Model]]:
@@ -74,18 +111,60 @@ def hinge(angle_deg: float, count: int = 50) -> Callable[[gemmi.Model], list[gem
     return states
 
 
-def _turned(model: gemmi.Model, angle: float) -> gemmi.Model:
-    ends = [np.array(_c_alpha(model["H"], number).tolist()) for number in HINGE]
-    axis = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
+def two_hinges(angle_deg: float, count: int) -> Callable[[gemmi.Model], list[gemmi.Model]]:
+    """Both Fabs turned about their hinges, one independently of the other."""
+    angles = np.radians(np.linspace(0, angle_deg, count))
+
+    def states(model: gemmi.Model) -> list[gemmi.Model]:
+        first = [_turned(model, angle) for angle in angles]
+        return [_turned(state, angle, FABS[1]) for state in first for angle in angles]
+
+    return states
+
+
+def rotor(count: int = 50) -> Callable[[gemmi.Model], list[gemmi.Model]]:
+    """One Fab turned about its own axis, from the hinge to its middle, through 360°."""
+
+    def states(model: gemmi.Model) -> list[gemmi.Model]:
+        start = _hinge_ends(model, FABS[0])[0]
+        middle = np.mean([atom.pos.tolist() for atom in _fab_atoms(model, FABS[0])], axis=0)
+        angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
+        return [_about(model, FABS[0], start, middle, angle) for angle in angles]
+
+    return states
+
+
+def _turned(model: gemmi.Model, angle: float, fab: str = FABS[0]) -> gemmi.Model:
+    start, end = _hinge_ends(model, fab)
+    return _about(model, fab, start, end, angle)
+
+
+def _hinge_ends(model: gemmi.Model, fab: str) -> list[np.ndarray]:
+    return [np.array(_c_alpha(model[fab[0]], number).tolist()) for number in HINGE]
+
+
+def _fab_atoms(model: gemmi.Model, fab: str) -> list[gemmi.Atom]:
+    """Atoms of an Fab: those of its light chain, and of the heavy one up to the hinge."""
+    heavy, light = fab
+    return [
+        atom
+        for chain in model
+        for residue in chain
+        if chain.name == light or (chain.name == heavy and residue.seqid.num <= HINGE[0])
+        for atom in residue
+    ]
+
+
+def _about(
+    model: gemmi.Model, fab: str, start: np.ndarray, end: np.ndarray, angle: float
+) -> gemmi.Model:
+    """An Fab turned about the axis from one place to another."""
+    axis = (end - start) / np.linalg.norm(end - start)
     rotation = roma.rotvec_to_rotmat(torch.from_numpy(axis * angle)).numpy()
     result = model.clone()
-    for chain in result:
-        for residue in chain:
-            if chain.name != "L" and not (chain.name == "H" and residue.seqid.num <= HINGE[0]):
-                continue
-            for atom in residue:
-                place = rotation @ (np.array(atom.pos.tolist()) - ends[0]) + ends[0]
-                atom.pos = gemmi.Position(*place)
+    for atom in _fab_atoms(result, fab):
+        place = rotation @ (np.array(atom.pos.tolist()) - start) + start
+        atom.pos = gemmi.Position(*place)
     return result
 
 
@@ -172,6 +251,7 @@ SETS = {
     "hard": BenchmarkSet(
         states=hinge_without(150, 25, "", "M", "KM"),
         compositions=3,
+        axes=(Axis("parts", 3), Axis("line", 25)),
         num_images=6000,
         pose_error_deg=1.5,
         shift_error_px=0.3,
@@ -189,6 +269,27 @@ for _name, _change in {
 }.items():
     SETS[f"hinge360_{_name}"] = replace(SETS["hinge360"], **_change)
 
+# Sets on which a plane through the volumes is not enough.
+SETS |= {
+    "two_hinges_128px": BenchmarkSet(
+        states=two_hinges(180, 9),
+        axes=(Axis("line", 9), Axis("line", 9)),
+        side=3.0 * 128,
+        box_size=128,
+    ),
+    "rotor360_snr0.03": BenchmarkSet(states=rotor(), circular=True, snr=0.03),
+    "unrelated8_unequal": BenchmarkSet(
+        states=unrelated(8), weights=(0.8, 0.4, 0.3, 0.2, 0.2, 0.1, 0.1, 0.1)
+    ),
+    "tilt_hinge360": BenchmarkSet(
+        states=hinge(360),
+        circular=True,
+        num_images=2000,
+        snr=0.02,
+        tilts=TiltScheme(step_deg=6.0),
+    ),
+}
+
 
 def make_set(
     settings: BenchmarkSet, structure: Path, output: Path, seed: int
@@ -201,13 +302,17 @@ def make_set(
     junk, and ``truth/`` (:class:`Truth`) what else is known of every particle.
     """
     model = read_models(structure)[0]
-    pixel_size = SIDE / settings.box_size
+    pixel_size = settings.pixel_size
     volumes = model_densities(
         settings.states(model), settings.box_size, pixel_size, 2 * pixel_size
     )
     order = _order(len(volumes), settings.weights)
     simulation = SimulationSettings(
-        num_images=settings.num_images, pixel_size=pixel_size, snr=CLEAN, seed=seed
+        num_images=settings.num_images,
+        pixel_size=pixel_size,
+        snr=CLEAN,
+        tilt_series=settings.tilts,
+        seed=seed,
     )
     files = simulate([volumes[state] for state in order], simulation, output)
     rng = np.random.default_rng(seed)
@@ -218,7 +323,8 @@ def make_set(
         path.unlink()
     for state, volume in enumerate(volumes):
         write_volume(files.state(state), volume, pixel_size)
-    contrast = _add_noise(files, settings, junk, rng, pixel_size)
+    of_images = np.repeat(junk, simulation.images_per_particle)
+    contrast = _add_noise(files, settings, of_images, rng, pixel_size)
     per_composition = len(volumes) // settings.compositions
     known = {
         "state": labels,

@@ -14,13 +14,14 @@ import argparse
 import math
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from costs import command
 from scores import motion_r2
-from sets import SIDE, hinge
+from sets import SETS, hinge, make_set_once
 
 from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
@@ -35,14 +36,12 @@ from cryodrgn.models.build import build_model
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import RunDirectory, SimulationFiles
-from cryodrgn.simulation.density import model_densities, read_models
-from cryodrgn.simulation.simulate import SimulationSettings, simulate
 from cryodrgn.simulation.views import TiltScheme
 from cryodrgn.training.loop import part_size, split_batch
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.schedules import KlWeighting
 
-BOX = 64
+BOX = SETS["tilt_hinge360"].box_size
 SCHEME = TiltScheme(step_deg=6.0)
 # A network that a processor trains in minutes; four tilts of every particle in an epoch.
 VAE = ("-D", 32, "--zdim", 4, "--pdim", 64, "--qdim", 128, "--lr", 1e-3)
@@ -90,17 +89,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def _set(args: argparse.Namespace, name: str, angle: float) -> SimulationFiles:
-    files = SimulationFiles(args.work / name)
-    if files.settings.exists():
-        return files
-    states = hinge(angle, 50 if angle else 1)(read_models(args.structure)[0])
-    pixel_size = SIDE / BOX
-    settings = SimulationSettings(
-        num_images=args.particles, pixel_size=pixel_size, snr=args.snr, tilt_series=SCHEME
+    settings = replace(
+        SETS["tilt_hinge360"],
+        states=hinge(angle, 50 if angle else 1),
+        num_images=args.particles,
+        snr=args.snr,
     )
-    return simulate(
-        model_densities(states, BOX, pixel_size, 2 * pixel_size), settings, files.path
-    )
+    return make_set_once(settings, args.structure, args.work / name, seed=0)
 
 
 def _run(
