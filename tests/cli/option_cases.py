@@ -80,7 +80,7 @@ def make_inputs(folder: Path) -> None:
 
 POSES = {"--poses": "IN/poses.pkl", "--ctf": "IN/ctf.pkl", "--ind": "IN/ind.pkl"}
 LIKE = {"--like": "IN/gt/state_000.mrc"}
-DATA = {**POSES, "--datadir": "IN/", "--tilt": "IN/particles_tilt.mrcs", **LIKE}
+DATA = {**POSES, "--box": "10", "--datadir": "IN/", "--tilt": "IN/particles_tilt.mrcs", **LIKE}
 PLAIN = "cryodrgn.preflight.plan:require_output"
 PHYSICS = {"--symmetry": "D2", "--ewald": "-1"}
 SCREENED = (

@@ -8,7 +8,7 @@ from cryodrgn.cli.main import main
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 
 RUN = (
-    "particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
+    "--box particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
     "--seed --shuffle-seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
 )
 SERIES = "--single-images --ntilts -d --dose-per-tilt -a --angle-per-tilt"
@@ -24,7 +24,7 @@ TRAINING = (
 HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"
 SEARCH = (
-    "particles -o --outdir --ctf --load --load-poses --checkpoint --log-interval -v --verbose "
+    "--box particles -o --outdir --ctf --load --load-poses --checkpoint --log-interval -v --verbose "
     "--seed --t-extent --t-ngrid --t-xshift --t-yshift --no-trans --pretrain --ps-freq "
     "--l-start --l-end --niter --nkeptposes --base-healpy --l-ramp-epochs --emb-type --pose-lr "
     "--shuffle-seed --no-trans-search-at-pose-search --n-imgs-pretrain --epochs-pose-search "
@@ -55,7 +55,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "parse_ctf_csparc": "cs -o --png | -D --Apix",
     "backproject_voxel": (
         "particles --poses --ctf -o --invert-data --datadir --ind --first --tilt --tilt-deg "
-        "| --ctf-alg --device --screen --like --symmetry --ewald"
+        "| --ctf-alg --device --screen --like --symmetry --ewald --box"
     ),
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
@@ -107,7 +107,7 @@ FROZEN_FLAGS: dict[str, str] = {
         "| --outind --outtxt -v --verbose"
     ),
     "train_linear": (
-        f"particles -o --outdir --poses --ctf --seed --overwrite {DATASET} --tilt --tilt-deg "
+        f"particles -o --outdir --poses --ctf --seed --overwrite --box {DATASET} --tilt --tilt-deg "
         "-D --memory --cache-dir --components --radius --fit-images --contrast "
         "--refine-poses --mask --focus-mask --device --symmetry --ewald"
     ),
@@ -121,15 +121,15 @@ FROZEN_FLAGS: dict[str, str] = {
     "demo": "-o --outdir --seed",
     "check": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
-        "--num-screened --accept --seed"
+        "--num-screened --accept --seed --box"
     ),
     "run": (
         "particles --poses --ctf -o --outdir --ind --datadir --quick --full --seed --zdim -D "
-        "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data"
+        "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data --box"
     ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir --screen -n --num-images "
-        "--seed"
+        "--seed --box"
     ),
     "select": (
         "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "

@@ -19,6 +19,7 @@ from cryodrgn.io.relion_write import write_particle_star
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.particles.sampling import Sampling, common_sampling
+from cryodrgn.simulation.simulate import SimulationSettings, simulate
 
 REFERENCE = Sampling(box_size=32, pixel_size=3.0, unit_pixel_size=3.0)
 LATTICE = HalfPlaneFrequencies.disc(32)
@@ -207,3 +208,46 @@ def test_images_of_many_shapes_in_one_file_are_prepared_alike(tmp_path):
     np.testing.assert_allclose(
         chosen.images.pixel_sizes_in_files, np.array(sizes)[order][[3, 1]]
     )
+
+
+@pytest.mark.parametrize("side", [24, 40])
+def test_a_given_box_cuts_or_pads_the_images(tmp_path, rng, side):
+    """The prepared images are those of a stack that was cut or padded with zeros itself."""
+    images = rng.normal(size=(3, 32, 32)).astype(np.float32)
+    apart = (side - 32) // 2
+    changed = (
+        np.pad(images, ((0, 0), (apart, apart), (apart, apart)))
+        if apart > 0
+        else images[:, -apart:apart, -apart:apart]
+    )
+    lattice, prepared = HalfPlaneFrequencies.disc(side), []
+    for name, stack, box_size in (("given", images, side), ("changed", changed, None)):
+        with mrcfile.new(tmp_path / f"{name}.mrcs") as mrc:
+            mrc.set_data(stack)
+            mrc.voxel_size = 3.0
+        files = ParticleFiles(particles=tmp_path / f"{name}.mrcs", box_size=box_size)
+        table = open_particles(files).images
+        assert (table.box_size, table.pixel_sizes[0]) == (side, 3.0)
+        prepared.append(prepare_images(table, np.arange(3), lattice, Preprocessing()))
+    torch.testing.assert_close(*prepared, atol=2e-4, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("boxes")
+    volume = np.zeros((16, 16, 16), np.float32)
+    volume[6:10, 5:9, 7:11] = 1
+    simulate([volume], SimulationSettings(num_images=40, pixel_size=6.0, snr=1.0), folder)
+    return folder / "particles.star"
+
+
+@pytest.mark.parametrize("side", [12, 20])
+def test_maps_have_the_given_box(run, simulated, tmp_path, side):
+    run("backproject_voxel", simulated, "-o", tmp_path / "map.mrc", "--box", side)
+    with mrcfile.open(tmp_path / "map.mrc") as found:
+        assert found.data.shape == (side,) * 3
+
+
+def test_an_odd_box_is_refused(fail, simulated, tmp_path):
+    said = fail("backproject_voxel", simulated, "-o", tmp_path / "map.mrc", "--box", 13)
+    assert "--box must be even and at least 2, got 13" in said

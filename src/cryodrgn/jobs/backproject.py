@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.jobs.options import (
     LOADING,
+    BoxOptions,
     DeviceOptions,
     LikeOptions,
     SelectionOptions,
@@ -51,6 +52,7 @@ class Backproject(
     LikeOptions,
     DeviceOptions,
     TiltOptions,
+    BoxOptions,
     SelectionOptions,
     TableOptions,
     Job["Reconstruction"],

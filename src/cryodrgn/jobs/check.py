@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import MetadataError
-from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.options import BoxOptions, ParticleOptions, TableOptions, particle_files
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @settings
-class Check(TiltSeriesOptions, ParticleOptions, TableOptions, Job["CheckResult"]):
+class Check(BoxOptions, TiltSeriesOptions, ParticleOptions, TableOptions, Job["CheckResult"]):
     """Check whether poses, CTF and sign of a particle file fit its images."""
 
     particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")

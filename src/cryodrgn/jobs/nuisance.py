@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.jobs.options import SelectionOptions, TableOptions, particle_files
+from cryodrgn.jobs.options import BoxOptions, SelectionOptions, TableOptions, particle_files
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @settings
-class Nuisance(SelectionOptions, TableOptions, Job["NuisanceResult"]):
+class Nuisance(BoxOptions, SelectionOptions, TableOptions, Job["NuisanceResult"]):
     """Report what latents follow besides structure: poses, contrast, optics."""
 
     particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")

@@ -8,6 +8,7 @@ from cryodrgn.jobs.tilt_options import TiltOptions, TiltSeriesOptions
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     POSITIVE,
+    Check,
     Settings,
     at_least,
     between,
@@ -84,6 +85,26 @@ class ParticleOptions(Settings):
         metavar="DIR",
         help="Folder of the image stacks that a .star or .cs file names, if they are not found "
         "from the folder of that file upwards",
+    )
+
+
+EVEN = Check(words="even and at least 2", holds=lambda value: value >= 2 and value % 2 == 0)
+
+
+@settings
+class BoxOptions(Settings):
+    """Field of view of the images."""
+
+    field_box_size: int | None = option(
+        "--box",
+        default=None,
+        group=LOADING,
+        unit="px",
+        check=EVEN,
+        help="Cut images in real space to this even side about their centre, or pad them with "
+        "zeros, before anything else; in pixels of the most frequent pixel size",
+        default_words="that of the images; of odd or oblong ones, the largest even side that "
+        "all show",
     )
 
 
@@ -342,6 +363,7 @@ def particle_files(
         datadir=chosen.datadir,
         tilted=None if tilt is None else tilt.second_exposures,
         tilt_deg=45.0 if tilt is None else tilt.tilt_deg,
+        box_size=chosen.field_box_size if isinstance(chosen, BoxOptions) else None,
         series=chosen.series if is_aware else TiltSeriesSettings(is_series=False),
     )
 

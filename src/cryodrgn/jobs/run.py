@@ -12,7 +12,7 @@ from cryodrgn.errors import CryodrgnError, MetadataError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.check import Check
 from cryodrgn.jobs.nuisance import Nuisance
-from cryodrgn.jobs.options import ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.options import BoxOptions, ParticleOptions, TableOptions, particle_files
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.jobs.train_vae import TrainVae
@@ -108,7 +108,12 @@ DECIDED = (
 
 @settings
 class RunAll(
-    ChosenSettings, TiltSeriesOptions, ParticleOptions, TableOptions, Job["WholeRunFiles"]
+    ChosenSettings,
+    BoxOptions,
+    TiltSeriesOptions,
+    ParticleOptions,
+    TableOptions,
+    Job["WholeRunFiles"],
 ):
     """From a particle file to a report: check, train and analyze."""
 
@@ -195,7 +200,8 @@ def _about(run: RunAll, job: type[Job[Any]], **more: Any) -> Any:
         job: What is done.
         more: Its other settings.
     """
-    names = ("particles", "poses", "ctf", "indices", "datadir", *options_of(TiltSeriesOptions))
+    names = ("particles", "poses", "ctf", "indices", "datadir")
+    names += (*options_of(BoxOptions), *options_of(TiltSeriesOptions))
     values = {name: getattr(run, name) for name in names}
     given = {name: value for name, value in values.items() if value not in {None, False}}
     return job.with_given(**given, **more)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.jobs.options import (
+    BoxOptions,
     DataOptions,
     DeviceOptions,
     StorageOptions,
@@ -45,6 +46,7 @@ class TrainLinear(
     DeviceOptions,
     TiltOptions,
     StorageOptions,
+    BoxOptions,
     DataOptions,
     TableOptions,
     Job["Run"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import (
+    BoxOptions,
     DataOptions,
     HeldOutOptions,
     PoseRefinementOptions,
@@ -108,7 +109,13 @@ class RunOptions(Settings):
 
 @settings
 class TrainingJob(
-    TrainingOptions, StorageOptions, DataOptions, TableOptions, RunOptions, Job["Run"]
+    TrainingOptions,
+    StorageOptions,
+    BoxOptions,
+    DataOptions,
+    TableOptions,
+    RunOptions,
+    Job["Run"],
 ):
     """A training run, whatever its model."""
 
