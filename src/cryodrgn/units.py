@@ -5,6 +5,14 @@ carries its unit as a suffix of its name.
 """
 
 import logging
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+# A number, or an array of any library.
+Numbers = TypeVar("Numbers", float, "np.ndarray", "Tensor")
 
 logger = logging.getLogger(__name__)
 
@@ -27,3 +35,14 @@ def pixel_size_or_one(source: object, *known: float | None) -> float:
             return value
     logger.warning("%s gives no pixel size: taken as 1 Å", source)
     return 1.0
+
+
+def electron_wavelengths(voltages_kv: Numbers) -> Numbers:
+    """Relativistic wavelength of the electron in Å at accelerating voltages in kV.
+
+    λ = 12.2639 / sqrt(V + 0.97845e-6 V²), V in volts. The constants are those of CTFFIND and
+    cryoDRGN, so that parameters and weights of those programs carry over; CODATA's value is
+    larger by 3e-5 of itself.
+    """
+    volts = voltages_kv * VOLT_PER_KV
+    return 12.2639 / (volts + 0.97845e-6 * volts**2) ** 0.5

@@ -24,8 +24,8 @@ TRAINING = (
 HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"
 SEARCH = (
-    "--box particles -o --outdir --ctf --load --load-poses --checkpoint --log-interval -v --verbose "
-    "--seed --t-extent --t-ngrid --t-xshift --t-yshift --no-trans --pretrain --ps-freq "
+    "--box particles -o --outdir --ctf --load --load-poses --checkpoint --log-interval -v "
+    "--verbose --seed --t-extent --t-ngrid --t-xshift --t-yshift --no-trans --pretrain --ps-freq "
     "--l-start --l-end --niter --nkeptposes --base-healpy --l-ramp-epochs --emb-type --pose-lr "
     "--shuffle-seed --no-trans-search-at-pose-search --n-imgs-pretrain --epochs-pose-search "
     "--epochs-sgd --reset-model-every --reset-optim-every --l-ramp-model --output-mask "
@@ -107,8 +107,8 @@ FROZEN_FLAGS: dict[str, str] = {
         "| --outind --outtxt -v --verbose"
     ),
     "train_linear": (
-        f"particles -o --outdir --poses --ctf --seed --overwrite --box {DATASET} --tilt --tilt-deg "
-        "-D --memory --cache-dir --components --radius --fit-images --contrast "
+        f"particles -o --outdir --poses --ctf --seed --overwrite --box {DATASET} --tilt "
+        "--tilt-deg -D --memory --cache-dir --components --radius --fit-images --contrast "
         "--refine-poses --mask --focus-mask --device --symmetry --ewald"
     ),
     "reconstruct_states": (

@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
-from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer, electron_wavelengths
+from cryodrgn.imaging.ctf import FLIPPED, MULTIPLIED, CtfParameters, contrast_transfer
+from cryodrgn.particles.optics import CORRECTIONS
+from cryodrgn.units import electron_wavelengths
 
 
 def parameters(**changes: float) -> CtfParameters:
@@ -78,3 +80,7 @@ def test_rows_are_selected_together():
         }
     )
     torch.testing.assert_close(both[1:].defocus_u, torch.tensor([30000.0], dtype=torch.float64))
+
+
+def test_states_of_images_have_the_numbers_of_the_table():
+    assert {"none": 0, "flipped": FLIPPED, "multiplied": MULTIPLIED} == CORRECTIONS

@@ -21,7 +21,6 @@ from cryodrgn.data.preprocessing import (
 )
 from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.fit import BATCH, QuickImages
-from cryodrgn.imaging.ctf import electron_wavelengths
 from cryodrgn.imaging.ewald import PARTICLE_SHARE, Curvature, Sidebands, depth_limit, sidebands
 from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.imaging.forward_model import predict
@@ -29,6 +28,7 @@ from cryodrgn.imaging.slices import magnified
 from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.progress import track
+from cryodrgn.units import electron_wavelengths
 
 # Standard errors by which a hand must fit better than the other and than a flat sphere.
 CLEAR = 5.0
@@ -87,9 +87,7 @@ def radius_of_curvature(images: ImageTable, rows: Int[np.ndarray, " rows"]) -> i
     if images.ctf is None:
         return None
     side = images.box_size * float(images.pixel_sizes[rows].max())
-    wavelength = float(
-        electron_wavelengths(torch.tensor(float(images.ctf.voltage_kv[rows].min())))
-    )
+    wavelength = float(electron_wavelengths(float(images.ctf.voltage_kv[rows].min())))
     limit = depth_limit(wavelength, PARTICLE_SHARE * side)
     radius = min(images.box_size // 2 - 1, MAX_RADIUS)
     return radius if side / radius < LOOKED_FOR * limit else None

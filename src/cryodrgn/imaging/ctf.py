@@ -8,12 +8,13 @@ from torch import Tensor
 
 from cryodrgn.devices import to_device
 from cryodrgn.imaging.aberrations import zernike_phases
-from cryodrgn.units import ANGSTROM_PER_MM, VOLT_PER_KV
+from cryodrgn.units import ANGSTROM_PER_MM, electron_wavelengths
 
 # Images that were multiplied by their CTF are divided by its magnitude, but by no less than
 # this: beyond, what the window mixes into a value from its neighbours would rule it.
 LEAST_DIVISOR = 0.1
-RECORDED, FLIPPED, MULTIPLIED = range(3)
+# States of images, by the numbers of cryodrgn.particles.optics.CORRECTIONS.
+FLIPPED, MULTIPLIED = 1, 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -147,14 +148,3 @@ def contrast_phase(
     if parameters.even_zernike is not None:
         gamma = gamma + zernike_phases(frequencies, parameters.even_zernike, is_odd=False)
     return gamma - torch.asin(contrast)
-
-
-def electron_wavelengths(voltage_kv: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Relativistic wavelength of the electron in Å.
-
-    λ = 12.2639 / sqrt(V + 0.97845e-6 V²), V in volts. The constants are those of CTFFIND and
-    cryoDRGN, so that parameters and weights of those programs carry over; CODATA's value is
-    larger by 3e-5 of itself.
-    """
-    volts = voltage_kv * VOLT_PER_KV
-    return 12.2639 / (volts + 0.97845e-6 * volts.square()).sqrt()

@@ -23,12 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.imaging.ctf import (
-    CtfParameters,
-    contrast_phase,
-    electron_wavelengths,
-    preparation_factors,
-)
+from cryodrgn.imaging.ctf import CtfParameters, contrast_phase, preparation_factors
+from cryodrgn.units import electron_wavelengths
 
 # Sign of the curvature; 0 is a flat sphere.
 Curvature = Literal[-1, 0, 1]

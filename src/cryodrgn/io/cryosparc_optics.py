@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.errors import MetadataError
-from cryodrgn.particles.optics import electron_wavelengths
+from cryodrgn.units import electron_wavelengths
 
 SHIFT, TILT, TREFOIL, TETRAFOIL = "ctf/shift_A", "ctf/tilt_A", "ctf/trefoil_A", "ctf/tetra_A"
 B_FACTOR, SCALE = "ctf/bfactor", "ctf/scale"

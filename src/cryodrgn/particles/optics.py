@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import MetadataError
-from cryodrgn.units import ANGSTROM_PER_MM, VOLT_PER_KV
+from cryodrgn.units import ANGSTROM_PER_MM, electron_wavelengths
 
 # What no microscope exceeds: lowest, highest, and the unit, by parameter.
 PHYSICAL = {
@@ -102,14 +102,6 @@ class CtfTable:
             row = int(np.flatnonzero(~holds)[0])
             msg = f"{self.source}: {name} of row {row} is {values[row]}, expected {expectation}"
             raise MetadataError(msg)
-
-
-def electron_wavelengths(
-    voltages_kv: Float[np.ndarray, " particles"],
-) -> Float[np.ndarray, " particles"]:
-    """Relativistic wavelength of the electron in Å, as in :mod:`cryodrgn.imaging.ctf`."""
-    volts = voltages_kv * VOLT_PER_KV
-    return 12.2639 / np.sqrt(volts + 0.97845e-6 * volts**2)
 
 
 def beam_tilt_coefficients(

@@ -3,14 +3,13 @@
 import logging
 
 import numpy as np
-import torch
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.geometry.point_groups import canonical_name
 from cryodrgn.geometry.symmetry import point_group
-from cryodrgn.imaging.ctf import electron_wavelengths
 from cryodrgn.imaging.ewald import PARTICLE_SHARE, Curvature, depth_limit
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.units import electron_wavelengths
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def check_curvature(particles: ParticleSet, ewald: Curvature) -> None:
     pixel_size = float(particles.images.pixel_sizes.max())
     diameter = PARTICLE_SHARE * particles.box_size * pixel_size
     voltage = float(np.min(ctf.voltage_kv))
-    limit = depth_limit(float(electron_wavelengths(torch.tensor(voltage))), diameter)
+    limit = depth_limit(electron_wavelengths(voltage), diameter)
     finest = 2 * float(particles.images.pixel_sizes.min())
     if limit <= finest and not ewald:
         return
