@@ -136,7 +136,7 @@ class ShownRun:
             epoch: Whose latents.
 
         Raises:
-            InputFileError: There is no such particle.
+            InputFileError: There is no such particle, dimension or component.
         """
         latents = self.latents(epoch)
         if not 0 <= row < len(latents):
@@ -152,6 +152,12 @@ class ShownRun:
             elif kind == "PC" and 0 <= axis < len(components):
                 direction = components.directions[axis]
                 z += (value - (z - components.mean) @ direction) * direction
+            else:
+                msg = (
+                    f"{self.name} has no latent {name[:40]!r}; it has z1 to z{len(z)} and PC1 "
+                    f"to PC{len(components)}"
+                )
+                raise InputFileError(msg)
         return z.astype(np.float32)
 
     def column_groups(self, epoch: int | None) -> dict[str, Makers]:
