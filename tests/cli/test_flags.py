@@ -21,6 +21,7 @@ TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
     "| --precision --no-amp --device --multigpu --curriculum --compile"
 )
+LIKELIHOOD = "--noise-model"
 HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"
 SEARCH = (
@@ -61,16 +62,16 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
-        f"--use-real | {HELD_OUT} --init-z --init-epochs --enc-layers --enc-dim --dec-layers "
-        "--dec-dim --random-tilts --t-emb-dim --tlayers --tdim"
+        f"--use-real | {HELD_OUT} {LIKELIHOOD} --init-z --init-epochs --enc-layers --enc-dim "
+        "--dec-layers --dec-dim --random-tilts --t-emb-dim --tlayers --tdim"
     ),
     "train_nn": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent "
-        f"| {HELD_OUT}"
+        f"| {HELD_OUT} {LIKELIHOOD}"
     ),
     "train_dec": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
-        "--l-extent --zdim --load-z --z-lr --pretrain-z | --random-tilts"
+        f"--l-extent --zdim --load-z --z-lr --pretrain-z | --random-tilts {LIKELIHOOD}"
     ),
     "abinit_homo": f"{SEARCH} {DATASET} {TRAINING} {DECODER} --layers --dim --l-extent",
     "abinit_het": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",

@@ -35,7 +35,10 @@ KINDS = {
         "--held-out",
         0.2,
     ),
-    "train_dec": (*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 0),
+    "train_dec": (
+        *(*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 0),
+        *("--noise-model", "radial"),
+    ),
 }
 
 

@@ -12,6 +12,7 @@ from cryodrgn.imaging.ewald import Sidebands
 from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.grouping import Grouping, ImageSets
+from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood
 from cryodrgn.imaging.slices import magnified, slice_axes, slice_coordinates
 
 
@@ -34,6 +35,7 @@ class Batch:
         compared: Positions of those points among the stored ones; None where all are compared.
         sidebands: Side bands of the images at the same points; None where the Ewald sphere is
             taken for flat.
+        likelihood: Of the images, at the stored points.
     """
 
     rows: Int[Tensor, " batch"]
@@ -47,6 +49,7 @@ class Batch:
     coordinates: Float[Tensor, "images compared 3"]
     compared: Int[Tensor, " compared"] | None
     sidebands: Sidebands | None = None
+    likelihood: ImageLikelihood = WHITE
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -97,6 +100,7 @@ class Batch:
             axes=self.axes[places],
             coordinates=self.coordinates[places],
             sidebands=bands,
+            likelihood=self.likelihood.of_images(places),
         )
 
     def targets(self) -> Float[Tensor, "images compared 2"]:
@@ -109,6 +113,10 @@ class Batch:
         if transfer is None or self.compared is None:
             return transfer
         return transfer[:, self.compared]
+
+    def compared_likelihood(self) -> ImageLikelihood:
+        """The likelihood of the images where they are compared with slices."""
+        return self.likelihood.at(self.compared)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -127,6 +135,7 @@ class StoredBatch:
         rotations: From the volume's frame to that of the image.
         shifts: In Å, by which the images are still to be moved; None where that is done.
         magnifications: Matrices of the images' magnification; None where all are 1.
+        likelihood: Of the images, at the stored points.
     """
 
     rows: Int[Tensor, " batch"]
@@ -140,6 +149,7 @@ class StoredBatch:
     rotations: Float[Tensor, "images 3 3"]
     shifts: Float[Tensor, "images 2"] | None
     magnifications: Float[Tensor, "images 2 2"] | None = None
+    likelihood: ImageLikelihood = WHITE
 
     def batch(
         self, frequencies: Float[Tensor, "points 2"], compared: Int[Tensor, " compared"] | None
@@ -168,6 +178,7 @@ class StoredBatch:
             axes=axes,
             coordinates=slice_coordinates(points, axes),
             compared=compared,
+            likelihood=self.likelihood,
         )
 
 

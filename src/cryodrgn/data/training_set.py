@@ -1,6 +1,6 @@
 """Batches of particles on the device: images, CTF, weights and slice coordinates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,6 +24,7 @@ from cryodrgn.data.stores import EpochStream
 from cryodrgn.devices import to_device
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.grouping import Grouping
+from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood
 from cryodrgn.particles.particle_set import ParticleSet
 
 
@@ -78,6 +79,15 @@ class TrainingSet:
         self._relative = relative_poses(particles, device) if moving_poses else None
         self._frequencies = self.lattice.frequencies.to(device)
         self._within: dict[int, Tensor] = {}
+        self._likelihood: Callable[[Tensor], ImageLikelihood] = lambda _: WHITE
+
+    def judge_by(self, likelihood: Callable[[Tensor], ImageLikelihood]) -> None:
+        """Give batches this likelihood of their images from now on, in place of white noise.
+
+        Args:
+            likelihood: Of images by their rows, at all stored points; a function of tensors.
+        """
+        self._likelihood = likelihood
 
     def __len__(self) -> int:
         return len(self._particles)
@@ -277,6 +287,7 @@ class TrainingSet:
             rotations=rotations,
             shifts=shifts,
             magnifications=self.magnifications(image_rows),
+            likelihood=self._likelihood(image_rows),
         )
 
     def frequencies(self, num_points: int | None = None) -> Float[Tensor, "points 2"]:

@@ -11,9 +11,48 @@ none: with ŷ = C x they are Re Σ x* (C y / σ²) − ½ Σ (C² / σ²) |x|²,
 stand on the image, and slices x are the same for all images.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageLikelihood:
+    """Gaussian likelihood of images with noise of a known spectrum.
+
+    Errors are −2 log-likelihoods times the mean variance v of the noise, beside a constant:
+    Σ w |y − ŷ|² with the weights w = v / σ². White noise has w = 1, and then they are the
+    squared residuals, whatever its variance.
+
+    Attributes:
+        weights: w of every image; None is 1.
+    """
+
+    weights: Float[Tensor, "images points"] | None = None
+
+    def at(self, points: Int[Tensor, " compared"] | None) -> "ImageLikelihood":
+        """The likelihood of some of the points; None for all of them."""
+        if points is None or self.weights is None:
+            return self
+        return ImageLikelihood(weights=self.weights[:, points])
+
+    def of_images(self, places: Int[Tensor, " chosen"]) -> "ImageLikelihood":
+        """The likelihood of some of the images."""
+        return ImageLikelihood(weights=None if self.weights is None else self.weights[places])
+
+    def squares(
+        self,
+        predicted: Float[Tensor, "images points 2"],
+        observed: Float[Tensor, "images points 2"],
+    ) -> Float[Tensor, "images points"]:
+        """W |y − ŷ|² at every point."""
+        squares = squared_residuals(predicted, observed)
+        return squares if self.weights is None else squares * self.weights
+
+
+WHITE = ImageLikelihood()
 
 
 def squared_residuals(
@@ -24,14 +63,16 @@ def squared_residuals(
 
 
 def mean_squared_error(
-    predicted: Float[Tensor, "images points 2"], observed: Float[Tensor, "images points 2"]
+    predicted: Float[Tensor, "images points 2"],
+    observed: Float[Tensor, "images points 2"],
+    likelihood: ImageLikelihood = WHITE,
 ) -> Float[Tensor, ""]:
-    """Mean of |y − ŷ|² over images and points: −2 log-likelihood per point, with σ = 1.
+    """Mean of w |y − ŷ|² over images and points: −2 log-likelihood per point, times v.
 
-    It equals the mean of the squared differences of the two Hartley values that a point
-    stands for.
+    With white noise it equals the mean of the squared differences of the two Hartley values
+    that a point stands for.
     """
-    return squared_residuals(predicted, observed).mean()
+    return likelihood.squares(predicted, observed).mean()
 
 
 def shell_sums(

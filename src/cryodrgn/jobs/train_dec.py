@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.jobs.architecture import LatentOptions
+from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.options import PoseRefinementOptions
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
@@ -20,7 +21,12 @@ LATENTS = "Latents"
 
 @settings
 class TrainDec(
-    BareDecoderOptions, RandomTiltOptions, PoseRefinementOptions, LatentOptions, TrainingJob
+    BareDecoderOptions,
+    RandomTiltOptions,
+    PoseRefinementOptions,
+    LatentOptions,
+    LikelihoodOptions,
+    TrainingJob,
 ):
     """Train a decoder with a free latent for every particle (auto-decoder)."""
 

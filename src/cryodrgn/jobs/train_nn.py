@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cryodrgn.jobs.architecture import NETWORK, DecoderOptions
+from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import function_of, option, settings, with_default
@@ -36,7 +37,9 @@ class BareDecoderOptions(DecoderOptions):
 
 
 @settings
-class TrainNn(BareDecoderOptions, PoseRefinementOptions, HeldOutOptions, TrainingJob):
+class TrainNn(
+    BareDecoderOptions, PoseRefinementOptions, HeldOutOptions, LikelihoodOptions, TrainingJob
+):
     """Train a neural net to model a 3D EM density map."""
 
     pose_pretrain: int = with_default(PoseRefinementOptions, "pose_pretrain", default=5)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.architecture import AutoEncoderOptions, TiltEncoderOptions
+from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.options import TRAINING, HeldOutOptions, PoseRefinementOptions
 from cryodrgn.jobs.tilt_options import TILTS_OF_4, RandomTiltOptions, TiltOptions
 from cryodrgn.jobs.training import TrainingJob
@@ -57,6 +58,7 @@ class TrainVae(
     RandomTiltOptions,
     PoseRefinementOptions,
     HeldOutOptions,
+    LikelihoodOptions,
     DivergenceOptions,
     TiltOptions,
     TrainingJob,

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import mean_squared_error
+from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood, mean_squared_error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -28,13 +28,14 @@ def reconstruction_loss(
     slices: Float[Tensor, "batch points 2"],
     observed: Float[Tensor, "batch points 2"],
     transfer: Float[Tensor, "batch points"] | None,
+    likelihood: ImageLikelihood = WHITE,
 ) -> Float[Tensor, ""]:
     """Mean squared difference of the images that slices predict and those observed.
 
-    The mean runs over images and points; |ΔF|² at a point equals the mean of the squared
-    differences of the two Hartley values it stands for.
+    The mean runs over images and points, with the weights of the likelihood; |ΔF|² at a point
+    equals the mean of the squared differences of the two Hartley values it stands for.
     """
-    return mean_squared_error(predict(slices, transfer), observed)
+    return mean_squared_error(predict(slices, transfer), observed, likelihood)
 
 
 def kl_divergence(

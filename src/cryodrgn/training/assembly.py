@@ -25,6 +25,7 @@ from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory, latents_at
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
 from cryodrgn.training.held_out import choose_held_out
+from cryodrgn.training.noise_and_contrast import NoiseAndContrast
 from cryodrgn.training.objectives import (
     DecoderObjective,
     Objective,
@@ -57,6 +58,7 @@ class Assembly:
         poses: Poses that are refined; None where they are kept.
         refined: Numbers of particles that are learnt along with the network, by name.
         search: Finds poses; None where they are known.
+        noise: The likelihood of the images; None for white noise.
         first_latents: Mean and log-variance of latents that the encoder is taught before all
             else; None if there are none, or the run is past that.
         norm: Offset and scale of the images.
@@ -69,6 +71,7 @@ class Assembly:
     poses: PoseTable | None
     refined: dict[str, TrainableGroup]
     search: PoseSearch | None
+    noise: NoiseAndContrast | None
     first_latents: Targets | None
     norm: tuple[float, float]
     dtype: torch.dtype
@@ -129,6 +132,9 @@ def build_training(
             dtype,
             team,
         )
+    noise = None
+    if training.noise_model != "white":
+        noise = NoiseAndContrast(images, particles, model, latents, dtype, team)
     optimizer = adam(
         model.parameters(),
         device,
@@ -142,6 +148,7 @@ def build_training(
         poses=poses,
         refined=_refined(training, poses, latents),
         search=search,
+        noise=noise,
         first_latents=first_latents,
         norm=norm,
         dtype=dtype,

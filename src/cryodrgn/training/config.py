@@ -24,6 +24,7 @@ from cryodrgn.training.schedules import Curriculum, Equivariance, KlWeighting
 from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.warm_start import WarmStart
 
+NoiseName = Literal["white", "radial"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Compilation = Literal["auto", "off", "on", "graphs", "triton"]
 
@@ -175,6 +176,7 @@ class TrainConfig:
         weight_decay: Of Adam.
         kl: How the KL divergence enters the loss.
         equivariance: Penalty on latents that change when an image is turned; None for none.
+        noise_model: Noise of the images: white, or with a spectrum of every optics group.
         keeps_decoder: Whether the decoder stays as it is, and only an encoder learns.
         curriculum: Which frequencies are compared in early epochs; None compares all.
         latents: How free latents are learnt, for models that have them.
@@ -203,6 +205,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     kl: KlWeighting = field(default_factory=KlWeighting)
     equivariance: Equivariance | None = None
+    noise_model: NoiseName = "white"
     keeps_decoder: bool = False
     curriculum: Curriculum | None = None
     latents: LatentTableConfig | None = None

@@ -457,7 +457,9 @@ def _gradients_of(
         part, images=_cut(part.images, ends), coordinates=_cut(part.coordinates, ends)
     )
     slices = decoder(part.coordinates, part.grouping.spread(latent), dtype)
-    loss = reconstruction_loss(slices, part.targets(), part.compared_transfer())
+    loss = reconstruction_loss(
+        slices, part.targets(), part.compared_transfer(), part.compared_likelihood()
+    )
     share = loss * (part.num_images / part.images_per_particle / divisor)
     leaves = [*weights, *(copy for _, copy in ends)]
     if latent.requires_grad:

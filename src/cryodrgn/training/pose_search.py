@@ -32,6 +32,7 @@ from cryodrgn.orientation.slices import Slices, box_within
 from cryodrgn.orientation.starts import compare_starts, effective_directions, why_too_alike
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.half_sets import without_copies_of
+from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import VolumeDecoder
@@ -408,3 +409,20 @@ def latents_of_classes(
     if largest > 0:
         latents[:, : places.shape[1]] += places / largest
     return latents
+
+
+def with_first_poses(particles: ParticleSet, search: SearchConfig | None) -> ParticleSet:
+    """The particles with the poses that a run begins with.
+
+    Raises:
+        MetadataError: There are none, and none are searched.
+    """
+    if search is None or search.takes_given:
+        particles.images.require_poses()
+        return particles
+    unknown = Poses(
+        rotations=np.tile(np.eye(3, dtype=np.float32), (len(particles.images), 1, 1)),
+        shifts=np.zeros((len(particles.images), 2), np.float32),
+        source="no poses",
+    )
+    return particles.with_images(poses=unknown)

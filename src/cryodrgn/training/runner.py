@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import cryodrgn
@@ -23,7 +22,6 @@ from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import build_model, load_named_weights, named_weights
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.assembly import Assembly, build_training
@@ -42,7 +40,7 @@ from cryodrgn.training.events import (
 )
 from cryodrgn.training.loop import Position, RunningMean, Trainer
 from cryodrgn.training.monitor import HeldOutEvaluator
-from cryodrgn.training.pose_search import PoseSearch
+from cryodrgn.training.pose_search import PoseSearch, with_first_poses
 from cryodrgn.training.run_log import (
     EventsFile,
     HeldOutTable,
@@ -94,7 +92,7 @@ def train(
         CryodrgnError: The settings or the data cannot be used, or training diverges.
     """
     particles.require_pixel_size()
-    particles = _with_first_poses(config, particles)
+    particles = with_first_poses(particles, config.training.search)
     _require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
     parts = build_training(config, particles, run, device, start, team)
@@ -190,6 +188,8 @@ class TrainingRun:
             self._trainer.load_state_dict(start.checkpoint["run_state"])
             if self._monitor is not None:
                 self._monitor.load_state_dict(start.checkpoint["run_state"]["held_out"])
+            if self._parts.noise is not None:
+                self._parts.noise.load_state_dict(start.checkpoint["run_state"]["noise"])
             return
         for group in optimizer.param_groups:
             group["lr"] = self._config.training.learning_rate
@@ -278,6 +278,8 @@ class TrainingRun:
                 epoch, epoch_started = trainer.position.epoch, time.monotonic()
                 if self._parts.search is not None:
                     self._search_poses(self._parts.search, trainer.position)
+                if parts.noise is not None and epoch and not trainer.position.batch:
+                    parts.noise.estimate()
                 average = trainer.train_epoch(progress, self._after_step)
                 self._tell_epoch(epoch, average, time.monotonic() - epoch_started)
                 self._look_at_held_out(epoch)
@@ -392,6 +394,8 @@ class TrainingRun:
         }
         if self._monitor is not None:
             content["run_state"]["held_out"] = self._monitor.state_dict()
+        if self._parts.noise is not None:
+            content["run_state"]["noise"] = self._parts.noise.state_dict()
         if self._config.model.encoder is None:
             content["norm"] = list(self._parts.norm)
         return on_host(content) if self._writer.is_beside else content
@@ -457,24 +461,6 @@ class TrainingRun:
             volume=if_there(self._run.reconstruction(number)),
         )
         self._tell(written)
-
-
-def _with_first_poses(config: RunConfig, particles: ParticleSet) -> ParticleSet:
-    """The particles with the poses that a run begins with.
-
-    Raises:
-        MetadataError: There are none, and none are searched.
-    """
-    search = config.training.search
-    if search is None or search.takes_given:
-        particles.images.require_poses()
-        return particles
-    unknown = Poses(
-        rotations=np.tile(np.eye(3, dtype=np.float32), (len(particles.images), 1, 1)),
-        shifts=np.zeros((len(particles.images), 2), np.float32),
-        source="no poses",
-    )
-    return particles.with_images(poses=unknown)
 
 
 def _require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory) -> None:

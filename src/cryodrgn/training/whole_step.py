@@ -15,7 +15,6 @@ from torch import Tensor
 
 from cryodrgn.data.batch import Batch, StoredBatch
 from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import squared_residuals
 from cryodrgn.models.protocols import VolumeModel
 
 # Places of numbers in StepInputs.numbers.
@@ -68,7 +67,7 @@ def reconstruction_term(
     """Sum over images of their mean squared errors within the radius, over the divisor."""
     slices = decoder(batch.coordinates, batch.grouping.spread(latent), dtype)
     predicted = predict(slices, batch.compared_transfer())
-    residuals = squared_residuals(predicted, batch.targets())
+    residuals = batch.compared_likelihood().squares(predicted, batch.targets())
     errors = (residuals * inputs.point_weights).sum(1) / inputs.point_weights.sum()
     weights = batch.grouping.spread(inputs.particle_weights)
     return (errors * weights).sum() / (batch.images_per_particle * inputs.numbers[DIVISOR])

@@ -1,0 +1,195 @@
+"""Images are weighted by the noise that the network leaves unexplained."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cryodrgn.cli.main import main
+from cryodrgn.data.prepared import Storage, prepare_all
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.models.build import build_model
+from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
+from cryodrgn.training.noise_and_contrast import NoiseAndContrast
+from cryodrgn.training.objectives import VaeObjective
+from cryodrgn.training.schedules import KlWeighting
+from cryodrgn.training.whole_step import StepInputs
+from finished_run import SMALL_VAE, Finished
+
+BOX, COUNT = 16, 1200
+DRAWN = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    words = f"simulate -D {BOX} --Apix 12 -n {COUNT} --num-states 2 -o"
+    assert main([*words.split(), str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def opened(simulated):
+    return open_particles(ParticleFiles(particles=simulated / "particles.star"))
+
+
+def prepared(particles, folder, *, lattice=None, window=None):
+    images = prepare_all(
+        particles,
+        lattice or HalfPlaneFrequencies.disc(BOX),
+        Preprocessing(scale=16.0, window_radius=window),
+        storage=Storage(scratch_dir=folder),
+    )
+    return TrainingSet(particles, images, torch.device("cpu"))
+
+
+@pytest.fixture
+def images(opened, tmp_path):
+    return prepared(opened, tmp_path)
+
+
+def small_model(mask_radius=None):
+    config = ModelConfig(
+        box_size=BOX,
+        latent_dim=2,
+        encoder=EncoderConfig(hidden_dim=12, mask_radius=mask_radius),
+        decoder=DecoderConfig(hidden_dim=12),
+    )
+    return build_model(config)
+
+
+def along(images, particles, model=None):
+    return NoiseAndContrast(images, particles, model or small_model(), None, torch.float32)
+
+
+def gradients(model, images):
+    target = VaeObjective(model, KlWeighting(), torch.float32)
+    parts = [images.batch(part) for part in torch.arange(6).split(2)]
+    return target.gradients(parts, DRAWN, 0, 6.0)
+
+
+def test_the_likelihood_of_white_noise_is_the_plain_loss_bit_for_bit(images, opened):
+    model = small_model()
+    plain = gradients(model, images)
+    noise = along(images, opened, model)
+    for variance in (1.0, 1.0, 7.3):
+        found = gradients(model, images)
+        assert torch.equal(found.losses.total, plain.losses.total)
+        assert all(map(torch.equal, found.of_parameters, plain.of_parameters))
+        state = noise.state_dict()
+        spectra = torch.full_like(state["spectra"], variance)
+        noise.load_state_dict(state | {"spectra": spectra})
+        noise.take(spectra)
+
+
+def test_errors_are_weighted_by_the_inverse_variance_of_their_shell(images, opened):
+    model = small_model()
+    noise = along(images, opened, model)
+    variances = 1 / (1 + torch.arange(BOX // 2 + 1.0))[None]
+    noise.take(variances)
+    found = gradients(model, images)
+
+    batch = images.batch(torch.arange(6))
+    mean, log_variance = model.encoder(batch.phase_flipped())
+    latent = mean + DRAWN * (log_variance / 2).exp()
+    predicted = model.decoder(batch.coordinates, latent) * batch.ctf[..., None]
+    of_points = variances[0, images.shells]
+    squares = (predicted - batch.images).square().sum(-1) / of_points * of_points.mean()
+    loss = squares.mean()
+    torch.testing.assert_close(found.losses.reconstruction, loss.detach())
+    kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).mean()
+    (loss + kl / (2 * images.num_points)).backward()
+    for one, parameter in zip(found.of_parameters, model.parameters(), strict=True):
+        torch.testing.assert_close(one, parameter.grad, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("radius", [None, 5])
+def test_the_whole_step_has_the_loss_of_the_step_in_parts(images, opened, radius):
+    model = small_model()
+    noise = along(images, opened, model)
+    noise.estimate()
+    rows = torch.arange(6)
+    target = VaeObjective(model, KlWeighting(), torch.float32)
+    parts = [images.batch(part, radius=radius) for part in rows.split(2)]
+    expected = target.gradients(parts, DRAWN, 0, 6.0)
+    weights = torch.ones(images.num_points)
+    if radius is not None:
+        weights.zero_()[images.compared(radius)] = 1
+    inputs = StepInputs(
+        stored=images.stored(rows),
+        frequencies=images.frequencies(),
+        compared=images.compared(None),
+        point_weights=weights,
+        particle_weights=torch.ones(6),
+        noise=DRAWN,
+        numbers=torch.tensor([6.0, 1.0, 0.0]),
+        turns=False,
+    )
+    found = target.whole_loss(inputs)
+    torch.testing.assert_close(found[2].detach(), expected.losses.total)
+    of_all = torch.autograd.grad(found[2], list(model.parameters()))
+    for one, other in zip(of_all, expected.of_parameters, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_the_spectrum_of_every_optics_group_is_recovered(opened, tmp_path):
+    rng, falls = np.random.default_rng(0), (1.0, 3.0)
+    axis = np.fft.fftfreq(BOX)
+    radius = np.hypot(axis[:, None], axis[: BOX // 2 + 1]) / 0.5
+    groups = np.arange(COUNT) % 2
+    with stack_writer(tmp_path / "noise.mrcs", BOX, 12.0) as writer:
+        for group in groups:
+            spectrum = np.fft.rfft2(rng.normal(size=(BOX, BOX))) * falls[group] ** -radius
+            writer.append(np.fft.irfft2(spectrum, s=(BOX, BOX)).astype(np.float32)[None])
+    stack = ImageStack.whole_files([tmp_path / "noise.mrcs"])
+    table = replace(opened.images, pixels=stack, optics_groups=groups)
+    particles = replace(opened, images=table)
+    images, model = prepared(particles, tmp_path), small_model()
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.zero_()
+    noise = along(images, particles, model)
+    noise.estimate()
+    # A real number of an image's transform has the variance box² / 2, divided by the scale².
+    shells = torch.arange(1, BOX // 2 + 1) / (BOX // 2)
+    for group, fall in enumerate(falls):
+        expected = 0.5 * fall ** (-2 * shells)
+        torch.testing.assert_close(noise.noise.spectra[group, 1:], expected, rtol=0.06, atol=0)
+    chosen = noise.likelihood(torch.tensor([0, 1])).weights
+    spectra = noise.noise.spectra[:, images.shells]
+    torch.testing.assert_close(chosen * spectra, spectra.mean().expand_as(chosen))
+
+
+def test_stored_corners_that_are_never_compared_have_weights(opened, tmp_path):
+    images = prepared(opened, tmp_path, lattice=HalfPlaneFrequencies.square(BOX))
+    noise = along(images, opened, small_model(mask_radius=-1))
+    noise.estimate()
+    weights = noise.likelihood(torch.arange(3)).weights
+    assert weights.shape == (3, len(images.lattice))
+    assert (weights > 0).all()
+    assert images.batch(torch.arange(3)).compared_likelihood().weights.shape[1] == (
+        images.num_points
+    )
+
+
+def test_a_run_with_a_spectrum_begins_as_a_plain_one_and_weighs_from_the_second_epoch(
+    simulated, tmp_path
+):
+    runs = {}
+    for model in ("white", "radial"):
+        words = ("--zdim", 2, "-n", 2, "-b", 32, *SMALL_VAE, "--precision", "float32")
+        line = ("train_vae", simulated / "particles.star", *words, "--noise-model", model)
+        assert main([str(word) for word in (*line, "-o", tmp_path / model)]) == 0
+        runs[model] = Finished(tmp_path / model)
+    first = [run.weights(0) for run in runs.values()]
+    assert all(torch.equal(first[0][name], first[1][name]) for name in first[0])
+    last = [run.weights() for run in runs.values()]
+    assert any(not torch.equal(last[0][name], last[1][name]) for name in last[0])
+    assert "noise: amplitude" in runs["radial"].log
+    assert "noise: amplitude" not in runs["white"].log
