@@ -162,6 +162,7 @@ def test_the_spectrum_of_every_optics_group_is_recovered(opened, tmp_path):
         expected = 0.5 * fall ** (-2 * shells)
         torch.testing.assert_close(noise.noise.spectra[group, 1:], expected, rtol=0.06, atol=0)
     chosen = noise.likelihood(torch.tensor([0, 1])).weights
+    assert chosen is not None
     spectra = noise.noise.spectra[:, images.shells]
     torch.testing.assert_close(chosen * spectra, spectra.mean().expand_as(chosen))
 
@@ -171,11 +172,12 @@ def test_stored_corners_that_are_never_compared_have_weights(opened, tmp_path):
     noise = along(images, opened, small_model(mask_radius=-1))
     noise.estimate()
     weights = noise.likelihood(torch.arange(3)).weights
+    assert weights is not None
     assert weights.shape == (3, len(images.lattice))
     assert (weights > 0).all()
-    assert images.batch(torch.arange(3)).compared_likelihood().weights.shape[1] == (
-        images.num_points
-    )
+    compared = images.batch(torch.arange(3)).compared_likelihood().weights
+    assert compared is not None
+    assert compared.shape[1] == images.num_points
 
 
 def test_a_run_with_a_spectrum_begins_as_a_plain_one_and_weighs_from_the_second_epoch(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cryodrgn.data.batch import Batch
 from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.devices import may_wait
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import ImageLikelihood, shell_sums, squared_residuals
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
@@ -134,9 +135,10 @@ class NoiseAndContrast:
     def _in_words(self) -> str:
         """The spectrum in one sentence."""
         mean = self._spectra[0, self._shells].mean()
-        amplitudes = (self._spectra[0, 1:] / mean).sqrt()
-        places = np.unique(np.linspace(1, len(amplitudes), 5).round().astype(int))
-        values = ", ".join(f"{amplitudes[place - 1]:.2f}" for place in places.tolist())
+        with may_wait("the spectrum goes into the log"):
+            amplitudes = (self._spectra[0] / mean).sqrt().tolist()
+        places = np.unique(np.linspace(1, len(amplitudes) - 1, 5).round().astype(int))
+        values = ", ".join(f"{amplitudes[place]:.2f}" for place in places.tolist())
         count = len(self._spectra)
         of = "" if count == 1 else f" of the first of {count} optics groups"
         radii = ", ".join(map(str, places.tolist()))
