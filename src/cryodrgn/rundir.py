@@ -176,6 +176,28 @@ class DensityFiles(Folder):
     path_text = One(Path, "path.txt", "z-values along a path of high density")
 
 
+class PostprocessFiles(Folder):
+    """The files of one pair of half maps made into maps to build in."""
+
+    unfiltered = One(Path, "unfiltered.mrc", "The mean of the half maps")
+    weighted = One(Path, "weighted.mrc", "The same, weighted by the FSC up to the resolution")
+    sharpened = One(Path, "sharpened.mrc", "The same, with the B factor")
+    masked = One(Path, "sharpened_masked.mrc", "The sharpened map times the mask")
+    locally_filtered = One(
+        Path, "locally_filtered.mrc", "The sharpened map, filtered at the local resolution"
+    )
+    local_resolution = One(Path, "local_resolution.mrc", "Local resolution in Å")
+    mask = One(Path, "mask.mrc", "The mask")
+    curves = One(
+        Path,
+        "fsc.txt",
+        "Correlation of the half maps: unmasked, masked, with random phases, corrected",
+    )
+    guinier = One(Path, "guinier.txt", "Logarithms of amplitudes against 1/d²")
+    figure = One(Path, "postprocess.png", "Curves, Guinier plot and sections")
+    record = One(Path, "postprocess.json", "Resolution, B factor and settings, for programs")
+
+
 class ReconstructionFiles(Folder):
     """The files of one backprojection into a folder."""
 

@@ -66,8 +66,9 @@ def make_inputs(folder: Path) -> None:
     (folder / "grouped.star").write_text(grouped)
     words = f"expand {folder}/particles.star --symmetry C2 -o {folder}/expanded.star"
     assert main(words.split()) == 0
-    volume, pixel_size = read_volume(folder / "gt/state_000.mrc")
-    write_volume(folder / "mask.mrc", (volume > volume.mean()).astype("f4"), pixel_size or 1.0)
+    volume, _ = read_volume(folder / "gt/state_000.mrc")
+    write_volume(folder / "mask.mrc", (volume > volume.mean()).astype("f4"), 12.0)
+    write_volume(folder / "noisy.mrc", rng.normal(volume, volume.std()).astype("f4"), 12.0)
     with stack_writer(folder / "cube.mrcs", BOX, 12.0) as writer:
         writer.append(rng.normal(size=(BOX, BOX, BOX)).astype(np.float32))
     curve = "\n".join(f"{shell / BOX} {1 - shell / 8}" for shell in range(1, 8))
@@ -525,6 +526,10 @@ TOOL_CASES = {
     "plot_z1": Case(line="IN/z1.pkl", values=LATENT_PICTURE),
     "plot_z2": Case(line="IN/z2.pkl", values=LATENT_PICTURE),
     "plot_z_pca": Case(line="IN/z.pkl", values=LATENT_PICTURE),
+    "postprocess": Case(
+        line="IN/gt/state_000.mrc IN/noisy.mrc -o OUT",
+        values={"--mask": "IN/mask.mrc", "--b-factor": "-300", "--fit-from": "150"},
+    ),
     "project3d": Case(
         line="IN/gt/state_000.mrc -o OUT/p.mrcs",
         values={"-N": "3", "--grid": "0", "--out-pose": "OUT/p.pkl", "--out-png": "OUT/p.png"},

@@ -217,6 +217,9 @@ FROZEN_TOOL_FLAGS: dict[str, str] = {
     "plot_z1": "z -o | --stride",
     "plot_z2": "z -o | --stride",
     "plot_z_pca": "z -o | --stride",
+    "postprocess": (
+        "half1 half2 | -o --outdir --mask --b-factor --fit-from --no-local --Apix --seed"
+    ),
     "project3d": (
         "mrc -o --out-pose --out-png -N -b --t-extent --grid --tilt --seed -v | --verbose"
     ),

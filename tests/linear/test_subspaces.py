@@ -7,8 +7,8 @@ from cryodrgn.linear.halves import agreement, prior_from
 from cryodrgn.linear.iteration import canonicalise
 from cryodrgn.linear.masks import molecule_mask
 from cryodrgn.linear.maximisation import Solution
-from cryodrgn.linear.quality import local_resolution, standard_error
 from cryodrgn.linear.subspace import Subspace, grid_size
+from cryodrgn.reconstruction.local_quality import local_resolution, standard_error
 
 BOX, RADIUS = 16, 6
 SIZE = grid_size(RADIUS, BOX)

@@ -91,6 +91,16 @@ def fourier_shell_correlation(
     return ShellCurve((radii / box_size).float(), correlation.float())
 
 
+def shell_powers(volume: Float[Tensor, "box box box"]) -> Float[Tensor, " shells"]:
+    """Mean squared amplitude of a volume's transform in the shells 1 … box / 2 − 1."""
+    box_size = len(volume)
+    radii, counts = _half_radii(box_size)
+    shells = radii.round().long()
+    power = torch.view_as_real(torch.fft.rfftn(volume.double())).square().sum(-1)
+    sums = _shell_sums(power * counts, shells, box_size // 2)
+    return (sums / _shell_sums(counts.expand_as(radii), shells, box_size // 2))[1:]
+
+
 def weight_shells(
     volume: Float[Tensor, "box box box"], weights: Float[Tensor, " shells"]
 ) -> Float[Tensor, "box box box"]:
@@ -145,11 +155,39 @@ def mask_corrected_fsc(
         generator: Of the random phases.
     """
     masked = fourier_shell_correlation(half_maps[0] * mask, half_maps[1] * mask)
+    noise = phase_randomised_fsc(half_maps, mask, first_shell, generator)
+    return freed_of_mask(masked, noise, first_shell)
+
+
+def phase_randomised_fsc(
+    half_maps: tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]],
+    mask: Float[Tensor, "box box box"],
+    first_shell: int,
+    generator: torch.Generator,
+) -> ShellCurve:
+    """FSC of masked half maps whose phases were randomised: the mask's own correlation.
+
+    Args:
+        half_maps: Volumes of two halves of the data.
+        mask: A soft mask.
+        first_shell: Where the random phases begin.
+        generator: Of the random phases.
+    """
     random = [randomise_phases(half, first_shell, generator) for half in half_maps]
-    noise = fourier_shell_correlation(random[0] * mask, random[1] * mask).values
-    corrected = (masked.values - noise) / (1 - noise).clamp_min(1e-6)
+    return fourier_shell_correlation(random[0] * mask, random[1] * mask)
+
+
+def freed_of_mask(masked: ShellCurve, noise: ShellCurve, first_shell: int) -> ShellCurve:
+    """The corrected curve of :func:`mask_corrected_fsc`.
+
+    Args:
+        masked: FSC_t, of the masked half maps.
+        noise: FSC_n, of those of random phases.
+        first_shell: Where the random phases begin.
+    """
+    corrected = (masked.values - noise.values) / (1 - noise.values).clamp_min(1e-6)
     # Curves begin with shell 1.
-    far = torch.arange(1, len(noise) + 1) >= first_shell + 2
+    far = torch.arange(1, len(corrected) + 1) >= first_shell + 2
     return ShellCurve(masked.frequencies, torch.where(far, corrected, masked.values))
 
 

@@ -142,6 +142,22 @@ def soft_mask(
     return torch.cos(torch.pi / 2 * distance / width).clamp_min(0).float()
 
 
+def largest_part(inside: Bool[Tensor, "box box box"]) -> Bool[Tensor, "box box box"]:
+    """The largest connected part (26 neighbours) of the voxels that are inside."""
+    left, best = inside.clone(), torch.zeros_like(inside)
+    while int(left.sum()) > int(best.sum()):
+        part = torch.zeros_like(inside)
+        part.view(-1)[torch.nonzero(left.view(-1))[0]] = True
+        size = 0
+        while int(part.sum()) > size:
+            size = int(part.sum())
+            part = _grown(part) & left
+        left &= ~part
+        if size > int(best.sum()):
+            best = part
+    return best
+
+
 def _city_block_distance(inside: Bool[Tensor, "z y x"]) -> Float[Tensor, "z y x"]:
     """Distance |dx| + |dy| + |dz| of every voxel from the nearest one inside."""
     distance = torch.where(inside, 0.0, torch.inf)
@@ -178,3 +194,14 @@ def _squared_distance(inside: Bool[Tensor, "z y x"], limit: float) -> Float[Tens
             torch.minimum(high, far + step**2, out=high)
         squared = nearest
     return squared
+
+
+def _grown(inside: Bool[Tensor, "box box box"]) -> Bool[Tensor, "box box box"]:
+    """With all 26 neighbours of every voxel."""
+    for axis in range(3):
+        inner = inside.movedim(axis, 0)
+        outer = inner.clone()
+        outer[1:] |= inner[:-1]
+        outer[:-1] |= inner[1:]
+        inside = outer.movedim(0, axis)
+    return inside

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cryodrgn.fourier.filters import blurred
 from cryodrgn.fourier.resample import resize_volume
-from cryodrgn.imaging.masks import soft_mask, soft_sphere
+from cryodrgn.imaging.masks import largest_part, soft_mask, soft_sphere
 
 # Masks are drawn on this side, or that of the images if it is smaller; lengths below count in
 # its pixels.
@@ -40,7 +41,7 @@ def molecule_mask(
     inside = mean > MEAN_LEVEL * mean.max()
     lowest = max(SPREAD_LEVEL * float(spread.max()), LEAST_SPREAD * float(mean.max()))
     inside |= spread > lowest
-    return _softened(_largest_part(inside), dilation=3.0, edge=4.0)
+    return _softened(largest_part(inside), dilation=3.0, edge=4.0)
 
 
 def motion_mask(
@@ -58,46 +59,11 @@ def motion_mask(
 def _drawn(volumes: Float[Tensor, "volumes box box box"], size: int) -> tuple[Tensor, Tensor]:
     """The mean and the standard deviation over latents, blurred, densities positive."""
     larger = torch.stack([resize_volume(volume, size) for volume in volumes])
-    mean = _blurred(larger[0])
+    mean = blurred(larger[0], BLUR)
     # Densities stand out on one side only; which side depends on the sign of the data.
     if mean.pow(3).sum() < 0:
         mean = -mean
-    return mean, _blurred(larger[1:].square().sum(0).sqrt())
-
-
-def _blurred(volume: Float[Tensor, "box box box"]) -> Float[Tensor, "box box box"]:
-    box_size = len(volume)
-    axis = torch.fft.fftfreq(box_size, device=volume.device).square()
-    squares = axis[:, None, None] + axis[:, None] + axis[: box_size // 2 + 1]
-    filtered = torch.fft.rfftn(volume) * torch.exp(-2 * (torch.pi * BLUR) ** 2 * squares)
-    return torch.fft.irfftn(filtered, s=volume.shape)
-
-
-def _largest_part(inside: Bool[Tensor, "box box box"]) -> Bool[Tensor, "box box box"]:
-    """The largest connected part (26 neighbours)."""
-    left, best = inside.clone(), torch.zeros_like(inside)
-    while int(left.sum()) > int(best.sum()):
-        part = torch.zeros_like(inside)
-        part.view(-1)[torch.nonzero(left.view(-1))[0]] = True
-        size = 0
-        while int(part.sum()) > size:
-            size = int(part.sum())
-            part = _grown(part) & left
-        left &= ~part
-        if size > int(best.sum()):
-            best = part
-    return best
-
-
-def _grown(inside: Bool[Tensor, "box box box"]) -> Bool[Tensor, "box box box"]:
-    """With all 26 neighbours of every voxel."""
-    for axis in range(3):
-        inner = inside.movedim(axis, 0)
-        outer = inner.clone()
-        outer[1:] |= inner[:-1]
-        outer[:-1] |= inner[1:]
-        inside = outer.movedim(0, axis)
-    return inside
+    return mean, blurred(larger[1:].square().sum(0).sqrt(), BLUR)
 
 
 def _softened(

@@ -18,10 +18,11 @@ from cryodrgn.linear.kernel import KernelRegression
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.masks import molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import noise_of, solve
-from cryodrgn.linear.quality import effective_number, local_resolution, standard_error
+from cryodrgn.linear.quality import effective_number
 from cryodrgn.linear.regression import Coefficients, Regression, accumulate, regress
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.settings import BasisConfig
+from cryodrgn.reconstruction.local_quality import local_resolution, standard_error
 
 Method = Literal["basis", "kernel"]
 Functions = Literal["auto", "linear", "smooth"]

@@ -48,6 +48,7 @@ from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
+from cryodrgn.reconstruction.map_agreement import NOT_REACHED, resolution_in_words
 from cryodrgn.reconstruction.wiener import filter_by_distance, signal_to_noise
 from cryodrgn.rundir import ReconstructionFiles
 
@@ -170,13 +171,11 @@ def save_reconstruction(
     write_volume(files.volume, reconstruction.volume.numpy(), geometry)
     logger.info("wrote %s; half maps and FSC stand beside it", files.volume)
     for threshold in (0.5, 0.143):
-        frequency = reconstruction.fsc.first_crossing(threshold)
-        words = (
-            "the half maps do not agree"
-            if frequency is None
-            else (f"the half maps agree to {pixel_size / frequency:.2f} Å")
-        )
-        logger.info("at FSC %g %s", threshold, words)
+        found = resolution_in_words(reconstruction.fsc, pixel_size, threshold)
+        if found == NOT_REACHED:
+            logger.info("at FSC %g the half maps do not agree", threshold)
+        else:
+            logger.info("at FSC %g the half maps agree to %s", threshold, found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -20,6 +20,7 @@ LOOSE_MASK, TIGHT_MASK = (25.0, 15.0), (6.0, 6.0)
 # Of the resolution under the tight mask, where random phases begin.
 SHARE_OF_RESOLUTION = 0.75
 THRESHOLD = 0.143
+NOT_REACHED = "not reached"
 Maps = tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]]
 
 
@@ -84,11 +85,18 @@ def corrected_curve(
 def describe_resolution(curve: ShellCurve, pixel_size: float, name: str = "") -> None:
     """Log the resolutions at which a curve first falls below 0.5 and 0.143."""
     for threshold in (0.5, THRESHOLD):
-        frequency = curve.first_crossing(threshold)
-        found = "not reached" if frequency is None else f"{pixel_size / frequency:.4g} Å"
-        if curve.values.min() >= threshold:
-            found += ", the last shell: the curve does not fall"
+        found = resolution_in_words(curve, pixel_size, threshold)
         logger.info("%sresolution at FSC %g: %s", f"{name}: " if name else "", threshold, found)
+
+
+def resolution_in_words(curve: ShellCurve, pixel_size: float, threshold: float) -> str:
+    """Resolution in Å at a threshold; that a curve starts below it, or does not fall to it."""
+    frequency = curve.first_crossing(threshold)
+    if frequency is None:
+        return NOT_REACHED
+    falls = curve.values.min() < threshold
+    words = "" if falls else ", the last shell: the curve does not fall"
+    return f"{pixel_size / frequency:.4g} Å{words}"
 
 
 def _mask(

@@ -1,0 +1,128 @@
+"""Pictures of a sharpened map: its Fourier shell correlations and its Guinier plot."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cryodrgn.analysis.plots import new_figure
+from cryodrgn.fourier.shells import ShellCurve
+from cryodrgn.reconstruction.postprocessing import THRESHOLD, GuinierFit, SharpenedMap
+
+LABELS = {
+    "unmasked": "unmasked",
+    "masked": "masked",
+    "randomised": "masked, random phases",
+    "corrected": "corrected",
+}
+COLOURS = {
+    "unmasked": "tab:green",
+    "masked": "tab:blue",
+    "randomised": "tab:red",
+    "corrected": "black",
+}
+
+
+def plot_postprocessing(sharp: SharpenedMap, title: str = "") -> Figure:
+    """FSC curves, the Guinier plot, and central sections before and after.
+
+    Args:
+        sharp: The map.
+        title: Heading of the figure.
+    """
+    figure = new_figure(11.5, 3.6)
+    curves, guinier, before, after = figure.subplots(1, 4, width_ratios=(1.5, 1.5, 1, 1))
+    draw_curves(curves, sharp.agreement.curves(), sharp.pixel_size, sharp.resolution)
+    draw_guinier(guinier, sharp.amplitudes, sharp.guinier, sharp.b_factor, sharp.pixel_size)
+    middle = len(sharp.mask) // 2
+    for axes, volume, name in (
+        (before, sharp.unfiltered, "unfiltered"),
+        (after, sharp.sharpened, "sharpened"),
+    ):
+        axes.imshow(volume[middle].numpy(), cmap="gray", origin="lower")
+        axes.contour(sharp.mask[middle].numpy(), [0.5], colors="tab:orange", linewidths=0.7)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(name, fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def draw_curves(
+    axes: Axes, curves: Mapping[str, ShellCurve], pixel_size: float, resolution: float | None
+) -> None:
+    """Draw FSC curves, and where the corrected one falls below 0.143.
+
+    Args:
+        axes: Where to draw.
+        curves: By name, as :class:`~cryodrgn.reconstruction.postprocessing.MaskedAgreement`
+            has them.
+        pixel_size: Å/px.
+        resolution: Å; None marks nothing.
+    """
+    for name, curve in curves.items():
+        style = "--" if name == "randomised" else "-"
+        axes.plot(
+            curve.frequencies / pixel_size,
+            curve.values,
+            style,
+            color=COLOURS[name],
+            label=LABELS[name],
+            linewidth=1.8 if name == "corrected" else 1.1,
+        )
+    axes.axhline(THRESHOLD, color="gray", linewidth=0.7, linestyle="--")
+    axes.axhline(0, color="gray", linewidth=0.5)
+    if resolution is not None:
+        axes.axvline(1 / resolution, color="black", linewidth=0.7, linestyle=":")
+    ticks = np.linspace(0, 0.5 / pixel_size, 6)[1:]
+    axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
+    axes.set(
+        xlabel="resolution (Å)",
+        ylabel="Fourier shell correlation",
+        xlim=(0, 0.5 / pixel_size),
+        ylim=(-0.15, 1.05),
+    )
+    axes.legend(fontsize=7)
+
+
+def draw_guinier(
+    axes: Axes,
+    amplitudes: tuple[ShellCurve, ShellCurve],
+    fit: GuinierFit | None,
+    b_factor: float,
+    pixel_size: float,
+) -> None:
+    """Draw logarithms of amplitudes against 1/d², with the fitted line.
+
+    Args:
+        axes: Where to draw.
+        amplitudes: As observed, and their part that is signal.
+        fit: The line; None draws none.
+        b_factor: The B factor that was applied, Å².
+        pixel_size: Å/px.
+    """
+    observed, signal = amplitudes
+    squares = _squares(observed, pixel_size)
+    is_signal = signal.values.numpy() > 0
+    axes.plot(squares, _logarithms(observed), color="tab:blue", label="observed")
+    weighted = _logarithms(signal)[is_signal]
+    axes.plot(squares[is_signal], weighted, color="black", label="weighted by FSC")
+    sharpened = weighted - b_factor / 4 * squares[is_signal]
+    axes.plot(squares[is_signal], sharpened, color="tab:red", label="sharpened")
+    if fit is not None:
+        ends = np.square(fit.frequencies)
+        line = fit.intercept + fit.b_factor / 4 * ends
+        axes.plot(ends, line, "o--", color="tab:orange", markersize=3, label="fit")
+    axes.set(xlabel="1/d² (1/Å²)", ylabel="ln amplitude")
+    axes.set_title(f"B factor {b_factor:.0f} Å²", fontsize=9)
+    axes.legend(fontsize=7)
+
+
+def _squares(curve: ShellCurve, pixel_size: float) -> Float[np.ndarray, " shells"]:
+    return np.square(curve.frequencies.numpy() / pixel_size)
+
+
+def _logarithms(curve: ShellCurve) -> Float[np.ndarray, " shells"]:
+    return np.log(np.maximum(curve.values.numpy(), 1e-30))
