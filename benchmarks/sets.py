@@ -66,7 +66,9 @@ class BenchmarkSet:
         shift_error_px: Standard deviation of errors of the shifts.
         contrast_spread: Standard deviation of contrasts.
         noise_fall: Factor by which the noise's amplitude falls from the origin to Nyquist.
-        junk: Share of images that show nothing but noise.
+        junk: Share of images that are junk: they show nothing but noise.
+        mixed_junk: Junk is of three kinds instead: nothing, another particle than its pose and
+            CTF say, and two particles at once.
     """
 
     states: Callable[[gemmi.Model], list[gemmi.Model]]
@@ -84,6 +86,7 @@ class BenchmarkSet:
     contrast_spread: float = 0.0
     noise_fall: float = 1.0
     junk: float = 0.0
+    mixed_junk: bool = False
 
     def __post_init__(self) -> None:
         """Refuse errors of poses that commands would not see.
@@ -259,6 +262,11 @@ SETS = {
         junk=0.05,
     ),
 }
+SETS["hard_mixed_junk"] = replace(SETS["hard"], mixed_junk=True)
+# Two in a hundred have lost one light chain.
+SETS["rare"] = BenchmarkSet(
+    states=without_chains("", "M"), weights=(0.98, 0.02), num_images=6000, contrast_spread=0.2
+)
 for _name in ("hinge360", "hinge150", "composition", "unrelated8", "rigid"):
     SETS[f"{_name}_snr0.03"] = replace(SETS[_name], snr=0.03)
 for _name, _change in {
@@ -384,10 +392,11 @@ def make_set_once(
 
 
 def _order(count: int, weights: tuple[float, ...] | None) -> list[int]:
-    """States as often as their weights say, in tenths."""
+    """States as often as their weights say, in multiples of the least."""
     if weights is None:
         return list(range(count))
-    return [state for state, weight in enumerate(weights) for _ in range(round(10 * weight))]
+    least = min(weights)
+    return [state for state, weight in enumerate(weights) for _ in range(round(weight / least))]
 
 
 def _add_noise(
@@ -409,18 +418,28 @@ def _add_noise(
     with stack_writer(partial, box_size, pixel_size) as writer:
         for rows in np.array_split(np.arange(len(images)), max(1, len(images) // 500)):
             contrast = rng.normal(1, settings.contrast_spread, len(rows)).clip(0.2, None)
-            contrast[junk[rows]] = 0
+            clean = images.read(rows)
+            if settings.mixed_junk:
+                for place in np.flatnonzero(junk[rows]):
+                    clean[place] = _strange(clean[place], images, rng)
+            else:
+                contrast[junk[rows]] = 0
             contrasts.append(contrast)
             noise = rng.normal(size=(len(rows), box_size, box_size))
             if settings.noise_fall != 1:
                 coloured = np.fft.rfft2(noise) * fall
                 noise = np.fft.irfft2(coloured, s=noise.shape[1:])
                 noise /= math.sqrt(float(np.mean(fall**2)))
-            writer.append(
-                (contrast[:, None, None] * images.read(rows) / sigma + noise).astype(np.float32)
-            )
+            writer.append((contrast[:, None, None] * clean / sigma + noise).astype(np.float32))
     partial.replace(files.particles)
     return np.concatenate(contrasts)
+
+
+def _strange(own: np.ndarray, images: ImageStack, rng: np.random.Generator) -> np.ndarray:
+    """What junk shows: nothing, another particle, or a neighbour beside its own."""
+    other = images.read(rng.integers(len(images), size=1))[0]
+    beside = np.roll(other, rng.integers(len(own), size=2), axis=(0, 1))
+    return (np.zeros_like(own), other, own + beside)[rng.integers(3)]
 
 
 def _disturb_poses(

@@ -168,6 +168,20 @@ class LinearFiles(Folder):
     )
 
 
+class JudgedFiles(Folder):
+    """Scores of the particles of a run, and those that look like junk."""
+
+    table = One(
+        Path,
+        "scores.csv",
+        "Scores of every particle: row of the original file, contrast, probability that its "
+        "image shows nothing, misfit, distances in the latent space, and 1 for junk",
+    )
+    junk = One(Path, "junk.pkl", "Particles that look like junk, as rows of the original file")
+    good = One(Path, "good.pkl", "All others, as rows of the original file (for `--ind`)")
+    picture = One(Path, "junk.png", "Scores, and images of the worst and of the border")
+
+
 class DensityFiles(Folder):
     """The files of a density of conformations."""
 
@@ -290,6 +304,7 @@ class RunDirectory(Folder):
     analysis = EachEpoch(AnalysisFiles, "analyze", "Default folder for an analysis")
     landscape = EachEpoch(LandscapeFiles, "landscape", "Default folder for a landscape")
     linear = One(LinearFiles, ".", "Files of a linear run beside those of every run")
+    judged = One(JudgedFiles, ".", "Scores of the particles of a finished run")
 
     def results(self, epoch: int) -> list[tuple[Path, Path]]:
         """Files that an epoch may have left, each with its place in the finished run."""

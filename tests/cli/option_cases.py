@@ -24,6 +24,11 @@ CS_COLUMNS = [
 ]
 
 
+def _scores() -> str:
+    lines = [f"{row},{row / COUNT},0" for row in range(COUNT)]
+    return "\n".join(["row,contrast,junk", *lines]) + "\n"
+
+
 def make_inputs(folder: Path) -> None:
     """All files that the lines below name."""
     words = f"simulate -D {BOX} --Apix 12 -n {COUNT} --num-states 2 --tilt-deg 30 -o {folder}"
@@ -45,6 +50,7 @@ def make_inputs(folder: Path) -> None:
     save_pickles(folder / "other_poses.pkl", [(rotations[::-1].copy(), shifts)])
     save_pickles(folder / "selections/some.pkl", [np.array([1, 5, 7])])
     (folder / "config.yaml").write_text("dataset_args: {}\nmodel_args: {}\n")
+    (folder / "scores.csv").write_text(_scores())
     (folder / "z.txt").write_text("0.1 0.2\n0.3 0.4\n")
     (folder / "z3.txt").write_text("0.1 0.2 0.3\n")
     table = np.zeros(COUNT, dtype=CS_COLUMNS)
@@ -427,6 +433,7 @@ CASES = {
         values={
             "--labels": "IN/labels.pkl",
             "--latents": "IN/z.pkl",
+            "--scores": "IN/scores.csv",
             "--table-ind": "IN/all.pkl",
             "--passthrough": "IN/particles.cs",
             "--expanded": "IN/expanded.star",

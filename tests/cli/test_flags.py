@@ -139,8 +139,8 @@ FROZEN_FLAGS: dict[str, str] = {
         "--particles --ctf --datadir --pixel-size --from"
     ),
     "export": (
-        "particles --ind -o --passthrough --labels --latents --table-ind --expanded --copies "
-        "--single-images"
+        "particles --ind -o --passthrough --labels --latents --scores --table-ind --expanded "
+        "--copies --single-images"
     ),
     "expand": "particles --symmetry -o --passthrough",
     "simulate": (

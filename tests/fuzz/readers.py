@@ -34,6 +34,7 @@ from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack
 from cryodrgn.io.pickle_rows import filter_pickle
 from cryodrgn.io.reference_map import geometry_like
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.score_table import read_scores
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star_rows import StarRows
 from cryodrgn.io.text import read_json, read_yaml
@@ -424,6 +425,11 @@ def all_readers(folder: Path) -> dict[str, Reader]:
         ),
         "screened.csv": Reader(
             name="screened.csv", read=read_screened, seeds=[b"row,reason\n3,constant\n7,hot\n"]
+        ),
+        "scores.csv": Reader(
+            name="scores.csv",
+            read=read_scores,
+            seeds=[b"row,contrast,junk\n3,0.9,0\n7,-0.1,1\n"],
         ),
         "run.log": Reader(name="run.log", read=of_run("log"), seeds=[log * 3]),
         "yaml": Reader(

@@ -57,12 +57,20 @@ class Export(Job[list[Path]]):
     latents: Path | None = option(
         "--latents", default=None, group=COLUMNS, help="Latents of every particle (z.pkl)"
     )
+    scores: Path | None = option(
+        "--scores",
+        default=None,
+        group=COLUMNS,
+        metavar="CSV",
+        help="Scores of every particle (scores.csv of a run): contrast, misfit, junk",
+    )
     table_indices: Path | None = option(
         "--table-ind",
         default=None,
         group=COLUMNS,
         metavar="PKL",
-        help="Indices by which the particles of these tables had been filtered",
+        help="Indices by which the particles of labels and latents had been filtered; scores "
+        "name their rows themselves",
     )
 
     expanded: Path | None = option(
@@ -88,6 +96,7 @@ class Export(Job[list[Path]]):
         """
         from cryodrgn.io.cryodrgn_pickle import load_labels, load_latents
         from cryodrgn.io.export import export_particles
+        from cryodrgn.io.score_table import scores_for
         from cryodrgn.io.selection_files import load_selection
 
         require_ending(self.output, (".star", ".cs"), "output")
@@ -102,6 +111,8 @@ class Export(Job[list[Path]]):
             columns["cluster"] = self._for_rows(load_labels(self.labels), rows, self.labels)
         if self.latents is not None:
             columns["latent"] = self._for_rows(load_latents(self.latents), rows, self.latents)
+        if self.scores is not None:
+            columns |= scores_for(self.scores, rows)
         paths = export_particles(
             self.particles,
             selection,
@@ -126,10 +137,10 @@ class Export(Job[list[Path]]):
         from cryodrgn.particles.selection import Selection
 
         assert self.expanded is not None
-        if self.labels is not None or self.latents is not None:
+        if not (self.labels is self.latents is self.scores is None):
             msg = (
-                "`expanded` writes one row for all copies of a particle, but `labels` and "
-                "`latents` have one for each copy; leave them out"
+                "`expanded` writes one row for all copies of a particle, but `labels`, "
+                "`latents` and `scores` have one for each copy; leave them out"
             )
             raise ConfigError(msg)
         originals = rows_of_originals(self.expanded, self.particles)

@@ -136,6 +136,7 @@ class TrainLinear(
         from cryodrgn.reconstruction.assumptions import check_curvature, check_symmetry
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
+        from cryodrgn.workflow.junk_gallery import draw_junk
 
         config = self.config()
         particles = config.data.open()
@@ -154,9 +155,11 @@ class TrainLinear(
                 warn_of_foreign_poses(particles, self.poses)
                 settings = replace(config, data=data)
                 linear_plan(settings, particles, self.outdir, device).announce("the fit")
-                train_linear(
+                result = train_linear(
                     settings, particles, directory, device, overwrite=self.overwrite, team=team
                 )
+                if team.is_writer:
+                    draw_junk(result.scores, particles, data, directory)
 
             run_excluding_bad_images(screened, work, self.screen)
             # Processes that write nothing open the run once it is written.

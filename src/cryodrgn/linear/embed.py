@@ -68,6 +68,32 @@ def embed(
     return joined(found, images.team), float(images.team.total(squares)) / count
 
 
+def inner_products(
+    images: DiscImages, rows: Int[Tensor, " rows"], subspace: Subspace, noise: NoiseModel
+) -> tuple[Float[Tensor, "rows columns columns"], Float[Tensor, " rows"]]:
+    """All that the likelihood of some particles under a model depends on.
+
+    Args:
+        images: The images.
+        rows: Which particles.
+        subspace: The volumes.
+        noise: The noise.
+
+    Returns:
+        Inner products of slices (mean first) and of images (last) in units of the noise, and
+        the number of real numbers of every particle's images that were compared.
+    """
+    num_points = images.num_points(subspace.radius)
+    expectation = Expectation(subspace, noise, num_points)
+    products, counts = [], []
+    for batch in images.batches(images.team.piece(rows), subspace.radius):
+        products.append(expectation.gram(batch, images.box_size))
+        ones = torch.ones_like(batch.images[:, 0, 0])
+        counts.append(2 * num_points * batch.grouping.total(ones))
+    team = images.team
+    return team.gather(torch.cat(products)), team.gather(torch.cat(counts))
+
+
 def evaluate_linear(
     model: BasisModel,
     particles: ParticleSet,

@@ -106,7 +106,7 @@ class Expectation:
         """
         by_shell = self._by_shell(batch, box_size)
         posterior = posterior_of(self._weighted(by_shell, batch), self._contrast_spread)
-        moments = batch.grouping.spread(_residual_moments(posterior))
+        moments = batch.grouping.spread(residual_moments(posterior))
         squares = expected_squares(by_shell, moments)
         # What is next to nothing beside the image is lost in rounding.
         least = LEAST_RESIDUAL * by_shell[..., -1, -1]
@@ -198,7 +198,7 @@ def posterior_of(
     )
 
 
-def _residual_moments(posterior: Posterior) -> Float[Tensor, "batch columns columns"]:
+def residual_moments(posterior: Posterior) -> Float[Tensor, "batch columns columns"]:
     """Means of r rᵀ, r being how much of each slice and of the image is in the residual."""
     mean = -posterior.coefficients()
     vectors = torch.cat([mean, torch.ones_like(mean[:, :1])], dim=1)

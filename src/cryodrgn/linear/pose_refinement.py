@@ -18,8 +18,8 @@ from torch import Tensor
 
 from cryodrgn.geometry.rotations import rotation_from_vector
 from cryodrgn.imaging.noise import NoiseModel
-from cryodrgn.linear.embed import embed, subspace_of
-from cryodrgn.linear.expectation import Expectation, posterior_of
+from cryodrgn.linear.embed import embed, inner_products, subspace_of
+from cryodrgn.linear.expectation import posterior_of
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.particles.poses import Poses
 
@@ -221,12 +221,8 @@ class _Half:
 
     def _gram(self, rows: Int[Tensor, " rows"]) -> Float[Tensor, "rows columns columns"]:
         """Inner products of slices of volumes and motions, and of images."""
-        images, radius = self.images, self.radius
-        subspace = subspace_of(torch.cat([self.volumes, self.motions]), radius)
-        expectation = Expectation(subspace, self.noise, images.num_points(radius))
-        batches = images.batches(images.team.piece(rows), radius)
-        found = [expectation.gram(batch, images.box_size) for batch in batches]
-        return images.team.gather(torch.cat(found))
+        subspace = subspace_of(torch.cat([self.volumes, self.motions]), self.radius)
+        return inner_products(self.images, rows, subspace, self.noise)[0]
 
     def _units(self, spread: PoseSpread) -> Float[Tensor, " motions"]:
         return self.motions.new_tensor([spread.turn] * 3 + [spread.step] * 3)

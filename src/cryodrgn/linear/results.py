@@ -19,9 +19,11 @@ from cryodrgn.io.cryodrgn_pickle import save_latents, save_poses
 from cryodrgn.io.curves import write_fsc
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
+from cryodrgn.io.score_table import write_scores
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit
+from cryodrgn.linear.particle_scores import ParticleScores
 from cryodrgn.linear.regression import Regression
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.settings import BasisConfig
@@ -45,6 +47,7 @@ class LinearResult:
         half_means: Latents by half models, even rows by the first, odd rows by the second.
         groups: Optics group of every image.
         poses: Corrected poses; None where they were kept.
+        scores: Scores of all particles.
     """
 
     fit: Fit
@@ -53,6 +56,7 @@ class LinearResult:
     posterior: Posterior
     half_means: Float[Tensor, "particles z"]
     groups: Int[np.ndarray, " images"]
+    scores: ParticleScores
     poses: Poses | None = None
 
     @property
@@ -98,6 +102,12 @@ def write_results(
             np.save(file, values.cpu().numpy())
     if result.poses is not None:
         save_poses(run.poses(), result.poses, particles.first_images.side_lengths_in_files)
+    write_scores(
+        run.judged,
+        particles.original_rows,
+        result.scores.columns(),
+        result.scores.is_junk(),
+    )
     _write_maps(result, particles, norm[1], run)
     _write_tables(result, particles, run)
     shape = BasisConfig(
@@ -133,6 +143,7 @@ def _recorded(
         "box_size": config.data.box_size,
         "components_with_signal": result.num_signals,
         "verdict": verdict(result),
+        "junk": result.scores.sentence(),
         "linear": config.settings(),
     }
     return {

@@ -32,6 +32,7 @@ from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit, Iteration, Masks, PpcaEM
 from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.linear.particle_scores import ParticleScores, score_particles
 from cryodrgn.linear.pose_refinement import MovedPoses, PoseSpread, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress
 from cryodrgn.linear.results import LinearResult, verdict, write_results
@@ -108,7 +109,19 @@ def train_linear(
         result = _fitted(config, particles, images, poses, masks, _Reporter(run).report)
         write_results(result, config, particles, norm, run)
         logger.info("%s", verdict(result))
+        _tell_of_junk(result.scores, run)
     return result
+
+
+def _tell_of_junk(scores: ParticleScores, run: RunDirectory) -> None:
+    """Say how many particles look like junk, and where they are named."""
+    logger.info("%s", scores.sentence())
+    if scores.is_junk().any():
+        logger.info(
+            "rows of the original file: %s, and without them %s (for --ind)",
+            run.judged.junk,
+            run.judged.good,
+        )
 
 
 def with_double_precision(device: torch.device) -> torch.device:
@@ -200,6 +213,7 @@ def _fitted(
         posterior=posterior,
         half_means=_half_latents(images, fit, (halves[0], halves[1])),
         groups=groups,
+        scores=score_particles(images, regression.halves, radius, fit.noise),
         poses=None if poses is None else poses.poses(),
     )
 

@@ -1,0 +1,66 @@
+"""Figure of particles that look like junk: their scores, and images of some of them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+
+from cryodrgn.analysis.plots import Figure, new_figure
+
+PARTICLES, JUNK = "#4c78a8", "#e45756"
+COLUMNS = 8
+
+
+def plot_junk(
+    scores: Mapping[str, Float[np.ndarray, " particles"]],
+    is_junk: Bool[np.ndarray, " particles"],
+    images: Mapping[str, Float[np.ndarray, "images box box"]],
+    labels: Mapping[str, Sequence[str]],
+    sentence: str,
+) -> Figure:
+    """Distributions of the scores above, images in rows below.
+
+    Args:
+        scores: Scores by name: contrast, misfit, and nearest, the distance to neighbours.
+        is_junk: Which particles look like junk.
+        images: Up to eight images in every row, by the title of the row.
+        labels: What stands above each of the images, by the same titles.
+        sentence: What was found, for the title.
+    """
+    figure = new_figure(1.45 * COLUMNS, 3.2 + 1.75 * len(images))
+    figure.suptitle(sentence, fontsize=9, wrap=True)
+    layout = figure.add_gridspec(
+        1 + len(images), COLUMNS, height_ratios=[2] + [1] * len(images)
+    )
+    _histogram(figure.add_subplot(layout[0, : COLUMNS // 2]), scores["contrast"], is_junk)
+    axes = figure.add_subplot(layout[0, COLUMNS // 2 :])
+    for rows, colour, name in ((~is_junk, PARTICLES, "particles"), (is_junk, JUNK, "junk")):
+        axes.scatter(
+            scores["misfit"][rows], scores["nearest"][rows], s=3, c=colour, label=name, lw=0
+        )
+    axes.set(xlabel="misfit (standard deviations)", ylabel="distance to fifth neighbour")
+    axes.legend(fontsize=7, markerscale=3)
+    for row, (title, shown) in enumerate(images.items(), start=1):
+        for column in range(COLUMNS):
+            tile = figure.add_subplot(layout[row, column])
+            tile.set(xticks=[], yticks=[])
+            if column == 0:
+                tile.set_ylabel(title, fontsize=8)
+            if column >= len(shown):
+                tile.set_frame_on(False)
+                continue
+            tile.imshow(shown[column], cmap="gray", origin="lower")
+            tile.set_title(labels[title][column], fontsize=6.5)
+    return figure
+
+
+def _histogram(
+    axes: Axes,
+    values: Float[np.ndarray, " particles"],
+    is_junk: Bool[np.ndarray, " particles"],
+) -> None:
+    edges = np.linspace(values.min(), values.max() + 1e-6, 81)
+    for rows, colour in ((~is_junk, PARTICLES), (is_junk, JUNK)):
+        axes.hist(values[rows], edges, color=colour, log=True, alpha=0.8)
+    axes.set(xlabel="contrast", ylabel="particles")

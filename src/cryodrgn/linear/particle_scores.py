@@ -1,0 +1,247 @@
+"""Scores of particles under a model: contrast, misfit, distance; and those that look like junk.
+
+A score is a column of one table, made once; selections, pictures and exported columns are read
+from it. Three things are judged of a particle:
+
+- **contrast**: the probability that its image shows nothing of the model
+  (:mod:`cryodrgn.linear.contrasts`);
+- **misfit**: χ² of what the model leaves unexplained, as a normal deviate (cube root, Wilson
+  and Hilferty 1931) about the median of all particles, in units of their spread;
+- **distance**: of its latent from those of others, in units of the uncertainty of both. A
+  particle stands alone if it is farther from the mean than the model's normal distribution
+  allows, fewer than five others are near enough to be of the same state, and it is farther
+  from them than particles are from each other; one that is merely far may be of a rare state.
+
+Particles like all others are named by misfit or distance at a rate of one in 10,000 each;
+those named by contrast are more likely to show nothing than something.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cryodrgn.data.batches import generator_at
+from cryodrgn.imaging.noise import NoiseModel
+from cryodrgn.linear.contrasts import ContrastLikelihoods, ContrastMixture
+from cryodrgn.linear.embed import inner_products, subspace_of
+from cryodrgn.linear.expectation import Posterior, posterior_of, residual_moments
+from cryodrgn.linear.iteration import DiscImages
+
+# Particles like the others that are named by each of misfit and distance: one in 10,000.
+NORMAL_DEVIATE = 3.719
+# Fewer than these make no state.
+COMPANIONS = 5
+# Others among which neighbours are looked for, and particles at a time.
+MOST_OTHERS, AT_A_TIME = 20_000, 512
+REASONS = {
+    "contrast": "show nothing of the model (contrast)",
+    "misfit": "differ from it by more than noise does (misfit)",
+    "distance": "stand alone in the latent space (distance)",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ParticleScores:
+    """Scores of every particle.
+
+    Attributes:
+        contrast: Contrast, from its image alone.
+        empty: Probability that the image shows nothing of the model.
+        misfit: χ² beside the model as a normal deviate; large where the model does not fit.
+        distance: Mahalanobis distance of its latent from the mean of all.
+        nearest: Distance to the fifth of its neighbours in units of the uncertainty of both
+            latents.
+        alone: Whether that says that it belongs to no state.
+        share_empty: Share of images that show nothing, by the mixture.
+    """
+
+    contrast: Float[np.ndarray, " particles"]
+    empty: Float[np.ndarray, " particles"]
+    misfit: Float[np.ndarray, " particles"]
+    distance: Float[np.ndarray, " particles"]
+    nearest: Float[np.ndarray, " particles"]
+    alone: Bool[np.ndarray, " particles"]
+    share_empty: float
+
+    def columns(self) -> dict[str, Float[np.ndarray, " particles"]]:
+        """The table of scores, column by column; ``junk`` is 1 for what looks like junk."""
+        return {
+            "contrast": self.contrast,
+            "empty": self.empty,
+            "misfit": self.misfit,
+            "distance": self.distance,
+            "nearest": self.nearest,
+            "junk": self.is_junk().astype(np.float32),
+        }
+
+    def named(self) -> dict[str, Bool[np.ndarray, " particles"]]:
+        """Particles that look like junk by each score; nobody is named by two."""
+        empty = self.empty > 0.5
+        misfit = (self.misfit > NORMAL_DEVIATE) & ~empty
+        return {"contrast": empty, "misfit": misfit, "distance": self.alone & ~empty & ~misfit}
+
+    def is_junk(self) -> Bool[np.ndarray, " particles"]:
+        """Particles that look like junk by any score."""
+        return np.any(list(self.named().values()), axis=0)
+
+    def expected_mistakes(self) -> float:
+        """Number of particles among those named that are expected to be none."""
+        empty = self.empty > 0.5
+        return float((1 - self.empty[empty]).sum()) + 2e-4 * float((~empty).sum())
+
+    def severity(self) -> Float[np.ndarray, " particles"]:
+        """Order from clear particles to clear junk; about 0 on the border."""
+        odds = np.log(self.empty.clip(1e-30)) - np.log((1 - self.empty).clip(1e-30))
+        far = np.where(self.alone, self.nearest, -np.inf)
+        return np.maximum.reduce([odds, self.misfit - NORMAL_DEVIATE, far])
+
+    def sentence(self) -> str:
+        """Number of particles that look like junk, and by what."""
+        count, total = int(self.is_junk().sum()), len(self.empty)
+        if count == 0:
+            return f"none of {total} particles looks like junk"
+        parts = [
+            f"{int(rows.sum())} {REASONS[name]}"
+            for name, rows in self.named().items()
+            if rows.any()
+        ]
+        look = "particle looks" if count == 1 else "particles look"
+        return (
+            f"{count} of {total} {look} like junk ({count / total:.1%}): {', '.join(parts)}; "
+            f"about {self.expected_mistakes():.0f} of them may be named by chance"
+        )
+
+
+def score_particles(
+    images: DiscImages,
+    halves: tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]],
+    radius: int,
+    noise: NoiseModel,
+) -> ParticleScores:
+    """Scores of all particles by a linear model, each half's by the other half's volumes.
+
+    A model that an image has a part in fits it too well; and half maps of a selection stay
+    independent if neither half's model chose its own images.
+
+    Args:
+        images: The images.
+        halves: Mean and components of each half of them.
+        radius: Up to which images are compared, in cycles per box.
+        noise: The noise.
+    """
+    rows = torch.arange(len(images))
+    parts = images.halves(rows)
+    found = [
+        inner_products(images, part, subspace_of(volumes, radius), noise)
+        for part, volumes in zip(parts, reversed(halves), strict=True)
+    ]
+    order = torch.cat(parts).argsort()
+    gram = torch.cat([products for products, _ in found]).cpu()[order]
+    counts = torch.cat([counts for _, counts in found]).cpu()[order]
+    return scores_of(gram, counts, list(parts))
+
+
+def scores_of(
+    gram: Float[Tensor, "particles columns columns"],
+    num_values: Float[Tensor, " particles"],
+    groups: list[Int[Tensor, " group"]],
+    encoded: tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z z"]] | None = None,
+) -> ParticleScores:
+    """Scores from inner products of what is predicted of each image and the image.
+
+    Args:
+        gram: Inner products in units of the noise: of slices (mean first, then components that
+            the latent weights) and, last, the image, summed over a particle's images.
+        num_values: Real numbers of every particle's images that were compared.
+        groups: Rows of particles that were judged by one model, whose latents are compared.
+        encoded: Latents and their covariances, where they are not those of the components.
+    """
+    gram = gram.cpu()
+    likelihoods = ContrastLikelihoods.of(gram)
+    mixture = ContrastMixture.fit(likelihoods)
+    posterior = posterior_of(gram, mixture.spread)
+    squares = torch.einsum("bij,bij->b", gram, residual_moments(posterior))
+    if encoded is not None:
+        posterior = Posterior(
+            mean=encoded[0].cpu(),
+            covariance=encoded[1].cpu(),
+            contrast=posterior.contrast,
+            contrast_square=posterior.contrast_square,
+        )
+    shown = mixture.probabilities <= 0.5
+    misfits = _deviates(squares / num_values.cpu(), shown)
+    distance, nearest = torch.zeros(2, len(gram))
+    alone = torch.zeros(len(gram), dtype=torch.bool)
+    for rows in groups:
+        found = _distances(posterior.mean[rows], posterior.covariance[rows], shown[rows])
+        distance[rows], nearest[rows], alone[rows] = found
+    return ParticleScores(
+        contrast=likelihoods.estimates().numpy(),
+        empty=mixture.probabilities.numpy(),
+        misfit=misfits.numpy(),
+        distance=distance.numpy(),
+        nearest=nearest.numpy(),
+        alone=alone.numpy(),
+        share_empty=mixture.share_empty,
+    )
+
+
+def _deviates(
+    values: Float[Tensor, " particles"], typical: Bool[Tensor, " particles"]
+) -> Float[Tensor, " particles"]:
+    """Values distributed like χ² as normal deviates about the typical ones."""
+    roots = values.clamp_min(0) ** (1 / 3)
+    return _robust(roots, roots[typical])
+
+
+def _robust(
+    values: Float[Tensor, " particles"], typical: Float[Tensor, " typical"]
+) -> Float[Tensor, " particles"]:
+    """Deviations from the median of typical values in units of their spread."""
+    middle = typical.median()
+    spread = 1.4826 * (typical - middle).abs().median()
+    return (values - middle) / spread.clamp_min(1e-9)
+
+
+def _distances(
+    mean: Float[Tensor, "particles z"],
+    covariance: Float[Tensor, "particles z z"],
+    shown: Bool[Tensor, " particles"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mahalanobis distance, distance to the fifth neighbour, and who stands alone."""
+    dimensions = mean.shape[1]
+    uncertainty = covariance.mean(0)
+    whitening = torch.linalg.cholesky(torch.linalg.inv(uncertainty))
+    # Uncertainty of a latent in units of the mean one, of each dimension.
+    doubt = torch.einsum("ia,bij,ja->b", whitening, covariance, whitening) / dimensions
+    others = mean[shown]
+    if len(others) > MOST_OTHERS:
+        order = torch.randperm(len(others), generator=generator_at(0, 0x10E))
+        others = others[order[:MOST_OTHERS]]
+    if len(others) <= COMPANIONS:
+        return (*torch.zeros(2, len(mean)), torch.zeros(len(mean), dtype=torch.bool))
+    centred = mean - others.mean(0)
+    spread = torch.cov(others.T).reshape(dimensions, dimensions)
+    spread = spread + 1e-6 * spread.diagonal().mean() * torch.eye(dimensions)
+    distance = (centred @ torch.linalg.inv(spread) * centred).sum(1).clamp_min(0).sqrt()
+    places = others @ whitening
+    parts = [
+        torch.cdist(part, places).kthvalue(COMPANIONS + 1).values
+        for part in (mean @ whitening).split(AT_A_TIME)
+    ]
+    nearest = torch.cat(parts) / (1 + doubt).sqrt()
+    # χ² beyond which one in 10,000 lies: of a latent, or of the difference of two of one state.
+    bound = dimensions * (1 - 2 / (9 * dimensions) + NORMAL_DEVIATE * _width(dimensions)) ** 3
+    logarithms = nearest.clamp_min(1e-9).log()
+    lonely = _robust(logarithms, logarithms[shown]) > NORMAL_DEVIATE
+    far = (distance.square() > bound) & (nearest.square() > bound)
+    return distance, nearest, far & lonely
+
+
+def _width(dimensions: int) -> float:
+    """Standard deviation of the cube root of χ² by its number."""
+    return math.sqrt(2 / (9 * dimensions))

@@ -1,0 +1,165 @@
+"""Particles that look like junk, and those that do not."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from cryodrgn.cli.main import main
+from cryodrgn.errors import InputFileError, ShapeMismatchError
+from cryodrgn.io.cryodrgn_pickle import load_pickles
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.score_table import read_scores, scores_for
+from cryodrgn.io.star import read_star
+from cryodrgn.linear.contrasts import (
+    ContrastLikelihoods,
+    ContrastMixture,
+    marginal_log_likelihoods,
+)
+from cryodrgn.linear.particle_scores import scores_of
+from cryodrgn.rundir import RunDirectory
+
+POINTS, DIMENSIONS = 60, 3
+
+
+def simulated(count, contrasts, seed=0, latents=None):
+    """Inner products of images a (mean + z components) + noise with their slices."""
+    rng = np.random.default_rng(seed)
+    sizes = np.array([1.5] + [0.8] * DIMENSIONS)
+    slices = rng.normal(size=(count, DIMENSIONS + 1, POINTS)) * sizes[:, None]
+    if latents is None:
+        latents = rng.normal(size=(count, DIMENSIONS))
+    weights = np.concatenate([np.ones((count, 1)), latents], axis=1)
+    signal = np.einsum("nk,nkp->np", weights, slices) * np.asarray(contrasts)[:, None]
+    images = signal + rng.normal(size=signal.shape)
+    vectors = np.concatenate([slices, images[:, None]], axis=1)
+    return torch.from_numpy(vectors @ vectors.swapaxes(1, 2)).float()
+
+
+def test_the_likelihood_of_a_contrast_is_that_of_a_normal_distribution_of_images():
+    rng = np.random.default_rng(1)
+    mean, image = rng.normal(size=(2, 5))
+    components = rng.normal(size=(2, 5))
+    vectors = np.stack([mean, *components, image])
+    contrasts = torch.tensor([-0.5, 0.0, 0.3, 1.2])
+    gram = torch.from_numpy(vectors @ vectors.T)[None]
+    found = marginal_log_likelihoods(gram, contrasts)[0]
+    noise = multivariate_normal(np.zeros(5), np.eye(5)).logpdf(image)
+    for contrast, value in zip(contrasts.numpy(), found.numpy(), strict=True):
+        covariance = np.eye(5) + contrast**2 * components.T @ components
+        expected = multivariate_normal(contrast * mean, covariance).logpdf(image) - noise
+        assert value == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_slice_alone_has_a_likelihood_without_latents():
+    slice_, image = np.random.default_rng(2).normal(size=(2, 7))
+    vectors = np.stack([slice_, image])
+    gram = torch.from_numpy(vectors @ vectors.T)[None]
+    found = marginal_log_likelihoods(gram, torch.tensor([0.7]))
+    expected = (np.sum(image**2) - np.sum((image - 0.7 * slice_) ** 2)) / 2
+    assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_empty_images_are_told_from_particles_and_their_share_is_found():
+    rng = np.random.default_rng(3)
+    contrasts = rng.normal(1, 0.15, 1000)
+    contrasts[:60] = 0
+    found = ContrastMixture.fit(ContrastLikelihoods.of(simulated(1000, contrasts)))
+    assert found.share_empty == pytest.approx(0.06, abs=0.01)
+    assert found.mean == pytest.approx(1, abs=0.02)
+    assert found.spread == pytest.approx(0.15, abs=0.03)
+    named = found.probabilities.numpy() > 0.5
+    assert named[:60].sum() >= 58
+    assert named[60:].sum() <= 2
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_no_image_is_empty_where_all_are_particles(spread):
+    contrasts = np.random.default_rng(4).normal(1, spread, 1000)
+    found = ContrastMixture.fit(ContrastLikelihoods.of(simulated(1000, contrasts)))
+    assert found.share_empty == 0
+    assert not found.probabilities.any()
+
+
+def judged(gram):
+    rows = torch.arange(len(gram))
+    return scores_of(gram, torch.full((len(gram),), float(POINTS)), [rows])
+
+
+def test_particles_of_a_rare_state_are_no_junk_and_one_that_nothing_resembles_is():
+    latents = np.random.default_rng(5).normal(size=(1000, DIMENSIONS)) * [1, 0.3, 0.3]
+    latents[:20] = np.array([0, 6, 0]) + 0.2 * latents[:20]
+    latents[20] = [0, 0, 8]
+    found = judged(simulated(1000, np.ones(1000), latents=latents))
+    assert np.flatnonzero(found.named()["distance"]).tolist() == [20]
+    assert not found.is_junk()[:20].any()
+    assert found.distance[:20].min() > 3
+    assert "1 of 1000 particle looks like junk (0.1%): 1 stand" in found.sentence()
+
+
+def test_images_with_more_than_the_model_and_noise_misfit():
+    gram = simulated(600, np.ones(600), seed=6)
+    # Something that the slices are orthogonal to, of twice the power of the noise.
+    gram[:15, -1, -1] += 2 * POINTS
+    found = judged(gram)
+    assert found.named()["misfit"][:15].all()
+    assert found.is_junk()[15:].sum() <= 1
+
+
+def test_clean_particles_are_hardly_ever_named():
+    found = judged(simulated(3000, np.random.default_rng(7).normal(1, 0.2, 3000), seed=7))
+    assert found.is_junk().mean() <= 0.002
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory):
+    """A moving molecule, every twentieth image of which shows nothing, and its run."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    words = f"simulate -D 24 --Apix 8 -n 800 --num-states 6 --snr 0.5 -o {folder}"
+    assert main(words.split()) == 0
+    images = ImageStack.whole_files([folder / "particles.mrcs"]).read(np.arange(800))
+    noise = np.random.default_rng(8).normal(scale=(2 / 3) ** 0.5, size=images[::20].shape)
+    images[::20] = noise * images.std()
+    with stack_writer(folder / "spoilt.mrcs", 24, 8.0) as writer:
+        writer.append(images.astype(np.float32))
+    (folder / "spoilt.mrcs").replace(folder / "particles.mrcs")
+    np.savetxt(folder / "ind.txt", np.arange(100, 800), fmt="%d")
+    words = f"train_linear {folder}/particles.star --ind {folder}/ind.txt --components 3"
+    assert main([*words.split(), "-o", str(folder / "run")]) == 0
+    return folder
+
+
+def test_a_run_names_junk_by_rows_of_the_original_file(spoilt):
+    files = RunDirectory(spoilt / "run").judged
+    junk, good = (load_pickles(path)[0] for path in (files.junk, files.good))
+    np.testing.assert_array_equal(np.sort(np.concatenate([junk, good])), np.arange(100, 800))
+    empty = np.arange(100, 800, 20)
+    assert len(np.intersect1d(junk, empty)) >= 0.95 * len(empty)
+    assert len(np.setdiff1d(junk, empty)) <= 7
+    assert "look like junk" in (spoilt / "run/run.log").read_text()
+    assert files.picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_scores_go_into_the_exported_star(spoilt):
+    files = RunDirectory(spoilt / "run").judged
+    words = ("export", spoilt / "particles.star", "--ind", files.junk, "--scores", files.table)
+    assert main([str(word) for word in (*words, "-o", spoilt / "junk.star")]) == 0
+    block = read_star(spoilt / "junk.star")["particles"]
+    rows, columns = read_scores(files.table)
+    chosen = np.isin(rows, load_pickles(files.junk)[0])
+    found = block.numbers("cryodrgnContrast")
+    np.testing.assert_allclose(found, columns["contrast"][chosen], atol=1e-6)
+    assert set(block.numbers("cryodrgnJunk")) == {1.0}
+
+
+def test_scores_of_particles_that_a_run_left_out_are_asked_for_in_vain(spoilt):
+    with pytest.raises(ShapeMismatchError, match="no scores of 1 of the chosen"):
+        scores_for(RunDirectory(spoilt / "run").judged.table, np.array([5, 100]))
+
+
+@pytest.mark.parametrize("text", ["", "row\n1\n", "row,a\n1\n", "a,row\n1,2\n", "row,a\nx,1\n"])
+def test_other_tables_are_no_scores(tmp_path, text):
+    (tmp_path / "scores.csv").write_text(text)
+    with pytest.raises(InputFileError):
+        read_scores(tmp_path / "scores.csv")
