@@ -372,6 +372,11 @@ class WholeRunFiles(Folder):
     log = One(Path, "run.log", "Log of all steps, one line per message")
     check = One(CheckFiles, "check", "The check of the particles")
     linear = One(RunDirectory, "linear", "The linear run, whose mean is the first volume")
+    linear_round = Numbered(
+        RunDirectory,
+        "linear_#",
+        "The linear run without what looked like junk in the one before it (`--rounds`)",
+    )
     training = One(RunDirectory, "training", "The training run")
     analysis = One(AnalysisFiles, "training/analyze", "The analysis of the training run")
     nuisance = One(NuisanceFiles, "nuisance", "The report on nuisance variables")

@@ -50,9 +50,9 @@ def make_inputs(folder: Path) -> None:
     save_pickles(folder / "other_poses.pkl", [(rotations[::-1].copy(), shifts)])
     save_pickles(folder / "selections/some.pkl", [np.array([1, 5, 7])])
     (folder / "config.yaml").write_text("dataset_args: {}\nmodel_args: {}\n")
-    (folder / "scores.csv").write_text(_scores())
-    (folder / "z.txt").write_text("0.1 0.2\n0.3 0.4\n")
-    (folder / "z3.txt").write_text("0.1 0.2 0.3\n")
+    texts = {"z.txt": "0.1 0.2\n0.3 0.4\n", "z3.txt": "0.1 0.2 0.3\n", "scores.csv": _scores()}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
     table = np.zeros(COUNT, dtype=CS_COLUMNS)
     table["blob/path"], table["blob/idx"] = b"particles.mrcs", np.arange(COUNT)
     table["blob/shape"], table["blob/psize_A"], table["uid"] = BOX, 12, np.arange(COUNT)

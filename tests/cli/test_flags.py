@@ -127,7 +127,8 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "run": (
         "particles --poses --ctf -o --outdir --ind --datadir --quick --full --seed --zdim -D "
-        "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data --box"
+        "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data --box "
+        "--rounds"
     ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir --screen -n --num-images "

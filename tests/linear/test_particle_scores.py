@@ -10,15 +10,19 @@ from cryodrgn.errors import InputFileError, ShapeMismatchError
 from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.particle_files import open_particles
 from cryodrgn.io.score_table import read_scores, scores_for
 from cryodrgn.io.star import read_star
+from cryodrgn.jobs.options import particle_files
+from cryodrgn.jobs.run import RunAll, _Pipeline
 from cryodrgn.linear.contrasts import (
     ContrastLikelihoods,
     ContrastMixture,
     marginal_log_likelihoods,
 )
 from cryodrgn.linear.particle_scores import scores_of
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import RunDirectory, WholeRunFiles
+from cryodrgn.workflow.manifest import Manifest
 
 POINTS, DIMENSIONS = 60, 3
 
@@ -156,6 +160,27 @@ def test_scores_go_into_the_exported_star(spoilt):
 def test_scores_of_particles_that_a_run_left_out_are_asked_for_in_vain(spoilt):
     with pytest.raises(ShapeMismatchError, match="no scores of 1 of the chosen"):
         scores_for(RunDirectory(spoilt / "run").judged.table, np.array([5, 100]))
+
+
+def test_rounds_leave_junk_out_until_there_is_no_more(spoilt):
+    files = WholeRunFiles(spoilt / "rounds")
+    asked = RunAll(spoilt / "particles.star", files.path, rounds=3)
+    particles = open_particles(particle_files(asked.particles, asked, asked))
+    files.path.mkdir()
+    manifest = Manifest(files.manifest)
+    manifest.begin(asked.request(), {})
+    pipeline = _Pipeline(asked, files, particles, manifest)
+    last = pipeline._fit_linear(pipeline._choose(None), {"box_size": 24, "seed": 0})
+    junk = load_pickles(files.linear.judged.junk)[0]
+    np.testing.assert_array_equal(
+        load_pickles(files.linear.judged.good)[0], np.setdiff1d(np.arange(800), junk)
+    )
+    assert len(np.intersect1d(junk, np.arange(0, 800, 20))) >= 38
+    # The second fit was made without them, and nothing asked for a third.
+    rows, _ = read_scores(files.linear_round(2).judged.table)
+    np.testing.assert_array_equal(rows, np.setdiff1d(np.arange(800), junk))
+    assert not files.linear_round(3).path.exists()
+    assert last.indices == files.linear.judged.good
 
 
 @pytest.mark.parametrize("text", ["", "row\n1\n", "row,a\n1\n", "a,row\n1,2\n", "row,a\nx,1\n"])

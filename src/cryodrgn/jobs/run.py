@@ -1,6 +1,7 @@
 """From a particle file to a report: check, train and analyze, each step made only once."""
 
 import logging
+import math
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from cryodrgn.settings import (
     SEED,
     Job,
     Settings,
+    at_least,
     function_of,
     in_flags,
     option,
@@ -32,7 +34,7 @@ from cryodrgn.settings import (
 
 if TYPE_CHECKING:
     from cryodrgn.particles.particle_set import ParticleSet
-    from cryodrgn.rundir import WholeRunFiles
+    from cryodrgn.rundir import RunDirectory, WholeRunFiles
     from cryodrgn.workflow.auto_settings import Choice
     from cryodrgn.workflow.manifest import Manifest
 
@@ -142,6 +144,14 @@ class RunAll(
         },
     )
     seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    rounds: int = option(
+        "--rounds",
+        default=1,
+        check=at_least(1),
+        help="Fit the linear model at most so many times, each time without the particles that "
+        "looked like junk, until no more are found than by chance; training and analysis go on "
+        "with the others (1: leave nothing out)",
+    )
 
     @property
     def decided(self) -> dict[str, float]:
@@ -157,6 +167,7 @@ class RunAll(
             "latent_dim": self.zdim,
             "effort": self.effort,
             "seed": self.seed,
+            "rounds": self.rounds,
             "given": self.decided,
             "invert": self.invert,
         }
@@ -207,6 +218,13 @@ def _about(run: RunAll, job: type[Job[Any]], **more: Any) -> Any:
     return job.with_given(**given, **more)
 
 
+def _record_of(run: "RunDirectory") -> dict[str, Any]:
+    """Results that a linear run recorded."""
+    from cryodrgn.io.run_config import load_run_config
+
+    return load_run_config(run.config_yaml)["training"]
+
+
 class _Pipeline:
     """The steps of one run."""
 
@@ -225,13 +243,18 @@ class _Pipeline:
         self._results = {
             "check": files.check.json,
             "linear": files.linear.weights(),
+            **{
+                f"linear {number}": files.linear_round(number).weights()
+                for number in range(2, run.rounds + 1)
+            },
             "training": files.training.weights(),
             "analysis": files.analysis.report,
             "nuisance": files.nuisance.json,
         }
         if len(particles) < FEWEST_LINEAR:
             logger.info("no linear model: %d particles are too few", len(particles))
-            del self._results["linear"]
+            self._forget_linear_after(0)
+        self._linear = files.linear
 
     def perform(self) -> None:
         """Make every step whose result is not there, and the page."""
@@ -248,10 +271,7 @@ class _Pipeline:
         self._log_choices(choices, invert=invert)
         data = self._data(choices, invert=invert)
         if "linear" in self._results:
-            outdir = files.linear.path
-            step = _about(run, TrainLinear, outdir=outdir, overwrite=True, **data)
-            self._step("linear", choices, step)
-            logger.info("the first volume at full size is %s", files.linear.linear.mean)
+            run = self._run = self._fit_linear(choices, data)
         step = _about(run, TrainVae, **data, **self._training(choices))
         self._step("training", choices, step)
         step = Analyze.with_given(workdir=files.training.path, epoch=-1)
@@ -260,6 +280,40 @@ class _Pipeline:
         sentence = write_run_page(files, self._manifest.content)
         self._manifest.record(verdict=sentence)
         logger.info("\n%s\nThe report is %s", sentence, files.report)
+
+    def _fit_linear(self, choices: Sequence["Choice"], data: Mapping[str, Any]) -> RunAll:
+        """Fit the linear model, again without junk as often as asked.
+
+        Returns:
+            The run, whose particles are those of the last fit.
+        """
+        run = self._run
+        for number in range(1, run.rounds + 1):
+            name = "linear" if number == 1 else f"linear {number}"
+            here = self._files.linear if number == 1 else self._files.linear_round(number)
+            step = _about(run, TrainLinear, outdir=here.path, overwrite=True, **data)
+            self._step(name, choices, step)
+            self._linear = here
+            record = _record_of(here)
+            logger.info("%s", record["junk"])
+            by_chance = record["junk_by_chance"]
+            if record["num_junk"] <= by_chance + 3 * math.sqrt(by_chance):
+                if number > 1:
+                    logger.info("no more than by chance: nothing else is left out")
+                self._forget_linear_after(number)
+                break
+            if number < run.rounds:
+                run = replace(run, indices=here.judged.good)
+            elif run.rounds > 1:
+                logger.info("they stay: %d rounds were asked for (--rounds)", run.rounds)
+        logger.info("the first volume at full size is %s", self._linear.linear.mean)
+        return run
+
+    def _forget_linear_after(self, number: int) -> None:
+        """Drop the steps of linear models after some number of them."""
+        names = [name for name in self._results if name.split()[0] == "linear"]
+        for name in names[number:]:
+            del self._results[name]
 
     def _data(self, choices: Sequence["Choice"], *, invert: bool) -> dict[str, Any]:
         """Settings of the images of both models."""
@@ -331,16 +385,17 @@ class _Pipeline:
         seconds = estimated_seconds(count, self._particles.box_size, values, self._speed)
         names = list(self._results)
         after = [later for later in names[names.index(name) + 1 :] if not self._is_done(later)]
-        rest = sum(seconds[later] for later in after)
+        rest = sum(seconds[later.split()[0]] for later in after)
+        step = name.split()[0]
         early = ", or less if training converges early"
         logger.info(
             "\n[%d of %d] %s: %s\nabout %s, with all steps after it about %s%s\n$ %s",
             names.index(name) + 1,
             len(names),
             name,
-            WORDS[name],
-            format_duration(seconds[name]),
-            format_duration(seconds[name] + rest),
+            WORDS[step],
+            format_duration(seconds[step]),
+            format_duration(seconds[step] + rest),
             early if name in {"check", "training"} else "",
             line,
         )
@@ -361,7 +416,7 @@ class _Pipeline:
             chosen |= {"held_out": values["--held-out"], "stop_when_converged": True}
         signals = self._linear_signals()
         if signals:
-            chosen["initial_latents"] = files.linear.path
+            chosen["initial_latents"] = self._linear.path
             logger.info(
                 "training begins with the linear latent, %d components of which carry signal",
                 signals,
@@ -370,12 +425,9 @@ class _Pipeline:
 
     def _linear_signals(self) -> int:
         """Components of the linear model that carry signal."""
-        from cryodrgn.io.run_config import load_run_config
-
         if "linear" not in self._results:
             return 0
-        record = load_run_config(self._files.linear.config_yaml)["training"]
-        return int(record["components_with_signal"])
+        return int(_record_of(self._linear)["components_with_signal"])
 
     def _checked_sign(self) -> bool:
         """True if the data must be inverted; refuses particles that do not fit their poses."""

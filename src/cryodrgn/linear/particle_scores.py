@@ -223,7 +223,8 @@ def _distances(
         order = torch.randperm(len(others), generator=generator_at(0, 0x10E))
         others = others[order[:MOST_OTHERS]]
     if len(others) <= COMPANIONS:
-        return (*torch.zeros(2, len(mean)), torch.zeros(len(mean), dtype=torch.bool))
+        nothing = torch.zeros(len(mean))
+        return nothing, nothing, nothing > 0
     centred = mean - others.mean(0)
     spread = torch.cov(others.T).reshape(dimensions, dimensions)
     spread = spread + 1e-6 * spread.diagonal().mean() * torch.eye(dimensions)

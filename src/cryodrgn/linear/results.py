@@ -144,6 +144,8 @@ def _recorded(
         "components_with_signal": result.num_signals,
         "verdict": verdict(result),
         "junk": result.scores.sentence(),
+        "num_junk": int(result.scores.is_junk().sum()),
+        "junk_by_chance": result.scores.expected_mistakes(),
         "linear": config.settings(),
     }
     return {

@@ -7,7 +7,7 @@ from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.text import read_json
-from cryodrgn.rundir import WholeRunFiles
+from cryodrgn.rundir import RunDirectory, WholeRunFiles
 from cryodrgn.training.epoch_records import exchange_of, read_records, verdict_of
 
 
@@ -44,9 +44,11 @@ def write_run_page(files: WholeRunFiles, manifest: Mapping[str, Any]) -> str:
 def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
     """Verdicts of all steps, in words."""
     found = {"Particles": read_json(files.check.json)["verdict"]}
-    if files.linear.config_yaml.is_file():
-        record = load_run_config(files.linear.config_yaml)["training"]
+    linear = last_linear(files)
+    if linear.config_yaml.is_file():
+        record = load_run_config(linear.config_yaml)["training"]
         found["Linear model"] = f"{record['verdict']}."
+        found["Junk"] = f"{_junk_in_words(files, record['junk'])}."
     records = read_records(files.training.convergence)
     if records:
         found["Training"] = f"{verdict_of(records)}."
@@ -62,13 +64,35 @@ def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
     return found
 
 
+def last_linear(files: WholeRunFiles) -> RunDirectory:
+    """The last of the linear runs, of as many rounds as there were."""
+    numbers = WholeRunFiles.linear_round.numbers(files)
+    return files.linear_round(max(numbers)) if numbers else files.linear
+
+
+def _junk_in_words(files: WholeRunFiles, last: str) -> str:
+    """Sentence on the particles that looked like junk, over all rounds."""
+    if last_linear(files).path == files.linear.path:
+        return last
+    before = (
+        files.linear.path,
+        *(files.linear_round(n).path for n in WholeRunFiles.linear_round.numbers(files)[:-1]),
+    )
+    left_out = sum(
+        load_run_config(RunDirectory(path).config_yaml)["training"]["num_junk"]
+        for path in before
+    )
+    return f"{left_out} particles that looked like junk were left out; of the others, {last}"
+
+
 def _places(files: WholeRunFiles) -> list[tuple[str, str]]:
     places = {
         "the check": files.check.page,
         "what the latent follows": files.nuisance.page,
         "the analysis": files.analysis.report,
         "a first map": files.check.map,
-        "the mean map of the linear model": files.linear.linear.mean,
+        "the mean map of the linear model": last_linear(files).linear.mean,
+        "particles that look like junk": last_linear(files).judged.picture,
         "the trained model": files.training.weights(),
         "latents of all particles": files.training.latents(),
         "versions, seed, inputs, choices": files.manifest,
