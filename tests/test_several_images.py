@@ -13,11 +13,12 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.geometry.rotations import random_rotations
+from cryodrgn.imaging.linear_posterior import posterior_of
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.noise import ResidualPower
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.linear.embed import embed, subspace_of
-from cryodrgn.linear.expectation import Expectation, posterior_of
+from cryodrgn.linear.expectation import Expectation
 from cryodrgn.linear.iteration import DiscImages, add_batch, new_sums, run_pass
 from cryodrgn.models.build import ModelConfig, build_model
 from cryodrgn.models.decoders import DecoderConfig

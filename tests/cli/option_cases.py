@@ -115,6 +115,7 @@ TRAINED = {
     "--held-out": "0.1",
     "--load-z": "IN/z.pkl",
     "--init-z": "IN/z.pkl",
+    "--from": "IN/gt",
     "--crop-box-size": "8",
     "-D": "8",
     "--encode-mode": "mlp",
@@ -212,7 +213,7 @@ CASES = {
         values=TRAINED,
         stubs=TRAINING,
         quiet=f"{DEFAULTS} --window",
-        refused="--decoder",
+        refused="--decoder --from",
     ),
     "train_nn": Case(
         line=STAR,
@@ -226,7 +227,7 @@ CASES = {
         values=TRAINED,
         stubs=TRAINING,
         quiet=f"{DEFAULTS} --window",
-        refused="--decoder",
+        refused="--decoder --from",
     ),
     "abinit_homo": Case(
         line=STAR,

@@ -62,8 +62,8 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
-        f"--use-real | {HELD_OUT} {LIKELIHOOD} --init-z --init-epochs --enc-layers --enc-dim "
-        "--dec-layers --dec-dim --random-tilts --t-emb-dim --tlayers --tdim"
+        f"--use-real | {HELD_OUT} {LIKELIHOOD} --from --init-z --init-epochs --enc-layers "
+        "--enc-dim --dec-layers --dec-dim --random-tilts --t-emb-dim --tlayers --tdim"
     ),
     "train_nn": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent "

@@ -1,6 +1,6 @@
 import torch
 
-from cryodrgn.linear.expectation import Posterior, pair_products, posterior_of, with_one
+from cryodrgn.imaging.linear_posterior import Posterior, pair_products, posterior_of, with_one
 
 VALUES, IMAGES = 40, 6
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.masks import resize_mask
-from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.halves import agreement, prior_from
 from cryodrgn.linear.iteration import canonicalise
 from cryodrgn.linear.masks import molecule_mask

@@ -260,10 +260,10 @@ class AutoEncoderOptions(DecoderOptions, EncoderOptions, LatentOptions):
 
     def _encoder(self, usual: str, of_tilts: dict[str, int]) -> "EncoderSettings":
         from cryodrgn.models.registry import ENCODERS
-        from cryodrgn.models.settings import EncoderConfig
+        from cryodrgn.models.settings import ENCODER_MODES, EncoderConfig
 
         mode: Any = self.encode_mode or usual
-        if not ENCODERS.is_built_in(mode):
+        if mode not in ENCODER_MODES:
             self.refuse_beside(OF_ENCODERS, f"encoders of cryoDRGN, not {mode}")
             return ENCODERS.parse(mode)
         is_of_series = mode == "tilt" and bool(of_tilts)

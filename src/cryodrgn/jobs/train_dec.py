@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.jobs.architecture import LatentOptions
 from cryodrgn.jobs.likelihood_options import LikelihoodOptions
+from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import PoseRefinementOptions
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
@@ -24,7 +24,7 @@ class TrainDec(
     BareDecoderOptions,
     RandomTiltOptions,
     PoseRefinementOptions,
-    LatentOptions,
+    LinearStartOptions,
     LikelihoodOptions,
     TrainingJob,
 ):
@@ -58,7 +58,8 @@ class TrainDec(
 
     def model(self, particles: "ParticleSet") -> "ModelConfig":
         """A decoder with a latent."""
-        return self.decoder_alone(particles.box_size, self.latent_dim)
+        usual = self.decoder_alone(particles.box_size, self.latent_dim)
+        return usual if self.linear_run is None else self.on_linear_model(usual, particles)
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the decoder and of the latents."""
@@ -68,7 +69,7 @@ class TrainDec(
             latents=LatentTableConfig(
                 learning_rate=self.latent_learning_rate,
                 pretrain=self.latent_pretrain,
-                initial=self.initial_latents,
+                initial=self.initial_latents or self.linear_run,
             )
         )
 

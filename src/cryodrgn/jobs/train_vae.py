@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.architecture import AutoEncoderOptions, TiltEncoderOptions
 from cryodrgn.jobs.likelihood_options import LikelihoodOptions
+from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import TRAINING, HeldOutOptions, PoseRefinementOptions
 from cryodrgn.jobs.tilt_options import TILTS_OF_4, RandomTiltOptions, TiltOptions
 from cryodrgn.jobs.training import TrainingJob
@@ -53,6 +54,7 @@ class DivergenceOptions(Settings):
 
 @settings
 class TrainVae(
+    LinearStartOptions,
     AutoEncoderOptions,
     TiltEncoderOptions,
     RandomTiltOptions,
@@ -98,6 +100,10 @@ class TrainVae(
 
     def model(self, particles: "ParticleSet") -> "ModelConfig":
         """Encoder and decoder."""
+        if self.linear_run is not None:
+            self.refuse_other_encoders()
+            usual = self.auto_encoder(particles.box_size, "resid")
+            return self.on_linear_model(usual, particles)
         if self.tilt is not None:
             return self.auto_encoder(particles.box_size, "tilt")
         if not self._reads_fixed_number:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import (
     BoxOptions,
     DataOptions,
@@ -184,7 +185,10 @@ class TrainingJob(
                 storage = storage_of(config.training, run)
                 plan = training_plan(config, particles, run.path, device, storage)
                 plan.announce("training")
-                train(config, particles, run, start, device, should_stop, team)
+                linear = None
+                if start.checkpoint is None and isinstance(self, LinearStartOptions):
+                    linear = self.linear_start(config, particles, device, storage, team)
+                train(config, particles, run, start, device, should_stop, team, linear)
 
             # A resumed run left bad images out when it began.
             run_excluding_bad_images(screened, work, "none" if resumes_alone else self.screen)

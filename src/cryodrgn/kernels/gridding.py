@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import RfftVolumeGrid
+from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
+from cryodrgn.kernels import torch_kernels
 from cryodrgn.kernels.backends import kernels_for
 from cryodrgn.parallel import Team
 
@@ -33,12 +34,28 @@ def slice_table(
     return torch.cat([spectra.real, spectra.imag]).T.contiguous()
 
 
+def table_of_volumes(
+    volumes: Float[Tensor, "volumes box box box"], radius: float
+) -> Float[Tensor, "voxels columns"]:
+    """:func:`slice_table` of real volumes on the grid of their own box.
+
+    Args:
+        volumes: The volumes.
+        radius: Where slices end, in cycles per box.
+    """
+    side = volumes.shape[-1]
+    envelope = interpolation_envelope(side, side, volumes.device)
+    return slice_table(RfftVolumeGrid(side), volumes / envelope, radius + 1.0)
+
+
 def interpolate(
     grid: RfftVolumeGrid,
     table: Float[Tensor, "voxels columns"],
     points: Float[Tensor, "points 3"],
 ) -> Float[Tensor, "points columns"]:
     """Values of transforms between the points of a half grid, trilinear.
+
+    They have gradients where the points or the table have.
 
     Args:
         grid: The grid.
@@ -48,6 +65,8 @@ def interpolate(
     Returns:
         Real parts of all volumes, then imaginary parts, at every point.
     """
+    if torch.is_grad_enabled() and (points.requires_grad or table.requires_grad):
+        return torch_kernels.read_slices(grid, table, points)
     return kernels_for(table.device).read_slices(grid, table, points)
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from cryodrgn.devices import sum_dtype
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import resize_volume
+from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.noise import NoiseModel
-from cryodrgn.linear.expectation import Expectation, Posterior
+from cryodrgn.linear.expectation import Expectation
 from cryodrgn.linear.iteration import DiscImages, joined
 from cryodrgn.linear.subspace import Subspace, grid_size
 from cryodrgn.models.basis import BasisModel

@@ -1,7 +1,5 @@
 """E step: posterior of the latents, given the volumes."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,63 +7,14 @@ from torch import Tensor
 from cryodrgn.data.batch import Batch
 from cryodrgn.imaging.ewald import Sidebands
 from cryodrgn.imaging.likelihood import expected_squares, in_units_of_noise
+from cryodrgn.imaging.linear_posterior import Posterior, posterior_of
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.kernels.backends import kernels_for
 from cryodrgn.kernels.gridding import interpolate
 from cryodrgn.kernels.torch_kernels import shell_products
 from cryodrgn.linear.subspace import Subspace
 
-CONTRAST_ROUNDS = 3
 LEAST_RESIDUAL = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Posterior:
-    """Posterior of latents and contrasts, which are taken for independent of one another.
-
-    Attributes:
-        mean: Mean of z.
-        covariance: Its covariance.
-        contrast: Mean of a.
-        contrast_square: Mean of a².
-    """
-
-    mean: Float[Tensor, "batch z"]
-    covariance: Float[Tensor, "batch z z"]
-    contrast: Float[Tensor, " batch"]
-    contrast_square: Float[Tensor, " batch"]
-
-    def coefficients(self) -> Float[Tensor, "batch volumes"]:
-        """Means of a (1, z): how much of each volume is in an image."""
-        return self.contrast[:, None] * with_one(self.mean)
-
-    def products(self) -> Float[Tensor, "batch products"]:
-        """Means of a² (1, z)(1, z)ᵀ, upper triangle row by row."""
-        return self.contrast_square[:, None] * pair_products(self.mean, self.covariance)
-
-    def divergence(self) -> Float[Tensor, " batch"]:
-        """KL divergence of the posterior of z from N(0, I)."""
-        dimensions = self.mean.shape[1]
-        trace = self.covariance.diagonal(dim1=1, dim2=2).sum(1)
-        quadratic = self.mean.square().sum(1)
-        return (trace + quadratic - dimensions - torch.logdet(self.covariance)) / 2
-
-
-def with_one(latents: Float[Tensor, "batch z"]) -> Float[Tensor, "batch volumes"]:
-    """(1, z): the mean volume has the coefficient 1."""
-    return torch.cat([latents.new_ones(len(latents), 1), latents], dim=1)
-
-
-def pair_products(
-    latents: Float[Tensor, "batch z"], covariances: Float[Tensor, "batch z z"] | None
-) -> Float[Tensor, "batch products"]:
-    """Means of (1, z)(1, z)ᵀ, upper triangle row by row."""
-    vectors = with_one(latents)
-    outer = vectors[:, :, None] * vectors[:, None, :]
-    if covariances is not None:
-        outer[:, 1:, 1:] += covariances
-    first, second = torch.triu_indices(*2 * (vectors.shape[1],), device=latents.device)
-    return outer[:, first, second]
 
 
 class Expectation:
@@ -158,44 +107,6 @@ class Expectation:
     ) -> Float[Tensor, "batch columns columns"]:
         variances = self._noise.variances(batch.image_rows)[:, : by_shell.shape[1]]
         return batch.grouping.total(in_units_of_noise(by_shell, variances))
-
-
-def posterior_of(
-    gram: Float[Tensor, "batch columns columns"], contrast_spread: float
-) -> Posterior:
-    """Posterior from the inner products of slices (mean first) and image (last).
-
-    Given the contrast a, z has the precision H = I + a² G and the mean H⁻¹ (a g_y − a² g_0).
-    Given z, a is Gaussian, too; the two are found in turns.
-
-    Args:
-        gram: Inner products in units of the noise.
-        contrast_spread: Standard deviation of the contrasts' prior N(1, s²).
-    """
-    inner = slice(1, -1)
-    identity = torch.eye(gram.shape[-1] - 2, device=gram.device)
-    contrast = gram.new_ones(len(gram))
-    square = contrast
-
-    def latents() -> tuple[Tensor, Tensor]:
-        precision = identity + square[:, None, None] * gram[:, inner, inner]
-        covariance = torch.cholesky_inverse(torch.linalg.cholesky_ex(precision).L)
-        pull = contrast[:, None] * gram[:, inner, -1] - square[:, None] * gram[:, inner, 0]
-        return (covariance @ pull[..., None])[..., 0], covariance
-
-    mean, covariance = latents()
-    for _ in range(CONTRAST_ROUNDS if contrast_spread > 0 else 0):
-        vectors = with_one(mean)
-        second = vectors[:, :, None] * vectors[:, None, :]
-        second[:, 1:, 1:] += covariance
-        precision = contrast_spread**-2 + (second * gram[:, :-1, :-1]).sum((1, 2))
-        matched = (vectors * gram[:, :-1, -1]).sum(1)
-        contrast = (contrast_spread**-2 + matched) / precision
-        square = contrast.square() + 1 / precision
-        mean, covariance = latents()
-    return Posterior(
-        mean=mean, covariance=covariance, contrast=contrast, contrast_square=square
-    )
 
 
 def residual_moments(posterior: Posterior) -> Float[Tensor, "batch columns columns"]:

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
+from cryodrgn.imaging.linear_posterior import Posterior, pair_products, with_one
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
-from cryodrgn.linear.expectation import Posterior, pair_products, with_one
 from cryodrgn.linear.halves import Agreement, agreement
 from cryodrgn.linear.iteration import (
     DiscImages,

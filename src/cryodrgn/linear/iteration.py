@@ -14,10 +14,11 @@ from cryodrgn.devices import sum_dtype
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.imaging.ewald import Curvature, sidebands
 from cryodrgn.imaging.likelihood import matched_terms
+from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
 from cryodrgn.imaging.slices import magnified
 from cryodrgn.kernels.gridding import SliceAccumulator
-from cryodrgn.linear.expectation import Expectation, Posterior
+from cryodrgn.linear.expectation import Expectation
 from cryodrgn.linear.halves import Halves
 from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.subspace import Subspace, grid_size, principal_directions

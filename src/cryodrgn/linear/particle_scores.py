@@ -25,10 +25,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
+from cryodrgn.imaging.linear_posterior import Posterior, posterior_of
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.contrasts import ContrastLikelihoods, ContrastMixture
 from cryodrgn.linear.embed import inner_products, subspace_of
-from cryodrgn.linear.expectation import Posterior, posterior_of, residual_moments
+from cryodrgn.linear.expectation import residual_moments
 from cryodrgn.linear.iteration import DiscImages
 
 # Particles like the others that are named by each of misfit and distance: one in 10,000.

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.geometry.rotations import rotation_from_vector
+from cryodrgn.imaging.linear_posterior import posterior_of
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.embed import embed, inner_products, subspace_of
-from cryodrgn.linear.expectation import posterior_of
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.particles.poses import Poses
 

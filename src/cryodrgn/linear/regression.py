@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.devices import to_device
+from cryodrgn.imaging.linear_posterior import pair_products, with_one
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.kernels.gridding import SliceAccumulator
-from cryodrgn.linear.expectation import pair_products, with_one
 from cryodrgn.linear.halves import Halves, correlations, prior_from
 from cryodrgn.linear.iteration import DiscImages, add_batch, new_sums
 from cryodrgn.linear.masks import motion_mask

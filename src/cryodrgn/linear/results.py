@@ -12,6 +12,7 @@ from torch import Tensor
 
 import cryodrgn
 from cryodrgn.fourier.shells import ShellCurve
+from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
@@ -21,7 +22,6 @@ from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.io.score_table import write_scores
 from cryodrgn.linear.config import LinearConfig
-from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit
 from cryodrgn.linear.particle_scores import ParticleScores
 from cryodrgn.linear.regression import Regression

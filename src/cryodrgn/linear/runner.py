@@ -24,12 +24,12 @@ from cryodrgn.devices import describe_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.ewald import Curvature
+from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.slices import mates_of
 from cryodrgn.io.atomic import make_folder
 from cryodrgn.io.masks import read_mask
 from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig
 from cryodrgn.linear.embed import embed, subspace_of
-from cryodrgn.linear.expectation import Posterior
 from cryodrgn.linear.fit import Fit, Iteration, Masks, PpcaEM
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.particle_scores import ParticleScores, score_particles

@@ -104,6 +104,7 @@ class StateReconstruction:
         noise: Their noise.
         settings: How to do it.
         mask: Where there may be density; None finds it.
+        model: Functions of the latents, whose volumes are not yet known; None finds them.
     """
 
     def __init__(
@@ -113,12 +114,14 @@ class StateReconstruction:
         noise: NoiseModel,
         settings: StateSettings,
         mask: Float[Tensor, "size size size"] | None = None,
+        model: BasisModel | None = None,
     ) -> None:
         self._images, self._latents = images, latents
         self._noise, self._settings = noise, settings
         first, second = (torch.from_numpy(rows) for rows in latents.halves())
         self._halves = (first, second)
-        self._model = _functions_of(latents, settings, images.box_size).to(images.device)
+        model = model or functions_of(latents, settings, images.box_size)
+        self._model = model.to(images.device)
         self._coefficients = self._evaluated(latents.mean)
         self.mask = self._found_mask() if mask is None else mask
 
@@ -275,8 +278,14 @@ def _combined(
     return volumes[0] + torch.tensordot(functions, volumes[1:], dims=1)
 
 
-def _functions_of(latents: Latents, settings: StateSettings, box_size: int) -> BasisModel:
-    """A model whose functions are known and whose volumes are not yet."""
+def functions_of(latents: Latents, settings: StateSettings, box_size: int) -> BasisModel:
+    """A model whose functions are known and whose volumes are not yet.
+
+    Args:
+        latents: Latents of all particles.
+        settings: Which functions.
+        box_size: Side of the volumes.
+    """
     dimensions = latents.mean.shape[1]
     is_linear = settings.functions == "linear" or (
         settings.functions == "auto"

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.resample import resize_volume
-from cryodrgn.kernels.gridding import slice_table
+from cryodrgn.kernels.gridding import table_of_volumes
 
 # Voxels of a grid beyond the radius that interpolation still asks for.
 MARGIN = 2
@@ -42,9 +42,7 @@ class Subspace:
 
     def table(self) -> Float[Tensor, "voxels columns"]:
         """Transforms to read slices from."""
-        side = self.grid.box_size
-        envelope = interpolation_envelope(side, side, self.volumes.device)
-        return slice_table(self.grid, self.volumes / envelope, self.radius + 1.0)
+        return table_of_volumes(self.volumes, self.radius)
 
     def power(self) -> Float[Tensor, "volumes shells"]:
         """Mean square of the real numbers of each volume's transform, by shell."""

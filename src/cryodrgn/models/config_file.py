@@ -1,6 +1,6 @@
 """Settings of models in the layout of cryoDRGN's config files.
 
-The perceptron and our encoders have the keys of cryoDRGN. A decoder of another package is named
+The perceptron and the encoders of cryoDRGN have its keys. Another decoder is named
 by the key ``decoder``, with its settings in ``decoder_args``; an encoder by the key that names
 ours, ``encode_mode``, with its settings in ``encoder_args``. A config that names no decoder is
 of the perceptron.
@@ -13,6 +13,7 @@ from typing import Any
 from cryodrgn.errors import ConfigError
 from cryodrgn.models.registry import DECODERS, ENCODERS
 from cryodrgn.models.settings import (
+    ENCODER_MODES,
     BasisConfig,
     DecoderConfig,
     DecoderSettings,
@@ -155,7 +156,7 @@ def _decoder(mapping: Mapping[str, Any], *, has_encoder: bool) -> DecoderSetting
     name = model.get("decoder", DecoderConfig.name)
     if name != DecoderConfig.name:
         keys = OF_PERCEPTRON
-        if not (has_encoder and ENCODERS.is_built_in(model["encode_mode"])):
+        if not (has_encoder and model["encode_mode"] in ENCODER_MODES):
             keys |= {"activation"}
         _refuse_keys(model, keys, f"the decoder {name!r}", "the perceptron")
         return DECODERS.read(name, model.get("decoder_args", {}))
@@ -174,7 +175,7 @@ def _decoder(mapping: Mapping[str, Any], *, has_encoder: bool) -> DecoderSetting
 def _encoder(mapping: Mapping[str, Any]) -> EncoderSettings:
     model = mapping["model_args"]
     mode = model["encode_mode"]
-    if not ENCODERS.is_built_in(mode):
+    if mode not in ENCODER_MODES:
         _refuse_keys(model, OF_ENCODERS, f"the encoder {mode!r}", "encoders of cryoDRGN")
         return ENCODERS.read(mode, model.get("encoder_args", {}))
     of_tilts = {}

@@ -40,6 +40,7 @@ class DecoderSizes:
         shared_multiply_adds: Those per point that volumes evaluated together share.
         stored_volumes: Volumes in real space that the model holds and adds up; 0 for a model
             that is evaluated in Fourier space.
+        fixed: Those of its weights that do not learn.
     """
 
     weights: int
@@ -49,6 +50,7 @@ class DecoderSizes:
     volume_multiply_adds: int | float
     shared_multiply_adds: int | float = 0
     stored_volumes: int = 0
+    fixed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

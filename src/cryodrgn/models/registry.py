@@ -17,6 +17,8 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.encoders import ConvEncoder, MlpEncoder, TiltEncoder
+from cryodrgn.models.linear_encoder import LinearEncoder
+from cryodrgn.models.linear_network import LinearNetwork
 from cryodrgn.models.protocols import Encoder, VolumeModel
 from cryodrgn.models.tilt_encoders import SubtomogramEncoder, TiltSeriesEncoder
 
@@ -43,10 +45,6 @@ class Registry(Generic[M]):
         """All names that are known: built in, then installed; imports nothing."""
         installed = {entry.name for entry in entry_points(group=self._group)}
         return [*self._built_in, *sorted(installed - self._built_in.keys())]
-
-    def is_built_in(self, name: str) -> bool:
-        """True if a model of this package has the name."""
-        return name in self._built_in
 
     def find(self, name: str) -> type[M]:
         """The class that has a name.
@@ -168,7 +166,7 @@ DECODERS: Registry[VolumeModel] = Registry(
     VolumeModel,
     "decoder",
     "cryodrgn.decoders",
-    {"perceptron": Decoder, "sum_of_volumes": BasisModel},
+    {"perceptron": Decoder, "sum_of_volumes": BasisModel, "linear+network": LinearNetwork},
 )
 ENCODERS: Registry[Encoder] = Registry(
     Encoder,
@@ -181,6 +179,7 @@ ENCODERS: Registry[Encoder] = Registry(
         "tilt": TiltEncoder,
         "tilt_series": TiltSeriesEncoder,
         "subtomogram": SubtomogramEncoder,
+        "linear+resid": LinearEncoder,
     },
 )
 

@@ -18,6 +18,7 @@ EncodingName = Literal[
 Domain = Literal["fourier", "hartley"]
 Activation = Literal["relu", "leaky_relu"]
 EncoderMode = Literal["conv", "resid", "mlp", "tilt", "tilt_series", "subtomogram"]
+ENCODER_MODES: frozenset[str] = frozenset(get_args(EncoderMode))
 BasisKind = Literal["linear", "basis"]
 # Radius in Fourier pixels up to which images are added up for an encoder: motions of parts of
 # a particle show in a map of some 24 voxels across.
@@ -160,6 +161,129 @@ class EncoderConfig:
             )
             raise ConfigError(msg)
         return radius
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearNetworkConfig:
+    """Shape of a sum of volumes and a perceptron (:mod:`cryodrgn.models.linear_network`).
+
+    Attributes:
+        linear_dim: First dimensions of the latent, on which the functions depend.
+        num_functions: Number of functions.
+        num_landmarks: Points at which smooth functions are known; 0 for the latent's own
+            coordinates.
+        num_neighbours: Landmarks that a point is compared with.
+        num_layers: Hidden layers of the perceptron.
+        hidden_dim: Their width.
+        encoding: Positional encoding of the frequencies.
+        encoding_dim: Waves per axis; None means half the box size.
+        feature_sigma: Spread of the wave vectors of the ``gaussian`` encoding.
+        domain: Whether the perceptron returns Fourier or Hartley values.
+        activation: Between the layers.
+        extent: Without positional encoding, the number that stands for Nyquist at the input.
+    """
+
+    name: ClassVar[str] = "linear+network"
+
+    linear_dim: int
+    num_functions: int
+    num_landmarks: int = 0
+    num_neighbours: int = 0
+    num_layers: int = 3
+    hidden_dim: int = 256
+    encoding: EncodingName = "geom_lowf"
+    encoding_dim: int | None = None
+    feature_sigma: float = 0.5
+    domain: Domain = "fourier"
+    activation: Activation = "relu"
+    extent: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built.
+
+        Raises:
+            ConfigError: A number is out of range, or a name is not known.
+        """
+        _require_positive("the dimension of the linear model's latent", self.linear_dim)
+        if not self.num_landmarks and self.num_functions != self.linear_dim:
+            msg = (
+                f"a linear model of {self.linear_dim} dimensions has as many functions, got "
+                f"{self.num_functions}"
+            )
+            raise ConfigError(msg)
+        assert self.network
+
+    @property
+    def network(self) -> DecoderConfig:
+        """The perceptron."""
+        return DecoderConfig(
+            num_layers=self.num_layers,
+            hidden_dim=self.hidden_dim,
+            encoding=self.encoding,
+            encoding_dim=self.encoding_dim,
+            feature_sigma=self.feature_sigma,
+            domain=self.domain,
+            activation=self.activation,
+            extent=self.extent,
+        )
+
+    def functions(self, box_size: int) -> "BasisConfig":
+        """The functions, as those of a sum of volumes."""
+        return BasisConfig(
+            kind="basis" if self.num_landmarks else "linear",
+            box_size=box_size,
+            latent_dim=self.linear_dim,
+            num_functions=self.num_functions,
+            num_landmarks=self.num_landmarks,
+            num_neighbours=self.num_neighbours,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearEncoderConfig:
+    """Shape of the posterior of a linear model, corrected by a perceptron.
+
+    Attributes:
+        linear_dim: Dimensions of the latent that the linear model tells.
+        radius: Radius in cycles per box up to which it sees the images.
+        grid_size: Side in voxels of its volumes, which reach to that radius.
+        num_layers: Hidden layers of the perceptron.
+        hidden_dim: Their width.
+        mask_radius: Radius in pixels of the disc that the perceptron sees; None means half the
+            box size, −1 the whole square.
+        activation: Between the layers.
+    """
+
+    name: ClassVar[str] = "linear+resid"
+
+    linear_dim: int
+    radius: int
+    grid_size: int
+    num_layers: int = 3
+    hidden_dim: int = 256
+    mask_radius: int | None = None
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built.
+
+        Raises:
+            ConfigError: A number is out of range, or a name is not known.
+        """
+        _require_positive("the dimension of the linear model's latent", self.linear_dim)
+        _require_positive("the radius of the linear model", self.radius)
+        assert self.network
+
+    @property
+    def network(self) -> EncoderConfig:
+        """The perceptron."""
+        return EncoderConfig(
+            mode="resid",
+            num_layers=self.num_layers,
+            hidden_dim=self.hidden_dim,
+            mask_radius=self.mask_radius,
+            activation=self.activation,
+        )
 
 
 DecoderSettings = NamedSettings

@@ -25,6 +25,7 @@ from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory, latents_at
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
 from cryodrgn.training.held_out import choose_held_out
+from cryodrgn.training.linear_start import LinearStart
 from cryodrgn.training.noise_and_contrast import NoiseAndContrast
 from cryodrgn.training.objectives import (
     DecoderObjective,
@@ -84,6 +85,7 @@ def build_training(
     device: torch.device,
     start: ResumePoint,
     team: Team = ALONE,
+    linear: LinearStart | None = None,
 ) -> Assembly:
     """Build the model and prepare the images of a run; writes nothing.
 
@@ -95,6 +97,7 @@ def build_training(
         start: Where the run begins; what it has used or learnt before is not read or measured
             again.
         team: Processes that share the work.
+        linear: The linear model that an untrained network begins with; None for none.
 
     Raises:
         CryodrgnError: The settings or the data cannot be used.
@@ -115,6 +118,8 @@ def build_training(
         dim = config.model.latent_dim
         first_latents = load_targets(training.warm_start, len(particles), dim)
     norm = start.norm or config.data.norm or _estimated_norm(config, particles)
+    if linear is not None:
+        linear.put_into(model, norm)
     images = _prepared(config, particles, run, device, norm, poses, team)
     dtype = _network_dtype(start.precision or training.precision, device, team)
     search = None
@@ -186,7 +191,7 @@ def _prepared(
         device,
         storage=storage_of(config.training, run),
         moving_poses=poses,
-        held_out=_held_out(config.training, particles),
+        held_out=held_out_particles(config.training, particles),
         images_drawn=config.training.tilts_drawn,
         team=team,
     )
@@ -270,7 +275,7 @@ def _pose_table(
     return PoseTable(images.require_poses(), images.side_lengths, moves, device, team)
 
 
-def _held_out(training: TrainConfig, particles: ParticleSet) -> torch.Tensor | None:
+def held_out_particles(training: TrainConfig, particles: ParticleSet) -> torch.Tensor | None:
     """The particles to keep out of training, each with all of its copies.
 
     Raises:
@@ -327,6 +332,9 @@ def _latent_table(
         return PerParticleParameters(values, latents.learning_rate, device, team)
     path = latents_at(latents.initial)
     values = torch.from_numpy(load_latents(path))
+    if config.training.linear_run is not None and values.shape[1] < shape[1]:
+        # Dimensions that the linear model does not have.
+        values = torch.nn.functional.pad(values, (0, shape[1] - values.shape[1]))
     if tuple(values.shape) != shape:
         msg = (
             f"{path} holds latents of shape {tuple(values.shape)}, but there "

@@ -181,6 +181,8 @@ class TrainConfig:
         curriculum: Which frequencies are compared in early epochs; None compares all.
         latents: How free latents are learnt, for models that have them.
         warm_start: Latents that the encoder learns before all else is trained.
+        linear_run: Run of the linear model on which the network is trained; None for a network
+            alone.
         poses: How poses are refined; None keeps them.
         search: How poses are found where none are known; None takes those of the particles.
         held_out: Particles to keep out of training; None keeps out none.
@@ -210,6 +212,7 @@ class TrainConfig:
     curriculum: Curriculum | None = None
     latents: LatentTableConfig | None = None
     warm_start: WarmStart | None = None
+    linear_run: Path | None = None
     poses: PoseConfig | None = None
     search: SearchConfig | None = None
     held_out: HeldOutConfig | None = None
@@ -342,6 +345,7 @@ class RunConfig:
             model["encoder"] = None if encoder is None else encoder_of_record(encoder)
             model["decoder"] = decoder_of_record(model["decoder"])
             training["cache_dir"] = _path(training["cache_dir"])
+            training["linear_run"] = _path(training.get("linear_run"))
             training["kl"] = KlWeighting(**training["kl"])
             if training.get("equivariance") is not None:
                 training["equivariance"] = Equivariance(**training["equivariance"])

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.training.epoch_records import EpochRecord
+from cryodrgn.training.model_choice import ModelChoice
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +134,30 @@ class HeldOutEvaluated(Event):
         """The numbers of this epoch over all shells, and the verdict."""
         said = {"converged": self.latest.converged, "verdict": self.verdict}
         return self.latest.totals() | said
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelsCompared(Event):
+    """Held-out particles have judged a network against the linear model that it began with.
+
+    Attributes:
+        epoch: Number of the last epoch, from 0.
+        choice: What they say.
+    """
+
+    epoch: int
+    choice: ModelChoice
+
+    def values(self) -> dict[str, Any]:
+        """The numbers, and the sentence."""
+        choice = self.choice
+        return {
+            "epoch": self.epoch,
+            "gain": choice.gain,
+            "error": choice.error,
+            "num_particles": choice.num_particles,
+            "verdict": choice.in_words,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

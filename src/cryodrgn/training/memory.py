@@ -23,6 +23,8 @@ from cryodrgn.training.objectives import ROWS_IN_CACHE
 LIBRARIES = 45 * 10**6
 # Per weight: value, gradient, two moments, two copies of value and moments; 4 bytes each.
 BYTES_PER_WEIGHT = 40
+# Per number that does not learn: value, two copies, and the table that slices are read off.
+BYTES_PER_FIXED = 20
 # Per frequency of an image in a batch: transform, CTF, coordinates, and what they are made by.
 BYTES_PER_POINT = 100
 # Per pixel of an image that is being prepared, of 64 at a time.
@@ -75,7 +77,8 @@ def memory_needed(
     of_threads = most_threads() * max(1, ROWS_IN_CACHE // points)
     images = batch_size * images_per_particle
     rows = points * (min(images, of_threads) if is_processor else images)
-    activations = rows * FLOAT * decoder_sizes(model).training_values
+    sizes = decoder_sizes(model)
+    activations = rows * FLOAT * sizes.training_values
     held = batch_size * points * BYTES_PER_POINT * images_per_particle
     together = min(EVALUATED_TOGETHER, count) if model.encoder is not None else 0
     # See TrainingSet.most_together.
@@ -85,7 +88,8 @@ def memory_needed(
     prepared = min(PREPARED_TOGETHER, count) * stored**2 * BYTES_PER_PREPARED_PIXEL
     return MemoryNeed(
         images=round(8 * points * count * images_per_particle),
-        weights=BYTES_PER_WEIGHT * (encoder + decoder),
+        weights=BYTES_PER_WEIGHT * (encoder + decoder - sizes.fixed)
+        + BYTES_PER_FIXED * sizes.fixed,
         batch=int(max(activations + held, evaluated, prepared if is_processor else 0)),
         rest=LIBRARIES if is_processor else 0,
     )
@@ -96,9 +100,9 @@ def bytes_written(config: RunConfig, count: int) -> int:
     encoder, decoder = count_weights(config.model)
     training = config.training
     checkpoints = training.num_epochs // training.checkpoint_interval + 1
-    per_checkpoint = 3 * FLOAT * (encoder + decoder) + 2 * FLOAT * count * max(
-        config.model.latent_dim, 1
-    )
+    fixed = decoder_sizes(config.model).fixed
+    per_checkpoint = FLOAT * (3 * (encoder + decoder) - 2 * fixed)
+    per_checkpoint += 2 * FLOAT * count * max(config.model.latent_dim, 1)
     if config.model.kind == "nn":
         per_checkpoint += FLOAT * config.model.box_size**3
     return checkpoints * per_checkpoint

@@ -33,6 +33,8 @@ from cryodrgn.training.held_out import (
     state_groups,
     view_blocks,
 )
+from cryodrgn.training.model_choice import ModelChoice
+from cryodrgn.training.model_comparison import can_be_judged, compare_with_linear
 
 # Particles that are trained on, from whose latents states are made.
 REFERENCE_PARTICLES = 1000
@@ -65,7 +67,7 @@ class HeldOutEvaluator:
         team: Team = ALONE,
     ) -> None:
         self._model, self._particles = model, particles
-        self._dtype, self._team = dtype, team
+        self._dtype, self._team, self._seed = dtype, team, seed
         self._rows = particles.held_out
         order = torch.randperm(len(particles), generator=generator_at(seed, STREAM))
         self._reference = particles.visited(order)[:REFERENCE_PARTICLES].sort().values
@@ -134,6 +136,19 @@ class HeldOutEvaluator:
     def records(self) -> tuple[EpochRecord, ...]:
         """Evaluations of the held-out particles, one for every epoch so far."""
         return tuple(self._records)
+
+    def choice(self) -> ModelChoice | None:
+        """The better one of the linear model and its sum with the network; None for others."""
+        if not can_be_judged(self._model):
+            return None
+        return compare_with_linear(
+            self._model,
+            self._particles,
+            self._rows,
+            seed=self._seed,
+            dtype=self._dtype,
+            team=self._team,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must be remembered to go on exactly."""

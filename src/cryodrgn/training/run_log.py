@@ -25,6 +25,7 @@ from cryodrgn.training.events import (
     EpochFinished,
     Event,
     HeldOutEvaluated,
+    ModelsCompared,
     RunBegun,
     RunFinished,
     RunStopped,
@@ -92,6 +93,8 @@ class RunLog:
                 _log_epoch(event)
             case HeldOutEvaluated():
                 _log_held_out(event)
+            case ModelsCompared():
+                logger.info("# held out: %s", event.choice.in_words)
             case RunStopped(error=None):
                 logger.info("stopped as asked; go on with --load latest")
             case RunFinished():

@@ -14,7 +14,7 @@ import torch
 
 import cryodrgn
 from cryodrgn.devices import describe_device, dtype_name
-from cryodrgn.errors import ConfigError, InputFileError, OutputFileError
+from cryodrgn.errors import InputFileError, OutputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.checkpoints import on_host, save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import save_poses
@@ -32,12 +32,14 @@ from cryodrgn.training.events import (
     Event,
     HeldOutEvaluated,
     Listeners,
+    ModelsCompared,
     ResultsWritten,
     RunBegun,
     RunFinished,
     RunStopped,
     added_listeners,
 )
+from cryodrgn.training.linear_start import LinearStart
 from cryodrgn.training.loop import Position, RunningMean, Trainer
 from cryodrgn.training.monitor import HeldOutEvaluator
 from cryodrgn.training.pose_search import PoseSearch, with_first_poses
@@ -48,14 +50,14 @@ from cryodrgn.training.run_log import (
     RunLog,
     log_to_file,
 )
-from cryodrgn.training.start import ResumePoint
+from cryodrgn.training.start import EPOCHS_SETTLING, ResumePoint, require_epochs_left
 from cryodrgn.training.warm_start import Targets, teach_encoder
 from cryodrgn.training.writing import Writer
 
 logger = logging.getLogger(__name__)
 
-# Epochs after convergence before a run stops, and by how much its steps become shorter then.
-EPOCHS_SETTLING, SETTLING = 3, 5
+# By how much steps become shorter once training has converged.
+SETTLING = 5
 
 
 class _Stopped(Exception):  # noqa: N818 (it is no error)
@@ -70,6 +72,7 @@ def train(
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
     team: Team = ALONE,
+    linear: LinearStart | None = None,
 ) -> bool:
     """Train a model on images with known poses, or find them along with it.
 
@@ -84,6 +87,7 @@ def train(
             ends.
         team: Processes that train together; the first of them writes the files, and tells
             those who are :func:`~cryodrgn.training.events.listening`.
+        linear: The linear model that an untrained network begins with; None for none.
 
     Returns:
         Whether the run is complete.
@@ -93,9 +97,9 @@ def train(
     """
     particles.require_pixel_size()
     particles = with_first_poses(particles, config.training.search)
-    _require_epochs_left(config, start, run)
+    require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
-    parts = build_training(config, particles, run, device, start, team)
+    parts = build_training(config, particles, run, device, start, team, linear)
     session = TrainingRun(config, particles, run, parts, should_stop, team)
     session.begin(start)
     team.wait()
@@ -286,6 +290,9 @@ class TrainingRun:
                 if epoch % training.checkpoint_interval == 0:
                     self._save(epoch)
         last = trainer.position.epoch - 1
+        choice = None if self._monitor is None else self._monitor.choice()
+        if choice is not None:
+            self._tell(ModelsCompared(epoch=last, choice=choice))
         self._finish(last)
         self._tell(RunFinished(epoch=last, seconds=time.monotonic() - started))
 
@@ -461,23 +468,3 @@ class TrainingRun:
             volume=if_there(self._run.reconstruction(number)),
         )
         self._tell(written)
-
-
-def _require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory) -> None:
-    wanted = config.training.num_epochs
-    # A run that was killed after its last epoch still has to write its last files.
-    is_complete = start.source in {None, run.weights()}
-    if start.epochs_done >= wanted and is_complete:
-        msg = (
-            f"nothing is left to train in {run.path}: {start.epochs_done} epochs are done, "
-            f"{wanted} are asked for; ask for more with -n"
-        )
-        raise ConfigError(msg)
-    held_out = config.training.held_out
-    has_stopped = is_complete and start.epochs_converged > EPOCHS_SETTLING
-    if held_out is not None and held_out.stop and has_stopped:
-        msg = (
-            f"nothing is left to train in {run.path}: it has converged, and stopped after "
-            f"{start.epochs_done} epochs; go on with --no-stop-when-converged"
-        )
-        raise ConfigError(msg)

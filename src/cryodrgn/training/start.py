@@ -13,6 +13,8 @@ from cryodrgn.training.config import Precision, RunConfig
 
 logger = logging.getLogger(__name__)
 
+# Epochs after convergence before a run stops.
+EPOCHS_SETTLING = 3
 Load = Path | Literal["latest"] | None
 
 
@@ -88,6 +90,31 @@ def resolve_resume(
         logger.info("%s holds no checkpoint yet: the run begins again", run.path)
         return ResumePoint(**_as_before(run.config_yaml))
     return _from_file(latest, is_same_run=True)
+
+
+def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory) -> None:
+    """Refuse a run that is over.
+
+    Raises:
+        ConfigError: All epochs are done, or training has converged and stopped.
+    """
+    wanted = config.training.num_epochs
+    # A run that was killed after its last epoch still has to write its last files.
+    is_complete = start.source in {None, run.weights()}
+    if start.epochs_done >= wanted and is_complete:
+        msg = (
+            f"nothing is left to train in {run.path}: {start.epochs_done} epochs are done, "
+            f"{wanted} are asked for; ask for more with -n"
+        )
+        raise ConfigError(msg)
+    held_out = config.training.held_out
+    has_stopped = is_complete and start.epochs_converged > EPOCHS_SETTLING
+    if held_out is not None and held_out.stop and has_stopped:
+        msg = (
+            f"nothing is left to train in {run.path}: it has converged, and stopped after "
+            f"{start.epochs_done} epochs; go on with --no-stop-when-converged"
+        )
+        raise ConfigError(msg)
 
 
 def recorded_config(run: RunDirectory) -> RunConfig | None:

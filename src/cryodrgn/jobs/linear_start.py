@@ -1,0 +1,193 @@
+"""Training of a network on a linear model: the run that it begins with."""
+
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.architecture import OF_ENCODERS, LatentOptions
+from cryodrgn.jobs.options import TRAINING
+from cryodrgn.settings import option, settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from cryodrgn.data.prepared import Storage
+    from cryodrgn.linear.network_start import LinearRun
+    from cryodrgn.models.settings import (
+        LinearEncoderConfig,
+        LinearNetworkConfig,
+        ModelConfig,
+    )
+    from cryodrgn.parallel import Team
+    from cryodrgn.particles.particle_set import ParticleSet
+    from cryodrgn.training.config import RunConfig
+    from cryodrgn.training.linear_start import LinearStart
+
+
+@settings
+class LinearStartOptions(LatentOptions):
+    """The linear model that a network begins with."""
+
+    linear_run: Path | None = option(
+        "--from",
+        default=None,
+        group=TRAINING,
+        metavar="RUN",
+        help="Train the network on a linear model, to learn only what that cannot say: volumes "
+        "and latents of this run of train_linear (or of reconstruct_states on it) plus a "
+        "network that begins at zero",
+        default_words="a network alone",
+    )
+
+    @property
+    def latent_dim(self) -> int:
+        """The dimension of the latent: as many as the linear model has, unless more are given.
+
+        Raises:
+            ConfigError: It was not given, or is less than the linear model needs.
+        """
+        if self.linear_run is None:
+            return super().latent_dim
+        needed = self._sizes[0].linear_dim
+        if self.zdim is not None and self.zdim < needed:
+            msg = (
+                f"{self.linear_run} has a latent of {needed} dimensions, `zdim` is "
+                f"{self.zdim}; give {needed} or more, or leave it out"
+            )
+            raise ConfigError(msg)
+        return self.zdim or needed
+
+    def on_linear_model(self, usual: "ModelConfig", particles: "ParticleSet") -> "ModelConfig":
+        """A model whose network learns what the linear model does not say.
+
+        Args:
+            usual: The model with a network alone.
+            particles: The particles.
+
+        Raises:
+            ConfigError: The linear model does not go with the particles or with other settings.
+        """
+        from cryodrgn.models.settings import DecoderConfig, EncoderConfig
+
+        decoder, encoder = self._sizes
+        if self._going_on is None:
+            self._opened.check(particles, invert=bool(getattr(self, "invert", False)))
+        if not isinstance(usual.decoder, DecoderConfig):
+            msg = f"`linear_run` goes with the perceptron, not with {usual.decoder.name}"
+            raise ConfigError(msg)
+        summed = replace(decoder, **asdict(usual.decoder))
+        if usual.encoder is None:
+            return replace(usual, decoder=summed)
+        if encoder is None:
+            msg = (
+                f"{self.linear_run} has latents that no run of train_linear tells, so that "
+                "images have none; give a run of train_linear, or one of reconstruct_states on "
+                "it, or train free latents with train_dec"
+            )
+            raise ConfigError(msg)
+        assert isinstance(usual.encoder, EncoderConfig)
+        corrected = replace(
+            encoder,
+            num_layers=usual.encoder.num_layers,
+            hidden_dim=usual.encoder.hidden_dim,
+            mask_radius=usual.encoder.mask_radius,
+            activation=usual.encoder.activation,
+        )
+        return replace(usual, decoder=summed, encoder=corrected)
+
+    def refuse_other_encoders(self) -> None:
+        """Refuse settings of encoders that are not used beside a linear model.
+
+        Raises:
+            ConfigError: One of them is given.
+        """
+        given: frozenset[str] = getattr(self, "given", frozenset())
+        others = {"encode_mode", "initial_latents", *(OF_ENCODERS & {"use_real"})}
+        for name in sorted(others & given):
+            msg = (
+                f"`linear_run` reads latents off the images by the linear model itself; leave "
+                f"out `{name}`"
+            )
+            raise ConfigError(msg)
+
+    def linear_start(
+        self,
+        config: "RunConfig",
+        particles: "ParticleSet",
+        device: "torch.device",
+        storage: "Storage",
+        team: "Team",
+    ) -> "LinearStart | None":
+        """What an untrained network begins with; None for a network alone.
+
+        Args:
+            config: The run.
+            particles: Its particles.
+            device: Where to compute.
+            storage: Where prepared images are kept.
+            team: Processes that share the images.
+        """
+        import torch
+
+        from cryodrgn.linear.network_start import LinearRun
+        from cryodrgn.training.assembly import held_out_particles
+
+        folder, seed = config.training.linear_run, config.training.seed
+        if folder is None:
+            return None
+        is_known = self.linear_run is not None and self._going_on is None
+        opened = self._opened if is_known else LinearRun.open(folder, seed)
+        held_out, visited = held_out_particles(config.training, particles), None
+        if held_out is not None:
+            everyone = torch.arange(len(particles))
+            visited = everyone[~torch.isin(everyone, held_out)]
+        return opened.start(
+            config.data,
+            particles,
+            visited,
+            device,
+            storage,
+            team=team,
+            with_encoder=config.model.encoder is not None,
+        )
+
+    @cached_property
+    def _opened(self) -> "LinearRun":
+        """The linear run."""
+        from cryodrgn.linear.network_start import LinearRun
+
+        assert self.linear_run is not None
+        seed: Any = getattr(self, "seed", 0)
+        return LinearRun.open(self.linear_run, seed)
+
+    @cached_property
+    def _going_on(self) -> "ModelConfig | None":
+        """The model of the run that goes on; None if a new one begins.
+
+        What it began with is in its weights, and need not be there any more.
+        """
+        from cryodrgn.rundir import RunDirectory
+        from cryodrgn.training.start import latest_checkpoint, recorded_config
+
+        assert self.linear_run is not None
+        if getattr(self, "load", None) != "latest" or getattr(self, "overwrite", False):
+            return None
+        run = RunDirectory(getattr(self, "outdir"))  # noqa: B009
+        recorded = recorded_config(run)
+        if recorded is None or recorded.training.linear_run != self.linear_run.resolve():
+            return None
+        return None if latest_checkpoint(run) is None else recorded.model
+
+    @cached_property
+    def _sizes(self) -> "tuple[LinearNetworkConfig, LinearEncoderConfig | None]":
+        """Sizes of the linear model in a decoder and in an encoder, beside any network."""
+        from cryodrgn.models.settings import LinearEncoderConfig, LinearNetworkConfig
+
+        if self._going_on is not None:
+            decoder, encoder = self._going_on.decoder, self._going_on.encoder
+            assert isinstance(decoder, LinearNetworkConfig)
+            is_told = isinstance(encoder, LinearEncoderConfig)
+            return decoder, encoder if is_told else None
+        return self._opened.sizes()

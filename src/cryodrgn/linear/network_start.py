@@ -1,0 +1,270 @@
+"""A linear run, or states reconstructed from its latents, as the beginning of a network."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cryodrgn.data.noise import initial_noise
+from cryodrgn.data.prepared import Storage
+from cryodrgn.errors import ConfigError, CryodrgnError
+from cryodrgn.io.masks import read_mask
+from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.linear.latents import Latents, run_latents
+from cryodrgn.linear.runner import estimated_norm, prepare_disc, with_double_precision
+from cryodrgn.linear.states import StateReconstruction, StateSettings, functions_of
+from cryodrgn.linear.subspace import grid_size
+from cryodrgn.models.basis import BasisModel
+from cryodrgn.models.registry import sum_of_volumes
+from cryodrgn.models.settings import LinearEncoderConfig, LinearNetworkConfig
+from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.optics_groups import optics_groups
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.reconstruction.trained import TrainedModel
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.config import DataConfig
+from cryodrgn.training.linear_start import Embedding, LinearStart
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LinearRun:
+    """A linear model as a run has written it.
+
+    Attributes:
+        folder: Of the run.
+        trained: Its model, and how its images were prepared.
+        functions: Functions of the latent, and their volumes if they are known.
+        has_volumes: Whether the volumes are known; otherwise they are regressed on images.
+        embedding: The model that tells latents of images; None if there is none.
+        latents: Latents of its particles.
+        settings: How volumes are regressed.
+    """
+
+    folder: Path
+    trained: TrainedModel
+    functions: BasisModel
+    has_volumes: bool
+    embedding: BasisModel | None
+    latents: Latents
+    settings: StateSettings
+
+    @classmethod
+    def open(cls, folder: Path, seed: int) -> "LinearRun":
+        """Read a run of ``train_linear``, or of ``reconstruct_states``.
+
+        Args:
+            folder: Of the run.
+            seed: Of the choice of landmarks, where functions are still to be found.
+
+        Raises:
+            InputFileError: A file of it is missing or damaged.
+            ConfigError: It is a run of another kind.
+        """
+        run = RunDirectory(folder)
+        trained, recorded = _model_of(run)
+        model = sum_of_volumes(trained.model.decoder)
+        if model is None:
+            msg = (
+                f"{folder} holds a run of a network, expected one of train_linear, or of "
+                "reconstruct_states on its latents"
+            )
+            raise ConfigError(msg)
+        latents = run_latents(run)
+        linear = recorded.get("linear", {})
+        settings = StateSettings(seed=seed, symmetry=linear.get("symmetry", "C1"))
+        embedding, has_volumes = model, False
+        if not model.config.num_groups:
+            embedding, has_volumes = _embedding_of(recorded.get("latents")), True
+        if trained.ewald:
+            msg = (
+                f"{folder} was fitted with the curvature of the Ewald sphere (--ewald), which "
+                "networks do not know; give a run without it"
+            )
+            raise ConfigError(msg)
+        return cls(
+            folder=folder,
+            trained=trained,
+            functions=model if has_volumes else functions_of(latents, settings, model.box_size),
+            has_volumes=has_volumes,
+            embedding=embedding,
+            latents=latents,
+            settings=settings,
+        )
+
+    def sizes(self) -> tuple[LinearNetworkConfig, LinearEncoderConfig | None]:
+        """Sizes of the linear model in a decoder and in an encoder; None without the latter."""
+        shape, encoder = self.functions.config, None
+        if self.embedding is not None:
+            told = self.embedding.config
+            encoder = LinearEncoderConfig(
+                linear_dim=told.latent_dim,
+                radius=told.radius,
+                grid_size=grid_size(told.radius, told.box_size),
+            )
+        decoder = LinearNetworkConfig(
+            linear_dim=shape.latent_dim,
+            num_functions=shape.num_functions,
+            num_landmarks=shape.num_landmarks,
+            num_neighbours=shape.num_neighbours,
+        )
+        return decoder, encoder
+
+    def check(self, particles: ParticleSet, *, invert: bool) -> None:
+        """Refuse images of another kind than those of the linear model.
+
+        Args:
+            particles: The particles of the network.
+            invert: Whether the sign of their images is changed.
+
+        Raises:
+            ConfigError: Box size, pixel size or sign differ.
+        """
+        box_size, pixel_size = self.functions.box_size, self.trained.pixel_size
+        if particles.box_size != box_size:
+            msg = (
+                f"{self.folder} has volumes of {box_size} px, but the images of "
+                f"{particles.source} have {particles.box_size} px; fit both at one box size "
+                "(-D)"
+            )
+            raise ConfigError(msg)
+        found = particles.require_pixel_size()
+        if abs(found - pixel_size) > 1e-3 * pixel_size:
+            msg = (
+                f"{self.folder} has volumes of {pixel_size:g} Å/px, but the images of "
+                f"{particles.source} have {found:g} Å/px"
+            )
+            raise ConfigError(msg)
+        if invert != self.trained.invert:
+            there = "changed" if self.trained.invert else "kept"
+            msg = (
+                f"{self.folder} {there} the sign of its images (--invert-data), and this run "
+                "does not; give both the same"
+            )
+            raise ConfigError(msg)
+
+    def start(
+        self,
+        data: DataConfig,
+        particles: ParticleSet,
+        visited: Int[Tensor, " visited"] | None,
+        device: torch.device,
+        storage: Storage,
+        *,
+        team: Team = ALONE,
+        with_encoder: bool = True,
+    ) -> LinearStart:
+        """Volumes and functions that a network begins with.
+
+        Args:
+            data: What is done to the images.
+            particles: The particles of the network.
+            visited: Those that it is trained on, from whose images volumes are regressed where
+                they are still to be; None for all.
+            device: Where to compute.
+            storage: Where prepared images are kept.
+            team: Processes that share the images.
+            with_encoder: Whether latents are told by the linear model.
+
+        Raises:
+            CryodrgnError: The latents are of other particles.
+        """
+        if not self.has_volumes:
+            self._regress(data, particles, visited, device, storage, team)
+        functions = self.functions.cpu()
+        tables = {}
+        if functions.config.kind == "basis":
+            tables = functions.functions.state_dict()
+        return LinearStart(
+            volumes=functions.get_buffer("volumes"),
+            functions=tables,
+            embedding=self._embedding() if with_encoder else None,
+        )
+
+    def _regress(
+        self,
+        data: DataConfig,
+        particles: ParticleSet,
+        visited: Int[Tensor, " visited"] | None,
+        device: torch.device,
+        storage: Storage,
+        team: Team,
+    ) -> None:
+        """Regress the volumes on the images, as ``reconstruct_states`` does."""
+        if len(self.latents.mean) != len(particles):
+            msg = (
+                f"{self.folder} holds latents of {len(self.latents.mean)} particles, but there "
+                f"are {len(particles)} in {particles.source}; give the run the same particles, "
+                "or begin with states (reconstruct_states) of that run"
+            )
+            raise ConfigError(msg)
+        latents = self.latents.of_particles(particles)
+        if visited is not None:
+            rows = visited.numpy()
+            particles, latents = particles.select(rows), latents.select(rows)
+        device = with_double_precision(device)
+        norm = data.norm or estimated_norm(data, particles)
+        images = prepare_disc(
+            data,
+            particles,
+            norm,
+            device,
+            storage=storage,
+            symmetry=self.settings.symmetry,
+            team=team,
+        )
+        mask, path = None, RunDirectory(self.folder).linear.mask
+        if path.exists():
+            mask = read_mask(path, particles.box_size, particles.require_pixel_size())
+            mask = mask.to(device)
+        noise = initial_noise(images.images, optics_groups(particles.images))
+        work = StateReconstruction(
+            images, latents, noise, self.settings, mask, model=self.functions
+        )
+        work.image_model()
+        self.functions.get_buffer("volumes").mul_(norm[1])
+        logger.info(
+            "the network begins with %d functions of the latent of %s, whose volumes are "
+            "regressed on the images of %d particles",
+            self.functions.config.num_functions,
+            self.folder,
+            len(particles),
+        )
+
+    def _embedding(self) -> Embedding | None:
+        model = self.embedding
+        if model is None:
+            return None
+        spectra = model.get_buffer("noise")
+        if len(spectra) > 1:
+            logger.info(
+                "latents are told with the mean noise of %d optics groups", len(spectra)
+            )
+        return Embedding(
+            volumes=model.get_buffer("volumes"),
+            noise=spectra.mean(0),
+            contrast_spread=float(model.get_buffer("contrast_spread")),
+        )
+
+
+def _model_of(run: RunDirectory) -> tuple[TrainedModel, dict[str, Any]]:
+    """The model of a run, and what its config records of the run itself."""
+    settings = load_run_config(find_run_config(run.weights()))
+    return TrainedModel.load(run.weights(), settings), settings.get("training", {})
+
+
+def _embedding_of(latents: str | None) -> BasisModel | None:
+    """The linear model whose latents a reconstruction of states was made of, if it is there."""
+    if latents is None:
+        return None
+    try:
+        trained, _ = _model_of(RunDirectory(Path(latents).parent))
+    except CryodrgnError:
+        return None
+    model = sum_of_volumes(trained.model.decoder)
+    return model if model is not None and model.config.num_groups else None

@@ -1,0 +1,173 @@
+"""Comparison of a linear model and its sum with a network, by held-out particles.
+
+Both are judged by one number, a lower bound of the log-likelihood of all images of a particle
+in which the latent is integrated out, so that neither gains by latents that follow noise:
+
+    log p(y) ≥ E log mean_s p(y | z_s) p(z_s) / q(z_s | y),   z_s drawn from q
+
+(importance weighting, Burda et al. 2016), with the posterior q that each model has of its own,
+the prior N(0, I), and the noise that the linear model leaves of the images, shell by shell.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.batch import Batch
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import shell_sums, squared_residuals
+from cryodrgn.models.linear_encoder import LinearEncoder
+from cryodrgn.models.linear_network import LinearNetwork
+from cryodrgn.models.model import Model, sample_latent
+from cryodrgn.models.protocols import Posterior
+from cryodrgn.parallel import ALONE, Team
+from cryodrgn.training.model_choice import ModelChoice
+
+SAMPLES = 8
+AT_A_TIME = 32
+# Random numbers of the samples are not those of any epoch.
+STREAM = 0x1D6E
+Decode = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Candidate:
+    """A model that is judged.
+
+    Attributes:
+        decode: Slices at points and latents.
+        posterior: Mean and log-variance of latents, one row per judged particle.
+    """
+
+    decode: Decode
+    posterior: tuple[Tensor, Tensor]
+
+
+def can_be_judged(model: Model) -> bool:
+    """True if a model is the sum of a linear model and a network, with latents of images."""
+    is_sum = isinstance(model.decoder, LinearNetwork)
+    return is_sum and model.has_encoder and isinstance(model.encoder, LinearEncoder)
+
+
+@torch.inference_mode()
+def compare_with_linear(
+    model: Model,
+    particles: TrainingSet,
+    rows: Int[Tensor, " rows"],
+    *,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    team: Team = ALONE,
+) -> ModelChoice:
+    """Judge a network on a linear model by particles that it was not trained on.
+
+    Args:
+        model: The sum.
+        particles: All images.
+        rows: The particles kept out of training.
+        seed: Of the samples.
+        dtype: Number type of the network's matrix products.
+        team: Processes that share the work; all get the whole result.
+    """
+    encoder, decoder = model.encoder, model.decoder
+    assert isinstance(encoder, LinearEncoder)
+    assert isinstance(decoder, LinearNetwork)
+    was_training = model.training
+    model.eval()
+    mine = team.piece(rows)
+    told = [_posteriors(encoder, batch, dtype) for batch in _batches(particles, mine)]
+    alone = Candidate(decode=decoder.linear, posterior=_joined([one for one, _ in told]))
+    summed = Candidate(
+        decode=partial(decoder, dtype=dtype), posterior=_joined([other for _, other in told])
+    )
+    variances = _variances(alone, particles, mine, team)
+    shape = SAMPLES, len(rows), decoder.latent_dim
+    drawn = torch.randn(shape, generator=generator_at(seed, STREAM))
+    noise = drawn[:, torch.searchsorted(rows, mine)].to(particles.device)
+    bounds = [
+        _bounds(candidate, particles, mine, variances, noise) for candidate in (alone, summed)
+    ]
+    gains = team.gather(bounds[1] - bounds[0]).double()
+    model.train(was_training)
+    return ModelChoice(
+        gain=float(gains.mean()),
+        error=float(gains.std() / math.sqrt(len(gains))),
+        num_particles=len(gains),
+    )
+
+
+def _batches(particles: TrainingSet, rows: Int[Tensor, " rows"]) -> Iterator[Batch]:
+    """Particles a few at a time, in order."""
+    return (particles.batch(part) for part in rows.split(particles.most_together(AT_A_TIME)))
+
+
+def _posteriors(
+    encoder: LinearEncoder, batch: Batch, dtype: torch.dtype
+) -> tuple[Posterior, Posterior]:
+    """Latents under the linear model, and under the sum."""
+    views = batch.phase_flipped()
+    return encoder.linear(views), encoder(views, dtype)
+
+
+def _joined(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    means, log_variances = zip(*found, strict=True)
+    return torch.cat(means), torch.cat(log_variances)
+
+
+def _variances(
+    candidate: Candidate, particles: TrainingSet, rows: Int[Tensor, " rows"], team: Team
+) -> Float[Tensor, " shells"]:
+    """Mean square of a residual's real number by shell, at the mean latents of a model."""
+    shells = particles.shells
+    count = int(shells.max()) + 1
+    sums = torch.zeros(count, device=particles.device)
+    images = torch.zeros((), device=particles.device)
+    mean, _ = candidate.posterior
+    latents = iter(mean.split(particles.most_together(AT_A_TIME)))
+    for batch in _batches(particles, rows):
+        residuals = _residuals(candidate.decode, batch, next(latents))
+        sums += shell_sums(residuals, shells, count).sum(0)
+        images += batch.num_images
+    points = torch.bincount(shells, minlength=count).clamp_min(1)
+    return team.total(sums) / (2 * points * team.total(images)).clamp_min(1)
+
+
+def _bounds(
+    candidate: Candidate,
+    particles: TrainingSet,
+    rows: Int[Tensor, " rows"],
+    variances: Float[Tensor, " shells"],
+    noise: Float[Tensor, "samples rows z"],
+) -> Float[Tensor, " rows"]:
+    """Lower bound of the log-likelihood of every particle, beside a constant."""
+    precision = (1 / variances.clamp_min(1e-12))[particles.shells]
+    means, log_variances = candidate.posterior
+    found, done = [], 0
+    for batch in _batches(particles, rows):
+        here = slice(done, done + len(batch))
+        done, weights = done + len(batch), []
+        log_variance, drawn = log_variances[here], noise[:, here]
+        for standard in drawn:
+            latent = sample_latent(means[here], log_variance, standard)
+            squares = _residuals(candidate.decode, batch, latent) @ precision
+            likelihood = -0.5 * batch.grouping.total(squares)
+            prior = -0.5 * latent.square().sum(1)
+            own = -0.5 * (standard.square() + log_variance).sum(1)
+            weights.append(likelihood + prior - own)
+        found.append(torch.logsumexp(torch.stack(weights), dim=0) - math.log(len(drawn)))
+    return torch.cat(found)
+
+
+def _residuals(
+    decode: Decode, batch: Batch, latent: Float[Tensor, "batch z"]
+) -> Float[Tensor, "images points"]:
+    """Squared errors at every point of every image."""
+    slices = decode(batch.coordinates, batch.grouping.spread(latent))
+    return squared_residuals(predict(slices, batch.compared_transfer()), batch.targets())

@@ -1,0 +1,72 @@
+import pytest
+
+from cryodrgn.cli.main import main
+from cryodrgn.training.model_choice import ModelChoice
+from cryodrgn.training.run_log import read_events
+
+FAST = ("-b", 20, "--precision", "float32", "--screen", "none")
+VAE = (*FAST, "--qdim", 16, "--qlayers", 1, "--pdim", 32, "--players", 1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A molecule in six states, and a linear model of it that has one component."""
+    folder = tmp_path_factory.mktemp("choice")
+    for line in (
+        "simulate -D 16 --Apix 12 -n 600 --num-states 6 --snr 1 -o DATA",
+        "train_linear DATA/particles.star --components 1 -o DATA/linear",
+    ):
+        assert main(line.replace("DATA", str(folder)).split()) == 0
+    return folder
+
+
+def judged(run, made, out, *more):
+    """What is said of a network on the linear model, and the event that says it."""
+    said = run(
+        *("train_vae", made / "particles.star", "-o", out, *VAE),
+        *("--from", made / "linear", "--held-out", 0.3, *more),
+    )
+    (found,) = (e for e in read_events(out / "events.jsonl") if e["event"] == "ModelsCompared")
+    assert found["verdict"] in said
+    return found
+
+
+def test_a_network_that_has_learnt_nothing_adds_nothing(run, made, tmp_path):
+    found = judged(run, made, tmp_path / "run", "-n", 1, "--lr", 1e-12)
+    assert abs(found["gain"]) < 1e-3
+    assert "adds nothing to the linear model" in found["verdict"]
+    assert found["num_particles"] == 180
+
+
+def test_a_network_that_learns_what_one_component_cannot_say_is_said_to_help(
+    run, made, tmp_path
+):
+    found = judged(run, made, tmp_path / "run", "-n", 6, "--lr", 2e-3, "--zdim", 3)
+    assert found["gain"] > 3 * found["error"]
+    assert "explains the images better" in found["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (0.9, "better than the linear model alone: trust its volumes"),
+        (0.1, "adds nothing to the linear model: trust its volumes"),
+        (-0.2, "adds nothing to the linear model: trust its volumes"),
+        (-0.9, "worse than the linear model alone: trust the volumes of the linear model"),
+    ],
+)
+def test_a_sentence_says_which_volumes_to_trust(gain, words):
+    choice = ModelChoice(gain=gain, error=0.1, num_particles=50)
+    assert words in choice.in_words
+    assert "± 0.1" in choice.in_words
+    assert "50 particles" in choice.in_words
+
+
+def test_without_particles_kept_out_nothing_is_judged(run, made, tmp_path):
+    out = tmp_path / "run"
+    run(
+        *("train_vae", made / "particles.star", "-o", out, *VAE),
+        *("--from", made / "linear", "-n", 1),
+    )
+    names = [event["event"] for event in read_events(out / "events.jsonl")]
+    assert "ModelsCompared" not in names
