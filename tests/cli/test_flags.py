@@ -71,7 +71,7 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "train_dec": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
-        f"--l-extent --zdim --load-z --z-lr --pretrain-z | --random-tilts {LIKELIHOOD}"
+        f"--l-extent --zdim --load-z --z-lr --pretrain-z | --random-tilts --from {LIKELIHOOD}"
     ),
     "abinit_homo": f"{SEARCH} {DATASET} {TRAINING} {DECODER} --layers --dim --l-extent",
     "abinit_het": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",

@@ -158,5 +158,5 @@ class LinearEncoder(Encoder[LinearEncoderConfig]):
             self._spread = float(self.get_buffer("contrast_spread"))
 
     def _load_from_state_dict(self, *arguments: object, **more: object) -> None:
-        super()._load_from_state_dict(*arguments, **more)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*arguments, **more)
         self._read_model()

@@ -200,7 +200,7 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
         return (varying / 2).sqrt()
 
     def _load_from_state_dict(self, *arguments: object, **more: object) -> None:
-        super()._load_from_state_dict(*arguments, **more)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*arguments, **more)
         self._read_volumes()
 
 
