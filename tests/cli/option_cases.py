@@ -407,7 +407,8 @@ CASES = {
         quiet="--batch-size --max-images",
     ),
     "select": Case(
-        line="IN/ -o OUT/ind.pkl --coordinates IN/z.pkl --labels IN/labels.pkl",
+        line="IN/ -o OUT/ind.pkl --coordinates IN/z.pkl --labels IN/labels.pkl "
+        "--all-of IN/all.pkl",
         values={
             "--from": "some",
             "--ind": "IN/all.pkl",
@@ -416,7 +417,6 @@ CASES = {
             "--box": "2 -9 0",
             "--outliers": "0.1",
             "--near": "0 0 0",
-            "--all-of": "IN/ind.pkl",
             "--any-of": "IN/few.pkl",
             "--none-of": "IN/few.pkl",
             "--near-particle": "3",
@@ -425,8 +425,12 @@ CASES = {
             "--ctf": "IN/ctf.pkl",
             "--datadir": "IN/",
             "--count": "2",
+            "--feature": "96,96,96",
+            "--probability": "0.9",
         },
-        quiet="--ind --num-original --all-of --particles --ctf --datadir --pixel-size",
+        quiet="--ind --num-original --particles --ctf --datadir --pixel-size",
+        # The run has no particles; tests/linear/test_feature.py has one.
+        refused="--feature",
     ),
     "export": Case(
         line="IN/particles.star --ind IN/few.pkl -o OUT/few.star",

@@ -137,7 +137,8 @@ FROZEN_FLAGS: dict[str, str] = {
     "select": (
         "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "
         "--all-of --any-of --none-of --invert --near --near-particle --random --count --seed "
-        "--particles --ctf --datadir --pixel-size --from"
+        "--particles --ctf --datadir --pixel-size --from --feature --absent --probability "
+        "--like --device"
     ),
     "export": (
         "particles --ind -o --passthrough --labels --latents --scores --table-ind --expanded "

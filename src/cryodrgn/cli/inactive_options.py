@@ -165,6 +165,11 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
         Inactive("--copies", "without --expanded", "every row is a particle of its own"),
     ),
     "select": (
+        Inactive(
+            "--absent --probability --like --device",
+            "without --feature",
+            "no density is compared",
+        ),
         Inactive("--ctf --datadir", "without --particles", "no particle file is read"),
         Inactive(
             "--count", "without --near, --near-particle, --random", "all that qualify are taken"

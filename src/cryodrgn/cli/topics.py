@@ -48,7 +48,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "Choose particles and go on elsewhere": {
         "expand": "List every particle once for each mate of a point group",
-        "select": "Choose particles by cluster, place in the latent space, lists, or chance",
+        "select": "Choose particles by cluster, latent, density at a place, lists, or chance",
         "export": "Write chosen particles back as a RELION .star or a cryoSPARC result group",
     },
     "Simulated data and this machine": {

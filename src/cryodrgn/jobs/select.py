@@ -1,10 +1,11 @@
-"""Choice of particles by clusters, coordinates, lists, pixel size, or chance."""
+"""Choice of particles by clusters, coordinates, density, lists, pixel size, or chance."""
 
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.feature_selection import FeatureOptions
 from cryodrgn.jobs.options import ParticleOptions, TableOptions, output_flags, require_ending
 from cryodrgn.settings import (
     SEED,
@@ -119,8 +120,8 @@ class KnownOptions(Settings):
 
 
 @settings
-class Select(KnownOptions, Job["np.ndarray"]):
-    """Choose particles by cluster, place in the latent space, lists, or chance."""
+class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
+    """Choose particles by cluster, latent, density at a place, lists, or chance."""
 
     clusters: tuple[int, ...] | None = option(
         "--clusters",
@@ -208,12 +209,14 @@ class Select(KnownOptions, Job["np.ndarray"]):
         """Choose the particles and write their rows, which are returned.
 
         Raises:
-            CryodrgnError: A criterion lacks what it asks for, or nothing is chosen.
+            CryodrgnError: There is no criterion, one lacks what it asks for, or nothing is
+                chosen.
         """
         from cryodrgn.io.cryodrgn_pickle import load_labels, save_pickles
         from cryodrgn.particles.selection import check_indices
 
         require_ending(self.output, (".pkl",), "output")
+        self._require_criterion()
         coordinates, pixel_sizes = self.table_of_coordinates(), self.table_of_pixel_sizes()
         labels = None if self.labels is None else load_labels(self.labels)
         parent, num_original = self.parent(), self.num_original
@@ -232,6 +235,8 @@ class Select(KnownOptions, Job["np.ndarray"]):
             candidates = candidates.in_clusters(table, self.clusters)
         candidates = self._by_coordinates(candidates, coordinates)
         candidates = self._on_lists(candidates, num_original)
+        if self.feature is not None:
+            candidates = candidates.among(self.with_feature(self.workdir, self.output))
         if self.invert:
             candidates = candidates.inverted()
         chosen = self._some(candidates, coordinates).chosen
@@ -239,6 +244,27 @@ class Select(KnownOptions, Job["np.ndarray"]):
         save_pickles(self.output, [chosen])
         logger.info("chose %d of %d particles: wrote %s", len(chosen), whole, self.output)
         return chosen
+
+    def _require_criterion(self) -> None:
+        """Refuse to write all particles as if they had been chosen."""
+        given = {
+            "clusters": self.clusters is not None,
+            "boxes": bool(self.boxes),
+            "pixel_size": self.pixel_size is not None,
+            "outliers": self.outliers is not None,
+            "feature": self.feature is not None,
+            "all_of": bool(self.all_of),
+            "any_of": bool(self.any_of),
+            "none_of": bool(self.none_of),
+            "saved": self.saved is not None,
+            "near": self.near is not None,
+            "near_particle": self.near_particle is not None,
+            "random": self.random,
+        }
+        if not any(given.values()):
+            names = ", ".join(f"`{name}`" for name in given)
+            msg = f"without a criterion all particles would be chosen; give one of {names}"
+            raise ConfigError(msg)
 
     def _by_coordinates(
         self, candidates: "Candidates", coordinates: "np.ndarray | None"

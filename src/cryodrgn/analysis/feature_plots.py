@@ -1,0 +1,45 @@
+"""A picture of how many particles have a piece of density."""
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from cryodrgn.analysis.plots import bin_edges, new_figure
+
+SHOWN_SHARE = 0.005
+BINS = 60
+
+
+def plot_feature(
+    amounts: Float[np.ndarray, " particles"],
+    means: Float[np.ndarray, " 2"],
+    probabilities: Float[np.ndarray, " particles"],
+    words: str,
+) -> Figure:
+    """Histograms of the amount of density in the particles, and of their probabilities.
+
+    Args:
+        amounts: Amount in every particle, in standard deviations.
+        means: Mean amount without and with the density.
+        probabilities: Probability of every particle to have it.
+        words: A sentence above them.
+    """
+    figure = new_figure(8.4, 3.8)
+    figure.suptitle(words, fontsize=9, wrap=True)
+    left, right = figure.subplots(1, 2)
+    finite = amounts[np.isfinite(amounts)]
+    low, high = np.quantile(finite, [SHOWN_SHARE, 1 - SHOWN_SHARE])
+    edges = bin_edges(finite[(finite >= low) & (finite <= high)], BINS)
+    present = probabilities >= 0.5
+    left.hist(amounts[~present], bins=edges, color="tab:gray", alpha=0.8, label="absent")
+    left.hist(amounts[present], bins=edges, color="tab:blue", alpha=0.8, label="present")
+    for mean in means:
+        left.axvline(float(mean), color="black", linewidth=0.8, linestyle="--")
+    left.set(
+        xlabel="density in each image (standard deviations)", ylabel="particles", ylim=(0, None)
+    )
+    left.legend(fontsize=8)
+    right.hist(probabilities, bins=np.linspace(0, 1, 21), color="tab:blue")
+    right.set(xlabel="probability of the density", ylabel="particles", yscale="log")
+    right.set_xlim(0, 1)
+    return figure

@@ -1,0 +1,166 @@
+"""Particles with a piece of density, or without it: ``select --feature``."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryodrgn.errors import ConfigError, MissingDependencyError
+from cryodrgn.jobs.options import DeviceOptions, LikeOptions
+from cryodrgn.jobs.processes import joined
+from cryodrgn.settings import between, option, settings, with_default
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cryodrgn.linear.feature_files import FeatureJudgement
+    from cryodrgn.rundir import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+SHARED_NOTE = (
+    "z was estimated from all images: volumes of the two halves share it, and half maps of "
+    "particles chosen by them are not quite independent"
+)
+FEATURE = "Particles whose images support a piece of density"
+
+
+@settings
+class FeatureOptions(DeviceOptions):
+    """Place of a piece of density, and how certain its presence or absence must be."""
+
+    feature: str | None = option(
+        "--feature",
+        default=None,
+        group=FEATURE,
+        metavar="MASK|X,Y,Z[,RADIUS]",
+        help="Particles of the run with density within this mask (.mrc), or this ball in Å as "
+        "ChimeraX shows places in mean.mrc and volumes of eval_vol (radius 10 if none is "
+        "given; a negative X needs --feature=X,Y,Z)",
+    )
+    absent: bool = option(
+        "--absent",
+        default=False,
+        group=FEATURE,
+        help="Particles without the density of --feature",
+    )
+    probability: float = option(
+        "--probability",
+        default=0.5,
+        group=FEATURE,
+        metavar="P",
+        check=between(0, 1),
+        help="Least probability of what --feature asks for",
+    )
+    like: Path | None = with_default(
+        LikeOptions,
+        "like",
+        default=None,
+        group=FEATURE,
+        help="Map in whose frame the place of --feature was read (default: the first voxel "
+        "lies at zero, as in volumes of the run)",
+    )
+    device: str = with_default(DeviceOptions, "device", default="auto", group=FEATURE)
+
+    def with_feature(self, workdir: Path | None, output: Path) -> "np.ndarray":
+        """Rows of the particles with the density, or without it; table and picture are written.
+
+        Args:
+            workdir: Folder of the run.
+            output: Beside this file table and picture are written, of the same name.
+
+        Raises:
+            CryodrgnError: The run's images cannot be used, or do not tell.
+        """
+        judgement = self._judged(workdir, output)
+        with_density = judgement.groups.probabilities
+        wanted = 1 - with_density if self.absent else with_density
+        _write(judgement, output)
+        return judgement.rows[wanted >= self.probability]
+
+    def _judged(self, workdir: Path | None, output: Path) -> "FeatureJudgement":
+        from cryodrgn.data.prepared import Storage
+        from cryodrgn.io.reference_map import geometry_like
+        from cryodrgn.linear.feature_files import feature_mask, judge_feature
+        from cryodrgn.linear.latents import run_latents
+        from cryodrgn.preflight.plans import states_plan
+        from cryodrgn.reconstruction.assumptions import check_curvature, check_symmetry
+        from cryodrgn.rundir import RunDirectory
+
+        if workdir is None:
+            msg = "`feature` compares the images of a run with its states: name its folder"
+            raise ConfigError(msg)
+        run = RunDirectory(workdir)
+        latents = run_latents(run)
+        data, choice = _recorded(run, is_linear=latents.is_linear)
+        particles = data.open()
+        particles.images.require_poses()
+        latents.require_count(len(particles), particles.source)
+        check_symmetry(particles, choice.symmetry)
+        check_curvature(particles, choice.ewald)
+        own = latents.of_particles(particles)
+        pixel_size = particles.require_pixel_size()
+        geometry = geometry_like(self.like, particles.box_size, pixel_size)
+        mask = feature_mask(self.feature or "", particles.box_size, geometry)
+        with joined(self) as (team, device):
+            storage = Storage(scratch_dir=output.parent)
+            dimensions = latents.mean.shape[1]
+            plan = states_plan(particles, dimensions, choice, 0, output.parent, device, storage)
+            plan.announce("the comparison of the images with the feature")
+            if own.half_means is None:
+                logger.info("%s", SHARED_NOTE)
+            solvent = run.linear.mask if run.linear.mask.exists() else None
+            return judge_feature(
+                data,
+                particles,
+                own,
+                mask,
+                choice,
+                device,
+                storage=storage,
+                solvent=solvent,
+                team=team,
+            )
+
+
+def _recorded(run: "RunDirectory", *, is_linear: bool) -> tuple[Any, Any]:
+    """Images of a run as it used them, and how its volumes depend on the latent."""
+    from cryodrgn.geometry.point_groups import canonical_name
+    from cryodrgn.io.run_config import find_run_config, load_run_config
+    from cryodrgn.jobs.reconstruction_options import curvature
+    from cryodrgn.linear.latents import recorded_data
+    from cryodrgn.linear.states import StateSettings
+
+    config = load_run_config(find_run_config(run.weights()))
+    data = recorded_data(config)
+    if run.poses().exists():
+        data = replace(data, files=replace(data.files, poses=run.poses()))
+    recorded = config.get("training", {}).get("linear", {})
+    choice = StateSettings(
+        functions="linear" if is_linear else "auto",
+        symmetry=canonical_name(str(recorded.get("symmetry", "C1"))),
+        ewald=curvature(int(recorded.get("ewald", 0))),
+    )
+    return data, choice
+
+
+def _write(judgement: "FeatureJudgement", output: Path) -> None:
+    from cryodrgn.linear.feature_files import write_judgement
+
+    table, picture = output.with_suffix(".csv"), output.with_suffix(".png")
+    write_judgement(judgement, table)
+    logger.info("%s", judgement.in_words())
+    logger.info("wrote amount, log-ratio and probability of every particle to %s", table)
+    try:
+        from cryodrgn.analysis.feature_plots import plot_feature
+        from cryodrgn.analysis.plots import save_figure
+    except MissingDependencyError as error:
+        logger.warning("the histogram was not drawn: %s", error)
+        return
+    figure = plot_feature(
+        judgement.amounts.values,
+        judgement.groups.means,
+        judgement.groups.probabilities,
+        judgement.in_words(),
+    )
+    save_figure(figure, picture)
