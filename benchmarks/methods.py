@@ -152,9 +152,9 @@ def linear_kernel(case: Case) -> dict:
     return _with_states(case, *_linear_run(case), "kernel")
 
 
-def vae_alone(case: Case, *, warm: bool = False) -> dict:
+def vae_alone(case: Case, *options: str, warm: bool = False) -> dict:
     """``train_vae`` with its defaults; warm, taught the latents of ``train_linear`` first."""
-    run, cost = _vae_run(case, warm=warm)
+    run, cost = _vae_run(case, *options, warm=warm)
     found = asdict(cost) | {"epochs": case.vae_epochs}
     return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
 
@@ -174,6 +174,11 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "train_linear + kernel": linear_kernel,
     "train_vae": vae_alone,
     "train_vae + basis": vae_basis,
+    "train_vae --noise-model radial": lambda case: vae_alone(case, "--noise-model", "radial"),
+    "train_vae --contrast": lambda case: vae_alone(case, "--contrast"),
+    "train_vae --noise-model radial --contrast": lambda case: vae_alone(
+        case, "--noise-model", "radial", "--contrast"
+    ),
     "train_vae --init-z": partial(vae_alone, warm=True),
     "train_vae --init-z + basis": partial(vae_basis, warm=True),
 }
@@ -280,12 +285,14 @@ def _linear_run(case: Case, name: str = "linear", *options: str) -> tuple[RunDir
     return _cached_run(case, name, words)
 
 
-def _vae_run(case: Case, *, warm: bool) -> tuple[RunDirectory, Cost]:
+def _vae_run(case: Case, *options: str, warm: bool) -> tuple[RunDirectory, Cost]:
     words = ("train_vae", *case.inputs, "--zdim", 8, "-n", case.vae_epochs, "--seed", case.seed)
+    words += options
+    name = "".join(["vae", *(word.replace("--", "_") for word in options)])
     if not warm:
-        return _cached_run(case, "vae", words)
+        return _cached_run(case, name, words)
     linear, first = _linear_run(case)
-    run, cost = _cached_run(case, "vae_warm", (*words, "--init-z", linear.path))
+    run, cost = _cached_run(case, f"{name}_warm", (*words, "--init-z", linear.path))
     return run, first + cost
 
 

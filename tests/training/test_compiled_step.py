@@ -64,7 +64,7 @@ CASES = {
     "a target of the divergence": ("--beta", "a", "--beta-control", 0.1),
     "poses that are refined": ("--do-pose-sgd", "--pretrain", 1),
     "particles kept out": ("--held-out", 0.2),
-    "a spectrum of the noise": ("--noise-model", "radial"),
+    "noise and contrasts": ("--noise-model", "radial", "--contrast"),
 }
 
 
@@ -75,7 +75,7 @@ def test_the_step_as_one_function_is_the_step_in_parts(star, uncompiled, tmp_pat
     assert_the_same(found, expected)
 
 
-@pytest.mark.parametrize("case", ["plain", "growing radius", "a spectrum of the noise"])
+@pytest.mark.parametrize("case", ["plain", "growing radius", "noise and contrasts"])
 def test_a_step_that_is_replayed_is_the_step(star, uncompiled, tmp_path, case, monkeypatch):
     expected = train(star, tmp_path / "off", "--compile", "off", *CASES[case])
     graphs = with_graphs(monkeypatch)

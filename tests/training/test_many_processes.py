@@ -37,7 +37,7 @@ KINDS = {
     ),
     "train_dec": (
         *(*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 0),
-        *("--noise-model", "radial"),
+        *("--noise-model", "radial", "--contrast"),
     ),
 }
 

@@ -11,6 +11,7 @@ from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.imaging.likelihood import ContrastPrior, ImageLikelihood
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
@@ -111,10 +112,13 @@ def test_errors_are_weighted_by_the_inverse_variance_of_their_shell(images, open
 
 
 @pytest.mark.parametrize("radius", [None, 5])
-def test_the_whole_step_has_the_loss_of_the_step_in_parts(images, opened, radius):
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_the_whole_step_has_the_loss_of_the_step_in_parts(images, opened, radius, spread):
     model = small_model()
-    noise = along(images, opened, model)
-    noise.estimate()
+    noise = NoiseAndContrast(
+        images, opened, model, None, torch.float32, with_contrast=spread > 0
+    )
+    noise.take(1 / (1 + torch.arange(BOX // 2 + 1.0))[None], spread)
     rows = torch.arange(6)
     target = VaeObjective(model, KlWeighting(), torch.float32)
     parts = [images.batch(part, radius=radius) for part in rows.split(2)]
@@ -137,6 +141,84 @@ def test_the_whole_step_has_the_loss_of_the_step_in_parts(images, opened, radius
     of_all = torch.autograd.grad(found[2], list(model.parameters()))
     for one, other in zip(of_all, expected.of_parameters, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_the_likelihood_is_that_of_a_gaussian_whose_contrast_is_integrated_out():
+    generator = torch.Generator().manual_seed(0)
+    predicted, observed = torch.randn(2, 3, 4, 2, generator=generator)
+    variances = torch.rand(3, 4, generator=generator) + 0.5
+    level, spread = variances.mean(), 0.3
+    prior = ContrastPrior(variance=torch.tensor(spread**2), level=level)
+    likelihood = ImageLikelihood(weights=level / variances, contrast=prior)
+    found = likelihood.errors(predicted, observed) / level
+    for image in range(3):
+        h, y = predicted[image].flatten(), observed[image].flatten()
+        noise = variances[image].repeat_interleave(2)
+        gaussian = torch.distributions.MultivariateNormal(
+            h, noise.diag() + spread**2 * h[:, None] * h
+        )
+        expected = -2 * gaussian.log_prob(y) - (2 * torch.pi * noise).log().sum()
+        torch.testing.assert_close(found[image], expected, rtol=1e-4, atol=1e-4)
+        # E[a | y] of jointly Gaussian a and y.
+        covariance = noise.diag() + spread**2 * h[:, None] * h
+        mean = 1 + spread**2 * h @ torch.linalg.solve(covariance, y - h)
+        torch.testing.assert_close(likelihood.contrasts(predicted, observed)[image], mean)
+
+
+def test_contrasts_that_do_not_vary_change_nothing():
+    predicted, observed = torch.randn(2, 3, 4, 2)
+    predicted.requires_grad_()
+    prior = ContrastPrior(variance=torch.zeros(()), level=torch.ones(()))
+    plain, found = ImageLikelihood(), ImageLikelihood(contrast=prior)
+    torch.testing.assert_close(
+        found.errors(predicted, observed), plain.errors(predicted, observed)
+    )
+    slopes = [
+        torch.autograd.grad(one.errors(predicted, observed).sum(), predicted)[0]
+        for one in (plain, found)
+    ]
+    torch.testing.assert_close(*slopes)
+
+
+class TrueVolume(torch.nn.Module):
+    """A decoder that knows the transform of a Gaussian blob, whatever the latent."""
+
+    latent_dim = 2
+
+    def __init__(self, amplitude):
+        super().__init__()
+        self.amplitude = amplitude
+
+    def forward(self, points, latent, dtype):
+        values = self.amplitude * torch.exp(-10 * points.square().sum(-1))
+        return torch.stack([values, torch.zeros_like(values)], -1)
+
+
+@pytest.mark.parametrize("is_white", [True, False])
+def test_contrasts_and_their_spread_are_recovered(opened, tmp_path, is_white):
+    images = prepared(opened, tmp_path)
+    model = small_model()
+    model.decoder = TrueVolume(3.0)
+    noise = NoiseAndContrast(
+        images, opened, model, None, torch.float32, is_white=is_white, with_contrast=True
+    )
+    generator = torch.Generator().manual_seed(0)
+    truth = 1 + 0.2 * torch.randn(COUNT, generator=generator)
+    batch = images.batch(torch.arange(COUNT))
+    slices = model.decoder(batch.coordinates, None, torch.float32)
+    clean = slices * batch.ctf[..., None] * truth[:, None, None]
+    drawn = 0.7 * torch.randn(clean.shape, generator=generator)
+    batch.images.copy_(clean + drawn)
+    images._resident.copy_(clean + drawn)
+    noise.write_contrasts(tmp_path / "contrast.npy")
+    found = np.load(tmp_path / "contrast.npy")
+    assert np.corrcoef(found, truth)[0, 1] > 0.8
+    state = noise.state_dict()
+    assert float(state["contrast_variance"]) ** 0.5 == pytest.approx(0.2, rel=0.1)
+    assert float(state["level"]) == pytest.approx(0.49, rel=0.02)
+    # Posterior means regress to 1 by what noise hides, no more.
+    slope = np.polyfit(found, truth, 1)[0]
+    assert slope == pytest.approx(1, abs=0.1)
 
 
 def test_the_spectrum_of_every_optics_group_is_recovered(opened, tmp_path):

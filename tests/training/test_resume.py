@@ -20,7 +20,10 @@ EPOCHS = {"train_vae": 20, "train_nn": 20, "train_dec": 20, "abinit_homo": 8}
 ALWAYS = ("--checkpoint-minutes", 1e-9)
 KINDS = {
     "train_vae": (*SMALL_VAE, "--zdim", 2, "--held-out", 0.2),
-    "train_nn": (*SMALL_NN, "--do-pose-sgd", "--pretrain", 1, "--noise-model", "radial"),
+    "train_nn": (
+        *(*SMALL_NN, "--do-pose-sgd", "--pretrain", 1),
+        *("--noise-model", "radial", "--contrast"),
+    ),
     "train_dec": (*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 1),
     "abinit_homo": (
         *(*SMALL_NN, "--l-start", 4, "--l-end", 7, "--niter", 1, "--base-healpy", 1),

@@ -11,7 +11,7 @@ none: with ŷ = C x they are Re Σ x* (C y / σ²) − ½ Σ (C² / σ²) |x|²,
 stand on the image, and slices x are the same for all images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -19,37 +19,111 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ContrastPrior:
+    """Normal distribution N(1, s²) of the contrasts of images.
+
+    Attributes:
+        variance: s²; where it is 0, all contrasts are 1.
+        level: Mean variance v of the noise.
+    """
+
+    variance: Float[Tensor, ""]
+    level: Float[Tensor, ""]
+
+    @property
+    def shrinkage(self) -> Float[Tensor, ""]:
+        """V / s²."""
+        return self.level / self.variance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ImageLikelihood:
-    """Gaussian likelihood of images with noise of a known spectrum.
+    """Gaussian likelihood of images with noise of a known spectrum, and contrasts.
 
     Errors are −2 log-likelihoods times the mean variance v of the noise, beside a constant:
     Σ w |y − ŷ|² with the weights w = v / σ². White noise has w = 1, and then they are the
-    squared residuals, whatever its variance.
+    squared residuals, whatever its variance. Where an image is a ŷ with a contrast a of
+    N(1, s²), the likelihood is integrated over a:
+
+        Σ w |r|² − (Σ w ŷ* r)² / (v/s² + Σ w |ŷ|²) + v log(1 + s²/v Σ w |ŷ|²),   r = y − ŷ
+
+    of which the second term is what the most probable contrast takes off the errors
+    (conditioning of a Gaussian; Bishop 2006, section 2.3.3).
 
     Attributes:
         weights: w of every image; None is 1.
+        contrast: Distribution of contrasts; None where all are 1.
     """
 
     weights: Float[Tensor, "images points"] | None = None
+    contrast: ContrastPrior | None = None
 
     def at(self, points: Int[Tensor, " compared"] | None) -> "ImageLikelihood":
         """The likelihood of some of the points; None for all of them."""
         if points is None or self.weights is None:
             return self
-        return ImageLikelihood(weights=self.weights[:, points])
+        return replace(self, weights=self.weights[:, points])
 
     def of_images(self, places: Int[Tensor, " chosen"]) -> "ImageLikelihood":
         """The likelihood of some of the images."""
-        return ImageLikelihood(weights=None if self.weights is None else self.weights[places])
+        return self if self.weights is None else replace(self, weights=self.weights[places])
 
     def squares(
         self,
         predicted: Float[Tensor, "images points 2"],
         observed: Float[Tensor, "images points 2"],
+        point_weights: Float[Tensor, " points"] | None = None,
     ) -> Float[Tensor, "images points"]:
-        """W |y − ŷ|² at every point."""
-        squares = squared_residuals(predicted, observed)
-        return squares if self.weights is None else squares * self.weights
+        """W |y − ŷ|² at every point; see :meth:`errors`."""
+        return self._weighted(squared_residuals(predicted, observed), point_weights)
+
+    def errors(
+        self,
+        predicted: Float[Tensor, "images points 2"],
+        observed: Float[Tensor, "images points 2"],
+        point_weights: Float[Tensor, " points"] | None = None,
+    ) -> Float[Tensor, " images"]:
+        """Errors of images, sums over their points.
+
+        Args:
+            predicted: ŷ, for a contrast of 1.
+            observed: y.
+            point_weights: 1 for points that count, 0 for others; None counts all.
+        """
+        squares = self.squares(predicted, observed, point_weights).sum(1)
+        if self.contrast is None:
+            return squares
+        matched, power = self._products(predicted, observed, point_weights)
+        prior = self.contrast
+        gain = matched.square() / (prior.shrinkage + power)
+        return squares - gain + prior.level * torch.log1p(power / prior.shrinkage)
+
+    def contrasts(
+        self,
+        predicted: Float[Tensor, "images points 2"],
+        observed: Float[Tensor, "images points 2"],
+    ) -> Float[Tensor, " images"]:
+        """Posterior means of the contrasts of images."""
+        if self.contrast is None:
+            return predicted.new_ones(len(predicted))
+        matched, power = self._products(predicted, observed, None)
+        return 1 + matched / (self.contrast.shrinkage + power)
+
+    def _products(
+        self, predicted: Tensor, observed: Tensor, point_weights: Tensor | None
+    ) -> tuple[Float[Tensor, " images"], Float[Tensor, " images"]]:
+        """Σ w ŷ* r and Σ w |ŷ|²."""
+        matched = (predicted * (observed - predicted)).sum(-1)
+        power = predicted.square().sum(-1)
+        found = (self._weighted(values, point_weights) for values in (matched, power))
+        return next(found).sum(1), next(found).sum(1)
+
+    def _weighted(
+        self, values: Float[Tensor, "images points"], point_weights: Tensor | None
+    ) -> Float[Tensor, "images points"]:
+        if self.weights is not None:
+            values = values * self.weights
+        return values if point_weights is None else values * point_weights
 
 
 WHITE = ImageLikelihood()
@@ -67,12 +141,14 @@ def mean_squared_error(
     observed: Float[Tensor, "images points 2"],
     likelihood: ImageLikelihood = WHITE,
 ) -> Float[Tensor, ""]:
-    """Mean of w |y − ŷ|² over images and points: −2 log-likelihood per point, times v.
+    """Mean of errors over images and points: −2 log-likelihood per point, times v.
 
     With white noise it equals the mean of the squared differences of the two Hartley values
     that a point stands for.
     """
-    return likelihood.squares(predicted, observed).mean()
+    if likelihood.contrast is None:
+        return likelihood.squares(predicted, observed).mean()
+    return likelihood.errors(predicted, observed).mean() / observed.shape[1]
 
 
 def shell_sums(

@@ -9,7 +9,7 @@ LIKELIHOOD = "Likelihood"
 
 @settings
 class LikelihoodOptions(Settings):
-    """Noise of the images."""
+    """Noise and contrasts of the images."""
 
     noise_model: Literal["white", "radial"] = option(
         "--noise-model",
@@ -18,4 +18,11 @@ class LikelihoodOptions(Settings):
         help="Noise of the images: white, or with a radial spectrum of every optics group, "
         "estimated before every epoch but the first from what the network leaves unexplained, "
         "by whose inverse squared errors are weighted",
+    )
+    with_contrast: bool = option(
+        "--contrast",
+        default=False,
+        group=LIKELIHOOD,
+        help="Fit a contrast for every image, written as contrast.npy; their spread is "
+        "estimated along",
     )

@@ -59,7 +59,7 @@ class Assembly:
         poses: Poses that are refined; None where they are kept.
         refined: Numbers of particles that are learnt along with the network, by name.
         search: Finds poses; None where they are known.
-        noise: The likelihood of the images; None for white noise.
+        noise: The likelihood of the images; None for white noise and contrasts of 1.
         first_latents: Mean and log-variance of latents that the encoder is taught before all
             else; None if there are none, or the run is past that.
         norm: Offset and scale of the images.
@@ -138,8 +138,18 @@ def build_training(
             team,
         )
     noise = None
-    if training.noise_model != "white":
-        noise = NoiseAndContrast(images, particles, model, latents, dtype, team)
+    is_white = training.noise_model == "white"
+    if training.with_contrast or not is_white:
+        noise = NoiseAndContrast(
+            images,
+            particles,
+            model,
+            latents,
+            dtype,
+            team,
+            is_white=is_white,
+            with_contrast=training.with_contrast,
+        )
     optimizer = adam(
         model.parameters(),
         device,

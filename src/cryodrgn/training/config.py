@@ -177,6 +177,7 @@ class TrainConfig:
         kl: How the KL divergence enters the loss.
         equivariance: Penalty on latents that change when an image is turned; None for none.
         noise_model: Noise of the images: white, or with a spectrum of every optics group.
+        with_contrast: Whether every image has a contrast of its own.
         keeps_decoder: Whether the decoder stays as it is, and only an encoder learns.
         curriculum: Which frequencies are compared in early epochs; None compares all.
         latents: How free latents are learnt, for models that have them.
@@ -208,6 +209,7 @@ class TrainConfig:
     kl: KlWeighting = field(default_factory=KlWeighting)
     equivariance: Equivariance | None = None
     noise_model: NoiseName = "white"
+    with_contrast: bool = False
     keeps_decoder: bool = False
     curriculum: Curriculum | None = None
     latents: LatentTableConfig | None = None

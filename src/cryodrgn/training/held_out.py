@@ -152,7 +152,13 @@ def _quadrants(particles: TrainingSet) -> Float[Tensor, "halves points"]:
 def _errors(
     decoder: VolumeModel, batch: Batch, latent: Float[Tensor, "batch z"], dtype: torch.dtype
 ) -> Float[Tensor, "batch points"]:
-    """Squared errors at every point, mean over the images of every particle."""
+    """Squared errors at every point, mean over the images of every particle.
+
+    Predictions have the most probable contrasts, where images have contrasts of their own.
+    """
     slices = decoder(batch.coordinates, batch.grouping.spread(latent), dtype)
-    predicted = predict(slices, batch.compared_transfer())
-    return batch.grouping.mean(squared_residuals(predicted, batch.targets()))
+    predicted, images = predict(slices, batch.compared_transfer()), batch.targets()
+    likelihood = batch.compared_likelihood()
+    if likelihood.contrast is not None:
+        predicted = predicted * likelihood.contrasts(predicted, images)[:, None, None]
+    return batch.grouping.mean(squared_residuals(predicted, images))

@@ -1,7 +1,10 @@
-"""The noise spectrum of images, estimated along with the network that explains them."""
+"""Noise and contrasts of images, estimated along with the network that explains them."""
 
 import logging
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -10,24 +13,61 @@ from torch import Tensor
 
 from cryodrgn.data.batch import Batch
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.devices import may_wait
+from cryodrgn.devices import may_wait, sum_dtype
 from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import ImageLikelihood, shell_sums, squared_residuals
+from cryodrgn.imaging.likelihood import ContrastPrior, ImageLikelihood, shell_sums
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
+from cryodrgn.io.atomic import atomic_path
 from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.threads import in_order
 from cryodrgn.training.row_table import PerParticleParameters
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 # Particles whose residuals tell the noise: of all groups together, and at least of each.
 SAMPLE, SAMPLE_OF_GROUP = 2000, 200
-AT_A_TIME = 32
+AT_A_TIME, READ_AT_ONCE = 32, 8
 # Share of the mean variance below which no shell's falls: shells that a low-pass filter has
 # emptied would outweigh all others.
 LEAST_VARIANCE = 0.01
+STARTING_CONTRAST_SPREAD, LEAST_CONTRAST_SPREAD, LARGEST_CONTRAST_SPREAD = 0.15, 0.001, 0.5
+CONTRAST_ROUNDS = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Products:
+    """Inner products by shell of images r left unexplained and predicted images h.
+
+    Attributes:
+        rows: The images.
+        unexplained: Σ |r|².
+        matched: Re Σ h* r.
+        power: Σ |h|².
+    """
+
+    rows: Int[Tensor, " images"]
+    unexplained: Float[Tensor, "images shells"]
+    matched: Float[Tensor, "images shells"]
+    power: Float[Tensor, "images shells"]
+
+    def contrasts(
+        self, noise: NoiseModel, spread: float
+    ) -> tuple[Float[Tensor, " images"], Float[Tensor, " images"]]:
+        """Posterior mean of a − 1, and variance, of contrasts a of N(1, ``spread``²)."""
+        precision = 1 / noise.variances(self.rows)
+        variance = 1 / (spread**-2 + (precision * self.power).sum(1))
+        return variance * (precision * self.matched).sum(1), variance
+
+    def left(
+        self, mean: Float[Tensor, " images"], variance: Float[Tensor, " images"]
+    ) -> Float[Tensor, "images shells"]:
+        """Means of |y − a h|² under such a posterior."""
+        second = (mean.square() + variance)[:, None]
+        return self.unexplained - 2 * mean[:, None] * self.matched + second * self.power
 
 
 class NoiseAndContrast:
@@ -38,8 +78,11 @@ class NoiseAndContrast:
     loss weights squared residuals by w = v / σ², v being the mean of σ² over all images and
     points: of white noise, w = 1 whatever its variance, and of any other the loss at the true
     volumes is what it is without weights, so that β and the learning rate keep their meaning.
-    In the first epoch noise is taken for white, because a network that explains nothing yet
-    leaves the signal in its residuals.
+    In the first epoch noise is taken for white, and contrasts for 1, because a network that
+    explains nothing yet leaves the signal in its residuals.
+
+    Where images have contrasts of their own, their variance s² is estimated along, by
+    expectation maximisation on the same sample.
 
     Args:
         images: The prepared images.
@@ -48,6 +91,8 @@ class NoiseAndContrast:
         latents: Latents that are learnt one by one; None asks the encoder, if there is one.
         dtype: Number type of the networks' matrix products.
         team: Processes that share the work.
+        is_white: Whether all frequencies and groups have the same variance.
+        with_contrast: Whether every image has a contrast of its own.
     """
 
     def __init__(
@@ -58,19 +103,28 @@ class NoiseAndContrast:
         latents: PerParticleParameters | None,
         dtype: torch.dtype,
         team: Team = ALONE,
+        *,
+        is_white: bool = False,
+        with_contrast: bool = False,
     ) -> None:
         self._images, self._model, self._latents = images, model, latents
         self._dtype, self._team = dtype, team
+        self._is_white, self._with_contrast = is_white, with_contrast
         device = images.device
         groups = optics_groups(particles.images)
+        if is_white:
+            groups = np.zeros_like(groups)
         self._groups = torch.from_numpy(groups).to(device)
         self._sizes = torch.bincount(self._groups)
         offsets = particles.offsets
         self._sample = _sample(groups if offsets is None else groups[offsets[:-1]])
         self._shells = images.shells
         self._spectra = torch.ones(len(self._sizes), int(self._shells.max()) + 1, device=device)
-        # Graphs hold this tensor: what changes are its values.
+        # Graphs hold these tensors: what changes are their values.
         self._weights = torch.ones(len(self._sizes), len(images.lattice), device=device)
+        self._prior = ContrastPrior(
+            variance=torch.zeros((), device=device), level=torch.ones((), device=device)
+        )
         images.judge_by(self.likelihood)
 
     @property
@@ -80,35 +134,99 @@ class NoiseAndContrast:
 
     def likelihood(self, rows: Int[Tensor, " images"]) -> ImageLikelihood:
         """The likelihood of some images, at all stored points."""
+        prior = self._prior if self._with_contrast else None
+        if self._is_white:
+            return ImageLikelihood(contrast=prior)
         if len(self._weights) == 1:
-            return ImageLikelihood(weights=self._weights.expand(len(rows), -1))
-        return ImageLikelihood(weights=self._weights[self._groups[rows]])
+            weights = self._weights.expand(len(rows), -1)
+        else:
+            weights = self._weights[self._groups[rows]]
+        return ImageLikelihood(weights=weights, contrast=prior)
 
-    @torch.no_grad()
     def estimate(self) -> None:
-        """Estimate the noise from what the network leaves unexplained now."""
-        was_training = self._model.training
-        self._model.eval()
-        left = ResidualPower(self.noise, len(self._shells))
-        size = self._images.most_together(AT_A_TIME)
-        for rows in self._team.piece(self._sample).split(size):
-            batch = self._images.batch(rows)
-            squares = squared_residuals(self._predicted(batch), batch.targets())
-            power = shell_sums(squares / 2, self._shells, self._spectra.shape[1])
-            left.add(batch.image_rows, power)
-        left.share(self._team)
-        self._model.train(was_training)
-        self.take(left.updated().spectra)
+        """Estimate the noise and the spread of contrasts from what is unexplained now."""
+        mine = self._team.piece(self._sample)
+        products = _joined(list(self._of_batches(self._products, mine)))
+        zero = torch.zeros(len(products.rows), device=self._images.device)
+        noise = self._noise_left(products, zero, zero)
+        spread = STARTING_CONTRAST_SPREAD
+        for _ in range(CONTRAST_ROUNDS if self._with_contrast else 0):
+            mean, variance = products.contrasts(noise, spread)
+            squares = (mean.square() + variance).sum().to(sum_dtype(zero.device))
+            sums = self._team.total(torch.stack([squares, squares.new_tensor(len(zero))]))
+            with may_wait("the spread of the contrasts goes into the log"):
+                spread = float((sums[0] / sums[1]).sqrt())
+            spread = min(max(spread, LEAST_CONTRAST_SPREAD), LARGEST_CONTRAST_SPREAD)
+            noise = self._noise_left(products, mean, variance)
+        self.take(noise.spectra, spread if self._with_contrast else 0.0)
         logger.info("%s", self._in_words())
+
+    def write_contrasts(self, path: Path) -> None:
+        """Estimate once more, and write the contrast of every particle, where it has one.
+
+        It is the posterior mean, averaged over the images of the particle.
+
+        Args:
+            path: A ``.npy`` file, as linear runs have it.
+        """
+        if not self._with_contrast:
+            return
+        self.estimate()
+        mine = self._team.piece(torch.arange(len(self._images)))
+        found = torch.cat(list(self._of_batches(self._contrasts, mine)))
+        values = self._team.gather(found).cpu().numpy()
+        if self._team.is_writer:
+            with atomic_path(path) as partial, partial.open("wb") as file:
+                np.save(file, values)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must be remembered to go on exactly."""
-        return {"spectra": self._spectra.cpu(), "weights": self._weights.cpu()}
+        return {name: value.cpu() for name, value in self._state().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a remembered state."""
-        self._spectra.copy_(state["spectra"])
-        self._weights.copy_(state["weights"])
+        for name, value in self._state().items():
+            value.copy_(state[name])
+
+    def take(self, spectra: Float[Tensor, "groups shells"], spread: float = 0.0) -> None:
+        """Take over variances and the spread of contrasts, and the weights that follow."""
+        share = self._sizes / self._sizes.sum()
+        mean = share @ spectra[:, self._shells].mean(1)
+        if self._is_white:
+            spectra = mean.expand_as(spectra)
+        self._spectra.copy_(spectra.maximum(LEAST_VARIANCE * mean))
+        # Stored points may reach into corners that are never compared.
+        radii = self._images.lattice.points.to(spectra.device).float().norm(dim=-1)
+        shells = radii.round().long().clamp_max(spectra.shape[1] - 1)
+        self._weights.copy_((mean / self._spectra)[:, shells])
+        self._prior.variance.fill_(spread**2)
+        self._prior.level.copy_(mean)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {
+            "spectra": self._spectra,
+            "weights": self._weights,
+            "contrast_variance": self._prior.variance,
+            "level": self._prior.level,
+        }
+
+    def _of_batches(
+        self, work: Callable[[Batch], Result], rows: Int[Tensor, " rows"]
+    ) -> Iterator[Result]:
+        """Results of work on some particles, a few at a time, in their order."""
+        was_training = self._model.training
+        self._model.eval()
+        size = self._images.most_together(AT_A_TIME)
+        with torch.no_grad():
+            # Batches are read by one thread, and worked on by all.
+            for some in rows.split(READ_AT_ONCE * size):
+                yield from in_order(work, [self._images.batch(one) for one in some.split(size)])
+        self._model.train(was_training)
+
+    def _contrasts(self, batch: Batch) -> Float[Tensor, " particles"]:
+        """Contrasts of particles, each the mean of those of its images."""
+        likelihood, images = batch.compared_likelihood(), batch.targets()
+        return batch.grouping.mean(likelihood.contrasts(self._predicted(batch), images))
 
     def _predicted(self, batch: Batch) -> Float[Tensor, "images compared 2"]:
         """The images that the network predicts at the means of their latents."""
@@ -122,27 +240,48 @@ class NoiseAndContrast:
         slices = self._model.decoder(batch.coordinates, spread, self._dtype)
         return predict(slices, batch.compared_transfer())
 
-    def take(self, spectra: Float[Tensor, "groups shells"]) -> None:
-        """Take over variances, and the weights that follow from them."""
-        share = self._sizes / self._sizes.sum()
-        mean = share @ spectra[:, self._shells].mean(1)
-        self._spectra.copy_(spectra.maximum(LEAST_VARIANCE * mean))
-        # Stored points may reach into corners that are never compared.
-        radii = self._images.lattice.points.to(spectra.device).float().norm(dim=-1)
-        shells = radii.round().long().clamp_max(spectra.shape[1] - 1)
-        self._weights.copy_((mean / self._spectra)[:, shells])
+    def _products(self, batch: Batch) -> Products:
+        """Inner products of what is predicted and what is not, of some images."""
+        predicted = self._predicted(batch)
+        unexplained = batch.targets() - predicted
+        pairs = ((unexplained, unexplained), (predicted, unexplained), (predicted, predicted))
+        count = self._spectra.shape[1]
+        sums = [shell_sums((a * b).sum(-1), self._shells, count) for a, b in pairs]
+        return Products(
+            rows=batch.image_rows, unexplained=sums[0], matched=sums[1], power=sums[2]
+        )
+
+    def _noise_left(self, products: Products, mean: Tensor, variance: Tensor) -> NoiseModel:
+        """The noise that is left with contrasts of such means (less 1) and variances."""
+        left = ResidualPower(self.noise, len(self._shells))
+        left.add(products.rows, products.left(mean, variance) / 2)
+        left.share(self._team)
+        return left.updated()
 
     def _in_words(self) -> str:
-        """The spectrum in one sentence."""
-        mean = self._spectra[0, self._shells].mean()
+        """Noise and contrasts in one sentence."""
         with may_wait("the spectrum goes into the log"):
-            amplitudes = (self._spectra[0] / mean).sqrt().tolist()
-        places = np.unique(np.linspace(1, len(amplitudes) - 1, 5).round().astype(int))
-        values = ", ".join(f"{amplitudes[place]:.2f}" for place in places.tolist())
-        count = len(self._spectra)
-        of = "" if count == 1 else f" of the first of {count} optics groups"
-        radii = ", ".join(map(str, places.tolist()))
-        return f"noise{of}: amplitude {values} of that of white noise at radius {radii}"
+            level, variance = float(self._prior.level), float(self._prior.variance)
+            amplitudes = (self._spectra[0] / level).sqrt().tolist()
+        said = []
+        if not self._is_white:
+            places = np.unique(np.linspace(1, len(amplitudes) - 1, 5).round().astype(int))
+            values = ", ".join(f"{amplitudes[place]:.2f}" for place in places.tolist())
+            count = len(self._spectra)
+            of = "" if count == 1 else f" of the first of {count} optics groups"
+            radii = ", ".join(map(str, places.tolist()))
+            said.append(
+                f"noise{of}: amplitude {values} of that of white noise at radius {radii}"
+            )
+        if self._with_contrast:
+            said.append(f"contrasts spread by {variance**0.5:.3f}")
+        return "; ".join(said)
+
+
+def _joined(parts: Sequence[Products]) -> Products:
+    """The products of all images of some batches."""
+    names = ("rows", "unexplained", "matched", "power")
+    return Products(**{n: torch.cat([getattr(part, n) for part in parts]) for n in names})
 
 
 def _sample(groups: Int[np.ndarray, " particles"]) -> Int[Tensor, " sample"]:

@@ -429,6 +429,8 @@ class TrainingRun:
 
     def _finish(self, last: int) -> None:
         """Write the files without a number: those of the last epoch."""
+        if self._parts.noise is not None:
+            self._parts.noise.write_contrasts(self._run.linear.contrasts)
         if last % self._config.training.checkpoint_interval:
             self._save(None)
             self._writer.finish()

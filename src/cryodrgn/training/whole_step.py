@@ -67,8 +67,8 @@ def reconstruction_term(
     """Sum over images of their mean squared errors within the radius, over the divisor."""
     slices = decoder(batch.coordinates, batch.grouping.spread(latent), dtype)
     predicted = predict(slices, batch.compared_transfer())
-    residuals = batch.compared_likelihood().squares(predicted, batch.targets())
-    errors = (residuals * inputs.point_weights).sum(1) / inputs.point_weights.sum()
+    sums = batch.compared_likelihood().errors(predicted, batch.targets(), inputs.point_weights)
+    errors = sums / inputs.point_weights.sum()
     weights = batch.grouping.spread(inputs.particle_weights)
     return (errors * weights).sum() / (batch.images_per_particle * inputs.numbers[DIVISOR])
 
