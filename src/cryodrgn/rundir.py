@@ -291,6 +291,11 @@ class RunDirectory(Folder):
         Path, "convergence.csv", "Table of the held-out evaluation after every epoch"
     )
     checkpoint = One(Path, "checkpoint.pkl", "State of a run within an epoch")
+    outside = One(
+        Path,
+        "outside.mrc",
+        "Consensus outside of the focus mask, in units of normalised images",
+    )
     selection = Named(
         Path,
         "selections/*.pkl",

@@ -21,7 +21,7 @@ TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
     "| --precision --no-amp --device --multigpu --curriculum --compile"
 )
-LIKELIHOOD = "--noise-model --contrast"
+LIKELIHOOD = "--noise-model --contrast --mask --focus-mask --consensus"
 HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"
 SEARCH = (

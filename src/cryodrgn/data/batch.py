@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.ewald import Sidebands
@@ -36,6 +37,7 @@ class Batch:
         sidebands: Side bands of the images at the same points; None where the Ewald sphere is
             taken for flat.
         likelihood: Of the images, at the stored points.
+        fixed: Density that all images show beside that of the model; None for none.
     """
 
     rows: Int[Tensor, " batch"]
@@ -50,6 +52,7 @@ class Batch:
     compared: Int[Tensor, " compared"] | None
     sidebands: Sidebands | None = None
     likelihood: ImageLikelihood = WHITE
+    fixed: FixedDensity | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,6 +117,12 @@ class Batch:
             return transfer
         return transfer[:, self.compared]
 
+    def whole_slices(
+        self, slices: Float[Tensor, "images compared 2"]
+    ) -> Float[Tensor, "images compared 2"]:
+        """Slices of a model with those of the fixed density, if there is one."""
+        return slices if self.fixed is None else slices + self.fixed.slices(self.coordinates)
+
     def compared_likelihood(self) -> ImageLikelihood:
         """The likelihood of the images where they are compared with slices."""
         return self.likelihood.at(self.compared)
@@ -136,6 +145,7 @@ class StoredBatch:
         shifts: In Å, by which the images are still to be moved; None where that is done.
         magnifications: Matrices of the images' magnification; None where all are 1.
         likelihood: Of the images, at the stored points.
+        fixed: Density that all images show beside that of the model; None for none.
     """
 
     rows: Int[Tensor, " batch"]
@@ -150,6 +160,7 @@ class StoredBatch:
     shifts: Float[Tensor, "images 2"] | None
     magnifications: Float[Tensor, "images 2 2"] | None = None
     likelihood: ImageLikelihood = WHITE
+    fixed: FixedDensity | None = None
 
     def batch(
         self, frequencies: Float[Tensor, "points 2"], compared: Int[Tensor, " compared"] | None
@@ -179,6 +190,7 @@ class StoredBatch:
             coordinates=slice_coordinates(points, axes),
             compared=compared,
             likelihood=self.likelihood,
+            fixed=self.fixed,
         )
 
 

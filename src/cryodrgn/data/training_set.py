@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cryodrgn.data.batch import Batch, StoredBatch, factors
 from cryodrgn.data.batches import VisitingOrder
+from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.image_choice import ImageChoice
 from cryodrgn.data.moving_poses import PoseSource, relative_poses
 from cryodrgn.data.prefetch import DevicePrefetch
@@ -80,6 +81,11 @@ class TrainingSet:
         self._frequencies = self.lattice.frequencies.to(device)
         self._within: dict[int, Tensor] = {}
         self._likelihood: Callable[[Tensor], ImageLikelihood] = lambda _: WHITE
+        self._fixed: FixedDensity | None = None
+
+    def show_beside(self, fixed: FixedDensity) -> None:
+        """Let the images of batches show this density beside that of the model from now on."""
+        self._fixed = fixed
 
     def judge_by(self, likelihood: Callable[[Tensor], ImageLikelihood]) -> None:
         """Give batches this likelihood of their images from now on, in place of white noise.
@@ -288,6 +294,7 @@ class TrainingSet:
             shifts=shifts,
             magnifications=self.magnifications(image_rows),
             likelihood=self._likelihood(image_rows),
+            fixed=self._fixed,
         )
 
     def frequencies(self, num_points: int | None = None) -> Float[Tensor, "points 2"]:

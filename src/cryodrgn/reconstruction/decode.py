@@ -12,6 +12,7 @@ from torch import Tensor
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.fourier.transforms import centred_fft, centred_ifft
+from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.protocols import VolumeModel
@@ -63,6 +64,7 @@ class VolumeDecoder:
         dtype: Number type of its matrix products.
         whole_cube: Whether to ask the model also beyond the Nyquist sphere, where no image
             has told it anything. cryoDRGN does so with decoders of Hartley values.
+        mask: What volumes are multiplied by; None for nothing.
     """
 
     def __init__(
@@ -74,7 +76,9 @@ class VolumeDecoder:
         dtype: torch.dtype = torch.float32,
         *,
         whole_cube: bool = False,
+        mask: Float[Tensor, "box box box"] | None = None,
     ) -> None:
+        self._mask = mask
         self._decoder = decoder.to(device).eval()
         self._norm = (offset, scale) if decoder.is_normalised else (0.0, 1.0)
         self.device = device
@@ -111,7 +115,7 @@ class VolumeDecoder:
             ConfigError: The side is odd or too large.
         """
         offset, scale = self._norm
-        return self._decoder.make_volumes(
+        volumes = self._decoder.make_volumes(
             latents.to(self.device),
             box_size,
             dtype=self._dtype,
@@ -119,6 +123,10 @@ class VolumeDecoder:
             scale=scale,
             whole_cube=self._whole_cube,
         )
+        if self._mask is None:
+            return volumes
+        mask = resize_mask(self._mask, box_size or self.box_size)
+        return (volume * mask for volume in volumes)
 
 
 def decode_volumes(

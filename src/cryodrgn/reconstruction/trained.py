@@ -1,10 +1,13 @@
 """A trained model, out of the files of a run of this program or of cryoDRGN."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
@@ -13,6 +16,7 @@ from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.io.checkpoints import load_checkpoint
+from cryodrgn.io.masks import read_mask
 from cryodrgn.models.build import (
     build_model,
     decoder_sizes,
@@ -27,6 +31,9 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.rundir import RunDirectory
+
+logger = logging.getLogger(__name__)
 
 # A config may describe a model of so many times the numbers of its weight file, to be refused
 # by name when the weights are put into it, before it is refused for its size alone.
@@ -60,6 +67,7 @@ class TrainedModel:
     is_foreign: bool
     ewald: Curvature = 0
     sampling: Sampling | None = None
+    mask: Float[Tensor, "box box box"] | None = None
 
     @classmethod
     def load(cls, weights: Path, settings: dict[str, Any]) -> "TrainedModel":
@@ -100,6 +108,7 @@ class TrainedModel:
             is_foreign="settings" not in ours,
             ewald=_curvature(ours),
             sampling=Sampling.of_record(dataset.get("sampling")),
+            mask=_mask_of(ours, weights.parent, config.box_size),
         )
 
     def volume_decoder(
@@ -114,7 +123,13 @@ class TrainedModel:
         decoder = self.model.decoder
         whole_cube = self.is_foreign and decoder.domain == "hartley"
         return VolumeDecoder(
-            decoder, self.offset, self.scale, device, dtype, whole_cube=whole_cube
+            decoder,
+            self.offset,
+            self.scale,
+            device,
+            dtype,
+            whole_cube=whole_cube,
+            mask=self.mask,
         )
 
 
@@ -162,6 +177,27 @@ def prepare_as_trained(
         storage=storage,
         team=team,
     )
+
+
+def _mask_of(
+    recorded: dict[str, Any], folder: Path, box_size: int
+) -> Float[Tensor, "box box box"] | None:
+    """The mask by which a run multiplies its volumes, from its folder; None without one.
+
+    Raises:
+        InputFileError: It cannot be read.
+    """
+    settings = recorded.get("settings")
+    training = settings.get("training") if isinstance(settings, dict) else None
+    if not isinstance(training, dict) or not (
+        training.get("mask") or training.get("focus_mask")
+    ):
+        return None
+    path = RunDirectory(folder).linear.mask
+    if not path.exists():
+        logger.warning("%s is missing: volumes are not multiplied by the run's mask", path)
+        return None
+    return read_mask(path, box_size, None)
 
 
 def _curvature(recorded: dict[str, Any]) -> Curvature:

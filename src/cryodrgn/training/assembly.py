@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.building import build_training_set
+from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import TrainingSet
@@ -24,6 +25,7 @@ from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory, latents_at
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
+from cryodrgn.training.focus import Masks, density_outside
 from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.linear_start import LinearStart
 from cryodrgn.training.noise_and_contrast import NoiseAndContrast
@@ -59,6 +61,8 @@ class Assembly:
         poses: Poses that are refined; None where they are kept.
         refined: Numbers of particles that are learnt along with the network, by name.
         search: Finds poses; None where they are known.
+        masks: Of volumes that are decoded, and of the focus.
+        fixed: Density outside of the focus mask; None without one.
         noise: The likelihood of the images; None for white noise and contrasts of 1.
         first_latents: Mean and log-variance of latents that the encoder is taught before all
             else; None if there are none, or the run is past that.
@@ -72,6 +76,8 @@ class Assembly:
     poses: PoseTable | None
     refined: dict[str, TrainableGroup]
     search: PoseSearch | None
+    masks: Masks
+    fixed: FixedDensity | None
     noise: NoiseAndContrast | None
     first_latents: Targets | None
     norm: tuple[float, float]
@@ -117,10 +123,19 @@ def build_training(
     if training.warm_start is not None and not start.is_under_way:
         dim = config.model.latent_dim
         first_latents = load_targets(training.warm_start, len(particles), dim)
+    masks = Masks.read(training, particles)
     norm = start.norm or config.data.norm or _estimated_norm(config, particles)
     if linear is not None:
         linear.put_into(model, norm)
     images = _prepared(config, particles, run, device, norm, poses, team)
+    fixed = None
+    if masks.focus is not None:
+        stored = run.outside if start.is_same_run else None
+        settings = _preprocessing(config, norm)
+        fixed = density_outside(
+            training, particles, images, settings, masks.focus, stored, team
+        )
+        images.show_beside(fixed)
     dtype = _network_dtype(start.precision or training.precision, device, team)
     search = None
     if training.search is not None and poses is not None:
@@ -158,11 +173,15 @@ def build_training(
     )
     return Assembly(
         particles=images,
-        objective=_objective(config, particles, model, latents, norm, dtype, team),
+        objective=_objective(
+            config, particles, model, latents, norm, dtype, team, masks.decoded
+        ),
         optimizer=optimizer,
         poses=poses,
         refined=_refined(training, poses, latents),
         search=search,
+        masks=masks,
+        fixed=fixed,
         noise=noise,
         first_latents=first_latents,
         norm=norm,
@@ -235,13 +254,14 @@ def _objective(
     norm: tuple[float, float],
     dtype: torch.dtype,
     team: Team,
+    mask: Float[torch.Tensor, "box box box"] | None,
 ) -> Objective:
     """Objective of a model with an encoder, a table of latents, or one structure."""
     if model.has_encoder:
         lattice, training = stored_lattice(config.model), config.training
         return VaeObjective(model, training.kl, dtype, team, training.equivariance, lattice)
     device = next(model.parameters()).device
-    volumes = VolumeDecoder(model.decoder, *norm, device)
+    volumes = VolumeDecoder(model.decoder, *norm, device, mask=mask)
     pixel_size = particles.require_pixel_size()
     return DecoderObjective(model, latents, volumes, pixel_size, dtype, team)
 

@@ -178,6 +178,9 @@ class TrainConfig:
         equivariance: Penalty on latents that change when an image is turned; None for none.
         noise_model: Noise of the images: white, or with a spectrum of every optics group.
         with_contrast: Whether every image has a contrast of its own.
+        mask: Solvent mask, by which decoded volumes are multiplied.
+        focus_mask: Mask outside of which a consensus explains the images.
+        consensus: That map; None backprojects the particles.
         keeps_decoder: Whether the decoder stays as it is, and only an encoder learns.
         curriculum: Which frequencies are compared in early epochs; None compares all.
         latents: How free latents are learnt, for models that have them.
@@ -210,6 +213,9 @@ class TrainConfig:
     equivariance: Equivariance | None = None
     noise_model: NoiseName = "white"
     with_contrast: bool = False
+    mask: Path | None = None
+    focus_mask: Path | None = None
+    consensus: Path | None = None
     keeps_decoder: bool = False
     curriculum: Curriculum | None = None
     latents: LatentTableConfig | None = None
@@ -254,6 +260,18 @@ class TrainConfig:
             if value is not None and not value > 0:
                 msg = f"{option} must be positive, got {value}"
                 raise ConfigError(msg)
+        if self.consensus is not None and self.focus_mask is None:
+            msg = (
+                "--consensus explains what lies outside of a focus mask, but there is none; "
+                "give --focus-mask, or leave it out"
+            )
+            raise ConfigError(msg)
+        if self.focus_mask is not None and self.linear_run is not None:
+            msg = (
+                "--focus-mask does not go with --from, whose mean explains what lies outside "
+                "already; confine the components instead: train_linear --focus-mask"
+            )
+            raise ConfigError(msg)
         if not (self.weight_decay >= 0 and self.seed >= 0):
             msg = "--wd and --seed must not be negative"
             raise ConfigError(msg)
@@ -346,8 +364,8 @@ class RunConfig:
             encoder = model.pop("encoder")
             model["encoder"] = None if encoder is None else encoder_of_record(encoder)
             model["decoder"] = decoder_of_record(model["decoder"])
-            training["cache_dir"] = _path(training["cache_dir"])
-            training["linear_run"] = _path(training.get("linear_run"))
+            for name in ("cache_dir", "linear_run", "mask", "focus_mask", "consensus"):
+                training[name] = _path(training.get(name))
             training["kl"] = KlWeighting(**training["kl"])
             if training.get("equivariance") is not None:
                 training["equivariance"] = Equivariance(**training["equivariance"])

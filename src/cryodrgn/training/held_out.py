@@ -157,7 +157,8 @@ def _errors(
     Predictions have the most probable contrasts, where images have contrasts of their own.
     """
     slices = decoder(batch.coordinates, batch.grouping.spread(latent), dtype)
-    predicted, images = predict(slices, batch.compared_transfer()), batch.targets()
+    predicted = predict(batch.whole_slices(slices), batch.compared_transfer())
+    images = batch.targets()
     likelihood = batch.compared_likelihood()
     if likelihood.contrast is not None:
         predicted = predicted * likelihood.contrasts(predicted, images)[:, None, None]

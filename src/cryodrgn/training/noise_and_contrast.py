@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cryodrgn.data.batch import Batch
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.devices import may_wait, sum_dtype
+from cryodrgn.devices import may_wait
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import ContrastPrior, ImageLikelihood, shell_sums
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
@@ -34,7 +34,7 @@ AT_A_TIME, READ_AT_ONCE = 32, 8
 # Share of the mean variance below which no shell's falls: shells that a low-pass filter has
 # emptied would outweigh all others.
 LEAST_VARIANCE = 0.01
-STARTING_CONTRAST_SPREAD, LEAST_CONTRAST_SPREAD, LARGEST_CONTRAST_SPREAD = 0.15, 0.001, 0.5
+STARTING_CONTRAST_SPREAD, LEAST_SPREAD, LARGEST_SPREAD, LEAST_CENTRE = 0.15, 0.001, 0.5, 0.2
 CONTRAST_ROUNDS = 20
 
 
@@ -55,12 +55,13 @@ class Products:
     power: Float[Tensor, "images shells"]
 
     def contrasts(
-        self, noise: NoiseModel, spread: float
+        self, noise: NoiseModel, centre: float, spread: float
     ) -> tuple[Float[Tensor, " images"], Float[Tensor, " images"]]:
-        """Posterior mean of a − 1, and variance, of contrasts a of N(1, ``spread``²)."""
+        """Posterior mean of a − 1, and variance, of contrasts a of N(centre, spread²)."""
         precision = 1 / noise.variances(self.rows)
         variance = 1 / (spread**-2 + (precision * self.power).sum(1))
-        return variance * (precision * self.matched).sum(1), variance
+        pull = (centre - 1) / spread**2 + (precision * self.matched).sum(1)
+        return variance * pull, variance
 
     def left(
         self, mean: Float[Tensor, " images"], variance: Float[Tensor, " images"]
@@ -149,16 +150,21 @@ class NoiseAndContrast:
         products = _joined(list(self._of_batches(self._products, mine)))
         zero = torch.zeros(len(products.rows), device=self._images.device)
         noise = self._noise_left(products, zero, zero)
-        spread = STARTING_CONTRAST_SPREAD
+        spread, centre = STARTING_CONTRAST_SPREAD, 1.0
         for _ in range(CONTRAST_ROUNDS if self._with_contrast else 0):
-            mean, variance = products.contrasts(noise, spread)
-            squares = (mean.square() + variance).sum().to(sum_dtype(zero.device))
-            sums = self._team.total(torch.stack([squares, squares.new_tensor(len(zero))]))
+            mean, variance = products.contrasts(noise, centre, spread)
+            values = (torch.ones_like(mean), mean, mean.square() + variance)
+            sums = torch.stack([value.sum() for value in values])
             with may_wait("the spread of the contrasts goes into the log"):
-                spread = float((sums[0] / sums[1]).sqrt())
-            spread = min(max(spread, LEAST_CONTRAST_SPREAD), LARGEST_CONTRAST_SPREAD)
+                count, first, second = self._team.total(sums).tolist()
+            centre = 1 + first / count
+            variance_found = max(second / count - (first / count) ** 2, 0.0)
+            spread = min(max(variance_found**0.5, LEAST_SPREAD), LARGEST_SPREAD)
             noise = self._noise_left(products, mean, variance)
-        self.take(noise.spectra, spread if self._with_contrast else 0.0)
+        # A network that has not learnt the whole amplitude yet shows contrasts about another
+        # mean, which the loss, whose prior has the mean 1, lets it correct.
+        relative = min(spread / max(centre, LEAST_CENTRE), LARGEST_SPREAD)
+        self.take(noise.spectra, relative if self._with_contrast else 0.0)
         logger.info("%s", self._in_words())
 
     def write_contrasts(self, path: Path) -> None:
@@ -238,7 +244,7 @@ class NoiseAndContrast:
             latents = batch.images.new_zeros(len(batch), 0)
         spread = batch.grouping.spread(latents)
         slices = self._model.decoder(batch.coordinates, spread, self._dtype)
-        return predict(slices, batch.compared_transfer())
+        return predict(batch.whole_slices(slices), batch.compared_transfer())
 
     def _products(self, batch: Batch) -> Products:
         """Inner products of what is predicted and what is not, of some images."""

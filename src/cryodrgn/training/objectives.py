@@ -457,6 +457,7 @@ def _gradients_of(
         part, images=_cut(part.images, ends), coordinates=_cut(part.coordinates, ends)
     )
     slices = decoder(part.coordinates, part.grouping.spread(latent), dtype)
+    slices = part.whole_slices(slices)
     loss = reconstruction_loss(
         slices, part.targets(), part.compared_transfer(), part.compared_likelihood()
     )

@@ -18,6 +18,7 @@ from cryodrgn.errors import InputFileError, OutputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.checkpoints import on_host, save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import save_poses
+from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import build_model, load_named_weights, named_weights
 from cryodrgn.parallel import ALONE, Team
@@ -113,6 +114,7 @@ def train(
         session.report_to_files()
         session.tell_beginning(start, device)
         save_run_config(run, session.record())
+        session.save_masks()
         return session.run()
 
 
@@ -199,6 +201,14 @@ class TrainingRun:
             group["lr"] = self._config.training.learning_rate
             group["weight_decay"] = self._config.training.weight_decay
         self._trainer.begin_at(Position(epoch=start.epochs_done))
+
+    def save_masks(self) -> None:
+        """Write the masks' product and the density outside, which the run and others read."""
+        pixel_size = self._particles.require_pixel_size()
+        if self._parts.masks.decoded is not None:
+            write_volume(self._run.linear.mask, self._parts.masks.decoded.numpy(), pixel_size)
+        if self._parts.fixed is not None:
+            write_volume(self._run.outside, self._parts.fixed.volume.numpy(), pixel_size)
 
     def report_to_files(self) -> None:
         """From now on tell the files of the run, and whoever else listens, what happens."""

@@ -66,7 +66,7 @@ def reconstruction_term(
 ) -> Float[Tensor, ""]:
     """Sum over images of their mean squared errors within the radius, over the divisor."""
     slices = decoder(batch.coordinates, batch.grouping.spread(latent), dtype)
-    predicted = predict(slices, batch.compared_transfer())
+    predicted = predict(batch.whole_slices(slices), batch.compared_transfer())
     sums = batch.compared_likelihood().errors(predicted, batch.targets(), inputs.point_weights)
     errors = sums / inputs.point_weights.sum()
     weights = batch.grouping.spread(inputs.particle_weights)
