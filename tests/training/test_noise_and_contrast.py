@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cryodrgn.cli.main import main
+from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
@@ -119,6 +120,9 @@ def test_the_whole_step_has_the_loss_of_the_step_in_parts(images, opened, radius
         images, opened, model, None, torch.float32, with_contrast=spread > 0
     )
     noise.take(1 / (1 + torch.arange(BOX // 2 + 1.0))[None], spread)
+    if spread:
+        volume = torch.randn(BOX, BOX, BOX, generator=torch.Generator().manual_seed(0))
+        images.show_beside(FixedDensity(volume / BOX, images.device))
     rows = torch.arange(6)
     target = VaeObjective(model, KlWeighting(), torch.float32)
     parts = [images.batch(part, radius=radius) for part in rows.split(2)]
