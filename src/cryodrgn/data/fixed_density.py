@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
-from cryodrgn.kernels.gridding import interpolate, slice_table
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
+from cryodrgn.kernels.gridding import interpolate, table_of_volumes
 
 
 class FixedDensity:
@@ -20,8 +20,7 @@ class FixedDensity:
         self.volume = volume
         side = len(volume)
         self._grid = RfftVolumeGrid(side)
-        flat = volume.to(device) / interpolation_envelope(side, side, device)
-        self._table = slice_table(self._grid, flat[None], side // 2 + 1.0)
+        self._table = table_of_volumes(volume.to(device)[None], side // 2)
 
     def slices(
         self, coordinates: Float[Tensor, "images points 3"]
