@@ -50,6 +50,7 @@ COMMANDS = {
     "reconstruct_states": "reconstruct_states {0}/run -o {0}/states",
     "analyze": "analyze {0}/run -1 --skip-umap -o {0}/analysis",
     "downsample": "downsample {0}/sim/particles.mrcs -D 32 -o {0}/small.mrcs",
+    "power": "power {0}/sim/particles.star -o {0}/power --trials 4",
     "nuisance": "nuisance {0}/sim/particles.star {0}/run/z.pkl -o {0}/nuisance",
 }
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}

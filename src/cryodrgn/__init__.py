@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cryodrgn.jobs.parse import parse_pose_csparc as parse_pose_csparc
     from cryodrgn.jobs.parse import parse_pose_star as parse_pose_star
     from cryodrgn.jobs.parse import parse_star as parse_star
+    from cryodrgn.jobs.power import power as power
     from cryodrgn.jobs.reconstruct_states import reconstruct_states as reconstruct_states
     from cryodrgn.jobs.run import run as run
     from cryodrgn.jobs.select import select as select
@@ -87,6 +88,7 @@ _NAMES = {
     "jobs.nuisance": "nuisance",
     "jobs.parse": "parse_ctf_csparc parse_ctf_star "
     "parse_pose_csparc parse_pose_star parse_star",
+    "jobs.power": "power",
     "jobs.reconstruct_states": "reconstruct_states",
     "jobs.run": "run",
     "jobs.select": "select",

@@ -255,6 +255,16 @@ class NuisanceFiles(Folder):
     json = One(Path, "nuisance.json", "Results for programs")
 
 
+class PowerFiles(Folder):
+    """The files of one report on power."""
+
+    page = One(Path, "power.html", "Report with pictures")
+    table = One(
+        Path, "power.csv", "Probability of detection by motion, share and number of particles"
+    )
+    json = One(Path, "power.json", "Results for programs")
+
+
 class CheckFiles(Folder):
     """The files of one check."""
 

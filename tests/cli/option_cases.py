@@ -354,6 +354,27 @@ CASES = {
         ),
         values={"--outdir": "OUT/a", "--landscape-dir": "OUT/b"},
     ),
+    "power": Case(
+        line="IN/particles.star -o OUT",
+        values={
+            **DATA,
+            "--consensus": "IN/map.mrc",
+            "--window-r": "0.9",
+            "--model": "IN/a.pdb IN/b.pdb",
+            "--chains": "A B",
+            "--mask": "IN/mask.mrc",
+            "--axis": "0 0 1",
+            "--motions": "5 10",
+            "--shares": "0.3 0.1",
+        },
+        stubs=(
+            "cryodrgn.devices:choose_device",
+            "cryodrgn.linear.runner:with_double_precision",
+            "cryodrgn.workflow.power_report:report_power",
+        ),
+        refused="--chains",
+        quiet=DEFAULTS,
+    ),
     "nuisance": Case(
         line="IN/particles.star IN/z.pkl",
         values={**DATA, "--outdir": "OUT/n"},

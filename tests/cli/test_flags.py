@@ -130,6 +130,12 @@ FROZEN_FLAGS: dict[str, str] = {
         "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data --box "
         "--rounds"
     ),
+    "power": (
+        "particles --poses --ctf -o --outdir --ind --datadir --invert-data --uninvert-data "
+        "--window --no-window --window-r --lazy --device --seed -D --consensus --shares "
+        "--noise --trials --model --chains --mask --domain-kda --axis --motions --components "
+        "--radius --fit-images --screen"
+    ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir --screen -n --num-images "
         "--seed --box"
@@ -181,7 +187,7 @@ LATER_NAMES: dict[str, str] = {
     "export": "--outfile --output --outstar",
     "expand": "--outfile --output --outstar",
 }
-for name in ("backproject_voxel", "check", "run", "nuisance"):
+for name in ("backproject_voxel", "check", "run", "nuisance", "power"):
     FROZEN_FLAGS[name] += f" {SERIES}"
 FROZEN_FLAGS["backproject_voxel"] += " --force-ntilts"
 for name, later in LATER_NAMES.items():

@@ -130,6 +130,11 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     "abinit_homo": (*SEARCH, *EXTENT),
     "abinit_het": LATENT,
     "abinit": (*LATENT, Inactive(LATENT_OPTIONS, "with --zdim 0", NO_LATENT)),
+    "power": (
+        *WINDOW,
+        Inactive("--domain-kda", "with --model, --mask", "what moves is given"),
+        Inactive("--noise", "with --trials 0", "nothing is planted"),
+    ),
     "train_linear": (*WINDOW, *LAZY, *CACHE, *TILT),
     "reconstruct_states": (
         *(*WINDOW, *LAZY, *CACHE),

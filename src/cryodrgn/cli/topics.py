@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "analyze_landscape": "Compare volumes of a run: their components and states",
         "analyze_landscape_full": "Map every particle into the landscape of volumes",
         "nuisance": "Report what latents follow besides structure: poses, contrast, optics",
+        "power": "Say which motions and states of a set would be seen, and which would not",
         "conformational_density": "Estimate how many particles are in which conformation",
     },
     "Volumes and latents of a run": {
@@ -88,6 +89,7 @@ JOBS: Mapping[str, str] = {
     "abinit_homo": "abinit:AbinitHomo",
     "abinit_het": "abinit:AbinitHet",
     "nuisance": "nuisance:Nuisance",
+    "power": "power:Power",
     "conformational_density": "conformational_density:ConformationalDensity",
     "pc_traversal": "traversals:PcTraversal",
     "direct_traversal": "traversals:DirectTraversal",

@@ -197,6 +197,27 @@ def linear_plan(
     return _keeping(plan, _prepared_bytes(particles), config.storage(folder))
 
 
+def power_plan(config: LinearConfig, particles: ParticleSet, trials: int, folder: Path) -> Plan:
+    """The plan of a report on power: a consensus, and a fit to every planted set."""
+    once = linear_plan(config, particles, folder, torch.device("cpu"))
+    fitted, volumes = min(len(particles), config.fit_images), config.num_components + 1
+    radius = min(config.radius, particles.box_size // 2 - 1)
+    fits = _regression(
+        fitted,
+        math.pi / 2 * radius**2,
+        grid_size(radius, particles.box_size),
+        volumes,
+        passes=(EXPECTATION * 10.5) * trials,
+    )
+    return replace(
+        once,
+        work=f"{_images(particles)}, {trials} planted sets",
+        written=10**6,
+        cost=once.cost + fits,
+        advice="take fewer --trials or --components, or a smaller box with -D",
+    )
+
+
 def states_plan(
     particles: ParticleSet,
     latent_dim: int,

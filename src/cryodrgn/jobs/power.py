@@ -1,0 +1,182 @@
+"""Power of a particle set: which motions and states it could show."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cryodrgn.jobs.options import DataOptions, DeviceOptions, TableOptions, data_config
+from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
+
+if TYPE_CHECKING:
+    from cryodrgn.workflow.power import PowerSettings
+    from cryodrgn.workflow.power_report import PowerResult
+
+MOTION, MODEL = "Motion", "Linear model"
+
+
+@settings
+class Power(DeviceOptions, DataOptions, TableOptions, Job["PowerResult"]):
+    """Say which motions and states of a particle set would be seen, and which would not."""
+
+    particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
+    outdir: Path = option(
+        "-o",
+        "--outdir",
+        default=Path("power"),
+        kw_only=False,
+        help="Folder for power.html, power.csv and power.json",
+    )
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    box_size: int | None = option(
+        "-D",
+        default=None,
+        metavar="BOX",
+        unit="px",
+        help="Fourier-crop images to this box size on the fly",
+        default_words="as they are",
+    )
+    consensus: Path | None = option(
+        "--consensus",
+        default=None,
+        metavar="MRC",
+        help="Consensus map in the frame of the poses",
+        default_words="backprojection of the particles",
+    )
+    shares: tuple[float, ...] = option(
+        "--shares",
+        default=(0.5, 0.2, 0.05),
+        nargs="+",
+        metavar="SHARE",
+        help="Shares of the particles in the minor state; the first is that of the sentence",
+    )
+    noise: Literal["residuals", "spectrum"] = option(
+        "--noise",
+        default="residuals",
+        help="Noise of planted images: the images themselves, or drawn from their spectrum",
+    )
+    num_trials: int = option(
+        "--trials",
+        default=12,
+        metavar="N",
+        check=at_least(0),
+        help="Planted sets that are fitted where the forecast is least sure; 0 relies on it",
+    )
+    models: tuple[Path, ...] = option(
+        "--model",
+        default=(),
+        group=MOTION,
+        nargs="+",
+        metavar="FILE",
+        help="Two states as maps (.mrc) or atomic models (.pdb, .cif), or one model with "
+        "--chains",
+    )
+    chains: tuple[str, ...] = option(
+        "--chains",
+        default=(),
+        group=MOTION,
+        nargs="+",
+        metavar="CHAIN",
+        help="Chains of the model that turn about where they touch the others",
+    )
+    mask: Path | None = option(
+        "--mask",
+        default=None,
+        group=MOTION,
+        metavar="MRC",
+        help="Mask of a domain of the consensus that turns about where it touches the rest",
+        default_words="the end of the molecule",
+    )
+    domain_kda: float = option(
+        "--domain-kda",
+        default=30.0,
+        group=MOTION,
+        metavar="KDA",
+        unit="kDa",
+        help="Mass of the end of the molecule that turns, if nothing else says what does",
+    )
+    axis: tuple[float, float, float] | None = option(
+        "--axis",
+        default=None,
+        group=MOTION,
+        metavar=("X", "Y", "Z"),
+        help="Direction of the axis about which a domain turns",
+        default_words="perpendicular to the line from the rest to the domain",
+    )
+    sizes: tuple[float, ...] | None = option(
+        "--motions",
+        default=None,
+        group=MOTION,
+        nargs="+",
+        metavar="Å",
+        unit="Å",
+        help="Sizes of the motion: path of the domain's centre of mass, root mean square path "
+        "of atoms, or shares of the way between two maps",
+        default_words="5 10 20 30, or quarters of the way",
+    )
+    num_components: int = option(
+        "--components",
+        default=8,
+        group=MODEL,
+        metavar="K",
+        check=at_least(1),
+        help="Components that train_linear is to look for",
+    )
+    radius: int = option(
+        "--radius",
+        default=16,
+        group=MODEL,
+        metavar="R",
+        check=at_least(4),
+        help="Radius in Fourier pixels up to which it uses the images",
+    )
+    fit_images: int = option(
+        "--fit-images",
+        default=50_000,
+        group=MODEL,
+        metavar="N",
+        check=at_least(16),
+        help="Images that it fits the model to at most",
+    )
+
+    def asked(self) -> "PowerSettings":
+        """The questions."""
+        from cryodrgn.workflow.power import PowerSettings
+        from cryodrgn.workflow.power_scene import FitSettings, MotionSettings
+
+        return PowerSettings(
+            data=data_config(self.particles, self, self, box_size=self.box_size),
+            motion=MotionSettings(
+                models=self.models,
+                chains=self.chains,
+                mask=self.mask,
+                domain_kda=self.domain_kda,
+                axis=self.axis,
+                sizes=self.sizes,
+            ),
+            fit=FitSettings(
+                num_components=self.num_components,
+                radius=self.radius,
+                fit_images=self.fit_images,
+                seed=self.seed,
+            ),
+            shares=self.shares,
+            consensus=self.consensus,
+            noise=self.noise,
+            num_trials=self.num_trials,
+            on_disk=self.lazy or None,
+        )
+
+    def run(self) -> "PowerResult":
+        """Write the report.
+
+        Raises:
+            CryodrgnError: The settings or the data cannot be used.
+        """
+        from cryodrgn.devices import choose_device
+        from cryodrgn.linear.runner import with_double_precision
+        from cryodrgn.workflow.power_report import report_power
+
+        device = with_double_precision(choose_device(self.device))
+        return report_power(self.asked(), self.outdir, device, screen=self.screen)
+
+
+power = function_of(Power)

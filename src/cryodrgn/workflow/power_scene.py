@@ -1,0 +1,408 @@
+"""The set of which power is asked: images, consensus, noise, and the motions to plant."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.noise import initial_noise
+from cryodrgn.data.prepared import Storage
+from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.errors import ConfigError, MetadataError
+from cryodrgn.fourier.resample import resize_volume
+from cryodrgn.fourier.shells import weight_shells
+from cryodrgn.imaging.noise import NoiseModel
+from cryodrgn.io.masks import read_mask
+from cryodrgn.kernels.projection import move_volume
+from cryodrgn.linear.embed import embed
+from cryodrgn.linear.fit import Fit, Masks, PpcaEM
+from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.linear.planting import (
+    Background,
+    amplitudes,
+    drawn_rows,
+    residual_noise,
+    sampled,
+)
+from cryodrgn.linear.runner import estimated_norm, prepare_disc
+from cryodrgn.particles.optics_groups import optics_groups
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.reconstruction.align import align_volume
+from cryodrgn.reconstruction.backproject import backproject
+from cryodrgn.simulation.motions import (
+    Motions,
+    between_maps,
+    between_models,
+    domain_at_the_end,
+    map_of_box,
+    require_sizes,
+    turned_chains,
+    turned_domain,
+)
+from cryodrgn.simulation.states import VOLUMES
+from cryodrgn.training.config import DataConfig
+
+logger = logging.getLogger(__name__)
+
+# Sizes in Å that are looked at where none are given.
+SIZES = (5.0, 10.0, 20.0, 30.0)
+# Most particles of a planted set: forecasts carry over to more.
+LARGEST_TRIAL = 20_000
+# Correlation of a state with the consensus below which it is aligned, and then refused.
+LEAST_AGREEMENT = 0.5
+# Shells up to this one decide whether a density has the sign and place of the images.
+COARSE = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MotionSettings:
+    """Motions that are asked for.
+
+    Attributes:
+        models: Two states as maps or atomic models, or one model whose chains move.
+        chains: Chains that move.
+        mask: Mask of a domain of the consensus that moves.
+        domain_kda: Mass of the end of the consensus that moves, in kDa, if nothing else says
+            what does.
+        axis: Direction (x, y, z) of the axis about which a domain turns.
+        sizes: In Å, or shares of the way between maps; None takes the usual ones.
+    """
+
+    models: tuple[Path, ...] = ()
+    chains: tuple[str, ...] = ()
+    mask: Path | None = None
+    domain_kda: float = 30.0
+    axis: tuple[float, float, float] | None = None
+    sizes: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that name no motion, or two.
+
+        Raises:
+            ConfigError: Settings contradict one another.
+        """
+        if self.sizes is not None:
+            require_sizes(self.sizes)
+        if len(self.models) > 2:
+            msg = f"`models` takes one or two files, got {len(self.models)}"
+            raise ConfigError(msg)
+        if len(self.models) == 1 and not self.chains:
+            msg = (
+                f"{self.models[0]} alone says no motion; give a second state with `models`, or "
+                "the chains that move with `chains`"
+            )
+            raise ConfigError(msg)
+        if self.chains and len(self.models) != 1:
+            msg = "`chains` needs one atomic model in `models`, the chains of which move"
+            raise ConfigError(msg)
+        if self.models and self.mask is not None:
+            msg = (
+                "the motion is either one of `models` or of the domain within `mask`, not both"
+            )
+            raise ConfigError(msg)
+        if len(self.models) == 2:
+            self._require_one_kind()
+
+    def _require_one_kind(self) -> None:
+        are_maps = [path.suffix in VOLUMES for path in self.models]
+        if any(are_maps) != all(are_maps):
+            msg = "`models` must be two maps or two atomic models, not one of each"
+            raise ConfigError(msg)
+        if self.axis is not None:
+            msg = "`axis` turns a domain; between two `models` every part goes its own way"
+            raise ConfigError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scene:
+    """A set in which motions are planted.
+
+    Attributes:
+        particles: The particles.
+        images: Their images.
+        norm: Offset and scale of the images.
+        consensus: The map of all of them, in units of the prepared images.
+        motions: What moves, on the same scale.
+        background: What the images show besides: consensus, heterogeneity, noise.
+        noise: Noise with which fits begin.
+        num_own: Components of the set's own heterogeneity, which were removed.
+    """
+
+    particles: ParticleSet
+    images: DiscImages
+    norm: tuple[float, float]
+    consensus: Float[Tensor, "box box box"]
+    motions: Motions
+    background: Background
+    noise: NoiseModel
+    num_own: int
+
+    @property
+    def radius(self) -> int:
+        """The last shell of whole images."""
+        return min(self.images.largest_radius, self.images.box_size // 2 - 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitSettings:
+    """Settings of the linear model whose detection is asked for.
+
+    Attributes:
+        num_components: Components that are looked for.
+        radius: Last shell that is compared.
+        fit_images: Most particles that it is fitted to.
+        seed: Of random numbers.
+    """
+
+    num_components: int = 8
+    radius: int = 16
+    fit_images: int = 50_000
+    seed: int = 0
+
+
+def fitted(
+    images: DiscImages,
+    rows: Int[Tensor, " rows"],
+    noise: NoiseModel,
+    settings: FitSettings,
+    seed: int,
+) -> Fit:
+    """The fit of ``train_linear`` to some images."""
+    return PpcaEM(
+        images,
+        rows,
+        noise,
+        num_components=settings.num_components,
+        radius=min(settings.radius, images.largest_radius - 1),
+        masks=Masks(),
+        seed=seed,
+    ).run()
+
+
+def open_scene(
+    data: DataConfig,
+    particles: ParticleSet,
+    motion: MotionSettings,
+    fit: FitSettings,
+    device: torch.device,
+    scratch: Path,
+    consensus: Path | None = None,
+    *,
+    on_disk: bool | None = None,
+    without_own: bool = True,
+) -> Scene:
+    """Prepare a set, and what is to be planted in it.
+
+    Args:
+        data: How images are prepared.
+        particles: The particles.
+        motion: What moves.
+        fit: Settings of the linear model.
+        device: Where to compute.
+        scratch: Folder for images that do not fit into memory.
+        consensus: A map that takes the place of the backprojection.
+        on_disk: Whether prepared images are kept in a file; None decides by memory.
+        without_own: Whether heterogeneity that the linear model finds in the set is removed.
+
+    Raises:
+        CryodrgnError: The set cannot be used, or the motion does not fit into it.
+    """
+    require_optics(particles)
+    norm = data.norm or estimated_norm(data, particles)
+    images = prepare_disc(
+        data, particles, norm, device, storage=Storage(scratch_dir=scratch, on_disk=on_disk)
+    )
+    first = initial_noise(images.images, optics_groups(particles.images))
+    radius, rows = min(images.largest_radius, images.box_size // 2 - 1), sampled(images)
+    if consensus is None:
+        preparation = images_settings(data, norm)
+        density = backproject(particles, preparation, device=device).volume
+    else:
+        density = map_of_box(consensus, images.box_size, particles.require_pixel_size())
+        density = _scaled(density, density, images, rows, first, radius, str(consensus))
+    motions = _motions(motion, density, particles)
+    noise = residual_noise(images, rows, density, first, radius)
+    if motions.is_model:
+        motions = _on_scale(motions, density, images, rows, noise, radius)
+    background = Background(
+        volumes=density[None].to(device),
+        latents=torch.zeros(len(particles), 0, device=device),
+        noise=noise,
+    )
+    scene = Scene(
+        particles=particles,
+        images=images,
+        norm=norm,
+        consensus=density,
+        motions=motions,
+        background=background,
+        noise=first,
+        num_own=0,
+    )
+    return _without_own(scene, fit) if without_own else scene
+
+
+def require_optics(particles: ParticleSet) -> None:
+    """Refuse sets of which it is not known how their images came about.
+
+    Raises:
+        MetadataError: There are no poses, or no CTF.
+    """
+    particles.images.require_poses()
+    particles.require_pixel_size()
+    if particles.images.ctf is None:
+        msg = (
+            f"{particles.source} has no CTF parameters, from which it follows what images show "
+            "of a motion; give them with `ctf`, or a .star or .cs file that has them"
+        )
+        raise MetadataError(msg)
+
+
+def images_settings(data: DataConfig, norm: tuple[float, float]) -> Preprocessing:
+    """The preparation of images."""
+    return Preprocessing(
+        window_radius=data.window_radius, invert=data.invert, offset=norm[0], scale=norm[1]
+    )
+
+
+def _motions(
+    motion: MotionSettings, consensus: Float[Tensor, "box box box"], particles: ParticleSet
+) -> Motions:
+    box_size, pixel_size = particles.box_size, particles.require_pixel_size()
+    sizes = None if motion.sizes is None else require_sizes(motion.sizes)
+    if len(motion.models) == 2:
+        pair = (motion.models[0], motion.models[1])
+        if pair[0].suffix in VOLUMES:
+            shares = sizes or (0.25, 0.5, 0.75, 1.0)
+            return between_maps(pair, box_size, pixel_size, shares)
+        return between_models(pair, box_size, pixel_size, sizes)
+    if motion.models:
+        return turned_chains(
+            motion.models[0], motion.chains, box_size, pixel_size, sizes or SIZES, motion.axis
+        )
+    if motion.mask is not None:
+        mask = read_mask(motion.mask, box_size, pixel_size)
+        words = f"the domain within {motion.mask.name}"
+    else:
+        mask = domain_at_the_end(consensus, pixel_size, motion.domain_kda)
+        words = f"the outermost {motion.domain_kda:g} kDa"
+    return turned_domain(consensus, mask, pixel_size, sizes or SIZES, motion.axis, words)
+
+
+def _scaled(
+    volume: Float[Tensor, "box box box"],
+    reference: Float[Tensor, "box box box"],
+    images: DiscImages,
+    rows: Int[Tensor, " rows"],
+    noise: NoiseModel,
+    radius: int,
+    source: str,
+) -> Float[Tensor, "box box box"]:
+    """A volume whose shells are on the scale that another one has in the images."""
+    factors, _ = amplitudes(images, rows, reference, noise, radius)
+    coarse = factors[1 : COARSE + 1]
+    if float(coarse.mean()) <= 0:
+        msg = (
+            f"{source} does not resemble the images: its density would have the "
+            "other sign; give --invert-data if particles are white on black, and a map in the "
+            "frame of the poses"
+        )
+        raise ConfigError(msg)
+    return weight_shells(volume, factors[1:].clamp_min(0))
+
+
+def _on_scale(
+    motions: Motions,
+    consensus: Float[Tensor, "box box box"],
+    images: DiscImages,
+    rows: Int[Tensor, " rows"],
+    noise: NoiseModel,
+    radius: int,
+) -> Motions:
+    """States in the place and on the scale of what the images show, shell by shell."""
+    agreement = _agreement(consensus, motions.rest)
+    if agreement < LEAST_AGREEMENT:
+        found = align_volume(consensus, motions.rest)
+        motions = replace(
+            motions,
+            rest=move_volume(motions.rest, found.rotation, found.shift),
+            moved=torch.stack(
+                [move_volume(part, found.rotation, found.shift) for part in motions.moved]
+            ),
+        )
+        before, agreement = agreement, _agreement(consensus, motions.rest)
+        logger.info(
+            "%s was aligned to the consensus: their correlation was %.2f and is %.2f",
+            motions.words,
+            before,
+            agreement,
+        )
+    if agreement < LEAST_AGREEMENT:
+        msg = (
+            f"the first state of {motions.words} does not lie in the map of the images, nor "
+            f"could it be brought there (correlation {agreement:.2f}, expected at least "
+            f"{LEAST_AGREEMENT:g}); give a model or map of this molecule, in this hand"
+        )
+        raise ConfigError(msg)
+
+    def scaled(volume: Float[Tensor, "box box box"]) -> Float[Tensor, "box box box"]:
+        return weight_shells(volume, factors)
+
+    found, _ = amplitudes(images, rows, motions.rest, noise, radius)
+    factors = found[1:].clamp_min(0)
+    return replace(
+        motions,
+        rest=scaled(motions.rest),
+        moved=torch.stack([scaled(part) for part in motions.moved]),
+        is_model=False,
+    )
+
+
+def _agreement(first: Float[Tensor, "box box box"], second: Float[Tensor, "b b b"]) -> float:
+    """Correlation of two volumes at low frequencies, the sign of shells set aside."""
+    weights = torch.ones(COARSE)
+    parts = [weight_shells(part, weights).flatten().double() for part in (first, second)]
+    norms = parts[0].norm() * parts[1].norm()
+    return float(parts[0] @ parts[1] / norms.clamp_min(1e-30))
+
+
+def _without_own(scene: Scene, settings: FitSettings) -> Scene:
+    """The set without the heterogeneity that the linear model finds in it."""
+    images, count = scene.images, min(len(scene.images), LARGEST_TRIAL, settings.fit_images)
+    rows = drawn_rows(images, count, settings.seed, 0)
+    fit = fitted(images, rows, scene.noise, settings, settings.seed)
+    signals = torch.nonzero(fit.agreement.is_signal).flatten()
+    if not len(signals):
+        return scene
+    joint = fit.agreement.keeping(signals).joint
+    posterior, _ = embed(images, torch.arange(len(images)), joint, fit.noise)
+    logger.info(
+        "%d components of the set's own carry signal above noise; motions are planted in what "
+        "is left without them",
+        len(signals),
+    )
+    own = [resize_volume(volume, images.box_size) for volume in joint.volumes[1:]]
+    background = replace(
+        scene.background,
+        volumes=torch.stack([scene.consensus.to(images.device), *own]),
+        latents=posterior.mean.to(images.device),
+    )
+    return replace(scene, background=background, num_own=len(signals))
+
+
+def require_shares(shares: Sequence[float]) -> tuple[float, ...]:
+    """Shares of the minor state, each once, in the order given.
+
+    Raises:
+        ConfigError: One is not between 0 and 1.
+    """
+    wrong = [share for share in shares if not 0 < share < 1]
+    if wrong or not shares:
+        found = f"got {wrong[0]:g}" if wrong else "got none"
+        msg = f"shares of a state must lie between 0 and 1, ends excluded, {found}"
+        raise ConfigError(msg)
+    return tuple(dict.fromkeys(float(share) for share in shares))
