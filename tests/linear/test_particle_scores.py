@@ -145,6 +145,18 @@ def test_a_run_names_junk_by_rows_of_the_original_file(spoilt):
     assert files.picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_network_names_junk_too(run, spoilt):
+    sizes = ("--qdim", 32, "--pdim", 64, "--qlayers", 1, "--players", 2, "--zdim", 2)
+    said = run("train_vae", spoilt / "particles.star", *sizes, "-n", 2, "-o", spoilt / "vae")
+    assert "look like junk" in said
+    files = RunDirectory(spoilt / "vae").judged
+    junk = load_pickles(files.junk)[0]
+    # Two epochs see little more than a blob.
+    assert len(np.intersect1d(junk, np.arange(0, 800, 20))) >= 20
+    assert len(np.setdiff1d(junk, np.arange(0, 800, 20))) <= 8
+    assert files.picture.is_file()
+
+
 def test_scores_go_into_the_exported_star(spoilt):
     files = RunDirectory(spoilt / "run").judged
     words = ("export", spoilt / "particles.star", "--ind", files.junk, "--scores", files.table)

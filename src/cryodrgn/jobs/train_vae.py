@@ -15,10 +15,13 @@ from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import Settings, at_least, function_of, option, settings
 
 if TYPE_CHECKING:
+    import torch
+
     from cryodrgn.models.settings import ModelConfig
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.particles.tilt_series import TiltSeriesSettings
-    from cryodrgn.training.config import TrainConfig
+    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.training.config import RunConfig, TrainConfig
     from cryodrgn.training.schedules import KlWeighting
 
 logger = logging.getLogger(__name__)
@@ -140,6 +143,24 @@ class TrainVae(
             tilt_layers=self.tilt_layers,
             tilt_hidden_dim=self.tilt_hidden_dim,
         )
+
+    def judge(
+        self,
+        config: "RunConfig",
+        particles: "ParticleSet",
+        run: "RunDirectory",
+        device: "torch.device",
+    ) -> None:
+        """Name the particles that look like junk, and draw some of them."""
+        from cryodrgn.linear.network_scores import judge_run
+        from cryodrgn.training.assembly import storage_of
+        from cryodrgn.workflow.junk_gallery import draw_junk
+
+        data = config.data
+        if run.poses().is_file():
+            particles = replace(data, files=replace(data.files, poses=run.poses())).open()
+        scores = judge_run(run, particles, device, storage_of(config.training, run))
+        draw_junk(scores, particles, data, run)
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the evidence lower bound."""

@@ -188,13 +188,25 @@ class TrainingJob(
                 linear = None
                 if start.checkpoint is None and isinstance(self, LinearStartOptions):
                     linear = self.linear_start(config, particles, device, storage, team)
-                train(config, particles, run, start, device, should_stop, team, linear)
+                if train(config, particles, run, start, device, should_stop, team, linear):
+                    team.wait()
+                    if team.is_writer:
+                        self.judge(config, particles, run, device)
 
             # A resumed run left bad images out when it began.
             run_excluding_bad_images(screened, work, "none" if resumes_alone else self.screen)
             # Processes that write nothing open the run once it is written.
             team.wait()
         return open_run(run.path)
+
+    def judge(
+        self,
+        config: "RunConfig",
+        particles: "ParticleSet",
+        run: "RunDirectory",
+        device: "torch.device",
+    ) -> None:
+        """Judge the particles of the finished run; models without latents of images do not."""
 
     def _beginning(self) -> "Load":
         """Weights to begin with: those of the run itself, of a file, or none."""

@@ -1,0 +1,164 @@
+"""What is decided on particles and states, compared with the truth; writes docs/decisions.md.
+
+    python benchmarks/decisions.py --structure 1hzh.pdb --work /scratch/decisions
+
+makes the sets of every section, for every seed, runs the commands as a user would type them,
+keeps every figure in docs/decisions.json, and writes the tables of the page anew from all
+figures that are there. What is in that file is not run again. ``--sections`` chooses sections.
+
+A section is one :class:`Section` in ``SECTIONS``: its words, its sets, what is measured on a
+set of one seed, and the figures that are columns of its table.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accuracy import DOCS, Results
+from costs import command
+from methods import Case
+from sets import SETS, Truth, make_set_once
+
+from cryodrgn.io.score_table import read_scores
+from cryodrgn.rundir import RunDirectory
+
+PAGE, FIGURES = DOCS / "decisions.md", DOCS / "decisions.json"
+START, END = "<!-- tables: written by benchmarks/decisions.py -->", "<!-- end of tables -->"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One decision and how it is measured.
+
+    Attributes:
+        title: Heading of its table.
+        words: What stands above the table.
+        sets: Names of the sets.
+        measure: Figures of a set of one seed; a figure that does not apply is left out.
+        columns: Heading of every figure that is shown.
+    """
+
+    title: str
+    words: str
+    sets: tuple[str, ...]
+    measure: Callable[[Case], Mapping[str, float]]
+    columns: Mapping[str, str]
+
+
+def junk(case: Case) -> dict[str, float]:
+    """Shares of junk and of particles that ``train_linear`` names."""
+    truth, found = Truth.of(case.folder), {}
+    for name, options in (("plain", []), ("contrast", ["--contrast"])):
+        run = RunDirectory(case.folder / f"junk_{name}")
+        words = ("train_linear", *case.inputs, "--seed", case.seed, *options)
+        cost = command(*words, "-o", run.path, threads=torch.get_num_threads())
+        rows, scores = read_scores(run.judged.table)
+        named, is_junk = scores["junk"] > 0, truth.junk[rows]
+        # The rare state of a set is its last one.
+        rare = ~is_junk & (truth.state[rows] == truth.state.max())
+        found[f"{name} seconds"] = cost.processor_seconds
+        found[f"{name} particles"] = 100 * float(named[~is_junk].mean())
+        if is_junk.any():
+            found[f"{name} junk"] = 100 * float(named[is_junk].mean())
+        if rare.sum() < 0.05 * len(rows) and truth.state.max() == 1:
+            found[f"{name} rare"] = 100 * float(named[rare].mean())
+    return found
+
+
+SECTIONS = {
+    "junk": Section(
+        title="Particles that look like junk",
+        words="Named by `train_linear`, in per cent of all junk, of all particles, and of the "
+        "particles of a state that 2 % are in. `hard` has 5 % images of nothing; the junk of "
+        "`hard_mixed_junk` is a third each nothing, another particle than pose and CTF say, "
+        "and two particles at once; `rare` and `rigid` have none.",
+        sets=("hard", "hard_mixed_junk", "rare", "rigid", "rigid_snr0.03"),
+        measure=junk,
+        columns={
+            "plain junk": "junk named",
+            "plain particles": "particles named",
+            "plain rare": "rare state named",
+            "contrast junk": "`--contrast`: junk",
+            "contrast particles": "particles",
+            "contrast rare": "rare state",
+            "plain seconds": "seconds",
+            "contrast seconds": "with `--contrast`",
+        },
+    ),
+}
+
+
+def main() -> None:
+    args = _arguments()
+    torch.set_num_threads(args.threads)
+    store = Results(FIGURES)
+    for section in args.sections:
+        for name in SECTIONS[section].sets:
+            for seed in args.seeds:
+                _measure(section, name, seed, args, store)
+    _write_page(store)
+    print(f"wrote {PAGE}")
+
+
+def _measure(
+    section: str, name: str, seed: int, args: argparse.Namespace, store: Results
+) -> None:
+    key = f"{section}|{name}|{seed}"
+    if key in store.rows or args.work is None:
+        return
+    args.work.mkdir(parents=True, exist_ok=True)
+    folder = args.work / f"{name}.{seed}"
+    make_set_once(SETS[name], args.structure, folder, seed)
+    case = Case(folder, SETS[name], seed)
+    store.once(key, lambda: dict(SECTIONS[section].measure(case)))
+
+
+def _write_page(store: Results) -> None:
+    """Put the tables between the marks of the page; what is written by hand stays."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    lines = [line for section in SECTIONS for line in _table(section, store)]
+    PAGE.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n{END}{after}", "utf-8")
+
+
+def _table(name: str, store: Results) -> list[str]:
+    section = SECTIONS[name]
+    lines = [f"### {section.title}", "", section.words, ""]
+    lines.append(f"| set | seeds | {' | '.join(section.columns.values())} |")
+    lines.append("|---" * (2 + len(section.columns)) + "|")
+    for of_set in section.sets:
+        keys = [key for key in store.rows if key.startswith(f"{name}|{of_set}|")]
+        rows = [store.rows[key] for key in keys]
+        if rows:
+            cells = [_cell(rows, figure) for figure in section.columns]
+            seeds = ", ".join(sorted(key.split("|")[2] for key in keys))
+            lines.append(f"| `{of_set}` | {seeds} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _cell(rows: list[dict], figure: str) -> str:
+    values = [row[figure] for row in rows if figure in row]
+    if not values:
+        return "–"
+    spread = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3g}{spread}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--structure", type=Path, help="PDB file of 1HZH")
+    parser.add_argument(
+        "--work", type=Path, help="folder for sets and runs; none: only the page"
+    )
+    parser.add_argument("--sections", nargs="*", default=list(SECTIONS), choices=list(SECTIONS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

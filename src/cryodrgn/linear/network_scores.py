@@ -1,0 +1,122 @@
+"""Scores of particles under a trained network: every image beside its decoded slice.
+
+Contrast and its likelihood are in closed form, given the slice at the encoder's mean latent.
+The noise is what slices leave unexplained, by shell and optics group. Every image is compared
+at coarse frequencies alone, where its signal is, so that a pass costs a fraction of an epoch.
+The network has seen all images; halves are not judged apart.
+"""
+
+import logging
+import time
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.prepared import Storage
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import shell_sums
+from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.score_table import write_scores
+from cryodrgn.linear.latents import file_latents
+from cryodrgn.linear.particle_scores import ParticleScores, scores_of
+from cryodrgn.models.protocols import VolumeModel
+from cryodrgn.particles.optics_groups import optics_groups
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.progress import Progress, format_duration
+from cryodrgn.reconstruction.trained import TrainedModel, prepare_as_trained
+from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.run_log import log_to_file
+
+logger = logging.getLogger(__name__)
+
+# In cycles per box, as of the linear latent.
+RADIUS = 16
+AT_A_TIME = 64
+
+
+def judge_run(
+    run: RunDirectory, particles: ParticleSet, device: torch.device, storage: Storage
+) -> ParticleScores:
+    """Score the particles of a finished run of a variational autoencoder, and write the table.
+
+    Args:
+        run: The run.
+        particles: Its particles, with the poses that it ended with.
+        device: Where to compute.
+        storage: Where prepared images are kept.
+    """
+    started = time.monotonic()
+    trained = TrainedModel.load(run.weights(), load_run_config(run.config_yaml))
+    images = prepare_as_trained(trained, particles, device, storage=storage)
+    latents = file_latents(run.latents())
+    mean, covariances = latents.mean, latents.covariances
+    assert covariances is not None, "an encoder says how uncertain latents are"
+    encoded = torch.from_numpy(mean), torch.from_numpy(covariances)
+    groups = torch.from_numpy(optics_groups(particles.images))
+    decoder = trained.model.decoder.to(device).eval()
+    gram, counts = _inner_products(decoder, images, encoded[0], groups)
+    scores = scores_of(gram, counts, [torch.arange(len(images))], encoded)
+    write_scores(run.judged, particles.original_rows, scores.columns(), scores.is_junk())
+    with log_to_file(run.log):
+        logger.info(
+            "%s; rows of the original file are in %s, those of all others in %s (for --ind); "
+            "judging took %s",
+            scores.sentence(),
+            run.judged.junk,
+            run.judged.good,
+            format_duration(time.monotonic() - started),
+        )
+    return scores
+
+
+@torch.inference_mode()
+def _inner_products(
+    decoder: VolumeModel,
+    images: TrainingSet,
+    latents: Float[Tensor, "particles z"],
+    groups: Int[Tensor, " images"],
+) -> tuple[Float[Tensor, "particles 2 2"], Float[Tensor, " particles"]]:
+    """Inner products of slice and image of every particle, and the numbers compared."""
+    radius = min(RADIUS, images.lattice.box_size // 2)
+    compared = images.compared(radius)
+    points = (
+        images.lattice.points if compared is None else images.lattice.points[compared.cpu()]
+    )
+    shells = points.float().norm(dim=-1).round().long().to(images.device)
+    sums, image_rows, owners_of = [], [], []
+    with Progress(len(images), "judging particles") as progress:
+        for rows in torch.arange(len(images)).split(images.most_together(AT_A_TIME)):
+            batch = images.batch(rows, radius=radius)
+            latent = batch.grouping.spread(latents[rows].to(images.device))
+            slices = decoder(batch.coordinates, latent, torch.float32)
+            expected, observed = predict(slices, batch.compared_transfer()), batch.targets()
+            pairs = ((expected, expected), (expected, observed), (observed, observed))
+            products = [shell_sums((a * b).sum(-1), shells, radius + 1) for a, b in pairs]
+            sums.append(torch.stack(products, dim=-1).cpu())
+            image_rows.append(images.image_rows(rows))
+            owners_of.append(rows[batch.particle_of_image.cpu()])
+            progress.advance(len(rows))
+    by_shell, owners = torch.cat(sums), torch.cat(owners_of)
+    noise = _noise(by_shell, groups[torch.cat(image_rows)], shells.cpu())
+    weighted = (by_shell / noise[..., None]).sum(1)
+    per_image = torch.bincount(shells.cpu()).sum() * 2
+    totals = weighted.new_zeros(len(images), 3).index_add_(0, owners, weighted)
+    counts = torch.bincount(owners, minlength=len(images)) * per_image
+    return totals[:, [0, 1, 1, 2]].view(-1, 2, 2), counts.float()
+
+
+def _noise(
+    by_shell: Float[Tensor, "images shells 3"],
+    groups: Int[Tensor, " images"],
+    shells: Int[Tensor, " points"],
+) -> Float[Tensor, "images shells"]:
+    """Variance of a real number of what slices leave, by shell, for every image's group."""
+    left = by_shell[..., 0] - 2 * by_shell[..., 1] + by_shell[..., 2]
+    points = torch.bincount(shells, minlength=by_shell.shape[1]).clamp_min(1)
+    count = int(groups.max()) + 1
+    sums = left.new_zeros(count, left.shape[1]).index_add_(0, groups, left)
+    numbers = torch.bincount(groups, minlength=count).clamp_min(1)[:, None]
+    variances = sums / numbers / (2 * points)
+    return variances.clamp_min(1e-12)[groups]
