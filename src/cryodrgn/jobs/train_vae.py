@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from cryodrgn.models.settings import ModelConfig
+    from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.particles.tilt_series import TiltSeriesSettings
     from cryodrgn.rundir import RunDirectory
@@ -150,12 +151,17 @@ class TrainVae(
         particles: "ParticleSet",
         run: "RunDirectory",
         device: "torch.device",
+        team: "Team",
     ) -> None:
         """Name the particles that look like junk, and draw some of them."""
         from cryodrgn.linear.network_scores import judge_run
         from cryodrgn.training.assembly import storage_of
         from cryodrgn.workflow.junk_gallery import draw_junk
 
+        # All have finished before one reads what was written.
+        team.wait()
+        if not team.is_writer:
+            return
         data = config.data
         if run.poses().is_file():
             particles = replace(data, files=replace(data.files, poses=run.poses())).open()

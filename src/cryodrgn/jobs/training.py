@@ -34,7 +34,10 @@ from cryodrgn.settings import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from cryodrgn.models.settings import ModelConfig
+    from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.preflight.screening import Screen
     from cryodrgn.rundir import RunDirectory
@@ -189,9 +192,7 @@ class TrainingJob(
                 if start.checkpoint is None and isinstance(self, LinearStartOptions):
                     linear = self.linear_start(config, particles, device, storage, team)
                 if train(config, particles, run, start, device, should_stop, team, linear):
-                    team.wait()
-                    if team.is_writer:
-                        self.judge(config, particles, run, device)
+                    self.judge(config, particles, run, device, team)
 
             # A resumed run left bad images out when it began.
             run_excluding_bad_images(screened, work, "none" if resumes_alone else self.screen)
@@ -205,6 +206,7 @@ class TrainingJob(
         particles: "ParticleSet",
         run: "RunDirectory",
         device: "torch.device",
+        team: "Team",
     ) -> None:
         """Judge the particles of the finished run; models without latents of images do not."""
 
