@@ -110,7 +110,7 @@ class ParticleScores:
             for name, rows in self.named().items()
             if rows.any()
         ]
-        look = "particle looks" if count == 1 else "particles look"
+        look = "particles looks" if count == 1 else "particles look"
         return (
             f"{count} of {total} {look} like junk ({count / total:.1%}): {', '.join(parts)}; "
             f"about {self.expected_mistakes():.0f} of them may be named by chance"
