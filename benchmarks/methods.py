@@ -159,9 +159,9 @@ def vae_alone(case: Case, *options: str, warm: bool = False) -> dict:
     return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
 
 
-def vae_basis(case: Case, *, warm: bool = False) -> dict:
+def vae_basis(case: Case, *options: str, warm: bool = False) -> dict:
     """The same, then ``reconstruct_states`` at all states."""
-    found = _with_states(case, *_vae_run(case, warm=warm), "basis")
+    found = _with_states(case, *_vae_run(case, *options, warm=warm), "basis")
     return found and found | {"epochs": case.vae_epochs}
 
 
@@ -179,6 +179,8 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "train_vae --noise-model radial --contrast": lambda case: vae_alone(
         case, "--noise-model", "radial", "--contrast"
     ),
+    "train_vae --recipe fast": lambda case: vae_alone(case, "--recipe", "fast"),
+    "train_vae --recipe fast + basis": lambda case: vae_basis(case, "--recipe", "fast"),
     "train_vae --init-z": partial(vae_alone, warm=True),
     "train_vae --init-z + basis": partial(vae_basis, warm=True),
 }

@@ -22,6 +22,7 @@ TRAINING = (
     "| --precision --no-amp --device --multigpu --curriculum --compile"
 )
 LIKELIHOOD = "--noise-model --contrast --mask --focus-mask --consensus"
+RECIPE = "--recipe --optimizer --lr-schedule --lr-warmup --average"
 HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"
 SEARCH = (
@@ -62,16 +63,18 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
-        f"--use-real | {HELD_OUT} {LIKELIHOOD} --from --init-z --init-epochs --enc-layers "
-        "--enc-dim --dec-layers --dec-dim --random-tilts --t-emb-dim --tlayers --tdim"
+        f"--use-real | {HELD_OUT} {LIKELIHOOD} {RECIPE} --encoder-inputs --from --init-z "
+        "--init-epochs --enc-layers --enc-dim --dec-layers --dec-dim --random-tilts "
+        "--t-emb-dim --tlayers --tdim"
     ),
     "train_nn": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent "
-        f"| {HELD_OUT} {LIKELIHOOD}"
+        f"| {HELD_OUT} {LIKELIHOOD} {RECIPE}"
     ),
     "train_dec": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
-        f"--l-extent --zdim --load-z --z-lr --pretrain-z | --random-tilts --from {LIKELIHOOD}"
+        f"--l-extent --zdim --load-z --z-lr --pretrain-z | --random-tilts --from "
+        f"{LIKELIHOOD} {RECIPE}"
     ),
     "abinit_homo": f"{SEARCH} {DATASET} {TRAINING} {DECODER} --layers --dim --l-extent",
     "abinit_het": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",

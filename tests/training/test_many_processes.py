@@ -34,10 +34,12 @@ KINDS = {
         0.5,
         "--held-out",
         0.2,
+        "--encoder-inputs",
+        "snr",
     ),
     "train_dec": (
         *(*SMALL_NN, "--zdim", 2, "--do-pose-sgd", "--pretrain-pose", 0),
-        *("--noise-model", "radial", "--contrast"),
+        *("--noise-model", "radial", "--contrast", "--optimizer", "muon", "--average", 0.2),
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import PoseRefinementOptions
+from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
 from cryodrgn.jobs.training import TrainingJob
@@ -26,6 +27,7 @@ class TrainDec(
     PoseRefinementOptions,
     LinearStartOptions,
     LikelihoodOptions,
+    RecipeOptions,
     TrainingJob,
 ):
     """Train a decoder with a free latent for every particle (auto-decoder)."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cryodrgn.jobs.architecture import NETWORK, DecoderOptions
 from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
+from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import function_of, option, settings, with_default
 
@@ -38,7 +39,12 @@ class BareDecoderOptions(DecoderOptions):
 
 @settings
 class TrainNn(
-    BareDecoderOptions, PoseRefinementOptions, HeldOutOptions, LikelihoodOptions, TrainingJob
+    BareDecoderOptions,
+    PoseRefinementOptions,
+    HeldOutOptions,
+    LikelihoodOptions,
+    RecipeOptions,
+    TrainingJob,
 ):
     """Train a neural net to model a 3D EM density map."""
 

@@ -10,6 +10,7 @@ from cryodrgn.jobs.architecture import AutoEncoderOptions, TiltEncoderOptions
 from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import TRAINING, HeldOutOptions, PoseRefinementOptions
+from cryodrgn.jobs.recipe_options import EncoderInputOptions, RecipeOptions
 from cryodrgn.jobs.tilt_options import TILTS_OF_4, RandomTiltOptions, TiltOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import Settings, at_least, function_of, option, settings
@@ -65,6 +66,8 @@ class TrainVae(
     PoseRefinementOptions,
     HeldOutOptions,
     LikelihoodOptions,
+    RecipeOptions,
+    EncoderInputOptions,
     DivergenceOptions,
     TiltOptions,
     TrainingJob,

@@ -19,6 +19,7 @@ from cryodrgn.jobs.options import (
     data_config,
 )
 from cryodrgn.jobs.processes import joined, stop_on_signals
+from cryodrgn.jobs.recipe_options import values_of_recipe
 from cryodrgn.jobs.tilt_options import RandomTiltOptions, TiltOptions
 from cryodrgn.settings import (
     POSITIVE,
@@ -144,7 +145,8 @@ class TrainingJob(
         if isinstance(self, RandomTiltOptions):
             more["tilts_drawn"] = self.tilts_drawn
         more |= {"curriculum": self.frequency_curriculum, "on_disk": self.lazy or None}
-        return TrainConfig(**same_named(self, TrainConfig, but=more), **more)
+        chosen = same_named(self, TrainConfig, but=more) | values_of_recipe(self)
+        return TrainConfig(**chosen, **more)
 
     def run(self) -> "Run":
         """Train, and open the run.

@@ -79,6 +79,20 @@ def _pixels_within(box_size: int, radius: int) -> Bool[Tensor, "box box"]:
     return axis.square()[:, None] + axis.square() <= radius**2
 
 
+def first_layer_columns(
+    values_of: "_HartleyInput | _RealInput",
+    layers: nn.Module,
+    weights: Float[Tensor, " points"],
+) -> tuple[nn.Parameter, Float[Tensor, " inputs"]] | None:
+    """The first of a perceptron's layers, and the weights of its inputs, if they have any."""
+    if isinstance(values_of, _RealInput):
+        return None
+    first = next(parameter for parameter in layers.parameters() if parameter.ndim == 2)
+    # A value at −k has the weight of k, and the Hartley value of a real number is that number.
+    as_image = torch.stack([weights, torch.zeros_like(weights)], dim=-1)
+    return first, values_of(as_image[None])[0]
+
+
 def values_of_images(config: EncoderConfig, box_size: int) -> _HartleyInput | _RealInput:
     """The values of images that a perceptron sees: of their transform, or pixels."""
     kind = _RealInput if config.use_real else _HartleyInput
@@ -121,6 +135,12 @@ class MlpEncoder(CryodrgnEncoder):
             config.activation,
             residual=config.mode == "resid",
         ).main
+
+    def input_columns(
+        self, weights: Float[Tensor, " points"]
+    ) -> tuple[nn.Parameter, Float[Tensor, " inputs"]] | None:
+        """The first layer, and the weights of the Hartley values it reads."""
+        return first_layer_columns(self.values_of, self.main, weights)
 
     @classmethod
     def sizes(cls, config: EncoderConfig, *, box_size: int, latent_dim: int) -> EncoderSizes:

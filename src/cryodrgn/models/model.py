@@ -33,6 +33,15 @@ class Model(nn.Module):
         """True if the model reads latents off images."""
         return "encoder" in self._modules
 
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Weights of linear layers of encoder and decoder but the first and last of each."""
+        found = list[nn.Parameter]()
+        for part in self.children():
+            layers = [module for module in part.modules() if isinstance(module, nn.Linear)]
+            weights = (layer.weight for layer in layers[1:-1])
+            found += [weight for weight in weights if isinstance(weight, nn.Parameter)]
+        return found
+
 
 def sample_latent(
     mean: Float[Tensor, "batch z"],

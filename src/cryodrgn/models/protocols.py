@@ -254,6 +254,21 @@ class Encoder(nn.Module, ABC, Generic[E]):
         """Frequencies at which images must be stored for it: the disc up to Nyquist."""
         return HalfPlaneFrequencies.disc(box_size)
 
+    def input_columns(
+        self,
+        weights: Float[Tensor, " points"],  # noqa: ARG002
+    ) -> tuple[nn.Parameter, Float[Tensor, " inputs"]] | None:
+        """Weights of the first layer, and those of what each of its columns multiplies.
+
+        Args:
+            weights: Of the stored frequencies.
+
+        Returns:
+            The parameter, whose columns are the inputs, and a number for each; None for
+            encoders whose inputs are no values at frequencies.
+        """
+        return None
+
     @abstractmethod
     def forward(self, sets: ImageSets, dtype: torch.dtype = torch.float32) -> Posterior:
         """Mean and log-variance of the latent of every particle, float32.

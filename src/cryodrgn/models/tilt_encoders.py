@@ -5,7 +5,7 @@ import math
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.imaging.grouping import ImageSets
@@ -13,6 +13,7 @@ from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.models.encoders import (
     CryodrgnEncoder,
     count_values,
+    first_layer_columns,
     posterior,
     products_in,
     stored_lattice_of,
@@ -57,6 +58,12 @@ class TiltSeriesEncoder(CryodrgnEncoder):
             2 * latent_dim,
             config.activation,
         )
+
+    def input_columns(
+        self, weights: Float[Tensor, " points"]
+    ) -> tuple[nn.Parameter, Float[Tensor, " inputs"]] | None:
+        """The first layer of the perceptron on each tilt, and the weights of what it reads."""
+        return first_layer_columns(self.values_of, self.encoder1, weights)
 
     @classmethod
     def sizes(cls, config: EncoderConfig, *, box_size: int, latent_dim: int) -> EncoderSizes:

@@ -1,6 +1,7 @@
 """The parts of a run, put together from its settings."""
 
 import logging
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,7 @@ from cryodrgn.rundir import RunDirectory, latents_at
 from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
 from cryodrgn.training.focus import Masks, density_outside
 from cryodrgn.training.held_out import choose_held_out
+from cryodrgn.training.input_weights import weigh_inputs
 from cryodrgn.training.linear_start import LinearStart
 from cryodrgn.training.noise_and_contrast import NoiseAndContrast
 from cryodrgn.training.objectives import (
@@ -34,7 +36,7 @@ from cryodrgn.training.objectives import (
     Objective,
     VaeObjective,
 )
-from cryodrgn.training.optimizers import adam
+from cryodrgn.training.optimizers import tuned_adam
 from cryodrgn.training.pose_search import FEWEST_SEARCHED, LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import PerParticleParameters, TrainableGroup
@@ -165,12 +167,9 @@ def build_training(
             is_white=is_white,
             with_contrast=training.with_contrast,
         )
-    optimizer = adam(
-        model.parameters(),
-        device,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-    )
+    optimizer = _optimizer(training, model, images)
+    if training.input_weighting == "snr" and model.has_encoder:
+        weigh_inputs(model.encoder, images, optimizer, start, team)
     return Assembly(
         particles=images,
         objective=_objective(
@@ -202,6 +201,23 @@ def _trainable_model(config: RunConfig, device: torch.device) -> Model:
         msg = f"the decoder {config.model.decoder.name!r} has no weights that could be trained"
         raise ConfigError(msg)
     return model
+
+
+def _optimizer(
+    training: TrainConfig, model: Model, images: TrainingSet
+) -> torch.optim.Optimizer:
+    """What moves the weights of the model."""
+    steps_per_epoch = math.ceil(images.num_visited / training.batch_size)
+    return tuned_adam(
+        model,
+        model.hidden_matrices(),
+        images.device,
+        training.tuning,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        num_steps=training.num_epochs * steps_per_epoch,
+        num_epochs=training.num_epochs,
+    )
 
 
 def _prepared(

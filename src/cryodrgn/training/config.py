@@ -19,6 +19,7 @@ from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
+from cryodrgn.training.optimizers import RateSchedule, Tuning
 from cryodrgn.training.pose_table import PoseConfig
 from cryodrgn.training.schedules import Curriculum, Equivariance, KlWeighting
 from cryodrgn.training.search_config import SearchConfig
@@ -27,6 +28,8 @@ from cryodrgn.training.warm_start import WarmStart
 NoiseName = Literal["white", "radial"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Compilation = Literal["auto", "off", "on", "graphs", "triton"]
+OptimizerName = Literal["adam", "muon"]
+InputWeighting = Literal["none", "snr"]
 
 # What may change when a run goes on: how long it is, how it is computed, and what it reports.
 CHANGEABLE = frozenset(
@@ -172,8 +175,14 @@ class TrainConfig:
         batch_size: Particles per step.
         tilts_drawn: Images of a particle that an epoch visits, drawn anew for each; None visits
             all.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam, the highest where it changes.
         weight_decay: Of Adam.
+        optimizer: ``muon`` moves the matrices of hidden layers by Muon, all else by Adam.
+        rate_schedule: Course of the learning rate.
+        rate_warm_up: Epochs in which it rises from 0.
+        averaging: Share of the steps so far over which weights are averaged; 0 for none.
+        input_weighting: ``snr`` weights what the encoder sees by the signal-to-noise ratio,
+            see :mod:`cryodrgn.training.input_weights`.
         kl: How the KL divergence enters the loss.
         equivariance: Penalty on latents that change when an image is turned; None for none.
         noise_model: Noise of the images: white, or with a spectrum of every optics group.
@@ -209,6 +218,11 @@ class TrainConfig:
     tilts_drawn: int | None = None
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
+    optimizer: OptimizerName = "adam"
+    rate_schedule: RateSchedule = "constant"
+    rate_warm_up: float = 0.0
+    averaging: float = 0.0
+    input_weighting: InputWeighting = "none"
     kl: KlWeighting = field(default_factory=KlWeighting)
     equivariance: Equivariance | None = None
     noise_model: NoiseName = "white"
@@ -275,6 +289,18 @@ class TrainConfig:
         if not (self.weight_decay >= 0 and self.seed >= 0):
             msg = "--wd and --seed must not be negative"
             raise ConfigError(msg)
+        _ = self.tuning
+
+    @property
+    def tuning(self) -> Tuning:
+        """Departures from plain Adam."""
+        return Tuning(
+            muon=self.optimizer == "muon",
+            schedule=self.rate_schedule,
+            warm_up=self.rate_warm_up,
+            averaging=self.averaging,
+            scales_inputs=self.input_weighting == "snr",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

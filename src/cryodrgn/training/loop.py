@@ -29,7 +29,7 @@ from cryodrgn.training.events import StepsTaken
 from cryodrgn.training.execution import choose_variant
 from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
 from cryodrgn.training.objectives import ROWS_IN_CACHE, Gradients, Objective
-from cryodrgn.training.optimizers import skips_on_device, step_unless
+from cryodrgn.training.optimizers import divide_rates, skips_on_device, step_unless
 from cryodrgn.training.row_table import TrainableGroup
 
 logger = logging.getLogger(__name__)
@@ -449,8 +449,7 @@ class Trainer:
         self._objective.model.load_state_dict(good["model"])
         self._optimizer.load_state_dict(good["optimizer"])
         self._load_tables(good)
-        for group in self._optimizer.param_groups:
-            group["lr"] /= 2
+        divide_rates(self._optimizer, 2)
         logger.warning(
             "went back to the last good state and halved the learning rate to %g",
             self._optimizer.param_groups[0]["lr"],

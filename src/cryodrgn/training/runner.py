@@ -43,6 +43,7 @@ from cryodrgn.training.events import (
 from cryodrgn.training.linear_start import LinearStart
 from cryodrgn.training.loop import Position, RunningMean, Trainer
 from cryodrgn.training.monitor import HeldOutEvaluator
+from cryodrgn.training.optimizers import averaged, divide_rates, take_over
 from cryodrgn.training.pose_search import PoseSearch, with_first_poses
 from cryodrgn.training.run_log import (
     EventsFile,
@@ -180,12 +181,9 @@ class TrainingRun:
             return
         model, optimizer = self._parts.objective.model, self._parts.optimizer
         try:
-            load_named_weights(model, start.checkpoint["model_state_dict"])
+            load_named_weights(model, start.moving_weights)
             moments = start.checkpoint["optimizer_state_dict"]
-            for group in moments["param_groups"]:
-                # How steps are computed is a matter of this device, not of the one before.
-                group["fused"] = optimizer.param_groups[0]["fused"]
-            optimizer.load_state_dict(moments)
+            take_over(optimizer, moments, is_same_run=start.is_same_run)
         except (RuntimeError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[-1].strip()
             msg = f"{start.source} does not fit the model of this run: {reason}"
@@ -197,9 +195,6 @@ class TrainingRun:
             if self._parts.noise is not None:
                 self._parts.noise.load_state_dict(start.checkpoint["run_state"]["noise"])
             return
-        for group in optimizer.param_groups:
-            group["lr"] = self._config.training.learning_rate
-            group["weight_decay"] = self._config.training.weight_decay
         self._trainer.begin_at(Position(epoch=start.epochs_done))
 
     def save_masks(self) -> None:
@@ -319,14 +314,14 @@ class TrainingRun:
             return
         curriculum = self._config.training.curriculum
         all_compared = curriculum is None or epoch >= curriculum.num_epochs
-        self._monitor.look(epoch, may_converge=all_compared)
+        with averaged(self._parts.optimizer):
+            self._monitor.look(epoch, may_converge=all_compared)
         records, verdict = self._monitor.records, self._monitor.verdict
         self._tell(HeldOutEvaluated(records=records, verdict=verdict))
         held_out = self._config.training.held_out
         if held_out is not None and held_out.stop and self._monitor.epochs_converged == 1:
             # Steps of the length with which weights come near their optimum keep them about it.
-            for group in self._parts.optimizer.param_groups:
-                group["lr"] /= SETTLING
+            divide_rates(self._parts.optimizer, SETTLING)
             logger.info(
                 "%d more epochs at a learning rate of %g let the weights settle",
                 EPOCHS_SETTLING,
@@ -403,11 +398,16 @@ class TrainingRun:
     def _checkpoint(self) -> dict[str, Any]:
         """Weights under the names of cryoDRGN, and all that is needed to go on exactly."""
         model, state = self._parts.objective.model, self._trainer.state_dict()
+        state |= {"settings": self._config.settings()}
+        with averaged(self._parts.optimizer) as is_averaged:
+            weights = named_weights(model)
+        if is_averaged:
+            state["moving"] = named_weights(model)
         content = {
             "epoch": state["position"]["epoch"] - 1,
-            "model_state_dict": named_weights(model),
+            "model_state_dict": weights,
             "optimizer_state_dict": self._parts.optimizer.state_dict(),
-            "run_state": state | {"settings": self._config.settings()},
+            "run_state": state,
         }
         if self._monitor is not None:
             content["run_state"]["held_out"] = self._monitor.state_dict()
@@ -419,7 +419,8 @@ class TrainingRun:
 
     def _save(self, number: int | None) -> None:
         """Results first, so that weights never stand without them."""
-        self._parts.objective.write_results(self._run, number, self._parts.particles)
+        with averaged(self._parts.optimizer):
+            self._parts.objective.write_results(self._run, number, self._parts.particles)
         if not self._team.is_writer:
             return
         training = self._config.training

@@ -39,6 +39,14 @@ class ResumePoint:
     precision: Precision | None = None
 
     @property
+    def moving_weights(self) -> dict[str, Any]:
+        """Weights that training moves on; those of the file, but where these are averages."""
+        assert self.checkpoint is not None
+        if self.is_same_run and "moving" in self.checkpoint["run_state"]:
+            return self.checkpoint["run_state"]["moving"]
+        return self.checkpoint["model_state_dict"]
+
+    @property
     def is_under_way(self) -> bool:
         """True if the run has taken a step, and so has latents of its own."""
         if self.checkpoint is None or not self.is_same_run:
