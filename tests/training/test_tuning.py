@@ -244,7 +244,10 @@ def test_hidden_matrices_are_those_between_first_and_last_layers():
 
 
 COMMANDS = {
-    "train_vae": (*SMALL_VAE, "--zdim", 2, "--recipe", "fast", "--held-out", 0.2),
+    "train_vae": (
+        *(*SMALL_VAE, "--zdim", 2, "--recipe", "fast", "--held-out", 0.2),
+        *("--encoder-inputs", "snr"),
+    ),
     "train_dec": (*SMALL_NN, "--zdim", 2, "--recipe", "fast"),
 }
 
@@ -302,7 +305,7 @@ def test_options_that_are_given_win_over_a_recipe(caplog):
     )
     found = job.optimisation()
     assert (found.learning_rate, found.optimizer, found.batch_size) == (1e-3, "adam", 8)
-    assert (found.averaging, found.input_weighting) == (0.1, "snr")
+    assert (found.averaging, found.rate_schedule) == (0.1, "linear")
     assert "--recipe fast sets --lr-schedule linear, " in caplog.text
     assert "as given: -b, --lr, --optimizer" in caplog.text
 

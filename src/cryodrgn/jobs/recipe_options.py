@@ -22,7 +22,6 @@ RECIPES: Mapping[RecipeName, Mapping[str, Any]] = MappingProxyType(
             "rate_schedule": "linear",
             "rate_warm_up": 0.1,
             "averaging": 0.1,
-            "input_weighting": "snr",
         }
     }
 )
