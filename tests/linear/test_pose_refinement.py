@@ -1,5 +1,7 @@
 """Poses that the linear model corrects."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -114,6 +116,11 @@ def test_wrong_poses_are_corrected(disturbed, corrected):
     after = errors(corrected / "pose.pkl", disturbed / "poses.pkl")
     assert after[0] < 0.7 * before[0]
     assert after[1] < 0.5 * before[1]
+    said = (corrected / "run.log").read_text()
+    together, left = map(
+        float, re.search(r"of ([\d.]+)° about .* leave ([\d.]+)°", said).groups()
+    )
+    assert 0 < left < together
 
 
 def test_maps_are_sharper_for_it(disturbed, corrected):

@@ -6,7 +6,14 @@ the volume V in the pose it was given, plus six volumes that are known as soon a
     V(R_ω⁻¹ (r − t)) ≈ V(r) − ω · (r × ∇V) − t · ∇V
 
 Beside the components of the motion they join the E step, with Gaussian priors whose widths are
-fitted, and what an image says of their coefficients corrects its pose.
+fitted, and what an image says of their coefficients corrects its pose. V is the mean of all,
+not the volume of the particle's own state: components resemble rigid motions where poses are
+wrong, and a volume that has been moved along them leaves nothing to correct.
+
+The error that is left is the trace of the posterior covariance (M + P)⁻¹, with the information
+M of the image on the parameters (inner products of the derivatives in units of the noise) and
+the precision P of the prior. If volumes and their derivatives were exact, no estimate could do
+better (Van Trees 1968, Detection, Estimation, and Modulation Theory I, section 2.4.3).
 """
 
 from dataclasses import dataclass
@@ -42,6 +49,20 @@ class PoseSpread:
 
     turn: float
     step: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Correction:
+    """What a correction of poses found.
+
+    Attributes:
+        spread: How wide errors of poses were.
+        turn_left: Error that the model expects to be left: root mean square of the whole
+            rotation, in radians.
+    """
+
+    spread: PoseSpread
+    turn_left: float
 
 
 class MovedPoses:
@@ -102,7 +123,7 @@ def refine_poses(
     halves: tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]],
     noise: NoiseModel,
     contrast_spread: float = 0.0,
-) -> PoseSpread:
+) -> Correction:
     """Correct the poses of all particles, each half by its own model.
 
     Args:
@@ -113,22 +134,23 @@ def refine_poses(
             independent.
         noise: The noise.
         contrast_spread: Standard deviation of contrasts.
-
-    Returns:
-        How wide errors of poses were found to be.
     """
     found = []
     for start, volumes in enumerate(halves):
         rows = torch.arange(start, len(images), 2)
         half = _Half(images, volumes, rigid_motions(volumes[0]), noise, contrast_spread)
-        spread = half.spread(rows)
+        spread, left = half.spread(rows)
         moves = half.moves(rows, spread)
         units = torch.from_numpy(pixel_sizes[rows.numpy()]).float().to(moves.device)
         poses.move(rows.to(moves.device), moves[:, :3], moves[:, 3:] * units[:, None])
-        found.append(spread)
-    return PoseSpread(
-        turn=sum(spread.turn for spread in found) / 2,
-        step=sum(spread.step for spread in found) / 2,
+        found.append(Correction(spread=spread, turn_left=left))
+    first, second = found
+    return Correction(
+        spread=PoseSpread(
+            turn=(first.spread.turn + second.spread.turn) / 2,
+            step=(first.spread.step + second.spread.step) / 2,
+        ),
+        turn_left=(first.turn_left + second.turn_left) / 2,
     )
 
 
@@ -181,8 +203,8 @@ class _Half:
         """Up to which images are compared."""
         return min(self.images.largest_radius, self.images.box_size // 2 - 1)
 
-    def spread(self, rows: Int[Tensor, " rows"]) -> PoseSpread:
-        """Widths of the priors that make some images most probable, by EM.
+    def spread(self, rows: Int[Tensor, " rows"]) -> tuple[PoseSpread, float]:
+        """Widths of the priors that make some images most probable, by EM; turn that is left.
 
         A wider prior stretches the motions, and inner products with them, by as much: images
         are read once.
@@ -201,7 +223,8 @@ class _Half:
                 for part in squares.split(3)
             )
             spread = PoseSpread(turn=spread.turn * turn, step=spread.step * step)
-        return spread
+        left = variances[:, -len(self.motions) :][:, :3].sum(1).mean()
+        return spread, spread.turn * float(left.sqrt())
 
     def moves(
         self, rows: Int[Tensor, " rows"], spread: PoseSpread

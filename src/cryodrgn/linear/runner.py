@@ -33,7 +33,7 @@ from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.fit import Fit, Iteration, Masks, PpcaEM
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.particle_scores import ParticleScores, score_particles
-from cryodrgn.linear.pose_refinement import MovedPoses, PoseSpread, refine_poses
+from cryodrgn.linear.pose_refinement import Correction, MovedPoses, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress
 from cryodrgn.linear.results import LinearResult, verdict, write_results
 from cryodrgn.linear.subspace import Subspace
@@ -180,17 +180,20 @@ def _fitted(
     for _ in range(config.pose_rounds):
         assert poses is not None
         before = poses.poses()
-        spread = _correct(poses, images, particles.first_images.pixel_sizes, model)
+        found = _correct(poses, images, particles.first_images.pixel_sizes, model)
         corrected = _model(config, images, groups, masks, report)
         if images.team.agree(corrected.agreement <= model.agreement):
             poses.put(before)
             logger.info("half maps agree no better with poses corrected again: they stay")
             break
         logger.info(
-            "poses were corrected by about %.2f° and %.2f px; agreement of half maps: "
-            "%.4f, was %.4f",
-            math.degrees(spread.turn),
-            spread.step,
+            "poses were off by about %.2f° and %.2f px along each axis and are corrected; of "
+            "%.2f° about all axes together, images of this noise leave %.2f° by this model; "
+            "agreement of half maps: %.4f, was %.4f",
+            math.degrees(found.spread.turn),
+            found.spread.step,
+            math.degrees(3**0.5 * found.spread.turn),
+            math.degrees(found.turn_left),
             corrected.agreement,
             model.agreement,
         )
@@ -237,7 +240,7 @@ def _correct(
     images: DiscImages,
     pixel_sizes: Float[np.ndarray, " particles"],
     model: _Model,
-) -> PoseSpread:
+) -> Correction:
     return refine_poses(
         images,
         poses,
