@@ -211,7 +211,7 @@ class _Half:
         """
         sample = rows[:: -(-len(rows) // PRIOR_IMAGES)]
         gram = self._gram(sample)
-        spread = PoseSpread(turn=STARTING_TURN, step=STARTING_STEP_PX)
+        spread, left = PoseSpread(turn=STARTING_TURN, step=STARTING_STEP_PX), 0.0
         for _ in range(PRIOR_ROUNDS):
             scale = torch.ones_like(gram[0, 0])
             scale[len(self.volumes) : -1] = self._units(spread)
@@ -222,9 +222,10 @@ class _Half:
                 float(part.mean().clamp_min(LEAST_SHARE)) ** (LENGTHENED / 2)
                 for part in squares.split(3)
             )
+            turns = variances[:, -len(self.motions) :][:, :3].sum(1).mean()
+            left = spread.turn * float(turns.sqrt())
             spread = PoseSpread(turn=spread.turn * turn, step=spread.step * step)
-        left = variances[:, -len(self.motions) :][:, :3].sum(1).mean()
-        return spread, spread.turn * float(left.sqrt())
+        return spread, left
 
     def moves(
         self, rows: Int[Tensor, " rows"], spread: PoseSpread
