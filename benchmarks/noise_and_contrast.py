@@ -1,0 +1,113 @@
+"""What the spectrum of the noise and contrasts are worth to a network, at known latents.
+
+    python benchmarks/noise_and_contrast.py --structure 1hzh.pdb --work /scratch/noise
+
+makes the set ``hinge150`` of ``accuracy.py`` at 32 px with white noise, with noise that falls
+threefold to Nyquist (``coloured``), and with contrasts of ± 20 % (``contrast``), and trains
+``train_dec`` at the true hinge angles, which stay, with each likelihood. Printed are the area
+under the Fourier shell correlation of the decoded states with the true volumes, and the
+correlation of the contrasts found with the true ones.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from costs import command
+from methods import Case, decoded
+from sets import SETS, make_set_once
+
+from cryodrgn.io.arrays import read_npy
+from cryodrgn.io.cryodrgn_pickle import save_pickles
+from cryodrgn.rundir import RunDirectory
+
+KINDS = {
+    "plain": {},
+    "coloured": {"noise_fall": 3.0},
+    "contrast": {"contrast_spread": 0.2},
+}
+LIKELIHOODS = {
+    "white": (),
+    "radial": ("--noise-model", "radial"),
+    "contrast": ("--contrast",),
+    "both": ("--noise-model", "radial", "--contrast"),
+}
+# Every so many states are decoded.
+STEP = 5
+
+
+def main() -> None:
+    args = _arguments()
+    torch.set_num_threads(args.threads)
+    print("| set | likelihood | seed | seconds | area | least | r of contrasts |")
+    print("|---|---|---|---|---|---|---|")
+    for kind in args.kinds:
+        for seed in args.seeds:
+            case = _case(kind, seed, args)
+            for name in args.likelihoods:
+                print(f"| {kind} | {name} | {seed} | {_row(case, name, args)} |", flush=True)
+
+
+def _case(kind: str, seed: int, args: argparse.Namespace) -> Case:
+    settings = replace(SETS["hinge150"], box_size=32, num_images=args.images, **KINDS[kind])
+    folder = args.work / f"{kind}.{seed}"
+    make_set_once(settings, args.structure, folder, seed)
+    return Case(folder, settings, seed)
+
+
+def _row(case: Case, name: str, args: argparse.Namespace) -> str:
+    """Cells of a row: processor seconds, areas, correlation of contrasts."""
+    labels = case.labels()
+    states = np.arange(labels.max() + 1)
+    angle = np.pi * (states / states.max() - 0.5)
+    table = np.stack([angle, np.cos(2 * angle)], 1).astype(np.float32)
+    latents = case.folder / "true_z.pkl"
+    save_pickles(latents, [table[labels]])
+    run = RunDirectory(case.folder / name)
+    cost = command(
+        *("train_dec", *case.inputs, "--zdim", 2, "--load-z", latents, "--pretrain-z", 1000),
+        *("-n", args.epochs, "-b", 16, "--dim", 96, "--layers", 2, "--lr", 1e-3),
+        *("--precision", "float32", "--seed", case.seed, "--overwrite", *LIKELIHOODS[name]),
+        *("-o", run.path),
+        threads=args.threads,
+    )
+    found = case.scorer()(decoded(run, table[::STEP]), states[::STEP])
+    agreement = "–"
+    if run.linear.contrasts.exists() and case.settings.contrast_spread:
+        pair = read_npy(run.linear.contrasts), true_contrasts(case)
+        agreement = f"{np.corrcoef(*pair)[0, 1]:.3f}"
+    seconds = cost.processor_seconds
+    return f"{seconds:.0f} | {found['mean']:.4f} | {found['min']:.4f} | {agreement}"
+
+
+def true_contrasts(case: Case) -> np.ndarray:
+    """The contrasts that ``sets`` has drawn, drawn again in its order."""
+    settings, rng = case.settings, np.random.default_rng(case.seed)
+    rng.random(settings.num_images)
+    count, box_size = settings.num_images, settings.box_size
+    found = []
+    for rows in np.array_split(np.arange(count), max(1, count // 500)):
+        found.append(rng.normal(1, settings.contrast_spread, len(rows)).clip(0.2, None))
+        rng.normal(size=(len(rows), box_size, box_size))
+    return np.concatenate(found)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--structure", type=Path, required=True, help="PDB file of 1HZH")
+    parser.add_argument("--work", type=Path, required=True, help="folder for everything")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument(
+        "--likelihoods", nargs="*", default=list(LIKELIHOODS), choices=list(LIKELIHOODS)
+    )
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
