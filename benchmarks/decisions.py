@@ -11,6 +11,7 @@ set of one seed, and the figures that are columns of its table.
 """
 
 import argparse
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from methods import Case
 from sets import SETS, Truth, make_set_once
 
 from cryodrgn.io.score_table import read_scores
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import DensityFiles, RunDirectory
 
 PAGE, FIGURES = DOCS / "decisions.md", DOCS / "decisions.json"
 START, END = "<!-- tables: written by benchmarks/decisions.py -->", "<!-- end of tables -->"
@@ -68,7 +69,44 @@ def junk(case: Case) -> dict[str, float]:
     return found
 
 
+def stable(case: Case) -> dict[str, float]:
+    """Stable states along the first component, and the share of the smallest of them."""
+    truth = Truth.of(case.folder)
+    run, density = RunDirectory(case.folder / "stable"), DensityFiles(case.folder / "density")
+    words = ("train_linear", *case.inputs, "--seed", case.seed, "-o", run.path)
+    command(*words, threads=torch.get_num_threads())
+    words = ("conformational_density", run.path, "--dims", 1, "--seed", case.seed)
+    cost = command(*words, "-o", density.path, threads=torch.get_num_threads())
+    rows = list(csv.DictReader(density.states.read_text().splitlines()))
+    least = min(rows, key=lambda row: float(row["share"]))
+    shown = np.bincount(truth.state[~truth.junk])
+    return {
+        "states": len(rows),
+        "share": 100 * float(least["share"]),
+        "low": 100 * float(least["share_low"]),
+        "high": 100 * float(least["share_high"]),
+        "truth": 100 * float(shown.min() / shown.sum()),
+        "seconds": cost.processor_seconds,
+    }
+
+
 SECTIONS = {
+    "stable": Section(
+        title="Stable states",
+        words="Found by `conformational_density --dims 1` from `train_linear`; share of the "
+        "smallest state with its 90 % interval, and the true share of the rarest, in per cent. "
+        "How often such intervals hold the truth is measured by `benchmarks/shares.py`.",
+        sets=("rare", "rigid"),
+        measure=stable,
+        columns={
+            "states": "stable states",
+            "share": "smallest share",
+            "low": "from",
+            "high": "to",
+            "truth": "true share",
+            "seconds": "seconds",
+        },
+    ),
     "junk": Section(
         title="Particles that look like junk",
         words="Named by `train_linear`, in per cent of all junk, of all particles, and of the "

@@ -187,6 +187,13 @@ class DensityFiles(Folder):
 
     table = One(Path, "density.npz", "Axes, density and bootstrap samples")
     figure = One(Path, "density.png", "A picture of it")
+    states = One(
+        Path,
+        "stable_states.csv",
+        "Its maxima: share, free energy, depth, width, with intervals",
+    )
+    states_text = One(Path, "stable_states.txt", "z-values of the maxima, the largest first")
+    clusters = One(Path, "cluster_shares.csv", "Shares of given clusters, with intervals")
     path_text = One(Path, "path.txt", "z-values along a path of high density")
 
 
@@ -359,6 +366,20 @@ class StateFiles(Folder):
     standard_error = Numbered(
         Path, "state_###_standard_error.mrc", "Standard error of every voxel"
     )
+    sharpened = Numbered(
+        Path,
+        "state_###_sharpened.mrc",
+        "The mean of the half maps, weighted by their FSC and sharpened",
+    )
+    curves = Numbered(
+        Path,
+        "state_###_curves.txt",
+        "Correlation of the half maps: unmasked, masked, with random phases, corrected",
+    )
+    record = Numbered(Path, "state_###.json", "Resolution, B factor and effective number")
+    picture = Numbered(Path, "state_###.png", "Curves, Guinier plot and sections of a state")
+    mask = One(Path, "states_mask.mrc", "The mask of all states")
+    report = One(Path, "states.html", "A page of all states")
 
 
 class DemoFiles(Folder):

@@ -284,6 +284,8 @@ CASES = {
             "cryodrgn.io.run_config:find_run_config",
             "cryodrgn.io.run_config:load_run_config",
             "cryodrgn.analysis.clusters:cluster_by_means",
+            "cryodrgn.analysis.density:conformational_density",
+            "cryodrgn.analysis.stable_states:stable_states",
             "cryodrgn.analysis.state_plots:plot_states",
             "cryodrgn.analysis.plots:save_figure",
         ),
@@ -382,7 +384,12 @@ CASES = {
     ),
     "conformational_density": Case(
         line="IN -o OUT",
-        values={"--anchors": "1 2", "--dims": "1", "--bootstraps": "3"},
+        values={
+            "--anchors": "1 2",
+            "--dims": "1",
+            "--bootstraps": "3",
+            "--labels": "IN/labels.pkl",
+        },
         stubs=(
             "cryodrgn.linear.latents:run_latents",
             "cryodrgn.analysis.density:conformational_density",
@@ -390,6 +397,10 @@ CASES = {
             "cryodrgn.analysis.density:lifted",
             "cryodrgn.analysis.density:write_density",
             "cryodrgn.analysis.density_plots:plot_density",
+            "cryodrgn.analysis.stable_states:stable_states",
+            "cryodrgn.analysis.stable_states:cluster_shares",
+            "cryodrgn.analysis.stable_states:write_stable_states",
+            "cryodrgn.analysis.shares:write_shares",
             "cryodrgn.analysis.plots:save_figure",
             "cryodrgn.io.latent_text:save_latent_text",
         ),

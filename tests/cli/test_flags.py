@@ -119,9 +119,11 @@ FROZEN_FLAGS: dict[str, str] = {
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
         f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device "
-        "--like --symmetry --ewald"
+        "--like --symmetry --ewald --stable"
     ),
-    "conformational_density": "workdir epoch -o --outdir --dims --anchors --bootstraps --seed",
+    "conformational_density": (
+        "workdir epoch -o --outdir --dims --anchors --bootstraps --seed | --labels"
+    ),
     "dashboard": "runs --host --port --no-browser --device",
     "demo": "-o --outdir --seed",
     "check": (

@@ -1,13 +1,18 @@
 import csv
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from cryodrgn.cli.main import main
+from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.cryodrgn_pickle import load_latents, save_pickles
+from cryodrgn.io.curves import read_curves
 from cryodrgn.io.mrc import MrcFile, read_volume
+from cryodrgn.jobs.conformational_density import conformational_density
 from cryodrgn.linear.latents import Latents
 from mrc_orders import assert_in_one_place, write_consensus
 
@@ -40,6 +45,37 @@ def area(volume, truth):
     return fourier_shell_correlation(*pair).area()
 
 
+def assert_pages_say_what_there_is(out, rows):
+    """A sharpened map, curves and numbers for every state, and all of them on a page."""
+    mask, _ = read_volume(out / "states_mask.mrc")
+    page = (out / "states.html").read_text()
+    for number, row in enumerate(rows):
+        stem = out / f"state_{number:03d}"
+        record = json.loads(Path(f"{stem}.json").read_text())
+        assert record["effective_images"] == pytest.approx(
+            float(row["effective_images"]), abs=1
+        )
+        halves = [
+            torch.from_numpy(read_volume(Path(f"{stem}_half_map_{x}.mrc"))[0]) for x in "ab"
+        ]
+        masked = [half * torch.from_numpy(mask) for half in halves]
+        curves = read_curves(Path(f"{stem}_curves.txt"))
+        expected = fourier_shell_correlation(masked[0], masked[1]).values
+        torch.testing.assert_close(curves["masked"].values, expected, atol=1e-4, rtol=0)
+        sharp, _ = read_volume(Path(f"{stem}_sharpened.mrc"))
+        mean = (halves[0] + halves[1]).numpy() / 2
+        assert np.corrcoef(sharp.ravel(), mean.ravel())[0, 1] > 0.5
+        assert Path(f"{stem}.png").stat().st_size > 20_000
+        for words in (
+            f"State {number}<",
+            row["effective_images"],
+            f"{stem.name}_half_map_a.mrc",
+        ):
+            assert words in page
+        assert record["resolution_in_words"] in page
+    assert page.count("<img") == len(rows)
+
+
 @pytest.mark.parametrize("method", ["basis", "kernel"])
 def test_states_agree_better_with_their_truth_than_the_average_does(
     run, trained, moving, tmp_path, method
@@ -56,6 +92,7 @@ def test_states_agree_better_with_their_truth_than_the_average_does(
         assert pixel_size == 8
         assert area(found, truth) > area(mean, truth) + 0.01
     rows = list(csv.DictReader((out / "states.csv").read_text().splitlines()))
+    assert_pages_say_what_there_is(out, rows)
     assert [row["supported"] for row in rows] == ["yes", "yes"]
     assert all(20 < float(row["effective_images"]) < NUM_IMAGES for row in rows)
     assert (out / "states.png").stat().st_size > 10_000
@@ -189,11 +226,53 @@ def test_density_and_a_path_between_two_particles(run, trained, moving, tmp_path
     labels = np.load(moving / "labels.npy")
     ends = [int(np.flatnonzero(labels == state)[0]) for state in (0, 7)]
     out = tmp_path / "density"
+    save_pickles(tmp_path / "labels.pkl", [labels // 4])
     options = ("--dims", 1, "--anchors", *ends, "--bootstraps", 3)
-    run("conformational_density", trained, *options, "-o", out)
+    words = (*options, "--labels", tmp_path / "labels.pkl", "-o", out)
+    said = run("conformational_density", trained, *words)
+    assert "state 0: " in said
+    shares = list(csv.DictReader((out / "cluster_shares.csv").read_text().splitlines()))
+    assert sum(float(row["share"]) for row in shares) == pytest.approx(1, abs=1e-3)
     assert np.load(out / "density.npz")["values"].ndim == 1
     assert (out / "density.png").stat().st_size > 5000
     path = np.loadtxt(out / "path.txt", ndmin=2)
     assert path.shape[1] == load_latents(trained / "z.pkl").shape[1]
     run("eval_vol", trained / "weights.pkl", "--zfile", out / "path.txt", "-o", tmp_path / "v")
     assert len(list((tmp_path / "v").glob("*.mrc"))) == len(path)
+
+
+def test_maps_of_stable_states_are_those_of_the_maxima_of_the_density(
+    run, fail, trained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("cryodrgn.analysis.stable_states.STABLE_DIMENSIONS", 1)
+    out = tmp_path / "density"
+    run("conformational_density", trained, "--dims", 1, "-o", out)
+    points = np.loadtxt(out / "stable_states.txt", ndmin=2)
+    table = list(csv.DictReader((out / "stable_states.csv").read_text().splitlines()))
+    assert len(table) == len(points)
+    words = ("reconstruct_states", trained, "--stable", "--functions", 0)
+    run(*words, "-o", tmp_path / "states")
+    rows = csv.DictReader((tmp_path / "states/states.csv").read_text().splitlines())
+    places = [[float(row[f"z{k}"]) for k in range(points.shape[1])] for row in rows]
+    np.testing.assert_allclose(places, points, atol=1e-4)
+    message = fail(*words, "-z", *points[0], "-o", tmp_path / "other")
+    assert "give one of -z, --zfile and --stable" in message
+
+
+def test_shares_are_said_to_be_tested_against_views(run, moving, tmp_path, rng, monkeypatch):
+    """Latents of two states that stand in the file as the true ones do."""
+    labels = np.load(moving / "labels.npy")
+    z = np.where(labels < 2, 3.0, 0.0) + 0.3 * rng.normal(size=NUM_IMAGES)
+    run_folder = tmp_path / "run"
+    words = ("train_linear", moving / "particles.star", "--components", 1, "-o", run_folder)
+    run(*words)
+    known = Latents(mean=z[:, None].astype(np.float32), source="test")
+    monkeypatch.setattr("cryodrgn.linear.latents.run_latents", lambda *_: known)
+    out = tmp_path / "density"
+    said = run("conformational_density", run_folder, "--dims", 1, "--bootstraps", 3, "-o", out)
+    assert "state 1: 2" in said
+    assert "shares do not depend on view direction, rotation, shift" in said
+    with pytest.raises(ConfigError, match="expected the cluster of each of the 1500 particles"):
+        short = tmp_path / "short.pkl"
+        save_pickles(short, [labels[:7]])
+        conformational_density(run_folder, None, outdir=out, num_dimensions=1, labels=short)

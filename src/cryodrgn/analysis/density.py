@@ -214,6 +214,33 @@ def _axes(
     return tuple(np.linspace(first, last, count) for first, last in ends)
 
 
+def measured_latents(
+    latents: Float[np.ndarray, "images dim"],
+    covariances: Float[np.ndarray, "images dim dim"] | None,
+) -> tuple[Float[np.ndarray, "images dim"], Float[np.ndarray, "images dim dim"]]:
+    """Centre and covariance of what every image says of its latent beyond the prior N(0, I).
+
+    Args:
+        latents: Posterior means.
+        covariances: Posterior covariances; None takes latents for exact.
+
+    Returns:
+        Centres and covariances of the likelihoods, which are at least 5 % of the latents'
+        spread wide.
+    """
+    dimensions = latents.shape[1]
+    narrowest = np.diag((LEAST_WIDTH * latents.std(0)) ** 2)
+    if covariances is None:
+        return latents, np.broadcast_to(narrowest, (len(latents), *narrowest.shape))
+    posterior = np.linalg.inv(covariances.astype(np.float64))
+    values, directions = np.linalg.eigh(posterior - np.eye(dimensions))
+    widths = 1 / np.maximum(values, LEAST_INFORMATION)
+    blurs = np.einsum("nij,nj,nkj->nik", directions, widths, directions) + narrowest
+    pull = np.einsum("nij,nj->ni", posterior, latents)
+    centres = np.einsum("nij,nj,nkj,nk->ni", directions, widths, directions, pull)
+    return centres, blurs
+
+
 def _likelihoods(
     latents: Float[np.ndarray, "images dim"],
     covariances: Float[np.ndarray, "images dim dim"] | None,
@@ -221,18 +248,8 @@ def _likelihoods(
 ) -> Float[np.ndarray, "images points"]:
     """Likelihood of every image at every grid point, scaled to at most 1."""
     dimensions = latents.shape[1]
-    narrowest = np.diag((LEAST_WIDTH * latents.std(0)) ** 2)
-    if covariances is None:
-        precisions = np.broadcast_to(np.linalg.inv(narrowest), (len(latents), *narrowest.shape))
-        centres = latents
-    else:
-        posterior = np.linalg.inv(covariances.astype(np.float64))
-        values, directions = np.linalg.eigh(posterior - np.eye(dimensions))
-        widths = 1 / np.maximum(values, LEAST_INFORMATION)
-        blur = np.einsum("nij,nj,nkj->nik", directions, widths, directions) + narrowest
-        precisions = np.linalg.inv(blur)
-        pull = np.einsum("nij,nj->ni", posterior, latents)
-        centres = np.einsum("nij,nj,nkj,nk->ni", directions, widths, directions, pull)
+    centres, blurs = measured_latents(latents, covariances)
+    precisions = np.linalg.inv(blurs)
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dimensions)
     factors = np.linalg.cholesky(precisions)
     rows = []

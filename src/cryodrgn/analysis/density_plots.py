@@ -1,27 +1,37 @@
 """Pictures of a density of conformations."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from cryodrgn.analysis.density import ConformationalDensity
 from cryodrgn.analysis.plots import new_figure
+from cryodrgn.analysis.stable_states import StableState
 
 Path = Float[np.ndarray, "points dim"]
+OUTLINE = [withStroke(linewidth=2, foreground="black")]
 
 
-def plot_density(density: ConformationalDensity, path: Path | None = None) -> Figure:
-    """The density of every component with its band, and of every pair of components.
+def plot_density(
+    density: ConformationalDensity,
+    path: Path | None = None,
+    states: Sequence[StableState] = (),
+) -> Figure:
+    """The density of every component with its band, of every pair, and shares of states.
 
     Args:
         density: The density.
         path: A path to be drawn on the pairs.
+        states: Stable states, whose numbers are drawn where they are.
     """
     count = len(density.axes)
     pairs = list(combinations(range(count), 2))
-    columns = max(count, len(pairs))
+    columns = max(count, len(pairs)) + bool(states)
     rows = 1 + bool(pairs)
     figure = new_figure(3.4 * columns + 0.6, 3.1 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -33,6 +43,8 @@ def plot_density(density: ConformationalDensity, path: Path | None = None) -> Fi
         position, band = density.axes[number], density.band(number)
         axes.fill_between(position, *band, alpha=0.3, label="10 to 90 %")
         axes.plot(position, density.marginal(number), label="density")
+        for state in states:
+            axes.axvline(state.place[number], color="gray", linewidth=0.7, linestyle=":")
         axes.set(xlabel=f"component {number + 1}", ylim=(0, None))
     grid[0][0].set_ylabel("density")
     grid[0][0].legend(fontsize=8)
@@ -45,5 +57,39 @@ def plot_density(density: ConformationalDensity, path: Path | None = None) -> Fi
         if path is not None:
             axes.plot(path[:, first], path[:, second], color="cyan", linewidth=1.5)
             axes.plot(path[[0, -1], first], path[[0, -1], second], "o", color="cyan")
+        for name, state in enumerate(states):
+            place = state.place[first], state.place[second]
+            axes.text(
+                *place, str(name), color="white", ha="center", va="center", path_effects=OUTLINE
+            )
         axes.set(xlabel=f"component {first + 1}", ylabel=f"component {second + 1}")
+    if states:
+        grid[0][-1].set_visible(True)
+        _draw_shares(grid[0][-1], states)
     return figure
+
+
+def _draw_shares(axes: Axes, states: Sequence[StableState]) -> None:
+    """Shares with their intervals, and the depths of the states in kT."""
+    for number, state in enumerate(states):
+        low, high = state.interval
+        reach = [[state.share - low], [high - state.share]]
+        axes.errorbar(number, state.share, reach, fmt="o", color="tab:blue", capsize=3)
+        if state.depth is not None:
+            words = f"{state.depth:.1f} kT deep"
+            axes.annotate(
+                words,
+                (number, high),
+                (0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+            )
+    top = 1.15 * max(state.interval[1] for state in states)
+    axes.set(
+        xticks=range(len(states)),
+        xlim=(-0.6, len(states) - 0.4),
+        ylim=(0, min(1.1, top) if len(states) > 1 else 1.1),
+        xlabel="stable state",
+        ylabel="share, 90 % interval",
+    )

@@ -6,10 +6,12 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cryodrgn.analysis.plots import new_figure
 from cryodrgn.fourier.shells import ShellCurve
-from cryodrgn.reconstruction.postprocessing import THRESHOLD, GuinierFit, SharpenedMap
+from cryodrgn.reconstruction.postprocess_files import SharpeningPictures
+from cryodrgn.reconstruction.postprocessing import THRESHOLD, GuinierFit
 
 LABELS = {
     "unmasked": "unmasked",
@@ -25,24 +27,23 @@ COLOURS = {
 }
 
 
-def plot_postprocessing(sharp: SharpenedMap, title: str = "") -> Figure:
+def plot_postprocessing(shown: SharpeningPictures, title: str = "") -> Figure:
     """FSC curves, the Guinier plot, and central sections before and after.
 
     Args:
-        sharp: The map.
+        shown: What there is of the map.
         title: Heading of the figure.
     """
     figure = new_figure(11.5, 3.6)
     curves, guinier, before, after = figure.subplots(1, 4, width_ratios=(1.5, 1.5, 1, 1))
-    draw_curves(curves, sharp.agreement.curves(), sharp.pixel_size, sharp.resolution)
-    draw_guinier(guinier, sharp.amplitudes, sharp.guinier, sharp.b_factor, sharp.pixel_size)
-    middle = len(sharp.mask) // 2
-    for axes, volume, name in (
-        (before, sharp.unfiltered, "unfiltered"),
-        (after, sharp.sharpened, "sharpened"),
-    ):
-        axes.imshow(volume[middle].numpy(), cmap="gray", origin="lower")
-        axes.contour(sharp.mask[middle].numpy(), [0.5], colors="tab:orange", linewidths=0.7)
+    summary = shown.summary
+    pixel_size = summary.pixel_size
+    draw_curves(curves, shown.agreement.curves(), pixel_size, summary.resolution)
+    draw_guinier(guinier, shown.amplitudes, shown.guinier, summary.b_factor, pixel_size)
+    for axes, (name, section) in zip((before, after), shown.sections.items(), strict=True):
+        axes.imshow(section, cmap="gray", origin="lower")
+        if shown.mask.min() < 0.5 < shown.mask.max():
+            axes.contour(shown.mask, [0.5], colors="tab:orange", linewidths=0.7)
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=9)
     if title:
@@ -116,6 +117,7 @@ def draw_guinier(
         line = fit.intercept + fit.b_factor / 4 * ends
         axes.plot(ends, line, "o--", color="tab:orange", markersize=3, label="fit")
     axes.set(xlabel="1/d² (1/Å²)", ylabel="ln amplitude")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_title(f"B factor {b_factor:.0f} Å²", fontsize=9)
     axes.legend(fontsize=7)
 

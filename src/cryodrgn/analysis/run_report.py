@@ -11,11 +11,12 @@ import numpy as np
 
 from cryodrgn.analysis.live_views import ShownVolumes, live_views
 from cryodrgn.analysis.report import HtmlReport, Illustration
+from cryodrgn.analysis.state_page import add_states
 from cryodrgn.analysis.volume_pictures import AXIS_NAMES
 from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.text import read_yaml
 from cryodrgn.progress import format_duration
-from cryodrgn.rundir import AnalysisFiles, VolumeSeries
+from cryodrgn.rundir import AnalysisFiles, StateFiles, VolumeSeries
 
 LATENT_PLOTS = {
     "z_hist": "How often every value of the latent occurs; lines are the volumes.",
@@ -64,6 +65,9 @@ def add_analysis(page: HtmlReport, files: AnalysisFiles) -> None:
     page.figures(_existing(files.path, LATENT_PLOTS))
     if "clusters" in series:
         _add_clusters(page, files, series["clusters"])
+    run = Path(record["run"]["latents"]).parent
+    for folder in (run, run / "states"):
+        add_states(page, StateFiles(folder))
     training = _existing(files.path, TRAINING_PLOTS)
     if training:
         page.heading("How it was trained")

@@ -4,12 +4,17 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.errors import ConfigError
+from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.jobs.traversals import read_anchors
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from cryodrgn.analysis.density import ConformationalDensity as Estimate
+    from cryodrgn.analysis.stable_states import StableStates
+    from cryodrgn.linear.latents import Latents
+    from cryodrgn.rundir import RunDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +46,19 @@ class ConformationalDensity(Job["Estimate"]):
         check=at_least(2),
         help="Bootstrap samples for the bands",
     )
+    labels: Path | None = option(
+        "--labels",
+        default=None,
+        metavar="PKL",
+        help="Clusters of the particles (labels.pkl), whose shares are estimated, too",
+    )
     seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
     def run(self) -> "Estimate":
-        """Estimate the density, write it as a table and a figure, and the path if asked for.
+        """Estimate the density and its stable states, and write them as tables and a figure.
 
         Raises:
-            ConfigError: The latent has fewer dimensions.
+            ConfigError: The latent has fewer dimensions, or labels are of other particles.
         """
         from cryodrgn.analysis.density import (
             conformational_density,
@@ -57,11 +68,14 @@ class ConformationalDensity(Job["Estimate"]):
         )
         from cryodrgn.analysis.density_plots import plot_density
         from cryodrgn.analysis.plots import save_figure
+        from cryodrgn.analysis.stable_states import stable_states, write_stable_states
         from cryodrgn.io.latent_text import save_latent_text
         from cryodrgn.linear.latents import run_latents
         from cryodrgn.rundir import DensityFiles, RunDirectory
 
-        latents = run_latents(RunDirectory(self.workdir), self.epoch)
+        work = RunDirectory(self.workdir)
+        latents = run_latents(work, self.epoch)
+        labels = None if self.labels is None else _labels(self.labels, len(latents.mean))
         anchors = None
         if self.anchors is not None:
             anchors = read_anchors(self.anchors, len(latents.mean))
@@ -86,9 +100,71 @@ class ConformationalDensity(Job["Estimate"]):
             points = lifted(path, latents.mean, columns, density.smoothing)
             save_latent_text(files.path_text, points)
             logger.info("wrote %d z-values along the path to %s", len(points), files.path_text)
-        save_figure(plot_density(density, path), files.figure)
-        logger.info("wrote the density to %s", self.outdir)
+        found = stable_states(density, latents.mean, covariances, self.seed)
+        write_stable_states(files.states, found)
+        save_latent_text(files.states_text, found.latents())
+        for number, state in enumerate(found.states):
+            logger.info("state %d: %s", number, state.in_words())
+        if labels is not None:
+            self._write_clusters(files.clusters, latents, labels)
+        if len(found.states) > 1:
+            self._judge(work, latents, found)
+        save_figure(plot_density(density, path, found.states), files.figure)
+        logger.info("wrote the density and its stable states to %s", self.outdir)
         return density
+
+    def _write_clusters(self, path: Path, latents: "Latents", labels: "np.ndarray") -> None:
+        """Shares of given clusters, in the dimensions of the density."""
+        from cryodrgn.analysis.shares import write_shares
+        from cryodrgn.analysis.stable_states import cluster_shares
+
+        kept, doubt = slice(self.num_dimensions), latents.covariances
+        part = None if doubt is None else doubt[:, kept, kept]
+        shares = cluster_shares(latents.mean[:, kept], part, labels)
+        for number, words in enumerate(shares.in_words()):
+            logger.info("cluster %d: %s", number, words)
+        write_shares(path, shares)
+
+    def _judge(self, work: "RunDirectory", latents: "Latents", found: "StableStates") -> None:
+        """Say whether shares depend on view directions and other nuisances."""
+        from cryodrgn.analysis.shares import dependences_in_words, share_dependences
+        from cryodrgn.diagnosis.nuisance import nuisances_of
+        from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.linear.latents import recorded_data
+
+        try:
+            config = load_run_config(find_run_config(work.weights(self.epoch)))
+            particles = recorded_data(config).open()
+            latents.require_count(len(particles), particles.source)
+            if len(found.rows) < len(particles):
+                particles = particles.select(found.rows)
+            nuisances = nuisances_of(particles, {})
+        except CryodrgnError as error:
+            logger.info("not tested against view directions: %s", error)
+            return
+        logger.info(
+            "%s", dependences_in_words(share_dependences(found.shares.memberships, nuisances))
+        )
+
+
+def _labels(path: Path, count: int) -> "np.ndarray":
+    """Cluster of every particle.
+
+    Raises:
+        ConfigError: They are of another number of particles, or no whole numbers.
+    """
+    import numpy as np
+
+    from cryodrgn.io.cryodrgn_pickle import as_array, load_pickles
+
+    labels = as_array(load_pickles(path)[0], path)
+    if labels.ndim != 1 or len(labels) != count or labels.dtype.kind not in "iu":
+        msg = (
+            f"{path} holds an array {labels.shape} of {labels.dtype}, expected the cluster of "
+            f"each of the {count} particles as a whole number"
+        )
+        raise ConfigError(msg)
+    return np.asarray(labels)
 
 
 conformational_density = function_of(ConformationalDensity)

@@ -176,10 +176,11 @@ def _draw(sharp: "SharpenedMap", path: Path) -> None:
     try:
         from cryodrgn.analysis.plots import save_figure
         from cryodrgn.analysis.postprocess_plots import plot_postprocessing
+        from cryodrgn.reconstruction.postprocess_files import pictures_of
     except MissingDependencyError as error:
         logger.warning("the curves were not drawn: %s", error)
         return
-    save_figure(plot_postprocessing(sharp), path)
+    save_figure(plot_postprocessing(pictures_of(sharp)), path)
 
 
 postprocess = function_of(Postprocess)

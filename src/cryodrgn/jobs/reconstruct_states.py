@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INDEPENDENT_NOTE = "half maps: images and latents of each half are independent of the other's"
-CHOICE, RECONSTRUCTION = "Choose states, in one of three ways", "Reconstruction"
+CHOICE, RECONSTRUCTION = "Choose states, in one of four ways", "Reconstruction"
 OTHERS = "Latents or particles other than those of the run"
 
 
@@ -77,6 +77,13 @@ class ReconstructStates(
         group=CHOICE,
         metavar="N",
         help="Particles nearest to N k-means centres",
+    )
+    stable: bool = option(
+        "--stable",
+        default=False,
+        group=CHOICE,
+        help="Maxima of the density of conformations along the first two dimensions, as "
+        "conformational_density finds them",
     )
     method: Literal["basis", "kernel"] = option(
         "--method",
@@ -177,6 +184,8 @@ class ReconstructStates(
 
         data, particles, latents = chosen
         points = given
+        if points is None and self.stable:
+            points = _stable_points(latents, self.seed)
         if points is None:
             points = cluster_by_means(latents.mean, self.num_states, seed=self.seed).centres
         storage = Storage(
@@ -282,14 +291,29 @@ class ReconstructStates(
 
         from cryodrgn.io.latent_text import load_latent_text
 
-        if self.z is not None and self.z_file is not None:
-            msg = "give `z` or `z_file`, not both"
+        if (self.z is not None) + (self.z_file is not None) + self.stable > 1:
+            msg = "give one of `z`, `z_file` and `stable`"
             raise ConfigError(msg)
         if self.z is not None:
             return np.array([self.z], dtype=np.float32)
         if self.z_file is not None:
             return load_latent_text(self.z_file, latents.mean.shape[1])
         return None
+
+
+def _stable_points(latents: "Latents", seed: int) -> "np.ndarray":
+    """z-values of the stable states, the largest first."""
+    from cryodrgn.analysis.density import conformational_density
+    from cryodrgn.analysis.stable_states import STABLE_DIMENSIONS, stable_states
+
+    kept = slice(STABLE_DIMENSIONS)
+    doubt = latents.covariances
+    part = None if doubt is None else doubt[:, kept, kept]
+    density = conformational_density(latents.mean[:, kept], part, seed=seed)
+    found = stable_states(density, latents.mean, doubt, seed)
+    for number, state in enumerate(found.states):
+        logger.info("state %d: %s", number, state.in_words())
+    return found.latents()
 
 
 def _mask_of(work: "RunDirectory | None") -> Path | None:
@@ -306,6 +330,9 @@ def _draw(summaries: "list[StateSummary]", latents: "Latents", outdir: Path) -> 
 
     try:
         from cryodrgn.analysis.plots import save_figure
+        from cryodrgn.analysis.postprocess_plots import plot_postprocessing
+        from cryodrgn.analysis.report import HtmlReport
+        from cryodrgn.analysis.state_page import add_states
         from cryodrgn.analysis.state_plots import StatePanel, plot_states
     except MissingDependencyError as error:
         logger.warning("the states were not drawn: %s", error)
@@ -323,8 +350,15 @@ def _draw(summaries: "list[StateSummary]", latents: "Latents", outdir: Path) -> 
     ]
     independent = latents.half_means is not None
     note = INDEPENDENT_NOTE if independent else SHARED_LATENT_NOTE
-    figure = plot_states(panels, summaries[0].pixel_size, note)
-    save_figure(figure, StateFiles(outdir).figure)
+    files = StateFiles(outdir)
+    save_figure(plot_states(panels, summaries[0].pixel_size, note), files.figure)
+    for number, summary in enumerate(summaries):
+        figure = plot_postprocessing(summary.sharpening, f"state {number}: {note}")
+        save_figure(figure, files.picture(number))
+    page = HtmlReport(f"{outdir.resolve().name}: states from the images")
+    page.verdict(note)
+    add_states(page, files)
+    page.write(files.report)
 
 
 reconstruct_states = function_of(ReconstructStates)

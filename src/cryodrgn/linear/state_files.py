@@ -19,10 +19,11 @@ from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import ShellCurve
+from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.checkpoints import save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
-from cryodrgn.io.curves import write_fsc
+from cryodrgn.io.curves import write_curves, write_fsc
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import write_volume
@@ -34,6 +35,13 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import track
+from cryodrgn.reconstruction.postprocess_files import (
+    SharpeningPictures,
+    pictures_of,
+    summary_of,
+    write_summary,
+)
+from cryodrgn.reconstruction.postprocessing import SharpenedMap, sharpened
 from cryodrgn.rundir import StateFiles
 from cryodrgn.training.config import DataConfig
 
@@ -58,6 +66,7 @@ class StateSummary:
         effective_number: Number of different images in a plain average of the same noise.
         is_supported: Whether there are particles near the point.
         pixel_size: Å/px.
+        sharpening: Masked and corrected FSC, B factor and sections of the sharpened map.
     """
 
     latent: Float[np.ndarray, " z"]
@@ -68,10 +77,13 @@ class StateSummary:
     effective_number: float
     is_supported: bool
     pixel_size: float
+    sharpening: SharpeningPictures
 
     def in_words(self) -> str:
         """Resolution and effective number of particles of a state, in two short lines."""
         resolution = "no agreement" if self.resolution is None else f"{self.resolution:.1f} Å"
+        if self.resolution is not None and self.fsc.values.min() >= THRESHOLD:
+            resolution += " or better"
         support = "supported" if self.is_supported else "EXTRAPOLATED"
         return f"{resolution}, {self.effective_number:.0f} images\n{support}"
 
@@ -137,13 +149,17 @@ def reconstruct_states(
             return []
         _write_model(found, latents, data, settings, particles, norm, files)
         states = reconstruction.states(found, points, pixel_size)
-    summaries = []
+    summaries: list[StateSummary] = []
+    solvent = resize_mask(reconstruction.mask, particles.box_size).cpu()
     for number, state in enumerate(track(states, len(points), "writing states", "state")):
         if team.is_writer:
             _write_state(state, number, files, norm[1], geometry)
-            summaries.append(_summary(state, norm[1], pixel_size))
+            sharp = _sharpening(state, norm[1], pixel_size, solvent)
+            summaries.append(_summary(state, sharp, norm[1], pixel_size))
+            _write_sharpened(state, sharp, number, files, geometry)
     if not team.is_writer:
         return []
+    write_volume(files.mask, solvent.numpy(), geometry)
     _write_table(summaries, files)
     _say_what_to_trust(summaries, latents)
     return summaries
@@ -255,7 +271,37 @@ def _write_state(
     write_fsc(files.fsc(number), state.fsc)
 
 
-def _summary(state: State, scale: float, pixel_size: float) -> StateSummary:
+def _write_sharpened(
+    state: State,
+    sharp: SharpenedMap,
+    number: int,
+    files: StateFiles,
+    geometry: MapGeometry,
+) -> None:
+    """The sharpened map, its curves, and all numbers of the state."""
+    write_volume(files.sharpened(number), sharp.sharpened.numpy(), geometry)
+    write_curves(files.curves(number), sharp.agreement.curves())
+    source = {
+        "latent": [float(value) for value in state.latent],
+        "effective_images": state.effective_number,
+        "supported": state.is_supported,
+        "half_maps": [files.half_map_a(number).name, files.half_map_b(number).name],
+        "mask": files.mask.name,
+    }
+    write_summary(files.record(number), summary_of(sharp), source)
+
+
+def _sharpening(
+    state: State, scale: float, pixel_size: float, mask: Float[Tensor, "box box box"]
+) -> SharpenedMap:
+    """The mean of the half maps of a state, sharpened."""
+    first, second = (half_map * scale for half_map in state.half_maps)
+    return sharpened((first, second), mask, pixel_size, with_local=False)
+
+
+def _summary(
+    state: State, sharp: SharpenedMap, scale: float, pixel_size: float
+) -> StateSummary:
     frequency = state.fsc.first_crossing(THRESHOLD)
     volume = state.volume * scale
     return StateSummary(
@@ -267,6 +313,7 @@ def _summary(state: State, scale: float, pixel_size: float) -> StateSummary:
         effective_number=state.effective_number,
         is_supported=state.is_supported,
         pixel_size=pixel_size,
+        sharpening=pictures_of(sharp),
     )
 
 

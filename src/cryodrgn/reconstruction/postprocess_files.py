@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.curves import write_curves
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.reconstruction.map_agreement import NOT_REACHED, resolution_in_words
-from cryodrgn.reconstruction.postprocessing import THRESHOLD, SharpenedMap
+from cryodrgn.reconstruction.postprocessing import (
+    THRESHOLD,
+    GuinierFit,
+    MaskedAgreement,
+    SharpenedMap,
+)
 from cryodrgn.rundir import PostprocessFiles
 
 
@@ -82,6 +89,41 @@ class SharpeningSummary:
     def as_mapping(self) -> dict[str, Any]:
         """The attributes by name, for JSON."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SharpeningPictures:
+    """What a picture of a sharpened map shows, without its volumes.
+
+    Attributes:
+        summary: Its numbers.
+        agreement: Correlations of the half maps.
+        amplitudes: As observed, and their part that is signal.
+        guinier: The fit; None where there are too few shells for it.
+        sections: Central sections of maps by name.
+        mask: Central section of the mask.
+    """
+
+    summary: SharpeningSummary
+    agreement: MaskedAgreement
+    amplitudes: tuple[ShellCurve, ShellCurve]
+    guinier: GuinierFit | None
+    sections: dict[str, Float[np.ndarray, "box box"]]
+    mask: Float[np.ndarray, "box box"]
+
+
+def pictures_of(sharp: SharpenedMap) -> SharpeningPictures:
+    """What a picture of a sharpened map shows."""
+    middle = len(sharp.mask) // 2
+    maps = {"unfiltered": sharp.unfiltered, "sharpened": sharp.sharpened}
+    return SharpeningPictures(
+        summary=summary_of(sharp),
+        agreement=sharp.agreement,
+        amplitudes=sharp.amplitudes,
+        guinier=sharp.guinier,
+        sections={name: volume[middle].numpy().copy() for name, volume in maps.items()},
+        mask=sharp.mask[middle].numpy().copy(),
+    )
 
 
 def summary_of(sharp: SharpenedMap) -> SharpeningSummary:

@@ -339,7 +339,8 @@ def sharpened(
     applied = (0.0 if fit is None else fit.b_factor) if b_factor is None else b_factor
     cutoff = agreement.corrected.first_crossing(THRESHOLD) or 0.0
     weighted = _weighted(mean, frequencies, weights, cutoff)
-    sharp = with_b_factor(weighted, applied, pixel_size)
+    finest = pixel_size / (cutoff + FALLING_SHELLS / box_size)
+    sharp = with_b_factor(weighted, applied, pixel_size, finest)
     if not bool(torch.isfinite(sharp).all()):
         msg = (
             f"a B factor of {applied:g} Å² at {pixel_size:g} Å/px makes amplitudes too large "
@@ -365,15 +366,20 @@ def sharpened(
     )
 
 
-def with_b_factor(volume: Volume, b_factor: float, pixel_size: float) -> Volume:
+def with_b_factor(
+    volume: Volume, b_factor: float, pixel_size: float, finest: float = 0.0
+) -> Volume:
     """A map whose amplitudes are multiplied by exp(−B s² / 4).
 
     Args:
         volume: The map.
         b_factor: B in Å²; negative ones sharpen.
         pixel_size: Å/px.
+        finest: Resolution in Å beyond which all amplitudes are multiplied as they are there.
     """
     squares = squared_radii(len(volume), volume.device) / pixel_size**2
+    if finest > 0:
+        squares = squares.clamp_max(finest**-2)
     return multiplied(volume, torch.exp(-b_factor / 4 * squares))
 
 

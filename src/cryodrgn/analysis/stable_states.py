@@ -1,0 +1,403 @@
+"""Stable states: maxima of a density of conformations, with shares, depths and widths.
+
+A basin holds the places from which the steepest way up leads to one maximum (watershed). The
+depth of a maximum is ln(its density / that at the pass to a higher one), which is the height of
+the barrier in kT if the particles were frozen from equilibrium.
+"""
+
+import csv
+import io
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from cryodrgn.analysis.density import ConformationalDensity, lifted, measured_latents
+from cryodrgn.analysis.shares import Shares, fit_shares
+from cryodrgn.io.atomic import atomic_path
+
+# Maxima below this share of the highest density, and shallower than this depth in kT, are none.
+LEAST_HEIGHT, LEAST_DEPTH = 1e-3, 0.1
+# Of the bootstrap samples, so many must have the valley in front of a maximum.
+CERTAIN = 0.95
+BAND = (0.05, 0.95)
+MOST_FITTED = 30_000
+# Dimensions in which states are looked for where nobody says in how many.
+STABLE_DIMENSIONS = 2
+# Standard deviation with which states begin to be fitted, in those of the latents.
+FIRST_WIDTH = 0.3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StableState:
+    """One maximum of a density.
+
+    Attributes:
+        place: Where it is, in the dimensions of the density.
+        latent: The same in all dimensions: mean of the latents near it, nearest weighing most.
+        share: Share of the particles, see :mod:`cryodrgn.analysis.shares`.
+        interval: In which that lies with 90 % probability.
+        free_energy: Above that of the largest state, kT.
+        free_energy_error: Half of its 90 % interval.
+        basin_share: Integral of the smoothed density over the basin.
+        basin_band: The same in bootstrap samples, 5th and 95th percentile.
+        depth: In kT, at most ln N of N particles; None where there is one state only.
+        depth_band: The same in bootstrap samples.
+        width: Standard deviation along every dimension, free of the uncertainty of latents.
+    """
+
+    place: Float[np.ndarray, " dim"]
+    latent: Float[np.ndarray, " z"]
+    share: float
+    interval: tuple[float, float]
+    free_energy: float
+    free_energy_error: float
+    basin_share: float
+    basin_band: tuple[float, float]
+    depth: float | None
+    depth_band: tuple[float, float] | None
+    width: Float[np.ndarray, " dim"]
+
+    def in_words(self) -> str:
+        """Share, free energy and depth in one line."""
+        low, high = self.interval
+        words = f"{self.share:.1%} ({low:.1%} to {high:.1%})"
+        if self.free_energy > 0:
+            words += f", {self.free_energy:.2f} ± {self.free_energy_error:.2f} kT"
+        if self.depth is not None and self.depth_band is not None:
+            low, high = self.depth_band
+            words += f", depth {self.depth:.2f} kT ({low:.2f} to {high:.2f})"
+        return words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StableStates:
+    """The stable states of a density, the largest first.
+
+    Attributes:
+        states: The states.
+        basins: Number of the state to whose basin every grid point belongs.
+        shares: The mixture behind the shares, states in the same order.
+        rows: Particles to which it was fitted.
+    """
+
+    states: list[StableState]
+    basins: Int[np.ndarray, "*grid"]
+    shares: Shares
+    rows: Int[np.ndarray, " rows"]
+
+    def latents(self) -> Float[np.ndarray, "states z"]:
+        """z-values of all states."""
+        return np.stack([state.latent for state in self.states]).astype(np.float32)
+
+
+def stable_states(
+    density: ConformationalDensity,
+    latents: Float[np.ndarray, "particles z"],
+    covariances: Float[np.ndarray, "particles z z"] | None,
+    seed: int = 0,
+) -> StableStates:
+    """Find the maxima of a density that the particles are sure of, and their shares.
+
+    A maximum counts if it is deeper than 0.1 kT and has a valley before it in 95 % of the
+    bootstrap samples, and if the mixture of all states is better with it than without it by the
+    Bayesian information criterion.
+
+    Args:
+        density: Density of the first dimensions of the latents.
+        latents: Latents of all particles.
+        covariances: Their uncertainty; None takes them for exact.
+        seed: Of the choice of particles that the shares are fitted to, if there are very many.
+    """
+    kept = slice(len(density.axes))
+    rows = np.arange(len(latents))
+    if len(rows) > MOST_FITTED:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_FITTED, replace=False))
+    own = None if covariances is None else covariances[rows][:, kept, kept]
+    data, blurs = measured_latents(latents[rows][:, kept], own)
+    width = FIRST_WIDTH * float(np.sqrt(latents[:, kept].var(0).mean()))
+    landscape = _certain(density, _Landscape.of(density.values))
+
+    def fitted(some: "_Landscape") -> Shares:
+        return fit_shares(data, blurs, some.places(density), width)
+
+    shares = fitted(landscape)
+    while len(landscape.peaks) > 1:
+        fewer = landscape.merged(
+            int(np.argmin(landscape.depths(density.values))), density.values
+        )
+        simpler = fitted(fewer)
+        is_apart = _apart(density, landscape, shares)
+        if is_apart and shares.information_criterion < simpler.information_criterion:
+            break
+        landscape, shares = fewer, simpler
+    return _described(density, landscape, shares, latents, rows)
+
+
+def cluster_shares(
+    latents: Float[np.ndarray, "particles dim"],
+    covariances: Float[np.ndarray, "particles dim dim"] | None,
+    labels: Int[np.ndarray, " particles"],
+) -> Shares:
+    """Shares of clusters: a mixture begun at the means of given clusters.
+
+    Args:
+        latents: Latents.
+        covariances: Their uncertainty; None takes them for exact.
+        labels: Cluster of every particle, from 0.
+    """
+    data, blurs = measured_latents(latents, covariances)
+    centres = np.stack([data[labels == number].mean(0) for number in np.unique(labels)])
+    return fit_shares(data, blurs, centres, FIRST_WIDTH * float(np.sqrt(data.var(0).mean())))
+
+
+def write_stable_states(path: Path, found: StableStates) -> None:
+    """Write the states as a table, one row each."""
+    dimensions = len(found.states[0].place)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            "state",
+            *(f"z{number}" for number in range(dimensions)),
+            *("share", "share_low", "share_high", "free_energy_kt", "free_energy_error_kt"),
+            *("depth_kt", "depth_low_kt", "depth_high_kt"),
+            *(f"width{number}" for number in range(dimensions)),
+            *("basin_share", "basin_share_low", "basin_share_high"),
+        ]
+    )
+    for number, state in enumerate(found.states):
+        depth = [] if state.depth is None else [state.depth, *(state.depth_band or ())]
+        figures = [
+            *(*state.place, state.share, *state.interval),
+            *(state.free_energy, state.free_energy_error),
+        ]
+        cells = [f"{value:.5g}" for value in figures]
+        cells += [f"{value:.5g}" for value in depth] or [""] * 3
+        cells += [
+            f"{value:.5g}" for value in (*state.width, state.basin_share, *state.basin_band)
+        ]
+        writer.writerow([number, *cells])
+    with atomic_path(path) as partial:
+        partial.write_text(text.getvalue())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Landscape:
+    """Basins of a density.
+
+    Attributes:
+        labels: Basin of every grid point.
+        peaks: Flat number of the grid point of every maximum.
+        borders: By pair of neighbouring basins, flat numbers of neighbouring points in them.
+    """
+
+    labels: Int[np.ndarray, "*grid"]
+    peaks: Int[np.ndarray, " basins"]
+    borders: dict[tuple[int, int], Int[np.ndarray, "2 pairs"]]
+
+    @classmethod
+    def of(cls, values: Float[np.ndarray, "*grid"]) -> "_Landscape":
+        """Watershed: a point is a maximum, or belongs to the basin of its highest neighbour."""
+        flat = values.ravel()
+        numbers = np.arange(values.size).reshape(values.shape)
+        highest = numbers.ravel().copy()
+        for first, second in _neighbours(numbers):
+            for here, there in ((first, second), (second, first)):
+                # Of equal heights the later counts as higher: plateaus have one maximum.
+                better = (flat[there] > flat[highest[here]]) | (
+                    (flat[there] == flat[highest[here]]) & (there > highest[here])
+                )
+                highest[here[better]] = there[better]
+        while not np.array_equal(highest, highest[highest]):
+            highest = highest[highest]
+        peaks, labels = np.unique(highest, return_inverse=True)
+        return cls._of_labels(labels.reshape(values.shape), peaks)
+
+    @classmethod
+    def _of_labels(cls, labels: np.ndarray, peaks: np.ndarray) -> "_Landscape":
+        numbers = np.arange(labels.size).reshape(labels.shape)
+        flat = labels.ravel()
+        ends = [np.stack(pair) for pair in _neighbours(numbers)]
+        pairs = np.concatenate(ends, axis=1)
+        pairs = pairs[:, flat[pairs[0]] != flat[pairs[1]]]
+        sides = np.sort(flat[pairs], axis=0)
+        codes = sides[0] * len(peaks) + sides[1]
+        order = np.argsort(codes, kind="stable")
+        kinds, begins = np.unique(codes[order], return_index=True)
+        parts = np.split(pairs[:, order], begins[1:], axis=1)
+        borders = {
+            divmod(int(kind), len(peaks)): part
+            for kind, part in zip(kinds, parts, strict=False)
+        }
+        return cls(labels=labels, peaks=peaks, borders=borders)
+
+    def places(self, density: ConformationalDensity) -> Float[np.ndarray, "basins dim"]:
+        """Positions of the maxima."""
+        where = np.unravel_index(self.peaks, self.labels.shape)
+        columns = [axis[rows] for axis, rows in zip(density.axes, where, strict=True)]
+        return np.stack(columns, axis=1)
+
+    def heights(self, values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, " basins"]:
+        """The highest density in every basin."""
+        highest = np.zeros(len(self.peaks))
+        np.maximum.at(highest, self.labels.ravel(), values.ravel())
+        return highest
+
+    def passes(self, values: Float[np.ndarray, "*grid"]) -> dict[tuple[int, int], float]:
+        """Density of the highest pass between neighbouring basins."""
+        flat = values.ravel()
+        return {
+            pair: float(np.minimum(flat[points[0]], flat[points[1]]).max())
+            for pair, points in self.borders.items()
+        }
+
+    def depths(self, values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, " basins"]:
+        """Depth of every maximum in kT: infinite if there is no other.
+
+        Basins are joined across the highest passes first. Where two meet, the lower maximum's
+        depth is known; that of the highest of all follows from its own first pass.
+        """
+        heights = np.maximum(self.heights(values), 1e-300)
+        depths = np.full(len(heights), np.inf)
+        top = np.arange(len(heights))
+        ordered = sorted(self.passes(values).items(), key=lambda item: -item[1])
+        for (first, second), level in ordered:
+            ends = [_root(top, basin) for basin in (first, second)]
+            if ends[0] == ends[1]:
+                continue
+            lower, higher = sorted(ends, key=lambda basin: heights[basin])
+            barrier = np.log(heights[[lower, higher]] / max(level, 1e-300))
+            depths[lower] = barrier[0]
+            depths[higher] = min(depths[higher], barrier[1])
+            top[lower] = higher
+        return depths
+
+    def merged(self, basin: int, values: Float[np.ndarray, "*grid"]) -> "_Landscape":
+        """One basin less: it joins its neighbour across the highest pass."""
+        own = {pair: level for pair, level in self.passes(values).items() if basin in pair}
+        pair = max(own, key=lambda pair: own[pair])
+        other = pair[0] if pair[1] == basin else pair[1]
+        labels = np.where(self.labels == basin, other, self.labels)
+        labels = np.where(labels > basin, labels - 1, labels)
+        peaks = self.peaks.copy()
+        peaks[other] = max(peaks[list(pair)], key=lambda place: values.ravel()[place])
+        return self._of_labels(labels, np.delete(peaks, basin))
+
+
+def _root(top: Int[np.ndarray, " basins"], basin: int) -> int:
+    while top[basin] != basin:
+        basin = int(top[basin])
+    return basin
+
+
+def _neighbours(
+    numbers: Int[np.ndarray, "*grid"],
+) -> list[tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]]:
+    """All pairs of neighbouring grid points, diagonals included."""
+    pairs = []
+    for step in itertools.product((-1, 0, 1), repeat=numbers.ndim):
+        if step <= (0,) * numbers.ndim:
+            continue
+        sides = list(zip(step, numbers.shape, strict=True))
+        here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in sides)
+        there = tuple(slice(max(0, s), n - max(0, -s)) for s, n in sides)
+        pairs.append((numbers[here].ravel(), numbers[there].ravel()))
+    return pairs
+
+
+def _certain(density: ConformationalDensity, landscape: _Landscape) -> _Landscape:
+    """The basins of maxima that are high, deep, and there in nearly all bootstrap samples."""
+    values = density.values
+    while len(landscape.peaks) > 1:
+        heights, depths = landscape.heights(values), landscape.depths(values)
+        low = heights < LEAST_HEIGHT * heights.max()
+        if low.any():
+            landscape = landscape.merged(int(np.argmin(heights)), values)
+            continue
+        least = int(np.argmin(depths))
+        if depths[least] >= LEAST_DEPTH:
+            samples = np.stack([landscape.depths(sample) for sample in density.samples])
+            certain = (samples > 0).mean(0)
+            if certain.min() >= CERTAIN:
+                break
+            least = int(np.argmin(certain))
+        landscape = landscape.merged(least, values)
+    return landscape
+
+
+def _apart(density: ConformationalDensity, landscape: _Landscape, shares: Shares) -> bool:
+    """Whether every state of the mixture stayed in the basin in which it began."""
+    inside = [
+        landscape.labels[density.nearest(centre)] == basin
+        for basin, centre in enumerate(shares.centres)
+    ]
+    return all(inside)
+
+
+def _described(
+    density: ConformationalDensity,
+    landscape: _Landscape,
+    shares: Shares,
+    latents: Float[np.ndarray, "particles z"],
+    rows: Int[np.ndarray, " rows"],
+) -> StableStates:
+    """The states with all that is said of them, the largest first."""
+    order = np.argsort(-shares.values)
+    cell = float(np.prod([axis[1] - axis[0] for axis in density.axes]))
+    labels, count = landscape.labels.ravel(), len(order)
+
+    def integrals(values: np.ndarray) -> Float[np.ndarray, " basins"]:
+        return np.bincount(labels, values.ravel(), count) * cell
+
+    basin_shares = integrals(density.values)
+    basin_bands = np.quantile([integrals(s) for s in density.samples], BAND, axis=0)
+    # Nothing is known of valleys emptier than one particle of all.
+    deepest = np.log(len(rows))
+    depths = np.minimum(landscape.depths(density.values), deepest)
+    depth_bands = np.full((2, count), np.inf)
+    if count > 1:
+        depth_bands = np.quantile([landscape.depths(s) for s in density.samples], BAND, axis=0)
+        depth_bands = np.minimum(depth_bands, deepest)
+    places = landscape.places(density)
+    columns = latents[:, : len(density.axes)]
+    whole = lifted(places, latents, columns, density.smoothing)
+    low, high = shares.interval()
+    energies, errors = shares.free_energies()
+    states = [
+        StableState(
+            place=places[k],
+            latent=whole[k],
+            share=float(shares.values[k]),
+            interval=(float(low[k]), float(high[k])),
+            free_energy=float(energies[k]),
+            free_energy_error=float(errors[k]),
+            basin_share=float(basin_shares[k]),
+            basin_band=(float(basin_bands[0, k]), float(basin_bands[1, k])),
+            depth=float(depths[k]) if count > 1 else None,
+            depth_band=(float(depth_bands[0, k]), float(depth_bands[1, k]))
+            if count > 1
+            else None,
+            width=np.sqrt(np.diagonal(shares.covariances[k])),
+        )
+        for k in order
+    ]
+    return StableStates(
+        states=states,
+        basins=np.argsort(order)[landscape.labels],
+        shares=_reordered(shares, order),
+        rows=rows,
+    )
+
+
+def _reordered(shares: Shares, order: Int[np.ndarray, " states"]) -> Shares:
+    return Shares(
+        values=shares.values[order],
+        centres=shares.centres[order],
+        covariances=shares.covariances[order],
+        uncertainty=shares.uncertainty[order][:, order],
+        memberships=shares.memberships[:, order],
+        log_likelihood=shares.log_likelihood,
+    )
