@@ -262,16 +262,6 @@ class NuisanceFiles(Folder):
     json = One(Path, "nuisance.json", "Results for programs")
 
 
-class PowerFiles(Folder):
-    """The files of one report on power."""
-
-    page = One(Path, "power.html", "Report with pictures")
-    table = One(
-        Path, "power.csv", "Probability of detection by motion, share and number of particles"
-    )
-    json = One(Path, "power.json", "Results for programs")
-
-
 class CheckFiles(Folder):
     """The files of one check."""
 
@@ -294,6 +284,18 @@ class SimulationFiles(Folder):
     labels = One(Path, "labels.npy", "Number of the true state of every particle")
     settings = One(Path, "simulation.yaml", "Settings with which the set was made")
     state = Numbered(Path, "gt/state_###.mrc", "The true volume of a state")
+
+
+class PowerFiles(Folder):
+    """The files of one report on power."""
+
+    page = One(Path, "power.html", "Report with pictures")
+    table = One(
+        Path, "power.csv", "Probability of detection by motion, share and number of particles"
+    )
+    json = One(Path, "power.json", "Results for programs")
+    planted = One(SimulationFiles, "planted", "The set with a motion planted (`--plant`)")
+    judgement = One(Path, "judgement.json", "Comparison of a run with what was planted")
 
 
 class RunDirectory(Folder):

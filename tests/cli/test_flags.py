@@ -139,7 +139,7 @@ FROZEN_FLAGS: dict[str, str] = {
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data --uninvert-data "
         "--window --no-window --window-r --lazy --device --seed -D --consensus --shares "
         "--noise --trials --model --chains --mask --domain-kda --axis --motions --components "
-        "--radius --fit-images --screen"
+        "--radius --fit-images --screen --plant --judge"
     ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir --screen -n --num-images "

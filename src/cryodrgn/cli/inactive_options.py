@@ -134,6 +134,19 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
         *WINDOW,
         Inactive("--domain-kda", "with --model, --mask", "what moves is given"),
         Inactive("--noise", "with --trials 0", "nothing is planted"),
+        Inactive(
+            "--noise --trials --components --radius --fit-images",
+            "with --plant",
+            "no report is made",
+        ),
+        Inactive(
+            "--poses --ctf --ind --datadir --screen --single-images --dose-per-tilt "
+            "--angle-per-tilt --ntilts --invert-data --window --window-r --lazy --device "
+            "--seed -D --consensus --shares --noise --trials --plant --model --chains --mask "
+            "--domain-kda --axis --motions --components --radius --fit-images",
+            "with --judge",
+            "the run and the planted set say all",
+        ),
     ),
     "train_linear": (*WINDOW, *LAZY, *CACHE, *TILT),
     "reconstruct_states": (

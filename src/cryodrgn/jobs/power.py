@@ -7,6 +7,8 @@ from cryodrgn.jobs.options import DataOptions, DeviceOptions, TableOptions, data
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
+    from cryodrgn.rundir import SimulationFiles
+    from cryodrgn.workflow.planted import Judgement
     from cryodrgn.workflow.power import PowerSettings
     from cryodrgn.workflow.power_report import PowerResult
 
@@ -14,7 +16,12 @@ MOTION, MODEL = "Motion", "Linear model"
 
 
 @settings
-class Power(DeviceOptions, DataOptions, TableOptions, Job["PowerResult"]):
+class Power(
+    DeviceOptions,
+    DataOptions,
+    TableOptions,
+    Job["PowerResult | SimulationFiles | Judgement"],
+):
     """Say which motions and states of a particle set would be seen, and which would not."""
 
     particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
@@ -59,6 +66,19 @@ class Power(DeviceOptions, DataOptions, TableOptions, Job["PowerResult"]):
         metavar="N",
         check=at_least(0),
         help="Planted sets that are fitted where the forecast is least sure; 0 relies on it",
+    )
+    plant: bool = option(
+        "--plant",
+        default=False,
+        help="Instead of a report, write the images with the largest motion planted in the "
+        "first of the shares, as a set of its own in OUTDIR/planted, to train on",
+    )
+    judged: Path | None = option(
+        "--judge",
+        default=None,
+        metavar="RUN",
+        help="Instead of a report, compare a run on a planted set with what was planted; the "
+        "particles are the .star file of that set",
     )
     models: tuple[Path, ...] = option(
         "--model",
@@ -165,17 +185,23 @@ class Power(DeviceOptions, DataOptions, TableOptions, Job["PowerResult"]):
             on_disk=self.lazy or None,
         )
 
-    def run(self) -> "PowerResult":
-        """Write the report.
+    def run(self) -> "PowerResult | SimulationFiles | Judgement":
+        """Write the report, or a planted set, or the judgement of a run on one.
 
         Raises:
             CryodrgnError: The settings or the data cannot be used.
         """
         from cryodrgn.devices import choose_device
         from cryodrgn.linear.runner import with_double_precision
+        from cryodrgn.runs.run import open_run
+        from cryodrgn.workflow.planted import judge_run, plant_in
         from cryodrgn.workflow.power_report import report_power
 
+        if self.judged is not None:
+            return judge_run(open_run(self.judged), self.particles, self.outdir)
         device = with_double_precision(choose_device(self.device))
+        if self.plant:
+            return plant_in(self.asked(), self.outdir, device, screen=self.screen)
         return report_power(self.asked(), self.outdir, device, screen=self.screen)
 
 

@@ -58,14 +58,14 @@ class PlantedImages(DiscImages):
     ) -> None:
         super().__init__(images.images, images.team)
         image_rows = images.images.image_rows(rows)
-        self._values = values
+        self.values = values
         self._places = torch.zeros(int(image_rows.max()) + 1, dtype=torch.long)
         self._places[image_rows] = torch.arange(len(image_rows))
         self._places = self._places.to(images.device)
 
     def _batch(self, rows: Int[Tensor, " rows"], num_points: int) -> Batch:
         batch = super()._batch(rows, num_points)
-        values = self._values[self._places[batch.image_rows], :num_points]
+        values = self.values[self._places[batch.image_rows], :num_points]
         return replace(batch, images=values)
 
 

@@ -1,0 +1,367 @@
+"""A motion planted in the images of a set, and the judgement of a run on them.
+
+The planted set is a folder as of a simulation: stack, STAR file, pickles, the label of every
+particle and the maps of both states. Its images are those of the set as they are prepared, in
+units of their standard deviation and centred, with the predicted difference of the states on
+the images of the minor one.
+"""
+
+import json
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Bool, Float, Int
+
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.preprocessing import exposure_parameters
+from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.fourier.shells import fourier_shell_correlation
+from cryodrgn.fourier.transforms import images_from_lattice
+from cryodrgn.imaging.masks import soft_sphere
+from cryodrgn.io.arrays import read_npy
+from cryodrgn.io.atomic import atomic_path, make_folder
+from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
+from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
+from cryodrgn.io.relion_write import write_particle_star
+from cryodrgn.linear.planting import plant
+from cryodrgn.particles.optics import CORRECTIONS
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.poses import Poses
+from cryodrgn.preflight.plan import require_output
+from cryodrgn.preflight.screening import (
+    Screen,
+    run_excluding_bad_images,
+    screen_particles,
+)
+from cryodrgn.progress import Progress
+from cryodrgn.rundir import PowerFiles, ScreeningFiles, SimulationFiles
+from cryodrgn.runs.run import Run
+from cryodrgn.workflow.power import PowerSettings
+from cryodrgn.workflow.power_scene import Scene, open_scene, require_optics, require_shares
+
+logger = logging.getLogger(__name__)
+
+PARTICLES_TOGETHER = 500
+# Area under the curve and correlation of differences of a motion that was brought back.
+LEAST_AUC, LEAST_CORRELATION = 0.75, 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """Comparison of a run with what was planted in its images.
+
+    Attributes:
+        auc: Area under the ROC curve of a linear discriminant of the latents, found on one half
+            of the particles and tried on the other; 0.5 is chance.
+        correlation: Correlation of the discriminant with the planted label.
+        difference_correlation: Correlation of the difference of the run's volumes of the two
+            states with the planted difference.
+        areas: Mean Fourier shell correlation, over all shells, of the run's volume of either
+            state with the planted one.
+    """
+
+    auc: float
+    correlation: float
+    difference_correlation: float
+    areas: tuple[float, float]
+
+    @property
+    def sentence(self) -> str:
+        """The judgement in words."""
+        told = self.auc >= LEAST_AUC
+        seen = self.difference_correlation >= LEAST_CORRELATION
+        if told and seen:
+            words = "the planted motion was brought back"
+        elif told:
+            words = (
+                "the latents tell the planted states apart, but the volumes show another motion"
+            )
+        elif seen:
+            words = "the volumes show the planted motion, but few particles are told apart"
+        else:
+            words = "the planted motion was not brought back"
+        return (
+            f"{words}: area under the ROC curve {self.auc:.2f} (chance 0.5), correlation of "
+            f"the latents with the planted states {self.correlation:.2f}, of the difference of "
+            f"the volumes with the planted one {self.difference_correlation:.2f}"
+        )
+
+
+def require_plain(particles: ParticleSet) -> None:
+    """Refuse sets whose images a plain stack with a CTF does not describe.
+
+    Raises:
+        ConfigError: There are tilt series, weights or magnifications.
+    """
+    images = particles.images
+    terms = {
+        "tilt series": particles.offsets is not None,
+        "doses, tilts or B factors": exposure_parameters(images) is not None,
+        "matrices of the magnification": images.magnifications is not None,
+    }
+    found = [name for name, is_there in terms.items() if is_there]
+    if found:
+        msg = (
+            f"{particles.source} has {found[0]}, which a planted stack cannot carry; leave out "
+            "`plant`, the report on power accounts for them"
+        )
+        raise ConfigError(msg)
+
+
+def plant_in(
+    settings: PowerSettings, output: Path, device: torch.device, *, screen: Screen = "sample"
+) -> SimulationFiles:
+    """Write the images of a set with the largest of the motions planted, as a set of its own.
+
+    Args:
+        settings: What is asked; the first of the shares is planted.
+        output: Folder in which ``planted`` is written.
+        device: Where to compute.
+        screen: Which images are screened before; bad ones are left out.
+
+    Raises:
+        CryodrgnError: The set cannot be used, or the motion does not fit into it.
+    """
+    particles = settings.data.open()
+    require_optics(particles)
+    require_plain(particles)
+    share = require_shares(settings.shares)[0]
+    require_output(output)
+
+    def screened(how: Screen) -> ParticleSet:
+        return screen_particles(particles, ScreeningFiles(output), how)
+
+    def work(kept: ParticleSet) -> SimulationFiles:
+        make_folder(output)
+        scene = open_scene(
+            settings.data,
+            kept,
+            settings.motion,
+            settings.fit,
+            device,
+            output,
+            settings.consensus,
+            on_disk=settings.on_disk,
+            without_own=False,
+        )
+        folder = PowerFiles(output).planted.path
+        return write_planted(scene, share, scene.motions.sizes[-1], folder, settings.fit.seed)
+
+    return run_excluding_bad_images(screened, work, screen)
+
+
+def write_planted(
+    scene: Scene, share: float, size: float, output: Path, seed: int
+) -> SimulationFiles:
+    """Write the images of a set with a motion planted in some of them.
+
+    Args:
+        scene: The set, and what moves.
+        share: Share of the particles that are moved, drawn at random.
+        size: Of the motion, one of those of the scene.
+        output: Folder of the planted set.
+        seed: Of the draw.
+    """
+    files = SimulationFiles(output)
+    make_folder(output)
+    count, box_size = len(scene.images), scene.images.box_size
+    pixel_size = scene.particles.require_pixel_size()
+    is_minor = torch.rand(count, generator=generator_at(seed, 8)) < share
+    number = scene.motions.sizes.index(size)
+    difference = scene.motions.differences[number]
+    _write_stack(scene, is_minor, difference, files.particles, pixel_size)
+    states = (scene.consensus, scene.consensus + difference)
+    for state, volume in enumerate(states):
+        write_volume(files.state(state), volume.numpy(), pixel_size)
+    labels = is_minor.numpy().astype(np.int64)
+    with atomic_path(files.labels) as partial, partial.open("wb") as file:
+        np.save(file, labels)
+    _write_metadata(scene.particles, labels, files, box_size, pixel_size)
+    content = {"planted": {"motion": scene.motions.words, "size": size, "share": share}}
+    content["planted"] |= {"unit": scene.motions.unit or "share of the way", "seed": seed}
+    with atomic_path(files.settings) as partial:
+        partial.write_text(yaml.safe_dump(content, sort_keys=False))
+    logger.info(
+        "planted %s of %s in %d of %d particles: %s; train on it, then judge the run with "
+        "cryodrgn power %s --judge RUN",
+        scene.motions.named(size),
+        scene.motions.words,
+        int(is_minor.sum()),
+        count,
+        files.star,
+        files.star,
+    )
+    return files
+
+
+def _write_stack(
+    scene: Scene,
+    is_minor: Bool[torch.Tensor, " particles"],
+    difference: Float[torch.Tensor, "box box box"],
+    path: Path,
+    pixel_size: float,
+) -> None:
+    images = scene.images
+    lattice = images.images.lattice
+    with (
+        stack_writer(path, images.box_size, pixel_size) as writer,
+        Progress(len(images), "planting") as progress,
+    ):
+        for rows in torch.arange(len(images)).split(PARTICLES_TOGETHER):
+            planted = plant(
+                images, rows, is_minor[rows], difference, scene.background, scene.radius
+            )
+            # Beyond the last whole shell the images stay as they are.
+            whole = images.images.batch(rows).images.clone()
+            whole[:, : planted.values.shape[1]] = planted.values
+            writer.append(images_from_lattice(whole.cpu(), lattice).numpy())
+            progress.advance(len(rows))
+
+
+def _write_metadata(
+    particles: ParticleSet,
+    labels: Int[np.ndarray, " particles"],
+    files: SimulationFiles,
+    box_size: int,
+    pixel_size: float,
+) -> None:
+    table = particles.images
+    ctf = table.ctf
+    assert ctf is not None, "sets without CTF are refused"
+    # Images are prepared: centred, without antisymmetric aberrations, whitened where they were
+    # multiplied by their CTF.
+    correction = None
+    if ctf.correction is not None:
+        correction = np.minimum(ctf.correction, CORRECTIONS["flipped"])
+    ctf = replace(ctf, odd_zernike=None, correction=correction)
+    poses = Poses(
+        rotations=table.require_poses().rotations,
+        shifts=np.zeros((len(table), 2), dtype=np.float32),
+        source=str(files.star),
+    )
+    sizes = np.full(len(table), pixel_size)
+    save_poses(files.poses, poses, np.array([box_size * pixel_size]))
+    save_ctf(files.ctf, ctf, box_size, np.array([pixel_size]))
+    write_particle_star(
+        files.star,
+        [f"{number:06d}@{files.particles.name}" for number in range(1, len(table) + 1)],
+        box_size=box_size,
+        pixel_sizes=sizes,
+        poses=poses,
+        ctf=ctf,
+        more={"rlnClassNumber": (labels + 1).tolist()},
+    )
+
+
+def judge_run(run: Run, star: Path, output: Path) -> Judgement:
+    """Compare a run with what was planted in its images.
+
+    Args:
+        run: The run.
+        star: The STAR file of the planted set, with labels and states beside it.
+        output: Folder for ``judgement.json``.
+
+    Raises:
+        InputFileError: The set is not a planted one.
+        ShapeMismatchError: The run has other particles.
+    """
+    files = SimulationFiles(star.parent)
+    if not files.labels.is_file() or not files.state(1).is_file():
+        msg = (
+            f"{star} is no planted set: {files.labels.name} and the maps of its states are not "
+            "beside it; cryodrgn power … --plant writes one"
+        )
+        raise InputFileError(msg)
+    labels, latents = read_npy(files.labels), run.latents()
+    rows = run.original_rows(len(latents))
+    if len(rows) != len(latents) or rows.max(initial=0) >= len(labels):
+        msg = (
+            f"{run.path} has {len(latents)} particles, but {star} lists {len(labels)}; judge a "
+            "run on the planted set itself"
+        )
+        raise ShapeMismatchError(msg)
+    is_minor = labels[rows] == 1
+    if not 2 <= is_minor.sum() <= len(is_minor) - 2:
+        msg = f"{run.path} has fewer than two particles of one of the planted states"
+        raise ShapeMismatchError(msg)
+    scores = discriminant(latents, is_minor)
+    decoded = run.volumes(_typical(latents, is_minor), device="cpu")
+    planted = np.stack([read_volume(files.state(number))[0] for number in range(2)])
+    correlation, areas = _compared(decoded, planted)
+    found = Judgement(
+        auc=area_under_curve(scores, is_minor),
+        correlation=float(np.corrcoef(scores, is_minor)[0, 1]),
+        difference_correlation=correlation,
+        areas=areas,
+    )
+    make_folder(output)
+    with atomic_path(PowerFiles(output).judgement) as partial:
+        content = {"sentence": found.sentence, "run": str(run.path)} | asdict(found)
+        partial.write_text(json.dumps(content, indent=1) + "\n")
+    logger.info("%s", found.sentence)
+    return found
+
+
+def discriminant(
+    latents: Float[np.ndarray, "particles z"], is_minor: Bool[np.ndarray, " particles"]
+) -> Float[np.ndarray, " particles"]:
+    """Linear discriminant (Fisher 1936), of each half of the particles by the other half."""
+    values = latents.astype(np.float64)
+    scores = np.zeros(len(values))
+    half = np.arange(len(values)) % 2 == 0
+    for fitted in (half, ~half):
+        groups = [values[fitted & (is_minor == side)] for side in (False, True)]
+        if min(len(group) for group in groups) < 2:
+            continue
+        spread = np.zeros((values.shape[1], values.shape[1]))
+        for group in groups:
+            spread += np.cov(group.T).reshape(spread.shape)
+        ridge = (1e-6 * np.trace(spread) + 1e-12) * np.eye(len(spread))
+        direction = np.linalg.solve(spread + ridge, groups[1].mean(0) - groups[0].mean(0))
+        projected = values @ direction
+        middle, width = projected[fitted].mean(), projected[fitted].std() + 1e-12
+        scores[~fitted] = (projected[~fitted] - middle) / width
+    return scores
+
+
+def area_under_curve(
+    scores: Float[np.ndarray, " particles"], is_minor: Bool[np.ndarray, " particles"]
+) -> float:
+    """Probability that a particle of the minor state has the higher score (Mann & Whitney)."""
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
+    minor, major = int(is_minor.sum()), int((~is_minor).sum())
+    return float((ranks[is_minor].sum() - minor * (minor + 1) / 2) / (minor * major))
+
+
+def _typical(
+    latents: Float[np.ndarray, "particles z"], is_minor: Bool[np.ndarray, " particles"]
+) -> Float[np.ndarray, "2 z"]:
+    """Mean latents of both states."""
+    return np.stack([latents[is_minor == side].mean(0) for side in (False, True)])
+
+
+def _compared(
+    decoded: Float[np.ndarray, "2 box box box"], planted: Float[np.ndarray, "2 box box box"]
+) -> tuple[float, tuple[float, float]]:
+    """Agreement of the volumes of a run with the planted ones, within the inscribed ball."""
+    box_size = planted.shape[-1]
+    if decoded.shape[-1] != box_size:
+        msg = (
+            f"the volumes of the run have {decoded.shape[-1]} voxels a side, the planted ones "
+            f"{box_size}; judge a run at the box size of the planted set"
+        )
+        raise ShapeMismatchError(msg)
+    ball = soft_sphere(box_size, 0.8 * box_size / 2, 0.15 * box_size / 2)
+    ours, theirs = (torch.from_numpy(volumes).float() * ball for volumes in (decoded, planted))
+    areas = [
+        float(fourier_shell_correlation(own, true).values.mean())
+        for own, true in zip(ours, theirs, strict=True)
+    ]
+    first, second = ((pair[1] - pair[0]).flatten().double() for pair in (ours, theirs))
+    norms = first.norm() * second.norm()
+    return float(first @ second / norms.clamp_min(1e-30)), (areas[0], areas[1])
