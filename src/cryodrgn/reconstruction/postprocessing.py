@@ -35,6 +35,8 @@ SAME_MAP = 0.9999
 # Structure factors of proteins fall like a Gaussian from this resolution on, in Å.
 GUINIER_FROM = 10.0
 FEWEST_SHELLS = 4
+# A slope needs a range: the last frequency fitted is at least so many times the first, squared.
+LEAST_RANGE = 2.0
 # Side in voxels on which masks are drawn, and the resolution in Å, or in voxels where that is
 # coarser, of the map that they are drawn from.
 DRAWING_SIZE = 64
@@ -266,12 +268,15 @@ def guinier_fit(
         coarsest: Resolution in Å from which on amplitudes are fitted.
 
     Returns:
-        The fit; None if it would have fewer than four shells.
+        The fit; None if it would have fewer than four shells, or end before the square of the
+        frequency has doubled.
     """
     frequencies = signal.frequencies.double() / pixel_size
     weights = fsc_weights(correlation)
     used = (frequencies >= 1 / coarsest) & (weights > 0) & (signal.values > 0)
     if int(used.sum()) < FEWEST_SHELLS:
+        return None
+    if float(frequencies[used][-1] * coarsest) ** 2 < LEAST_RANGE:
         return None
     squares, logarithms = frequencies[used].square(), signal.values[used].double().log()
     precision = _precision(correlation.values[used].double(), frequencies[used] * pixel_size)
