@@ -101,11 +101,16 @@ def test_training_takes_up_what_an_earlier_call_left(settings, run_all):
     assert line[line.index("--load") + 1] == "latest"
 
 
-def test_a_linear_latent_is_taken_over_where_it_carries_signal(settings, run_all):
-    for signals, is_taken in ((0, False), (2, True)):
+def test_the_network_is_trained_on_the_linear_model_where_its_latent_has_room(
+    settings, run_all
+):
+    for signals, option in ((0, "--from"), (2, "--from"), (3, "--init-z")):
         commands = Commands(signals=signals)
-        run_all(settings | {"outdir": settings["outdir"] / str(signals)}, commands)
-        assert ("--init-z" in commands.typed[2]) == is_taken
+        here = {"outdir": settings["outdir"] / str(signals), "zdim": 2}
+        files = run_all(settings | here, commands)
+        line = commands.typed[2]
+        assert line[line.index(option) + 1] == str(files.linear.path)
+        assert ("--from" in line) != ("--init-z" in line)
 
 
 def test_white_particles_are_inverted_and_said(settings, run_all):

@@ -414,20 +414,27 @@ class _Pipeline:
         chosen["learning_rate"] = values["--lr"]
         if values["--held-out"]:
             chosen |= {"held_out": values["--held-out"], "stop_when_converged": True}
-        signals = self._linear_signals()
-        if signals:
-            chosen["initial_latents"] = self._linear.path
-            logger.info(
-                "training begins with the linear latent, %d components of which carry signal",
-                signals,
-            )
+        if "linear" in self._results:
+            chosen |= self._on_linear_model(chosen["zdim"])
         return chosen | {"outdir": files.training.path, "load": "latest"}
 
-    def _linear_signals(self) -> int:
-        """Components of the linear model that carry signal."""
-        if "linear" not in self._results:
-            return 0
-        return int(_record_of(self._linear)["components_with_signal"])
+    def _on_linear_model(self, latent_dim: int) -> dict[str, Any]:
+        """Settings by which the network begins with the linear model."""
+        signals = int(_record_of(self._linear)["components_with_signal"])
+        if signals <= latent_dim:
+            logger.info(
+                "the network is trained on the linear model, %d components of which carry "
+                "signal",
+                signals,
+            )
+            return {"linear_run": self._linear.path}
+        logger.info(
+            "a latent of %d dimensions has no room for the %d components of the linear model: "
+            "the network is trained alone, and begins with the first of them",
+            latent_dim,
+            signals,
+        )
+        return {"initial_latents": self._linear.path}
 
     def _checked_sign(self) -> bool:
         """True if the data must be inverted; refuses particles that do not fit their poses."""

@@ -235,6 +235,19 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return [event for _, event in _complete_events(path)]
 
 
+def model_choice_in_words(path: Path) -> str:
+    """The latest sentence on a network and the linear model that it began with.
+
+    Args:
+        path: The file of events of a run.
+
+    Returns:
+        The sentence; empty where no held-out particles have judged.
+    """
+    said = [event for event in read_events(path) if event["event"] == ModelsCompared.__name__]
+    return str(said[-1].get("verdict", "")) if said else ""
+
+
 def _complete_events(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Complete lines of an earlier part of the run, each with its content."""
     if not path.exists():

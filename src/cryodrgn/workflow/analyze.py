@@ -64,6 +64,7 @@ from cryodrgn.reconstruction.decode import (
 from cryodrgn.rundir import AnalysisFiles, VolumeSeries
 from cryodrgn.runs.run import Run
 from cryodrgn.training.epoch_records import EpochRecord, verdict_of
+from cryodrgn.training.run_log import model_choice_in_words
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
 
 logger = logging.getLogger(__name__)
@@ -402,6 +403,9 @@ class _Analysis:
         held_out = verdict_of(self._run.convergence())
         if held_out:
             page.verdict(f"Training: {held_out}.")
+        choice = model_choice_in_words(self._run.files.events)
+        if choice:
+            page.verdict(f"Which model: {choice}.")
         add_analysis(page, self._files)
         page.write(self._files.report)
 

@@ -9,6 +9,7 @@ from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.text import read_json
 from cryodrgn.rundir import RunDirectory, WholeRunFiles
 from cryodrgn.training.epoch_records import exchange_of, read_records, verdict_of
+from cryodrgn.training.run_log import model_choice_in_words
 
 
 def write_run_page(files: WholeRunFiles, manifest: Mapping[str, Any]) -> str:
@@ -52,6 +53,9 @@ def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
     records = read_records(files.training.convergence)
     if records:
         found["Training"] = f"{verdict_of(records)}."
+    choice = model_choice_in_words(files.training.events)
+    if choice:
+        found["Which model"] = f"{choice}."
     exchange = exchange_of(records) if records else None
     if exchange is not None and not exchange.is_suspected:
         # An encoder gives the noise of an image a latent, too, which that image then confirms.
