@@ -36,6 +36,7 @@ from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory, SimulationFiles, StateFiles
 from cryodrgn.training.config import DataConfig
+from cryodrgn.training.run_log import model_choice_in_words
 
 IMAGES_SCORED = 100
 KERNEL_STATES = 10
@@ -165,6 +166,25 @@ def vae_basis(case: Case, *options: str, warm: bool = False) -> dict:
     return found and found | {"epochs": case.vae_epochs}
 
 
+def network_on_linear(case: Case) -> dict:
+    """``train_vae --from`` a run of ``train_linear``: the decoded volumes."""
+    linear, first = _linear_run(case)
+    words = ("train_vae", *case.inputs, "--from", linear.path, "-n", case.vae_epochs)
+    run, cost = _cached_run(case, "network", (*words, "--seed", case.seed))
+    found = asdict(first + cost) | {"epochs": case.vae_epochs}
+    return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
+
+
+def judged_network(case: Case) -> dict:
+    """The same with a twentieth of the particles held out, and the sentence of these."""
+    linear, first = _linear_run(case)
+    words = ("train_vae", *case.inputs, "--from", linear.path, "-n", case.vae_epochs)
+    run, cost = _cached_run(case, "judged", (*words, "--held-out", 0.05, "--seed", case.seed))
+    found = asdict(first + cost) | {"epochs": case.vae_epochs}
+    found["verdict"] = model_choice_in_words(run.events)
+    return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
+
+
 METHODS: dict[str, Callable[[Case], dict]] = {
     "consensus": consensus,
     "regression on the true state": true_bound,
@@ -183,6 +203,8 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "train_vae --recipe fast + basis": lambda case: vae_basis(case, "--recipe", "fast"),
     "train_vae --init-z": partial(vae_alone, warm=True),
     "train_vae --init-z + basis": partial(vae_basis, warm=True),
+    "train_vae --from": network_on_linear,
+    "train_vae --from --held-out 0.05": judged_network,
 }
 
 

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,3 +160,25 @@ def test_a_run_of_a_network_is_no_linear_model(run, fail, made, tmp_path):
     out = tmp_path / "run"
     message = fail("train_vae", made / "particles.star", "-o", out, *VAE, "--from", vae)
     assert "expected one of train_linear" in message
+
+
+def test_lines_of_the_page_work_as_typed(run, made, tmp_path, monkeypatch):
+    for name in ("particles.star", "particles.mrcs"):
+        shutil.copy(made / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/network.md").read_text()
+    lines = [line.split() for line in page.splitlines() if line.startswith("    cryodrgn")]
+    typed = [words[1] for words in lines]
+    assert typed[:3] == ["train_linear", "train_vae", "analyze"]
+    for _, command, *words in lines:
+        if command == "train_vae":
+            words[words.index("-n") + 1] = "1"
+            words += [str(word) for word in VAE]
+        if command == "train_dec":
+            words += ["-n", "1", *(str(word) for word in DEC)]
+        if command == "analyze":
+            words += ["--skip-umap"]
+        run(command, *words)
+    assert "Which model: the network" in Path("01_network/analyze/report.html").read_text()
+    assert Path("01_network/volumes/vol_019.mrc").exists()
+    assert Path("losses.pkl").exists()

@@ -63,9 +63,10 @@ class Commands:
         path = results[name]()
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == "train_linear":
-            (output / "config.yaml").write_text(
-                f"{{model_args: {{}}, training: {{components_with_signal: {self.signals}}}}}"
-            )
+            found = {"components_with_signal": self.signals, "junk": "no junk"}
+            found |= {"num_junk": 0, "junk_by_chance": 0.0}
+            record = {"model_args": {}, "training": found}
+            (output / "config.yaml").write_text(json.dumps(record))
         content = {"changes": self.changes, "verdict": "No good.", "map_skewness": 1.0}
         path.write_text(json.dumps(content))
 

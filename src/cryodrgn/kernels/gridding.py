@@ -35,17 +35,21 @@ def slice_table(
 
 
 def table_of_volumes(
-    volumes: Float[Tensor, "volumes box box box"], radius: float
+    volumes: Float[Tensor, "volumes box box box"], radius: float, padding: int = 1
 ) -> Float[Tensor, "voxels columns"]:
-    """:func:`slice_table` of real volumes on the grid of their own box.
+    """:func:`slice_table` of real volumes on the grid of their own box, or of a larger one.
 
     Args:
         volumes: The volumes.
         radius: Where slices end, in cycles per box.
+        padding: How many times larger the grid is than the volumes.
     """
     side = volumes.shape[-1]
-    envelope = interpolation_envelope(side, side, volumes.device)
-    return slice_table(RfftVolumeGrid(side), volumes / envelope, radius + 1.0)
+    grid = RfftVolumeGrid(padding * side)
+    flat = volumes / interpolation_envelope(side, grid.box_size, volumes.device)
+    if padding > 1:
+        flat = torch.nn.functional.pad(flat, 6 * [(padding - 1) * side // 2])
+    return slice_table(grid, flat, padding * radius + 1.0)
 
 
 def interpolate(

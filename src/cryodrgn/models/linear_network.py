@@ -4,6 +4,7 @@ Volumes and functions are those of a linear model that is known (:mod:`cryodrgn.
 last layer of the network begins at zero, so that an untrained model is the linear one.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -24,6 +25,9 @@ from cryodrgn.models.volumes import grid_points, volumes_of_transform
 # mean volume.
 SHARE_OF_MEAN = 0.05
 POINTS_PER_PART = 1 << 16
+# Volumes are padded to twice their side before slices are read off their transforms, so that
+# the network need not learn the errors of interpolation; larger tables are made without.
+PADDING, LARGEST_PADDED = 2, 2 << 30
 
 
 class LinearNetwork(VolumeModel[LinearNetworkConfig]):
@@ -44,7 +48,8 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
 
     def __init__(self, config: LinearNetworkConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__(config, box_size=box_size, latent_dim=latent_dim)
-        self.grid = RfftVolumeGrid(box_size)
+        self.padding = padding_of(config.num_functions + 1, box_size)
+        self.grid = RfftVolumeGrid(self.padding * box_size)
         shape = (config.num_functions + 1, box_size, box_size, box_size)
         self.register_buffer("volumes", torch.zeros(shape))
         self.register_buffer("amplitudes", torch.zeros(box_size // 2 + 2))
@@ -102,13 +107,13 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
     def linear(
         self, frequencies: Float[Tensor, "batch points 3"], latent: Float[Tensor, "batch z"]
     ) -> Float[Tensor, "batch points 2"]:
-        """The transform without the network, between grid points as in the linear model.
+        """The transform without the network, interpolated between points of a grid.
 
         Args:
             frequencies: (kx, ky, kz) in cycles per pixel.
             latent: State of each image.
         """
-        points = (frequencies * self.box_size).reshape(-1, 3)
+        points = (frequencies * self.grid.box_size).reshape(-1, 3)
         read = interpolate(self.grid, self.get_buffer("table"), points)
         slices = read.view(*frequencies.shape[:2], 2, -1)
         coefficients = self.coefficients(latent)
@@ -184,14 +189,14 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
         # A table made in inference mode could not be read while gradients are taken.
         with torch.inference_mode(mode=False), torch.no_grad():
             volumes = self.get_buffer("volumes")
-            self.table = table_of_volumes(volumes, self.box_size // 2)
+            self.table = table_of_volumes(volumes, self.box_size // 2, self.padding)
 
     def _amplitudes(self) -> Float[Tensor, " shells"]:
         """Root mean square by shell of the differences between particles."""
         table = self.get_buffer("table")
         amplitudes = self.get_buffer("amplitudes")
         power = table.square().unflatten(1, (2, -1)).sum(1)
-        radii = self.grid.radii(table.device).flatten()
+        radii = self.grid.radii(table.device).flatten() / self.padding
         shells = radii.round().long().clamp_max(len(amplitudes) - 1)
         sums = power.new_zeros(len(amplitudes), power.shape[1]).index_add_(0, shells, power)
         counts = torch.bincount(shells, minlength=len(amplitudes)).clamp_min(1)
@@ -202,6 +207,17 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
     def _load_from_state_dict(self, *arguments: object, **more: object) -> None:
         super()._load_from_state_dict(*arguments, **more)
         self._read_volumes()
+
+
+def padding_of(count: int, box_size: int) -> int:
+    """How many times larger than volumes the grid is from which their slices are read.
+
+    Args:
+        count: Number of volumes.
+        box_size: Their side.
+    """
+    voxels = math.prod(RfftVolumeGrid(PADDING * box_size).shape)
+    return PADDING if 8 * count * voxels <= LARGEST_PADDED else 1
 
 
 class _ScaledNetwork:

@@ -23,8 +23,9 @@ from cryodrgn.training.objectives import ROWS_IN_CACHE
 LIBRARIES = 45 * 10**6
 # Per weight: value, gradient, two moments, two copies of value and moments; 4 bytes each.
 BYTES_PER_WEIGHT = 40
-# Per number that does not learn: value, two copies, and the table that slices are read off.
-BYTES_PER_FIXED = 20
+# Per number that does not learn: value, two copies, and the table that slices are read off,
+# which is padded to eight times the volumes.
+BYTES_PER_FIXED = 48
 # Per frequency of an image in a batch: transform, CTF, coordinates, and what they are made by.
 BYTES_PER_POINT = 100
 # Per pixel of an image that is being prepared, of 64 at a time.
