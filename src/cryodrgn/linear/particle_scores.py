@@ -149,7 +149,7 @@ def score_particles(
 def scores_of(
     gram: Float[Tensor, "particles columns columns"],
     num_values: Float[Tensor, " particles"],
-    groups: list[Int[Tensor, " group"]],
+    groups: list[Int[Tensor, " _"]],
     encoded: tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z z"]] | None = None,
 ) -> ParticleScores:
     """Scores from inner products of what is predicted of each image and the image.
