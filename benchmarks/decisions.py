@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from accuracy import DOCS, Results
 from costs import command
-from methods import Case
-from sets import SETS, Truth, make_set_once
+from methods import Case, _linear_run, linear_alone, linear_basis
+from sets import SETS, SIDE, Truth, make_set_once
 
 from cryodrgn.io.score_table import read_scores
 from cryodrgn.rundir import DensityFiles, RunDirectory
@@ -90,6 +90,48 @@ def stable(case: Case) -> dict[str, float]:
     }
 
 
+def feature(case: Case) -> dict[str, float]:
+    """Particles that ``select --feature`` rightly says to have a chain, and its certainty."""
+    truth, volumes = Truth.of(case.folder), case.truths()
+    chain = volumes[0] - volumes[FEATURES[case.settings.compositions]]
+    inside = np.clip(chain, 0, None) > 0.3 * chain.max()
+    pixel_size = SIDE / case.settings.box_size
+    place = pixel_size * np.argwhere(inside).mean(0)[::-1]
+    has_it = np.array([volume[inside].mean() for volume in volumes])[truth.state]
+    has_it = has_it > 0.5 * volumes[0][inside].mean()
+    run, _ = _linear_run(case)
+    out = case.folder / "with_chain.pkl"
+    words = ("select", run.path, "--feature", ",".join(f"{x:.1f}" for x in place) + ",12")
+    cost = command(*words, "-o", out, threads=torch.get_num_threads())
+    with out.with_suffix(".csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    numbers = np.array([int(row["row"]) for row in rows])
+    probability = np.array([float(row["probability"]) for row in rows])
+    real = ~truth.junk[numbers]
+    right = (probability >= 0.5) == has_it[numbers]
+    doubt = np.minimum(probability, 1 - probability)
+    found = {
+        "right": 100 * float(right[real].mean()),
+        "expected": 100 * float(doubt[real].mean()),
+        "made": 100 * float(1 - right[real].mean()),
+        "seconds": cost.processor_seconds,
+    }
+    if not real.all():
+        low, high = 0.02, 0.98
+        certain = (probability < low) | (probability > high)
+        found["junk undecided"] = 100 * float(1 - certain[~real].mean())
+    return found
+
+
+def states(case: Case) -> dict[str, float]:
+    """FSC area of volumes of ``train_linear`` and of states from the images."""
+    own, found = linear_alone(case), linear_basis(case)
+    return {"own": own["state"]["mean"], "states": found["state"]["mean"]}
+
+
+# State that lacks the chain that the first state has, by the number of compositions of a set.
+FEATURES = {3: 25, 1: 3}
+
 SECTIONS = {
     "stable": Section(
         title="Stable states",
@@ -125,6 +167,30 @@ SECTIONS = {
             "plain seconds": "seconds",
             "contrast seconds": "with `--contrast`",
         },
+    ),
+    "feature": Section(
+        title="Particles behind a piece of density",
+        words="The light chain of the resting Fab (`hard`) or of the other one, "
+        "by `select --feature` with a ball of 12 Å in its middle, in per cent of all "
+        "particles; errors that the probabilities make one expect, and those made; junk "
+        "whose probability lies between 0.02 and 0.98.",
+        sets=("hard", "composition", "composition_snr0.03"),
+        measure=feature,
+        columns={
+            "right": "rightly called",
+            "expected": "errors expected",
+            "made": "errors made",
+            "junk undecided": "junk undecided",
+            "seconds": "seconds",
+        },
+    ),
+    "states": Section(
+        title="Volumes of the model or states from the images",
+        words="FSC area with the true states of the volumes of `train_linear` and of "
+        "`reconstruct_states`, which takes the coordinates of z or smooth functions of them.",
+        sets=("hard", "hinge360", "composition"),
+        measure=states,
+        columns={"own": "`train_linear`", "states": "`reconstruct_states`"},
     ),
 }
 

@@ -358,6 +358,11 @@ class StateFiles(Folder):
     """The files of states reconstructed from images."""
 
     run = One(RunDirectory, ".", "The model of smooth functions, as a run")
+    matched_rows = One(
+        Path, "matched_ind.pkl", "With `--particles`: rows of the run's particles in that file"
+    )
+    matched_poses = One(Path, "matched_poses.pkl", "Their poses, where they are the run's")
+    matched_ctf = One(Path, "matched_ctf.pkl", "Their CTF, where it is the run's")
     table = One(Path, "states.csv", "Table of the states: latent, particles, resolution")
     figure = One(Path, "states.png", "All of it at a glance")
     volume = Numbered(Path, "state_###.mrc", "The volume of a state")

@@ -276,6 +276,7 @@ CASES = {
             *SCREENED,
             "cryodrgn.preflight.plans:states_plan",
             "cryodrgn.preflight.screening:places_kept",
+            "cryodrgn.jobs.other_stack:in_other_stack",
             "cryodrgn.linear.state_files:check_states",
             "cryodrgn.linear.state_files:reconstruct_states",
             "cryodrgn.linear.latents:run_latents",

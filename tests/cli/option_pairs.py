@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, patch
 
@@ -260,7 +261,21 @@ TRAINED_MODEL = MagicMock(pixel_size=12.0, model=VAE)
 TRAINED_MODEL.volume_decoder.return_value = MagicMock(latent_dim=2, box_size=16)
 FOUND = Alignment(rotation=torch.eye(3), shift=torch.zeros(3), correlation=1.0)
 MAPS, FAILED = MagicMock(half_maps=(MagicMock(), MagicMock())), MagicMock(passed=False)
+
+
+def in_other_stack(data: DataConfig, *_: object, **__: object) -> SimpleNamespace:
+    """In place of particles found in another file: that file as it was described."""
+    return SimpleNamespace(
+        particles=OPENED,
+        latents=LATENTS,
+        has_same_box=True,
+        described=lambda _: data,
+        write=lambda _: None,
+    )
+
+
 ANSWERS: dict[str, Any] = {
+    "in_other_stack": in_other_stack,
     "run_excluding_bad_images": lambda screened, work, how: work(screened(how)),
     "screen_data": lambda data, particles, *_: (data, particles),
     "screen_particles": lambda particles, *_: particles,

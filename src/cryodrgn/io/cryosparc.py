@@ -114,6 +114,13 @@ class CryosparcParticles:
             if self._has(name)
         }
 
+    def identities(self) -> dict[str, list[str]]:
+        """The ``uid`` of each particle, which extraction and downsampling keep."""
+        if not self._has("uid"):
+            return {}
+        uids = self._column("uid", "extraction or import", kinds="iu")
+        return {"uid": uids.astype(str).tolist()}
+
     def tilt_series(self, settings: TiltSeriesSettings) -> None:
         """None: cryoSPARC lists single images.
 

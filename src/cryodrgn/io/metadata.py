@@ -47,6 +47,10 @@ class ParticleMetadata(Protocol):
         """Groups of particles by name: micrographs and optics groups, if the file has them."""
         ...
 
+    def identities(self) -> dict[str, list[str]]:
+        """Names by which a particle is known in whatever box it is extracted, by their kind."""
+        ...
+
     def tilt_series(self, settings: TiltSeriesSettings) -> TiltImages | None:
         """The particles and tilts that all rows are images of; None for single images."""
         ...

@@ -134,6 +134,18 @@ class RelionParticles:
                 found[group] = [column[row] for row in self._rows.tolist()]
         return found
 
+    def identities(self) -> dict[str, list[str]]:
+        """Micrograph and coordinates of each particle, if the file has them."""
+        columns = ("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY")
+        if not all(name in self._particles for name in columns):
+            return {}
+        names = self._particles.text(columns[0])
+        x, y = (self._numbers(name).tolist() for name in columns[1:])
+        of_rows = zip(self._rows.tolist(), x, y, strict=True)
+        # Folders differ where a project was copied, and last digits where it was converted.
+        places = [f"{Path(names[row]).name} {a:.1f} {b:.1f}" for row, a, b in of_rows]
+        return {"micrograph and coordinates": places}
+
     def tilt_series(self, settings: TiltSeriesSettings) -> TiltImages | None:
         """The particles and tilts that all rows of the file are images of.
 

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     import torch
 
     from cryodrgn.io.map_geometry import MapGeometry
+    from cryodrgn.jobs.other_stack import OtherStack
     from cryodrgn.linear.latents import Latents
     from cryodrgn.linear.state_files import StateSummary
-    from cryodrgn.linear.states import StateSettings
+    from cryodrgn.linear.states import Functions, StateSettings
     from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.preflight.screening import Screen
@@ -98,6 +99,8 @@ class ReconstructStates(
         group=RECONSTRUCTION,
         metavar="K",
         check=NOT_NEGATIVE,
+        default_words="20, or the coordinates of a linear run where these agree better with "
+        "the other half of the images",
         help="Number of smooth functions; 0 takes the coordinates of z",
     )
     mask: Path | None = option(
@@ -115,7 +118,12 @@ class ReconstructStates(
         "--latents", default=None, group=OTHERS, help="Latents (z.pkl, or .npy)"
     )
     particles: Path | None = option(
-        "--particles", default=None, group=OTHERS, help="Particles (.mrcs, .star, .cs, .txt)"
+        "--particles",
+        default=None,
+        group=OTHERS,
+        help="Particles (.mrcs, .star, .cs, .txt); with a run and without --latents those of "
+        "the run at another pixel size or box, recognised by uid, micrograph and coordinates, "
+        "or image",
     )
 
     def run(self) -> "list[StateSummary]":
@@ -136,13 +144,18 @@ class ReconstructStates(
         from cryodrgn.rundir import RunDirectory, ScreeningFiles, StateFiles
 
         source = None if self.workdir is None else RunDirectory(self.workdir)
-        data, latents = self._data(source), self._latents(source)
-        particles = data.open()
+        data, latents, other = self._data(source), self._latents(source), None
+        if source is not None and self.particles is not None and self.latents is None:
+            other = self._in_other_stack(source, data, latents)
+            data, latents = other.described(StateFiles(self.outdir)), other.latents
+        particles = data.open() if other is None else other.particles
         latents.require_count(len(particles), particles.source)
-        model = self._model(source)
+        model = self._model(source, latents)
         check_symmetry(particles, model.symmetry)
         check_curvature(particles, model.ewald)
-        given, mask = self._given_points(latents), self.mask or _mask_of(source)
+        given, mask = self._given_points(latents), self.mask
+        if mask is None and (other is None or other.has_same_box):
+            mask = _mask_of(source)
         check_states(particles, latents, given, StateFiles(self.outdir), mask)
         pixel_size = particles.require_pixel_size()
         geometry = geometry_like(self.like, particles.box_size, pixel_size)
@@ -155,6 +168,9 @@ class ReconstructStates(
             return chosen, kept, own.select(places_kept(particles, kept))
 
         with joined(self) as (team, device):
+            if other is not None and team.is_writer:
+                other.write(StateFiles(self.outdir))
+            team.wait()
 
             def work(chosen: "_Chosen") -> "list[StateSummary]":
                 return self._reconstructed(chosen, given, model, mask, geometry, device, team)
@@ -218,7 +234,7 @@ class ReconstructStates(
             team=team,
         )
 
-    def _model(self, work: "RunDirectory | None") -> "StateSettings":
+    def _model(self, work: "RunDirectory | None", latents: "Latents") -> "StateSettings":
         """Model of volumes by latent, with symmetry and curvature of a linear run."""
         from cryodrgn.geometry.point_groups import canonical_name
         from cryodrgn.io.run_config import find_run_config, load_run_config
@@ -234,27 +250,30 @@ class ReconstructStates(
                 own[name] = recorded[name]
         return StateSettings(
             method=self.method,
-            functions="auto" if self.num_functions else "linear",
+            functions=self._functions(latents),
             num_functions=self.num_functions,
             seed=self.seed,
             symmetry=canonical_name(str(own["symmetry"])),
             ewald=curvature(int(own["ewald"])),
         )
 
+    def _functions(self, latents: "Latents") -> "Functions":
+        """Functions as many as were asked for, or those that agree better with the images."""
+        if not self.num_functions:
+            return "linear"
+        is_open = latents.is_linear and "num_functions" not in self.given
+        return "best" if is_open else "auto"
+
     def _data(self, work: "RunDirectory | None") -> "DataConfig":
         """The images: those of the run, unless the settings name others."""
-        from cryodrgn.io.run_config import find_run_config, load_run_config
-        from cryodrgn.linear.latents import recorded_data
-
         if self.particles is not None:
             return data_config(self.particles, self, self, box_size=self.box_size)
         if work is None:
             msg = "name a run, or give `particles` and `latents`"
             raise ConfigError(msg)
-        data = recorded_data(load_run_config(find_run_config(work.weights(self.epoch))))
-        poses = work.poses(self.epoch)
+        data = self._recorded(work)
         given = {
-            "poses": self.poses or (poses if poses.exists() else None),
+            "poses": self.poses,
             "ctf": self.ctf,
             "indices": self.indices,
             "datadir": self.datadir,
@@ -263,6 +282,32 @@ class ReconstructStates(
         series = data.files.series.updated(self.series)
         files = replace(data.files, series=series, **changes)
         return replace(data, files=files, **self._preprocessing())
+
+    def _recorded(self, work: "RunDirectory") -> "DataConfig":
+        """The images as the run used them, with the poses that it found, if it found any."""
+        from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.linear.latents import recorded_data
+
+        data = recorded_data(load_run_config(find_run_config(work.weights(self.epoch))))
+        poses = work.poses(self.epoch)
+        if not poses.exists():
+            return data
+        return replace(data, files=replace(data.files, poses=poses))
+
+    def _in_other_stack(
+        self, work: "RunDirectory", data: "DataConfig", latents: "Latents"
+    ) -> "OtherStack":
+        """The particles of the run among those that the settings name, preprocessed alike."""
+        from cryodrgn.jobs.other_stack import in_other_stack
+
+        of_run = self._recorded(work)
+        alike = replace(data, invert=of_run.invert, window_radius=of_run.window_radius)
+        return in_other_stack(
+            replace(alike, **self._preprocessing()),
+            of_run,
+            latents,
+            has_found_poses=work.poses(self.epoch).exists(),
+        )
 
     def _preprocessing(self) -> dict[str, Any]:
         """Preprocessing of the images, with settings in place of those of the run."""

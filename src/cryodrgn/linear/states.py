@@ -1,5 +1,6 @@
 """Volumes of states of any latent, regressed on the images, with half maps and errors."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,7 @@ from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel
+from cryodrgn.linear.held_out import Candidate, Comparison, compared, number_of_groups
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.kernel import KernelRegression
 from cryodrgn.linear.latents import Latents
@@ -24,8 +26,10 @@ from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.settings import BasisConfig
 from cryodrgn.reconstruction.local_quality import local_resolution, standard_error
 
+logger = logging.getLogger(__name__)
+
 Method = Literal["basis", "kernel"]
-Functions = Literal["auto", "linear", "smooth"]
+Functions = Literal["auto", "best", "linear", "smooth"]
 
 MASK_RADIUS = 16
 # A linear latent of so few dimensions is its own best basis.
@@ -42,7 +46,8 @@ class StateSettings:
     Attributes:
         method: ``basis`` regresses on smooth functions of z, ``kernel`` averages near images.
         functions: Which functions of z; ``auto`` takes smooth ones unless z is of a linear run
-            of at most two dimensions.
+            of at most two dimensions; ``best`` takes for a linear run of more dimensions those
+            that agree better with the other half of the images, smooth ones or the coordinates.
         num_functions: Number of smooth functions.
         seed: Of the choice of landmarks.
         symmetry: Point group of all states.
@@ -122,22 +127,75 @@ class StateReconstruction:
         self._halves = (first, second)
         model = model or functions_of(latents, settings, images.box_size)
         self._model = model.to(images.device)
-        self._coefficients = self._evaluated(latents.mean)
+        self._coefficients = self._evaluated(self._model, latents.mean)
         self.mask = self._found_mask() if mask is None else mask
 
     def image_model(self) -> ImageModel:
-        """Regress volumes on the functions."""
+        """Regress volumes on the functions, or on those that agree better with images."""
+        found = self._regressed(self._model, self._coefficients)
+        is_open = (
+            self._settings.functions == "best"
+            and self._latents.is_linear
+            and self._model.config.kind != "linear"
+        )
+        if not is_open:
+            return found
+        latents, device = self._latents, self._images.device
+        linear = _linear_model(latents, self._images.box_size).to(device)
+        comparison = self._compared(found, linear)
+        taken, other = (
+            f"{self._settings.num_functions} smooth functions",
+            "the coordinates of z",
+        )
+        if comparison.is_certain:
+            taken, other = other, taken
+        logger.info(
+            "volumes are regressed on %s: with %s the correlation with the other half of the "
+            "images is %+.4f ± %.4f",
+            taken,
+            other,
+            -comparison.gain if comparison.is_certain else comparison.gain,
+            comparison.error,
+        )
+        if not comparison.is_certain:
+            return found
+        return self._regressed(linear, self._evaluated(linear, latents.mean))
+
+    def _regressed(self, model: BasisModel, coefficients: Coefficients) -> ImageModel:
         half = self._latents.half_means
         regression = regress(
             self._images,
             self._halves,
-            self._coefficients,
+            coefficients,
             self._noise,
             self.mask,
-            half_coefficients=None if half is None else self._evaluated(half),
+            half_coefficients=None if half is None else self._evaluated(model, half),
         )
-        self._model.get_buffer("volumes").copy_(regression.volumes)
-        return ImageModel(model=self._model, regression=regression)
+        model.get_buffer("volumes").copy_(regression.volumes)
+        return ImageModel(model=model, regression=regression)
+
+    def _compared(self, found: ImageModel, linear: BasisModel) -> Comparison:
+        """Comparison with volumes linear in z, which are regressed once, by half latents."""
+        # Forecasts of all commands load this module, and few of them need scikit-learn.
+        from cryodrgn.analysis.clusters import cluster_by_means  # noqa: PLC0415
+
+        images, latents = self._images, self._latents
+        apart = latents.mean if latents.half_means is None else latents.half_means
+        coefficients = self._evaluated(linear, apart)
+        plain = regress(images, self._halves, coefficients, self._noise, self.mask)
+        count = number_of_groups(len(latents.mean))
+        groups = cluster_by_means(latents.mean, count, seed=self._settings.seed).labels
+        return compared(
+            images,
+            self._halves,
+            torch.from_numpy(groups).long(),
+            torch.from_numpy(latents.mean).to(images.device),
+            coefficients.contrast,
+            self._noise,
+            self.mask,
+            Candidate(functions=found.model.functions, halves=found.regression.halves),
+            Candidate(functions=linear.functions, halves=plain.halves),
+        )
 
     def states(
         self, found: ImageModel, points: Float[np.ndarray, "states z"], pixel_size: float
@@ -218,13 +276,15 @@ class StateReconstruction:
         there = nearest_neighbours(latents, count, points)[0][:, -1]
         return there <= np.quantile(own, SUPPORTED_QUANTILE)
 
-    def _evaluated(self, latents: Float[np.ndarray, "particles z"]) -> Coefficients:
+    def _evaluated(
+        self, model: BasisModel, latents: Float[np.ndarray, "particles z"]
+    ) -> Coefficients:
         device = self._images.device
-        values = self._model.functions(torch.from_numpy(latents).to(device))
+        values = model.functions(torch.from_numpy(latents).to(device))
         contrasts = self._latents.contrasts
         contrast = None if contrasts is None else torch.from_numpy(contrasts).to(device)
         doubt = None
-        if self._latents.is_linear and self._model.config.kind == "linear":
+        if self._latents.is_linear and model.config.kind == "linear":
             assert self._latents.covariances is not None
             doubt = torch.from_numpy(self._latents.covariances).to(device)
         return Coefficients(
@@ -278,6 +338,19 @@ def _combined(
     return volumes[0] + torch.tensordot(functions, volumes[1:], dims=1)
 
 
+def _linear_model(latents: Latents, box_size: int) -> BasisModel:
+    """A model whose functions are the coordinates of the latent."""
+    dimensions = latents.mean.shape[1]
+    return BasisModel(
+        BasisConfig(
+            kind="linear",
+            box_size=box_size,
+            latent_dim=dimensions,
+            num_functions=dimensions,
+        )
+    )
+
+
 def functions_of(latents: Latents, settings: StateSettings, box_size: int) -> BasisModel:
     """A model whose functions are known and whose volumes are not yet.
 
@@ -288,19 +361,12 @@ def functions_of(latents: Latents, settings: StateSettings, box_size: int) -> Ba
     """
     dimensions = latents.mean.shape[1]
     is_linear = settings.functions == "linear" or (
-        settings.functions == "auto"
+        settings.functions in {"auto", "best"}
         and latents.is_linear
         and dimensions <= DIMENSIONS_KEPT_LINEAR
     )
     if is_linear:
-        return BasisModel(
-            BasisConfig(
-                kind="linear",
-                box_size=box_size,
-                latent_dim=dimensions,
-                num_functions=dimensions,
-            )
-        )
+        return _linear_model(latents, box_size)
     from cryodrgn.analysis.diffusion_map import diffusion_map  # noqa: PLC0415
 
     doubt = latents.covariances

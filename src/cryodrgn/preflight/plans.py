@@ -237,7 +237,11 @@ def states_plan(
     passes = 2.0
     if settings.method == "kernel":
         volumes, passes = 1, 12.0 * num_states
-    passes *= slices_of(settings.symmetry, settings.ewald)
+    slices = slices_of(settings.symmetry, settings.ewald)
+    points = points_of(box_size)
+    cost = _regression(count, points, box_size, volumes, passes=passes * slices)
+    if settings.functions == "best" and settings.method == "basis":
+        cost += _regression(count, points, box_size, 2 + latent_dim, passes=slices)
     plan = Plan(
         work=f"{_images(particles)}, {num_states} states, {latent_dim} latent dimensions",
         folder=folder,
@@ -247,7 +251,7 @@ def states_plan(
         + NEIGHBOURS,
         written=FLOAT * (volumes + 5 * num_states) * box_size**3,
         cost=_preparing(particles)
-        + _regression(count, points_of(box_size), box_size, volumes, passes=passes)
+        + cost
         + Cost(on_host=STATE_VOXEL * num_states * box_size**3 + FIGURED),
         advice="take fewer --functions, or a smaller box with -D",
     )
