@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cryodrgn.jobs.eval_vol import eval_vol as eval_vol
     from cryodrgn.jobs.expand import expand as expand
     from cryodrgn.jobs.export import export as export
+    from cryodrgn.jobs.filter import filter as filter
     from cryodrgn.jobs.machine import benchmark as benchmark
     from cryodrgn.jobs.machine import doctor as doctor
     from cryodrgn.jobs.nuisance import nuisance as nuisance
@@ -84,6 +85,7 @@ _NAMES = {
     "jobs.eval_vol": "eval_vol",
     "jobs.expand": "expand",
     "jobs.export": "export",
+    "jobs.filter": "filter",
     "jobs.machine": "benchmark doctor",
     "jobs.nuisance": "nuisance",
     "jobs.parse": "parse_ctf_csparc parse_ctf_star "

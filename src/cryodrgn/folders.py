@@ -7,7 +7,7 @@ In a declared name ``#`` stands for a number, ``###`` for one of at least three 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
@@ -22,13 +22,23 @@ class Folder:
 
     Attributes:
         path: The folder; it need not exist yet.
+        first_epoch: Number of the first epoch in the names of files: 0, or 1 as in cryoDRGN 4.
+        first_number: Number of the first volume in the names of files; None takes that of the
+            volumes that are there, or else 0.
     """
 
     path: Path
+    first_epoch: int = 0
+    first_number: int | None = None
 
     def place(self, name: str) -> Path:
         """The path of a file with a declared name."""
         return self.path / name
+
+    @property
+    def offset(self) -> int:
+        """What is added to numbers of files, for their names."""
+        return 0
 
     @classmethod
     def entries(cls) -> "dict[str, Entry[Any, Any]]":
@@ -79,7 +89,11 @@ class Entry(ABC, Generic[Kind, Got]):
         """Its place in a folder."""
 
     def _at(self, folder: Folder, name: str) -> Kind:
-        return self.kind(folder.place(name))
+        found: Any = self.kind(folder.place(name))
+        if folder.first_number is None or not isinstance(found, Folder):
+            return found
+        numbered: Any = replace(found, first_number=folder.first_number)
+        return numbered
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,9 +130,12 @@ class Numbered(Entry[Kind, Callable[[int], Kind]]):
     """Files or folders told apart by a number, for instance of a volume."""
 
     def _of(self, folder: Folder) -> Callable[[int], Kind]:
-        return lambda number: self._at(
-            folder, re.sub("#+", lambda mark: f"{number:0{len(mark.group())}d}", self.name)
-        )
+        def of_number(number: int, /) -> Kind:
+            shown = number + folder.offset
+            name = re.sub("#+", lambda mark: f"{shown:0{len(mark.group())}d}", self.name)
+            return self._at(folder, name)
+
+        return of_number
 
 
 class Named(Entry[Kind, Callable[[str], Kind]]):
@@ -144,12 +161,18 @@ class EachEpoch(Entry[Kind, OfEpoch[Kind]]):
         """The name without a number, and with one."""
         return (self.name, self._name("#"))
 
+    def numbers(self, folder: Folder) -> list[int]:
+        """The epochs of those that are there, counted from the folder's first."""
+        return [number - folder.first_epoch for number in super().numbers(folder)]
+
     def _name(self, epoch: int | str) -> str:
         name = PurePath(self.name)
         return f"{name.stem}.{epoch}{name.suffix}"
 
     def _of(self, folder: Folder) -> OfEpoch[Kind]:
         def of_epoch(epoch: int | None = None, /) -> Kind:
-            return self._at(folder, self.name if epoch is None else self._name(epoch))
+            if epoch is None:
+                return self._at(folder, self.name)
+            return self._at(folder, self._name(epoch + folder.first_epoch))
 
         return of_epoch

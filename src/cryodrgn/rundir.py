@@ -26,6 +26,14 @@ class VolumeSeries(Folder):
     )
     plot = Named(Path, "*.png", "A plot of where the points lie, for instance on `umap`")
 
+    @property
+    def offset(self) -> int:
+        """Number of the first volume."""
+        if self.first_number is not None:
+            return self.first_number
+        there = [(self.path / f"vol_{number:03d}.mrc").exists() for number in (0, 1)]
+        return 1 if there == [False, True] else 0
+
     def volumes(self) -> list[Path]:
         """All volumes there are, in order."""
         return sorted(VolumeSeries.volume.existing(self))
@@ -34,7 +42,9 @@ class VolumeSeries(Folder):
         """Volumes and pictures of an earlier call, with numbers that no point has any more."""
         numbered = (entry for entry in self.files() if isinstance(entry, Numbered))
         found = [item for entry in numbered for item in entry.existing(self).items()]
-        return [path for path, number in found if number is not None and number >= count]
+        first = self.first_number or 0
+        numbers = range(first, first + count)
+        return [path for path, number in found if number is not None and number not in numbers]
 
 
 class ClusterFiles(VolumeSeries):
@@ -74,6 +84,11 @@ class AnalysisFiles(Folder):
 
 class LandscapeStates(VolumeSeries):
     """The states of a landscape, with pictures of their mean volumes."""
+
+    @property
+    def offset(self) -> int:
+        """0: states are numbered as their labels are."""
+        return 0
 
     labels = One(Path, "state_labels.pkl", "State of every volume of the sketch, from 0")
     mean = Numbered(
@@ -298,6 +313,16 @@ class PowerFiles(Folder):
     judgement = One(Path, "judgement.json", "Comparison of a run with what was planted")
 
 
+class ConvergenceFiles(Folder):
+    """The files of a comparison of the epochs of a run."""
+
+    latents = One(Path, "latents.csv", "Table of the changes of the latents between epochs")
+    volumes = One(Path, "volumes.csv", "Table of the agreement of volumes between epochs")
+    particles = One(Path, "particles.txt", "Numbers of the particles whose volumes those are")
+    epoch = Numbered(VolumeSeries, "epoch#", "Volumes of these particles at an epoch")
+    plot = Named(Path, "*.png", "One of the plots: `latents`, `volumes`, `umap`")
+
+
 class RunDirectory(Folder):
     """The files of one training run."""
 
@@ -327,6 +352,9 @@ class RunDirectory(Folder):
     weights = EachEpoch(Path, "weights.pkl", "Network weights")
     analysis = EachEpoch(AnalysisFiles, "analyze", "Default folder for an analysis")
     landscape = EachEpoch(LandscapeFiles, "landscape", "Default folder for a landscape")
+    comparison = Numbered(
+        ConvergenceFiles, "convergence.#", "Default folder for a comparison of epochs"
+    )
     linear = One(LinearFiles, ".", "Files of a linear run beside those of every run")
     judged = One(JudgedFiles, ".", "Scores of the particles of a finished run")
 

@@ -30,6 +30,7 @@ from typing import (
     get_type_hints,
 )
 
+from cryodrgn import compat
 from cryodrgn.errors import ConfigError
 
 Result = TypeVar("Result")
@@ -319,6 +320,7 @@ class Job(Settings, ABC, Generic[Result]):
         ordered = [one.name for one in fields(cls) if one.name in known and not one.kw_only]  # type: ignore[arg-type]
         settings = dict(zip(ordered, args, strict=False)) | settings
         given = frozenset(settings)
+        settings = {**compat.defaults(command_of(cls)), **settings}
         for name in given:
             if name not in known:
                 near = _nearest(name, known)

@@ -11,6 +11,8 @@ from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.io.selection_files import REMEDY
 
 COUNT, BOX = 24, 16
+# The names that are most like that of a missing file.
+NEAR = "NEAR"
 
 
 def write_stack(path: Path, images: np.ndarray, box: int | None = None) -> None:
@@ -125,7 +127,7 @@ TRAIN = "-o {0}/out --zdim 2 -n 1"
 POSES, CTF = "--poses {0}/sim/poses.pkl", "--ctf {0}/sim/ctf.pkl"
 # The rest of a line that trains, and the sentence in which it ends.
 TRAINING: list[tuple[str, str]] = [
-    ("{0}/missing.mrcs", "{0}/missing.mrcs does not exist"),
+    ("{0}/missing.mrcs", "{0}/missing.mrcs does not exist; {0} was looked in, and " + NEAR),
     ("{0}/sim", "{0}/sim is no file"),
     (
         "{0}/particles.xyz",
@@ -160,7 +162,7 @@ TRAINING: list[tuple[str, str]] = [
         "others with --ind",
     ),
     ("{0}/empty.txt", "{0}/empty.txt names no stacks"),
-    ("{0}/lost.txt", "{0}/nowhere.mrcs does not exist"),
+    ("{0}/lost.txt", "{0}/nowhere.mrcs does not exist; {0} was looked in, and " + NEAR),
     ("{0}/binary.txt", "{0}/binary.txt is no text: byte 0 is not UTF-8"),
     (
         "{0}/empty.star",
@@ -218,7 +220,10 @@ TRAINING: list[tuple[str, str]] = [
         "{0}/csdat.cs is a table in cryoSPARC's format CSDAT, which is not read here; load it "
         "with Dataset.load of cryosparc-tools and save it, which writes numpy's format",
     ),
-    (f"{PARTICLES} --poses {{0}}/missing.pkl", "{0}/missing.pkl does not exist"),
+    (
+        f"{PARTICLES} --poses {{0}}/missing.pkl",
+        "{0}/missing.pkl does not exist; {0} was looked in, and " + NEAR,
+    ),
     (f"{PARTICLES} --poses {{0}}/folder.pkl", "{0}/folder.pkl is no file"),
     (
         f"{PARTICLES} --poses {{0}}/empty.pkl",
@@ -348,13 +353,36 @@ TRAINING: list[tuple[str, str]] = [
         f"{{0}}/out cannot be written: it needs 11.5 TB, but {{0}} has room for {SIZE}; make "
         "room there, or give another folder with -o",
     ),
-    (f"{PARTICLES} {POSES} --load {{0}}/missing.pkl", "{0}/missing.pkl does not exist"),
+    (
+        f"{PARTICLES} {POSES} --load {{0}}/missing.pkl",
+        "{0}/missing.pkl does not exist; {0} was looked in, and " + NEAR,
+    ),
     (
         "--load latest",
         "{0}/out holds no run to go on with",
     ),
 ]
 OTHERS: list[tuple[str, str]] = [
+    (
+        "train_vae {0}/sim/particles.star -o {0}/out --zdim 2 --encode-mode nonsense --qdim 8",
+        "there is no encoder 'nonsense'; known are resid, mlp, conv, tilt, tilt_series, "
+        "subtomogram, linear+resid",
+    ),
+    (
+        "backproject_voxel {0}/sim/particles.star -o {0}/S.star",
+        "-o {0}/S.star must be a volume (.mrc), beside which half maps and FSC are written, or "
+        "a folder for all of them",
+    ),
+    (
+        "backproject_voxel {0}/sim/particles.star -o {0}/sim/particles.star/maps",
+        "{0}/sim/particles.star/maps cannot be written: {0}/sim/particles.star is a file; give "
+        "a folder with -o",
+    ),
+    (
+        "simulate -D 16 --Apix 1 -o {0}/out",
+        "the molecule is 160 Å across, but the box only 16 Å (16 px of 1 Å); enlarge -D or "
+        "--Apix",
+    ),
     (
         "downsample {0}/map.mrc -D 8 -o {0}/out/x.mrcs",
         "{0}/map.mrc is a volume (16 × 16 × 16 voxels, space group 1 and mz 16 in its header), "
@@ -379,8 +407,9 @@ OTHERS: list[tuple[str, str]] = [
     ),
     (
         "parse_ctf_star {0}/cistem.star -o {0}/out/x.pkl",
-        "{0}/cistem.star is a table of cisTEM and lacks the columns of RELION (rlnImageName, "
-        "rlnAngleRot, rlnAngleTilt, rlnAnglePsi, …); export the refinement package from cisTEM "
+        "{0}/cistem.star is a table of cisTEM without images, angles, shifts, defocus, pixel "
+        "size, voltage, spherical aberration, amplitude contrast, which names none of its "
+        "columns as RELION does (rlnImageName, …); export the refinement package from cisTEM "
         "in RELION's format and pass that file",
     ),
     (
@@ -404,7 +433,7 @@ OTHERS: list[tuple[str, str]] = [
     ),
     (
         "downsample {0}/sim/particles.mrcs -D 8 -o {0}/out/x.png",
-        "-o {0}/out/x.png must end in .mrc or .mrcs",
+        "-o {0}/out/x.png must end in .mrc or .mrcs or .star or .txt",
     ),
     (
         "downsample {0}/sim/particles.mrcs -D 8 --chunk 0 -o {0}/out/x.mrcs",
@@ -426,7 +455,7 @@ OTHERS: list[tuple[str, str]] = [
     ),
     (
         "parse_pose_star {0}/missing.star -o {0}/out/x.pkl",
-        "{0}/missing.star does not exist",
+        "{0}/missing.star does not exist; {0} was looked in, and " + NEAR,
     ),
     (
         "backproject_voxel {0}/zero.mrcs --poses {0}/sim/poses.pkl -o {0}/out/x.mrc",
@@ -434,11 +463,13 @@ OTHERS: list[tuple[str, str]] = [
         "8, 9 and more; why is in {0}/out/screened.csv), which is more than 5%; find out what "
         "went wrong, or choose others with --ind",
     ),
-    ("eval_vol {0}/missing.pkl -z 0 -o {0}/out/x.mrc", "{0}/missing.pkl does not exist"),
+    (
+        "eval_vol {0}/missing.pkl -z 0 -o {0}/out/x.mrc",
+        "{0}/missing.pkl does not exist; {0} was looked in, and " + NEAR,
+    ),
     (
         "analyze {0}/sim 0",
-        "there is no config.yaml or config.pkl beside {0}/sim/weights.pkl; name it with "
-        "--config",
+        "there is no config.yaml or config.pkl beside {0}/sim/weights.pkl",
     ),
     (
         "train_vae {0}/sim/particles.star --zdim 2 --device nonsense -o {0}/out",

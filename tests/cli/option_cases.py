@@ -321,6 +321,25 @@ CASES = {
         values={"--host": "localhost", "--port": "7000"},
         stubs=("cryodrgn.page.serving:serve_runs", "cryodrgn.devices:choose_device"),
     ),
+    "filter": Case(
+        line="IN/",
+        values={
+            "--host": "localhost",
+            "--port": "7000",
+            "--clusters": "1",
+            "--outliers": "0.1",
+            "--plot-inds": "IN/few.pkl",
+            "--sel-dir": "OUT/s",
+            "--kmeans": "4",
+        },
+        stubs=(
+            "cryodrgn.page.serving:serve_runs",
+            "cryodrgn.devices:choose_device",
+            "cryodrgn.runs.run:open_run",
+            "cryodrgn.jobs.filter:Filter._divided",
+        ),
+        quiet="--kmeans --epoch --force --outliers --clusters --plot-inds",
+    ),
     "demo": Case(
         line="-o OUT",
         stubs=(
@@ -342,12 +361,16 @@ CASES = {
     "analyze": Case(
         line="IN 3",
         stubs=("cryodrgn.runs.run:open_run", "cryodrgn.workflow.analyze:analyze"),
-        values={"--outdir": "OUT/a"},
+        values={"--outdir": "OUT/a", "--vol-start-index": "1"},
     ),
     "analyze_landscape": Case(
         line="IN 3",
         stubs=("cryodrgn.runs.run:open_run", "cryodrgn.workflow.landscape:make_landscape"),
-        values={"--outdir": "OUT/a", "--mask": "IN/gt/state_000.mrc"},
+        values={
+            "--outdir": "OUT/a",
+            "--mask": "IN/gt/state_000.mrc",
+            "--vol-start-index": "1",
+        },
     ),
     "analyze_landscape_full": Case(
         line="IN 3",
@@ -488,7 +511,7 @@ CASES = {
     ),
     "simulate": Case(
         line="-o OUT",
-        values={"-D": "8", "--Apix": "2"},
+        values={"-D": "8", "--Apix": "40", "--hinge-range": "20.5"},
         stubs=(
             "cryodrgn.preflight.plans:simulation_plan",
             "cryodrgn.simulation.simulate:simulate",
@@ -496,8 +519,21 @@ CASES = {
         ),
     ),
 }
-LATENT_PICTURE = {"--out-png": "OUT/z.png", "--stride": "2", "--output": "OUT/z.png"}
-MAP = {"--output": "OUT/u.pkl"}
+LATENT_PICTURE = {
+    "--stride": "2",
+    "--output": "OUT/z.png",
+    "--alpha": "0.9",
+    "--ylim": "-9 9",
+    "--sample1": "3",
+    "--sample2": "4",
+    "--out-s": "OUT/s.txt",
+    "--axis": "1 0",
+}
+DRAWN = (
+    "cryodrgn.analysis.marginal_plots:plot_marginals",
+    "cryodrgn.analysis.marginal_plots:plot_along_particles",
+    "cryodrgn.analysis.plots:save_figure",
+)
 TOOL_CASES = {
     "add_noise": Case(
         line="IN/particles.mrcs -o OUT/n.mrcs",
@@ -572,9 +608,9 @@ TOOL_CASES = {
     ),
     "plot_fsc": Case(line="IN/fsc.txt -o OUT/f.png"),
     "plot_loss": Case(line="IN/run.log -o OUT/l.png"),
-    "plot_z1": Case(line="IN/z1.pkl", values=LATENT_PICTURE),
-    "plot_z2": Case(line="IN/z2.pkl", values=LATENT_PICTURE),
-    "plot_z_pca": Case(line="IN/z.pkl", values=LATENT_PICTURE),
+    "plot_z1": Case(line="IN/z1.pkl", values={**LATENT_PICTURE, "--axis": "0"}, stubs=DRAWN),
+    "plot_z2": Case(line="IN/z2.pkl", values=LATENT_PICTURE, stubs=DRAWN),
+    "plot_z_pca": Case(line="IN/z.pkl", values=LATENT_PICTURE, stubs=DRAWN),
     "postprocess": Case(
         line="IN/gt/state_000.mrc IN/noisy.mrc -o OUT",
         values={"--mask": "IN/mask.mrc", "--b-factor": "-300", "--fit-from": "150"},
@@ -617,6 +653,43 @@ TOOL_CASES = {
     "parse_relion": Case(
         line="-t IN/tomograms.star -p IN/tomogram_particles.star -o OUT/tilts.star",
         values={"--tilt-dim": "40 30"},
+    ),
+    "analyze_convergence": Case(
+        line="IN 3",
+        stubs=(
+            "cryodrgn.runs.run:open_run",
+            "cryodrgn.workflow.epoch_convergence:analyze_epochs",
+        ),
+        values={"--outdir": "OUT/a", **LIKE},
+    ),
+    "make_movies": Case(
+        line="IN 3 latent",
+        stubs=(
+            "cryodrgn.jobs.movies:MakeMovies.series",
+            "cryodrgn.workflow.gallery:write_film",
+        ),
+        values={"--camera": "1,0,0,5,0,1,0,5,0,0,1,5", "--name": "film"},
+        quiet="--analysis-dir --landscape-dir",
+    ),
+    "plot_classes": Case(
+        line="IN 3 --labels IN/labels.pkl",
+        stubs=(
+            "cryodrgn.runs.run:open_run",
+            "cryodrgn.jobs.classes:PlotClasses._maps",
+            "cryodrgn.analysis.class_plots:plot_classes",
+            "cryodrgn.analysis.plots:save_figure",
+        ),
+        values={"--plot-types": "kde", "--outdir": "OUT", "--palette": "tab20"},
+        quiet="--skip-umap --seed",
+    ),
+    "view_config": Case(line="IN/config.yaml"),
+    "make_train_test": Case(
+        line="20 -o OUT/a.pkl --out-test OUT/b.pkl", values={"--frac": "0.3"}
+    ),
+    "write_cs": Case(
+        line="IN/particles.mrcs -o OUT/w.cs",
+        values={**POSES, "--datadir": "IN/gt"},
+        quiet="--datadir",
     ),
     "write_star": Case(
         line="IN/particles.mrcs --ctf IN/ctf.pkl -o OUT/w.star",

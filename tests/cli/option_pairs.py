@@ -33,6 +33,7 @@ from cryodrgn.linear.latents import Latents
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.align import Alignment
+from cryodrgn.rundir import AnalysisFiles, LandscapeFiles, VolumeSeries
 from cryodrgn.training.config import DataConfig
 
 OUT = "OUT"
@@ -88,7 +89,11 @@ class Pairs:
         self.changes: dict[str, dict[str, Any]] = {}
         for action in self.parser._actions:
             name = max(action.option_strings, key=len, default="")
-            if name in {"", "--help"} or action.dest in typed or action.dest in self.changes:
+            if (
+                name in {"", "--help", "--compat"}
+                or action.dest in typed
+                or action.dest in self.changes
+            ):
                 continue
             words = [name, *self._value(action)]
             after = vars(self._parsed(words))
@@ -260,6 +265,10 @@ VAE = MagicMock(has_encoder=True, decoder=MagicMock(spec=Decoder))
 TRAINED_MODEL = MagicMock(pixel_size=12.0, model=VAE)
 TRAINED_MODEL.volume_decoder.return_value = MagicMock(latent_dim=2, box_size=16)
 FOUND = Alignment(rotation=torch.eye(3), shift=torch.zeros(3), correlation=1.0)
+RUN = MagicMock(name="open_run")
+RUN.latents.return_value = np.zeros((12, 3), np.float32)
+RUN.files.analysis.return_value = AnalysisFiles(Path("analysis"))
+RUN.files.landscape.return_value = LandscapeFiles(Path("landscape"))
 MAPS, FAILED = MagicMock(half_maps=(MagicMock(), MagicMock())), MagicMock(passed=False)
 
 
@@ -297,6 +306,10 @@ ANSWERS: dict[str, Any] = {
     "replace": lambda value, **_: value,
     "places_kept": lambda *_: np.arange(12),
     "table": lambda *_: [],
+    "open_run": lambda *_: RUN,
+    "_divided": lambda *_: (np.arange(3), np.arange(3, 12)),
+    "series": lambda *_: (Path("analysis"), [(VolumeSeries(Path("pc1")), [Path("vol.mrc")])]),
+    "_maps": lambda *_: [("z_pca", np.zeros((12, 2)), ("PC1", "PC2"))],
     "choose_device": lambda *_: torch.device("cpu"),
 }
 

@@ -125,6 +125,10 @@ FROZEN_FLAGS: dict[str, str] = {
         "workdir epoch -o --outdir --dims --anchors --bootstraps --seed | --labels"
     ),
     "dashboard": "runs --host --port --no-browser --device",
+    "filter": (
+        "outdir -e --epoch -k --kmeans -f --force --plot-inds --sel-dir "
+        "| --clusters --outliers --name --host --port --no-browser --device"
+    ),
     "demo": "-o --outdir --seed",
     "check": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
@@ -244,9 +248,29 @@ FROZEN_TOOL_FLAGS: dict[str, str] = {
     "view_cs_header": "input",
     "view_header": "input",
     "view_mrcs": "input -o | --datadir",
+    "analyze_convergence": (
+        "workdir epoch -o --outdir --epoch-interval --force-umap-cpu --subset --random-seed "
+        "--random-state --n-epochs-umap --skip-umap --n-bins --smooth --smooth-width "
+        "--pruned-maxima --radius --final-maxima --Apix --flip --invert -d --downsample "
+        "--device --skip-volgen --max-threads --thresh --dilate --dist "
+        "| --low-pass --crop --like"
+    ),
+    "make_movies": (
+        "workdir epoch kind --camera --iso --frame --name --width --height --analysis-dir "
+        "--landscape-dir"
+    ),
+    "plot_classes": (
+        "workdir epoch --labels --plot-types --palette -o --outdir --skip-umap --svg | --seed"
+    ),
+    "view_config": "config",
+    "make_train_test": "N -o --out-test --frac --seed --outfile --outpkl --output",
+    "write_cs": (
+        "particles -o --ctf --poses --ind --datadir --full-path --outcs --outfile --output"
+    ),
     "parse_relion": "-t --tomograms -p --particles --tilt-dim -o",
     "write_star": "particles -o --ctf --poses --ind --datadir --full-path --relion30",
 }
+MARKS = "--ms --alpha --ylim --color --kde --axis --sample1 --sample2 --seed --out-s --annotate"
 LATER_TOOL_NAMES: dict[str, str] = {
     "view_mrcs": "--ind --invert --out-png --outfile --output",
     "view_header": "--outfile --output --outtxt -o",
@@ -275,9 +299,9 @@ LATER_TOOL_NAMES: dict[str, str] = {
     "kmeans": "--out-k-ind --outfile --outpkl --output --reorder",
     "run_umap": "--outfile --outpkl --output",
     "tsne": "--outfile --outpkl --output",
-    "plot_z1": "--out-png --outfile --output",
-    "plot_z2": "--out-png --outfile --output",
-    "plot_z_pca": "--out-png --outfile --output",
+    "plot_z1": f"--out-png --outfile --output {MARKS}",
+    "plot_z2": f"--out-png --outfile --output {MARKS}",
+    "plot_z_pca": f"--out-png --outfile --output {MARKS}",
 }
 for name, later in LATER_TOOL_NAMES.items():
     FROZEN_TOOL_FLAGS[name] += f" {later}"
@@ -292,7 +316,8 @@ def positional(action):
 
 def flags(parser):
     found = {flag for a in parser._actions for flag in a.option_strings or [positional(a)]}
-    return found - {"-h", "--help"}
+    # What every command has.
+    return found - {"-h", "--help", "--compat"}
 
 
 @pytest.mark.parametrize("command", subparsers())

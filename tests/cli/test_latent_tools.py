@@ -76,3 +76,29 @@ def test_learning_curves_come_out_of_logs_of_any_version(tool, fail_tool, tmp_pa
     assert (tmp_path / "loss.png").read_bytes().startswith(PICTURE)
     (tmp_path / "empty.log").touch()
     assert "reports no epoch" in fail_tool("plot_loss", tmp_path / "empty.log")
+
+
+def test_marks_are_particles_and_medians_of_groups(tool, fail_tool, latents, tmp_path):
+    line = ("plot_z_pca", tmp_path / "z.pkl", "-o", tmp_path / "z.png")
+    out = ("--out-s", tmp_path / "s.txt")
+    tool(*line, "--sample1", 5, "--seed", 3, *out)
+    chosen = load_latent_text(tmp_path / "s.txt", 3)
+    assert all(np.abs(latents - point).max(1).min() < 1e-6 for point in chosen)
+    tool(*line, "--sample1", 5, "--seed", 4, *out)
+    assert not np.array_equal(load_latent_text(tmp_path / "s.txt", 3), chosen)
+    tool(*line, "--sample2", 3, "--annotate", *out)
+    medians = np.median(latents.reshape(3, 20, 3), axis=1)
+    np.testing.assert_allclose(load_latent_text(tmp_path / "s.txt", 3), medians, rtol=1e-6)
+    assert "--sample1 61 is more than the 60" in fail_tool(*line, "--sample1", 61)
+
+
+def test_any_dimensions_of_a_latent_are_drawn(tool, fail_tool, latents, tmp_path):
+    save_latents(tmp_path / "one.pkl", latents[:, 1:2], latents[:, 1:2])
+    pictures = []
+    for name, *axis in (("z", "--axis", 1), ("one",)):
+        out = tmp_path / f"{name}.png"
+        tool("plot_z1", tmp_path / f"{name}.pkl", "-o", out, *axis, "--ylim", -5, 15)
+        pictures.append(out.read_bytes())
+    assert all(picture.startswith(PICTURE) for picture in pictures)
+    said = fail_tool("plot_z2", tmp_path / "z.pkl", "--axis", 1, 3)
+    assert said.endswith("--axis must be 2 of the dimensions 0 to 2, got 1 3\n")

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from cli.messages import SIZE, lines, make_files
+from cli.messages import NEAR, SIZE, lines, make_files
 from cryodrgn.cli.main import main
+from cryodrgn.io.text import missing_in_words
 
 MOST_SECONDS = 5.0
 
@@ -37,5 +38,15 @@ def test_a_mistake_ends_in_its_sentence(files, capfd, line, sentence):
     assert "Traceback" not in captured.err
     assert all(text.startswith("warning: ") for text in said[:-1])
     expected = re.escape(f"cryodrgn {words[0]}: {sentence.format(files)}")
-    assert re.fullmatch(expected.replace(re.escape(SIZE), r"[\d.]+ [kMGT]?B"), said[-1])
+    expected = expected.replace(re.escape(SIZE), r"[\d.]+ [kMGT]?B")
+    near = r"(there is [\w.]+(, [\w.]+)*|nothing there has a name like it)"
+    assert re.fullmatch(expected.replace(NEAR, near), said[-1])
     assert not out.exists() or {path.name for path in out.iterdir()} <= {"screened.csv"}
+
+
+def test_the_nearest_names_of_the_folder_are_told(tmp_path):
+    (tmp_path / "weights.12.pkl").touch()
+    said = missing_in_words(tmp_path / "weights.13.pkl")
+    assert said.endswith(f"{tmp_path} was looked in, and there is weights.12.pkl")
+    said = missing_in_words(tmp_path / "no" / "weights.pkl")
+    assert said.endswith(f"neither does the folder {tmp_path / 'no'}")

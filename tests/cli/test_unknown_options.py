@@ -45,7 +45,7 @@ def test_an_option_of_another_version_says_what_takes_its_place(capsys, line, re
     [
         (main, "trian_vae", "did you mean train_vae?"),
         (main, "fsc a b", "type cryodrgn_utils fsc"),
-        (main, "filter out", "cryodrgn select"),
+        (main, "preprocess out", "images are prepared when a run begins"),
         (tools.main, "train_vae p", "type cryodrgn train_vae"),
         (tools.main, "nothing_like_it", "see cryodrgn_utils --help"),
     ],

@@ -121,3 +121,13 @@ def test_cropping_keeps_the_side_in_angstrom():
     cropped = ParticleSet.of_single_images(images).cropped(4)
     assert cropped.box_size == cropped.images.box_size == 4
     np.testing.assert_allclose(cropped.images.side_lengths, images.side_lengths)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [("doses", -1.0, "a number ≥ 0"), ("tilt_angles", np.nan, "a finite number")],
+)
+def test_a_column_says_which_numbers_it_may_hold(column, value, expected):
+    values = np.array([0.5, value], dtype=np.float32)
+    with pytest.raises(MetadataError, match=f"{column} of row 1 is .*, expected {expected}$"):
+        table(2, **{column: values})

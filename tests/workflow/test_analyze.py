@@ -7,6 +7,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
+from cryodrgn.cli.main import main
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.mrc import read_volume
@@ -242,3 +243,15 @@ def test_moved_particles_cost_one_plot(run, copied, simulated, tmp_path, caplog)
     run("analyze", copied, 1, "--skip-vol", "--skip-umap", "--ksample", 3)
     assert "no plot of the viewing directions" in caplog.text
     assert "view_directions.png" not in names(copied / "analyze.1")
+
+
+def test_an_analysis_cut_short_says_that_its_folder_lacks_the_report(
+    copied, capfd, monkeypatch
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow._Analysis, "_plot_latents", interrupted)
+    assert main(["analyze", str(copied), "last", "--skip-vol", "--skip-umap"]) == 130
+    said = capfd.readouterr().err
+    assert f"{copied}/analyze holds a part of the results and no report" in said

@@ -28,7 +28,7 @@ def plot_scatter(places: Float[np.ndarray, "particles 2"], names: AxisNames) -> 
     figure = new_figure(5.5, 5)
     axes = figure.subplots()
     _dots(axes, places)
-    _label(axes, places, names)
+    label_axes(axes, places, names)
     return figure
 
 
@@ -40,30 +40,7 @@ def plot_hexbin(places: Float[np.ndarray, "particles 2"], names: AxisNames) -> F
     bar = figure.colorbar(bins, ax=axes, label="particles", format="{x:.0f}")
     # Numbers between the powers of ten, too, where there are few powers.
     bar.minorformatter = LogFormatter(minor_thresholds=(1, 0.5))
-    _label(axes, places, names)
-    return figure
-
-
-def plot_marginals(places: Float[np.ndarray, "particles 2"], names: AxisNames) -> Figure:
-    """A dot for every particle, and the histograms along both axes."""
-    figure = new_figure(6, 6)
-    grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4))
-    axes = figure.add_subplot(grid[1, 0])
-    above = figure.add_subplot(grid[0, 0], sharex=axes)
-    beside = figure.add_subplot(grid[1, 1], sharey=axes)
-    _dots(axes, places)
-    _label(axes, places, names)
-    above.hist(places[:, 0], bins=bin_edges(places[:, 0], 80).tolist(), color="tab:gray")
-    beside.hist(
-        places[:, 1],
-        bins=bin_edges(places[:, 1], 80).tolist(),
-        color="tab:gray",
-        orientation="horizontal",
-    )
-    above.tick_params(labelbottom=False)
-    beside.tick_params(labelleft=False)
-    above.set_ylabel("particles")
-    beside.set_xlabel("particles")
+    label_axes(axes, places, names)
     return figure
 
 
@@ -89,8 +66,8 @@ def plot_clusters(
     _dots(axes, places, colour=shades[labels])
     for number, (x, y) in enumerate(places[centres]):
         axes.plot(x, y, "o", color=shades[number], markeredgecolor="black", markersize=6)
-    _number(axes, places[centres], first)
-    _label(axes, places, names)
+    number_points(axes, places[centres], first)
+    label_axes(axes, places, names)
     return figure
 
 
@@ -98,9 +75,10 @@ def plot_centres(
     places: Float[np.ndarray, "particles 2"],
     centres: Int[np.ndarray, " clusters"],
     names: AxisNames,
+    first: int = 0,
 ) -> Figure:
     """Density of the particles, and the number of each cluster at its central particle."""
-    return plot_path(places, places[centres], names, connected=False)
+    return plot_path(places, places[centres], names, connected=False, first=first)
 
 
 def plot_values(
@@ -124,7 +102,7 @@ def plot_values(
         *places.T, s=4, c=values, vmin=low, vmax=high, linewidths=0, rasterized=True
     )
     figure.colorbar(dots, ax=axes, label=label)
-    _label(axes, places, names)
+    label_axes(axes, places, names)
     return figure
 
 
@@ -134,6 +112,7 @@ def plot_path(
     names: AxisNames,
     *,
     connected: bool = True,
+    first: int = 0,
 ) -> Figure:
     """Points over the density of the particles, with the numbers of their volumes.
 
@@ -142,6 +121,7 @@ def plot_path(
         stops: Points where volumes are, in the order of a path.
         names: Of the axes.
         connected: True draws a line from each to the next.
+        first: Number of the first volume.
     """
     figure = new_figure(6, 5)
     axes = figure.subplots()
@@ -149,8 +129,8 @@ def plot_path(
     if connected:
         axes.plot(*stops.T, color="black", linewidth=0.8)
     axes.scatter(*stops.T, c=colours(len(stops)), edgecolors="black", s=40, zorder=3)
-    _number(axes, stops)
-    _label(axes, np.concatenate([places, stops]), names)
+    number_points(axes, stops, first)
+    label_axes(axes, np.concatenate([places, stops]), names)
     return figure
 
 
@@ -188,13 +168,16 @@ def plot_one_dimension(
 
 
 def plot_histogram(
-    latents: Float[np.ndarray, " particles"], stops: Float[np.ndarray, " stops"]
+    latents: Float[np.ndarray, " particles"],
+    stops: Float[np.ndarray, " stops"],
+    first: int = 0,
 ) -> Figure:
     """Histogram of a latent of one dimension.
 
     Args:
         latents: The latent of every particle.
         stops: Where volumes were made, which are marked with their numbers.
+        first: Number of the first volume.
     """
     figure = new_figure(7, 3.5)
     axes = figure.subplots()
@@ -202,7 +185,7 @@ def plot_histogram(
     height = 1.06 * float(np.max(counts))
     for number, (stop, shade) in enumerate(zip(stops, colours(len(stops)), strict=True)):
         axes.axvline(stop, color=shade, linewidth=1.2)
-        axes.text(stop, height, str(number), ha="center", fontsize=8)
+        axes.text(stop, height, str(number + first), ha="center", fontsize=8)
     axes.set(xlabel="z", ylabel="particles", ylim=(0, 1.15 * float(np.max(counts))))
     return figure
 
@@ -242,7 +225,7 @@ def _dots(
         axes.scatter(*places.T, s=4, c=colour, alpha=alpha, linewidths=0, rasterized=True)
 
 
-def _label(axes: Axes, places: Float[np.ndarray, "points 2"], names: AxisNames) -> None:
+def label_axes(axes: Axes, places: Float[np.ndarray, "points 2"], names: AxisNames) -> None:
     """Names and limits that leave out the few particles that are far away."""
     low, high = np.percentile(places, [0.05, 99.95], axis=0)
     margin = 0.08 * (high - low) + 1e-6
@@ -254,7 +237,8 @@ def _label(axes: Axes, places: Float[np.ndarray, "points 2"], names: AxisNames) 
     )
 
 
-def _number(axes: Axes, places: Float[np.ndarray, "points 2"], first: int = 0) -> None:
+def number_points(axes: Axes, places: Float[np.ndarray, "points 2"], first: int = 0) -> None:
+    """Numbers beside points, from a first one on."""
     for number, place in enumerate(places, first):
         axes.annotate(
             str(number),

@@ -46,9 +46,11 @@ def bin_edges(values: np.ndarray, count: int) -> Float[np.ndarray, " edges"]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
+    """Write a figure as PNG, or as SVG under a name that ends so."""
+    is_svg = path.suffix == ".svg"
+    metadata = {"Date": None} if is_svg else {"Software": None}
     with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})
+        figure.savefig(partial, format="svg" if is_svg else "png", dpi=120, metadata=metadata)
 
 
 def plot_ctf(ctf: CtfTable, box_size: int, pixel_size: float) -> Figure:

@@ -145,7 +145,7 @@ def _add_differences(page: HtmlReport, folder: VolumeSeries, count: int) -> None
         [
             Illustration(
                 content=folder.difference(number).read_bytes(),
-                caption=f"{number + 1} − {number}",
+                caption=f"{number + folder.offset + 1} − {number + folder.offset}",
             )
             for number in range(count - 1)
         ],
@@ -211,12 +211,23 @@ def _existing(folder: Path, plots: dict[str, str]) -> list[Illustration]:
     ]
 
 
-def cluster_captions(labels_path: Path, particles: np.ndarray) -> dict[int, str]:
-    """Captions of the clusters' pictures: number, size and central particle."""
+def cluster_captions(
+    labels_path: Path, particles: np.ndarray, first: int = 0
+) -> dict[int, str]:
+    """Captions of the clusters' pictures: number of the volume, size and central particle.
+
+    Args:
+        labels_path: Cluster of every particle, from 0.
+        particles: Central particle of each.
+        first: Number of the first volume.
+    """
     labels = load_pickles(labels_path)[0]
     sizes = np.bincount(labels, minlength=len(particles))
     return {
-        number: f"{number}: {size} particles ({size / len(labels):.0%}), at particle {particle}"
+        number: (
+            f"{number + first}: {size} particles ({size / len(labels):.0%}), at particle "
+            f"{particle}"
+        )
         for number, (size, particle) in enumerate(
             zip(sizes.tolist(), particles.tolist(), strict=True)
         )

@@ -13,7 +13,14 @@ from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from cryodrgn.analysis.surfaces import Surface, iso_surface, render, shared_level, view
+from cryodrgn.analysis.surfaces import (
+    BACKGROUND,
+    Surface,
+    iso_surface,
+    render,
+    shared_level,
+    view,
+)
 
 Volume = Float[np.ndarray, "box box box"]
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -105,21 +112,42 @@ def difference_tile(first: Volume, second: Volume, look: Look) -> Picture:
 
 
 def film(
-    surfaces: Sequence[Surface], look: Look, colours: Float[np.ndarray, "volumes 4"]
+    surfaces: Sequence[Surface],
+    look: Look,
+    colours: Float[np.ndarray, "volumes 4"],
+    *,
+    frame_of_view: Float[np.ndarray, "3 3"] | None = None,
+    size: tuple[int, int] = (FILM_SIDE, FILM_SIDE),
+    milliseconds: int = MILLISECONDS_PER_FRAME,
+    first: int = 0,
 ) -> bytes:
-    """A GIF that goes through surfaces forwards and backwards, with their numbers."""
+    """A GIF that goes through surfaces forwards and backwards, with their numbers.
+
+    Args:
+        surfaces: The surfaces.
+        look: How they are looked at.
+        colours: Of each.
+        frame_of_view: Where they are looked at from; None takes the view of the look.
+        size: Width and height in pixels.
+        milliseconds: How long each is shown.
+        first: Number of the first.
+    """
     frames = []
+    angles = view(*VIEWS[look.axis]) if frame_of_view is None else frame_of_view
+    side = min(size)
     for number, surface in enumerate(surfaces):
         red, green, blue = (float(value) for value in colours[number, :3])
         shaded = render(
             surface,
-            view(*VIEWS[look.axis]),
-            size=FILM_SIDE,
+            angles,
+            size=side,
             colour=(red, green, blue),
             extent=look.extent,
         )
-        frame = Image.fromarray(shaded)
-        ImageDraw.Draw(frame).text((8, 6), str(number), fill=(60, 60, 60), font_size=18)
+        frame = Image.new("RGB", size, BACKGROUND)
+        corner = ((size[0] - side) // 2, (size[1] - side) // 2)
+        frame.paste(Image.fromarray(shaded), corner)
+        ImageDraw.Draw(frame).text((8, 6), str(number + first), fill=(60, 60, 60), font_size=18)
         frames.append(frame.quantize(128))
     frames += frames[-2:0:-1]
     buffer = io.BytesIO()
@@ -128,7 +156,7 @@ def film(
         format="GIF",
         save_all=True,
         append_images=frames[1:],
-        duration=MILLISECONDS_PER_FRAME,
+        duration=milliseconds,
         loop=0,
     )
     return buffer.getvalue()

@@ -4,11 +4,12 @@ import argparse
 import importlib
 import types
 from collections.abc import Container
-from dataclasses import MISSING, Field, dataclass
+from dataclasses import MISSING, Field, dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin
 
+from cryodrgn import compat
 from cryodrgn.cli.ignored_flags import IGNORED, add_ignored_flags
-from cryodrgn.settings import NOTHING, Job, Option, hints_of, options_of
+from cryodrgn.settings import NOTHING, Job, Option, command_of, hints_of, options_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class JobCommand:
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options, and the flags of other versions that have no effect."""
         add_options(parser, self.job)
+        parser.add_argument(compat.FLAG, choices=compat.VERSIONS, help=compat.HELP)
         if self.name in IGNORED:
             add_ignored_flags(parser, IGNORED[self.name])
 
@@ -55,7 +57,8 @@ def add_options(parser: argparse.ArgumentParser, job: type[Job[Any]]) -> None:
     for name, (one, said) in options_of(job).items():
         if said.group not in groups:
             groups[said.group] = parser.add_argument_group(said.group)
-        _add(groups[said.group], name, hints[name], one, said)
+        flags = compat.flags(command_of(job), name, said.flags)
+        _add(groups[said.group], name, hints[name], one, replace(said, flags=flags))
 
 
 def settings_given(

@@ -12,7 +12,8 @@ PROGRESS = "progress is shown as time passes"
 COMPARED = "as many images are compared at once as the device handles best"
 OPTIMISERS = "networks learn with Adam, poses and latents with steps made for tables"
 RAMP = "frequencies rise with --l-ramp-epochs"
-ENCODER = "the encoder is that of train_vae: --encode-mode, --qlayers and --qdim"
+ENCODER = "encoders are those of train_vae"
+REPRESENTATIVES = "representative particles are centres of k-means clusters"
 UNTILTED = "poses are searched with the untilted images alone"
 
 
@@ -71,11 +72,8 @@ BACKPROJECTION_FLAGS = (
 DOWNSAMPLING_FLAGS = (
     *READING_FLAGS,
     IgnoredFlag("-b --batch-size", READ_AT_ONCE),
-    IgnoredFlag("--outdir", "one stack is written, to -o"),
 )
-NUMBERING_FLAGS = (IgnoredFlag("--vol-start-index", "volumes are numbered from 0"),)
 LANDSCAPE_FLAGS = (
-    *NUMBERING_FLAGS,
     IgnoredFlag("--multigpu", "one device makes the volumes", has_value=False),
     IgnoredFlag("--skip-umap", "the map that analyze made is used, if any", has_value=False),
     IgnoredFlag("--vol-ind", "volumes are those of k-means centres, see --sketch-size"),
@@ -84,6 +82,16 @@ MAPPING_FLAGS = (IgnoredFlag("--test-batch-size", "particles are mapped all at o
 ALIGNMENT_FLAGS = tuple(
     IgnoredFlag(name, "shifts are searched all at once")
     for name in ("-tb", "--t-grid", "--keep-t")
+)
+CONVERGENCE_FLAGS = (
+    IgnoredFlag("--force-umap-cpu", "processors make every map", has_value=False),
+    IgnoredFlag("--n-epochs-umap", "UMAP chooses its number of steps by the particles"),
+    *(
+        IgnoredFlag(name, REPRESENTATIVES)
+        for name in ("--n-bins", "--smooth-width", "--pruned-maxima", "--radius")
+    ),
+    IgnoredFlag("--smooth", REPRESENTATIVES, has_value=False),
+    IgnoredFlag("--max-threads", "all processors that are free are used"),
 )
 REORDER_FLAGS = (
     IgnoredFlag("--reorder", "clusters always stand beside their neighbours", has_value=False),
@@ -116,10 +124,8 @@ SEARCH_FLAGS = (
     IgnoredFlag("--conf-encoder-optimizer-type", OPTIMISERS),
     IgnoredFlag("--add-one-frequency-every", RAMP),
     IgnoredFlag("--n-frequencies-per-epoch", RAMP),
-    IgnoredFlag("--beta-conf", "its scale is another; give --beta"),
-    IgnoredFlag(
-        "--variational-het", "only --use-conf-encoder has distributions", has_value=False
-    ),
+    IgnoredFlag("--beta-conf", "its scale is another than that of a VAE"),
+    IgnoredFlag("--variational-het", "only encoders have distributions", has_value=False),
     IgnoredFlag("--trans-l1-regularizer", "--t-extent bounds shifts"),
     IgnoredFlag("--l2-smoothness-regularizer", "volumes have no penalty besides --wd"),
     IgnoredFlag("--depth-cnn", ENCODER),
@@ -139,7 +145,6 @@ IGNORED: Mapping[str, Sequence[IgnoredFlag]] = {
     "backproject_voxel": BACKPROJECTION_FLAGS,
     "downsample": DOWNSAMPLING_FLAGS,
     "eval_images": EVALUATION_FLAGS,
-    "analyze": NUMBERING_FLAGS,
     "analyze_landscape": LANDSCAPE_FLAGS,
     "analyze_landscape_full": MAPPING_FLAGS,
     "abinit": SEARCH_FLAGS,
@@ -147,6 +152,7 @@ IGNORED: Mapping[str, Sequence[IgnoredFlag]] = {
     "abinit_het": SEARCH_FLAGS,
     "align3d": ALIGNMENT_FLAGS,
     "kmeans": REORDER_FLAGS,
+    "analyze_convergence": CONVERGENCE_FLAGS,
 }
 
 

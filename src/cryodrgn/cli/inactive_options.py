@@ -163,9 +163,23 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
         Inactive("-n", "without --z-start", "there is no path to divide"),
         Inactive("--prefix --vol-start-index", "with -z", "the one volume is named by -o"),
     ),
+    "filter": (
+        Inactive(
+            "--epoch --kmeans --sel-dir --name --force",
+            "without --clusters, --outliers, --plot-inds",
+            "the page shows all epochs and clusters, and asks for names",
+        ),
+        Inactive("--kmeans", "without --clusters", "no clusters are asked for"),
+        Inactive(
+            "--host --port --no-browser --device",
+            "with --clusters, --outliers, --plot-inds",
+            "no page is opened",
+        ),
+    ),
     "analyze": (
         Inactive(
-            "--Apix --flip --invert --downsample --low-pass --crop --device --multigpu --like",
+            "--Apix --flip --invert --downsample --low-pass --crop --device --multigpu --like "
+            "--vol-start-index",
             "with --skip-vol",
             NO_VOLUMES,
         ),
@@ -209,7 +223,26 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
         ),
     ),
 }
+NO_MARKS = (
+    Inactive("--seed", "without --sample1", "nothing is drawn at random"),
+    Inactive("--out-s --annotate", "without --sample1, --sample2", "nothing is marked"),
+)
+NO_DOTS = Inactive("--ms --alpha --color", "with --kde", "a density has no dots")
 TOOLS_INACTIVE: Mapping[str, Sequence[Inactive]] = {
+    "analyze_convergence": (
+        Inactive(
+            "--final-maxima --thresh --dilate --dist --Apix --flip --invert --downsample "
+            "--low-pass --crop --device --like",
+            "with --skip-volgen",
+            NO_VOLUMES,
+        ),
+        Inactive("--subset", "with --skip-umap", "no maps are made"),
+    ),
+    "plot_classes": (Inactive("--seed", "with --skip-umap", "no map is made"),),
+    "make_movies": (
+        Inactive("--analysis-dir", "unless kind latent", "films are of a landscape"),
+        Inactive("--landscape-dir", "unless kind volume", "films are of an analysis"),
+    ),
     "add_noise": (
         Inactive("--mask --mask-r", "with --sigma", "the noise is given, not measured"),
         Inactive("--mask-r", "unless --mask circular", "there is no disc"),
@@ -218,5 +251,8 @@ TOOLS_INACTIVE: Mapping[str, Sequence[Inactive]] = {
         Inactive("--vol", "without --ref-vol, --out-vol", "nothing is done with the map"),
     ),
     "clean": (Inactive("--force", "with --dry-run", "nothing is deleted"),),
+    "plot_z1": NO_MARKS,
+    "plot_z2": (*NO_MARKS, NO_DOTS),
+    "plot_z_pca": (*NO_MARKS, NO_DOTS),
     "kmeans": (Inactive("--on-data", "without --out-k", "the centres are not written"),),
 }

@@ -9,7 +9,6 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
             ("--t-emb-dim", "--tlayers", "--tdim"), "the config of the run says them"
         ),
     },
-    "parse_pose_star": {"--Apix": "shifts are taken in the unit of the file"},
 }
 PREPROCESSED = (
     "images transformed by `cryodrgn preprocess` cannot be read; give the original stack, "
@@ -18,17 +17,11 @@ PREPROCESSED = (
 ANYWHERE: Mapping[str, str] = {
     "--preprocessed": PREPROCESSED,
 }
-SELECT = "choose particles with cryodrgn select, or in the browser with cryodrgn dashboard"
 # Commands that are not here, by name, and what does their work.
 COMMANDS: Mapping[str, str] = {
-    "filter": SELECT,
     "preprocess": "give the stack itself: images are prepared when a run begins",
-    "view_config": "config.yaml of a run is text",
     "abinit_tilt": "poses of tilt series are not searched here: refine them in RELION or M, "
     "and train on the particles that it writes",
-    "analyze_convergence": "train with --held-out, which says when training has converged",
-    "plot_classes": "cryodrgn_utils kmeans --out-png draws clusters",
-    "make_movies": "cryodrgn analyze writes a ChimeraX script that plays every series",
 }
 
 

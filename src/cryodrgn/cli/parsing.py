@@ -120,6 +120,19 @@ class CommandParser(argparse.ArgumentParser):
             self.typed.append((action, value))
         return value
 
+    def error(self, message: str) -> NoReturn:
+        """End with what every line of this command needs, and what is wrong with this one."""
+        self.exit(2, f"{self.short_usage()}\n{self.prog}: error: {message}\n")
+
+    def short_usage(self) -> str:
+        """Usage in one line: what must be given, without the options."""
+        if self.command is None:
+            return f"usage: {self.prog} COMMAND ..."
+        needed = [action for action in self._actions if action.required]
+        typed = sorted(needed, key=lambda action: bool(action.option_strings))
+        words = [_needed_word(action) for action in typed]
+        return f"usage: {' '.join([self.prog, *words])} ... (see {self.prog} --help)"
+
     def _refuse_unknown(self, words: Sequence[str]) -> NoReturn:
         """End with the usage of this command and what is known of each unknown option."""
         options = [word.split("=")[0] for word in words if word.startswith("-")]
@@ -140,6 +153,15 @@ class CommandParser(argparse.ArgumentParser):
         names = {n.lower(): n for a in self._actions for n in a.option_strings if len(n) > 2}
         found = difflib.get_close_matches(option.lower().replace("_", "-"), names, 1, 0.6)
         return names[found[0]] if found else None
+
+
+def _needed_word(action: argparse.Action) -> str:
+    """An argument that must be given, as usage lines show it."""
+    name = action.metavar or action.dest
+    value = name if isinstance(name, str) else " ".join(name)
+    if not action.option_strings:
+        return value
+    return f"{action.option_strings[0]} {value}"
 
 
 def _before_dashes(words: Sequence[str]) -> Sequence[str]:

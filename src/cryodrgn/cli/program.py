@@ -10,11 +10,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cryodrgn
+from cryodrgn import compat
 from cryodrgn.allocator import keep_freed_memory
+from cryodrgn.cli.advice import fitted
 from cryodrgn.cli.declared import JobCommand
 from cryodrgn.cli.inactive_options import Inactive
 from cryodrgn.cli.parsing import (
@@ -25,12 +27,14 @@ from cryodrgn.cli.parsing import (
     repeated_options,
     unread_options,
 )
+from cryodrgn.cli.topics import ALIASES, JOBS, TOOL_ALIASES, TOOL_JOBS
 from cryodrgn.errors import CryodrgnError, printable
 from cryodrgn.processors import processor_watch, wait_without_spinning
 from cryodrgn.settings import in_flags
 
 logger = logging.getLogger(__name__)
 
+ALL_COMMANDS = frozenset([*JOBS, *ALIASES, *TOOL_JOBS, *TOOL_ALIASES])
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 NO_MEMORY = frozenset({"OutOfMemoryError"})
@@ -134,18 +138,34 @@ class Program:
         wait_without_spinning()
         processor_watch()
         arguments = sys.argv[1:] if argv is None else list(argv)
+        # Before the parsers are made, whose flags depend on it.
+        with compat.meaning(_typed_compat(arguments)):
+            try:
+                compat.version()
+            except CryodrgnError as error:
+                sys.stderr.write(f"{self.name} {' '.join(arguments[:1])}: {error}\n")
+                return EXIT_USER_ERROR
+            return self._status(arguments)
+
+    def _status(self, arguments: Sequence[str]) -> int:
+        """Run the command line, see :meth:`run`."""
         command = next((word for word in arguments if not word.startswith("-")), "")
         parser, commands = self._parsers(only=command)
         if command and command not in commands:
             parser.error(self._unknown(command))
         args = parsed_options(parser.parse_args(arguments))
         args.given = self._given(arguments, command)
-        _configure_logging()
+
+        def fit(words: str) -> str:
+            flags = commands[command]._option_string_actions
+            return fitted(words, flags, ALL_COMMANDS)
+
+        _configure_logging(fit)
         keep_freed_memory()
         try:
             self._run(args, commands[command])
         except CryodrgnError as error:
-            words = in_flags(str(error), self.load_command(args.command).job)
+            words = fit(in_flags(str(error), self.load_command(args.command).job))
             sys.stderr.write(f"{self.name} {args.command}: {words}\n")
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
@@ -165,11 +185,15 @@ class Program:
 
     def _run(self, args: ReadOptions, parser: CommandParser) -> None:
         """Run a command, and say which options that were given have no effect."""
+        said = compat.SAID.get(parser.command or "")
+        if compat.version() == compat.NEW and said is not None:
+            _say([f"meanings of cryoDRGN {compat.NEW} hold ({compat.FLAG}): {said}"])
         ignored = ignored_options(args, parser, self.inactive.get(parser.command or "", ()))
         _say(ignored.values())
         _say(repeated_options(parser))
         args = parsed_options(args)
         self.load_command(args.command).run(args)
+        getattr(args, "compat", None)  # Read before the parsers were made.
         _say(unread_options(args, parser, ignored))
 
     def _unknown(self, command: str) -> str:
@@ -191,6 +215,16 @@ class Program:
         return frozenset(vars(parser.parse_args(arguments)))
 
 
+def _typed_compat(arguments: Sequence[str]) -> str | None:
+    """The version whose meanings are asked for on the command line, if it is one."""
+    for place, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name == compat.FLAG:
+            value = value if equals else "".join(arguments[place + 1 : place + 2])
+            return value if value in compat.VERSIONS else None
+    return None
+
+
 def _say(sentences: Iterable[str]) -> None:
     """Warn, once for all processes of a job."""
     if os.environ.get("RANK", "0") == "0":
@@ -199,21 +233,35 @@ def _say(sentences: Iterable[str]) -> None:
 
 
 class _Printable(logging.Formatter):
-    """Lines without anything that a terminal would obey."""
+    """Lines without anything that a terminal would obey.
+
+    Args:
+        layout: Layout of a line.
+        fit: What is done to a message before.
+    """
+
+    def __init__(self, layout: str, fit: Callable[[str], str] | None = None) -> None:
+        super().__init__(layout)
+        self._fit = fit
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record), keep="\n\t")
+        words = super().format(record)
+        return printable(self._fit(words) if self._fit else words, keep="\n\t")
 
 
-def _configure_logging() -> None:
-    """Log messages to standard output, warnings to standard error."""
+def _configure_logging(fit: Callable[[str], str]) -> None:
+    """Log messages to standard output, warnings to standard error.
+
+    Args:
+        fit: What is done to warnings, so that they name options of the command.
+    """
     plain = _Printable("%(message)s")
     news = logging.StreamHandler(sys.stdout)
     news.addFilter(lambda record: record.levelno < logging.WARNING)
     news.setFormatter(plain)
     warnings = logging.StreamHandler(sys.stderr)
     warnings.setLevel(logging.WARNING)
-    warnings.setFormatter(_Printable("warning: %(message)s"))
+    warnings.setFormatter(_Printable("warning: %(message)s", fit))
     package = logging.getLogger("cryodrgn")
     # A command that runs others keeps the file of its own log.
     files = [one for one in package.handlers if isinstance(one, logging.FileHandler)]

@@ -22,6 +22,7 @@ HEAD = """# Commands
 
 Every setting of every command, with its name in Python:
 `cryodrgn.train_vae("p.star", "out", zdim=8)` is `cryodrgn train_vae p.star -o out --zdim 8`.
+Every command also takes `--compat`, see [Coming from cryoDRGN](coming-from-cryodrgn.md).
 This page is made from the declarations of the settings
 (`python -m cryodrgn.cli.reference commands > docs/commands.md`); a test compares it with them.
 """

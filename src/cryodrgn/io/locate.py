@@ -4,7 +4,8 @@ Names are relative to the root of a RELION or cryoSPARC project, and projects ar
 copied. Without ``--datadir`` a name is taken as it stands in the folder of the metadata file,
 else in the working directory or a folder above the metadata file, and last by its bare name
 beside the metadata file. With ``--datadir`` it is looked for there, whole or shortened from the
-left. A name that fits several different files equally well is refused.
+left. Folders in which a run found its stacks come before all of these. A name that fits several
+different files equally well is refused.
 """
 
 import logging
@@ -19,7 +20,10 @@ SHOWN_PLACES = 12
 
 
 def locate_stacks(
-    names: Sequence[str], metadata_path: Path, datadir: Path | None = None
+    names: Sequence[str],
+    metadata_path: Path,
+    datadir: Path | None = None,
+    known: Sequence[Path] = (),
 ) -> dict[str, Path]:
     """The file of every stack name.
 
@@ -27,6 +31,7 @@ def locate_stacks(
         names: Names as the metadata file gives them; repetitions are fine.
         metadata_path: The file that gives them.
         datadir: Folder to search instead of the project around ``metadata_path``.
+        known: Folders in which a run found its stacks, which are looked into first.
 
     Returns:
         Path by name.
@@ -41,7 +46,7 @@ def locate_stacks(
     found: dict[str, Path] = {}
     by_path: dict[Path, tuple[str, bool]] = {}
     for name in dict.fromkeys(names):
-        place = _locate(name, metadata_path, datadir)
+        place = _in_known_folder(name, known) or _locate(name, metadata_path, datadir)
         path = found[name] = place.resolve()
         whole = place.parts[-len(_parts(name)) :] == _parts(name)
         other, other_whole = by_path.setdefault(path, (name, whole))
@@ -101,6 +106,28 @@ def _locate(
     shown = ", ".join(str(place) for place in tried[:SHOWN_PLACES])
     msg = f"{metadata_path} names {name}, which was not found; tried {shown}; {remedy}"
     raise InputFileError(msg)
+
+
+def stack_folders(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Folders of some stacks, each once, in order."""
+    return tuple(dict.fromkeys(path.resolve().parent for path in paths))
+
+
+def _in_known_folder(name: str, known: Sequence[Path]) -> Path | None:
+    """The stack of a name in the known folder that ends most like it; None if there is none."""
+    parts = _parts(name)
+    best: Path | None = None
+    most = -1
+    for folder in known:
+        place = folder / parts[-1]
+        agreeing = 0
+        for mine, theirs in zip(parts[-2::-1], folder.parts[::-1], strict=False):
+            if mine != theirs:
+                break
+            agreeing += 1
+        if agreeing > most and _is_file(place):
+            best, most = place, agreeing
+    return best
 
 
 def _is_file(place: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,6 +53,7 @@ class ParticleFiles:
         box_size: Side of the lattice on which images are evaluated, in pixels of the most
             frequent pixel size; None takes that of these images.
         sampling: This lattice, where it is known, in place of one that follows from the images.
+        found_in: Folders in which a run found the stacks, which are looked into first.
         series: Settings of tilt series, of which ``particles`` is recognised to be one.
     """
 
@@ -64,6 +66,7 @@ class ParticleFiles:
     tilt_deg: float = 45.0
     box_size: int | None = None
     sampling: Sampling | None = None
+    found_in: tuple[Path, ...] = ()
     series: TiltSeriesSettings = field(default_factory=TiltSeriesSettings)
 
 
@@ -91,6 +94,7 @@ def open_images(
     *,
     as_they_are: bool = False,
     of_any_shape: bool = False,
+    known: Sequence[Path] = (),
 ) -> ImageStack:
     """The images that a particle file lists.
 
@@ -102,6 +106,7 @@ def open_images(
         as_they_are: Whether images are only copied or looked at, so that sections of a volume
             and odd boxes are fine.
         of_any_shape: Whether images may be oblong, of odd sides, and of several sizes.
+        known: Folders in which the stacks were found before, which are looked into first.
 
     Raises:
         InputFileError: A stack is missing or unreadable, or is a volume.
@@ -110,7 +115,7 @@ def open_images(
     """
     if path.suffix == ".mrc" and not as_they_are:
         refuse_volume(path)
-    images = _open_images(path, metadata, datadir)
+    images = _open_images(path, metadata, datadir, known)
     if not of_any_shape:
         images.require_one_shape()
         if not as_they_are:
@@ -119,11 +124,14 @@ def open_images(
 
 
 def _open_images(
-    path: Path, metadata: ParticleMetadata | None, datadir: Path | None
+    path: Path,
+    metadata: ParticleMetadata | None,
+    datadir: Path | None,
+    known: Sequence[Path],
 ) -> ImageStack:
     if metadata is not None:
         names, frames = metadata.image_names()
-        return ImageStack.from_names(locate_stacks(names, path, datadir), names, frames)
+        return ImageStack.from_names(locate_stacks(names, path, datadir, known), names, frames)
     if path.suffix != ".txt":
         return ImageStack.whole_files([path])
     lines = [line.strip() for line in read_text(path).splitlines()]
@@ -175,7 +183,9 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         else:
             selection = _TiltSelection.of_series(files, series)
         metadata = metadata.select(selection.rows)
-        images = open_images(files.particles, metadata, files.datadir, of_any_shape=True)
+        images = open_images(
+            files.particles, metadata, files.datadir, of_any_shape=True, known=files.found_in
+        )
     else:
         files.series.require_none(str(files.particles))
         images = open_images(files.particles, None, of_any_shape=True)

@@ -313,7 +313,9 @@ class RelionParticles:
     def _numbers(self, name: str) -> Float[np.ndarray, " particles"]:
         """A column for every particle; the optics table counts before the particle table."""
         if self._optics is not None and self._groups is not None and name in self._optics:
-            return self._optics.numbers(name)[self._groups[self._rows]]
+            # Groups without particles may hold anything.
+            rows = self._groups[self._rows]
+            return self._optics.numbers(name, np.unique(rows))[rows]
         return self._particles.numbers(name)[self._rows]
 
     def _columns(self) -> relion_optics.Columns:

@@ -36,6 +36,7 @@ KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
     ("dataset_args", ("ntilts",), int | np.integer, 1, 10000),
     ("dataset_args", ("dose_per_tilt", "angle_per_tilt"), _NUMBER, 0, 1000),
     ("dataset_args", ("sampling",), dict, None, 0),
+    ("dataset_args", ("stack_folders",), list, None, 0),
     ("training", ("pixel_size",), _NUMBER, 0, 1e6),
     ("training", ("settings",), dict, None, 0),
 )
@@ -108,6 +109,21 @@ def find_run_config(weights: Path) -> Path:
             return path
     msg = f"there is no config.yaml or config.pkl beside {weights}; name it with --config"
     raise InputFileError(msg)
+
+
+def stack_folders_of(config: Mapping[str, Any], particles: Path) -> tuple[Path, ...]:
+    """Folders in which a run found the stacks of a particle file; none if it was another one.
+
+    Args:
+        config: The settings of the run.
+        particles: The particle file.
+    """
+    dataset = config.get("dataset_args", {})
+    named = dataset.get("particles")
+    if named is None or Path(named).resolve() != particles.resolve():
+        return ()
+    folders = dataset.get("stack_folders") or ()
+    return tuple(Path(folder) for folder in folders if isinstance(folder, str))
 
 
 def parent_indices(folder: Path) -> Path | None:

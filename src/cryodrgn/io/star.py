@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.atomic import atomic_path
@@ -50,21 +50,33 @@ class StarTable:
             msg = f"{self.path}: column {name} is no text: {error.reason}"
             raise MetadataError(msg) from None
 
-    def numbers(self, name: str) -> Float[np.ndarray, " rows"]:
+    def numbers(
+        self, name: str, needed: Int[np.ndarray, " needed"] | None = None
+    ) -> Float[np.ndarray, " rows"]:
         """A column as float64.
+
+        Args:
+            name: Its name.
+            needed: Rows that must hold numbers; None for all. Others are NaN where they do not.
 
         Raises:
             MetadataError: There is no such column, or a value is not a finite number.
         """
         values = self._plain_numbers(name)
+        is_needed = np.ones(len(self), dtype=bool)
+        if needed is not None:
+            is_needed[:] = False
+            is_needed[needed] = True
         if values is None:
+            pairs = zip(self.text(name), is_needed.tolist(), strict=True)
             try:
-                values = np.array(self.text(name), dtype=np.float64)
+                values = np.array([w if used else "nan" for w, used in pairs], dtype=np.float64)
             except ValueError as error:
                 msg = f"{self.path}: column {name} is not numeric: {str(error)[:200]}"
                 raise MetadataError(msg) from None
-        if not np.isfinite(values).all():
-            row = int(np.flatnonzero(~np.isfinite(values))[0])
+        bad = ~np.isfinite(values) & is_needed
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
             found = self.text(name)[row]
             msg = f"{self.path}: column {name} holds {found!r} in row {row}, not a number"
             raise MetadataError(msg)

@@ -58,6 +58,19 @@ _COLUMNS = {
     "rlnMicrographCoordinates": ("lists the files of picked coordinates", _EXTRACTED),
     "rlnMicrographName": ("lists micrographs", _EXTRACTED),
 }
+# Columns of cisTEM that hold what is needed of a particle.
+_OF_CISTEM = {
+    "images": ("cisTEMPositionInStack", "cisTEMStackFilename"),
+    "angles": ("cisTEMAnglePsi", "cisTEMAngleTheta", "cisTEMAnglePhi"),
+    "shifts": ("cisTEMXShift", "cisTEMYShift"),
+    "defocus": ("cisTEMDefocus1", "cisTEMDefocus2", "cisTEMDefocusAngle"),
+    "pixel size": ("cisTEMPixelSize",),
+    "voltage": ("cisTEMMicroscopeVoltagekV",),
+    "spherical aberration": ("cisTEMMicroscopeCsMM",),
+    "amplitude contrast": ("cisTEMAmplitudeContrast",),
+}
+# Beginnings of columns of other programs.
+_PROGRAMS = {"wrp": "WARP", "EMAN": "EMAN2"}
 _SUBTOMOGRAM_COLUMNS = (
     *(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi")),
     *("rlnTomoVisibleFrames", "rlnCtfImage"),
@@ -111,10 +124,7 @@ def _whose(names: list[str]) -> str:
     shown = ", ".join(names[:COLUMNS_SHOWN])
     needed = f"the columns of RELION ({IMAGE_NAME}, {', '.join(ANGLES)}, …)"
     if any(name.startswith("cisTEM") for name in names):
-        return (
-            f"is a table of cisTEM and lacks {needed}; export the refinement package from "
-            "cisTEM in RELION's format and pass that file"
-        )
+        return f"is a table of cisTEM{_lacking_of_cistem(names)}"
     if any(name.startswith("atom_site") for name in names):
         return "holds an atomic model (mmCIF), no particles; simulate takes it"
     if any(name.startswith("rln") for name in names):
@@ -123,9 +133,24 @@ def _whose(names: list[str]) -> str:
             "star file of an extraction or refinement"
         )
     program = "Xmipp" if {"image", "anglePsi"} <= set(names) else "another program"
+    for beginning, other in _PROGRAMS.items():
+        if any(name.startswith(beginning) for name in names):
+            program = other
     return (
         f"is a table of {program} with the columns {shown}, and lacks {needed}; export it from "
         "there in RELION's format and pass that file"
+    )
+
+
+def _lacking_of_cistem(names: list[str]) -> str:
+    """Quantities of a particle that a table of cisTEM has, those that it lacks, what to do."""
+    has = [what for what, needed in _OF_CISTEM.items() if set(needed) <= set(names)]
+    lacks = [what for what in _OF_CISTEM if what not in has]
+    found = f" with {', '.join(has)}" if has else ""
+    lacking = f"{' and' if has else ''} without {', '.join(lacks)}" if lacks else ""
+    return (
+        f"{found}{lacking}, which names none of its columns as RELION does ({IMAGE_NAME}, …); "
+        "export the refinement package from cisTEM in RELION's format and pass that file"
     )
 
 

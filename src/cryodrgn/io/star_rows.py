@@ -5,7 +5,7 @@ comments, number formats, and line ends.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,54 @@ class StarRows:
             rows = [_append(row, value) for row, value in zip(rows, values, strict=True)]
         with atomic_path(output) as partial:
             partial.write_bytes(before + b"".join(rows) + self.after)
+
+
+Change = Callable[[str], str]
+
+
+def rewrite_star(
+    path: Path,
+    output: Path,
+    changes: Mapping[str, Mapping[str, Change]],
+    chosen: Int[np.ndarray, " rows"] | None = None,
+) -> None:
+    """Write a STAR file with other values in some columns, every other byte as it was.
+
+    Args:
+        path: The file.
+        output: The file to write.
+        changes: By block and column, without underscore, the new value of an old one.
+        chosen: Rows of the particle table to keep, from 0, in the order wanted; None keeps all.
+
+    Raises:
+        InputFileError: The file cannot be read, or a table is not laid out in rows on lines.
+    """
+    tables = read_star(path)
+    particles = particle_block(path, {block: len(table) for block, table in tables.items()})
+    lines = path.read_bytes().splitlines(keepends=True)
+    for block in tables:
+        of_block = changes.get(block, {})
+        is_cut = block == particles and chosen is not None
+        if not (of_block or is_cut):
+            continue
+        first, num_columns = _find_loop(path, lines, block)
+        rows, last = _collect_rows(lines, first, num_columns)
+        places = {tables[block].names.index(name): change for name, change in of_block.items()}
+        if is_cut and chosen is not None:
+            rows = [rows[row] for row in chosen.tolist()]
+        lines[first:last] = [_changed(row, places) for row in rows]
+    with atomic_path(output) as partial:
+        partial.write_bytes(b"".join(lines))
+
+
+def _changed(row: bytes, changes: Mapping[int, Change]) -> bytes:
+    """A row with other values in some columns, by their numbers."""
+    places = [match.span() for match in _matches(row)]
+    for column in sorted(changes, reverse=True):
+        start, stop = places[column]
+        old = gemmi.cif.as_string(row[start:stop].decode())
+        row = row[:start] + gemmi.cif.quote(changes[column](old)).encode() + row[stop:]
+    return row
 
 
 def _append(row: bytes, value: object) -> bytes:

@@ -1,5 +1,7 @@
 """Files of text, YAML and JSON, read as data and no larger than they are."""
 
+import difflib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from cryodrgn.io.recognise import BEGINNING, refuse_mistaken
 # Values that a YAML file may come to when its references are followed.
 MOST_VALUES = 1_000_000
 MOST_NESTED = 100
+# Names of a folder that are compared with that of a missing file, and told.
+MOST_NAMES, NAMES_SHOWN = 10_000, 3
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -70,8 +74,19 @@ def require_plain_file(path: Path) -> None:
         msg = f"{str(path)[:200]!r} is no name of a file: {error}"
         raise InputFileError(msg) from error
     if not is_file:
-        msg = f"{path} is no file" if path.exists() else f"{path} does not exist"
+        msg = f"{path} is no file" if path.exists() else missing_in_words(path)
         raise InputFileError(msg)
+
+
+def missing_in_words(path: Path) -> str:
+    """A sentence that a file is not there, with the names most like its own that are."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return f"{path} does not exist; neither does the folder {folder}"
+    names = [one.name for one in itertools.islice(folder.iterdir(), MOST_NAMES)]
+    near = difflib.get_close_matches(path.name, sorted(names), NAMES_SHOWN)
+    found = f"there is {', '.join(near)}" if near else "nothing there has a name like it"
+    return f"{path} does not exist; {folder} was looked in, and {found}"
 
 
 def read_bytes(path: Path, *, may_be_empty: bool = False) -> bytes:

@@ -2,13 +2,16 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cryodrgn import compat
 from cryodrgn.jobs.options import ComputeOptions, DeviceOptions, LikeOptions, VolumeOptions
 from cryodrgn.jobs.processes import joined
 from cryodrgn.settings import (
     SEED,
+    Check,
     Job,
     Settings,
     function_of,
@@ -22,8 +25,17 @@ if TYPE_CHECKING:
     from cryodrgn.rundir import AnalysisFiles, LandscapeFiles
     from cryodrgn.runs.run import Run
 
+LAST: Literal["last"] = "last"
 CONTENT, VOLUMES, MASK = "Content", "Volumes", "Mask"
 STATES, MAPPING, MAP = "States and components", "Mapping", "Map"
+
+
+def _epoch(text: str) -> int | Literal["last"]:
+    """A number of an epoch, or the word for the last one."""
+    return LAST if text == LAST else int(text)
+
+
+_epoch.__name__ = "epoch"
 
 
 @settings
@@ -31,21 +43,53 @@ class EpochOptions(Settings):
     """A finished run, and one of its epochs."""
 
     workdir: Path = positional(help="Folder of a training run")
-    epoch: int = positional(
-        help="Number of an epoch as in the names of its files (from 0; of cryoDRGN 4 from 1); "
-        "-1 for the files without a number"
+    epoch: int | Literal["last"] = positional(
+        parse=_epoch,
+        help="Number of an epoch as in the names of its files (from 0; of cryoDRGN 4 from 1), "
+        "-1 for the files without a number, or last",
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
     def opened(self) -> "tuple[Run, int | None]":
         """The run, and the epoch; None for the files without a number."""
         from cryodrgn.runs.run import open_run
 
-        return open_run(self.workdir), None if self.epoch == -1 else self.epoch
+        run = open_run(self.workdir)
+        if self.epoch == LAST:
+            return run, run.last_epoch()
+        return run, None if self.epoch == -1 else int(self.epoch)
 
 
 @settings
-class Analyze(VolumeOptions, ComputeOptions, EpochOptions, Job["AnalysisFiles"]):
+class NumberingOptions(Settings):
+    """Number of the first volume in the names of files."""
+
+    first_number: int | None = option(
+        "--vol-start-index",
+        default=None,
+        metavar="{0,1}",
+        check=Check(words="0 or 1", holds=lambda value: value in {0, 1}),
+        help="Number of the first volume",
+        default_words="0; 1 for runs under the meanings of cryoDRGN 4, see --compat",
+    )
+
+    def numbered_from(self, run: "Run") -> int:
+        """Number of the first volume: as given, as the user's version has it, or the run's."""
+        if self.first_number is not None:
+            return self.first_number
+        return compat.first_number_for(run.settings)
+
+
+@settings
+class SeededEpochOptions(EpochOptions):
+    """A finished run, one of its epochs, and a seed of random numbers."""
+
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+
+
+@settings
+class Analyze(
+    NumberingOptions, VolumeOptions, ComputeOptions, SeededEpochOptions, Job["AnalysisFiles"]
+):
     """Look at a run: volumes, plots, a page, a notebook."""
 
     outdir: Path | None = option(
@@ -92,13 +136,16 @@ class Analyze(VolumeOptions, ComputeOptions, EpochOptions, Job["AnalysisFiles"])
             command=shlex.join(["cryodrgn", *sys.argv[1:]]),
         )
         files = AnalysisFiles(self.outdir) if self.outdir else run.files.analysis(epoch)
+        files = replace(files, first_number=self.numbered_from(run))
         with joined(self) as (team, device):
             analyze(run, epoch, files, options, str(device), team)
         return files
 
 
 @settings
-class AnalyzeLandscape(LikeOptions, DeviceOptions, EpochOptions, Job["LandscapeFiles"]):
+class AnalyzeLandscape(
+    NumberingOptions, LikeOptions, DeviceOptions, SeededEpochOptions, Job["LandscapeFiles"]
+):
     """Compare volumes of a run: their components and states."""
 
     outdir: Path | None = option(
@@ -168,12 +215,13 @@ class AnalyzeLandscape(LikeOptions, DeviceOptions, EpochOptions, Job["LandscapeF
         own = same_named(self, LandscapeOptions)
         options = LandscapeOptions(box_size=self.volume_box_size, **own)
         files = LandscapeFiles(self.outdir) if self.outdir else run.files.landscape(epoch)
+        files = replace(files, first_number=self.numbered_from(run))
         make_landscape(run, epoch, files, options, self.device)
         return files
 
 
 @settings
-class AnalyzeLandscapeFull(DeviceOptions, EpochOptions, Job["LandscapeFiles"]):
+class AnalyzeLandscapeFull(DeviceOptions, SeededEpochOptions, Job["LandscapeFiles"]):
     """Map every particle into the landscape of volumes."""
 
     landscape_dir: Path | None = option(

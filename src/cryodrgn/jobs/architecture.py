@@ -112,6 +112,7 @@ class DecoderOptions(Settings):
         from cryodrgn.models.settings import DecoderConfig
 
         if self.decoder_name is not None:
+            DECODERS.find(self.decoder_name.partition(":")[0])
             self.refuse_beside(OF_PERCEPTRON, f"the perceptron, not {self.decoder_name}")
             return DECODERS.parse(self.decoder_name)
         return DecoderConfig(
@@ -264,6 +265,7 @@ class AutoEncoderOptions(DecoderOptions, EncoderOptions, LatentOptions):
 
         mode: Any = self.encode_mode or usual
         if mode not in ENCODER_MODES:
+            ENCODERS.find(mode.partition(":")[0])
             self.refuse_beside(OF_ENCODERS, f"encoders of cryoDRGN, not {mode}")
             return ENCODERS.parse(mode)
         is_of_series = mode == "tilt" and bool(of_tilts)

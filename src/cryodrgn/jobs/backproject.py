@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECONSTRUCTION = "Reconstruction"
+OTHER_FILES = frozenset({".mrcs", ".star", ".cs", ".txt", ".pkl", ".png", ".map"})
 Series = Literal["series"]
 
 
@@ -129,6 +130,7 @@ class Backproject(
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ReconstructionFiles, ScreeningFiles
 
+        self._require_volume_or_folder()
         files = ReconstructionFiles.named(self.output)
         folder = files.volume.parent
         particles = self._chosen(
@@ -154,6 +156,19 @@ class Backproject(
         if team.is_writer:
             self._write(reconstruction, files, geometry)
         return reconstruction
+
+    def _require_volume_or_folder(self) -> None:
+        """Refuse the name of another kind of file.
+
+        Raises:
+            ConfigError: It is one.
+        """
+        if self.output.suffix in OTHER_FILES and not self.output.is_dir():
+            msg = (
+                f"`output` {self.output} must be a volume (.mrc), beside which half maps and "
+                "FSC are written, or a folder for all of them"
+            )
+            raise ConfigError(msg)
 
     @property
     def _is_said_to_be_series(self) -> bool:

@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.jobs.options import output_flags, require_ending
+from cryodrgn.jobs.options import (
+    PICKLE_ENDINGS,
+    output_flags,
+    require_ending,
+)
 from cryodrgn.jobs.tool_options import (
     PictureOutput,
     PixelSizeOptions,
@@ -292,7 +296,7 @@ class AlignPoses(Job["PoseAlignment"]):
         from cryodrgn.io.selection_files import load_selection
         from cryodrgn.orientation import pose_alignment
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         if (self.output_volume or self.reference_volume) and not self.volume:
             msg = (
                 "`output_volume` and `reference_volume` need the map that belongs to the "

@@ -1,5 +1,6 @@
 """The page of runs in the browser: look, choose, and watch while they train."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryodrgn.jobs.options import DeviceOptions
@@ -9,12 +10,9 @@ PORT = Check(words="from 0 to 65535", holds=lambda value: 0 <= value < 2**16)
 
 
 @settings
-class Dashboard(DeviceOptions, Job[None]):
-    """Look at runs in the browser: latents, volumes, selections, training."""
+class PageOptions(DeviceOptions):
+    """Where the page of runs is served."""
 
-    runs: tuple[Path, ...] = positional(
-        nargs="+", metavar="RUN", help="Folders of training runs, finished or under way"
-    )
     host: str = option(
         "--host",
         default="127.0.0.1",
@@ -28,7 +26,7 @@ class Dashboard(DeviceOptions, Job[None]):
     )
     no_browser: bool = option("--no-browser", default=False, help="Open no browser")
 
-    def run(self) -> None:
+    def serve(self, runs: Sequence[Path]) -> None:
         """Answer browsers until interrupted.
 
         Raises:
@@ -38,12 +36,25 @@ class Dashboard(DeviceOptions, Job[None]):
         from cryodrgn.page.serving import serve_runs
 
         serve_runs(
-            self.runs,
+            runs,
             self.host,
             self.port,
             choose_device(self.device),
             with_browser=not self.no_browser,
         )
+
+
+@settings
+class Dashboard(PageOptions, Job[None]):
+    """Look at runs in the browser: latents, volumes, selections, training."""
+
+    runs: tuple[Path, ...] = positional(
+        nargs="+", metavar="RUN", help="Folders of training runs, finished or under way"
+    )
+
+    def run(self) -> None:
+        """Show the page, see :meth:`serve`."""
+        self.serve(self.runs)
 
 
 dashboard = function_of(Dashboard)

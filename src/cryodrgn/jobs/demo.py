@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryodrgn import compat
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.backproject import Backproject
@@ -49,6 +50,11 @@ class Demo(Job["DemoResult"]):
         Raises:
             CryodrgnError: A step failed.
         """
+        # Its images need no inversion, and its texts name files as 0.2.0 does.
+        with compat.meaning(compat.OLD):
+            return self._shown()
+
+    def _shown(self) -> "DemoResult":
         from cryodrgn.rundir import DemoFiles
         from cryodrgn.workflow.demo import report_demo, write_centres
 

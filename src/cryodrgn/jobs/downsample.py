@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LISTS = (".star", ".txt")
+
 
 @settings
 class Downsample(Job[list[Path]]):
@@ -33,7 +35,14 @@ class Downsample(Job[list[Path]]):
         *output_flags("mrc"),
         kw_only=False,
         metavar="MRCS",
-        help="Output projection stack (.mrcs)",
+        help="Output projection stack (.mrcs), or a .star or .txt file like the input, which "
+        "lists downsampled stacks and keeps all else that is known of the particles",
+    )
+    outdir: Path | None = option(
+        "--outdir",
+        default=None,
+        help="Folder for the stacks of an output .star or .txt file",
+        default_words="that of the file",
     )
     box_size: int = option(
         "-D", metavar="D", unit="px", help="New box size in pixels, must be even"
@@ -62,8 +71,82 @@ class Downsample(Job[list[Path]]):
         Raises:
             CryodrgnError: The input or the box size cannot be used.
         """
-        require_ending(self.output, MRC_ENDINGS, "output")
+        if self.output.suffix in LISTS and not self.is_volume:
+            return self._listed_stacks()
+        require_ending(
+            self.output, MRC_ENDINGS if self.is_volume else (*MRC_ENDINGS, *LISTS), "output"
+        )
+        if self.outdir is not None:
+            logger.warning("`outdir` has no effect: one stack is written, to %s", self.output)
         return self._volume() if self.is_volume else self._images()
+
+    def _listed_stacks(self) -> list[Path]:
+        """Whole stacks, each downsampled, and the file that lists them.
+
+        Raises:
+            ConfigError: The input is a file of another kind, or is to be divided.
+        """
+        from cryodrgn.data.downsample import downsample_stack
+        from cryodrgn.fourier.resample import check_new_box_size
+        from cryodrgn.io.image_stack import ImageStack
+        from cryodrgn.io.particle_files import open_metadata, open_stack
+        from cryodrgn.io.selection_files import load_selection
+        from cryodrgn.io.smaller_stacks import (
+            places_below,
+            stacks_of,
+            write_list_of_stacks,
+            write_star_of_smaller,
+        )
+        from cryodrgn.preflight.plans import downsampling_plan
+
+        self._require_list()
+        images, pixel_size = open_stack(self.input, self.datadir)
+        box_size = images.box_size
+        check_new_box_size(box_size, self.box_size)
+        chosen = None
+        if self.indices is not None:
+            chosen = load_selection(self.indices).rows_of(len(images), str(self.input))
+        stacks = stacks_of(self.input, self.datadir, chosen)
+        places = places_below(self.outdir or self.output.parent, stacks)
+        whole = ImageStack.whole_files(list(stacks.values()))
+        plan = downsampling_plan(whole, self.box_size, self.outdir or self.output.parent)
+        plan.announce("downsampling")
+        for name, place in places.items():
+            stack = ImageStack.whole_files([stacks[name]])
+            downsample_stack(stack, self.box_size, place, pixel_size=pixel_size)
+        if open_metadata(self.input) is None:
+            write_list_of_stacks(self.output, list(places.values()))
+        else:
+            boxes = (box_size, self.box_size)
+            write_star_of_smaller(self.input, self.output, places, boxes, chosen)
+        new = pixel_size and pixel_size * box_size / self.box_size
+        logger.info(
+            "wrote %d images in %d stacks and %s (%s)",
+            len(whole),
+            len(places),
+            self.output,
+            _sampling(new),
+        )
+        return [*places.values(), self.output]
+
+    def _require_list(self) -> None:
+        """Refuse an input and settings that do not go with a list of stacks."""
+        is_same = self.output.resolve() == self.input.resolve()
+        if self.input.suffix != self.output.suffix or is_same:
+            msg = (
+                f"`output` {self.output} lists the stacks of another {self.output.suffix}, "
+                f"but the input is {self.input}; name a stack (.mrcs) to write all images into"
+            )
+            raise ConfigError(msg)
+        if self.chunk is not None:
+            msg = "`chunk` divides one stack, but the stacks of a list stay as they are divided"
+            raise ConfigError(msg)
+        if self.output.suffix == ".txt" and self.indices is not None:
+            msg = (
+                f"`indices` choose rows, which {self.output} does not have: it lists whole "
+                "stacks; name a stack (.mrcs) as output"
+            )
+            raise ConfigError(msg)
 
     def _volume(self) -> list[Path]:
         from cryodrgn.data.downsample import downsample_volume_file

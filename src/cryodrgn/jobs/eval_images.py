@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import (
+    PICKLE_ENDINGS,
     DataOptions,
     DeviceOptions,
     TableOptions,
@@ -87,9 +88,11 @@ class EvalImages(
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ScreeningFiles
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         trained = self._with_preprocessing(self.trained())
         files = particle_files(self.particles, self, self, self)
+        if self.datadir is None:
+            files = replace(files, found_in=self.stack_folders(self.particles))
         particles = open_particles(replace(files, sampling=trained.sampling))
         if trained.sampling is None and particles.images.sampling is not None:
             sizes = particles.images.pixel_sizes_in_files

@@ -1,13 +1,17 @@
-"""Latents of a run divided into clusters, mapped into the plane, and drawn."""
+"""Latents of a run divided into clusters, and mapped into the plane."""
 
 import logging
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.jobs.options import output_flags, require_ending
-from cryodrgn.jobs.tool_options import PictureOutput, SeedOptions, save_picture
+from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.options import (
+    PICKLE_ENDINGS,
+    output_flags,
+    require_ending,
+)
+from cryodrgn.jobs.tool_options import SeedOptions, save_picture
 from cryodrgn.settings import (
     Job,
     Settings,
@@ -16,12 +20,10 @@ from cryodrgn.settings import (
     option,
     positional,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.figure import Figure
 
     from cryodrgn.analysis.clusters import Clusters
 
@@ -100,7 +102,7 @@ class Kmeans(SeedOptions, LatentInput, Job["Clusters"]):
         from cryodrgn.io.cryodrgn_pickle import save_pickles
         from cryodrgn.io.latent_text import save_index_text, save_latent_text
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         latents = self.read()
         clusters = cluster_by_means(latents, self.num_clusters, self.seed)
         save_pickles(self.output, [clusters.labels])
@@ -146,12 +148,12 @@ class MapOptions(SeedOptions, LatentInput, Job["np.ndarray"]):
         """Write the map, and draw it if asked to; returns the places."""
         from cryodrgn.io.cryodrgn_pickle import save_pickles
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         places = self.places_of(self.read())
         save_pickles(self.output, [places])
         logger.info("wrote %d places to %s", len(places), self.output)
         if self.show:
-            from cryodrgn.analysis.latent_plots import plot_marginals
+            from cryodrgn.analysis.marginal_plots import plot_marginals
 
             save_picture(plot_marginals(places, self.axes), self.output.with_suffix(".png"))
         return places
@@ -190,79 +192,6 @@ class Tsne(MapOptions):
         return tsne_embedding(latents, self.perplexity, self.seed)
 
 
-@settings
-class LatentPicture(PictureOutput, LatentInput, Job[Path]):
-    """Picture of latents."""
-
-    @abstractmethod
-    def figure_of(self, latents: "np.ndarray") -> "Figure":
-        """The picture."""
-
-    def run(self) -> Path:
-        """Draw the latents; returns the picture's path."""
-        return save_picture(self.figure_of(self.read()), self.output)
-
-    def require_dimensions(self, latents: "np.ndarray", count: int) -> None:
-        """Refuse latents of another number of dimensions.
-
-        Raises:
-            ShapeMismatchError: They have another number.
-        """
-        if latents.shape[1] != count:
-            msg = (
-                f"{self.latents} holds a latent of dimension {latents.shape[1]}, expected "
-                f"{count}; plot_z_pca draws any"
-            )
-            raise ShapeMismatchError(msg)
-
-
-@settings
-class PlotZ1(LatentPicture):
-    """Plot a latent of one dimension."""
-
-    output: Path = with_default(PictureOutput, "output", default=Path("z1.png"))
-
-    def figure_of(self, latents: "np.ndarray") -> "Figure":
-        """A histogram."""
-        import numpy as np
-
-        from cryodrgn.analysis.latent_plots import plot_histogram
-
-        self.require_dimensions(latents, 1)
-        return plot_histogram(latents[:, 0], np.zeros(0, np.float32))
-
-
-@settings
-class PlotZ2(LatentPicture):
-    """Plot a latent of two dimensions."""
-
-    output: Path = with_default(PictureOutput, "output", default=Path("z2.png"))
-
-    def figure_of(self, latents: "np.ndarray") -> "Figure":
-        """The plane with histograms of both dimensions."""
-        from cryodrgn.analysis.latent_plots import plot_marginals
-
-        self.require_dimensions(latents, 2)
-        return plot_marginals(latents, ("z1", "z2"))
-
-
-@settings
-class PlotZPca(LatentPicture):
-    """Plot a latent along its first two principal components."""
-
-    output: Path = with_default(PictureOutput, "output", default=Path("z_pca.png"))
-
-    def figure_of(self, latents: "np.ndarray") -> "Figure":
-        """The plane of both components with their histograms."""
-        from cryodrgn.analysis.latent_plots import plot_marginals
-        from cryodrgn.analysis.pca import PLANE, plane_of
-
-        return plot_marginals(plane_of(latents), PLANE)
-
-
 kmeans = function_of(Kmeans)
 run_umap = function_of(RunUmap)
 tsne = function_of(Tsne)
-plot_z1 = function_of(PlotZ1)
-plot_z2 = function_of(PlotZ2)
-plot_z_pca = function_of(PlotZPca)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WINDOW_RADIUS = 0.85
 HALF = "half"
 MRC_ENDINGS = (".mrc", ".mrcs")
+PICKLE_ENDINGS = (".pkl", ".pik")
 Half = Literal["half"]
 LOADING, LARGE = "Dataset loading", "Large data sets"
 TRAINING, CONVERGENCE, POSES = "Training parameters", "Convergence", "Pose SGD"

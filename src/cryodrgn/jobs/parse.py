@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.jobs.options import output_flags, require_ending
+from cryodrgn.jobs.options import (
+    PICKLE_ENDINGS,
+    output_flags,
+    require_ending,
+)
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     Job,
@@ -74,7 +78,7 @@ class ParsePoseStar(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
         from cryodrgn.io.parse import parse_poses
         from cryodrgn.io.relion import RelionParticles
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         particles = RelionParticles(self.input)
         return parse_poses(particles, self.output, self.box_size, self.pixel_size)
 
@@ -120,7 +124,7 @@ class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
         from cryodrgn.io.metadata import require_box_size
         from cryodrgn.io.parse import parse_poses
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         require_box_size(self.box_size)
         particles = CryosparcParticles(
             self.input,
@@ -162,7 +166,7 @@ class CtfJob(CtfOutput, ImageSizeOptions, InputFile, Job["CtfTable"]):
         """Write the parameters, and draw the first CTF if asked to."""
         from cryodrgn.io.parse import parse_ctf
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         metadata = self.metadata()
         ctf, box_size, pixel_size = parse_ctf(
             metadata, self.output, self.box_size, self.pixel_size
@@ -272,7 +276,7 @@ class ParseStar(StarCtf, ImageSizeOptions, InputFile, Job[ParsedStar]):
         for name, path in outputs.items():
             if path is None:
                 continue
-            require_ending(path, (".pkl",), name)
+            require_ending(path, PICKLE_ENDINGS, name)
             if not self.overwrite and path.exists():
                 msg = f"`{name}` {path} exists; replace it with `overwrite`"
                 raise ConfigError(msg)

@@ -31,7 +31,7 @@ PIXEL_SIZE_TOLERANCE = 1e-3
 
 @settings
 class Postprocess(PixelSizeOptions, SeedOptions, Job["SharpenedMap"]):
-    """Sharpen and filter the mean of two half maps, by their masked and corrected FSC."""
+    """Sharpen and filter two half maps by their masked, corrected FSC."""
 
     first: Path = positional(metavar="half1", help="Half map, unfiltered (.mrc)")
     second: Path = positional(metavar="half2", help="The other half map (.mrc)")

@@ -22,7 +22,7 @@ class Power(
     TableOptions,
     Job["PowerResult | SimulationFiles | Judgement"],
 ):
-    """Say which motions and states of a particle set would be seen, and which would not."""
+    """Say which motions and states of a set would be seen, and which would not."""
 
     particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
     outdir: Path = option(

@@ -278,7 +278,9 @@ class ReconstructStates(
             "indices": self.indices,
             "datadir": self.datadir,
         }
-        changes = {name: path for name, path in given.items() if path is not None}
+        changes: dict[str, Any] = {n: path for n, path in given.items() if path is not None}
+        if self.datadir is not None:
+            changes["found_in"] = ()
         series = data.files.series.updated(self.series)
         files = replace(data.files, series=series, **changes)
         return replace(data, files=files, **self._preprocessing())

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cryodrgn import compat
 from cryodrgn.errors import CryodrgnError, MetadataError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.check import Check
@@ -192,7 +193,8 @@ class RunAll(
         manifest = Manifest(files.manifest)
         manifest.begin(self.request(), input_files(given))
         make_folder(files.path)
-        with log_to_file(files.log):
+        # Sign and window are found out, not taken for granted.
+        with log_to_file(files.log), compat.meaning(compat.OLD):
             _Pipeline(self, files, particles, manifest).perform()
         return files
 

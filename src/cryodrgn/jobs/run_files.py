@@ -1,9 +1,9 @@
-"""Files of training runs: logs drawn, checkpoints deleted."""
+"""Files of training runs: logs drawn, settings shown, checkpoints deleted."""
 
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.tool_options import PictureOutput, save_picture
@@ -105,5 +105,40 @@ def _agreed(plan: "CleaningPlan", count: str) -> bool:
     return input(f"delete {count} of {plan.run.path}? [y/N] ").strip().lower() in {"y", "yes"}
 
 
+@settings
+class ViewConfig(Job["dict[str, Any]"]):
+    """Show the settings of a training run."""
+
+    config: Path = positional(
+        metavar="config", help="config.yaml or config.pkl of a run, or the run's folder"
+    )
+
+    def run(self) -> "dict[str, Any]":
+        """Log the settings; returns them."""
+        import yaml
+
+        from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.rundir import RunDirectory
+
+        path = self.config
+        if path.is_dir():
+            path = find_run_config(RunDirectory(path).weights())
+        found = load_run_config(path)
+        logger.info("%s", yaml.safe_dump(_plain(found), sort_keys=False, allow_unicode=True))
+        return found
+
+
+def _plain(value: Any) -> Any:
+    """A value of a type that YAML knows, without numbers and arrays of numpy."""
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 plot_loss = function_of(PlotLoss)
+view_config = function_of(ViewConfig)
 clean = function_of(Clean)

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.feature_selection import FeatureOptions
-from cryodrgn.jobs.options import ParticleOptions, TableOptions, output_flags, require_ending
+from cryodrgn.jobs.options import (
+    PICKLE_ENDINGS,
+    ParticleOptions,
+    TableOptions,
+    output_flags,
+    require_ending,
+)
 from cryodrgn.settings import (
     SEED,
     Job,
@@ -215,7 +221,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         from cryodrgn.io.cryodrgn_pickle import load_labels, save_pickles
         from cryodrgn.particles.selection import check_indices
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         self._require_criterion()
         coordinates, pixel_sizes = self.table_of_coordinates(), self.table_of_pixel_sizes()
         labels = None if self.labels is None else load_labels(self.labels)

@@ -102,7 +102,7 @@ class Simulate(Job["SimulationFiles"]):
         "--white",
         default=False,
         group=IMAGES,
-        help="Write particles white on black; they then need --invert-data",
+        help="Write particles white on black; train_vae then needs --invert-data",
     )
     half_precision: bool = option(
         "--float16", default=False, group=IMAGES, help="Write images in float16"
@@ -175,7 +175,12 @@ class Simulate(Job["SimulationFiles"]):
         if models:
             size = size_of_files(models, self.box_size, self.pixel_size)
         else:
-            size = hinge_size(self.num_states, self.box_size or 64, self.pixel_size or 3.0)
+            size = hinge_size(
+                self.num_states,
+                self.hinge_range_deg,
+                self.box_size or 64,
+                self.pixel_size or 3.0,
+            )
         settings = self._imaging(size.pixel_size)
         if self.resolution is not None and any(path.suffix in VOLUMES for path in models):
             logger.warning("--resolution has no effect: volumes are taken as they are")

@@ -4,10 +4,17 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn import compat
 from cryodrgn.errors import ConfigError
-from cryodrgn.jobs.options import TableOptions, output_flags, particle_files, require_ending
+from cryodrgn.jobs.options import (
+    PICKLE_ENDINGS,
+    TableOptions,
+    output_flags,
+    particle_files,
+    require_ending,
+)
 from cryodrgn.jobs.tool_options import ROWS, ImageOptions, RowOptions, SeedOptions
-from cryodrgn.settings import Job, function_of, option, positional, settings
+from cryodrgn.settings import Job, between, function_of, option, positional, settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +161,7 @@ class FilterPkl(Job[Path]):
         from cryodrgn.io.selection_files import load_selection
         from cryodrgn.particles.selection import Selection
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         if self.indices is not None and self.first is None:
             selection = load_selection(self.indices)
         elif self.first is not None and self.indices is None:
@@ -181,7 +188,7 @@ class ConcatPkls(Job[Path]):
         """Write the rows of all pickles; returns the file."""
         from cryodrgn.io.pickle_rows import concatenate_pickles
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         counts = concatenate_pickles(self.inputs, self.output)
         logger.info(
             "wrote %s = %d rows to %s", " + ".join(map(str, counts)), sum(counts), self.output
@@ -267,7 +274,7 @@ class SelectClusters(Job["np.ndarray"]):
         from cryodrgn.io.selection_files import load_selection
         from cryodrgn.particles.selection import rows_with_labels, to_original_rows
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         labels = load_labels(self.labels)
         parent = None
         if self.parent_indices is not None:
@@ -276,7 +283,7 @@ class SelectClusters(Job["np.ndarray"]):
                 selection.require_length(self.num_original, "the original file")
             parent = selection.indices
         chosen = to_original_rows(
-            rows_with_labels(labels, self.clusters),
+            rows_with_labels(labels, [one - compat.first_number() for one in self.clusters]),
             len(labels),
             parent,
             num_original=self.num_original,
@@ -305,9 +312,10 @@ class SelectRandom(SeedOptions, Job["np.ndarray"]):
         from cryodrgn.io.cryodrgn_pickle import save_pickles
         from cryodrgn.particles.selection import complement, random_subset
 
-        require_ending(self.output, (".pkl",), "output")
+        require_ending(self.output, PICKLE_ENDINGS, "output")
         if self.fraction is not None and self.count is None:
-            count = round(self.fraction * self.num_particles)
+            # Rounded down, as cryoDRGN does.
+            count = int(self.fraction * self.num_particles)
         elif self.count is not None and self.fraction is None:
             count = self.count
         else:
@@ -318,6 +326,40 @@ class SelectRandom(SeedOptions, Job["np.ndarray"]):
         if self.output_others is not None:
             save_pickles(self.output_others, [complement(chosen, self.num_particles)])
         return chosen
+
+
+@settings
+class MakeTrainTest(SeedOptions, Job["tuple[np.ndarray, np.ndarray]"]):
+    """Divide particles at random, to train on and to test with."""
+
+    num_particles: int = positional(metavar="N", help="Number of particles to divide")
+    output: Path = option(
+        *output_flags("pkl"), metavar="PKL", help="Indices of the particles to train on (.pkl)"
+    )
+    output_test: Path = option(
+        "--out-test",
+        metavar="PKL",
+        help="Indices of the particles to test with (.pkl)",
+    )
+    fraction: float = option(
+        "--frac",
+        default=0.1,
+        check=between(0, 1),
+        help="Fraction of the particles to test with",
+    )
+
+    def run(self) -> "tuple[np.ndarray, np.ndarray]":
+        """Write both lists, which are returned: to train on, to test with."""
+        from cryodrgn.particles.selection import complement, random_subset
+
+        for name in ("output", "output_test"):
+            require_ending(getattr(self, name), PICKLE_ENDINGS, name)
+        count = int(self.fraction * self.num_particles)
+        test = random_subset(self.num_particles, count, self.seed)
+        rest = complement(test, self.num_particles)
+        _saved(rest, self.num_particles, self.output)
+        _saved(test, self.num_particles, self.output_test)
+        return rest, test
 
 
 def _saved(chosen: "np.ndarray", count: int, output: Path) -> "np.ndarray":
@@ -338,3 +380,4 @@ write_star = function_of(WriteStar)
 parse_relion = function_of(ParseRelion)
 select_clusters = function_of(SelectClusters)
 select_random = function_of(SelectRandom)
+make_train_test = function_of(MakeTrainTest)

@@ -140,6 +140,7 @@ class TrainLinear(
 
         config = self.config()
         particles = config.data.open()
+        config = replace(config, data=config.data.with_places(particles))
         check_symmetry(particles, config.symmetry)
         check_curvature(particles, config.ewald)
         directory = RunDirectory(self.outdir)

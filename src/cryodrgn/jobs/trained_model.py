@@ -61,7 +61,9 @@ class TrainedModelOptions(Settings):
     )
     encoder_layers: int | None = _overrides(EncoderOptions, "encoder_layers")
     encoder_dim: int | None = _overrides(EncoderOptions, "encoder_dim")
-    encode_mode: str | None = _overrides(EncoderOptions, "encode_mode")
+    encode_mode: str | None = _overrides(
+        EncoderOptions, "encode_mode", help="Type of encoder network"
+    )
     encoder_mask: int | None = _overrides(
         EncoderOptions, "encoder_mask", default_words="D/2; -1 for no mask"
     )
@@ -76,6 +78,13 @@ class TrainedModelOptions(Settings):
     domain: Literal["hartley", "fourier"] | None = _overrides(DecoderOptions, "domain")
     activation: Literal["relu", "leaky_relu"] | None = _overrides(DecoderOptions, "activation")
 
+    def stack_folders(self, particles: Path) -> tuple[Path, ...]:
+        """Folders in which the run found the stacks of a particle file, if it was its own."""
+        from cryodrgn.io.run_config import find_run_config, load_run_config, stack_folders_of
+
+        config = load_run_config(self.config or find_run_config(self.weights))
+        return stack_folders_of(config, particles)
+
     def trained(self) -> "TrainedModel":
         """The model.
 
@@ -83,11 +92,11 @@ class TrainedModelOptions(Settings):
             CryodrgnError: Weights or config cannot be used.
         """
         from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.io.text import missing_in_words
         from cryodrgn.reconstruction.trained import TrainedModel
 
         if not self.weights.is_file():
-            msg = f"{self.weights} does not exist"
-            raise InputFileError(msg)
+            raise InputFileError(missing_in_words(self.weights))
         config = load_run_config(self.config or find_run_config(self.weights))
         given = {theirs: getattr(self, ours) for ours, theirs in CONFIG_NAMES.items()}
         config["model_args"] |= {n: value for n, value in given.items() if value is not None}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryodrgn import compat
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import (
@@ -166,8 +167,8 @@ class TrainingJob(
 
         if self.verbose:
             logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
-        run = RunDirectory(self.outdir)
         load = self._beginning()
+        run = RunDirectory(self.outdir, first_epoch=self._first_epoch(load))
         if load == "latest" and self.overwrite:
             logger.warning("--load latest has no effect with --overwrite: a new run begins")
         resumes_alone = load == "latest" and self.particles is None
@@ -212,6 +213,16 @@ class TrainingJob(
     ) -> None:
         """Judge the particles of the finished run; models without latents of images do not."""
 
+    def _first_epoch(self, load: "Load") -> int:
+        """Number of the first epoch in the names of files; a run goes on as it began."""
+        from cryodrgn.io.run_config import load_run_config
+        from cryodrgn.rundir import RunDirectory
+
+        config = RunDirectory(self.outdir).config_yaml
+        if load is None or self.overwrite or not config.is_file():
+            return compat.first_number()
+        return compat.first_epoch_of(load_run_config(config))
+
     def _beginning(self) -> "Load":
         """Weights to begin with: those of the run itself, of a file, or none."""
         if self.load is None or self.load == "latest":
@@ -222,7 +233,7 @@ class TrainingJob(
         if self.particles is None:
             msg = "the particles are missing; only `load` latest goes without them"
             raise ConfigError(msg)
-        return data_config(
+        data = data_config(
             self.particles,
             self,
             self,
@@ -230,6 +241,18 @@ class TrainingJob(
             norm=self.norm,
             tilt=self if isinstance(self, TiltOptions) else None,
         )
+        return replace(data, files=replace(data.files, found_in=self._known_folders()))
+
+    def _known_folders(self) -> tuple[Path, ...]:
+        """Folders in which the run that goes on found its stacks."""
+        from cryodrgn.io.run_config import load_run_config, stack_folders_of
+        from cryodrgn.rundir import RunDirectory
+
+        config = RunDirectory(self.outdir).config_yaml
+        is_another = self.load is None or self.datadir is not None or self.overwrite
+        if is_another or self.particles is None or not config.is_file():
+            return ()
+        return stack_folders_of(load_run_config(config), self.particles)
 
     def _described(self, particles: "ParticleSet") -> "RunConfig":
         """The run that the settings describe."""
@@ -243,7 +266,9 @@ class TrainingJob(
             )
             raise ConfigError(msg)
         return RunConfig(
-            data=self._data(), model=self.model(particles), training=self.optimisation()
+            data=self._data().with_places(particles),
+            model=self.model(particles),
+            training=self.optimisation(),
         )
 
     def _recorded(self, run: "RunDirectory") -> "RunConfig":

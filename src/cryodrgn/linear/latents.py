@@ -12,6 +12,7 @@ from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.io.run_config import stack_folders_of
 from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
@@ -169,6 +170,7 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
             # Versions before recorded the angle with the settings of training.
             tilt_deg=dataset.get("tilt_deg", own.get("tilt_deg", 45.0)),
             sampling=Sampling.of_record(dataset.get("sampling")),
+            found_in=stack_folders_of(settings, Path(dataset["particles"])),
             series=TiltSeriesSettings.from_mapping(dataset),
         ),
         window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,

@@ -246,11 +246,13 @@ class ImageTable:
             )
             raise ShapeMismatchError(msg)
         is_fine = np.isfinite(values)
+        expected = "a finite number"
         if name in {"doses", "weights", "b_factors", "optics_groups"}:
             is_fine &= values >= 0
+            expected = "a number ≥ 0"
         if not is_fine.all():
             row = int(np.argwhere(~is_fine)[0, 0])
-            msg = f"{self.source}: {name} of row {row} is {values[row]}, expected a number ≥ 0"
+            msg = f"{self.source}: {name} of row {row} is {values[row]}, expected {expected}"
             raise MetadataError(msg)
 
 

@@ -130,6 +130,9 @@ def require_output(folder: Path, size: int = 0) -> None:
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
+    if not place.is_dir():
+        msg = f"{folder} cannot be written: {place} is a file; give a folder with -o"
+        raise OutputFileError(msg)
     try:
         with tempfile.TemporaryFile(dir=place):
             pass

@@ -14,7 +14,7 @@ from cryodrgn.io.cryodrgn_pickle import load_ctf, load_latents, load_poses
 from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.io.run_config import find_run_config, load_run_config, stack_folders_of
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
@@ -74,6 +74,20 @@ class Run:
     def epochs(self) -> list[int]:
         """Epochs that have latents, in order."""
         return self.files.latent_epochs()
+
+    def last_epoch(self) -> int | None:
+        """The last epoch that has latents; None for the files without a number.
+
+        Raises:
+            InputFileError: The run has no results.
+        """
+        if self.files.latents().is_file():
+            return None
+        epochs = self.epochs()
+        if not epochs:
+            msg = f"{self.path} has no results yet"
+            raise InputFileError(msg)
+        return epochs[-1]
 
     def latents(self, epoch: int | None = None) -> Float[np.ndarray, "particles z"]:
         """Latent of every particle.
@@ -146,6 +160,7 @@ class Run:
             ctf=self._path("ctf"),
             indices=self._path("ind"),
             datadir=self._path("datadir"),
+            found_in=stack_folders_of(self.settings, particles),
             sampling=Sampling.of_record(self.settings["dataset_args"].get("sampling")),
             series=TiltSeriesSettings.from_mapping(self.settings.get("dataset_args", {})),
         )

@@ -55,6 +55,23 @@ def model_densities(
     Raises:
         InputFileError: The models do not fit into the box.
     """
+    centre = fitting_centre(models, box_size, pixel_size)
+    return [_density(model, centre, box_size, pixel_size, resolution) for model in models]
+
+
+def fitting_centre(
+    models: Sequence[gemmi.Model], box_size: int, pixel_size: float
+) -> Float[np.ndarray, " 3"]:
+    """Common centre of mass of models that fit into a box around it.
+
+    Args:
+        models: Models with atoms.
+        box_size: Side of the box in voxels.
+        pixel_size: Å/px.
+
+    Raises:
+        InputFileError: They do not fit.
+    """
     centre = np.mean([_positions(model).mean(0) for model in models], axis=0)
     extent = max(np.linalg.norm(_positions(model) - centre, axis=1).max() for model in models)
     side = box_size * pixel_size
@@ -64,7 +81,7 @@ def model_densities(
             f"({box_size} px of {pixel_size:g} Å); enlarge -D or --Apix"
         )
         raise InputFileError(msg)
-    return [_density(model, centre, box_size, pixel_size, resolution) for model in models]
+    return centre
 
 
 def _density(

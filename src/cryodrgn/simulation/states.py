@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.io.mrc import MrcFile, read_volume
-from cryodrgn.simulation.density import model_densities, read_models
+from cryodrgn.simulation.density import fitting_centre, model_densities, read_models
 from cryodrgn.simulation.hinge import hinge_angles, hinge_models
 from cryodrgn.units import pixel_size_or_one
 
@@ -50,17 +50,22 @@ class StatesSize:
 
 
 def hinge_size(
-    count: int, box_size: int = DEFAULT_BOX_SIZE, pixel_size: float = DEFAULT_PIXEL_SIZE
+    count: int,
+    range_deg: float,
+    box_size: int = DEFAULT_BOX_SIZE,
+    pixel_size: float = DEFAULT_PIXEL_SIZE,
 ) -> StatesSize:
-    """Number and size of the volumes of :func:`hinge_states`.
+    """Number and size of the volumes of :func:`hinge_states`, without making them.
 
     Raises:
         ConfigError: There are no states, or the box size is odd.
+        InputFileError: The molecule does not fit into the box.
     """
     if count < 1:
         msg = f"the number of states must be at least 1, got {count}"
         raise ConfigError(msg)
     _require_even(box_size)
+    fitting_centre(hinge_models(hinge_angles(count, range_deg)), box_size, pixel_size)
     return StatesSize(count=count, box_size=box_size, pixel_size=pixel_size)
 
 
@@ -79,8 +84,15 @@ def size_of_files(
         msg = "states must be all volumes or all atomic models, not some of each"
         raise ConfigError(msg)
     if not all(are_volumes):
-        count = sum(len(read_models(path)) for path in paths)
-        return hinge_size(count, box_size or DEFAULT_BOX_SIZE, pixel_size or DEFAULT_PIXEL_SIZE)
+        models = [model for path in paths for model in read_models(path)]
+        size = StatesSize(
+            count=len(models),
+            box_size=box_size or DEFAULT_BOX_SIZE,
+            pixel_size=pixel_size or DEFAULT_PIXEL_SIZE,
+        )
+        _require_even(size.box_size)
+        fitting_centre(models, size.box_size, size.pixel_size)
+        return size
     headers = [MrcFile.open(path) for path in paths]
     sizes = sorted({header.shape[0] for header in headers})
     if len(sizes) > 1:
@@ -116,7 +128,7 @@ def hinge_states(
     Raises:
         ConfigError: There are no states, or the box size is odd.
     """
-    hinge_size(count, box_size, pixel_size)
+    hinge_size(count, range_deg, box_size, pixel_size)
     angles = hinge_angles(count, range_deg)
     volumes = model_densities(
         hinge_models(angles), box_size, pixel_size, resolution or 2 * pixel_size

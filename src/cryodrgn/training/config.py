@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.locate import stack_folders
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.models.config_file import (
     decoder_of_record,
@@ -45,7 +47,7 @@ CHANGEABLE = frozenset(
         "compilation",
         "held_out.stop",
     )
-)
+) | {"data.files.found_in"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +70,14 @@ class DataConfig:
     invert: bool = False
     norm: tuple[float, float] | None = None
     box_size: int | None = None
+
+    def with_places(self, particles: ParticleSet) -> "DataConfig":
+        """The same images, to be looked for first where :meth:`open` found them."""
+        pixels = particles.images.pixels
+        if not isinstance(pixels, ImageStack):
+            return self
+        folders = stack_folders(pixels.paths)
+        return replace(self, files=replace(self.files, found_in=folders))
 
     def open(self) -> ParticleSet:
         """The particles.
@@ -112,6 +122,8 @@ class DataConfig:
         if self.files.tilted is not None:
             mapping["particles_tilt"] = self.files.tilted
         more: dict[str, Any] = {}
+        if self.files.found_in:
+            more["stack_folders"] = [str(folder) for folder in self.files.found_in]
         if self.files.tilted is not None:
             more["tilt_deg"] = self.files.tilt_deg
         if sampling is not None:
@@ -453,8 +465,11 @@ def _recorded_files(data: dict[str, Any]) -> ParticleFiles:
         "box_size": files.pop("box_size", None),
         "sampling": Sampling.of_record(files.pop("sampling", None)),
     }
+    found_in = tuple(Path(folder) for folder in files.pop("found_in", ()))
     paths = {name: _path(value) for name, value in files.items()}
-    return ParticleFiles(**paths, tilt_deg=tilt_deg, series=series, **lattice)
+    return ParticleFiles(
+        **paths, found_in=found_in, tilt_deg=tilt_deg, series=series, **lattice
+    )
 
 
 def _path(text: str | None) -> Path | None:

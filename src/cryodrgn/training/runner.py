@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import cryodrgn
+from cryodrgn import compat
 from cryodrgn.devices import describe_device, dtype_name
 from cryodrgn.errors import InputFileError, OutputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
@@ -247,6 +248,7 @@ class TrainingRun:
             pixel_size=self._particles.require_pixel_size(),
             num_particles=len(self._particles),
             network_dtype=dtype_name(self._parts.dtype),
+            compat=compat.of_first_epoch(self._run.first_epoch),
         )
         return mapping | {"version": cryodrgn.__version__, "cmd": list(sys.argv)}
 

@@ -6,7 +6,6 @@ takes longest and fails most often, so it comes last, and the page is made once 
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ import numpy as np
 import torch
 import yaml
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 import cryodrgn
 from cryodrgn.analysis.chimerax import chimerax_script
 from cryodrgn.analysis.clusters import Clusters, cluster_by_means
-from cryodrgn.analysis.convergence_plots import plot_convergence
 from cryodrgn.analysis.embedding import umap_embedding
 from cryodrgn.analysis.latent_plots import (
     colours,
@@ -29,17 +26,16 @@ from cryodrgn.analysis.latent_plots import (
     plot_clusters,
     plot_hexbin,
     plot_histogram,
-    plot_marginals,
     plot_one_dimension,
     plot_path,
     plot_scatter,
     plot_values,
-    plot_view_directions,
 )
+from cryodrgn.analysis.marginal_plots import plot_marginals
 from cryodrgn.analysis.neighbours import nearest_neighbours
 from cryodrgn.analysis.notebook import Part, analysis_notebook
 from cryodrgn.analysis.pca import PLANE, PrincipalComponents, principal_components
-from cryodrgn.analysis.plots import plot_learning_curve, save_figure
+from cryodrgn.analysis.plots import save_figure
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis, cluster_captions
 from cryodrgn.analysis.trajectories import component_path
@@ -63,9 +59,11 @@ from cryodrgn.reconstruction.decode import (
 )
 from cryodrgn.rundir import AnalysisFiles, VolumeSeries
 from cryodrgn.runs.run import Run
-from cryodrgn.training.epoch_records import EpochRecord, verdict_of
+from cryodrgn.training.epoch_records import verdict_of
 from cryodrgn.training.run_log import model_choice_in_words
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
+from cryodrgn.workflow.training_plots import plot_training
+from cryodrgn.workflow.unfinished import unfinished_work_named
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +123,9 @@ def analyze(
         CryodrgnError: The run or the options cannot be used; nothing has been written then.
     """
     if team.is_writer:
-        _Analysis(run, epoch, files, options, team).perform(device)
+        analysis = _Analysis(run, epoch, files, options, team)
+        with unfinished_work_named(files.path, files.report):
+            analysis.perform(device)
     elif not options.skip_volumes:
         help_to_write(run.volume_source(epoch, device), team)
 
@@ -161,7 +161,7 @@ class _Analysis:
     ) -> None:
         self._run, self._epoch, self._files, self._options = run, epoch, files, options
         self._team = team
-        self._started = time.monotonic()
+        self._started, self._first = time.monotonic(), files.first_number or 0
         self._latents = run.latents(epoch)
         self._geometry = geometry_like(options.like, run.box_size, self._pixel_size)
         self._looks: dict[str, dict[str, Any]] = {}
@@ -177,7 +177,7 @@ class _Analysis:
         series = [*paths, *([self._cluster_series(clusters)] if clusters else [])]
 
         self._write_points(series, clusters)
-        self._plot_training()
+        plot_training(self._run, self._epoch, self._files)
         self._plot_latents(components, paths, clusters)
         if source is not None:
             self._write_volumes(source, series)
@@ -247,7 +247,7 @@ class _Analysis:
                         "latents' variance; all other components are zero."
                     ),
                     captions={
-                        place: f"{place}: PC{number} = {value:.3g}"
+                        place: f"{place + self._first}: PC{number} = {value:.3g}"
                         for place, value in enumerate(path.coordinates)
                     },
                 )
@@ -265,7 +265,8 @@ class _Analysis:
             title="What changes along the latent",
             text="Volumes from the 5th to the 95th percentile of the particles.",
             captions={
-                place: f"{place}: z = {value:.3g}" for place, value in enumerate(points[:, 0])
+                place: f"{place + self._first}: z = {value:.3g}"
+                for place, value in enumerate(points[:, 0])
             },
         )
 
@@ -302,22 +303,10 @@ class _Analysis:
         save_pickles(folder.labels, [clusters.labels])
         save_latent_text(folder.centres, clusters.centres)
         save_index_text(folder.centre_particles, clusters.particles)
-        self._captions["clusters"] = cluster_captions(folder.labels, clusters.particles)
+        self._captions["clusters"] = cluster_captions(
+            folder.labels, clusters.particles, self._first
+        )
         save_figure(plot_cluster_sizes(clusters.sizes), folder.sizes)
-
-    def _plot_training(self) -> None:
-        losses = self._run.losses()
-        if len(losses):
-            save_figure(plot_learning_curve(losses), self._files.plot("learning_curve"))
-        records = self._run.convergence()
-        if records:
-            save_figure(draw_convergence(records), self._files.plot("convergence"))
-        try:
-            rotations = self._run.rotations(self._epoch)
-        except CryodrgnError as error:
-            logger.warning("no plot of the viewing directions: %s", error)
-            return
-        save_figure(plot_view_directions(rotations[:, 2]), self._files.plot("view_directions"))
 
     def _plot_latents(
         self, components: PrincipalComponents, paths: list[_Series], clusters: Clusters | None
@@ -325,19 +314,25 @@ class _Analysis:
         if clusters is None:
             values, stops = self._latents[:, 0], paths[0].points[:, 0]
             save_figure(plot_one_dimension(values, stops), self._files.plot("z"))
-            save_figure(plot_histogram(values, stops), self._files.plot("z_hist"))
+            save_figure(plot_histogram(values, stops, self._first), self._files.plot("z_hist"))
             return
         places = components.project(self._latents)[:, :2]
         self._plot_map("z_pca", places, PLANE)
         folder = self._files.clusters(len(clusters.particles))
         save_figure(
-            plot_clusters(places, clusters.labels, clusters.particles, PLANE),
+            plot_clusters(places, clusters.labels, clusters.particles, PLANE, self._first),
             folder.plot("z_pca"),
         )
-        save_figure(plot_centres(places, clusters.particles, PLANE), folder.plot("z_pca_hex"))
+        save_figure(
+            plot_centres(places, clusters.particles, PLANE, self._first),
+            folder.plot("z_pca_hex"),
+        )
         for path in paths:
             stops = components.project(path.points)[:, :2]
-            save_figure(plot_path(places, stops, PLANE), path.folder.plot("pca_traversal"))
+            save_figure(
+                plot_path(places, stops, PLANE, first=self._first),
+                path.folder.plot("pca_traversal"),
+            )
 
     def _plot_map(
         self, name: str, places: Float[np.ndarray, "particles 2"], names: tuple[str, str]
@@ -462,34 +457,26 @@ class _Analysis:
         if clusters is not None:
             folder = self._files.clusters(len(clusters.particles))
             save_figure(
-                plot_clusters(places, clusters.labels, clusters.particles, UMAP_NAMES),
+                plot_clusters(
+                    places, clusters.labels, clusters.particles, UMAP_NAMES, self._first
+                ),
                 folder.plot("umap"),
             )
             save_figure(
-                plot_centres(places, clusters.particles, UMAP_NAMES), folder.plot("umap_hex")
+                plot_centres(places, clusters.particles, UMAP_NAMES, self._first),
+                folder.plot("umap_hex"),
             )
         projected = components.project(self._latents)
         for number, path in enumerate(paths):
             _, nearest = nearest_neighbours(self._latents, 1, path.points)
             stops = places[nearest[:, 0]]
             for name, connected in (("", False), ("_connected", True)):
-                figure = plot_path(places, stops, UMAP_NAMES, connected=connected)
+                figure = plot_path(
+                    places, stops, UMAP_NAMES, connected=connected, first=self._first
+                )
                 save_figure(figure, path.folder.plot(f"umap_traversal{name}"))
             figure = plot_values(places, projected[:, number], UMAP_NAMES, f"PC{number + 1}")
             save_figure(figure, path.folder.plot("umap"))
-
-
-def draw_convergence(records: Sequence[EpochRecord]) -> Figure:
-    """The figure of the held-out evaluation."""
-    exchanges = [record.exchange for record in records]
-    gains = [(e.gain, e.error) for e in exchanges if e is not None]
-    return plot_convergence(
-        np.array([record.explained for record in records]),
-        np.array([np.nan if r.map_change is None else r.map_change for r in records]),
-        np.array(gains) if len(gains) == len(records) else None,
-        np.array([record.shells for record in records]),
-        [record.converged for record in records],
-    )
 
 
 def _in_a_row(mapping: dict[str, Any]) -> str:

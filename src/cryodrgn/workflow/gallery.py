@@ -1,11 +1,13 @@
 """Pictures of series of volumes, drawn from their files and written beside them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from cryodrgn.analysis.latent_plots import colours
 from cryodrgn.analysis.volume_pictures import (
@@ -51,8 +53,53 @@ def draw_series(
     for number, (first, second) in enumerate(pairwise(volumes)):
         save_bytes(folder.difference(number), as_png(difference_tile(first, second, look)))
     if is_path:
-        save_bytes(folder.film, film(surfaces, look, colours(len(volumes))))
+        save_bytes(
+            folder.film, film(surfaces, look, colours(len(volumes)), first=folder.offset)
+        )
     return look
+
+
+def write_film(
+    path: Path,
+    volumes: Sequence[Path],
+    progress: Progress,
+    *,
+    frame: Float[np.ndarray, "3 3"] | None,
+    level: float | None,
+    size: tuple[int, int],
+    milliseconds: int,
+    first: int,
+) -> None:
+    """Write a film of volumes as a GIF.
+
+    Args:
+        path: The film.
+        volumes: The volumes, in order.
+        progress: Is told of every volume.
+        frame: Where they are looked at from; None chooses.
+        level: Density of the surfaces; None chooses.
+        size: Width and height in pixels.
+        milliseconds: How long each is shown.
+        first: Number of the first.
+    """
+    read = []
+    for volume in volumes:
+        read.append(_for_pictures(read_volume(volume)[0]))
+        progress.advance()
+    look = choose_look(read)
+    if level is not None:
+        # Densities are drawn with the sign of the molecule.
+        look = replace(look, level=abs(level), sign=1 if level >= 0 else -1)
+    content = film(
+        surfaces_of(read, look),
+        look,
+        colours(len(read)),
+        frame_of_view=frame,
+        size=size,
+        milliseconds=milliseconds,
+        first=first,
+    )
+    save_bytes(path, content)
 
 
 def _for_pictures(volume: Volume) -> Volume:

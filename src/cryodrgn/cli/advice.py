@@ -1,0 +1,72 @@
+"""Messages fitted to a command: advice to give an option that it lacks is left out.
+
+Messages come from rooms that several commands use, and name options that most of these have.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+
+# An option, or a setting that the command has no option for.
+OPTION = re.compile(r"(?<![\w`/.-])(--[a-zA-Z][\w-]*|-[A-Za-z]{1,2})(?![\w/.-])")
+SETTING = re.compile(r"`(\w+)`")
+CLAUSES, ALTERNATIVES = "; ", ", or "
+
+
+def fitted(message: str, flags: Collection[str], commands: Collection[str]) -> str:
+    """A message that names no option which the command lacks.
+
+    Clauses that do are left out, or the alternatives within them that do. The first clause,
+    which says what is wrong, stays, and names what is lacking without dashes.
+
+    Args:
+        message: The message, with the options of the command in place of its settings.
+        flags: Options of the command.
+        commands: Names of all commands, whose own options may follow them.
+    """
+    first, *others = message.split(CLAUSES)
+    kept = [_without_dashes(first, flags, commands)]
+    for clause in others:
+        parts = clause.split(ALTERNATIVES)
+        fitting = [part for part in parts if not _lacking(part, flags, commands)]
+        if fitting:
+            kept.append(ALTERNATIVES.join(fitting))
+    return CLAUSES.join(kept)
+
+
+def options_of_others(
+    message: str, commands: Mapping[str, Collection[str]]
+) -> list[tuple[str, str]]:
+    """Commands that a message names, with the options that follow each in its clause."""
+    found = []
+    for clause in message.split(CLAUSES):
+        places = _commands_in(clause, commands)
+        for match in OPTION.finditer(clause):
+            before = [name for place, name in places if place < match.start()]
+            if before:
+                found.append((before[-1], match[1]))
+    return found
+
+
+def _lacking(text: str, flags: Collection[str], commands: Collection[str]) -> list[re.Match]:
+    """Options and settings in a text that are not the command's, nor another's named before."""
+    places = [place for place, _ in _commands_in(text, commands)]
+    named = [match for match in OPTION.finditer(text) if match[1] not in flags]
+    named += list(SETTING.finditer(text))
+    return [match for match in named if not any(place < match.start() for place in places)]
+
+
+def _commands_in(text: str, commands: Collection[str]) -> list[tuple[int, str]]:
+    """Places and names of commands in a text: after a program's name, or unmistakable."""
+    words = re.finditer(r"(cryodrgn(?:_utils)? )?\b([a-z][a-z0-9_]+)\b", text)
+    return [
+        (match.start(), match[2])
+        for match in words
+        if match[2] in commands and (match[1] or "_" in match[2])
+    ]
+
+
+def _without_dashes(text: str, flags: Collection[str], commands: Collection[str]) -> str:
+    for match in sorted(_lacking(text, flags, commands), key=lambda m: -m.start()):
+        plain = match[1].lstrip("-").replace("-", " ")
+        text = text[: match.start()] + plain + text[match.end() :]
+    return text

@@ -1,0 +1,100 @@
+"""No message names an option that its command lacks: all messages against all parsers."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import cryodrgn
+from cryodrgn.cli.advice import OPTION, SETTING, fitted, options_of_others
+from cryodrgn.cli.main import CRYODRGN
+from cryodrgn.cli.program import ALL_COMMANDS
+from cryodrgn.cli.tools import CRYODRGN_UTILS
+from cryodrgn.settings import in_flags
+
+SOURCES = sorted(Path(cryodrgn.__file__).parent.rglob("*.py"))
+PROGRAMS = (CRYODRGN, CRYODRGN_UTILS)
+
+
+def texts_of(node):
+    """Texts of an expression, with X for what is filled in."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.JoinedStr):
+            yield "".join(
+                piece.value if isinstance(piece, ast.Constant) else "X" for piece in part.values
+            )
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+
+
+def messages():
+    """Texts of errors and warnings, those that name options or settings."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_error = isinstance(node, ast.Assign) and any(
+                isinstance(name, ast.Name) and name.id == "msg" for name in node.targets
+            )
+            called = getattr(getattr(node, "func", None), "attr", "")
+            if is_error or called == "warning":
+                for text in texts_of(node.value if is_error else node):
+                    if OPTION.search(text) or SETTING.search(text):
+                        yield path.relative_to(SOURCES[0].parent), text
+
+
+@pytest.fixture(scope="module")
+def parsers():
+    found = {}
+    for program in PROGRAMS:
+        _, commands = program._parsers()
+        for name, parser in commands.items():
+            found[name] = (program.load_command(name).job, set(parser._option_string_actions))
+    return found
+
+
+def test_messages_are_found():
+    assert len(list(messages())) > 200
+
+
+def test_no_message_names_an_option_that_its_command_lacks(parsers):
+    told = list(messages())
+    for job, flags in parsers.values():
+        for path, text in told:
+            words = fitted(in_flags(text, job), flags, ALL_COMMANDS)
+            theirs = {option for _, option in options_of_others(words, parsers)}
+            left = {match[1] for match in OPTION.finditer(words)} - flags - theirs
+            assert not left, (path, words)
+            assert theirs or not SETTING.search(words), (path, words)
+
+
+def test_options_of_other_commands_are_theirs(parsers):
+    wrong = {
+        (str(path), command, option)
+        for path, text in messages()
+        for command, option in options_of_others(text, parsers)
+        if option not in parsers[command][1]
+    }
+    assert not wrong
+
+
+def test_advice_is_left_out_and_what_is_wrong_stays():
+    message = "p.star names a.mrcs, which was not found; tried /x; give it with --datadir"
+    told = fitted(message, {"-o"}, ALL_COMMANDS)
+    assert told == "p.star names a.mrcs, which was not found; tried /x"
+    assert fitted(message, {"--datadir"}, ALL_COMMANDS) == message
+    either = "-D 8 is wrong; leave out -D, or pass another file"
+    assert fitted(either, set(), ALL_COMMANDS) == "D 8 is wrong; pass another file"
+    other = "no poses; write them with cryodrgn parse_pose_star -D 8"
+    assert fitted(other, set(), ALL_COMMANDS) == other
+
+
+def test_help_texts_name_options_of_their_own_command(parsers):
+    wrong = []
+    for name, (_, flags) in parsers.items():
+        program = next(p for p in PROGRAMS if name in {*p.commands, *p.aliases})
+        parser = program._parsers(only=name)[1][name]
+        for action in parser._actions:
+            text = action.help or ""
+            theirs = {option for _, option in options_of_others(text, parsers)}
+            named = {match[1] for match in OPTION.finditer(text)}
+            wrong += [(name, action.dest, option) for option in named - flags - theirs]
+    assert wrong == []

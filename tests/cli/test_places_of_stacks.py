@@ -1,0 +1,80 @@
+"""A run remembers where its stacks were, and looks there first."""
+
+import shutil
+
+import pytest
+
+from cryodrgn.cli.main import main
+from cryodrgn.errors import InputFileError
+from cryodrgn.io.locate import locate_stacks
+from cryodrgn.io.run_config import load_run_config
+from cryodrgn.runs.run import open_run
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A run on stacks in the folder of a project, and others of the same name elsewhere."""
+    sim, project = tmp_path / "sim", tmp_path / "project"
+    line = f"simulate -D 16 --Apix 12 -n 16 --num-states 2 --snr 5 -o {sim}"
+    assert main(line.split()) == 0
+    (project / "job").mkdir(parents=True)
+    (project / "stacks").mkdir()
+    shutil.copy(sim / "particles.mrcs", project / "stacks")
+    text = (sim / "particles.star").read_text()
+    (project / "job/particles.star").write_text(text.replace("@particles", "@stacks/particles"))
+    monkeypatch.chdir(project)
+    words = "train_vae job/particles.star -o run --zdim 2 -n 1 --qdim 8 --pdim 8"
+    assert main(words.split()) == 0
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "stacks").mkdir(parents=True)
+    shutil.copy(sim / "particles.mrcs", elsewhere / "stacks")
+    monkeypatch.chdir(elsewhere)
+    return project
+
+
+def test_the_config_holds_the_folders(project):
+    config = load_run_config(project / "run/config.yaml")
+    assert config["dataset_args"]["stack_folders"] == [str(project / "stacks")]
+
+
+def test_commands_on_the_run_ask_for_no_datadir(project, run):
+    star, out = project / "job/particles.star", project / "run"
+    with pytest.raises(InputFileError, match="could be"):
+        locate_stacks(["stacks/particles.mrcs"], star)
+    run("train_vae", "-o", out, "--load", "latest", "-n", 2)
+    run(
+        "train_vae",
+        star,
+        "-o",
+        out,
+        "--load",
+        "latest",
+        "-n",
+        3,
+        "--zdim",
+        2,
+        "--qdim",
+        8,
+        "--pdim",
+        8,
+    )
+    run("analyze", out, "last", "--skip-vol", "--skip-umap", "--ksample", 3)
+    run("eval_images", star, out / "weights.pkl", "-o", project / "z.pkl")
+    assert (out / "analyze/view_directions.png").is_file()
+    assert open_run(out).particles().images.pixels.paths == [project / "stacks/particles.mrcs"]
+
+
+def test_stacks_that_have_moved_are_looked_for_as_ever(project, run, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "stacks").rename(project / "job/stacks")
+    run("train_vae", "-o", project / "run", "--load", "latest", "-n", 2)
+
+
+def test_of_several_folders_the_one_that_ends_like_the_name_is_taken(tmp_path):
+    folders = [tmp_path / "a/one", tmp_path / "b/two"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "s.mrcs").touch()
+    names = ["two/s.mrcs", "a/one/s.mrcs"]
+    found = locate_stacks(names, tmp_path / "p.star", known=folders)
+    assert [found[name] for name in names] == [folders[1] / "s.mrcs", folders[0] / "s.mrcs"]
