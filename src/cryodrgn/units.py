@@ -5,14 +5,15 @@ carries its unit as a suffix of its name.
 """
 
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    import numpy as np
+    from jaxtyping import Float
+    from numpy import ndarray
     from torch import Tensor
 
-# A number, or an array of any library.
-Numbers = TypeVar("Numbers", float, "np.ndarray", "Tensor")
+# A number, or an array of either library, which formulas here treat alike.
+Numbers = TypeVar("Numbers", float, "Float[ndarray, '...']", "Float[Tensor, '...']")
 
 logger = logging.getLogger(__name__)
 
@@ -44,5 +45,5 @@ def electron_wavelengths(voltages_kv: Numbers) -> Numbers:
     cryoDRGN, so that parameters and weights of those programs carry over; CODATA's value is
     larger by 3e-5 of itself.
     """
-    volts = voltages_kv * VOLT_PER_KV
+    volts: Any = voltages_kv * VOLT_PER_KV
     return 12.2639 / (volts + 0.97845e-6 * volts**2) ** 0.5
