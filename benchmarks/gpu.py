@@ -254,7 +254,7 @@ def table(case: Case) -> dict[str, Any]:
     from cryodrgn.benchmarking.steps import model_config
     from cryodrgn.benchmarking.timing import describe_machine, median_seconds, product_ceilings
     from cryodrgn.devices import choose_device, choose_network_dtype, dtype_name
-    from cryodrgn.training.cost import operations_per_image
+    from cryodrgn.training.cost import operations_per_particle
 
     device = choose_device(case.device)
     dtype = choose_network_dtype(device)
@@ -280,7 +280,7 @@ def table(case: Case) -> dict[str, Any]:
             row["reason"] = (str(error).splitlines() or [type(error).__name__])[0]
             continue
         config = model_config(size[0], size[1], LAYERS)
-        gflops = rate * operations_per_image(config) / 1e9
+        gflops = rate * operations_per_particle(config) / 1e9
         row |= {"images/s": rate, "share": gflops / ceilings[dtype_name(dtype)]}
         save(case.folder / "table.json", found)
     return found

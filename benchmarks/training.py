@@ -27,7 +27,7 @@ from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.cost import operations_per_image
+from cryodrgn.training.cost import operations_per_particle
 
 CPU = torch.device("cpu")
 
@@ -111,7 +111,7 @@ def main() -> None:
         ceilings = product_ceilings(CPU, 1.0)
     ratios = [a / b for a, b in zip(seconds["plain"], seconds["ours"], strict=True)]
     rate = args.batch / statistics.median(seconds["ours"])
-    gflops = rate * operations_per_image(config) / 1e9
+    gflops = rate * operations_per_particle(config) / 1e9
     print(
         f"{args.box} px, {args.width}×{args.layers}, batch {args.batch}, "
         f"{torch.get_num_threads()} threads: {statistics.median(ratios):.2f} times as fast as "

@@ -6,7 +6,7 @@ import torch
 from cryodrgn.benchmarking.search import SearchCase
 from cryodrgn.benchmarking.steps import model_config
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
-from cryodrgn.training.cost import operations_per_image
+from cryodrgn.training.cost import operations_per_particle
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from cryodrgn.training.cost import operations_per_image
 def test_the_cost_of_an_image_is_that_of_its_products(box, width, expected):
     # Decoder costs in GFLOP, forward and backward, as known for the reference program; it
     # also pays for the gradient of the first layer's input, which is a ninth at most.
-    found = operations_per_image(model_config(box, width, 3)) / 1e9
+    found = operations_per_particle(model_config(box, width, 3)) / 1e9
     assert 0.85 * expected < found < 1.02 * expected
 
 
@@ -33,7 +33,7 @@ def test_figures_are_printed_and_kept(run, tmp_path):
     assert row["images_per_s"] > 0
     dtype = figures["machine"]["network_dtype"]
     assert row["fraction"] == pytest.approx(row["gflops"] / figures["ceiling"][dtype])
-    flops = operations_per_image(model_config(16, 16, 3))
+    flops = operations_per_particle(model_config(16, 16, 3))
     assert row["gflops"] == pytest.approx(row["images_per_s"] * flops / 1e9)
 
 
@@ -41,7 +41,7 @@ def test_a_search_is_bound_by_the_products_of_its_grids():
     case = SearchCase(16, 0.0, torch.float32, torch.device("cpu"), num_levels=1)
     # 4608 rotations on the disc of radius 7, then 64 of each image.
     points = len(HalfPlaneFrequencies.disc(16, 7))
-    first, refined = case._finder.operations_per_image
+    first, refined = case._finder.operations_per_particle
     assert (first, refined) == (6 * points * 4608, 6 * points * 64)
     ceilings = {"float32": 2.0, "bfloat16": 8.0}
     assert case.bound(ceilings) == pytest.approx(2e9 / (first + refined))

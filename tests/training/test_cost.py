@@ -34,7 +34,7 @@ def test_a_wider_network_takes_longer():
 def test_operations_are_those_of_the_products():
     # 96 features and 2 latent dimensions of each point; three layers of 16, and 2 outputs.
     layers = 96 * 16 * 4 + (2 * 16 + 16 + 3 * (16 * 17) + 2 * 17) * 6
-    found = cost.operations_per_image(model(16))
+    found = cost.operations_per_particle(model(16))
     decoded = found - 4 * cost.encoder_sizes(model(16)).multiply_adds
     points = len(cost.HalfPlaneFrequencies.disc(32))
     assert decoded == pytest.approx(points * layers, rel=1e-6)
@@ -44,7 +44,7 @@ def test_the_rate_on_a_card_is_said_as_a_share_of_its_products(monkeypatch):
     with simulated_card(monkeypatch):
         words = cost.RateInWords(model(16), torch.device("cuda", 0), torch.float32, 1.0)
         monkeypatch.setattr(cost, "operations_per_second", lambda *_, **__: 1e12)
-        rate = 0.25e12 / cost.operations_per_image(model(16))
+        rate = 0.25e12 / cost.operations_per_particle(model(16))
         assert (
             words(rate) == f"{rate:,.0f} images/s (25 % of what products of this shape allow)"
         )

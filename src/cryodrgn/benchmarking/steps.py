@@ -15,7 +15,7 @@ from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import Compilation, TrainConfig
-from cryodrgn.training.cost import operations_per_image
+from cryodrgn.training.cost import operations_per_particle
 from cryodrgn.training.loop import Trainer
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.optimizers import adam
@@ -79,7 +79,7 @@ def measure_steps(
         config = model_config(box, width, layers)
         step = TrainingStep(config, batch, dtype, device, scratch)
         rate = batch / median_seconds(step, device, seconds)
-        gflops = rate * operations_per_image(config) / 1e9
+        gflops = rate * operations_per_particle(config) / 1e9
         yield StepSpeed(
             box=box,
             width=width,

@@ -240,25 +240,25 @@ class QuickImages:
         magnifications: Float[Tensor, "batch 2 2"] | None,
     ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"]]:
         """Images without antisymmetric aberrations, and their CTF times their weights."""
-        table = self.table.ctf
-        if table is None or convention.ctf == "off":
-            return values, torch.ones(len(table_rows), len(self.lattice))
-        changed = convention.ctf_table(table.select(table_rows))
-        parameters = ctf_parameters(changed, np.arange(len(changed)))
         sizes = self.table.pixel_sizes[table_rows] * np.float32(convention.pixel_scale)
         frequencies = self.lattice.frequencies / torch.from_numpy(sizes)[:, None, None]
-        undistorted = magnified(frequencies, magnifications)
-        ctf = contrast_transfer(undistorted, parameters)
-        if convention.ctf == "magnitude":
-            ctf = ctf.abs()
-        if changed.odd_zernike is not None:
-            coefficients = torch.from_numpy(changed.odd_zernike)
-            phases = zernike_phases(undistorted, coefficients, is_odd=True)
-            values = without_phases(values, phases)
+        transfer = torch.ones(len(table_rows), len(self.lattice))
+        table = self.table.ctf
+        if table is not None and convention.ctf != "off":
+            changed = convention.ctf_table(table.select(table_rows))
+            parameters = ctf_parameters(changed, np.arange(len(changed)))
+            undistorted = magnified(frequencies, magnifications)
+            transfer = contrast_transfer(undistorted, parameters)
+            if convention.ctf == "magnitude":
+                transfer = transfer.abs()
+            if changed.odd_zernike is not None:
+                coefficients = torch.from_numpy(changed.odd_zernike)
+                phases = zernike_phases(undistorted, coefficients, is_odd=True)
+                values = without_phases(values, phases)
         if self._exposures is not None and convention.attenuation == "none":
             exposures = self._exposures[torch.from_numpy(table_rows)]
-            ctf = ctf * exposure_weights(frequencies, exposures)
-        return values, ctf
+            transfer = transfer * exposure_weights(frequencies, exposures)
+        return values, transfer
 
     def sample(
         self, spectrum: Float[Tensor, "z y x 2"], points: Float[Tensor, "batch points 3"]

@@ -35,7 +35,7 @@ FEWEST_ROWS = 128
 OPERATIONS = 6
 
 
-def operations_per_image(model: ModelConfig, images_per_particle: float = 1.0) -> float:
+def operations_per_particle(model: ModelConfig, images_per_particle: float = 1.0) -> float:
     """Floating point operations of the matrix products of a training step, per particle.
 
     The first layers need no gradients of their input.
@@ -157,7 +157,7 @@ class RateInWords:
         dtype: torch.dtype,
         images_per_particle: float,
     ) -> None:
-        self._operations = operations_per_image(model, images_per_particle)
+        self._operations = operations_per_particle(model, images_per_particle)
         self._width = getattr(model.decoder, "hidden_dim", 256)
         self._device, self._dtype = device, dtype
         self._products: float | None = None
