@@ -37,7 +37,7 @@ class Folder:
 
     @property
     def offset(self) -> int:
-        """What is added to numbers of files, for their names."""
+        """Number added to those of files, for their names."""
         return 0
 
     @classmethod

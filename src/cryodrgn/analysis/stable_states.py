@@ -329,7 +329,7 @@ def _certain(density: ConformationalDensity, landscape: _Landscape) -> _Landscap
 
 
 def _apart(density: ConformationalDensity, landscape: _Landscape, shares: Shares) -> bool:
-    """Whether every state of the mixture stayed in the basin in which it began."""
+    """True if every state of the mixture stayed in the basin in which it began."""
     inside = [
         landscape.labels[density.nearest(centre)] == basin
         for basin, centre in enumerate(shares.centres)

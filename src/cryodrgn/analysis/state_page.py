@@ -1,4 +1,4 @@
-"""What a page says of states reconstructed from images, from the files that lie there."""
+"""The part of a page on states reconstructed from images, from the files that lie there."""
 
 import csv
 from typing import Any

@@ -11,7 +11,7 @@ PORT = Check(words="from 0 to 65535", holds=lambda value: 0 <= value < 2**16)
 
 @settings
 class PageOptions(DeviceOptions):
-    """Where the page of runs is served."""
+    """Address of the page of runs."""
 
     host: str = option(
         "--host",

@@ -120,7 +120,7 @@ class LinearStartOptions(LatentOptions):
         storage: "Storage",
         team: "Team",
     ) -> "LinearStart | None":
-        """What an untrained network begins with; None for a network alone.
+        """The linear model that an untrained network begins with; None for a network alone.
 
         Args:
             config: The run.

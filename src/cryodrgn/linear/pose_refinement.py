@@ -53,7 +53,7 @@ class PoseSpread:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Correction:
-    """What a correction of poses found.
+    """Result of a correction of poses.
 
     Attributes:
         spread: How wide errors of poses were.

@@ -210,7 +210,7 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
 
 
 def padding_of(count: int, box_size: int) -> int:
-    """How many times larger than volumes the grid is from which their slices are read.
+    """Ratio of the side of the grid from which slices are read to that of the volumes.
 
     Args:
         count: Number of volumes.

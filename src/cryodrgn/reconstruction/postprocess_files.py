@@ -25,7 +25,7 @@ from cryodrgn.rundir import PostprocessFiles
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SharpeningSummary:
-    """What is said of a sharpened map.
+    """Numbers of a sharpened map.
 
     Attributes:
         resolution: Å, of the corrected curve at 0.143; None where half maps do not agree.
@@ -93,7 +93,7 @@ class SharpeningSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SharpeningPictures:
-    """What a picture of a sharpened map shows, without its volumes.
+    """Curves and sections of a sharpened map, without its volumes.
 
     Attributes:
         summary: Its numbers.
@@ -113,7 +113,7 @@ class SharpeningPictures:
 
 
 def pictures_of(sharp: SharpenedMap) -> SharpeningPictures:
-    """What a picture of a sharpened map shows."""
+    """Curves and sections of a sharpened map."""
     middle = len(sharp.mask) // 2
     maps = {"unfiltered": sharp.unfiltered, "sharpened": sharp.sharpened}
     return SharpeningPictures(

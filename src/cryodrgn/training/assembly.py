@@ -154,19 +154,7 @@ def build_training(
             dtype,
             team,
         )
-    noise = None
-    is_white = training.noise_model == "white"
-    if training.with_contrast or not is_white:
-        noise = NoiseAndContrast(
-            images,
-            particles,
-            model,
-            latents,
-            dtype,
-            team,
-            is_white=is_white,
-            with_contrast=training.with_contrast,
-        )
+    noise = _noise(training, images, particles, model, latents, dtype, team)
     optimizer = _optimizer(training, model, images)
     if training.input_weighting == "snr" and model.has_encoder:
         weigh_inputs(model.encoder, images, optimizer, start, team)
@@ -203,10 +191,35 @@ def _trainable_model(config: RunConfig, device: torch.device) -> Model:
     return model
 
 
+def _noise(
+    training: TrainConfig,
+    images: TrainingSet,
+    particles: ParticleSet,
+    model: Model,
+    latents: PerParticleParameters | None,
+    dtype: torch.dtype,
+    team: Team,
+) -> NoiseAndContrast | None:
+    """The noise and the contrasts that are estimated along; None if neither is."""
+    is_white = training.noise_model == "white"
+    if is_white and not training.with_contrast:
+        return None
+    return NoiseAndContrast(
+        images,
+        particles,
+        model,
+        latents,
+        dtype,
+        team,
+        is_white=is_white,
+        with_contrast=training.with_contrast,
+    )
+
+
 def _optimizer(
     training: TrainConfig, model: Model, images: TrainingSet
 ) -> torch.optim.Optimizer:
-    """What moves the weights of the model."""
+    """The optimiser of the weights of the model."""
     steps_per_epoch = math.ceil(images.num_visited / training.batch_size)
     return tuned_adam(
         model,

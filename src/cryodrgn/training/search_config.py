@@ -8,7 +8,7 @@ from cryodrgn.orientation.settings import GridSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchConfig:
-    """When and how poses are searched.
+    """Settings of the search of poses.
 
     Attributes:
         grids: Grids of rotations and shifts.
