@@ -290,6 +290,7 @@ ANSWERS: dict[str, Any] = {
     "screen_particles": lambda particles, *_: particles,
     "load": lambda *_: TRAINED_MODEL,
     "open": lambda _: OPENED,
+    "with_places": lambda data, *_: data,
     "run_latents": lambda *_: LATENTS,
     "of_particles": lambda *_: LATENTS,
     "Latents.of_particles": lambda *_: LATENTS,

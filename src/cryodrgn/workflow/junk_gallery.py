@@ -64,11 +64,12 @@ def _chosen(scores: ParticleScores) -> dict[str, Int[np.ndarray, " rows"]]:
     severity, is_junk = scores.severity(), scores.is_junk()
     junk = np.flatnonzero(is_junk)[np.argsort(-severity[is_junk], kind="stable")]
     good = np.flatnonzero(~is_junk)[np.argsort(-severity[~is_junk], kind="stable")]
+    places = np.linspace(len(good) // 2, max(len(good) - 1, 0), min(COLUMNS, len(good)))
     rows = {
         "worst": junk[:COLUMNS],
         "junk, nearly\nparticles": junk[COLUMNS:][-COLUMNS:],
         "particles,\nnearly junk": good[:COLUMNS],
-        "particles": good[np.linspace(len(good) // 2, len(good) - 1, COLUMNS).astype(int)],
+        "particles": good[places.astype(int)],
     }
     return {title: chosen for title, chosen in rows.items() if len(chosen)}
 
