@@ -214,7 +214,7 @@ CASES = {
         values=TRAINED,
         stubs=TRAINING,
         quiet=f"{DEFAULTS} --window",
-        refused="--decoder --from",
+        refused="--decoder --from --train-volumes",
     ),
     "train_nn": Case(
         line=STAR,
@@ -228,7 +228,7 @@ CASES = {
         values=TRAINED,
         stubs=TRAINING,
         quiet=f"{DEFAULTS} --window",
-        refused="--decoder --from",
+        refused="--decoder --from --train-volumes",
     ),
     "abinit_homo": Case(
         line=STAR,

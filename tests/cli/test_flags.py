@@ -63,9 +63,9 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
         "--tilt --tilt-deg --beta --beta-control --qlayers --qdim --encode-mode --enc-mask "
-        f"--use-real | {HELD_OUT} {LIKELIHOOD} {RECIPE} --encoder-inputs --from --init-z "
-        "--init-epochs --enc-layers --enc-dim --dec-layers --dec-dim --random-tilts "
-        "--t-emb-dim --tlayers --tdim"
+        f"--use-real | {HELD_OUT} {LIKELIHOOD} {RECIPE} --encoder-inputs --from "
+        "--train-volumes --init-z --init-epochs --enc-layers --enc-dim --dec-layers --dec-dim "
+        "--random-tilts --t-emb-dim --tlayers --tdim"
     ),
     "train_nn": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --layers --dim --l-extent "
@@ -74,7 +74,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_dec": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain-pose {DECODER} --layers --dim "
         f"--l-extent --zdim --load-z --z-lr --pretrain-z | --random-tilts --from "
-        f"{LIKELIHOOD} {RECIPE}"
+        f"--train-volumes {LIKELIHOOD} {RECIPE}"
     ),
     "abinit_homo": f"{SEARCH} {DATASET} {TRAINING} {DECODER} --layers --dim --l-extent",
     "abinit_het": f"{SEARCH} {DATASET} {TRAINING} {DECODER} {LATENT}",

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from cryodrgn.fourier.half_grid import interpolation_envelope
 from cryodrgn.imaging.grouping import Grouping, ImageSets
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.linear_encoder import LinearEncoder
@@ -26,13 +27,14 @@ def smooth_volumes(count, side=BOX):
     return blurred.real * (radii < side // 2 - 2)
 
 
-def network(latent_dim=DIM + 1, domain="fourier", *, landmarks=0):
+def network(latent_dim=DIM + 1, domain="fourier", *, landmarks=0, trains_volumes=False):
     functions = DIM if not landmarks else 3
     config = LinearNetworkConfig(
         linear_dim=DIM,
         num_functions=functions,
         num_landmarks=landmarks,
         num_neighbours=landmarks,
+        trains_volumes=trains_volumes,
         hidden_dim=16,
         num_layers=1,
         domain=domain,
@@ -199,3 +201,68 @@ def test_latents_are_the_same_whatever_the_sign_of_the_contrast_transfer():
     assert (mean[:, DIM:] == 0).all()
     assert (log_variance[:, DIM:] == 0).all()
     assert (log_variance[:, :DIM] < 0).all()
+
+
+def learning(domain="fourier"):
+    """A model whose volumes have changed."""
+    model = taught(network(domain=domain, landmarks=20, trains_volumes=True))
+    generator = torch.Generator().manual_seed(8)
+    assert model.changes is not None
+    model.changes.steps.data = 20 * torch.randn(model.changes.steps.shape, generator=generator)
+    return model
+
+
+def test_slices_have_the_gradients_of_volumes_that_learn():
+    model, z, at = learning(), latents(2), points(40)
+    weights = torch.randn(2, 40, 2, generator=torch.Generator().manual_seed(6))
+    start = model.changes.steps.detach()
+
+    def total(steps):
+        state = {"changes.steps": steps}
+        return (torch.func.functional_call(model, state, (at, z)) * weights).sum()
+
+    direction = torch.randn(start.shape, generator=torch.Generator().manual_seed(9))
+    expected, found = slope(total, start, direction, 1.0)
+    assert abs(expected) > 1
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_volumes_that_learn_are_decoded_as_they_are_learnt(domain):
+    model, z = learning(domain), latents(1)
+    at = torch.tensor([[[0, 1, -1], [0, -2, 3], [1, 2, -3], [-2, 0, 4], [3, -1, 1]]]) / BOX
+    axis = torch.arange(BOX) - BOX // 2
+    fixed = network(landmarks=20)
+    fixed.functions.load_state_dict(model.functions.state_dict())
+    taught_alone = taught(fixed)
+    added = model._linear_volume(z[0], BOX) - taught_alone._linear_volume(z[0], BOX)
+    flat = added / interpolation_envelope(BOX, BOX)
+    along = torch.polar(torch.ones(()), -2 * math.pi * at[0][..., None] * axis)
+    expected = torch.einsum("px,py,pz,zyx->p", *along.unbind(1), flat.to(along.dtype))
+    with torch.no_grad():
+        slices = model.changes(at, model.coefficients(z))[0]
+        # Points of the half grid, where volumes are evaluated.
+        half = at[:, [0, 2]]
+        whole = model(half, z)
+        evaluated = model.fast_evaluation()(half[0], z)
+    found = torch.view_as_complex(slices.contiguous())
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    if domain == "hartley":
+        whole = whole[..., :1] - whole[..., 1:]
+    torch.testing.assert_close(evaluated, whole, atol=1e-3, rtol=1e-4)
+
+
+def test_changes_are_zero_before_the_first_step_and_kept_in_the_weights():
+    fixed, model = network(landmarks=20), network(landmarks=20, trains_volumes=True)
+    model.functions.load_state_dict(fixed.functions.state_dict())
+    z, at = latents(2), points(20)
+    torch.testing.assert_close(model(at, z), fixed(at, z), atol=0, rtol=0)
+    changed = learning()
+    other = LinearNetwork(changed.config, box_size=BOX, latent_dim=DIM + 1)
+    other.load_state_dict(changed.state_dict())
+    torch.testing.assert_close(other(at, z), changed(at, z), atol=0, rtol=0)
+    sizes = LinearNetwork.sizes(changed.config, box_size=BOX, latent_dim=DIM + 1)
+    held = changed.state_dict()
+    assert sizes.weights == sum(values.numel() for values in held.values())
+    assert sizes.weights - sizes.fixed == sum(p.numel() for p in changed.parameters())

@@ -87,6 +87,19 @@ def test_a_run_on_a_linear_model_goes_on_exactly_when_that_is_gone(run, made, tm
     assert "Epoch: 3" in again
 
 
+@pytest.mark.parametrize("tuning", [(), ("--optimizer", "muon", "--average", 0.1)])
+def test_volumes_that_learn_go_on_exactly(run, made, tmp_path, tuning):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    more = ("--from", made / "linear", "--train-volumes", *tuning)
+    start(run, made, whole, *more, "-n", 2)
+    start(run, made, parts, *more, "-n", 1)
+    start(run, made, parts, *more, "-n", 2, "--load", "latest")
+    one, other = (load_checkpoint(folder / "weights.pkl") for folder in (whole, parts))
+    for name, values in one["model_state_dict"].items():
+        assert torch.equal(values, other["model_state_dict"][name]), name
+    assert one["model_state_dict"]["decoder.changes.steps"].abs().max() > 1e-4
+
+
 def test_a_run_does_not_go_on_with_another_linear_model(run, fail, made, tmp_path):
     out = tmp_path / "run"
     start(run, made, out, "--from", made / "linear", "-n", 1)
@@ -145,6 +158,7 @@ def test_latents_and_network_learn(run, made, tmp_path):
         (("--from", "RUN", "--encode-mode", "mlp"), "leave out --encode-mode"),
         (("--from", "RUN", "--norm", 1, 2), "give --norm 0 and a scale"),
         (("--from", "nothing"), "nothing"),
+        (("--zdim", 2, "--train-volumes"), "give its run (--from), or leave it out"),
     ],
 )
 def test_what_does_not_go_with_a_linear_model_is_refused(fail, made, tmp_path, more, expected):

@@ -40,6 +40,13 @@ class LinearStartOptions(LatentOptions):
         "network that begins at zero",
         default_words="a network alone",
     )
+    train_volumes: bool = option(
+        "--train-volumes",
+        default=False,
+        group=TRAINING,
+        help="With --from: let the volumes of the linear model learn along, in steps of a "
+        "tenth of the network's",
+    )
 
     @property
     def latent_dim(self) -> int:
@@ -77,6 +84,7 @@ class LinearStartOptions(LatentOptions):
         if not isinstance(usual.decoder, DecoderConfig):
             msg = f"`linear_run` goes with the perceptron, not with {usual.decoder.name}"
             raise ConfigError(msg)
+        decoder = replace(decoder, trains_volumes=self.train_volumes)
         summed = replace(decoder, **asdict(usual.decoder))
         if usual.encoder is None:
             return replace(usual, decoder=summed)
@@ -96,6 +104,19 @@ class LinearStartOptions(LatentOptions):
             activation=usual.encoder.activation,
         )
         return replace(usual, decoder=summed, encoder=corrected)
+
+    def refuse_volumes_without_model(self) -> None:
+        """Refuse to train volumes where there are none.
+
+        Raises:
+            ConfigError: `train_volumes` is given without a linear model.
+        """
+        if self.train_volumes and self.linear_run is None:
+            msg = (
+                "`train_volumes` lets volumes of a linear model learn, and there is none; give "
+                "its run (`linear_run`), or leave it out"
+            )
+            raise ConfigError(msg)
 
     def refuse_other_encoders(self) -> None:
         """Refuse settings of encoders that are not used beside a linear model.

@@ -60,6 +60,7 @@ class TrainDec(
 
     def model(self, particles: "ParticleSet") -> "ModelConfig":
         """A decoder with a latent."""
+        self.refuse_volumes_without_model()
         usual = self.decoder_alone(particles.box_size, self.latent_dim)
         return usual if self.linear_run is None else self.on_linear_model(usual, particles)
 

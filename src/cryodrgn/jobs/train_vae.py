@@ -107,6 +107,7 @@ class TrainVae(
 
     def model(self, particles: "ParticleSet") -> "ModelConfig":
         """Encoder and decoder."""
+        self.refuse_volumes_without_model()
         if self.linear_run is not None:
             self.refuse_other_encoders()
             usual = self.auto_encoder(particles.box_size, "resid")

@@ -1,7 +1,8 @@
 """A network on a linear model: V(z) = V_0 + Σ_k φ_k(z) V_k + network(k, z).
 
 Volumes and functions are those of a linear model that is known (:mod:`cryodrgn.linear`); the
-last layer of the network begins at zero, so that an untrained model is the linear one.
+last layer of the network begins at zero, so that an untrained model is the linear one. Where
+the volumes learn, too, their changes begin at zero (:mod:`cryodrgn.models.volume_changes`).
 """
 
 import math
@@ -19,6 +20,7 @@ from cryodrgn.models.basis import SmoothFunctions
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.models.protocols import DecoderSizes, PointEvaluator, VolumeModel
 from cryodrgn.models.settings import LinearNetworkConfig
+from cryodrgn.models.volume_changes import VolumeChanges
 from cryodrgn.models.volumes import grid_points, volumes_of_transform
 
 # Where the functions say nothing, the network is still asked in units of this share of the
@@ -59,6 +61,9 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
         self.network = Decoder(config.network, box_size=box_size, latent_dim=latent_dim)
         self.domain = self.network.domain
         begin_at_zero(self.network.decoder.main[-1])
+        self.changes: VolumeChanges | None = None
+        if config.trains_volumes:
+            self.changes = VolumeChanges(shape[0], box_size)
 
     @classmethod
     def sizes(
@@ -70,9 +75,11 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
         fixed = count * box_size**3 + box_size // 2 + 2
         if config.num_landmarks:
             fixed += dim**2 + config.num_landmarks * (dim + config.num_functions + 2)
-        reading = 16 * count
+        changes, reading = 0, 16 * count
+        if config.trains_volumes:
+            changes, reading = VolumeChanges.num_weights(count, box_size), 2 * reading
         return DecoderSizes(
-            weights=network.weights + fixed,
+            weights=network.weights + fixed + changes,
             multiply_adds=network.multiply_adds + reading,
             training_values=network.training_values + 4 * count,
             evaluated_values=network.evaluated_values + 4 * count,
@@ -87,6 +94,7 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
         self.get_buffer("volumes").copy_(volumes)
         self._read_volumes()
         self.get_buffer("amplitudes").copy_(self._amplitudes())
+        self._measure_changes()
 
     def forward(
         self,
@@ -101,13 +109,31 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
             latent: State of each image.
             dtype: Number type of the perceptron's matrix products.
         """
-        correction = self.network(frequencies, latent, dtype)
-        return self.linear(frequencies, latent) + correction * self.scale_at(frequencies)
+        correction = self.correction(frequencies, latent, dtype)
+        return self.linear(frequencies, latent) + correction
+
+    def correction(
+        self,
+        frequencies: Float[Tensor, "batch points 3"],
+        latent: Float[Tensor, "batch z"],
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch points 2"]:
+        """All that was learnt beside the linear model, by network and volumes.
+
+        Args:
+            frequencies: (kx, ky, kz) in cycles per pixel.
+            latent: State of each image.
+            dtype: Number type of the perceptron's matrix products.
+        """
+        said = self.network(frequencies, latent, dtype) * self.scale_at(frequencies)
+        if self.changes is None:
+            return said
+        return said + self.changes(frequencies, self.coefficients(latent))
 
     def linear(
         self, frequencies: Float[Tensor, "batch points 3"], latent: Float[Tensor, "batch z"]
     ) -> Float[Tensor, "batch points 2"]:
-        """The transform without the network, interpolated between points of a grid.
+        """The transform of the linear model, interpolated between points of a grid.
 
         Args:
             frequencies: (kx, ky, kz) in cycles per pixel.
@@ -179,9 +205,10 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
     def _linear_volume(
         self, latent: Float[Tensor, " z"], size: int
     ) -> Float[Tensor, "box box box"]:
-        volume = torch.tensordot(
-            self.coefficients(latent[None])[0], self.get_buffer("volumes"), dims=1
-        )
+        coefficients = self.coefficients(latent[None])[0]
+        volume = torch.tensordot(coefficients, self.get_buffer("volumes"), dims=1)
+        if self.changes is not None:
+            volume = volume + self.changes.volume(coefficients)
         return (volume if size == self.box_size else downsample_volume(volume, size)).cpu()
 
     def _read_volumes(self) -> None:
@@ -207,6 +234,13 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
     def _load_from_state_dict(self, *arguments: object, **more: object) -> None:
         super()._load_from_state_dict(*arguments, **more)
         self._read_volumes()
+        self._measure_changes()
+
+    def _measure_changes(self) -> None:
+        if self.changes is not None:
+            radii = self.changes.grid.radii(self.get_buffer("volumes").device)
+            along = torch.nn.functional.pad(radii[..., None] / self.box_size, (0, 2))
+            self.changes.measure_in(self.scale_at(along))
 
 
 def padding_of(count: int, box_size: int) -> int:
@@ -262,11 +296,15 @@ class _SumEvaluator:
         self, points: Float[Tensor, "points 3"], latents: Float[Tensor, "volumes z"]
     ) -> Float[Tensor, "volumes points out"]:
         """Values at frequencies in cycles per pixel, for all latents."""
-        values = self._network(points, latents)
+        values, model = self._network(points, latents), self._model
+        table = None if model.changes is None else model.changes.table()
         for number, latent in enumerate(latents):
             for start in range(0, len(points), POINTS_PER_PART):
                 part = slice(start, start + POINTS_PER_PART)
-                pairs = self._model.linear(points[None, part], latent[None])[0]
+                pairs = model.linear(points[None, part], latent[None])[0]
+                if model.changes is not None:
+                    coefficients = model.coefficients(latent[None])
+                    pairs = pairs + model.changes(points[None, part], coefficients, table)[0]
                 if self.outputs == 1:
                     pairs = pairs[:, :1] - pairs[:, 1:]
                 values[number, part] += pairs

@@ -173,6 +173,7 @@ class LinearNetworkConfig:
         num_landmarks: Points at which smooth functions are known; 0 for the latent's own
             coordinates.
         num_neighbours: Landmarks that a point is compared with.
+        trains_volumes: Whether the volumes learn along with the perceptron.
         num_layers: Hidden layers of the perceptron.
         hidden_dim: Their width.
         encoding: Positional encoding of the frequencies.
@@ -189,6 +190,7 @@ class LinearNetworkConfig:
     num_functions: int
     num_landmarks: int = 0
     num_neighbours: int = 0
+    trains_volumes: bool = False
     num_layers: int = 3
     hidden_dim: int = 256
     encoding: EncodingName = "geom_lowf"

@@ -118,9 +118,9 @@ def _with_one_correction(
     frequencies: Float[Tensor, "batch points 3"],
     latent: Float[Tensor, "batch z"],
 ) -> Float[Tensor, "batch points 2"]:
-    """The linear model with the network at one latent: a correction of its mean volume."""
-    correction = decoder.network(frequencies, centre.expand(len(latent), -1), dtype)
-    return decoder.linear(frequencies, latent) + correction * decoder.scale_at(frequencies)
+    """The linear model with what was learnt at one latent: a correction of its mean volume."""
+    correction = decoder.correction(frequencies, centre.expand(len(latent), -1), dtype)
+    return decoder.linear(frequencies, latent) + correction
 
 
 def _batches(particles: TrainingSet, rows: Int[Tensor, " rows"]) -> Iterator[Batch]:

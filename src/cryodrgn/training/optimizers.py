@@ -64,7 +64,7 @@ def _plain(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def adam(
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
     device: torch.device,
     *,
     learning_rate: float,
@@ -73,7 +73,7 @@ def adam(
     """The optimiser of the networks (Kingma & Ba 2015).
 
     Args:
-        parameters: What it moves.
+        parameters: What it moves, or groups of that with settings of their own.
         device: Where they are.
         learning_rate: Length of a step.
         weight_decay: Share of the weights that is added to their gradients.
@@ -146,7 +146,7 @@ class TunedAdam(Adam):
     of the weights over a constant share of all steps is that of Karras et al. (2024).
 
     Args:
-        parameters: What it moves.
+        groups: What it moves, in groups that may have settings of their own.
         hidden: Those of them that Muon moves.
         tuning: How.
         num_steps: Steps of the whole run.
@@ -156,7 +156,7 @@ class TunedAdam(Adam):
 
     def __init__(
         self,
-        parameters: Sequence[nn.Parameter],
+        groups: Sequence[dict[str, Any]],
         hidden: Sequence[nn.Parameter],
         tuning: Tuning,
         *,
@@ -164,10 +164,10 @@ class TunedAdam(Adam):
         num_epochs: int,
         **settings: Any,
     ) -> None:
-        super().__init__(parameters, **settings)
+        super().__init__(groups, **settings)
         self._tuning, self._steps = tuning, 0
         self._num_steps, self._per_epoch = num_steps, num_steps / num_epochs
-        self._moved = list(parameters)
+        self._moved: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         self._average: list[Tensor] = []
         self._factors: list[tuple[nn.Parameter, Tensor]] = []
         self._hidden = list(hidden)
@@ -297,10 +297,10 @@ def tuned_adam(
         num_steps: Steps of the whole run.
         num_epochs: Its epochs.
     """
-    parameters = list(model.parameters())
+    groups = _groups_of(model)
     rates = {"learning_rate": learning_rate, "weight_decay": weight_decay}
     if tuning == Tuning():
-        return adam(parameters, device, **rates)
+        return adam(groups, device, **rates)
     moved_by_muon: list[nn.Parameter] = []
     if tuning.muon and not hasattr(torch.optim, "Muon"):
         logger.warning(
@@ -314,7 +314,7 @@ def tuned_adam(
             "Muon moves %d matrices of hidden layers, Adam all else", len(moved_by_muon)
         )
     return TunedAdam(
-        parameters,
+        groups,
         moved_by_muon,
         tuning,
         num_steps=num_steps,
@@ -323,6 +323,24 @@ def tuned_adam(
         weight_decay=weight_decay,
         fused=True if device.type in FUSED_ON else None,
     )
+
+
+# Added to the root mean square of gradients as small as those of single points of a volume.
+LEAST_GRADIENT = 1e-15
+
+
+def _groups_of(model: nn.Module) -> list[dict[str, Any]]:
+    """The weights of a model, those of modules with tiny gradients in a group of their own."""
+    tiny = {
+        id(parameter)
+        for module in model.modules()
+        if getattr(module, "has_tiny_gradients", False)
+        for parameter in module.parameters()
+    }
+    usual = [parameter for parameter in model.parameters() if id(parameter) not in tiny]
+    small = [parameter for parameter in model.parameters() if id(parameter) in tiny]
+    groups: list[dict[str, Any]] = [{"params": usual}]
+    return [*groups, {"params": small, "eps": LEAST_GRADIENT}] if small else groups
 
 
 @contextmanager
