@@ -12,6 +12,7 @@ from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.geometry.rotations import rotation_distance, rotation_from_vector
 from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.run_config import load_run_config
 from cryodrgn.linear.pose_refinement import MovedPoses, rigid_motions
 from cryodrgn.particles.poses import Poses
 
@@ -121,6 +122,9 @@ def test_wrong_poses_are_corrected(disturbed, corrected):
         float, re.search(r"of ([\d.]+)° about .* leave ([\d.]+)°", said).groups()
     )
     assert 0 < left < together
+    recorded = load_run_config(corrected / "config.yaml")["training"]
+    assert recorded["poses_corrected"]
+    assert recorded["poses"] in said
 
 
 def test_maps_are_sharper_for_it(disturbed, corrected):

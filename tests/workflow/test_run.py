@@ -40,9 +40,10 @@ def run_all(monkeypatch):
 class Commands:
     """Stands for the work of all steps: remembers how they are typed and leaves results."""
 
-    def __init__(self, changes=(), dies_in=None, signals=0):
+    def __init__(self, changes=(), dies_in=None, signals=0, corrects=False):
         self.typed = []
         self.changes, self.dies_in, self.signals = list(changes), dies_in, signals
+        self.corrects = corrects
 
     def __get__(self, job, _=None):
         return lambda: self.work(words_of(job))
@@ -65,6 +66,7 @@ class Commands:
         if name == "train_linear":
             found = {"components_with_signal": self.signals, "junk": "no junk"}
             found |= {"num_junk": 0, "junk_by_chance": 0.0}
+            found |= {"poses": "said of poses", "poses_corrected": self.corrects}
             record = {"model_args": {}, "training": found}
             (output / "config.yaml").write_text(json.dumps(record))
         content = {"changes": self.changes, "verdict": "No good.", "map_skewness": 1.0}
@@ -112,6 +114,19 @@ def test_the_network_is_trained_on_the_linear_model_where_its_latent_has_room(
         line = commands.typed[2]
         assert line[line.index(option) + 1] == str(files.linear.path)
         assert ("--from" in line) != ("--init-z" in line)
+
+
+def test_the_network_goes_on_with_poses_that_the_linear_model_corrected(settings, run_all):
+    for corrects in (False, True):
+        commands = Commands(corrects=corrects)
+        here = {"outdir": settings["outdir"] / str(corrects)}
+        files = run_all(settings | here, commands)
+        _, linear, network, *_ = commands.typed
+        assert linear[linear.index("--refine-poses") + 1] == "1"
+        poses = network[network.index("--poses") + 1] if "--poses" in network else None
+        assert poses == (str(files.linear.poses()) if corrects else None)
+        assert "check judges conventions and sees no errors" in files.log.read_text()
+        assert "--poses" not in commands.typed[-1]
 
 
 def test_white_particles_are_inverted_and_said(settings, run_all):

@@ -274,6 +274,7 @@ class _Pipeline:
         data = self._data(choices, invert=invert)
         if "linear" in self._results:
             run = self._run = self._fit_linear(choices, data)
+            run = self._with_corrected_poses(run)
         step = _about(run, TrainVae, **data, **self._training(choices))
         self._step("training", choices, step)
         step = Analyze.with_given(workdir=files.training.path, epoch=-1)
@@ -289,7 +290,11 @@ class _Pipeline:
         Returns:
             The run, whose particles are those of the last fit.
         """
+        from cryodrgn.workflow.corrected_poses import rounds_for
+
         run = self._run
+        rounds = rounds_for(self._particles)
+        data = {**data, **({"pose_rounds": rounds} if rounds else {})}
         for number in range(1, run.rounds + 1):
             name = "linear" if number == 1 else f"linear {number}"
             here = self._files.linear if number == 1 else self._files.linear_round(number)
@@ -310,6 +315,18 @@ class _Pipeline:
                 logger.info("they stay: %d rounds were asked for (--rounds)", run.rounds)
         logger.info("the first volume at full size is %s", self._linear.linear.mean)
         return run
+
+    def _with_corrected_poses(self, run: RunAll) -> RunAll:
+        """The run with the poses that its linear model corrected, if any."""
+        from cryodrgn.rundir import ScreeningFiles
+        from cryodrgn.workflow.corrected_poses import corrected_poses
+
+        linear = self._linear
+        poses = corrected_poses(linear, _record_of(linear))
+        if poses is None:
+            return run
+        kept = ScreeningFiles(linear.path).kept
+        return replace(run, poses=poses, indices=kept if kept.is_file() else run.indices)
 
     def _forget_linear_after(self, number: int) -> None:
         """Drop the steps of linear models after some number of them."""

@@ -48,6 +48,8 @@ class LinearResult:
         groups: Optics group of every image.
         poses: Corrected poses; None where they were kept.
         scores: Scores of all particles.
+        poses_in_words: Sentence on the last correction of poses; None where none was asked for.
+        poses_corrected: Whether poses differ from those given.
     """
 
     fit: Fit
@@ -58,6 +60,8 @@ class LinearResult:
     groups: Int[np.ndarray, " images"]
     scores: ParticleScores
     poses: Poses | None = None
+    poses_in_words: str | None = None
+    poses_corrected: bool = False
 
     @property
     def num_signals(self) -> int:
@@ -148,6 +152,9 @@ def _recorded(
         "junk_by_chance": result.scores.expected_mistakes(),
         "linear": config.settings(),
     }
+    if result.poses_in_words is not None:
+        training["poses"] = result.poses_in_words
+        training["poses_corrected"] = result.poses_corrected
     return {
         "dataset_args": config.data.to_mapping(norm, particles.images.sampling),
         **shape.to_mapping(),

@@ -48,6 +48,8 @@ from cryodrgn.training.run_log import MetricsFile, log_to_file
 
 logger = logging.getLogger(__name__)
 
+POSES_STAY = "half maps agree no better with corrected poses: they stay as they were given"
+
 
 def train_linear(
     config: LinearConfig,
@@ -176,7 +178,7 @@ def _fitted(
 ) -> LinearResult:
     """Fit, correct poses and fit again if asked, and embed everything."""
     groups = optics_groups(particles.images)
-    model = _model(config, images, groups, masks, report)
+    model, said = _model(config, images, groups, masks, report), POSES_STAY
     for _ in range(config.pose_rounds):
         assert poses is not None
         before = poses.poses()
@@ -186,17 +188,8 @@ def _fitted(
             poses.put(before)
             logger.info("half maps agree no better with poses corrected again: they stay")
             break
-        logger.info(
-            "poses were off by about %.2f° and %.2f px along each axis and are corrected; of "
-            "%.2f° about all axes together, images of this noise leave %.2f° by this model; "
-            "agreement of half maps: %.4f, was %.4f",
-            math.degrees(found.spread.turn),
-            found.spread.step,
-            math.degrees(3**0.5 * found.spread.turn),
-            math.degrees(found.turn_left),
-            corrected.agreement,
-            model.agreement,
-        )
+        said = _in_words(found, corrected.agreement, model.agreement)
+        logger.info("%s", said)
         model = corrected
     fit, kept, regression = model.fit, model.kept, model.regression
     radius = fit.agreement.joint.radius
@@ -218,6 +211,19 @@ def _fitted(
         groups=groups,
         scores=score_particles(images, regression.halves, radius, fit.noise),
         poses=None if poses is None else poses.poses(),
+        poses_in_words=None if poses is None else said,
+        poses_corrected=said != POSES_STAY,
+    )
+
+
+def _in_words(found: Correction, agreement: float, before: float) -> str:
+    """What a correction of poses found, in one sentence."""
+    return (
+        f"poses were off by about {math.degrees(found.spread.turn):.2f}° and "
+        f"{found.spread.step:.2f} px along each axis and are corrected; of "
+        f"{math.degrees(3**0.5 * found.spread.turn):.2f}° about all axes together, images of "
+        f"this noise leave {math.degrees(found.turn_left):.2f}° by this model; agreement of "
+        f"half maps: {agreement:.4f}, was {before:.4f}"
     )
 
 

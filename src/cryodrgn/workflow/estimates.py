@@ -19,6 +19,8 @@ MATRIX = 1024
 SECONDS_PER_VOLUME, VOLUMES = 0.6, 40
 MAPPED_PER_SECOND, MAPPED_AT_MOST = 400, 100_000
 SAMPLE = 3000
+# The linear model is fitted a second time with corrected poses.
+LINEAR_FITS = 2
 # Where settings do not say.
 LATENT_DIM, BATCH_SIZE = 8, 8
 
@@ -53,7 +55,9 @@ def estimated_seconds(
     training = WITH_HELD_OUT * settings["-n"] * count * _seconds_of_training(settings)
     return {
         "check": 10 + 0.01 * sample,
-        "linear": 5 + reading + min(count, 50_000) * points * 20 / VALUES_PER_SECOND,
+        "linear": 5
+        + reading
+        + LINEAR_FITS * min(count, 50_000) * points * 20 / VALUES_PER_SECOND,
         "training": reading + training,
         "analysis": VOLUMES * (SECONDS_PER_VOLUME + box**3 * width**2 * 2 / speed)
         + min(count, MAPPED_AT_MOST) / MAPPED_PER_SECOND,

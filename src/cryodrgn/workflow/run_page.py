@@ -49,6 +49,8 @@ def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
     if linear.config_yaml.is_file():
         record = load_run_config(linear.config_yaml)["training"]
         found["Linear model"] = f"{record['verdict']}."
+        if "poses" in record:
+            found["Poses"] = f"{record['poses']}."
         found["Junk"] = f"{_junk_in_words(files, record['junk'])}."
     records = read_records(files.training.convergence)
     if records:
