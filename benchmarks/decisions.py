@@ -230,7 +230,10 @@ def _write_page(store: Results) -> None:
 
 
 def _table(name: str, store: Results) -> list[str]:
+    """The table of a section; nothing where there are no figures yet."""
     section = SECTIONS[name]
+    if not any(key.startswith(f"{name}|") for key in store.rows):
+        return []
     lines = [f"### {section.title}", "", section.words, ""]
     lines.append(f"| set | seeds | {' | '.join(section.columns.values())} |")
     lines.append("|---" * (2 + len(section.columns)) + "|")

@@ -32,6 +32,7 @@ from typing import (
 
 from cryodrgn import compat
 from cryodrgn.errors import ConfigError
+from cryodrgn.given_arrays import GivenArray, is_one_list, lists_numbers
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -177,6 +178,7 @@ WORDS = {
     str: "text",
     Path: "the path of a file or folder",
     NoneType: "None",
+    GivenArray: "an array of numbers",
 }
 
 
@@ -184,14 +186,19 @@ def _converted(value: Any, hint: Any) -> Any:
     """A value as a notebook gives it, in the type of its setting.
 
     Text becomes a path, a whole number a real one, a list or array a tuple, a number of numpy
-    one of Python, and one value where several are taken a tuple of it.
+    one of Python, and one value where several are taken a tuple of it. Lists and arrays stay
+    arrays where a setting takes them in place of a file.
 
     Raises:
         TypeError: The value has no place in the type.
     """
-    if hasattr(value, "dtype"):
-        value = value.tolist()
     origin, kinds = _parts(hint)
+    if GivenArray in kinds and lists_numbers(value):
+        return GivenArray.of(value)
+    if _takes_arrays(kinds):
+        value = (value,) if is_one_list(value) else value
+    elif hasattr(value, "dtype"):
+        value = value.tolist()
     if origin in (Union, UnionType):
         return _first_converted(value, kinds)
     if origin is Literal:
@@ -199,6 +206,18 @@ def _converted(value: Any, hint: Any) -> Any:
     if origin is tuple:
         return _converted_tuple(value, kinds)
     return _converted_one(value, hint)
+
+
+def _takes_arrays(kinds: tuple[Any, ...]) -> bool:
+    """Whether the first of some types is a path or an array."""
+    return bool(kinds) and GivenArray in get_args(kinds[0])
+
+
+def _named(value: Any, name: str) -> Any:
+    """A value, in which arrays bear the name of its setting."""
+    if isinstance(value, tuple):
+        return tuple(_named(one, name) for one in value)
+    return replace(value, setting=f"`{name}`") if isinstance(value, GivenArray) else value
 
 
 @functools.cache
@@ -278,7 +297,7 @@ class Settings:
             except (TypeError, OverflowError) as error:
                 msg = f"`{name}` must be {_in_words(hints[name])}, got {given!r}"
                 raise ConfigError(msg) from error
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, _named(value, name))
             if said.check is not None and value is not None and not said.check.holds(value):
                 msg = f"`{name}` must be {said.check.words}, got {value}"
                 raise ConfigError(msg)

@@ -129,7 +129,7 @@ def _words_of(hint: Any) -> tuple[Any, str | int | None, tuple[Any, ...] | None]
     if _is_tuple(hint):
         parts = get_args(hint)
         if parts[-1] is Ellipsis:
-            return parts[0], "+", None
+            return _words_of(parts[0])[0], "+", None
         return parts[0], len(parts), None
     return hint, None, None
 

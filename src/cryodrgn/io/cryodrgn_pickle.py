@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import InputFileError, MetadataError
+from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.plain_pickle import plain_objects
@@ -59,12 +60,14 @@ def load_pickles(path: Path) -> list[Any]:
     return objects
 
 
-def load_array(path: Path) -> np.ndarray:
-    """The first object of a pickle file, or the content of a ``.npy``, as an array of numbers.
+def load_array(path: PathOrArray) -> np.ndarray:
+    """An array of numbers: given, the content of a ``.npy``, or the first object of a pickle.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
+    if isinstance(path, GivenArray):
+        return path.values
     if path.suffix == ".npy":
         return read_npy(path)
     return as_array(load_pickles(path)[0], path)
@@ -250,8 +253,8 @@ def save_ctf(
     save_pickles(path, [array.astype(np.float32)])
 
 
-def load_labels(path: Path) -> Int[np.ndarray, " particles"]:
-    """Cluster numbers of a ``labels.pkl``, or of a ``labels.npy``.
+def load_labels(path: PathOrArray) -> Int[np.ndarray, " particles"]:
+    """Cluster numbers of a ``labels.pkl``, of a ``labels.npy``, or of an array.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.
@@ -289,8 +292,8 @@ def save_latents(
     save_pickles(path, [mean.astype(np.float32), log_variance.astype(np.float32)])
 
 
-def load_latents(path: Path) -> Float[np.ndarray, "particles latent"]:
-    """Latent means of a ``z.pkl``.
+def load_latents(path: PathOrArray) -> Float[np.ndarray, "particles latent"]:
+    """Latent means of a ``z.pkl``, or of an array.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.

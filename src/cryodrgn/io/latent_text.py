@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import InputFileError
+from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.text import read_text
 
@@ -16,16 +17,18 @@ def save_latent_text(path: Path, latents: Float[np.ndarray, "points z"]) -> None
         np.savetxt(partial, latents.astype(np.float32), fmt="%.9g")
 
 
-def load_latent_text(path: Path, latent_dim: int) -> Float[np.ndarray, "points z"]:
+def load_latent_text(path: PathOrArray, latent_dim: int) -> Float[np.ndarray, "points z"]:
     """Read points.
 
     Args:
-        path: The file.
+        path: The file, or the points as the rows of an array.
         latent_dim: Numbers per point; line breaks are not looked at.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
+    if isinstance(path, GivenArray):
+        return _given_points(path, latent_dim)
     words = read_text(path).split()
     try:
         with np.errstate(over="ignore"):
@@ -37,6 +40,19 @@ def load_latent_text(path: Path, latent_dim: int) -> Float[np.ndarray, "points z
         msg = f"{path} holds {len(values)} numbers, not rows of {latent_dim}"
         raise InputFileError(msg)
     return values.reshape(-1, latent_dim)
+
+
+def _given_points(given: GivenArray, latent_dim: int) -> Float[np.ndarray, "points z"]:
+    with np.errstate(over="ignore"):
+        points = np.atleast_2d(given.values).astype(np.float32)
+    right = points.ndim == 2 and len(points) and points.shape[1] == latent_dim
+    if not right or not np.isfinite(points).all():
+        msg = (
+            f"{given} must be z-values, rows of {latent_dim} finite numbers, got an array of "
+            f"shape {given.values.shape} and type {given.values.dtype}"
+        )
+        raise InputFileError(msg)
+    return points
 
 
 def save_index_text(path: Path, indices: Int[np.ndarray, " rows"]) -> None:

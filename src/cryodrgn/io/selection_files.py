@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError
+from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_pickles
 from cryodrgn.io.latent_text import load_index_text
@@ -20,17 +21,18 @@ REMEDY = (
     "save a one-dimensional array of whole numbers (rows from 0), or of one boolean per "
     "particle, as .pkl, .npy or .txt"
 )
+ARRAY_REMEDY = "give whole numbers (rows from 0), or one boolean per particle"
 
 
-def load_selection(path: Path) -> Selection:
-    """The selection that a file holds.
+def load_selection(path: PathOrArray) -> Selection:
+    """The selection that a file holds, or an array is.
 
     Lists keep their order and repetitions; sets, which have no order, are read in ascending
     order; the tuple that ``numpy.nonzero`` returns is the one array in it.
 
     Args:
         path: A file of one array, list, tuple or set: a pickle, unless it ends in ``.npy`` or
-            ``.txt``.
+            ``.txt``. Or an array.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.
@@ -38,7 +40,7 @@ def load_selection(path: Path) -> Selection:
     try:
         array = _array(path)
     except InputFileError as error:
-        if not path.is_file():
+        if isinstance(path, GivenArray) or not path.is_file():
             raise
         msg = f"{error}; {REMEDY}"
         raise InputFileError(msg) from error
@@ -47,7 +49,8 @@ def load_selection(path: Path) -> Selection:
     if array.ndim != 1 or array.dtype.kind not in "biu":
         msg = (
             f"{path} holds no list of indices: expected a one-dimensional integer array, "
-            f"found shape {array.shape} of type {array.dtype}; {REMEDY}"
+            f"found shape {array.shape} of type {array.dtype}; "
+            f"{ARRAY_REMEDY if isinstance(path, GivenArray) else REMEDY}"
         )
         raise InputFileError(msg)
     if array.dtype.kind == "b":
@@ -55,7 +58,7 @@ def load_selection(path: Path) -> Selection:
     return Selection(indices=array.astype(np.int64), source=str(path))
 
 
-def load_indices(path: Path) -> Int[np.ndarray, " rows"]:
+def load_indices(path: PathOrArray) -> Int[np.ndarray, " rows"]:
     """The rows that a file selects, without a table that they could be checked against.
 
     Raises:
@@ -64,7 +67,9 @@ def load_indices(path: Path) -> Int[np.ndarray, " rows"]:
     return load_selection(path).indices
 
 
-def _array(path: Path) -> np.ndarray:
+def _array(path: PathOrArray) -> np.ndarray:
+    if isinstance(path, GivenArray):
+        return path.values
     if path.suffix == ".npy":
         return read_npy(path)
     if path.suffix == ".txt":

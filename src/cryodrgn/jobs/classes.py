@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.analyze import SeededEpochOptions
 from cryodrgn.settings import Job, function_of, option, settings
 
@@ -20,7 +21,7 @@ PlotType = Literal["scatter", "kde"]
 class PlotClasses(SeededEpochOptions, Job[list[Path]]):
     """Plot classes of particles in the latent space of a run."""
 
-    labels: Path = option(
+    labels: PathOrArray = option(
         "--labels", help="Class of every particle, a whole number (.pkl or .npy)"
     )
     plot_types: tuple[str, ...] = option(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError, CryodrgnError
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.traversals import read_anchors
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
@@ -46,7 +47,7 @@ class ConformationalDensity(Job["Estimate"]):
         check=at_least(2),
         help="Bootstrap samples for the bands",
     )
-    labels: Path | None = option(
+    labels: PathOrArray | None = option(
         "--labels",
         default=None,
         metavar="PKL",
@@ -147,24 +148,23 @@ class ConformationalDensity(Job["Estimate"]):
         )
 
 
-def _labels(path: Path, count: int) -> "np.ndarray":
+def _labels(source: PathOrArray, count: int) -> "np.ndarray":
     """Cluster of every particle.
 
     Raises:
-        ConfigError: They are of another number of particles, or no whole numbers.
+        InputFileError: They are no whole numbers.
+        ConfigError: They are of another number of particles.
     """
-    import numpy as np
+    from cryodrgn.io.cryodrgn_pickle import load_labels
 
-    from cryodrgn.io.cryodrgn_pickle import as_array, load_pickles
-
-    labels = as_array(load_pickles(path)[0], path)
-    if labels.ndim != 1 or len(labels) != count or labels.dtype.kind not in "iu":
+    labels = load_labels(source)
+    if len(labels) != count:
         msg = (
-            f"{path} holds an array {labels.shape} of {labels.dtype}, expected the cluster of "
-            f"each of the {count} particles as a whole number"
+            f"{source} holds {len(labels)} labels, expected the cluster of each of the "
+            f"{count} particles"
         )
         raise ConfigError(msg)
-    return np.asarray(labels)
+    return labels
 
 
 conformational_density = function_of(ConformationalDensity)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
     MRC_ENDINGS,
     ComputeOptions,
@@ -57,7 +58,7 @@ class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]
         "--z-end", default=None, nargs="*", group=LATENTS, help="End of the path"
     )
     num_volumes: int = option("-n", default=10, group=LATENTS, help="Volumes along the path")
-    z_file: Path | None = option(
+    z_file: PathOrArray | None = option(
         "--zfile",
         default=None,
         group=LATENTS,

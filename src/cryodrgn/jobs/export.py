@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import output_flags, require_ending
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.settings import Job, function_of, option, positional, settings, with_default
@@ -27,7 +28,7 @@ class Export(Job[list[Path]]):
     particles: Path = positional(
         help="Original particle file of RELION (.star) or cryoSPARC (.cs)"
     )
-    indices: Path = option(
+    indices: PathOrArray = option(
         "--ind",
         kw_only=False,
         help="Chosen particles (.pkl, .npy or .txt), as rows of the original file; of tilt "
@@ -48,13 +49,13 @@ class Export(Job[list[Path]]):
         metavar="CS",
         help="Passthrough files (.cs) of the particles (default: those beside the original)",
     )
-    labels: Path | None = option(
+    labels: PathOrArray | None = option(
         "--labels",
         default=None,
         group=COLUMNS,
         help="Cluster of every particle (labels.pkl)",
     )
-    latents: Path | None = option(
+    latents: PathOrArray | None = option(
         "--latents", default=None, group=COLUMNS, help="Latents of every particle (z.pkl)"
     )
     scores: Path | None = option(
@@ -64,7 +65,7 @@ class Export(Job[list[Path]]):
         metavar="CSV",
         help="Scores of every particle (scores.csv of a run): contrast, misfit, junk",
     )
-    table_indices: Path | None = option(
+    table_indices: PathOrArray | None = option(
         "--table-ind",
         default=None,
         group=COLUMNS,
@@ -162,7 +163,9 @@ class Export(Job[list[Path]]):
         )
         return Selection(indices=rows, source=str(self.indices))
 
-    def _for_rows(self, table: "np.ndarray", rows: "np.ndarray", path: Path) -> "np.ndarray":
+    def _for_rows(
+        self, table: "np.ndarray", rows: "np.ndarray", path: PathOrArray
+    ) -> "np.ndarray":
         """The rows of a table that belong to original rows."""
         from cryodrgn.io.selection_files import load_indices
         from cryodrgn.particles.selection import check_indices, positions_in

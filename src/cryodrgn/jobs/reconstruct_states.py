@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cryodrgn.errors import ConfigError, MissingDependencyError
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
     DataOptions,
     DeviceOptions,
@@ -69,7 +70,7 @@ class ReconstructStates(
     epoch: int | None = positional(help="Epoch of the latents (default: the last)", nargs="?")
     outdir: Path = option("-o", "--outdir", help="Folder for states and model")
     z: tuple[float, ...] | None = option("-z", default=None, group=CHOICE, help="One z-value")
-    z_file: Path | None = option(
+    z_file: PathOrArray | None = option(
         "--zfile", default=None, group=CHOICE, help="Text file of z-values, one row per state"
     )
     num_states: int = option(
@@ -114,7 +115,7 @@ class ReconstructStates(
     seed: int = option(
         "--seed", default=0, group=RECONSTRUCTION, check=SEED, help="Random seed"
     )
-    latents: Path | None = option(
+    latents: PathOrArray | None = option(
         "--latents", default=None, group=OTHERS, help="Latents (z.pkl, or .npy)"
     )
     particles: Path | None = option(

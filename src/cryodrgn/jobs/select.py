@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.feature_selection import FeatureOptions
 from cryodrgn.jobs.options import (
     PICKLE_ENDINGS,
@@ -53,7 +54,7 @@ class KnownOptions(Settings):
         metavar="PKL",
         help="Indices (.pkl) of the chosen particles, as rows of the original particle file",
     )
-    coordinates: Path | None = option(
+    coordinates: PathOrArray | None = option(
         "--coordinates",
         default=None,
         group=KNOWN,
@@ -65,10 +66,10 @@ class KnownOptions(Settings):
         group=KNOWN,
         help="Use the principal components of the coordinates",
     )
-    labels: Path | None = option(
+    labels: PathOrArray | None = option(
         "--labels", default=None, group=KNOWN, help="Clusters (labels.pkl)"
     )
-    indices: Path | None = option(
+    indices: PathOrArray | None = option(
         "--ind",
         default=None,
         group=KNOWN,
@@ -116,8 +117,8 @@ class KnownOptions(Settings):
         files = ParticleFiles(particles=self.particles, ctf=self.ctf, datadir=self.datadir)
         return open_particles(files).first_images.pixel_sizes_in_files
 
-    def parent(self) -> Path | None:
-        """The file by which the particles had been filtered before, if they had been."""
+    def parent(self) -> PathOrArray | None:
+        """Rows by which the particles had been filtered before, if they had been."""
         from cryodrgn.io.run_config import parent_indices
 
         if self.indices is None and self.workdir is not None:
@@ -160,21 +161,21 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         metavar="SD",
         help="Length of the coordinates more than SD standard deviations above the mean",
     )
-    all_of: tuple[Path, ...] = option(
+    all_of: tuple[PathOrArray, ...] = option(
         "--all-of",
         default=(),
         group=CRITERIA,
         metavar="PKL",
         help="In every one of these index files",
     )
-    any_of: tuple[Path, ...] = option(
+    any_of: tuple[PathOrArray, ...] = option(
         "--any-of",
         default=(),
         group=CRITERIA,
         metavar="PKL",
         help="In at least one of these index files",
     )
-    none_of: tuple[Path, ...] = option(
+    none_of: tuple[PathOrArray, ...] = option(
         "--none-of",
         default=(),
         group=CRITERIA,
@@ -307,7 +308,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
             raise ConfigError(msg)
         return candidates.keep(np.isin(candidates.rows, groups[nearest]))
 
-    def _candidates(self, parent: Path | None, num_original: int | None) -> "Candidates":
+    def _candidates(self, parent: PathOrArray | None, num_original: int | None) -> "Candidates":
         """All particles that could be chosen, under their rows of the original file."""
         import numpy as np
 
@@ -377,7 +378,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         return candidates.sampled(self.count, self.seed) if self.random else candidates
 
 
-def _rows_on(paths: "Sequence[Path]", num_original: int | None) -> "list[np.ndarray]":
+def _rows_on(paths: "Sequence[PathOrArray]", num_original: int | None) -> "list[np.ndarray]":
     """The rows of the original file that selection files name."""
     from cryodrgn.io.selection_files import load_selection
 

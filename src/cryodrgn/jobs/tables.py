@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cryodrgn import compat
 from cryodrgn.errors import ConfigError
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
     PICKLE_ENDINGS,
     TableOptions,
@@ -142,7 +143,7 @@ class FilterPkl(Job[Path]):
     """Take some rows out of a pickle of poses, CTF parameters or latents."""
 
     input: Path = positional(help="Poses, CTF parameters, latents, or other arrays (.pkl)")
-    indices: Path | None = option("--ind", default=None, help=ROWS)
+    indices: PathOrArray | None = option("--ind", default=None, help=ROWS)
     first: int | None = option(
         "--first", default=None, metavar="N", help="Keep the first N rows"
     )
@@ -249,9 +250,9 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
 class SelectClusters(Job["np.ndarray"]):
     """Indices of the particles in some clusters."""
 
-    labels: Path = positional(help="Cluster of every particle (labels.pkl)")
+    labels: PathOrArray = positional(help="Cluster of every particle (labels.pkl)")
     clusters: tuple[int, ...] = option("--sel", help="Clusters to keep, as numbered there")
-    parent_indices: Path | None = option(
+    parent_indices: PathOrArray | None = option(
         "--parent-ind",
         default=None,
         help="Rows (.pkl, .npy or .txt) of the labelled particles in the original file, if "

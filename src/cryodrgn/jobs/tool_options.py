@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
     MRC_ENDINGS,
     ParticleOptions,
@@ -25,7 +26,7 @@ ROWS = "Rows to keep (.pkl, .npy or .txt: row numbers from 0, or a boolean for e
 class RowOptions(Settings):
     """Rows to keep of a table or stack."""
 
-    indices: Path = option("--ind", help=ROWS)
+    indices: PathOrArray = option("--ind", help=ROWS)
 
     def rows_of(self, count: int, path: Path) -> "np.ndarray":
         """The rows to keep of a file with ``count`` of them."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.settings import Job, Settings, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ RADIUS = 3.0
 class PcTraversal(Job["dict[int, ComponentPath]"]):
     """Points of the latent space along its principal components."""
 
-    latents: Path = positional(metavar="z", help="Latents of all particles (z.pkl)")
+    latents: PathOrArray = positional(metavar="z", help="Latents of all particles (z.pkl)")
     components: tuple[int, ...] | None = option(
         "--dim",
         "--pc",
@@ -102,7 +103,7 @@ class AnchorOptions(Settings):
 class DirectTraversal(AnchorOptions, Job["np.ndarray"]):
     """Points of the latent space on straight lines between particles."""
 
-    latents: Path = positional(metavar="zfile", help="Latents of all particles (z.pkl)")
+    latents: PathOrArray = positional(metavar="zfile", help="Latents of all particles (z.pkl)")
     num_points: int = option(
         "-n", default=6, help="Points from anchor to anchor, both included"
     )
@@ -137,7 +138,7 @@ class DirectTraversal(AnchorOptions, Job["np.ndarray"]):
 class GraphTraversal(AnchorOptions, Job["GraphPath"]):
     """Points of the latent space along neighbouring particles."""
 
-    latents: Path = positional(metavar="data", help="Latents of all particles (z.pkl)")
+    latents: PathOrArray = positional(metavar="data", help="Latents of all particles (z.pkl)")
     max_neighbours: int = option(
         "--max-neighbors",
         default=10,

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
@@ -124,12 +125,14 @@ def run_latents(run: RunDirectory, epoch: int | None = None) -> Latents:
     )
 
 
-def file_latents(path: Path) -> Latents:
-    """Latents of a ``.npy`` file or a ``z.pkl``, with log-variances if it holds them.
+def file_latents(path: PathOrArray) -> Latents:
+    """Latents of an array, a ``.npy`` or a ``z.pkl``, with log-variances if it holds them.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
+    if isinstance(path, GivenArray):
+        return Latents(mean=load_latents(path), source=str(path))
     if path.suffix == ".npy":
         return Latents(mean=_read_array(path), source=str(path))
     mean = load_latents(path)
