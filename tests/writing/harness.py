@@ -66,6 +66,7 @@ def commands(folder: Path) -> dict[str, Command]:
     weights, latents, index = run / "weights.pkl", run / "z.pkl", folder / "ind.pkl"
     # Which number type is faster, every process would measure for itself.
     epochs = ("-n", 3, "-b", 6, "--load", "latest", "--precision", "float32")
+    halves = [folder / f"volume_half_map_{half}.mrc" for half in "ab"]
     small = ("-D", 16, "--Apix", 12, "-n", 60, "--num-states", 2)
     return {
         "simulate": Command(("simulate", *small)),
@@ -92,6 +93,7 @@ def commands(folder: Path) -> dict[str, Command]:
             ("select", "--coordinates", latents, "--random", "--count", 10), "ind.pkl"
         ),
         "export": Command(("export", star, "--ind", index), "x.star"),
+        "postprocess": Command(("tool", "postprocess", *halves)),
         "add_noise": Command(("tool", "add_noise", stack, "--snr", 1), "x.mrcs"),
         "filter_mrcs": Command(("tool", "filter_mrcs", stack, "--ind", index), "x.mrcs"),
         "filter_star": Command(("tool", "filter_star", star, "--ind", index), "x.star"),

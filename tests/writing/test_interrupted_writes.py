@@ -15,8 +15,8 @@ NAMES = (
     *("simulate", "downsample", "downsample --chunk", "downsample --is-vol", "parse_pose_star"),
     *("parse_ctf_star", "backproject_voxel", "train_vae", "train_nn", "train_dec"),
     *("train_linear", "eval_images", "eval_vol", "analyze", "pc_traversal", "direct_traversal"),
-    *("select", "export", "add_noise", "filter_mrcs", "filter_star", "filter_pkl", "flip_hand"),
-    *("invert_contrast", "gen_mask", "select_random"),
+    *("select", "export", "postprocess", "add_noise", "filter_mrcs", "filter_star"),
+    *("filter_pkl", "flip_hand", "invert_contrast", "gen_mask", "select_random"),
 )
 
 
