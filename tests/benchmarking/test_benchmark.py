@@ -41,7 +41,7 @@ def test_a_search_is_bound_by_the_products_of_its_grids():
     case = SearchCase(16, 0.0, torch.float32, torch.device("cpu"), num_levels=1)
     # 4608 rotations on the disc of radius 7, then 64 of each image.
     points = len(HalfPlaneFrequencies.disc(16, 7))
-    first, refined = case._finder.operations_per_particle
+    first, refined = case._finder.operations_per_image
     assert (first, refined) == (6 * points * 4608, 6 * points * 64)
     ceilings = {"float32": 2.0, "bfloat16": 8.0}
     assert case.bound(ceilings) == pytest.approx(2e9 / (first + refined))

@@ -150,7 +150,7 @@ def test_picks_of_a_tomogram_are_refused(tmp_path):
         ),
         (
             {"": {"cisTEMPositionInStack": [1], "cisTEMAnglePsi": [1.0]}},
-            "table of cisTEM and lacks the columns of RELION .rlnImageName.*export",
+            "table of cisTEM without images, angles, .*as RELION does .rlnImageName.*export",
         ),
         (
             {"noname": {"image": ["1@a.stk"], "anglePsi": [1.0]}},
@@ -158,7 +158,7 @@ def test_picks_of_a_tomogram_are_refused(tmp_path):
         ),
         (
             {"": {"wrpFoo": [1], "wrpBar": [2]}},
-            "another program with the columns wrpFoo, wrpBar",
+            "table of WARP with the columns wrpFoo, wrpBar",
         ),
         ({"x": {"atom_site.id": [1]}}, "atomic model"),
         ({"": {"rlnClassNumber": [1]}}, "no column rlnImageName, but rlnClassNumber"),

@@ -18,7 +18,7 @@ from cryodrgn.particles.half_sets import (
     rows_of,
     without_copies_of,
 )
-from cryodrgn.training.assembly import _held_out
+from cryodrgn.training.assembly import held_out_particles
 from cryodrgn.training.config import DataConfig, HeldOutConfig, TrainConfig
 
 COUNT = 60
@@ -131,7 +131,7 @@ def test_copies_of_some_rows_are_taken_out_of_others():
 def test_held_out_particles_are_held_out_with_all_of_their_copies(simulated):
     particles = expanded(simulated)
     settings = TrainConfig(held_out=HeldOutConfig(fraction=0.2))
-    held_out = _held_out(settings, particles).numpy()
+    held_out = held_out_particles(settings, particles).numpy()
     chosen = np.unique(particles.numbers[held_out])
     assert len(chosen) == COUNT // 5
     np.testing.assert_array_equal(held_out, rows_of(chosen, particles.numbers))

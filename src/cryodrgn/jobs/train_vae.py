@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.errors import ConfigError
+from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.jobs.architecture import AutoEncoderOptions, TiltEncoderOptions
 from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.linear_start import LinearStartOptions
@@ -149,6 +149,10 @@ class TrainVae(
             tilt_hidden_dim=self.tilt_hidden_dim,
         )
 
+    def is_to_judge(self, run: "RunDirectory") -> bool:
+        """True if the run was interrupted after training, before its particles were judged."""
+        return not run.judged.picture.is_file()
+
     def judge(
         self,
         config: "RunConfig",
@@ -169,8 +173,12 @@ class TrainVae(
         data = config.data
         if run.poses().is_file():
             particles = replace(data, files=replace(data.files, poses=run.poses())).open()
-        scores = judge_run(run, particles, device, storage_of(config.training, run))
-        draw_junk(scores, particles, data, run)
+        try:
+            scores = judge_run(run, particles, device, storage_of(config.training, run))
+            draw_junk(scores, particles, data, run)
+        except InputFileError as error:
+            # Training is done and its results are written; some latents may not be finite.
+            logger.warning("particles are not judged: %s", error)
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the evidence lower bound."""

@@ -163,7 +163,7 @@ class TrainingJob(
         from cryodrgn.runs.run import open_run
         from cryodrgn.training.assembly import storage_of
         from cryodrgn.training.runner import train
-        from cryodrgn.training.start import resolve_resume
+        from cryodrgn.training.start import is_over, resolve_resume
 
         if self.verbose:
             logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
@@ -188,9 +188,11 @@ class TrainingJob(
                 if load is None:
                     warn_of_foreign_poses(particles, config.data.files.poses)
                 start = resolve_resume(run, config, load, overwrite=self.overwrite)
+                if start.is_same_run and is_over(config, start, run) and self.is_to_judge(run):
+                    self.judge(config, particles, run, device, team)
+                    return
                 storage = storage_of(config.training, run)
-                plan = training_plan(config, particles, run.path, device, storage)
-                plan.announce("training")
+                training_plan(config, particles, run.path, device, storage).announce("training")
                 linear = None
                 if start.checkpoint is None and isinstance(self, LinearStartOptions):
                     linear = self.linear_start(config, particles, device, storage, team)
@@ -202,6 +204,10 @@ class TrainingJob(
             # Processes that write nothing open the run once it is written.
             team.wait()
         return open_run(run.path)
+
+    def is_to_judge(self, run: "RunDirectory") -> bool:  # noqa: ARG002
+        """True if particles of the finished run are still to be judged."""
+        return False
 
     def judge(
         self,

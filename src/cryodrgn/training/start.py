@@ -100,6 +100,16 @@ def resolve_resume(
     return _from_file(latest, is_same_run=True)
 
 
+def _is_complete(start: ResumePoint, run: RunDirectory) -> bool:
+    """False for a run that was killed after an epoch, before it wrote its last files."""
+    return start.source in {None, run.weights()}
+
+
+def is_over(config: RunConfig, start: ResumePoint, run: RunDirectory) -> bool:
+    """True for a run of which all epochs are done, and all files of training written."""
+    return start.epochs_done >= config.training.num_epochs and _is_complete(start, run)
+
+
 def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory) -> None:
     """Refuse a run that is over.
 
@@ -107,9 +117,8 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
         ConfigError: All epochs are done, or training has converged and stopped.
     """
     wanted = config.training.num_epochs
-    # A run that was killed after its last epoch still has to write its last files.
-    is_complete = start.source in {None, run.weights()}
-    if start.epochs_done >= wanted and is_complete:
+    is_complete = _is_complete(start, run)
+    if is_over(config, start, run):
         msg = (
             f"nothing is left to train in {run.path}: {start.epochs_done} epochs are done, "
             f"{wanted} are asked for; ask for more with -n"
