@@ -35,6 +35,10 @@ COMMANDS = {
     ),
     "train_linear": ("{star}", "--components", 2),
     "reconstruct_states": ("{vae}", "-z", 0.1, 0.2),
+    "power": (
+        *("{star}", "--components", 1, "--radius", 5, "--trials", 1),
+        *("--domain-kda", 20, "--motions", 5),
+    ),
     "doctor": (),
     "benchmark": (
         *("--boxes", 16, "--batches", 2, "--widths", 16, "--seconds", 0.01, "--steps-only"),
