@@ -4,11 +4,19 @@ import bz2
 import gzip
 import io
 import lzma
+import pickle
 import zipfile
 
+import numpy as np
 import pytest
 
 from cryodrgn.errors import CryodrgnError, InputFileError
+from cryodrgn.io.arrays import read_npy
+from cryodrgn.io.cryodrgn_pickle import load_pickles
+from cryodrgn.io.mrc import MrcFile
+from cryodrgn.io.recognise import ARRAY, MRC, PICKLE, STAR
+from cryodrgn.io.selection_files import load_selection
+from cryodrgn.io.star import read_star
 from cryodrgn.io.text import read_text
 from fuzz.readers import all_readers
 
@@ -24,6 +32,12 @@ results:
         metafile: '>J20_passthrough_particles.cs'
 version: v4.4.1
 """
+
+
+def buffer_of(write):
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()
 
 
 def zipped(name: str) -> bytes:
@@ -94,3 +108,35 @@ def test_what_only_begins_alike_is_no_mistake(tmp_path, content):
     path = tmp_path / "x.txt"
     path.write_bytes(content)
     assert read_text(path).encode() == content
+
+
+FORMATS = {
+    STAR: (read_star, b"# a comment\n\ndata_particles\n\nloop_\n_rlnImageName #1\n1@a.mrcs\n"),
+    ARRAY: (read_npy, buffer_of(lambda file: np.save(file, np.zeros(400)))),
+    PICKLE: (load_pickles, pickle.dumps([np.zeros(400)])),
+    MRC: (MrcFile.open, bytes(208) + b"MAP \x44\x44" + bytes(2000)),
+}
+
+
+@pytest.mark.parametrize("expected", FORMATS)
+@pytest.mark.parametrize("found", FORMATS)
+def test_another_format_that_is_read_here_is_named(tmp_path, expected, found):
+    path = tmp_path / "x"
+    path.write_bytes(FORMATS[found][1])
+    read, _ = FORMATS[expected]
+    if found == expected == MRC:
+        with pytest.raises(InputFileError, match="x holds no real images"):
+            read(path)
+    elif found == expected:
+        assert len(read(path)) > 0
+    else:
+        with pytest.raises(InputFileError) as refused:
+            read(path)
+        assert str(refused.value) == f"{path} is {found}, expected {expected}"
+
+
+def test_a_selection_that_must_be_fetched_first_gets_no_other_advice(tmp_path):
+    path = tmp_path / "ind.pkl"
+    path.write_bytes(LFS)
+    with pytest.raises(InputFileError, match=r"git lfs pull$"):
+        load_selection(path)

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cryodrgn.errors import InputFileError
+from cryodrgn.io.recognise import ARRAY, unreadable
 from cryodrgn.io.text import require_file
 
 # Bytes that an archive may unpack to, besides so many times its own size.
@@ -31,7 +32,7 @@ def read_npy(path: Path) -> np.ndarray:
     except Exception as error:
         # A damaged header makes numpy raise nearly anything.
         msg = f"{path} cannot be read as a numpy array: {_reason(error)}"
-        raise InputFileError(msg) from error
+        raise InputFileError(unreadable(path, ARRAY, msg)) from error
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.plain_pickle import plain_objects
+from cryodrgn.io.recognise import PICKLE, unreadable
 from cryodrgn.io.text import read_bytes
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
@@ -53,7 +54,7 @@ def load_pickles(path: Path) -> list[Any]:
         # A damaged pickle makes the interpreter raise nearly anything.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         msg = f"{path} is no readable pickle of numpy arrays: {reason}"
-        raise InputFileError(msg) from error
+        raise InputFileError(unreadable(path, PICKLE, msg)) from error
     if not objects:
         msg = f"{path} is empty"
         raise InputFileError(msg)

@@ -22,7 +22,7 @@ from mrcfile.utils import dtype_from_mode
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.map_geometry import STANDARD_ORDER, MapGeometry, axis_order, geometry_of
-from cryodrgn.io.recognise import BEGINNING, refuse_mistaken
+from cryodrgn.io.recognise import BEGINNING, MRC, refuse_mistaken, unreadable
 from cryodrgn.io.text import require_plain_file
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class MrcFile:
             dtype = dtype_from_mode(header["mode"]).newbyteorder(order)
         except ValueError as error:
             msg = f"{path} cannot be read as an MRC file: {error}"
-            raise InputFileError(msg) from error
+            raise InputFileError(unreadable(path, MRC, msg)) from error
         if min(shape) <= 0 or dtype.kind == "c" or dtype.names:
             msg = f"{path} holds no real images, but {shape} values of type {dtype}"
             raise InputFileError(msg)
@@ -151,7 +151,7 @@ def read_header(path: Path) -> np.ndarray:
     content = beginning[:HEADER_BYTES]
     if len(content) < HEADER_BYTES:
         msg = f"{path} cannot be read as an MRC file: it has {len(content)} bytes"
-        raise InputFileError(msg)
+        raise InputFileError(unreadable(path, MRC, msg))
     stamp = content[STAMP]
     first, second = (">", "<") if stamp == 0x11 else ("<", ">")
     records = [_record(content, order) for order in (first, second)]

@@ -26,6 +26,42 @@ _TABLE_OF_GROUP = re.compile(
     rb"^\s+metafile:\s*['\"]?>?([^'\"\n]+?\.cs)['\"]?\s*$", re.MULTILINE
 )
 
+# Formats that are read here, by their names in messages.
+ARRAY = "a numpy array (.npy, or a table of cryoSPARC, .cs)"
+MRC = "an MRC file (images or a volume)"
+PICKLE = "a pickle (.pkl)"
+STAR = "a STAR file (.star)"
+_BEGINS_STAR = re.compile(
+    rb"^(?:data_\S*(?:\s|#[^\n]*\n)+(?:loop_|_\w)|# version \d{5}\s)", re.MULTILINE
+)
+_BEGINS_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+
+
+def unreadable(path: Path, expected: str, otherwise: str) -> str:
+    """Sentence on a file that its reader could not read, which names another format.
+
+    Args:
+        path: The file.
+        expected: Format that was looked for: :data:`ARRAY`, :data:`MRC`, :data:`PICKLE` or
+            :data:`STAR`.
+        otherwise: Sentence on a file that has no other of these formats.
+    """
+    with path.open("rb") as file:
+        found = _format(file.read(BEGINNING))
+    if found is None or found == expected:
+        return otherwise
+    return f"{path} is {found}, expected {expected}"
+
+
+def _format(beginning: bytes) -> str | None:
+    if beginning.startswith(b"\x93NUMPY"):
+        return ARRAY
+    if beginning[208:211] == b"MAP":
+        return MRC
+    if _BEGINS_PICKLE.match(beginning):
+        return PICKLE
+    return STAR if _BEGINS_STAR.search(beginning) else None
+
 
 def refuse_mistaken(path: Path, beginning: bytes, *, may_be_zip: bool = False) -> None:
     """Refuse a file that no reader of this program is meant for, and say what it is.

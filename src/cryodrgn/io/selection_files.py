@@ -15,6 +15,7 @@ from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_pickles
 from cryodrgn.io.latent_text import load_index_text
+from cryodrgn.io.text import require_file
 from cryodrgn.particles.selection import Selection
 
 REMEDY = (
@@ -37,10 +38,12 @@ def load_selection(path: PathOrArray) -> Selection:
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
+    if not isinstance(path, GivenArray):
+        require_file(path)
     try:
         array = _array(path)
     except InputFileError as error:
-        if isinstance(path, GivenArray) or not path.is_file():
+        if isinstance(path, GivenArray):
             raise
         msg = f"{error}; {REMEDY}"
         raise InputFileError(msg) from error

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.recognise import STAR, unreadable
 from cryodrgn.io.text import require_file
 
 
@@ -104,7 +105,7 @@ def read_star(path: Path) -> dict[str, StarTable]:
         blocks = {block.name.strip(): _table(path, block) for block in document}
     except (OSError, RuntimeError, ValueError) as error:
         msg = f"{path} cannot be read as a STAR file: {_first_line(error)}"
-        raise InputFileError(msg) from error
+        raise InputFileError(unreadable(path, STAR, msg)) from error
     blocks = {name: table for name, table in blocks.items() if len(table)}
     if not blocks:
         msg = f"{path} is a STAR file without any rows"
