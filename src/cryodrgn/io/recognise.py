@@ -34,7 +34,8 @@ STAR = "a STAR file (.star)"
 _BEGINS_STAR = re.compile(
     rb"^(?:data_\S*(?:\s|#[^\n]*\n)+(?:loop_|_\w)|# version \d{5}\s)", re.MULTILINE
 )
-_BEGINS_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+# A third byte of 0 begins an MRC file of 640 columns.
+_BEGINS_PICKLE = re.compile(rb"\x80[\x02-\x05][^\x00]")
 
 
 def unreadable(path: Path, expected: str, otherwise: str) -> str:
