@@ -31,6 +31,7 @@ SAMPLE = 20_000
 TOGETHER = 200
 
 
+@torch.no_grad()
 def spectral_snr(images: TrainingSet, team: Team = ALONE) -> Float[Tensor, " points"]:
     """Power of the particle over that of the noise in an image, at every stored frequency.
 
