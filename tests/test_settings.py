@@ -160,3 +160,21 @@ def test_text_lists_and_whole_numbers_are_taken_as_a_notebook_gives_them():
 def test_numbers_and_arrays_of_numpy_are_taken_as_numbers():
     job = FilterVolume.with_given("a.mrc", "b.mrc", radius=np.int64(2), norm=np.array([0, 2]))
     assert (type(job.radius), job.norm) == (int, (0.0, 2.0))
+
+
+@settings
+class Divide(Settings):
+    """Division into files."""
+
+    output: Path = option("-o", "--output", help="First")
+    output_rest: Path | None = option("--out-rest", default=None, help="Second")
+    others: Path | None = option("-s", default=None, is_output=True, help="Third")
+    table: Path | None = option("--table", default=None, help="An input")
+
+
+@pytest.mark.parametrize("name", ["output_rest", "others"])
+def test_two_outputs_are_never_the_same_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"`output` and `{name}` are both"):
+        Divide(output=Path("a.pkl"), **{name: tmp_path / "b/../a.pkl"})
+    Divide(output=Path("a.pkl"), table=Path("a.pkl"), **{name: Path("b.pkl")})

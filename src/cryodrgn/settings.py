@@ -90,6 +90,7 @@ class Option:
             is resumed; None for options that are fixed for the whole run.
         group: Title of the options among which the help lists it; None for the first ones.
         default_words: Description of a default that depends on other settings.
+        is_output: Whether it names a file that is written; known of ``-o`` and ``--out…``.
     """
 
     flags: tuple[str, ...]
@@ -105,6 +106,14 @@ class Option:
     resumes_as: str | None = None
     group: str | None = None
     default_words: str | None = None
+    is_output: bool = False
+
+    @property
+    def names_output(self) -> bool:
+        """True if a path that is given here is written."""
+        return self.is_output or any(
+            flag == "-o" or flag.startswith("--out") for flag in self.flags
+        )
 
 
 def option(
@@ -300,6 +309,22 @@ class Settings:
             object.__setattr__(self, name, _named(value, name))
             if said.check is not None and value is not None and not said.check.holds(value):
                 msg = f"`{name}` must be {said.check.words}, got {value}"
+                raise ConfigError(msg)
+        self._require_own_outputs()
+
+    def _require_own_outputs(self) -> None:
+        """Refuse two outputs of the same path, of which one would take the other's place."""
+        seen: dict[Path, str] = {}
+        for name, (_, said) in options_of(type(self)).items():
+            path = getattr(self, name)
+            if not said.names_output or not isinstance(path, Path):
+                continue
+            first = seen.setdefault(path.resolve(), name)
+            if first != name:
+                msg = (
+                    f"`{first}` and `{name}` are both {path}: one would be written over the "
+                    "other; give each a file of its own"
+                )
                 raise ConfigError(msg)
 
 

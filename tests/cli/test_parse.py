@@ -117,6 +117,13 @@ def test_what_is_missing_or_no_number_stops_before_anything_is_written(
     assert not (tmp_path / "new.pkl").exists()
 
 
+def test_no_output_is_written_over_another(fail, star, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = fail("parse_star", star(), "--poses", "a.pkl", "--ctf", tmp_path / "a.pkl")
+    assert f"--poses and --ctf are both {tmp_path / 'a.pkl'}" in message
+    assert not (tmp_path / "a.pkl").exists()
+
+
 def test_outputs_must_be_pickles(fail, star, tmp_path):
     message = fail("parse_pose_star", star(), "-o", tmp_path / "pose.txt")
     assert "must end in .pkl" in message

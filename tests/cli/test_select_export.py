@@ -55,6 +55,31 @@ def test_lists_are_joined_intersected_and_left_out(run, write_pickle, tmp_path):
     assert len(set(load_indices(out).tolist())) == 5
 
 
+def test_scores_of_other_particles_are_refused(run, fail, simulated, tmp_path):
+    save_pickles(tmp_path / "ind.pkl", [np.arange(4)])
+    words = ("simulate", "-D", 16, "--Apix", 12, "-n", 12, "--num-states", 1, "--seed", 5)
+    run(*words, "-o", tmp_path / "other")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    table = folder / "scores.csv"
+
+    def export(call, particles, rows):
+        table.write_text("row,misfit\n" + "".join(f"{row},1\n" for row in range(rows)))
+        config = {"model_args": {}, "dataset_args": {"particles": str(particles)}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        words = ("export", simulated, "--ind", tmp_path / "ind.pkl", "--scores", table)
+        return call(*words, "-o", tmp_path / "out.star")
+
+    assert "has scores of row 12" in export(fail, simulated, 13)
+    said = export(fail, tmp_path / "other/particles.star", 12)
+    assert "the same rows are not the particles of" in said
+    assert not (tmp_path / "out.star").exists()
+    export(run, simulated, 12)
+    # The same images, listed without their metadata, or no longer there.
+    export(run, tmp_path / "sim/particles.mrcs", 12)
+    assert "cannot be compared" in export(run, tmp_path / "gone.star", 12)
+
+
 def test_a_twice_filtered_subset_comes_back_as_the_original_rows(
     run, simulated, filtered_run, tmp_path
 ):

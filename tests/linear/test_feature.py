@@ -1,6 +1,7 @@
 """Particles behind a piece of density."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -103,6 +104,26 @@ def test_what_no_image_can_tell_is_refused(fail, composed, tmp_path, words, said
     error = fail("select", composed / "run", *words, "-o", out)
     assert said.replace("`feature`", "--feature") in error
     assert not list(tmp_path.iterdir())
+
+
+def test_no_file_of_a_run_is_replaced_by_the_table_or_the_picture(fail, composed, tmp_path):
+    shutil.copytree(composed / "run", tmp_path / "run")
+    for name in ("scores", "junk"):
+        before = {
+            path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()
+        }
+        out = tmp_path / f"run/{name}.pkl"
+        said = fail("select", composed / "run", "--feature", place(), "-o", out)
+        assert "is there already and is not of this command" in said
+        assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.mark.parametrize("words", [("--absent",), ("--probability", 0.9)])
+def test_a_choice_by_a_density_that_is_not_named_is_refused(fail, tmp_path, words):
+    out = tmp_path / "x.pkl"
+    said = fail("select", "--num-original", 5, "--random", "--count", 2, *words, "-o", out)
+    assert f"{words[0]} chooses particles by a density; say which with --feature" in said
+    assert not out.exists()
 
 
 def test_a_density_without_run_is_refused(fail, tmp_path):

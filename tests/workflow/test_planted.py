@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.image_stack import ImageStack
-from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.workflow.planted import area_under_curve, discriminant
 from finished_run import SMALL_VAE
 
@@ -63,6 +65,56 @@ def test_a_run_on_a_set_that_is_not_planted_is_refused(fail, planted, tmp_path):
     (tmp_path / "config.yaml").write_text("dataset_args: {}\nmodel_args: {zdim: 1}\n")
     said = fail("power", star, "-o", tmp_path, "--judge", tmp_path)
     assert "is no planted set" in said or "config" in said
+
+
+def test_a_set_in_which_nothing_was_planted_is_refused(fail, planted, tmp_path):
+    star = planted.parent.parent / "sim/particles.star"
+    text = "dataset_args: {}\nlattice_args: {D: 17}\nmodel_args: {zdim: 1}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    write_volume(tmp_path / "state.mrc", np.ones((16, 16, 16), np.float32), 12.0)
+    copy = tmp_path / "two"
+    shutil.copytree(star.parent, copy)
+    shutil.copy(tmp_path / "state.mrc", copy / "gt/state_001.mrc")
+    said = fail("power", copy / star.name, "-o", tmp_path / "out", "--judge", tmp_path)
+    assert "simulation.yaml does not say what was planted" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_on_the_original_images_is_refused(fail, planted, tmp_path):
+    original = planted.parent.parent / "sim/particles.star"
+    text = f"dataset_args: {{particles: {original}}}\nlattice_args: {{D: 17}}\n"
+    (tmp_path / "config.yaml").write_text(text + "model_args: {zdim: 1}\n")
+    star = planted / "particles.star"
+    said = fail("power", star, "-o", tmp_path / "out", "--judge", tmp_path)
+    assert f"was trained on {original}, not on the planted images" in said
+
+
+def test_labels_of_more_states_are_refused(fail, planted, tmp_path):
+    shutil.copytree(planted, tmp_path / "set")
+    np.save(tmp_path / "set/labels.npy", np.arange(400))
+    text = "dataset_args: {}\nlattice_args: {D: 17}\nmodel_args: {zdim: 1}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    star = tmp_path / "set/particles.star"
+    assert "must hold 0 or 1" in fail("power", star, "--judge", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--ind", "few.pkl"), "has 2 particles, but 8 components need at least 64"),
+        (("--shares", 1e-9), "0 of 400 particles would be moved"),
+        (("--axis", 0, 0, 0), "--axis 0 0 0 has no direction"),
+        (("--domain-kda", 900), "at most half can move"),
+    ],
+)
+def test_what_cannot_be_planted_leaves_no_folder(
+    fail, planted, tmp_path, monkeypatch, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    save_pickles(tmp_path / "few.pkl", [np.arange(2)])
+    star = planted.parent.parent / "sim/particles.star"
+    assert said in fail("power", star, "-o", tmp_path / "out", "--plant", *words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_area_under_the_curve_is_the_share_of_pairs_in_order():

@@ -135,7 +135,7 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
         Inactive("--domain-kda", "with --model, --mask", "what moves is given"),
         Inactive("--noise", "with --trials 0", "nothing is planted"),
         Inactive(
-            "--noise --trials --components --radius --fit-images",
+            "--noise --trials --radius --fit-images",
             "with --plant",
             "no report is made",
         ),
@@ -198,7 +198,7 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     ),
     "select": (
         Inactive(
-            "--absent --probability --like --device",
+            "--like --device",
             "without --feature",
             "no density is compared",
         ),

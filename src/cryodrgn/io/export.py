@@ -77,6 +77,15 @@ def export_particles(
     return [output]
 
 
+def number_of_particles(source: Path, *, single_images: bool = False) -> int:
+    """Number of particles, not of their images, that a ``.star`` or ``.cs`` lists."""
+    if source.suffix == ".cs":
+        return len(read_table(source))
+    listed = particle_list(source)
+    owners = None if single_images else particles_of_rows(listed)
+    return len(StarRows.read(listed).rows) if owners is None else int(owners.max()) + 1
+
+
 def _images_of(
     particles: Int[np.ndarray, " chosen"], owners: Int[np.ndarray, " rows"]
 ) -> tuple[Int[np.ndarray, " images"], Int[np.ndarray, " chosen"]]:

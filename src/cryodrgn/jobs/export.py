@@ -97,6 +97,7 @@ class Export(Job[list[Path]]):
         """
         from cryodrgn.io.cryodrgn_pickle import load_labels, load_latents
         from cryodrgn.io.export import export_particles
+        from cryodrgn.io.score_source import require_scores_of
         from cryodrgn.io.score_table import scores_for
         from cryodrgn.io.selection_files import load_selection
 
@@ -113,6 +114,7 @@ class Export(Job[list[Path]]):
         if self.latents is not None:
             columns["latent"] = self._for_rows(load_latents(self.latents), rows, self.latents)
         if self.scores is not None:
+            require_scores_of(self.scores, self.particles, single_images=self.single_images)
             columns |= scores_for(self.scores, rows)
         paths = export_particles(
             self.particles,

@@ -36,7 +36,8 @@ class FeatureOptions(DeviceOptions):
         metavar="MASK|X,Y,Z[,RADIUS]",
         help="Particles of the run with density within this mask (.mrc), or this ball in Å as "
         "ChimeraX shows places in mean.mrc and volumes of eval_vol (radius 10 if none is "
-        "given; a negative X needs --feature=X,Y,Z)",
+        "given; a negative X needs --feature=X,Y,Z); amounts and probabilities are written "
+        "beside -o as a table (.csv) and a picture (.png) of the same name",
     )
     absent: bool = option(
         "--absent",
@@ -72,6 +73,7 @@ class FeatureOptions(DeviceOptions):
         Raises:
             CryodrgnError: The run's images cannot be used, or do not tell.
         """
+        _require_free(output)
         judgement = self._judged(workdir, output)
         with_density = judgement.groups.probabilities
         wanted = 1 - with_density if self.absent else with_density
@@ -142,6 +144,27 @@ def _recorded(run: "RunDirectory", *, is_linear: bool) -> tuple[Any, Any]:
         ewald=curvature(int(recorded.get("ewald", 0))),
     )
     return data, choice
+
+
+def _require_free(output: Path) -> None:
+    """Refuse to write table and picture over files that this command did not write.
+
+    Raises:
+        ConfigError: A file of that name is there, such as ``scores.csv`` or ``junk.png`` of a
+            run.
+    """
+    from cryodrgn.linear.feature_files import is_judgement
+
+    table, picture = output.with_suffix(".csv"), output.with_suffix(".png")
+    if is_judgement(table):
+        return
+    for path in (table, picture):
+        if path.exists():
+            msg = (
+                f"`feature` writes a table and a picture beside `output` {output}, but {path} "
+                "is there already and is not of this command; give another name"
+            )
+            raise ConfigError(msg)
 
 
 def _write(judgement: "FeatureJudgement", output: Path) -> None:

@@ -148,6 +148,7 @@ class CtfOutput(Settings):
     )
     png: Path | None = option(
         "--png",
+        is_output=True,
         default=None,
         metavar="PNG",
         help="Optionally plot the CTF of the first particle",
@@ -236,13 +237,18 @@ class ParseStar(StarCtf, ImageSizeOptions, InputFile, Job[ParsedStar]):
     """Parse poses and CTF parameters from a RELION .star file in one go."""
 
     poses: Path | None = option(
-        "--poses", default=None, metavar="PKL", help="Output poses (.pkl)"
+        "--poses", default=None, is_output=True, metavar="PKL", help="Output poses (.pkl)"
     )
     ctf: Path | None = option(
-        "--ctf", default=None, metavar="PKL", help="Output CTF parameters (.pkl)"
+        "--ctf",
+        default=None,
+        is_output=True,
+        metavar="PKL",
+        help="Output CTF parameters (.pkl)",
     )
     png: Path | None = option(
         "--png",
+        is_output=True,
         default=None,
         metavar="PNG",
         help="Optionally plot the CTF of the first particle",

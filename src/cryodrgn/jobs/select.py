@@ -254,6 +254,11 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
 
     def _require_criterion(self) -> None:
         """Refuse to write all particles as if they had been chosen."""
+        for name in ("absent", "probability"):
+            changed = self.absent if name == "absent" else name in self.given
+            if changed and self.feature is None:
+                msg = f"`{name}` chooses particles by a density; say which with `feature`"
+                raise ConfigError(msg)
         given = {
             "clusters": self.clusters is not None,
             "boxes": bool(self.boxes),

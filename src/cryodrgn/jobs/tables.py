@@ -301,7 +301,9 @@ class SelectRandom(SeedOptions, Job["np.ndarray"]):
     output: Path = option(*output_flags("pkl"), metavar="PKL", help="Chosen indices (.pkl)")
     count: int | None = option("-n", default=None, help="Number to choose")
     fraction: float | None = option("--frac", default=None, help="Fraction to choose")
-    output_others: Path | None = option("-s", default=None, help="Indices not chosen (.pkl)")
+    output_others: Path | None = option(
+        "-s", default=None, is_output=True, help="Indices not chosen (.pkl)"
+    )
 
     def run(self) -> "np.ndarray":
         """Write the numbers of the particles, which are returned.

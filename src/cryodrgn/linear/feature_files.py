@@ -31,6 +31,7 @@ from cryodrgn.training.config import DataConfig
 logger = logging.getLogger(__name__)
 
 DEFAULT_RADIUS = 10.0
+TITLES = ("row", "amount", "standard_error", "log_ratio", "probability")
 # Probabilities between which an image is called undecided.
 UNDECIDED = (0.1, 0.9)
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -193,6 +194,14 @@ def judge_feature(
     )
 
 
+def is_judgement(path: Path) -> bool:
+    """True for a table of :func:`write_judgement`, by its first line."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.readline(200).rstrip(b"\r\n") == ",".join(TITLES).encode()
+
+
 def write_judgement(judgement: FeatureJudgement, path: Path) -> None:
     """Write a table with a row for every particle.
 
@@ -202,7 +211,7 @@ def write_judgement(judgement: FeatureJudgement, path: Path) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "amount", "standard_error", "log_ratio", "probability"])
+    writer.writerow(TITLES)
     measured, groups = judgement.amounts, judgement.groups
     columns = (
         judgement.rows.tolist(),

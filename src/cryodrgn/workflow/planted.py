@@ -27,6 +27,7 @@ from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
 from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
 from cryodrgn.io.relion_write import write_particle_star
+from cryodrgn.io.text import read_yaml
 from cryodrgn.linear.planting import plant
 from cryodrgn.particles.optics import CORRECTIONS
 from cryodrgn.particles.particle_set import ParticleSet
@@ -40,7 +41,7 @@ from cryodrgn.preflight.screening import (
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import PowerFiles, ScreeningFiles, SimulationFiles
 from cryodrgn.runs.run import Run
-from cryodrgn.workflow.power import PowerSettings
+from cryodrgn.workflow.power import PowerSettings, require_particles
 from cryodrgn.workflow.power_scene import Scene, open_scene, require_optics, require_shares
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ logger = logging.getLogger(__name__)
 PARTICLES_TOGETHER = 500
 # Area under the curve and correlation of differences of a motion that was brought back.
 LEAST_AUC, LEAST_CORRELATION = 0.75, 0.5
+LEAST_OF_A_STATE = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +138,8 @@ def plant_in(
         return screen_particles(particles, ScreeningFiles(output), how)
 
     def work(kept: ParticleSet) -> SimulationFiles:
-        make_folder(output)
+        require_particles(kept, settings.fit)
+        drawn_minor(len(kept), share, settings.fit.seed)
         scene = open_scene(
             settings.data,
             kept,
@@ -154,6 +157,25 @@ def plant_in(
     return run_excluding_bad_images(screened, work, screen)
 
 
+def drawn_minor(count: int, share: float, seed: int) -> Bool[torch.Tensor, " particles"]:
+    """The particles that are moved, drawn at random.
+
+    Raises:
+        ShapeMismatchError: Fewer than two would be moved, or left as they are: no run on them
+            can be judged.
+    """
+    is_minor = torch.rand(count, generator=generator_at(seed, 8)) < share
+    moved = int(is_minor.sum())
+    if not LEAST_OF_A_STATE <= moved <= count - LEAST_OF_A_STATE:
+        msg = (
+            f"{moved} of {count} particles would be moved, but a run can only be judged with "
+            f"{LEAST_OF_A_STATE} particles of either state; take more particles, or another "
+            "first share of `shares`"
+        )
+        raise ShapeMismatchError(msg)
+    return is_minor
+
+
 def write_planted(
     scene: Scene, share: float, size: float, output: Path, seed: int
 ) -> SimulationFiles:
@@ -167,12 +189,12 @@ def write_planted(
         seed: Of the draw.
     """
     files = SimulationFiles(output)
-    make_folder(output)
     count, box_size = len(scene.images), scene.images.box_size
     pixel_size = scene.particles.require_pixel_size()
-    is_minor = torch.rand(count, generator=generator_at(seed, 8)) < share
+    is_minor = drawn_minor(count, share, seed)
     number = scene.motions.sizes.index(size)
     difference = scene.motions.differences[number]
+    make_folder(output)
     _write_stack(scene, is_minor, difference, files.particles, pixel_size)
     states = (scene.consensus, scene.consensus + difference)
     for state, volume in enumerate(states):
@@ -266,17 +288,13 @@ def judge_run(run: Run, star: Path, output: Path) -> Judgement:
         output: Folder for ``judgement.json``.
 
     Raises:
-        InputFileError: The set is not a planted one.
+        InputFileError: The set is not a planted one, or the run was trained on another.
         ShapeMismatchError: The run has other particles.
     """
     files = SimulationFiles(star.parent)
-    if not files.labels.is_file() or not files.state(1).is_file():
-        msg = (
-            f"{star} is no planted set: {files.labels.name} and the maps of its states are not "
-            "beside it; cryodrgn power … --plant writes one"
-        )
-        raise InputFileError(msg)
-    labels, latents = read_npy(files.labels), run.latents()
+    labels = _planted_labels(files, star)
+    _require_trained_on(run, files)
+    latents = run.latents()
     rows = run.original_rows(len(latents))
     if len(rows) != len(latents) or rows.max(initial=0) >= len(labels):
         msg = (
@@ -285,7 +303,7 @@ def judge_run(run: Run, star: Path, output: Path) -> Judgement:
         )
         raise ShapeMismatchError(msg)
     is_minor = labels[rows] == 1
-    if not 2 <= is_minor.sum() <= len(is_minor) - 2:
+    if not LEAST_OF_A_STATE <= is_minor.sum() <= len(is_minor) - LEAST_OF_A_STATE:
         msg = f"{run.path} has fewer than two particles of one of the planted states"
         raise ShapeMismatchError(msg)
     scores = discriminant(latents, is_minor)
@@ -304,6 +322,63 @@ def judge_run(run: Run, star: Path, output: Path) -> Judgement:
         partial.write_text(json.dumps(content, indent=1) + "\n")
     logger.info("%s", found.sentence)
     return found
+
+
+def _planted_labels(files: SimulationFiles, star: Path) -> Int[np.ndarray, " particles"]:
+    """State of every particle of a planted set.
+
+    Raises:
+        InputFileError: Nothing was planted in the set, or its files are incomplete.
+    """
+    needed = (files.settings, files.labels, files.state(0), files.state(1))
+    missing = [path.name for path in needed if not path.is_file()]
+    if missing:
+        msg = (
+            f"{star} is no planted set: {', '.join(missing)} is not beside it; "
+            "cryodrgn power … --plant writes one"
+        )
+        raise InputFileError(msg)
+    content = read_yaml(files.settings)
+    if not isinstance(content, dict) or "planted" not in content:
+        msg = (
+            f"{star} is no planted set: {files.settings} does not say what was planted; "
+            "cryodrgn power … --plant writes one"
+        )
+        raise InputFileError(msg)
+    labels = read_npy(files.labels)
+    if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
+        msg = (
+            f"{files.labels} must hold 0 or 1 for every particle of a planted set, but it does "
+            "not; plant the set again"
+        )
+        raise InputFileError(msg)
+    return labels
+
+
+def _require_trained_on(run: Run, files: SimulationFiles) -> None:
+    """Refuse a run on other images than those of the planted set.
+
+    Raises:
+        InputFileError: Its config names other particles, or none.
+    """
+    named = run.settings.get("dataset_args", {}).get("particles")
+    own = (files.star, files.particles)
+    if named is not None and Path(named).resolve() in {path.resolve() for path in own}:
+        return
+    ends = {path.resolve().parts[-2:] for path in own}
+    if named is not None and not Path(named).exists() and Path(named).parts[-2:] in ends:
+        logger.warning(
+            "%s was trained on %s, which is not there: taken to be %s in another place",
+            run.path,
+            named,
+            files.path,
+        )
+        return
+    msg = (
+        f"{run.path} was trained on {named or 'particles that its config does not name'}, not "
+        f"on the planted images: judge a run on {files.star} or {files.particles}"
+    )
+    raise InputFileError(msg)
 
 
 def discriminant(

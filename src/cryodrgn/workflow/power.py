@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
+from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.linear.detection import (
@@ -320,6 +321,22 @@ def _least_sure(power: Power) -> Point:
 def least_particles(settings: FitSettings) -> int:
     """Fewest particles that the linear model is fitted to."""
     return 8 * settings.num_components
+
+
+def require_particles(particles: ParticleSet, settings: FitSettings) -> None:
+    """Refuse a set that is too small for the linear model.
+
+    Raises:
+        ShapeMismatchError: It is.
+    """
+    least = least_particles(settings)
+    if len(particles) < least:
+        msg = (
+            f"{particles.source} has {len(particles)} particles, but "
+            f"{settings.num_components} components need at least {least}; ask for fewer "
+            "`num_components`"
+        )
+        raise ShapeMismatchError(msg)
 
 
 def _with_trial(power: Power, point: Point | None, number: int) -> Power:

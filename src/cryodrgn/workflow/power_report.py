@@ -12,7 +12,6 @@ import torch
 
 from cryodrgn.analysis.power_plots import Curve, plot_detection, plot_resolutions
 from cryodrgn.analysis.report import HtmlReport
-from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.detection import Trial
@@ -31,8 +30,8 @@ from cryodrgn.workflow.power import (
     Point,
     Power,
     PowerSettings,
-    least_particles,
     measure_power,
+    require_particles,
     sizes_between,
     smallest_found,
 )
@@ -84,9 +83,9 @@ def report_power(
         return screen_particles(particles, ScreeningFiles(output), how)
 
     def work(kept: ParticleSet) -> PowerResult:
-        make_folder(output)
         _announce(settings, kept, output)
         power = measure_power(settings, kept, device, output)
+        make_folder(output)
         result = PowerResult(sentence=sentence(power), power=power, files=PowerFiles(output))
         _write_table(result)
         _write_json(result)
@@ -107,12 +106,7 @@ def _announce(settings: PowerSettings, particles: ParticleSet, output: Path) -> 
         fit_images=fit.fit_images,
         seed=fit.seed,
     )
-    if len(particles) < least_particles(fit):
-        msg = (
-            f"{particles.source} has {len(particles)} particles, but {fit.num_components} "
-            f"components need at least {least_particles(fit)}; ask for fewer `num_components`"
-        )
-        raise ShapeMismatchError(msg)
+    require_particles(particles, fit)
     power_plan(config, particles, settings.num_trials, output).announce("the report")
 
 

@@ -1,6 +1,7 @@
 """The set of which power is asked: images, consensus, noise, and the motions to plant."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,6 +88,10 @@ class MotionSettings:
         """
         if self.sizes is not None:
             require_sizes(self.sizes)
+        if self.axis is not None and not 0 < math.hypot(*self.axis) < math.inf:
+            words = " ".join(f"{value:g}" for value in self.axis)
+            msg = f"`axis` {words} has no direction; at least one number must not be 0"
+            raise ConfigError(msg)
         if len(self.models) > 2:
             msg = f"`models` takes one or two files, got {len(self.models)}"
             raise ConfigError(msg)
