@@ -90,7 +90,7 @@ class Option:
             is resumed; None for options that are fixed for the whole run.
         group: Title of the options among which the help lists it; None for the first ones.
         default_words: Description of a default that depends on other settings.
-        is_output: Whether it names a file that is written; known of ``-o`` and ``--out…``.
+        is_output: Whether it names a file that is written; ``-o`` and ``--out…`` always do.
     """
 
     flags: tuple[str, ...]

@@ -70,6 +70,7 @@ class Fsc(PixelSizeOptions, Job["dict[str, ShellCurve]"]):
     picture: Path | None = option(
         "-p",
         "--plot",
+        is_output=True,
         default=None,
         bare=CURVES,
         metavar="PNG",

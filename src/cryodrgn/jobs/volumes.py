@@ -126,7 +126,7 @@ class GenMask(PixelSizeOptions, Job["np.ndarray"]):
     """Make a soft mask from a volume."""
 
     input: Path = positional(help="Volume (.mrc)")
-    output: Path = positional(help="Output mask (.mrc)")
+    output: Path = positional(is_output=True, help="Output mask (.mrc)")
     threshold: float | None = option(
         "--threshold",
         default=None,
@@ -137,7 +137,12 @@ class GenMask(PixelSizeOptions, Job["np.ndarray"]):
     )
     edge: float = option("--dist", default=15.0, unit="Å", help="Width of the soft edge in Å")
     picture: Path | None = option(
-        "-p", "--png", "--png-output", default=None, help="Picture of the mask"
+        "-p",
+        "--png",
+        "--png-output",
+        default=None,
+        is_output=True,
+        help="Picture of the mask",
     )
 
     def run(self) -> "np.ndarray":
