@@ -492,7 +492,7 @@ CASES = {
         },
         quiet="--ind --num-original --particles --ctf --datadir --pixel-size",
         # The run has no particles; tests/linear/test_feature.py has one.
-        refused="--feature",
+        refused="--feature --absent --probability",
     ),
     "export": Case(
         line="IN/particles.star --ind IN/few.pkl -o OUT/few.star",
