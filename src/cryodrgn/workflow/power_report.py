@@ -30,6 +30,7 @@ from cryodrgn.workflow.power import (
     Point,
     Power,
     PowerSettings,
+    least_particles,
     measure_power,
     require_particles,
     sizes_between,
