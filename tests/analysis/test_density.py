@@ -56,3 +56,9 @@ def test_a_path_follows_the_ring_and_not_the_chord(rng):
 def test_more_than_four_dimensions_are_refused(rng):
     with pytest.raises(ConfigError, match="1 to 4 dimensions, got 5"):
         conformational_density(rng.normal(size=(50, 5)).astype(np.float32), None)
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_few_particles_make_no_density(count):
+    with pytest.raises(ConfigError, match=f"at least 10 particles, got {count}"):
+        conformational_density(np.zeros((count, 1)), np.ones((count, 1, 1)))

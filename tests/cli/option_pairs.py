@@ -35,6 +35,7 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.align import Alignment
 from cryodrgn.rundir import AnalysisFiles, LandscapeFiles, VolumeSeries
 from cryodrgn.training.config import DataConfig
+from cryodrgn.training.start import ResumePoint
 
 OUT = "OUT"
 TRAINING = "cryodrgn.jobs.training"
@@ -290,6 +291,7 @@ ANSWERS: dict[str, Any] = {
     "screen_particles": lambda particles, *_: particles,
     "load": lambda *_: TRAINED_MODEL,
     "open": lambda _: OPENED,
+    "resolve_resume": lambda *_: ResumePoint(checkpoint={}),
     "with_places": lambda data, *_: data,
     "run_latents": lambda *_: LATENTS,
     "of_particles": lambda *_: LATENTS,

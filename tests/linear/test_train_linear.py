@@ -228,3 +228,11 @@ def test_a_run_is_replaced_only_if_asked(fail, run, trained, moving):
     message = fail("train_linear", moving / "particles.star", "-o", trained)
     assert "--overwrite" in message
     assert (trained / "z.pkl").read_bytes() == before
+
+
+def test_a_box_without_shells_is_refused_before_anything_is_written(fail, run, tmp_path):
+    run("simulate", "-D", 16, "--Apix", 12, "-n", 40, "--num-states", 1, "-o", tmp_path)
+    words = ("--components", 1, "--radius", 5, "--box", 2)
+    said = fail("train_linear", tmp_path / "particles.star", "-o", tmp_path / "run", *words)
+    assert "in a box of 2 px, but a linear model needs at least 8 px" in said
+    assert not (tmp_path / "run").exists()

@@ -15,6 +15,8 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.io.atomic import atomic_path
 
 MOST_DIMENSIONS = 4
+# Half of them must predict the other half.
+LEAST_PARTICLES = 10
 # Grid points along each axis, and images used, by number of dimensions.
 GRID_POINTS = (121, 41, 19, 13)
 MOST_IMAGES = (20_000, 10_000, 4_000, 3_000)
@@ -86,8 +88,11 @@ def conformational_density(
         seed: Of the choice of images and the samples.
 
     Raises:
-        ConfigError: There are more than four dimensions.
+        ConfigError: There are more than four dimensions, or hardly any particles.
     """
+    if len(latents) < LEAST_PARTICLES:
+        msg = f"a density needs at least {LEAST_PARTICLES} particles, got {len(latents)}"
+        raise ConfigError(msg)
     dimensions = latents.shape[1]
     if not 1 <= dimensions <= MOST_DIMENSIONS:
         msg = f"a density needs 1 to {MOST_DIMENSIONS} dimensions, got {dimensions}"

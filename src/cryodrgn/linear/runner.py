@@ -48,6 +48,9 @@ from cryodrgn.training.run_log import MetricsFile, log_to_file
 
 logger = logging.getLogger(__name__)
 
+# Smaller ones have no shells between the first ones, which masks mix, and Nyquist.
+SMALLEST_BOX = 8
+
 POSES_STAY = "half maps agree no better with corrected poses: they stay as they were given"
 
 
@@ -417,6 +420,12 @@ def _check(
 ) -> None:
     particles.images.require_poses()
     particles.require_pixel_size()
+    if particles.box_size < SMALLEST_BOX:
+        msg = (
+            f"{particles.source} is fitted in a box of {particles.box_size} px, but a linear "
+            f"model needs at least {SMALLEST_BOX} px; take a larger --box or -D"
+        )
+        raise ShapeMismatchError(msg)
     if config.pose_rounds:
         particles.require_single_images("--refine-poses")
     least = 2 * max(LEAST_IMAGES_PER_COMPONENT * config.num_components, team.size)
