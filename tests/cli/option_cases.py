@@ -105,6 +105,8 @@ TRAINING = (
     "cryodrgn.preflight.plans:training_plan",
     "cryodrgn.training.start:resolve_resume",
     "cryodrgn.training.runner:train",
+    "cryodrgn.linear.network_scores:judge_run",
+    "cryodrgn.workflow.junk_gallery:draw_junk",
     "cryodrgn.runs.run:open_run",
 )
 TRAINED = {
