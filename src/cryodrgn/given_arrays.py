@@ -48,12 +48,12 @@ PathOrArray = Path | GivenArray
 
 
 def lists_numbers(value: Any) -> bool:
-    """Whether a value is a list or an array of at least one dimension."""
+    """True for a list, or an array of at least one dimension."""
     return isinstance(value, list | tuple | range) or bool(getattr(value, "shape", ()))
 
 
 def is_one_list(value: Any) -> bool:
-    """Whether a value is one array or one list of numbers, not a list of arrays or files."""
+    """True for one array or one list of numbers; false for a list of arrays or files."""
     if isinstance(value, list | tuple):
         return bool(value) and not any(
             isinstance(one, str | Path) or lists_numbers(one) for one in value

@@ -218,7 +218,7 @@ def _converted(value: Any, hint: Any) -> Any:
 
 
 def _takes_arrays(kinds: tuple[Any, ...]) -> bool:
-    """Whether the first of some types is a path or an array."""
+    """True if the first of some types is a path or an array."""
     return bool(kinds) and GivenArray in get_args(kinds[0])
 
 

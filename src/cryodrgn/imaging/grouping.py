@@ -141,6 +141,6 @@ class ImageSets:
         )
 
     def detached(self) -> "ImageSets":
-        """The same images and poses, for what is not to move them."""
+        """Images and poses without gradients, for what is not to move them."""
         axes = None if self.axes is None else self.axes.detach()
         return replace(self, images=self.images.detach(), axes=axes)

@@ -36,7 +36,7 @@ def moved_windows(
     inner_radius: float = WINDOW_INNER_RADIUS,
     outer_radius: float = WINDOW_OUTER_RADIUS,
 ) -> Float[Tensor, "images height width"]:
-    """The same disc in images of any shape, around points of theirs.
+    """Soft discs in images of any shape, around points of theirs.
 
     Args:
         shape: Height and width in pixels.

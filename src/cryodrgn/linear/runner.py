@@ -220,7 +220,7 @@ def _fitted(
 
 
 def _in_words(found: Correction, agreement: float, before: float) -> str:
-    """What a correction of poses found, in one sentence."""
+    """Result of a correction of poses, in one sentence."""
     return (
         f"poses were off by about {math.degrees(found.spread.turn):.2f}° and "
         f"{found.spread.step:.2f} px along each axis and are corrected; of "

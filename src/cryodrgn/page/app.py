@@ -199,7 +199,7 @@ def volume_file(
     side: Side = None,
     epoch: Epoch = None,
 ) -> Response:
-    """The same as a file."""
+    """The volume at a point of the latent space, as an MRC file."""
     found = run.desk(run.epoch(epoch)).volume(_wish(z, side, "", 0))
     content = volume_bytes(found, run.geometry(len(found)))
     return _download(content, f"{_plain(run.name)}.mrc", BYTES)

@@ -1,4 +1,4 @@
-"""The same particles in two sets, found by what identifies them."""
+"""Particles that two sets have in common, found by what identifies them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -139,21 +139,7 @@ def build_training(
         )
         images.show_beside(fixed)
     dtype = _network_dtype(start.precision or training.precision, device, team)
-    search = None
-    if training.search is not None and poses is not None:
-        particles.require_single_images("the search of poses")
-        access = _latents_of(model, latents, images, training, dtype, team)
-        search = PoseSearch(
-            images,
-            poses,
-            model.decoder,
-            access,
-            training,
-            training.search,
-            particles.first_images.side_lengths,
-            dtype,
-            team,
-        )
+    search = _search(training, images, particles, poses, model, latents, dtype, team)
     noise = _noise(training, images, particles, model, latents, dtype, team)
     optimizer = _optimizer(training, model, images)
     if training.input_weighting == "snr" and model.has_encoder:
@@ -189,6 +175,33 @@ def _trainable_model(config: RunConfig, device: torch.device) -> Model:
         msg = f"the decoder {config.model.decoder.name!r} has no weights that could be trained"
         raise ConfigError(msg)
     return model
+
+
+def _search(
+    training: TrainConfig,
+    images: TrainingSet,
+    particles: ParticleSet,
+    poses: PoseTable | None,
+    model: Model,
+    latents: PerParticleParameters | None,
+    dtype: torch.dtype,
+    team: Team,
+) -> PoseSearch | None:
+    """The search of poses; None where they are known."""
+    if training.search is None or poses is None:
+        return None
+    particles.require_single_images("the search of poses")
+    return PoseSearch(
+        images,
+        poses,
+        model.decoder,
+        _latents_of(model, latents, images, training, dtype, team),
+        training,
+        training.search,
+        particles.first_images.side_lengths,
+        dtype,
+        team,
+    )
 
 
 def _noise(

@@ -72,7 +72,7 @@ class DataConfig:
     box_size: int | None = None
 
     def with_places(self, particles: ParticleSet) -> "DataConfig":
-        """The same images, to be looked for first where :meth:`open` found them."""
+        """These settings, with the folders in which :meth:`open` found the stacks, to look there first."""
         pixels = particles.images.pixels
         if not isinstance(pixels, ImageStack):
             return self

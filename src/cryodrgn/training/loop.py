@@ -381,7 +381,7 @@ class Trainer:
         noise: Float[Tensor, "batch noise"],
         radius: int | None,
     ) -> Losses:
-        """The same, operation by operation, in parts that a cache or the memory holds."""
+        """Losses and gradients of a batch, in parts that a cache or the memory holds."""
         mine, divisor = self._team.share(torch.arange(len(rows)))
         device = self._particles.device
         size = min(part_size(self._particles, radius), self._most_together)

@@ -225,7 +225,7 @@ def measure_power(
 
 
 def power_of(scene: Scene, settings: PowerSettings) -> Power:
-    """The same, of a set that is prepared."""
+    """Chances of detection in a set that is prepared."""
     fit, rows = settings.fit, sampled(scene.images)
     radius = min(fit.radius, scene.images.largest_radius - 1)
     turns = random_rotations(len(rows), generator_at(fit.seed, 5))
