@@ -127,6 +127,7 @@ def coverage(
             found, number = make(share, seed)
             if len(found.states) == 2:
                 state = found.states[number]
+                assert state.interval is not None, "there are two states"
                 low, high = state.interval
                 rows.append(
                     (

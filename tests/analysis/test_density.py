@@ -58,7 +58,13 @@ def test_more_than_four_dimensions_are_refused(rng):
         conformational_density(rng.normal(size=(50, 5)).astype(np.float32), None)
 
 
-@pytest.mark.parametrize("count", [1, 9])
-def test_few_particles_make_no_density(count):
-    with pytest.raises(ConfigError, match=f"at least 10 particles, got {count}"):
-        conformational_density(np.zeros((count, 1)), np.ones((count, 1, 1)))
+@pytest.mark.parametrize("count", [1, 3, 49])
+def test_few_particles_make_no_density(rng, count):
+    with pytest.raises(ConfigError, match=f"needs at least 50 particles, got {count}"):
+        conformational_density(rng.normal(size=(count, 1)).astype(np.float32), None)
+
+
+def test_latents_that_are_all_the_same_make_no_density(rng):
+    latents = rng.normal(size=(60, 2)).astype(np.float32) * np.float32([1, 0])
+    with pytest.raises(ConfigError, match="the same latent along dimension 2"):
+        conformational_density(latents, None)

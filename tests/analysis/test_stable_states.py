@@ -10,6 +10,7 @@ from cryodrgn.analysis.shares import (
     dependences_in_words,
     fit_shares,
     share_dependences,
+    write_shares,
 )
 from cryodrgn.analysis.stable_states import (
     cluster_shares,
@@ -96,7 +97,8 @@ def test_one_state_is_not_split(rng, dimensions):
     density = conformational_density(latents, covariances, num_bootstraps=4)
     (state,) = stable_states(density, latents, covariances).states
     assert state.share == 1
-    assert state.interval == (1, 1)
+    assert state.interval is None
+    assert "%" not in state.in_words()
     assert state.depth is None
 
 
@@ -198,3 +200,30 @@ def test_intervals_cover_the_share_as_often_as_they_say(share):
         inside.append(low <= share <= high)
     # 90 ± 3 sets of 100 are expected.
     assert 83 <= sum(inside) <= 97
+
+
+def test_a_maximum_beyond_all_particles_is_no_state(rng, tmp_path):
+    density = analytic((0.0, 4.0), (0.6, 0.4))
+    latents = rng.uniform(-1, 1, size=(500, 1)).astype(np.float32)
+    found = stable_states(density, latents, None)
+    assert all(abs(state.place[0]) < 1 for state in found.states)
+    beyond = stable_states(analytic((4.0,), (1.0,)), latents, None)
+    assert beyond.states == []
+    assert beyond.latents().size == 0
+    write_stable_states(tmp_path / "states.csv", beyond, "noise")
+    (row,) = csv.DictReader((tmp_path / "states.csv").read_text().splitlines())
+    assert {name for name, cell in row.items() if cell} == {"remark"}
+    assert row["remark"] == "noise"
+
+
+def test_the_table_has_no_interval_of_a_single_state(rng, tmp_path):
+    latents = 0.5 * rng.normal(size=(500, 1)).astype(np.float32)
+    found = stable_states(analytic((0.0,), (1.0,)), latents, None)
+    write_stable_states(tmp_path / "states.csv", found)
+    write_shares(tmp_path / "shares.csv", found.shares)
+    for name in ("states.csv", "shares.csv"):
+        (row,) = csv.DictReader((tmp_path / name).read_text().splitlines())
+        assert row["share"] == "1"
+        empty = {column for column, cell in row.items() if not cell}
+        assert {"share_low", "share_high", "free_energy_error_kt"} <= empty
+    assert found.shares.in_words() == ["one state"]

@@ -116,6 +116,23 @@ def test_clean_particles_are_hardly_ever_named():
     assert found.is_junk().mean() <= 0.002
 
 
+@pytest.mark.parametrize("count", [1, 3, 99])
+def test_few_particles_are_too_few_to_judge(count):
+    gram = simulated(count, np.ones(count), seed=9)
+    gram[0, -1, -1] += 20 * POINTS
+    found = judged(gram)
+    assert not found.is_junk().any()
+    assert found.expected_mistakes() == 0
+    assert "too few to judge" in found.sentence()
+    assert "at least 100" in found.sentence()
+
+
+def test_scores_of_particles_that_hardly_differ_stay_finite():
+    found = judged(simulated(1, [1.0]).expand(120, -1, -1).clone())
+    assert np.abs(found.misfit).max() == 0
+    assert not found.is_junk().any()
+
+
 @pytest.fixture(scope="module")
 def spoilt(tmp_path_factory):
     """A moving molecule, every twentieth image of which shows nothing, and its run."""

@@ -13,7 +13,8 @@ from cryodrgn.io.cryodrgn_pickle import load_latents, save_pickles
 from cryodrgn.io.curves import read_curves
 from cryodrgn.io.mrc import MrcFile, read_volume
 from cryodrgn.jobs.conformational_density import conformational_density
-from cryodrgn.linear.latents import Latents
+from cryodrgn.linear.latents import Latents, run_latents
+from cryodrgn.rundir import RunDirectory
 from mrc_orders import assert_in_one_place, write_consensus
 
 NUM_IMAGES, BOX_SIZE = 1500, 24
@@ -193,6 +194,8 @@ def test_halves_of_latents_are_those_of_all_particles():
         (("--latents", "{short}"), "latents of 7 particles"),
         (("--functions", -1), "--functions must be zero or more"),
         (("--zfile", "{short}"), "is no text"),
+        (("--stable", "--num-states", 2), "give one of -z, --zfile, --stable and --num-states"),
+        (("--box", 8), "radius of 3 Fourier pixels"),
         (("--mask", "{map}"), "is no mask: its values run from"),
     ],
 )
@@ -241,6 +244,53 @@ def test_density_and_a_path_between_two_particles(run, trained, moving, tmp_path
     assert len(list((tmp_path / "v").glob("*.mrc"))) == len(path)
 
 
+def test_labels_are_read_from_either_kind_of_file(run, trained, moving, tmp_path):
+    labels = np.load(moving / "labels.npy")
+    save_pickles(tmp_path / "labels.pkl", [labels // 4])
+    np.save(tmp_path / "labels.npy", labels // 4)
+    tables = []
+    for kind in ("pkl", "npy"):
+        words = ("--labels", tmp_path / f"labels.{kind}", "--bootstraps", 2, "--dims", 1)
+        run("conformational_density", trained, *words, "-o", tmp_path / kind)
+        tables.append((tmp_path / kind / "cluster_shares.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--anchors", 5, 5), "--anchors must name two different particles, got 5, 5"),
+        (("--anchors", 5, "{three}"), "two different particles, got 5, 1, 2, 3"),
+        (("--labels", "{three}"), "three"),
+    ],
+)
+def test_density_of_mistakes_is_not_begun(fail, trained, tmp_path, options, words):
+    three = tmp_path / "three.txt"
+    three.write_text("1\n2\n3\n")
+    given = [str(option).format(three=three) for option in options]
+    assert words in fail("conformational_density", trained, *given, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_states_of_noise_are_not_found(fail, run, tmp_path):
+    """A linear run without heterogeneity: its latents are those of noise."""
+    words = "simulate -D 16 --Apix 8 -n 100 --num-states 1 --snr 0.3 --seed 3 -o"
+    run(*words.split(), tmp_path / "rigid")
+    folder, out = tmp_path / "run", tmp_path / "out"
+    run("train_linear", tmp_path / "rigid/particles.star", "--components", 2, "-o", folder)
+    assert run_latents(RunDirectory(folder)).are_noise
+    message = fail("reconstruct_states", folder, "--stable", "-o", out)
+    assert "carries signal above noise" in message
+    assert not out.exists()
+    assert main(["conformational_density", str(folder), "--dims", "1", "-o", str(out)]) == 0
+    rows = list(csv.DictReader((out / "stable_states.csv").read_text().splitlines()))
+    z = load_latents(folder / "z.pkl")[:, 0]
+    assert rows
+    for row in rows:
+        assert "no component carries signal" in row["remark"]
+        assert not row["z0"] or z.min() <= float(row["z0"]) <= z.max()
+
+
 def test_maps_of_stable_states_are_those_of_the_maxima_of_the_density(
     run, fail, trained, tmp_path, monkeypatch
 ):
@@ -256,7 +306,7 @@ def test_maps_of_stable_states_are_those_of_the_maxima_of_the_density(
     places = [[float(row[f"z{k}"]) for k in range(points.shape[1])] for row in rows]
     np.testing.assert_allclose(places, points, atol=1e-4)
     message = fail(*words, "-z", *points[0], "-o", tmp_path / "other")
-    assert "give one of -z, --zfile and --stable" in message
+    assert "give one of -z, --zfile, --stable and --num-states" in message
 
 
 def test_shares_are_said_to_be_tested_against_views(run, moving, tmp_path, rng, monkeypatch):

@@ -206,6 +206,11 @@ def test_a_focus_mask_confines_the_components(run, moving, tmp_path):
     [
         (("--components", 0), "--components must be at least 1"),
         (("--radius", 2), "--radius must be at least 4"),
+        (("--box", 2), "a box of 2 pixels, which leaves a radius of 0 Fourier pixels"),
+        (
+            ("--box", 8),
+            "radius of 3 Fourier pixels where at least 4 are needed",
+        ),
         (("--components", 200), "components need at least 1600"),
         (("--mask", "{star}"), "particles.star"),
         (("--focus-mask", "{component}"), "is no mask: its values run from"),
@@ -228,11 +233,3 @@ def test_a_run_is_replaced_only_if_asked(fail, run, trained, moving):
     message = fail("train_linear", moving / "particles.star", "-o", trained)
     assert "--overwrite" in message
     assert (trained / "z.pkl").read_bytes() == before
-
-
-def test_a_box_without_shells_is_refused_before_anything_is_written(fail, run, tmp_path):
-    run("simulate", "-D", 16, "--Apix", 12, "-n", 40, "--num-states", 1, "-o", tmp_path)
-    words = ("--components", 1, "--radius", 5, "--box", 2)
-    said = fail("train_linear", tmp_path / "particles.star", "-o", tmp_path / "run", *words)
-    assert "in a box of 2 px, but a linear model needs at least 8 px" in said
-    assert not (tmp_path / "run").exists()

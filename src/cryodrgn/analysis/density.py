@@ -15,8 +15,8 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.io.atomic import atomic_path
 
 MOST_DIMENSIONS = 4
-# Half of them must predict the other half.
-LEAST_PARTICLES = 10
+# Fewer particles than these make no density: every one of them would be a maximum.
+LEAST_PARTICLES = 50
 # Grid points along each axis, and images used, by number of dimensions.
 GRID_POINTS = (121, 41, 19, 13)
 MOST_IMAGES = (20_000, 10_000, 4_000, 3_000)
@@ -88,15 +88,10 @@ def conformational_density(
         seed: Of the choice of images and the samples.
 
     Raises:
-        ConfigError: There are more than four dimensions, or hardly any particles.
+        ConfigError: There are more than four dimensions, or too few particles.
     """
-    if len(latents) < LEAST_PARTICLES:
-        msg = f"a density needs at least {LEAST_PARTICLES} particles, got {len(latents)}"
-        raise ConfigError(msg)
+    require_density(latents)
     dimensions = latents.shape[1]
-    if not 1 <= dimensions <= MOST_DIMENSIONS:
-        msg = f"a density needs 1 to {MOST_DIMENSIONS} dimensions, got {dimensions}"
-        raise ConfigError(msg)
     rng = np.random.default_rng(seed)
     axes = _axes(latents)
     count = min(len(latents), MOST_IMAGES[dimensions - 1])
@@ -119,6 +114,32 @@ def conformational_density(
         samples=np.stack([fitted(weights.astype(np.float32)) for weights in samples]),
         smoothing=SMOOTHINGS[best],
     )
+
+
+def require_density(latents: Float[np.ndarray, "particles dim"]) -> None:
+    """Refuse latents of which no density can be estimated.
+
+    Raises:
+        ConfigError: There are more than four dimensions, fewer than 50 particles, or all
+            particles have one value.
+    """
+    count, dimensions = latents.shape
+    if not 1 <= dimensions <= MOST_DIMENSIONS:
+        msg = f"a density needs 1 to {MOST_DIMENSIONS} dimensions, got {dimensions}"
+        raise ConfigError(msg)
+    if count < LEAST_PARTICLES:
+        msg = (
+            f"a density of conformations needs at least {LEAST_PARTICLES} particles, got "
+            f"{count}; use a run of more of them"
+        )
+        raise ConfigError(msg)
+    same = np.flatnonzero(np.ptp(latents, axis=0) == 0)
+    if len(same):
+        msg = (
+            f"all {count} particles have the same latent along dimension {same[0] + 1}, so "
+            "there is no density along it; use a run whose latents differ"
+        )
+        raise ConfigError(msg)
 
 
 def write_density(path: Path, density: ConformationalDensity) -> None:

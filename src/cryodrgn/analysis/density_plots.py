@@ -72,7 +72,7 @@ def plot_density(
 def _draw_shares(axes: Axes, states: Sequence[StableState]) -> None:
     """Shares with their intervals, and the depths of the states in kT."""
     for number, state in enumerate(states):
-        low, high = state.interval
+        low, high = state.interval or (state.share, state.share)
         reach = [[state.share - low], [high - state.share]]
         axes.errorbar(number, state.share, reach, fmt="o", color="tab:blue", capsize=3)
         if state.depth is not None:
@@ -85,11 +85,11 @@ def _draw_shares(axes: Axes, states: Sequence[StableState]) -> None:
                 ha="center",
                 fontsize=7,
             )
-    top = 1.15 * max(state.interval[1] for state in states)
+    top = 1.15 * max((state.interval or (0, 1))[1] for state in states)
     axes.set(
         xticks=range(len(states)),
         xlim=(-0.6, len(states) - 0.4),
         ylim=(0, min(1.1, top) if len(states) > 1 else 1.1),
         xlabel="stable state",
-        ylabel="share, 90 % interval",
+        ylabel="share, 90 % interval" if len(states) > 1 else "share of the one state",
     )

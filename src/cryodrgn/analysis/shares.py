@@ -79,7 +79,9 @@ class Shares:
         return low, high
 
     def in_words(self) -> list[str]:
-        """Every share with its interval."""
+        """Every share with its interval; that of a single state has none."""
+        if len(self.values) == 1:
+            return ["one state"]
         rows = zip(self.values, *self.interval(), strict=True)
         return [f"{share:.1%} ({low:.1%} to {high:.1%})" for share, low, high in rows]
 
@@ -252,7 +254,11 @@ def write_shares(path: Path, shares: Shares) -> None:
     )
     columns = (shares.values, *shares.interval(), *shares.free_energies())
     for number, figures in enumerate(zip(*columns, strict=True)):
-        writer.writerow([number, *(f"{value:.5g}" for value in figures)])
+        cells = [f"{value:.5g}" for value in figures]
+        if len(shares.values) == 1:
+            # The share of a single state is not estimated, so it has no interval.
+            cells = [cells[0], "", "", cells[3], ""]
+        writer.writerow([number, *cells])
     with atomic_path(path) as partial:
         partial.write_text(text.getvalue())
 

@@ -38,7 +38,7 @@ class StableState:
         place: Where it is, in the dimensions of the density.
         latent: The same in all dimensions: mean of the latents near it, nearest weighing most.
         share: Share of the particles, see :mod:`cryodrgn.analysis.shares`.
-        interval: In which that lies with 90 % probability.
+        interval: In which that lies with 90 % probability; None where there is one state only.
         free_energy: Above that of the largest state, kT.
         free_energy_error: Half of its 90 % interval.
         basin_share: Integral of the smoothed density over the basin.
@@ -51,7 +51,7 @@ class StableState:
     place: Float[np.ndarray, " dim"]
     latent: Float[np.ndarray, " z"]
     share: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     free_energy: float
     free_energy_error: float
     basin_share: float
@@ -62,6 +62,8 @@ class StableState:
 
     def in_words(self) -> str:
         """Share, free energy and depth in one line."""
+        if self.interval is None:
+            return "one state (no other is told apart from it)"
         low, high = self.interval
         words = f"{self.share:.1%} ({low:.1%} to {high:.1%})"
         if self.free_energy > 0:
@@ -77,8 +79,9 @@ class StableStates:
     """The stable states of a density, the largest first.
 
     Attributes:
-        states: The states.
-        basins: Number of the state to whose basin every grid point belongs.
+        states: The states. Maxima beyond the latents of all particles are none.
+        basins: Number of the state to whose basin every grid point belongs; maxima that are no
+            states have the last numbers.
         shares: The mixture behind the shares, states in the same order.
         rows: Particles to which it was fitted.
     """
@@ -90,7 +93,7 @@ class StableStates:
 
     def latents(self) -> Float[np.ndarray, "states z"]:
         """z-values of all states."""
-        return np.stack([state.latent for state in self.states]).astype(np.float32)
+        return np.array([state.latent for state in self.states], dtype=np.float32)
 
 
 def stable_states(
@@ -153,9 +156,13 @@ def cluster_shares(
     return fit_shares(data, blurs, centres, FIRST_WIDTH * float(np.sqrt(data.var(0).mean())))
 
 
-def write_stable_states(path: Path, found: StableStates) -> None:
-    """Write the states as a table, one row each."""
-    dimensions = len(found.states[0].place)
+def write_stable_states(path: Path, found: StableStates, remark: str = "") -> None:
+    """Write the states as a table, one row each, with a remark in the last column.
+
+    Intervals of a single state stay empty: nothing was estimated. Without any state the only
+    row holds the remark.
+    """
+    dimensions = found.basins.ndim
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -165,23 +172,29 @@ def write_stable_states(path: Path, found: StableStates) -> None:
             *("share", "share_low", "share_high", "free_energy_kt", "free_energy_error_kt"),
             *("depth_kt", "depth_low_kt", "depth_high_kt"),
             *(f"width{number}" for number in range(dimensions)),
-            *("basin_share", "basin_share_low", "basin_share_high"),
+            *("basin_share", "basin_share_low", "basin_share_high", "remark"),
         ]
     )
     for number, state in enumerate(found.states):
         depth = [] if state.depth is None else [state.depth, *(state.depth_band or ())]
-        figures = [
-            *(*state.place, state.share, *state.interval),
-            *(state.free_energy, state.free_energy_error),
-        ]
-        cells = [f"{value:.5g}" for value in figures]
-        cells += [f"{value:.5g}" for value in depth] or [""] * 3
-        cells += [
-            f"{value:.5g}" for value in (*state.width, state.basin_share, *state.basin_band)
-        ]
-        writer.writerow([number, *cells])
+        is_only = state.interval is None
+        cells = _cells(*state.place, state.share)
+        cells += [""] * 2 if state.interval is None else _cells(*state.interval)
+        cells += _cells(state.free_energy) + (
+            [""] if is_only else _cells(state.free_energy_error)
+        )
+        cells += _cells(*depth) or [""] * 3
+        cells += _cells(*state.width, state.basin_share)
+        cells += [""] * 2 if is_only else _cells(*state.basin_band)
+        writer.writerow([number, *cells, remark])
+    if not found.states and remark:
+        writer.writerow([""] * (12 + 2 * dimensions) + [remark])
     with atomic_path(path) as partial:
         partial.write_text(text.getvalue())
+
+
+def _cells(*values: float) -> list[str]:
+    return [f"{value:.5g}" for value in values]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -345,7 +358,10 @@ def _described(
     rows: Int[np.ndarray, " rows"],
 ) -> StableStates:
     """The states with all that is said of them, the largest first."""
-    order = np.argsort(-shares.values)
+    places = landscape.places(density)
+    columns = latents[:, : len(density.axes)]
+    is_beyond = ((places < columns.min(0)) | (places > columns.max(0))).any(1)
+    order = np.lexsort((-shares.values, is_beyond))
     cell = float(np.prod([axis[1] - axis[0] for axis in density.axes]))
     labels, count = landscape.labels.ravel(), len(order)
 
@@ -361,8 +377,6 @@ def _described(
     if count > 1:
         depth_bands = np.quantile([landscape.depths(s) for s in density.samples], BAND, axis=0)
         depth_bands = np.minimum(depth_bands, deepest)
-    places = landscape.places(density)
-    columns = latents[:, : len(density.axes)]
     whole = lifted(places, latents, columns, density.smoothing)
     low, high = shares.interval()
     energies, errors = shares.free_energies()
@@ -371,7 +385,7 @@ def _described(
             place=places[k],
             latent=whole[k],
             share=float(shares.values[k]),
-            interval=(float(low[k]), float(high[k])),
+            interval=(float(low[k]), float(high[k])) if count > 1 else None,
             free_energy=float(energies[k]),
             free_energy_error=float(errors[k]),
             basin_share=float(basin_shares[k]),
@@ -383,6 +397,7 @@ def _described(
             width=np.sqrt(np.diagonal(shares.covariances[k])),
         )
         for k in order
+        if not is_beyond[k]
     ]
     return StableStates(
         states=states,

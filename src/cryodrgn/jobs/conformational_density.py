@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from cryodrgn.analysis.density import ConformationalDensity as Estimate
     from cryodrgn.analysis.stable_states import StableStates
     from cryodrgn.linear.latents import Latents
-    from cryodrgn.rundir import RunDirectory
+    from cryodrgn.rundir import DensityFiles, RunDirectory
 
 logger = logging.getLogger(__name__)
+
+NOISE = "no component carries signal above noise: the density is that of noise"
 
 
 @settings
@@ -50,8 +52,8 @@ class ConformationalDensity(Job["Estimate"]):
     labels: PathOrArray | None = option(
         "--labels",
         default=None,
-        metavar="PKL",
-        help="Clusters of the particles (labels.pkl), whose shares are estimated, too",
+        metavar="FILE",
+        help="Clusters of the particles (.pkl or .npy), whose shares are estimated, too",
     )
     seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
@@ -69,7 +71,7 @@ class ConformationalDensity(Job["Estimate"]):
         )
         from cryodrgn.analysis.density_plots import plot_density
         from cryodrgn.analysis.plots import save_figure
-        from cryodrgn.analysis.stable_states import stable_states, write_stable_states
+        from cryodrgn.analysis.stable_states import stable_states
         from cryodrgn.io.latent_text import save_latent_text
         from cryodrgn.linear.latents import run_latents
         from cryodrgn.rundir import DensityFiles, RunDirectory
@@ -79,7 +81,7 @@ class ConformationalDensity(Job["Estimate"]):
         labels = None if self.labels is None else _labels(self.labels, len(latents.mean))
         anchors = None
         if self.anchors is not None:
-            anchors = read_anchors(self.anchors, len(latents.mean))
+            anchors = _ends(self.anchors, len(latents.mean))
         if self.num_dimensions > latents.mean.shape[1]:
             msg = (
                 f"`num_dimensions` must lie between 1 and the {latents.mean.shape[1]} of the "
@@ -88,6 +90,9 @@ class ConformationalDensity(Job["Estimate"]):
             raise ConfigError(msg)
         kept = slice(self.num_dimensions)
         columns, covariances = latents.mean[:, kept], latents.covariances
+        remark = NOISE if latents.are_noise else ""
+        if remark:
+            logger.warning("%s: %s", self.workdir, remark)
         density = conformational_density(
             columns,
             None if covariances is None else covariances[:, kept, kept],
@@ -102,10 +107,7 @@ class ConformationalDensity(Job["Estimate"]):
             save_latent_text(files.path_text, points)
             logger.info("wrote %d z-values along the path to %s", len(points), files.path_text)
         found = stable_states(density, latents.mean, covariances, self.seed)
-        write_stable_states(files.states, found)
-        save_latent_text(files.states_text, found.latents())
-        for number, state in enumerate(found.states):
-            logger.info("state %d: %s", number, state.in_words())
+        _write_states(files, found, remark)
         if labels is not None:
             self._write_clusters(files.clusters, latents, labels)
         if len(found.states) > 1:
@@ -148,6 +150,19 @@ class ConformationalDensity(Job["Estimate"]):
         )
 
 
+def _write_states(files: "DensityFiles", found: "StableStates", remark: str) -> None:
+    """Write the stable states, and say what they are."""
+    from cryodrgn.analysis.stable_states import write_stable_states
+    from cryodrgn.io.latent_text import save_latent_text
+
+    write_stable_states(files.states, found, remark)
+    save_latent_text(files.states_text, found.latents())
+    for number, state in enumerate(found.states):
+        logger.info("state %d: %s", number, state.in_words())
+    if not found.states:
+        logger.warning("no stable state: every maximum lies beyond all particles")
+
+
 def _labels(source: PathOrArray, count: int) -> "np.ndarray":
     """Cluster of every particle.
 
@@ -165,6 +180,20 @@ def _labels(source: PathOrArray, count: int) -> "np.ndarray":
         )
         raise ConfigError(msg)
     return labels
+
+
+def _ends(words: tuple[str, str], count: int) -> list[int]:
+    """The two particles that a path joins.
+
+    Raises:
+        CryodrgnError: They are not two different particles.
+    """
+    ends = read_anchors(words, count)
+    if len(ends) != 2 or ends[0] == ends[1]:
+        listed = ", ".join(map(str, ends[:5])) + (", …" if len(ends) > 5 else "")
+        msg = f"`anchors` must name two different particles, got {listed}"
+        raise ConfigError(msg)
+    return ends
 
 
 conformational_density = function_of(ConformationalDensity)

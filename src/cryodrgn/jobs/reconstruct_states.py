@@ -339,14 +339,35 @@ class ReconstructStates(
 
         from cryodrgn.io.latent_text import load_latent_text
 
-        if (self.z is not None) + (self.z_file is not None) + self.stable > 1:
-            msg = "give one of `z`, `z_file` and `stable`"
+        ways = (self.z is not None, self.z_file is not None, self.stable)
+        if sum(ways) + ("num_states" in self.given) > 1:
+            msg = "give one of `z`, `z_file`, `stable` and `num_states`"
             raise ConfigError(msg)
+        if self.stable:
+            _require_states(latents)
         if self.z is not None:
             return np.array([self.z], dtype=np.float32)
         if self.z_file is not None:
             return load_latent_text(self.z_file, latents.mean.shape[1])
         return None
+
+
+def _require_states(latents: "Latents") -> None:
+    """Refuse latents in which no stable state can be found.
+
+    Raises:
+        ConfigError: They are noise, or of too few particles.
+    """
+    from cryodrgn.analysis.density import require_density
+    from cryodrgn.analysis.stable_states import STABLE_DIMENSIONS
+
+    if latents.are_noise:
+        msg = (
+            f"no component of {latents.source} carries signal above noise, so there are no "
+            "states for `stable` to find; name states by `z` or `z_file`"
+        )
+        raise ConfigError(msg)
+    require_density(latents.mean[:, :STABLE_DIMENSIONS])
 
 
 def _stable_points(latents: "Latents", seed: int) -> "np.ndarray":
@@ -359,6 +380,12 @@ def _stable_points(latents: "Latents", seed: int) -> "np.ndarray":
     part = None if doubt is None else doubt[:, kept, kept]
     density = conformational_density(latents.mean[:, kept], part, seed=seed)
     found = stable_states(density, latents.mean, doubt, seed)
+    if not found.states:
+        msg = (
+            f"every maximum of the density of {latents.source} lies beyond all particles, so "
+            "`stable` finds no state; name states by `z` or `z_file`"
+        )
+        raise ConfigError(msg)
     for number, state in enumerate(found.states):
         logger.info("state %d: %s", number, state.in_words())
     return found.latents()

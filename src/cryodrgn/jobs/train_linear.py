@@ -128,6 +128,7 @@ class TrainLinear(
         Raises:
             CryodrgnError: The settings or the data cannot be used.
         """
+        from cryodrgn.linear.config import require_radius
         from cryodrgn.linear.runner import train_linear
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import linear_plan
@@ -140,6 +141,7 @@ class TrainLinear(
 
         config = self.config()
         particles = config.data.open()
+        require_radius(particles.box_size, particles.source)
         config = replace(config, data=config.data.with_places(particles))
         check_symmetry(particles, config.symmetry)
         check_curvature(particles, config.ewald)

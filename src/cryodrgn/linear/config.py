@@ -5,11 +5,33 @@ from pathlib import Path
 from typing import Any
 
 from cryodrgn.data.prepared import Storage
-from cryodrgn.errors import ConfigError
+from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.training.config import DataConfig
 
 LEAST_IMAGES_PER_COMPONENT = 4
+# Coarser shells than these show no shape.
+LEAST_RADIUS = 4
+
+
+def require_radius(box_size: int, source: str) -> None:
+    """Refuse a box with fewer shells below its Nyquist frequency than a fit needs.
+
+    Args:
+        box_size: Side of the images in pixels, cut or padded if that was asked for.
+        source: The images, for the message.
+
+    Raises:
+        ShapeMismatchError: The box is too small.
+    """
+    least = 2 * (LEAST_RADIUS + 1)
+    if box_size < least:
+        msg = (
+            f"images of {source} are compared in a box of {box_size} pixels, which leaves a "
+            f"radius of {max(0, box_size // 2 - 1)} Fourier pixels where at least "
+            f"{LEAST_RADIUS} are needed; use a box of {least} pixels or more"
+        )
+        raise ShapeMismatchError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +88,7 @@ class LinearConfig:
         """
         least = {
             "--components": (self.num_components, 1),
-            "--radius": (self.radius, 4),
+            "--radius": (self.radius, LEAST_RADIUS),
             "--fit-images": (
                 self.fit_images,
                 2 * LEAST_IMAGES_PER_COMPONENT * self.num_components,

@@ -13,7 +13,7 @@ from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
-from cryodrgn.io.run_config import stack_folders_of
+from cryodrgn.io.run_config import load_run_config, stack_folders_of
 from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
@@ -34,6 +34,7 @@ class Latents:
             alone; None where z comes from all of them.
         contrasts: Contrast of every image; None where all are 1.
         is_linear: Whether they are of a linear run.
+        num_signals: Components of it that carry signal above noise; None where nobody judged.
         numbers: Number of every particle among all different ones of which latents were
             estimated, which decides its half set; None where no particle was left out or listed
             more than once.
@@ -45,6 +46,7 @@ class Latents:
     half_means: Float[np.ndarray, "particles z"] | None = None
     contrasts: Float[np.ndarray, " particles"] | None = None
     is_linear: bool = False
+    num_signals: int | None = None
     numbers: Int[np.ndarray, " particles"] | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +58,11 @@ class Latents:
         if not (self.mean.ndim == 2 and self.mean.size and np.isfinite(self.mean).all()):
             msg = f"{self.source} holds no finite latents (N, z), but {self.mean.shape}"
             raise InputFileError(msg)
+
+    @property
+    def are_noise(self) -> bool:
+        """True if no component carries signal, so that nothing is told apart along z."""
+        return self.num_signals == 0
 
     def halves(self) -> tuple[Int[np.ndarray, " first"], Int[np.ndarray, " second"]]:
         """Rows of the particles of each half, in which they stay whoever is left out."""
@@ -122,7 +129,16 @@ def run_latents(run: RunDirectory, epoch: int | None = None) -> Latents:
         half_means=_read_array(files.half_latents),
         contrasts=_read_array(files.contrasts) if files.contrasts.exists() else None,
         is_linear=True,
+        num_signals=_num_signals(run),
     )
+
+
+def _num_signals(run: RunDirectory) -> int | None:
+    """Components with signal of a linear run; None if it was written without the number."""
+    if not run.config_yaml.exists():
+        return None
+    found = load_run_config(run.config_yaml).get("training", {}).get("components_with_signal")
+    return None if found is None else int(found)
 
 
 def file_latents(path: PathOrArray) -> Latents:

@@ -36,8 +36,12 @@ from cryodrgn.linear.iteration import DiscImages
 NORMAL_DEVIATE = 3.719
 # Fewer than these make no state.
 COMPANIONS = 5
+# Of fewer particles none is judged: what most of them are like is not known.
+LEAST_JUDGED = 100
 # Others among which neighbours are looked for, and particles at a time.
 MOST_OTHERS, AT_A_TIME = 20_000, 512
+# Spreads below this are those of rounding.
+NO_SPREAD = 1e-9
 REASONS = {
     "contrast": "show nothing of the model (contrast)",
     "misfit": "differ from it by more than noise does (misfit)",
@@ -79,8 +83,15 @@ class ParticleScores:
             "junk": self.is_junk().astype(np.float32),
         }
 
+    @property
+    def are_judged(self) -> bool:
+        """True if there are enough particles to tell junk from the others."""
+        return len(self.empty) >= LEAST_JUDGED
+
     def named(self) -> dict[str, Bool[np.ndarray, " particles"]]:
         """Particles that look like junk by each score; nobody is named by two."""
+        if not self.are_judged:
+            return dict.fromkeys(REASONS, np.zeros(len(self.empty), dtype=bool))
         empty = self.empty > 0.5
         misfit = (self.misfit > NORMAL_DEVIATE) & ~empty
         return {"contrast": empty, "misfit": misfit, "distance": self.alone & ~empty & ~misfit}
@@ -91,6 +102,8 @@ class ParticleScores:
 
     def expected_mistakes(self) -> float:
         """Number of particles among those named that are expected to be none."""
+        if not self.are_judged:
+            return 0.0
         empty = self.empty > 0.5
         return float((1 - self.empty[empty]).sum()) + 2e-4 * float((~empty).sum())
 
@@ -103,6 +116,11 @@ class ParticleScores:
     def sentence(self) -> str:
         """Number of particles that look like junk, and by what."""
         count, total = int(self.is_junk().sum()), len(self.empty)
+        if not self.are_judged:
+            return (
+                f"{total} particles are too few to judge which look like junk (at least "
+                f"{LEAST_JUDGED} are needed): all count as good"
+            )
         if count == 0:
             return f"none of {total} particles looks like junk"
         parts = [
@@ -202,10 +220,18 @@ def _deviates(
 def _robust(
     values: Float[Tensor, " particles"], typical: Float[Tensor, " typical"]
 ) -> Float[Tensor, " particles"]:
-    """Deviations from the median of typical values in units of their spread."""
+    """Deviations from the median of typical values in units of their spread.
+
+    All are zero where half of the typical values or more are the same, which says nothing of
+    the spread, or where there are none.
+    """
+    if not len(typical):
+        return torch.zeros_like(values)
     middle = typical.median()
     spread = 1.4826 * (typical - middle).abs().median()
-    return (values - middle) / spread.clamp_min(1e-9)
+    if spread <= NO_SPREAD:
+        return torch.zeros_like(values)
+    return (values - middle) / spread
 
 
 def _distances(

@@ -28,7 +28,7 @@ from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.slices import mates_of
 from cryodrgn.io.atomic import make_folder
 from cryodrgn.io.masks import read_mask
-from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig
+from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig, require_radius
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.fit import Fit, Iteration, Masks, PpcaEM
 from cryodrgn.linear.iteration import DiscImages
@@ -47,9 +47,6 @@ from cryodrgn.training.events import StepsTaken
 from cryodrgn.training.run_log import MetricsFile, log_to_file
 
 logger = logging.getLogger(__name__)
-
-# Smaller ones have no shells between the first ones, which masks mix, and Nyquist.
-SMALLEST_BOX = 8
 
 POSES_STAY = "half maps agree no better with corrected poses: they stay as they were given"
 
@@ -158,7 +155,11 @@ def prepare_disc(
         symmetry: Point group of the volumes that are made of them.
         ewald: Hand of the curvature of the Ewald sphere; 0 takes it for flat.
         team: Processes that share them.
+
+    Raises:
+        ShapeMismatchError: The box is too small.
     """
+    require_radius(particles.box_size, particles.source)
     prepared = build_training_set(
         particles,
         HalfPlaneFrequencies.disc(particles.box_size).by_radius(),
@@ -420,12 +421,7 @@ def _check(
 ) -> None:
     particles.images.require_poses()
     particles.require_pixel_size()
-    if particles.box_size < SMALLEST_BOX:
-        msg = (
-            f"{particles.source} is fitted in a box of {particles.box_size} px, but a linear "
-            f"model needs at least {SMALLEST_BOX} px; take a larger --box or -D"
-        )
-        raise ShapeMismatchError(msg)
+    require_radius(particles.box_size, particles.source)
     if config.pose_rounds:
         particles.require_single_images("--refine-poses")
     least = 2 * max(LEAST_IMAGES_PER_COMPONENT * config.num_components, team.size)

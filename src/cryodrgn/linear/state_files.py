@@ -28,6 +28,7 @@ from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
+from cryodrgn.linear.config import require_radius
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.runner import estimated_norm, prepare_disc, with_double_precision
 from cryodrgn.linear.states import ImageModel, State, StateReconstruction, StateSettings
@@ -200,6 +201,7 @@ def check_states(
     """
     particles.images.require_poses()
     particles.require_pixel_size()
+    require_radius(particles.box_size, particles.source)
     latents.require_count(len(particles), particles.source)
     if points is not None and points.shape[1] != latents.mean.shape[1]:
         msg = (

@@ -72,7 +72,7 @@ class DataConfig:
     box_size: int | None = None
 
     def with_places(self, particles: ParticleSet) -> "DataConfig":
-        """These settings, with the folders in which :meth:`open` found the stacks, to look there first."""
+        """These settings, with the folders in which :meth:`open` found stacks as the first."""
         pixels = particles.images.pixels
         if not isinstance(pixels, ImageStack):
             return self

@@ -28,6 +28,7 @@ from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
 from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
 from cryodrgn.io.relion_write import write_particle_star
 from cryodrgn.io.text import read_yaml
+from cryodrgn.linear.config import require_radius
 from cryodrgn.linear.planting import plant
 from cryodrgn.particles.optics import CORRECTIONS
 from cryodrgn.particles.particle_set import ParticleSet
@@ -129,6 +130,7 @@ def plant_in(
         CryodrgnError: The set cannot be used, or the motion does not fit into it.
     """
     particles = settings.data.open()
+    require_radius(particles.box_size, particles.source)
     require_optics(particles)
     require_plain(particles)
     share = require_shares(settings.shares)[0]

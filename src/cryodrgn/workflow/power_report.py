@@ -13,7 +13,7 @@ import torch
 from cryodrgn.analysis.power_plots import Curve, plot_detection, plot_resolutions
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.io.atomic import atomic_path, make_folder
-from cryodrgn.linear.config import LinearConfig
+from cryodrgn.linear.config import LinearConfig, require_radius
 from cryodrgn.linear.detection import Trial
 from cryodrgn.linear.halves import SIGNAL_THRESHOLD
 from cryodrgn.particles.particle_set import ParticleSet
@@ -76,6 +76,7 @@ def report_power(
         CryodrgnError: The set cannot be used, or the motion does not fit into it.
     """
     particles = settings.data.open()
+    require_radius(particles.box_size, particles.source)
     require_optics(particles)
     require_shares(settings.shares)
     require_output(output)
