@@ -195,7 +195,7 @@ def test_halves_of_latents_are_those_of_all_particles():
         (("--functions", -1), "--functions must be zero or more"),
         (("--zfile", "{short}"), "is no text"),
         (("--stable", "--num-states", 2), "give one of -z, --zfile, --stable and --num-states"),
-        (("--box", 8), "radius of 3 Fourier pixels"),
+        (("-D", 8), "radius of 3 Fourier pixels"),
         (("--mask", "{map}"), "is no mask: its values run from"),
     ],
 )

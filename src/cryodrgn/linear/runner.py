@@ -421,7 +421,6 @@ def _check(
 ) -> None:
     particles.images.require_poses()
     particles.require_pixel_size()
-    require_radius(particles.box_size, particles.source)
     if config.pose_rounds:
         particles.require_single_images("--refine-poses")
     least = 2 * max(LEAST_IMAGES_PER_COMPONENT * config.num_components, team.size)
