@@ -21,9 +21,15 @@ from cryodrgn.models.build import build_model, decoder_sizes, encoder_sizes
 from cryodrgn.models.config_file import model_config, model_mapping
 from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.models.registry import DECODERS, ENCODERS, Registry
-from cryodrgn.models.settings import BasisConfig, DecoderConfig, EncoderConfig, ModelConfig
+from cryodrgn.models.settings import (
+    BasisConfig,
+    DecoderConfig,
+    EncoderConfig,
+    LinearNetworkConfig,
+    ModelConfig,
+)
 from cryodrgn.training.config import DataConfig, RunConfig, TrainConfig
-from cryodrgn.training.memory import memory_needed
+from cryodrgn.training.memory import bytes_written, memory_needed
 
 ROOT = Path(__file__).parents[2]
 (GAUSSIANS,) = re.findall(
@@ -210,6 +216,31 @@ def test_memory_is_forecast_from_the_sizes_that_a_model_says(installed):
     points = len(HalfPlaneFrequencies.disc(16))
     assert many.weights - few.weights == 40 * 200 * (3 * 2 + 4)
     assert many.batch - few.batch == 8 * points * 4 * 6 * 200
+
+
+def test_averages_of_weights_and_volumes_that_learn_are_part_of_the_forecast():
+    def need(*, averaging, trains_volumes):
+        decoder = LinearNetworkConfig(
+            linear_dim=2, num_functions=2, hidden_dim=8, trains_volumes=trains_volumes
+        )
+        run = RunConfig(
+            data=DataConfig(files=ParticleFiles(particles=Path("x.star"))),
+            model=ModelConfig(box_size=16, latent_dim=2, encoder=None, decoder=decoder),
+            training=TrainConfig(averaging=averaging),
+        )
+        sizes = decoder_sizes(run.model)
+        needed = memory_needed(run, 1000, is_processor=False)
+        return needed, bytes_written(run, 1000), sizes.weights - sizes.fixed
+
+    plain, files, learning = need(averaging=0.0, trains_volumes=False)
+    averaged, more_files, _ = need(averaging=0.1, trains_volumes=False)
+    moving, _, moved = need(averaging=0.0, trains_volumes=True)
+    assert averaged.weights - plain.weights == 12 * learning
+    assert (more_files - files) % (4 * learning) == 0 < more_files - files
+    changes = 2 * 3 * 17 * 17 * 10
+    assert moved - learning == changes
+    assert moving.weights - plain.weights == 40 * changes
+    assert moving.batch - plain.batch >= 24 * changes
 
 
 def test_what_a_model_says_it_holds_is_what_it_holds(installed):

@@ -196,3 +196,28 @@ def test_lines_of_the_page_work_as_typed(run, made, tmp_path, monkeypatch):
     assert "Which model: the network" in Path("01_network/analyze/report.html").read_text()
     assert Path("01_network/volumes/vol_019.mrc").exists()
     assert Path("losses.pkl").exists()
+
+
+def test_the_noise_of_the_linear_model_is_the_first_of_a_run(run, made, tmp_path):
+    out = tmp_path / "run"
+    said = start(run, made, out, "--from", made / "linear", *STILL, "--noise-model", "radial")
+    assert "as the linear model left it" in said
+    state = load_checkpoint(made / "linear" / "weights.pkl")["model_state_dict"]
+    noise = load_checkpoint(out / "weights.pkl")["run_state"]["noise"]
+    _, scale = load_run_config(out / "config.yaml")["dataset_args"]["norm"]
+    told = next(value for name, value in state.items() if name.endswith("noise"))
+    shells = noise["spectra"].shape[1]
+    expected = told[:, :shells] / scale**2
+    torch.testing.assert_close(noise["spectra"], expected, rtol=1e-4, atol=0)
+    assert not torch.equal(noise["weights"], torch.ones_like(noise["weights"]))
+
+
+def test_contrasts_are_estimated_along_with_a_network_on_a_linear_model(run, made, tmp_path):
+    out = tmp_path / "run"
+    more = ("--from", made / "linear", "-n", 2, "--lr", 1e-3, "--contrast")
+    assert "contrasts spread by" in start(run, made, out, *more)
+    contrasts = np.load(RunDirectory(out).linear.contrasts)
+    assert contrasts.shape == (600,)
+    # Images of this set have the same contrast.
+    assert abs(contrasts.mean() - 1) < 0.1
+    assert contrasts.std() < 0.1

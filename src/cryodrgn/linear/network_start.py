@@ -184,6 +184,7 @@ class LinearRun:
             volumes=functions.get_buffer("volumes"),
             functions=tables,
             embedding=self._embedding() if with_encoder else None,
+            noise=None if self.embedding is None else self.embedding.get_buffer("noise"),
         )
 
     def _regress(

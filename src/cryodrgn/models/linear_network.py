@@ -86,6 +86,7 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
             volume_multiply_adds=network.volume_multiply_adds + count,
             shared_multiply_adds=network.shared_multiply_adds,
             fixed=fixed,
+            changes=changes,
         )
 
     @torch.no_grad()

@@ -41,6 +41,7 @@ class DecoderSizes:
         stored_volumes: Volumes in real space that the model holds and adds up; 0 for a model
             that is evaluated in Fourier space.
         fixed: Those of its weights that do not learn.
+        changes: Those that a training step makes tables of, which every part of a batch holds.
     """
 
     weights: int
@@ -51,6 +52,7 @@ class DecoderSizes:
     shared_multiply_adds: int | float = 0
     stored_volumes: int = 0
     fixed: int = 0
+    changes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,11 +38,14 @@ class LinearStart:
         functions: Tables of the smooth functions by name; none where the functions are the
             coordinates of the latent.
         embedding: Tells the latents of images; None where latents are numbers of particles.
+        noise: Variance of the noise of one real number, by optics group and shell; None where
+            no linear model tells it.
     """
 
     volumes: Float[Tensor, "volumes box box box"]
     functions: Mapping[str, Tensor]
     embedding: Embedding | None
+    noise: Float[Tensor, "groups shells"] | None = None
 
     def put_into(self, model: Model, norm: tuple[float, float]) -> None:
         """Let an untrained model be the linear one.

@@ -1,9 +1,9 @@
 """Memory that a training run takes, from its settings before it begins.
 
 The terms count what the program holds at its fullest moment: the prepared images; per weight
-its value, gradient, two moments of Adam and two copies of the last good state while one takes
-the place of the other; and the activations of the parts of a batch that threads compute at a
-time.
+its value, gradient, two moments of Adam, an average where there is one, and two copies of the
+last good state while one takes the place of the other; and the activations of the parts of a
+batch that threads compute at a time.
 What the libraries take is a constant, measured once (``benchmarks/plans.py`` compares all with
 runs).
 """
@@ -23,6 +23,11 @@ from cryodrgn.training.objectives import ROWS_IN_CACHE
 LIBRARIES = 45 * 10**6
 # Per weight: value, gradient, two moments, two copies of value and moments; 4 bytes each.
 BYTES_PER_WEIGHT = 40
+# Where weights are averaged: the average, and two copies of it.
+BYTES_PER_AVERAGE = 12
+# Per weight of volumes that learn, in every part of a batch: the table that slices are read
+# off and what it is made by, with their gradients.
+BYTES_PER_CHANGE = 24
 # Per number that does not learn: value, two copies, and the table that slices are read off,
 # which is padded to eight times the volumes.
 BYTES_PER_FIXED = 48
@@ -80,6 +85,10 @@ def memory_needed(
     rows = points * (min(images, of_threads) if is_processor else images)
     sizes = decoder_sizes(model)
     activations = rows * FLOAT * sizes.training_values
+    parts = most_threads() if is_processor else 1
+    activations += parts * BYTES_PER_CHANGE * sizes.changes
+    is_averaged = config.training.tuning.averaging > 0
+    per_weight = BYTES_PER_WEIGHT + is_averaged * BYTES_PER_AVERAGE
     held = batch_size * points * BYTES_PER_POINT * images_per_particle
     together = min(EVALUATED_TOGETHER, count) if model.encoder is not None else 0
     # See TrainingSet.most_together.
@@ -89,8 +98,7 @@ def memory_needed(
     prepared = min(PREPARED_TOGETHER, count) * stored**2 * BYTES_PER_PREPARED_PIXEL
     return MemoryNeed(
         images=round(8 * points * count * images_per_particle),
-        weights=BYTES_PER_WEIGHT * (encoder + decoder - sizes.fixed)
-        + BYTES_PER_FIXED * sizes.fixed,
+        weights=per_weight * (encoder + decoder - sizes.fixed) + BYTES_PER_FIXED * sizes.fixed,
         batch=int(max(activations + held, evaluated, prepared if is_processor else 0)),
         rest=LIBRARIES if is_processor else 0,
     )
@@ -102,7 +110,10 @@ def bytes_written(config: RunConfig, count: int) -> int:
     training = config.training
     checkpoints = training.num_epochs // training.checkpoint_interval + 1
     fixed = decoder_sizes(config.model).fixed
-    per_checkpoint = FLOAT * (3 * (encoder + decoder) - 2 * fixed)
+    learning = encoder + decoder - fixed
+    # Values and two moments, and beside averages the values that they are averages of.
+    copies = 4 if training.tuning.averaging else 3
+    per_checkpoint = FLOAT * (copies * learning + fixed)
     per_checkpoint += 2 * FLOAT * count * max(config.model.latent_dim, 1)
     if config.model.kind == "nn":
         per_checkpoint += FLOAT * config.model.box_size**3

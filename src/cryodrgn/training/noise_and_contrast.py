@@ -79,8 +79,9 @@ class NoiseAndContrast:
     loss weights squared residuals by w = v / σ², v being the mean of σ² over all images and
     points: of white noise, w = 1 whatever its variance, and of any other the loss at the true
     volumes is what it is without weights, so that β and the learning rate keep their meaning.
-    In the first epoch noise is taken for white, and contrasts for 1, because a network that
-    explains nothing yet leaves the signal in its residuals.
+    In the first epoch, unless a linear model tells the noise (:meth:`begin_with`), it is taken
+    for white, and contrasts for 1, because a network that explains nothing yet leaves the
+    signal in its residuals.
 
     Where images have contrasts of their own, their variance s² is estimated along, by
     expectation maximisation on the same sample.
@@ -166,6 +167,23 @@ class NoiseAndContrast:
         relative = min(spread / max(centre, LEAST_CENTRE), LARGEST_SPREAD)
         self.take(noise.spectra, relative if self._with_contrast else 0.0)
         logger.info("%s", self._in_words())
+
+    def begin_with(self, spectra: Float[Tensor, "groups shells"]) -> None:
+        """Take variances that a linear model told, until the first estimate.
+
+        Args:
+            spectra: In the units of the images, of their optics groups; those of another
+                number of groups stand for all by their mean. The last shell stands for what
+                lies beyond it.
+        """
+        count = self._spectra.shape[1]
+        told = spectra.to(self._spectra)[:, :count]
+        beyond = told[:, -1:].expand(-1, count - told.shape[1])
+        told = torch.cat([told, beyond], dim=1)
+        if len(told) != len(self._spectra):
+            told = told.mean(0, keepdim=True)
+        self.take(told.expand_as(self._spectra))
+        logger.info("at first, %s, as the linear model left it", self._in_words())
 
     def write_contrasts(self, path: Path) -> None:
         """Estimate once more, and write the contrast of every particle, where it has one.
