@@ -319,7 +319,7 @@ def test_shares_are_said_to_be_tested_against_views(run, moving, tmp_path, rng, 
     known = Latents(mean=z[:, None].astype(np.float32), source="test")
     monkeypatch.setattr("cryodrgn.linear.latents.run_latents", lambda *_: known)
     out = tmp_path / "density"
-    said = run("conformational_density", run_folder, "--dims", 1, "--bootstraps", 3, "-o", out)
+    said = run("conformational_density", run_folder, "--bootstraps", 3, "-o", out)
     assert "state 1: 2" in said
     assert "shares do not depend on view direction, rotation, shift" in said
     with pytest.raises(ConfigError, match="expected the cluster of each of the 1500 particles"):

@@ -35,6 +35,7 @@ class ConformationalDensity(Job["Estimate"]):
         metavar="N",
         check=at_least(1),
         help="The first N dimensions of the latent, at most 4",
+        default_words="2, or 1 of a latent of one dimension",
     )
     anchors: tuple[str, str] | None = option(
         "--anchors",
@@ -82,13 +83,7 @@ class ConformationalDensity(Job["Estimate"]):
         anchors = None
         if self.anchors is not None:
             anchors = _ends(self.anchors, len(latents.mean))
-        if self.num_dimensions > latents.mean.shape[1]:
-            msg = (
-                f"`num_dimensions` must lie between 1 and the {latents.mean.shape[1]} of the "
-                f"latent, got {self.num_dimensions}"
-            )
-            raise ConfigError(msg)
-        kept = slice(self.num_dimensions)
+        kept = self._kept(latents)
         columns, covariances = latents.mean[:, kept], latents.covariances
         remark = NOISE if latents.are_noise else ""
         if remark:
@@ -116,12 +111,27 @@ class ConformationalDensity(Job["Estimate"]):
         logger.info("wrote the density and its stable states to %s", self.outdir)
         return density
 
+    def _kept(self, latents: "Latents") -> slice:
+        """The dimensions of the density.
+
+        Raises:
+            ConfigError: The latent has fewer than were asked for.
+        """
+        there = latents.mean.shape[1]
+        if self.num_dimensions > there and "num_dimensions" in self.given:
+            msg = (
+                f"`num_dimensions` must lie between 1 and the {there} of the latent, got "
+                f"{self.num_dimensions}"
+            )
+            raise ConfigError(msg)
+        return slice(min(self.num_dimensions, there))
+
     def _write_clusters(self, path: Path, latents: "Latents", labels: "np.ndarray") -> None:
         """Shares of given clusters, in the dimensions of the density."""
         from cryodrgn.analysis.shares import write_shares
         from cryodrgn.analysis.stable_states import cluster_shares
 
-        kept, doubt = slice(self.num_dimensions), latents.covariances
+        kept, doubt = self._kept(latents), latents.covariances
         part = None if doubt is None else doubt[:, kept, kept]
         shares = cluster_shares(latents.mean[:, kept], part, labels)
         for number, words in enumerate(shares.in_words()):

@@ -130,17 +130,12 @@ def build_training(
     if linear is not None:
         linear.put_into(model, norm)
     images = _prepared(config, particles, run, device, norm, poses, team)
-    fixed = None
-    if masks.focus is not None:
-        stored = run.outside if start.is_same_run else None
-        settings = _preprocessing(config, norm)
-        fixed = density_outside(
-            training, particles, images, settings, masks.focus, stored, team
-        )
-        images.show_beside(fixed)
+    fixed = _fixed(config, particles, images, masks, norm, run, start, team)
     dtype = _network_dtype(start.precision or training.precision, device, team)
     search = _search(training, images, particles, poses, model, latents, dtype, team)
     noise = _noise(training, images, particles, model, latents, dtype, team)
+    if noise is not None and linear is not None and linear.noise is not None:
+        noise.begin_with(linear.noise / norm[1] ** 2)
     optimizer = _optimizer(training, model, images)
     if training.input_weighting == "snr" and model.has_encoder:
         weigh_inputs(model.encoder, images, optimizer, start, team)
@@ -175,6 +170,28 @@ def _trainable_model(config: RunConfig, device: torch.device) -> Model:
         msg = f"the decoder {config.model.decoder.name!r} has no weights that could be trained"
         raise ConfigError(msg)
     return model
+
+
+def _fixed(
+    config: RunConfig,
+    particles: ParticleSet,
+    images: TrainingSet,
+    masks: Masks,
+    norm: tuple[float, float],
+    run: RunDirectory,
+    start: ResumePoint,
+    team: Team,
+) -> FixedDensity | None:
+    """The density outside of the focus mask, shown beside all images; None without a mask."""
+    if masks.focus is None:
+        return None
+    stored = run.outside if start.is_same_run else None
+    settings = _preprocessing(config, norm)
+    fixed = density_outside(
+        config.training, particles, images, settings, masks.focus, stored, team
+    )
+    images.show_beside(fixed)
+    return fixed
 
 
 def _search(

@@ -169,13 +169,15 @@ class NoiseAndContrast:
         logger.info("%s", self._in_words())
 
     def begin_with(self, spectra: Float[Tensor, "groups shells"]) -> None:
-        """Take variances that a linear model told, until the first estimate.
+        """Take variances that a linear model told, until the first estimate; white noise stays.
 
         Args:
             spectra: In the units of the images, of their optics groups; those of another
                 number of groups stand for all by their mean. The last shell stands for what
                 lies beyond it.
         """
+        if self._is_white:
+            return
         count = self._spectra.shape[1]
         told = spectra.to(self._spectra)[:, :count]
         beyond = told[:, -1:].expand(-1, count - told.shape[1])
