@@ -289,6 +289,7 @@ CASES = {
             "cryodrgn.io.run_config:find_run_config",
             "cryodrgn.io.run_config:load_run_config",
             "cryodrgn.analysis.clusters:cluster_by_means",
+            "cryodrgn.analysis.density:require_density",
             "cryodrgn.analysis.density:conformational_density",
             "cryodrgn.analysis.stable_states:stable_states",
             "cryodrgn.analysis.state_plots:plot_states",

@@ -73,6 +73,13 @@ def test_an_option_under_two_names_takes_its_last_value_and_says_so(tmp_path, ca
     assert "warning: --batch-size-sgd was given more than once" in capfd.readouterr().err
 
 
+def test_an_option_that_is_no_number_was_given_once(fail, tmp_path):
+    said = fail(
+        "train_linear", tmp_path / "x.star", "-o", tmp_path / "run", "--window-r", "nan"
+    )
+    assert "more than once" not in said
+
+
 def test_an_option_that_no_part_of_a_command_read_is_named(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr("cryodrgn.jobs.demo.Demo.run", lambda job: job.outdir)
     assert main(["demo", "-o", str(tmp_path), "--seed", "3"]) == 0

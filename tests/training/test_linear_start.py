@@ -174,6 +174,13 @@ def test_a_run_of_a_network_is_no_linear_model(run, fail, made, tmp_path):
     out = tmp_path / "run"
     message = fail("train_vae", made / "particles.star", "-o", out, *VAE, "--from", vae)
     assert "expected one of train_linear" in message
+    message = fail(
+        "train_vae", made / "particles.star", "-o", out, *VAE, "--from", made / "lin"
+    )
+    assert (
+        f"{made / 'lin'} does not exist; {made} was looked in, and there is linear" in message
+    )
+    assert not out.exists()
 
 
 def test_lines_of_the_page_work_as_typed(run, made, tmp_path, monkeypatch):

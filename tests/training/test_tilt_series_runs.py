@@ -16,7 +16,7 @@ from cryodrgn.models.settings import EncoderConfig
 from cryodrgn.reconstruction.trained import TrainedModel
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
-PARTICLES, TILTS = 40, 5
+PARTICLES, TILTS = 50, 5
 FIXED = ("-b", 4, "--precision", "float32")
 VAE = (*SMALL_VAE, "--zdim", 2, *FIXED)
 
@@ -112,7 +112,7 @@ class TestEncoderOfCryodrgn4:
         starfile.write(blocks, path, overwrite=True)
         words = ("train_vae", path, *VAE, *OF_4[:2], "--ntilts", 3, "-o", tmp_path / "x")
         said = fail(*words)
-        assert "reads 3 tilts of every particle, but 2 of 40" in said
+        assert "reads 3 tilts of every particle, but 2 of 50" in said
         assert "the fewest 2" in said
         assert not (tmp_path / "x").exists()
 

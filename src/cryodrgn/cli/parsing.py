@@ -98,7 +98,7 @@ class CommandParser(argparse.ArgumentParser):
         return {
             self.typed_name(dest): given[-1]
             for dest, given in values.items()
-            if any(value != given[-1] for value in given)
+            if any(value != given[-1] for value in given[:-1])
         }
 
     def dest_of(self, option: str) -> str | None:

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
 from cryodrgn.imaging.masks import resize_mask
@@ -21,10 +20,9 @@ from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.linear.feature import Amounts, TwoGroups, amounts, two_groups
 from cryodrgn.linear.latents import Latents
-from cryodrgn.linear.runner import estimated_norm, prepare_disc, with_double_precision
-from cryodrgn.linear.states import StateReconstruction, StateSettings
+from cryodrgn.linear.prepared_states import prepare_states
+from cryodrgn.linear.states import StateSettings
 from cryodrgn.parallel import ALONE, Team
-from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.training.config import DataConfig
 
@@ -160,25 +158,14 @@ def judge_feature(
     Raises:
         CryodrgnError: The particles cannot be used, or do not differ there.
     """
-    device = with_double_precision(device)
-    norm = data.norm or estimated_norm(data, particles)
-    images = prepare_disc(
-        data,
-        particles,
-        norm,
-        device,
-        storage=storage,
-        symmetry=settings.symmetry,
-        ewald=settings.ewald,
-        team=team,
-    )
-    noise = initial_noise(images.images, optics_groups(particles.images))
     molecule = None
     if solvent is not None:
-        pixel_size = particles.require_pixel_size()
-        molecule = read_mask(solvent, particles.box_size, pixel_size).to(device)
-    states = StateReconstruction(images, latents, noise, settings, molecule)
-    mask = mask.to(device)
+        molecule = read_mask(solvent, particles.box_size, particles.require_pixel_size())
+    prepared = prepare_states(
+        data, particles, latents, settings, device, storage=storage, mask=molecule, team=team
+    )
+    states = prepared.states
+    mask = mask.to(prepared.images.device)
     inside = mask * resize_mask(states.mask, len(mask))
     if not float(inside.max()) > 0.5:
         msg = (
@@ -188,7 +175,7 @@ def judge_feature(
         raise ConfigError(msg)
     found = states.image_model()
     first, second = (torch.from_numpy(rows) for rows in latents.halves())
-    measured = amounts(images, (first, second), found.regression, noise, mask)
+    measured = amounts(prepared.images, (first, second), found.regression, prepared.noise, mask)
     return FeatureJudgement(
         rows=particles.original_rows, amounts=measured, groups=two_groups(measured)
     )

@@ -9,20 +9,19 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
-from cryodrgn.errors import ConfigError, CryodrgnError
+from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.io.text import missing_in_words
 from cryodrgn.linear.latents import Latents, run_latents
-from cryodrgn.linear.runner import estimated_norm, prepare_disc, with_double_precision
-from cryodrgn.linear.states import StateReconstruction, StateSettings, functions_of
+from cryodrgn.linear.prepared_states import prepare_states
+from cryodrgn.linear.states import StateSettings, functions_of
 from cryodrgn.linear.subspace import grid_size
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.registry import sum_of_volumes
 from cryodrgn.models.settings import LinearEncoderConfig, LinearNetworkConfig
 from cryodrgn.parallel import ALONE, Team
-from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
@@ -66,6 +65,8 @@ class LinearRun:
             InputFileError: A file of it is missing or damaged.
             ConfigError: It is a run of another kind.
         """
+        if not folder.exists():
+            raise InputFileError(missing_in_words(folder))
         run = RunDirectory(folder)
         trained, recorded = _model_of(run)
         model = sum_of_volumes(trained.model.decoder)
@@ -208,27 +209,22 @@ class LinearRun:
         if visited is not None:
             rows = visited.numpy()
             particles, latents = particles.select(rows), latents.select(rows)
-        device = with_double_precision(device)
-        norm = data.norm or estimated_norm(data, particles)
-        images = prepare_disc(
-            data,
-            particles,
-            norm,
-            device,
-            storage=storage,
-            symmetry=self.settings.symmetry,
-            team=team,
-        )
         mask, path = None, RunDirectory(self.folder).linear.mask
         if path.exists():
             mask = read_mask(path, particles.box_size, particles.require_pixel_size())
-            mask = mask.to(device)
-        noise = initial_noise(images.images, optics_groups(particles.images))
-        work = StateReconstruction(
-            images, latents, noise, self.settings, mask, model=self.functions
+        prepared = prepare_states(
+            data,
+            particles,
+            latents,
+            self.settings,
+            device,
+            storage=storage,
+            mask=mask,
+            model=self.functions,
+            team=team,
         )
-        work.image_model()
-        self.functions.get_buffer("volumes").mul_(norm[1])
+        prepared.states.image_model()
+        self.functions.get_buffer("volumes").mul_(prepared.norm[1])
         logger.info(
             "the network begins with %d functions of the latent of %s, whose volumes are "
             "regressed on the images of %d particles",

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 import cryodrgn
-from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import ShellCurve
@@ -30,10 +29,9 @@ from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.linear.config import require_radius
 from cryodrgn.linear.latents import Latents
-from cryodrgn.linear.runner import estimated_norm, prepare_disc, with_double_precision
-from cryodrgn.linear.states import ImageModel, State, StateReconstruction, StateSettings
+from cryodrgn.linear.prepared_states import prepare_states
+from cryodrgn.linear.states import ImageModel, State, StateSettings
 from cryodrgn.parallel import ALONE, Team
-from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import track
 from cryodrgn.reconstruction.postprocess_files import (
@@ -124,22 +122,11 @@ def reconstruct_states(
     Raises:
         CryodrgnError: The data cannot be used, or do not belong together.
     """
-    device = with_double_precision(device)
     mask = check_states(particles, latents, points, files, mask_path)
-    mask = None if mask is None else mask.to(device)
-    norm = data.norm or estimated_norm(data, particles)
-    images = prepare_disc(
-        data,
-        particles,
-        norm,
-        device,
-        storage=storage,
-        symmetry=settings.symmetry,
-        ewald=settings.ewald,
-        team=team,
+    prepared = prepare_states(
+        data, particles, latents, settings, device, storage=storage, mask=mask, team=team
     )
-    noise = initial_noise(images.images, optics_groups(particles.images))
-    reconstruction = StateReconstruction(images, latents, noise, settings, mask)
+    reconstruction, norm = prepared.states, prepared.norm
     pixel_size = particles.require_pixel_size()
     geometry = replace(geometry or MapGeometry(pixel_size=None), pixel_size=pixel_size)
     if settings.method == "kernel":
