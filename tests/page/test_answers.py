@@ -12,6 +12,7 @@ import cryodrgn
 from cryodrgn.analysis.pca import principal_components
 from cryodrgn.errors import ConfigError
 from cryodrgn.io.cryodrgn_pickle import load_pickles
+from cryodrgn.io.score_table import read_scores
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star import read_star
 from cryodrgn.page.selections import Selections
@@ -36,6 +37,16 @@ def test_columns_are_those_of_the_files(page, trained):
     got = page.get(column("particle%20file", "rlnDefocusU")).numbers
     np.testing.assert_allclose(got, defocus[rows], rtol=1e-6)
     assert page.get(column("clusters", "4")).about["names"] == 4
+
+
+def test_scores_are_those_of_the_table_in_its_order(page, trained):
+    for number, run in enumerate(("vae", "linear")):
+        rows, scores = read_scores(trained / run / "scores.csv")
+        column = f"/api/runs/{number}/column?group=scores&name={{}}".format
+        assert np.array_equal(page.get(column("misfit")).numbers, scores["misfit"])
+        assert np.array_equal(page.get(column("junk")).numbers, scores["junk"])
+        assert page.get(column("junk")).about["names"] == 2
+        assert len(rows) == len(page.get(column("misfit")).numbers)
 
 
 def test_every_column_that_is_listed_is_there(page):

@@ -13,7 +13,8 @@ from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.text import read_text
 from cryodrgn.rundir import JudgedFiles
 
-ROW = "row"
+# The column of rows in the original file, and that of 0 and 1 for what looks like junk.
+ROW, JUNK = "row", "junk"
 
 
 def write_scores(

@@ -4,6 +4,7 @@ A column is named by its group and its name in it. Columns of latents belong to 
 of poses, CTF and the particle file to the run.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,14 @@ from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import load_array, load_labels, load_pickles
 from cryodrgn.io.cryosparc_tables import read_table
 from cryodrgn.io.particle_files import open_metadata
+from cryodrgn.io.score_table import JUNK, read_scores
 from cryodrgn.io.star import particle_block, read_star
 from cryodrgn.particles.image_table import ImageTable
-from cryodrgn.rundir import AnalysisFiles, LandscapeFiles
+from cryodrgn.rundir import AnalysisFiles, JudgedFiles, LandscapeFiles
 from cryodrgn.runs.run import Run
 from cryodrgn.units import ANGSTROM_PER_MICRON
+
+logger = logging.getLogger(__name__)
 
 # More groups than this are numbers, not names to choose from.
 MOST_NAMES = 100_000
@@ -130,6 +134,25 @@ def linear_columns(run: Run) -> Makers:
                 values=_numbers(read_npy(files.half_latents)[:, axis])
             )
     return found
+
+
+def score_columns(files: JudgedFiles) -> Makers:
+    """Scores of the particles of a finished run: contrast, misfit, distances, and junk."""
+    if not files.table.is_file():
+        return {}
+
+    def score(name: str) -> Column:
+        values = read_scores(files.table)[1][name]
+        if name != JUNK:
+            return Column(values=values)
+        return Column(values=values, names=("good", "junk"))
+
+    try:
+        names = list(read_scores(files.table)[1])
+    except CryodrgnError as error:
+        logger.warning("no scores: %s", error)
+        return {}
+    return {name: lambda name=name: score(name) for name in names}
 
 
 def image_columns(images: ImageTable) -> Makers:

@@ -174,8 +174,9 @@ class ShownRun:
             }
 
         found = self._kept(("groups", epoch), groups)
-        # An analysis may be made while the page is open.
+        # A run may end, and an analysis be made, while the page is open.
         return found | {
+            "scores": kinds.score_columns(self.files.judged),
             "analysis": kinds.analysis_columns(self.files.analysis(epoch)),
             "landscape": kinds.landscape_columns(self.files.landscape(epoch)),
         }
