@@ -256,6 +256,16 @@ def test_labels_are_read_from_either_kind_of_file(run, trained, moving, tmp_path
     assert tables[0] == tables[1]
 
 
+def test_the_density_of_a_latent_of_one_dimension_is_that_of_it(run, fail, tmp_path, rng):
+    z = np.concatenate([rng.normal(-2, 0.3, 60), rng.normal(2, 0.3, 40)]).astype(np.float32)
+    save_pickles(tmp_path / "z.pkl", [z[:, None], np.full((100, 1), -3, np.float32)])
+    said = run("conformational_density", tmp_path, "-o", tmp_path / "out", "--bootstraps", 2)
+    assert "the latent has one dimension, and the density is that of it" in said
+    assert np.load(tmp_path / "out/density.npz")["values"].ndim == 1
+    words = ("conformational_density", tmp_path, "--dims", 2, "-o", tmp_path / "other")
+    assert "--dims must be at most 1, the dimensions of the latent, got 2" in fail(*words)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

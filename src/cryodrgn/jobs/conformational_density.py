@@ -84,6 +84,8 @@ class ConformationalDensity(Job["Estimate"]):
         if self.anchors is not None:
             anchors = _ends(self.anchors, len(latents.mean))
         kept = self._kept(latents)
+        if kept.stop < self.num_dimensions:
+            logger.info("the latent has one dimension, and the density is that of it")
         columns, covariances = latents.mean[:, kept], latents.covariances
         remark = NOISE if latents.are_noise else ""
         if remark:
@@ -120,7 +122,7 @@ class ConformationalDensity(Job["Estimate"]):
         there = latents.mean.shape[1]
         if self.num_dimensions > there and "num_dimensions" in self.given:
             msg = (
-                f"`num_dimensions` must lie between 1 and the {there} of the latent, got "
+                f"`num_dimensions` must be at most {there}, the dimensions of the latent, got "
                 f"{self.num_dimensions}"
             )
             raise ConfigError(msg)

@@ -4,7 +4,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.jobs.options import DataOptions, DeviceOptions, TableOptions, data_config
-from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
+from cryodrgn.jobs.train_linear import TrainLinear
+from cryodrgn.settings import (
+    SEED,
+    Job,
+    at_least,
+    function_of,
+    option,
+    positional,
+    settings,
+    with_default,
+)
 
 if TYPE_CHECKING:
     from cryodrgn.rundir import SimulationFiles
@@ -12,7 +22,7 @@ if TYPE_CHECKING:
     from cryodrgn.workflow.power import PowerSettings
     from cryodrgn.workflow.power_report import PowerResult
 
-MOTION, MODEL = "Motion", "Linear model"
+MOTION = "Motion"
 
 
 @settings
@@ -132,27 +142,22 @@ class Power(
         "of atoms, or shares of the way between two maps",
         default_words="5 10 20 30, or quarters of the way",
     )
-    num_components: int = option(
-        "--components",
+    num_components: int = with_default(
+        TrainLinear,
+        "num_components",
         default=8,
-        group=MODEL,
-        metavar="K",
-        check=at_least(1),
         help="Components that train_linear is to look for",
     )
-    radius: int = option(
-        "--radius",
+    radius: int = with_default(
+        TrainLinear,
+        "radius",
         default=16,
-        group=MODEL,
-        metavar="R",
-        check=at_least(4),
         help="Radius in Fourier pixels up to which it uses the images",
     )
-    fit_images: int = option(
-        "--fit-images",
+    fit_images: int = with_default(
+        TrainLinear,
+        "fit_images",
         default=50_000,
-        group=MODEL,
-        metavar="N",
         check=at_least(16),
         help="Images that it fits the model to at most",
     )

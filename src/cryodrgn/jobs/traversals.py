@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,11 @@ class DirectTraversal(AnchorOptions, Job["np.ndarray"]):
     )
 
     def run(self) -> "np.ndarray":
-        """Find the points, and write or log them."""
+        """Find the points, and write or log them.
+
+        Raises:
+            ConfigError: There are fewer than two anchors, or one follows itself.
+        """
         from cryodrgn.analysis.trajectories import direct_path
         from cryodrgn.io.cryodrgn_pickle import load_latents
         from cryodrgn.io.latent_text import save_latent_text
@@ -125,6 +130,13 @@ class DirectTraversal(AnchorOptions, Job["np.ndarray"]):
         latents = load_latents(self.latents)
         anchors = read_anchors(self.anchors, len(latents))
         points = direct_path(latents[anchors], self.num_points, closed=self.loop)
+        require_distinct_stops(anchors)
+        if self.loop and anchors[0] == anchors[-1]:
+            msg = (
+                f"`anchors` end with particle {anchors[0]}, with which they begin, and `loop` "
+                "adds it again; leave out one of the two"
+            )
+            raise ConfigError(msg)
         if self.output is None:
             for point in points:
                 logger.info("%s", " ".join(f"{value:.8f}" for value in point))
@@ -180,7 +192,7 @@ class GraphTraversal(AnchorOptions, Job["GraphPath"]):
         """Find the path, and write its particles and z-values.
 
         Raises:
-            ConfigError: No path joins two anchors.
+            ConfigError: No path joins two anchors, or one follows itself.
         """
         from cryodrgn.analysis.trajectories import graph_path
         from cryodrgn.io.cryodrgn_pickle import load_latents
@@ -188,6 +200,7 @@ class GraphTraversal(AnchorOptions, Job["GraphPath"]):
 
         latents = load_latents(self.latents)[: self.max_images]
         anchors = read_anchors(self.anchors, len(latents))
+        require_distinct_stops(anchors)
         path = graph_path(
             latents,
             anchors,
@@ -243,6 +256,24 @@ def read_anchors(words: Sequence[str | int], count: int) -> list[int]:
             msg = f"`anchors` names particle {anchor}, but they are numbered 0 to {count - 1}"
             raise ConfigError(msg)
     return anchors
+
+
+def require_distinct_stops(stops: Sequence[int]) -> None:
+    """Refuse a path that goes from a particle to itself; it may come back later.
+
+    Args:
+        stops: Particles that it visits, one after another.
+
+    Raises:
+        ConfigError: A particle follows itself.
+    """
+    for stop, following in pairwise(stops):
+        if stop == following:
+            msg = (
+                f"`anchors` names particle {stop} twice in a row, and no path leads from a "
+                "particle to itself; name it once there"
+            )
+            raise ConfigError(msg)
 
 
 def _in_a_row(values: "np.ndarray") -> str:
