@@ -12,7 +12,8 @@ import itertools
 import logging
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -20,8 +21,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, patch
 
+import jaxtyping
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from cryodrgn.cli.inactive_options import Inactive
 from cryodrgn.cli.parsing import CommandParser, ReadOptions, ignored_options, names_read
@@ -134,12 +138,16 @@ class Pairs:
         result = (*recorded, *lines, *digests(self.out))
         return Outcome(result, names_read(options), said, refused)
 
-    def silent(self) -> list[str]:
-        """Options that had no effect beside another one, and of which nothing was said."""
-        with self._stubbed():
-            return self._silent()
+    def silent(self, is_ours: Callable[[str, str], bool] = lambda *_: True) -> list[str]:
+        """Options that had no effect beside another one, and of which nothing was said.
 
-    def _silent(self) -> list[str]:
+        Args:
+            is_ours: True for pairs that are tried here, by their settings in order.
+        """
+        with self._stubbed(), unchecked_shapes():
+            return self._silent(is_ours)
+
+    def _silent(self, is_ours: Callable[[str, str], bool]) -> list[str]:
         alone = {name: self.outcome(name) for name in self.changes}
         nothing = self.outcome()
         # Else every option would seem to have an effect.
@@ -147,6 +155,8 @@ class Pairs:
         quiet = {self.parser.dest_of(name) for name in self.case.quiet.split()}
         found, together, accepted = [], {}, {None}
         for name, other in self.pairs():
+            if other is not None and not is_ours(*sorted((name, other))):
+                continue
             without = nothing if other is None else alone[other]
             pair = frozenset((name, other))
             if pair not in together:
@@ -160,7 +170,12 @@ class Pairs:
                 beside = "" if other is None else f" beside {self._name(other)}"
                 found.append(f"{self._name(name)}{beside}")
         known = {self.parser.dest_of(name) for name in self.case.refused.split()}
-        refused = sorted(self.changes.keys() - accepted - known)
+        pairs = [pair for pair in self.pairs() if None not in pair]
+        refused = [
+            name
+            for name in sorted(self.changes.keys() - accepted - known)
+            if all(self.outcome(*pair).refused for pair in pairs if pair[0] == name)
+        ]
         return [*found, *(f"{self._name(name)} is always refused" for name in refused)]
 
     def _name(self, dest: str) -> str:
@@ -200,7 +215,42 @@ class Pairs:
                 for part in inner:
                     target, owner = getattr(target, owner), part
                 stack.enter_context(patch.object(target, owner, recorder(owner, self.recorded)))
+            stack.enter_context(patch.object(Figure, "savefig", describe))
             yield
+
+
+def shares(options: Mapping[str, Sequence[str]]) -> dict[str, Callable[[str, str], bool]]:
+    """For commands that share options and code, pairs divided among those that have both.
+
+    Args:
+        options: Settings of every command.
+    """
+
+    def is_of(command: str, first: str, second: str) -> bool:
+        owners = [name for name, has in options.items() if first in has and second in has]
+        return owners[zlib.crc32(f"{first} {second}".encode()) % len(owners)] == command
+
+    return {command: functools.partial(is_of, command) for command in options}
+
+
+@contextlib.contextmanager
+def unchecked_shapes() -> Iterator[None]:
+    """While it lasts, shapes are not checked, which takes a third of a run without work."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def describe(figure: Figure, path: Path, **how: object) -> None:
+    """In place of a drawing, which takes a tenth of a second: what there is to draw."""
+    parts = [figure.get_size_inches(), how]
+    for artist in figure.findobj():
+        asked = ["get_xydata", "get_array", "get_offsets", "get_xlim", "get_ylim"]
+        asked += ["get_text"] if isinstance(artist, Text) else []
+        parts += [type(artist).__name__, *(getattr(artist, n, str)() for n in asked)]
+    path.write_text(show(parts), encoding="utf-8")
 
 
 # A mock takes a millisecond to make, and thousands of runs are made.

@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 
 from cli.option_cases import CASES, TOOL_CASES, make_inputs
-from cli.option_pairs import Pairs
+from cli.option_pairs import Pairs, shares
 from cryodrgn.cli.main import CRYODRGN
 from cryodrgn.cli.tools import CRYODRGN_UTILS
+from cryodrgn.jobs.training import TrainingJob
+
+TRAINING = [c for c in CASES if issubclass(CRYODRGN.load_command(c).job, TrainingJob)]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,30 @@ def test_every_command_is_tried(program):
     assert set(cases) == set(program.commands)
 
 
-@pytest.mark.parametrize("command", CASES)
+@pytest.fixture(scope="module")
+def shared():
+    """Of pairs that several commands of training have, those that each of them tries."""
+    _, parsers = CRYODRGN._parsers()
+    return shares({c: {action.dest for action in parsers[c]._actions} for c in TRAINING})
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_no_option_of_a_training_is_switched_off_in_silence(
+    command, folders, shared, monkeypatch
+):
+    monkeypatch.chdir(folders[1])
+    pairs = Pairs(CRYODRGN, command, CASES[command], folders)
+    assert pairs.silent(shared[command]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", TRAINING)
+def test_no_option_of_a_training_is_switched_off_in_any_command(command, folders, monkeypatch):
+    monkeypatch.chdir(folders[1])
+    assert Pairs(CRYODRGN, command, CASES[command], folders).silent() == []
+
+
+@pytest.mark.parametrize("command", [c for c in CASES if c not in TRAINING])
 def test_no_option_of_a_command_is_switched_off_in_silence(command, folders, monkeypatch):
     monkeypatch.chdir(folders[1])
     assert Pairs(CRYODRGN, command, CASES[command], folders).silent() == []

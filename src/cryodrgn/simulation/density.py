@@ -55,25 +55,26 @@ def model_densities(
     Raises:
         InputFileError: The models do not fit into the box.
     """
-    centre = fitting_centre(models, box_size, pixel_size)
+    places = [positions_of(model) for model in models]
+    centre = fitting_centre(places, box_size, pixel_size)
     return [_density(model, centre, box_size, pixel_size, resolution) for model in models]
 
 
 def fitting_centre(
-    models: Sequence[gemmi.Model], box_size: int, pixel_size: float
+    models: Sequence[Float[np.ndarray, "_ 3"]], box_size: int, pixel_size: float
 ) -> Float[np.ndarray, " 3"]:
     """Common centre of mass of models that fit into a box around it.
 
     Args:
-        models: Models with atoms.
+        models: Positions of the atoms of every model in Å.
         box_size: Side of the box in voxels.
         pixel_size: Å/px.
 
     Raises:
         InputFileError: They do not fit.
     """
-    centre = np.mean([_positions(model).mean(0) for model in models], axis=0)
-    extent = max(np.linalg.norm(_positions(model) - centre, axis=1).max() for model in models)
+    centre = np.mean([places.mean(0) for places in models], axis=0)
+    extent = max(np.linalg.norm(places - centre, axis=1).max() for places in models)
     side = box_size * pixel_size
     if 2 * extent > side:
         msg = (
@@ -111,5 +112,6 @@ def _density(
     return np.ascontiguousarray(np.array(calculator.grid).transpose(2, 1, 0), dtype=np.float32)
 
 
-def _positions(model: gemmi.Model) -> Float[np.ndarray, "atoms 3"]:
+def positions_of(model: gemmi.Model) -> Float[np.ndarray, "atoms 3"]:
+    """Positions of the atoms of a model in Å."""
     return np.array([site.atom.pos.tolist() for site in model.all()])

@@ -34,15 +34,28 @@ def hinge_models(angles: list[float]) -> list[gemmi.Model]:
     Args:
         angles: Angles between the domains in radians; at 0 the arm would lie in the body.
     """
-    body, arm = _fill(BODY_LOBES, seed=1), _fill(ARM_LOBES, seed=2)
-    turned = [arm @ rotation_about_x(angle).double().numpy().T for angle in angles]
-    return [_model({"A": body, "B": opened}) for opened in turned]
+    body, arms = _domains(angles)
+    return [_model({"A": body, "B": arm}) for arm in arms]
+
+
+def hinge_positions(angles: list[float]) -> list[Float[np.ndarray, "beads 3"]]:
+    """Positions of the beads of :func:`hinge_models` in Å."""
+    body, arms = _domains(angles)
+    return [np.concatenate([body, arm]) for arm in arms]
 
 
 def hinge_angles(count: int, range_deg: float) -> list[float]:
     """Equally spaced opening angles in radians, from closed to open."""
     middle, half = math.radians(MIDDLE_ANGLE_DEG), math.radians(range_deg) / 2
     return [middle] if count == 1 else np.linspace(middle - half, middle + half, count).tolist()
+
+
+def _domains(
+    angles: list[float],
+) -> tuple[Float[np.ndarray, "beads 3"], list[Float[np.ndarray, "arm 3"]]]:
+    """Beads of the body, and those of the arm at every angle."""
+    body, arm = _fill(BODY_LOBES, seed=1), _fill(ARM_LOBES, seed=2)
+    return body, [arm @ rotation_about_x(angle).double().numpy().T for angle in angles]
 
 
 def _fill(

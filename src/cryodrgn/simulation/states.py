@@ -10,8 +10,13 @@ from jaxtyping import Float
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.io.mrc import MrcFile, read_volume
-from cryodrgn.simulation.density import fitting_centre, model_densities, read_models
-from cryodrgn.simulation.hinge import hinge_angles, hinge_models
+from cryodrgn.simulation.density import (
+    fitting_centre,
+    model_densities,
+    positions_of,
+    read_models,
+)
+from cryodrgn.simulation.hinge import hinge_angles, hinge_models, hinge_positions
 from cryodrgn.units import pixel_size_or_one
 
 DEFAULT_BOX_SIZE = 64
@@ -65,7 +70,7 @@ def hinge_size(
         msg = f"the number of states must be at least 1, got {count}"
         raise ConfigError(msg)
     _require_even(box_size)
-    fitting_centre(hinge_models(hinge_angles(count, range_deg)), box_size, pixel_size)
+    fitting_centre(hinge_positions(hinge_angles(count, range_deg)), box_size, pixel_size)
     return StatesSize(count=count, box_size=box_size, pixel_size=pixel_size)
 
 
@@ -91,7 +96,8 @@ def size_of_files(
             pixel_size=pixel_size or DEFAULT_PIXEL_SIZE,
         )
         _require_even(size.box_size)
-        fitting_centre(models, size.box_size, size.pixel_size)
+        places = [positions_of(model) for model in models]
+        fitting_centre(places, size.box_size, size.pixel_size)
         return size
     headers = [MrcFile.open(path) for path in paths]
     sizes = sorted({header.shape[0] for header in headers})
