@@ -45,8 +45,10 @@ def test_the_same_seed_gives_the_same_clusters(blobs):
 def test_clusters_need_different_particles():
     with pytest.raises(ConfigError, match="3 clusters need as many different latents"):
         cluster_by_means(np.repeat([[0.0], [1.0]], 50, axis=0), 3)
-    with pytest.raises(ConfigError, match="at least 1"):
-        cluster_by_means(np.zeros((5, 1)), 0)
+    for count in (0, -1, 2.5, True, "2"):
+        with pytest.raises(ConfigError, match=f"whole number of at least 1, got {count!r}"):
+            cluster_by_means(np.zeros((5, 1)), count)
+    assert len(cluster_by_means(np.arange(8.0)[:, None], np.int64(2)).sizes) == 2
 
 
 def test_similar_points_stand_beside_one_another(rng):

@@ -13,6 +13,7 @@ from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.selection_files import load_indices
+from cryodrgn.jobs.feature_selection import FeatureOptions
 from cryodrgn.linear.feature import Amounts, two_groups
 from cryodrgn.linear.feature_files import feature_mask
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
@@ -81,6 +82,21 @@ def test_a_mask_and_a_place_on_another_map_choose_like_a_place(run, composed, tm
     np.testing.assert_array_equal(moved, plain)
 
 
+@pytest.mark.parametrize("numbers", [(1.0,), (1.0, 2.0), (1.0, 2.0, 3.0, 4.0, 5.0)])
+def test_a_place_has_three_or_four_numbers(numbers):
+    with pytest.raises(ConfigError, match="neither a file nor X,Y,Z or X,Y,Z,RADIUS"):
+        feature_mask(numbers, BOX, MapGeometry(pixel_size=PIXEL))
+
+
+def test_a_place_is_given_as_text_or_as_numbers():
+    geometry = MapGeometry(pixel_size=PIXEL)
+    expected = feature_mask("96,80.5,96,20", BOX, geometry)
+    assert torch.equal(feature_mask((96.0, 80.5, 96.0, 20.0), BOX, geometry), expected)
+    for given in ("96,80.5,96", [96, 80.5, 96], (96, 80.5, 96), np.array([96, 80.5, 96])):
+        options = FeatureOptions(feature=given)
+        assert options.feature in {"96,80.5,96", (96.0, 80.5, 96.0)}
+
+
 def test_other_criteria_hold_beside_the_density(run, composed, tmp_path):
     with_it, _ = chosen(run, composed, tmp_path / "a.pkl", "--feature", place())
     both, _ = chosen(run, composed, tmp_path / "b.pkl", "--feature", place(), "--box", 0, 0, 9)
@@ -94,7 +110,11 @@ def test_other_criteria_hold_beside_the_density(run, composed, tmp_path):
         (("--feature", "900,0,0"), "lies outside of the volumes"),
         (("--feature", "4,4,4"), "which lies in the solvent"),
         (("--feature", place() + ",0"), "radius of `feature` must be positive"),
-        (("--feature", "12,34"), "12,34"),
+        (("--feature", "12,34"), "12,34 is neither a file nor X,Y,Z or X,Y,Z,RADIUS in Å"),
+        (("--feature", "nan,1,2"), "nan,1,2 is neither a file nor X,Y,Z"),
+        (("--feature", "1,2,inf"), "1,2,inf is neither a file nor X,Y,Z"),
+        (("--feature", "1,2,3,4,5"), "1,2,3,4,5 is neither a file nor X,Y,Z"),
+        (("--feature", "none.mrc"), "none.mrc"),
         (("--feature", "96,96,96,12"), "feature"),
         ((), "without a criterion all particles would be chosen"),
     ],

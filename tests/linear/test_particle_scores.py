@@ -114,6 +114,8 @@ def test_images_with_more_than_the_model_and_noise_misfit():
 def test_clean_particles_are_hardly_ever_named():
     found = judged(simulated(3000, np.random.default_rng(7).normal(1, 0.2, 3000), seed=7))
     assert found.is_junk().mean() <= 0.002
+    # One in 10,000 by each of misfit and distance.
+    assert found.expected_mistakes() == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("count", [1, 3, 99])
@@ -166,6 +168,7 @@ def test_a_network_names_junk_too(run, spoilt):
     sizes = ("--qdim", 32, "--pdim", 64, "--qlayers", 1, "--players", 2, "--zdim", 2)
     said = run("train_vae", spoilt / "particles.star", *sizes, "-n", 2, "-o", spoilt / "vae")
     assert "look like junk" in said
+    assert "a network of 2 epochs explains little of the images yet" in said
     files = RunDirectory(spoilt / "vae").judged
     junk = load_pickles(files.junk)[0]
     # Two epochs see little more than a blob.

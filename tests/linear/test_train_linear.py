@@ -70,8 +70,11 @@ def test_latents_have_the_distribution_of_their_prior(trained):
 
 
 def test_a_rigid_molecule_shows_no_heterogeneity(run, rigid, tmp_path):
-    said = run("train_linear", rigid / "particles.star", "-o", tmp_path, "--components", 4)
+    options = ("--components", 4, "--radius", 99)
+    said = run("train_linear", rigid / "particles.star", "-o", tmp_path, *options)
+    assert "compared up to a radius of 11 Fourier pixels, not 99" in said
     assert "no heterogeneity above noise found" in said
+    assert "may still be found with --components 3 --radius 6" in said
     settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert settings["training"]["components_with_signal"] == 0
     assert load_latents(tmp_path / "z.pkl").shape == (NUM_IMAGES, 1)

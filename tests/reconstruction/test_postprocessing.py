@@ -16,8 +16,11 @@ from cryodrgn.io.mrc import read_map, read_volume, write_volume
 from cryodrgn.jobs.postprocess import postprocess
 from cryodrgn.reconstruction.backproject import Reconstruction, save_reconstruction
 from cryodrgn.reconstruction.postprocessing import (
+    GuinierFit,
+    NoFit,
     filter_by_local_resolution,
     fsc_weights,
+    guinier_fit,
     masked_agreement,
     sharpened,
     solvent_mask,
@@ -54,7 +57,7 @@ def halves_of(volume, noise, seed=0):
 def test_the_b_factor_of_a_simulated_map_is_found(b_factor, noise):
     half_maps = halves_of(atoms(b_factor), noise)
     found = sharpened(half_maps, solvent_mask(half_maps, PIXEL_SIZE), PIXEL_SIZE)
-    assert found.guinier is not None
+    assert isinstance(found.guinier, GuinierFit)
     assert found.guinier.b_factor == pytest.approx(-b_factor, abs=5)
     assert abs(found.guinier.b_factor + b_factor) < 4 * found.guinier.error
     # Weights by FSC bring a map nearer to the truth.
@@ -94,8 +97,8 @@ def test_noise_alone_agrees_nowhere():
     found = masked_agreement(half_maps, soft_sphere(BOX, 8.0, 2.0))
     assert float(found.corrected.values[4:].abs().mean()) < 0.15
     sharp = sharpened(half_maps, soft_sphere(BOX, 8.0, 2.0), PIXEL_SIZE)
-    assert sharp.b_factor == 0
-    assert sharp.guinier is None
+    assert sharp.b_factor is None
+    assert isinstance(sharp.guinier, NoFit)
 
 
 def test_weights_are_the_correlation_with_the_structure():
@@ -169,7 +172,7 @@ def test_settings_of_ones_own_take_the_place_of_what_is_found(files, tmp_path):
     options = {"mask": mask, "b_factor": -50.0, "no_local": True}
     found = postprocess(*files, output=tmp_path / "out", **options)
     assert found.b_factor == -50
-    assert found.guinier is not None
+    assert isinstance(found.guinier, GuinierFit)
     torch.testing.assert_close(found.mask, soft_sphere(BOX, 18.0, 4.0))
     expected = with_b_factor(found.weighted, -50.0, PIXEL_SIZE)
     torch.testing.assert_close(found.sharpened, expected)
@@ -177,16 +180,47 @@ def test_settings_of_ones_own_take_the_place_of_what_is_found(files, tmp_path):
     assert not (tmp_path / "out/locally_filtered.mrc").exists()
 
 
-def test_too_few_shells_leave_the_map_unsharpened(tool, tmp_path):
+@pytest.mark.parametrize("begin", [5, 10, 100, 1e6])
+def test_a_coarse_map_stays_unsharpened_wherever_the_fit_would_begin(tool, tmp_path, begin):
     for path, half in zip("ab", halves_of(atoms(120), 0.5), strict=True):
         write_volume(tmp_path / f"{path}.mrc", half.numpy(), 6.0)
-    said = tool("postprocess", tmp_path / "a.mrc", tmp_path / "b.mrc", "-o", tmp_path / "out")
-    assert "B factor: 0 Å² (too few shells" in said
+    said = tool(
+        "postprocess", tmp_path / "a.mrc", tmp_path / "b.mrc", "-o", tmp_path / "out",
+        "--fit-from", begin, "--no-local",
+    )  # fmt: skip
+    assert "B factor: none, not sharpened: too coarse for a fit: 1" in said
+    assert "and 7.1 Å are needed" in said
     assert "the curve does not fall" in said
+    assert json.loads((tmp_path / "out/postprocess.json").read_text())["b_factor"] is None
     weighted, sharp = (
         read_volume(tmp_path / f"out/{name}.mrc")[0] for name in ("weighted", "sharpened")
     )
     np.testing.assert_allclose(sharp, weighted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("begin", "resolution", "reason"),
+    [
+        (10.0, 8.0, "too coarse for a fit: 8.0 Å, and 7.1 Å are needed"),
+        (100.0, 8.0, "too coarse for a fit: 8.0 Å, and 7.1 Å are needed"),
+        (5.0, 4.0, "too short a range for a fit: from 5 to 4.0 Å, and 3.5 Å are needed"),
+        (4.1, 4.0, "too few shells for a fit: 2 from 4.1 to 4.0 Å, and 4 are needed"),
+    ],
+)
+def test_a_line_needs_shells_a_range_and_a_resolution(begin, resolution, reason):
+    # Shells of a box of 200 Å at 1 Å/px that agree to the resolution and no further.
+    frequencies = torch.arange(1.0, 101) / 200
+    agree = (frequencies <= 1 / resolution + 1e-6).float()
+    signal = ShellCurve(frequencies, torch.exp(-30 * frequencies**2))
+    found = guinier_fit(signal, ShellCurve(frequencies, 0.9 * agree), 200, 1.0, begin)
+    assert found == NoFit(reason)
+    fine = ShellCurve(frequencies, torch.full((100,), 0.9))
+    assert isinstance(guinier_fit(signal, fine, 200, 1.0, begin), GuinierFit)
+
+
+def test_a_fit_that_begins_at_the_shape_of_the_molecule_is_warned_of(files, tmp_path, caplog):
+    postprocess(*files, output=tmp_path / "out", no_local=True, fit_from=100.0)
+    assert "amplitudes coarser than about 10 Å follow the shape" in caplog.text
 
 
 def test_what_are_no_half_maps_is_refused_before_anything_is_written(

@@ -24,6 +24,7 @@ from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.models.build import build_model
 from cryodrgn.models.encoders import MlpEncoder
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
+from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.input_weights import input_weights, spectral_snr
 from cryodrgn.training.optimizers import (
     Adam,
@@ -143,6 +144,12 @@ def test_a_rate_rises_once_and_falls_once(schedule, warm_up, per_epoch, epochs):
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match="--(lr-warmup|average) must"):
         Tuning(**wrong)
+
+
+def test_a_rise_must_end_within_the_run():
+    assert TrainConfig(num_epochs=2, rate_warm_up=2.0).tuning.has_course
+    with pytest.raises(ConfigError, match="--lr-warmup 2.5 must be at most the 2 epochs"):
+        TrainConfig(num_epochs=2, rate_warm_up=2.5)
 
 
 def test_scaled_changes_are_those_of_scaled_inputs():

@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 
 from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.image_stack import ImageStack
@@ -38,11 +39,23 @@ def test_only_the_images_of_the_minor_state_are_changed(planted):
     assert np.abs(states[1] - states[0]).max() > 0.3 * states[0].max()
 
 
+def forecast(planted, folder, probability):
+    """A report of ``cryodrgn power`` on the planted motion."""
+    motion = yaml.safe_load((planted / "simulation.yaml").read_text())["planted"]
+    chance = {"count": 400, "size": motion["size"], "share": motion["share"]}
+    other = {**chance, "size": 2 * motion["size"], "probability": 0.99}
+    content = {"fitted": 400, "motion": motion["motion"]}
+    content["chances"] = [other, {**chance, "probability": probability}]
+    (folder / "power.json").write_text(json.dumps(content))
+
+
 def test_the_linear_model_brings_the_motion_back(run, planted, tmp_path):
     star = planted / "particles.star"
+    forecast(planted, tmp_path, 0.93)
     run("train_linear", star, "-o", tmp_path / "run", "--components", 2, "--radius", 6)
     said = run("power", star, "-o", tmp_path, "--judge", tmp_path / "run")
     assert "the planted motion was brought back: area under the ROC curve" in said
+    assert "a motion of this size in this share of the particles was 93 %" in said
     found = json.loads((tmp_path / "judgement.json").read_text())
     assert found["auc"] > 0.9
     assert found["difference_correlation"] > 0.6

@@ -134,6 +134,7 @@ WRONG = {
         ("particles.star", "--model", "a.pdb", "b.pdb", "--mask", "m.mrc"), "not both"
     ),
     "chains of nothing": (("particles.star", "--chains", "A"), "needs one atomic model"),
+    "negative domain": (("particles.star", "--domain-kda", "-5"), "must be positive, got -5"),
     "large domain": (("particles.star", "--domain-kda", "900"), "at most half can move"),
     "long motion": (
         ("particles.star", "--domain-kda", "15", "--motions", "400"), "the largest motion is"

@@ -1,6 +1,7 @@
 """Clusters of particles, and a particle at the centre of each."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -61,11 +62,13 @@ def cluster_by_means(
         seed: Of the random starts; of few clusters the best of ten is taken.
 
     Raises:
-        ConfigError: There are fewer different particles than clusters, or no cluster at all.
+        ConfigError: There are fewer different particles than clusters, or no cluster at all,
+            or part of one.
     """
-    if count < 1:
-        msg = f"the number of clusters must be at least 1, got {count}"
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        msg = f"the number of clusters must be a whole number of at least 1, got {count!r}"
         raise ConfigError(msg)
+    count = int(count)
     # The first particles are mostly enough to tell, and all of them take long to sort.
     if len(np.unique(latents[: 100 * count], axis=0)) < count:
         different = len(np.unique(latents, axis=0))

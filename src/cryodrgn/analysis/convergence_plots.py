@@ -9,6 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from cryodrgn.analysis.plots import new_figure
 
+GAIN = "own state against others' states"
+
 
 def plot_convergence(
     explained: Float[np.ndarray, " epochs"],
@@ -27,30 +29,51 @@ def plot_convergence(
         shells: Squared error per value in every shell.
         converged: Whether training had converged after each epoch.
     """
-    figure = new_figure(12, 3.4)
+    figure = new_figure(11, 3.6)
     left, middle, right = figure.subplots(1, 3)
     epochs = np.arange(1, len(explained) + 1)
-    left.plot(epochs, 100 * explained, marker="o", markersize=3, label="power explained (%)")
-    left.set(xlabel="epoch", ylabel="power of held-out images explained (%)")
+    left.plot(
+        epochs,
+        100 * explained,
+        marker="o",
+        markersize=3,
+    )
+    left.set(xlabel="epoch", title="held-out images, and maps")
+    left.set_ylabel("power explained (%)", color="tab:blue")
     change = left.twinx()
-    change.plot(epochs, 100 * map_change, color="tab:orange", linewidth=1)
-    change.set_ylabel("change of the state maps (%)", color="tab:orange")
+    change.plot(epochs, 100 * map_change, color="tab:orange", marker="s", markersize=3)
+    change.set_ylabel("change of the maps (%)", color="tab:orange")
     change.set_ylim(bottom=0)
     if gains is None:
         middle.text(0.5, 0.5, "no latent", ha="center", transform=middle.transAxes)
     else:
         middle.errorbar(epochs, gains[:, 0], gains[:, 1], marker="o", markersize=3, capsize=2)
         middle.axhline(0, color="gray", linewidth=0.7)
-    middle.set(xlabel="epoch", ylabel="gain of own over others' states (noise)")
+    middle.set(xlabel="epoch", ylabel="gain, in units of the noise", title=GAIN)
     for axes in (left, middle):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if any(converged):
-            axes.axvline(epochs[list(converged).index(True)], color="tab:green", linestyle="--")
+            axes.axvline(
+                epochs[list(converged).index(True)],
+                color="tab:green",
+                linestyle="--",
+                label="converged",
+            )
+    if any(converged):
+        middle.legend(fontsize=10)
     shown = np.unique(np.linspace(0, len(shells) - 1, min(5, len(shells))).round().astype(int))
     for epoch in shown:
         shade = str(0.75 * (1 - (epoch + 1) / len(shells)))
         numbers = np.arange(1, shells.shape[1])
         right.plot(numbers, shells[epoch, 1:], color=shade, label=f"epoch {epoch + 1}")
-    right.set(xlabel="shell (cycles per box)", ylabel="squared error per value")
-    right.legend(fontsize=8)
+    right.set(
+        xlabel="shell (cycles per box)",
+        ylabel="squared error per value",
+        title="error of held-out images",
+    )
+    right.legend(fontsize=10)
+    for axes in (left, middle, right, change):
+        axes.xaxis.label.set_size(11)
+        axes.yaxis.label.set_size(11)
+        axes.title.set_size(11)
     return figure

@@ -31,7 +31,8 @@ def plot_density(
     """
     count = len(density.axes)
     pairs = list(combinations(range(count), 2))
-    columns = max(count, len(pairs)) + bool(states)
+    # A single state holds all particles, which needs no picture.
+    columns = max(count, len(pairs)) + (len(states) > 1)
     rows = 1 + bool(pairs)
     figure = new_figure(3.4 * columns + 0.6, 3.1 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -53,7 +54,7 @@ def plot_density(
         image = density.marginal(first, second)
         x, y = density.axes[first], density.axes[second]
         drawn = axes.pcolormesh(x, y, image.T, cmap="magma", shading="nearest")
-        figure.colorbar(drawn, ax=axes)
+        figure.colorbar(drawn, ax=axes, label="density")
         if path is not None:
             axes.plot(path[:, first], path[:, second], color="cyan", linewidth=1.5)
             axes.plot(path[[0, -1], first], path[[0, -1], second], "o", color="cyan")
@@ -63,7 +64,7 @@ def plot_density(
                 *place, str(name), color="white", ha="center", va="center", path_effects=OUTLINE
             )
         axes.set(xlabel=f"component {first + 1}", ylabel=f"component {second + 1}")
-    if states:
+    if len(states) > 1:
         grid[0][-1].set_visible(True)
         _draw_shares(grid[0][-1], states)
     return figure
@@ -83,13 +84,13 @@ def _draw_shares(axes: Axes, states: Sequence[StableState]) -> None:
                 (0, 4),
                 textcoords="offset points",
                 ha="center",
-                fontsize=7,
+                fontsize=8,
             )
     top = 1.15 * max((state.interval or (0, 1))[1] for state in states)
     axes.set(
         xticks=range(len(states)),
         xlim=(-0.6, len(states) - 0.4),
-        ylim=(0, min(1.1, top) if len(states) > 1 else 1.1),
+        ylim=(0, min(1.1, top)),
         xlabel="stable state",
-        ylabel="share, 90 % interval" if len(states) > 1 else "share of the one state",
+        ylabel="share of particles, 90 % interval",
     )

@@ -15,6 +15,7 @@ def plot_feature(
     means: Float[np.ndarray, " 2"],
     probabilities: Float[np.ndarray, " particles"],
     words: str,
+    names: tuple[str, str] = ("absent", "present"),
 ) -> Figure:
     """Histograms of the amount of density in the particles, and of their probabilities.
 
@@ -23,6 +24,7 @@ def plot_feature(
         means: Mean amount without and with the density.
         probabilities: Probability of every particle to have it.
         words: A sentence above them.
+        names: Of the particles without the density, or with less of it, and of those with it.
     """
     figure = new_figure(8.4, 3.8)
     figure.suptitle(words, fontsize=9, wrap=True)
@@ -31,15 +33,15 @@ def plot_feature(
     low, high = np.quantile(finite, [SHOWN_SHARE, 1 - SHOWN_SHARE])
     edges = bin_edges(finite[(finite >= low) & (finite <= high)], BINS)
     present = probabilities >= 0.5
-    left.hist(amounts[~present], bins=edges, color="tab:gray", alpha=0.8, label="absent")
-    left.hist(amounts[present], bins=edges, color="tab:blue", alpha=0.8, label="present")
-    for mean in means:
-        left.axvline(float(mean), color="black", linewidth=0.8, linestyle="--")
+    left.hist(amounts[~present], bins=edges, color="tab:gray", alpha=0.8, label=names[0])
+    left.hist(amounts[present], bins=edges, color="tab:blue", alpha=0.8, label=names[1])
+    for mean, label in zip(means, ("means of the two groups", None), strict=True):
+        left.axvline(float(mean), color="black", linewidth=0.8, linestyle="--", label=label)
     left.set(
         xlabel="density in each image (standard deviations)", ylabel="particles", ylim=(0, None)
     )
     left.legend(fontsize=8)
     right.hist(probabilities, bins=np.linspace(0, 1, 21), color="tab:blue")
-    right.set(xlabel="probability of the density", ylabel="particles", yscale="log")
+    right.set(xlabel=f"probability: {names[1]}", ylabel="particles", yscale="log")
     right.set_xlim(0, 1)
     return figure

@@ -10,6 +10,13 @@ from cryodrgn.analysis.plots import Figure, new_figure
 
 PARTICLES, JUNK = "#4c78a8", "#e45756"
 COLUMNS = 8
+KEY = (
+    "Images are sorted along a row. row: in the file of particles, from 0; empty: probability "
+    "that the image shows nothing of the model; contrast: of the model in the image, 1 on "
+    "average;\nmisfit: of the rest with noise, in standard deviations; distance: in the latent "
+    "space to the fifth neighbour, in units of the uncertainty. Images are centred, multiplied "
+    "by their CTF, and low-pass filtered."
+)
 
 
 def plot_junk(
@@ -28,8 +35,9 @@ def plot_junk(
         labels: What stands above each of the images, by the same titles.
         sentence: What was found, for the title.
     """
-    figure = new_figure(1.45 * COLUMNS, 3.2 + 1.75 * len(images))
-    figure.suptitle(sentence, fontsize=9, wrap=True)
+    figure = new_figure(1.45 * COLUMNS, 3.7 + 1.8 * len(images))
+    figure.suptitle(sentence, fontsize=10, wrap=True)
+    figure.supxlabel(KEY, fontsize=8)
     layout = figure.add_gridspec(
         1 + len(images), COLUMNS, height_ratios=[2] + [1] * len(images)
     )
@@ -40,18 +48,18 @@ def plot_junk(
             scores["misfit"][rows], scores["nearest"][rows], s=3, c=colour, label=name, lw=0
         )
     axes.set(xlabel="misfit (standard deviations)", ylabel="distance to fifth neighbour")
-    axes.legend(fontsize=7, markerscale=3)
+    axes.legend(fontsize=9, markerscale=3)
     for row, (title, shown) in enumerate(images.items(), start=1):
         for column in range(COLUMNS):
             tile = figure.add_subplot(layout[row, column])
             tile.set(xticks=[], yticks=[])
             if column == 0:
-                tile.set_ylabel(title, fontsize=8)
+                tile.set_ylabel(title, fontsize=9)
             if column >= len(shown):
                 tile.set_frame_on(False)
                 continue
             tile.imshow(shown[column], cmap="gray", origin="lower")
-            tile.set_title(labels[title][column], fontsize=6.5)
+            tile.set_title(labels[title][column], fontsize=8)
     return figure
 
 

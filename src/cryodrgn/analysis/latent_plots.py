@@ -6,6 +6,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogFormatter
 
 from cryodrgn.analysis.plots import bin_edges, new_figure
@@ -202,15 +203,20 @@ def plot_view_directions(directions: Float[np.ndarray, "particles 3"]) -> Figure
     counts, east, north = np.histogram2d(
         longitude, sine, bins=(48, 24), range=((-np.pi, np.pi), (-1, 1))
     )
-    figure = new_figure(7, 3.8)
+    figure = new_figure(8, 4.4)
     axes = figure.add_subplot(projection="mollweide")
     # The map has singular points at its poles.
     latitudes = np.arcsin(np.clip(north, -1 + 1e-9, 1 - 1e-9))
     mesh = axes.pcolormesh(east, latitudes, counts.T, cmap="viridis", rasterized=True)
     figure.colorbar(mesh, ax=axes, label="particles", shrink=0.8)
-    axes.grid(linewidth=0.3)
-    axes.tick_params(labelsize=6, colors="tab:gray")
-    axes.set_title("viewing directions: azimuth and elevation in the volume", fontsize=9)
+    axes.grid(linewidth=0.4)
+    axes.tick_params(labelsize=9)
+    # On the picture, which is dark where few particles are and bright where many are.
+    for label in axes.get_xticklabels():
+        label.set(color="white", path_effects=[withStroke(linewidth=2, foreground="black")])
+    axes.set_title(
+        "viewing directions: azimuth and elevation in the volume", fontsize=11, pad=14
+    )
     return figure
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from cryodrgn.analysis.plots import new_figure
 from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.reconstruction.postprocess_files import SharpeningPictures
-from cryodrgn.reconstruction.postprocessing import THRESHOLD, GuinierFit
+from cryodrgn.reconstruction.postprocessing import THRESHOLD, GuinierFit, NoFit
 
 LABELS = {
     "unmasked": "unmasked",
@@ -19,11 +19,12 @@ LABELS = {
     "randomised": "masked, random phases",
     "corrected": "corrected",
 }
-COLOURS = {
-    "unmasked": "tab:green",
-    "masked": "tab:blue",
-    "randomised": "tab:red",
-    "corrected": "black",
+# Colour, width and dashes, drawn in this order: curves that agree stay visible one on another.
+LINES = {
+    "masked": ("#9ecae1", 5.0, "-"),
+    "unmasked": ("tab:green", 2.6, "-"),
+    "randomised": ("tab:red", 1.2, (0, (2, 1))),
+    "corrected": ("black", 1.2, "-"),
 }
 
 
@@ -63,15 +64,15 @@ def draw_curves(
         pixel_size: Å/px.
         resolution: Å; None marks nothing.
     """
-    for name, curve in curves.items():
-        style = "--" if name == "randomised" else "-"
+    for name, (colour, width, dashes) in LINES.items():
+        curve = curves[name]
         axes.plot(
             curve.frequencies / pixel_size,
             curve.values,
-            style,
-            color=COLOURS[name],
+            linestyle=dashes,
+            color=colour,
             label=LABELS[name],
-            linewidth=1.8 if name == "corrected" else 1.1,
+            linewidth=width,
         )
     axes.axhline(THRESHOLD, color="gray", linewidth=0.7, linestyle="--")
     axes.axhline(0, color="gray", linewidth=0.5)
@@ -91,8 +92,8 @@ def draw_curves(
 def draw_guinier(
     axes: Axes,
     amplitudes: tuple[ShellCurve, ShellCurve],
-    fit: GuinierFit | None,
-    b_factor: float,
+    fit: GuinierFit | NoFit,
+    b_factor: float | None,
     pixel_size: float,
 ) -> None:
     """Draw logarithms of amplitudes against 1/d², with the fitted line.
@@ -100,26 +101,34 @@ def draw_guinier(
     Args:
         axes: Where to draw.
         amplitudes: As observed, and their part that is signal.
-        fit: The line; None draws none.
-        b_factor: The B factor that was applied, Å².
+        fit: The line, or why there is none.
+        b_factor: The B factor that was applied, Å²; None if none was.
         pixel_size: Å/px.
     """
     observed, signal = amplitudes
     squares = _squares(observed, pixel_size)
     is_signal = signal.values.numpy() > 0
-    axes.plot(squares, _logarithms(observed), color="tab:blue", label="observed")
+    axes.plot(squares, _logarithms(observed), color="#9ecae1", linewidth=4, label="observed")
     weighted = _logarithms(signal)[is_signal]
     axes.plot(squares[is_signal], weighted, color="black", label="weighted by FSC")
-    sharpened = weighted - b_factor / 4 * squares[is_signal]
-    axes.plot(squares[is_signal], sharpened, color="tab:red", label="sharpened")
-    if fit is not None:
+    if b_factor is not None:
+        sharpened = weighted - b_factor / 4 * squares[is_signal]
+        axes.plot(squares[is_signal], sharpened, color="tab:red", label="sharpened")
+    if isinstance(fit, GuinierFit):
         ends = np.square(fit.frequencies)
         line = fit.intercept + fit.b_factor / 4 * ends
         axes.plot(ends, line, "o--", color="tab:orange", markersize=3, label="fit")
     axes.set(xlabel="1/d² (1/Å²)", ylabel="ln amplitude")
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_title(f"B factor {b_factor:.0f} Å²", fontsize=9)
+    axes.set_title(_b_factor_in_words(fit, b_factor), fontsize=9)
     axes.legend(fontsize=7)
+
+
+def _b_factor_in_words(fit: GuinierFit | NoFit, b_factor: float | None) -> str:
+    if isinstance(fit, NoFit) and b_factor is None:
+        # The clause before the figures: what is needed stands in the log and in the record.
+        return f"not sharpened: {fit.reason.partition(':')[0]}"
+    return f"B factor {b_factor:.0f} Å²"
 
 
 def _squares(curve: ShellCurve, pixel_size: float) -> Float[np.ndarray, " shells"]:

@@ -58,6 +58,11 @@ def plot_detection(
                       [max(0.0, middle + half - found / count)]],
                 markerfacecolor="white", elinewidth=1, zorder=3,
             )  # fmt: skip
+    if any(curve.trials for curve in curves):
+        axes.errorbar(
+            [], [], yerr=[], fmt="o", color="#4a5568", markerfacecolor="white", elinewidth=1,
+            label="share of trials that detect it,\nand the share's 68 % interval",
+        )  # fmt: skip
     if own is not None:
         axes.axvline(own, color="#1a1a1a", linewidth=1, linestyle="--", label=own_words)
         places = [np.interp(np.log(own), np.log(c.places), c.values) for c in curves]

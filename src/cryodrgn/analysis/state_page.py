@@ -52,13 +52,12 @@ def _figures(row: dict[str, str], known: dict[str, Any]) -> list[tuple[str, str]
     ]
     if not known:
         return figures
-    b_factor = f"{known['b_factor']:.0f}"
     if known["fitted_b_factor"] is None:
-        b_factor += (
-            " Å², not sharpened: too few shells between 10 Å and the resolution for a fit"
-        )
+        b_factor = f"none, not sharpened: {known.get('no_fit', 'too coarse for a fit')}"
     else:
-        b_factor += f" ± {known['b_factor_error']:.0f} Å², by a Guinier fit"
+        b_factor = (
+            f"{known['b_factor']:.0f} ± {known['b_factor_error']:.0f} Å², by a Guinier fit"
+        )
     unmasked = known["unmasked_resolution"]
     return [
         *figures,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +12,10 @@ from cryodrgn.analysis.plots import new_figure
 from cryodrgn.fourier.shells import ShellCurve
 
 MOST_SHOWN = 8
+# In inches: of the picture of one state, and of the narrowest figure that holds its note.
+STATE_WIDTH, LEAST_WIDTH = 2.1, 5.5
+# Characters of a note on an inch of the figure.
+CHARACTERS = 11
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,7 +49,9 @@ def plot_states(panels: Sequence[StatePanel], pixel_size: float, note: str) -> F
     """
     few = np.linspace(0, len(panels) - 1, min(len(panels), MOST_SHOWN)).round().astype(int)
     shown = [panels[number] for number in few]
-    figure = new_figure(1.9 * len(shown) + 1.2, 6.6)
+    width = max(STATE_WIDTH * len(shown) + 1.2, LEAST_WIDTH)
+    lines = wrap(note, int(CHARACTERS * width))
+    figure = new_figure(width, 6.6 + 0.2 * len(lines))
     grid = figure.subplots(3, len(shown), squeeze=False, height_ratios=(1, 1, 0.9))
     for row, name in ((0, "section"), (1, "projection")):
         images = [getattr(panel, name) for panel in shown]
@@ -61,9 +68,9 @@ def plot_states(panels: Sequence[StatePanel], pixel_size: float, note: str) -> F
         axes.axhline(0.143, color="gray", linewidth=0.7, linestyle="--")
         ticks = np.array([0.2, 0.4]) / pixel_size
         axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
-        axes.set(ylim=(-0.1, 1.05), xlim=(0, 0.5 / pixel_size), xlabel="Å")
+        axes.set(ylim=(-0.1, 1.05), xlim=(0, 0.5 / pixel_size), xlabel="resolution (Å)")
         if column:
             axes.set_yticklabels([])
     grid[2][0].set_ylabel("half-map FSC")
-    figure.suptitle(note, fontsize=10)
+    figure.suptitle("\n".join(lines), fontsize=10)
     return figure

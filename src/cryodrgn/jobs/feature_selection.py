@@ -29,7 +29,7 @@ FEATURE = "Particles whose images support a piece of density"
 class FeatureOptions(DeviceOptions):
     """Place of a piece of density, and how certain its presence or absence must be."""
 
-    feature: str | None = option(
+    feature: str | Path | tuple[float, ...] | None = option(
         "--feature",
         default=None,
         group=FEATURE,
@@ -185,5 +185,6 @@ def _write(judgement: "FeatureJudgement", output: Path) -> None:
         judgement.groups.means,
         judgement.groups.probabilities,
         judgement.in_words(),
+        judgement.names,
     )
     save_figure(figure, picture)

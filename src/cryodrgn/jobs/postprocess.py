@@ -56,7 +56,8 @@ class Postprocess(PixelSizeOptions, SeedOptions, Job["SharpenedMap"]):
         metavar="RES",
         check=POSITIVE,
         unit="Å",
-        help="Coarsest resolution of the Guinier fit",
+        help="Coarsest resolution of the Guinier fit, which maps coarser than 7.1 Å do not "
+        "have",
     )
     no_local: bool = option(
         "--no-local",
@@ -160,11 +161,21 @@ class Postprocess(PixelSizeOptions, SeedOptions, Job["SharpenedMap"]):
 
     def _warn(self, sharp: "SharpenedMap") -> None:
         """Say what a reader of the maps must not miss."""
+        from cryodrgn.reconstruction.postprocessing import GUINIER_FROM
+
         if sharp.resolution is None:
             logger.warning(
                 "the half maps do not agree at any resolution: the sharpened map is empty"
             )
-        if sharp.b_factor > 0:
+        fit_is_applied = sharp.b_factor is not None and self.b_factor is None
+        if fit_is_applied and self.fit_from > GUINIER_FROM:
+            logger.warning(
+                "the fit begins at %g Å, but amplitudes coarser than about %g Å follow the "
+                "shape of the molecule and not a B factor: the one fitted may be far off",
+                self.fit_from,
+                GUINIER_FROM,
+            )
+        if sharp.b_factor is not None and sharp.b_factor > 0:
             logger.warning(
                 "a B factor of %+.0f Å² blurs the map; sharpening takes a negative one",
                 sharp.b_factor,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from cryodrgn.jobs.options import DataOptions, DeviceOptions, TableOptions, data_config
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.settings import (
+    POSITIVE,
     SEED,
     Job,
     at_least,
@@ -121,6 +122,7 @@ class Power(
         group=MOTION,
         metavar="KDA",
         unit="kDa",
+        check=POSITIVE,
         help="Mass of the end of the molecule that turns, if nothing else says what does",
     )
     axis: tuple[float, float, float] | None = option(

@@ -174,7 +174,8 @@ class TrainVae(
         if run.poses().is_file():
             particles = replace(data, files=replace(data.files, poses=run.poses())).open()
         try:
-            scores = judge_run(run, particles, device, storage_of(config.training, run))
+            storage = storage_of(config.training, run)
+            scores = judge_run(run, particles, device, storage, config.training.num_epochs)
             draw_junk(scores, particles, data, run)
         except InputFileError as error:
             # Training is done and its results are written; some latents may not be finite.

@@ -1,5 +1,6 @@
 """Settings of a linear run."""
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.training.config import DataConfig
+
+logger = logging.getLogger(__name__)
 
 LEAST_IMAGES_PER_COMPONENT = 4
 # Coarser shells than these show no shape.
@@ -32,6 +35,24 @@ def require_radius(box_size: int, source: str) -> None:
             f"{LEAST_RADIUS} are needed; use a box of {least} pixels or more"
         )
         raise ShapeMismatchError(msg)
+
+
+def tell_radius(asked: int, box_size: int) -> None:
+    """Say that images of a box have fewer shells than a fit was asked to use.
+
+    Args:
+        asked: Radius in cycles per box.
+        box_size: Side of the images in pixels.
+    """
+    most = box_size // 2 - 1
+    if asked > most:
+        logger.info(
+            "images are compared up to a radius of %d Fourier pixels, not %d: more do not fit "
+            "into a box of %d pixels",
+            most,
+            asked,
+            box_size,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

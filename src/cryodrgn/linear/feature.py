@@ -43,6 +43,8 @@ LEAST_GAIN = 6.0
 LEAST_AGREEMENT = 0.5
 # Density without the feature, as a share of that with it, above which there is none.
 MOST_REMAINING = 0.9
+# The same share from which on particles have less of the density, rather than none of it.
+LACKING = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
-from cryodrgn.linear.feature import Amounts, TwoGroups, amounts, two_groups
+from cryodrgn.linear.feature import LACKING, Amounts, TwoGroups, amounts, two_groups
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.prepared_states import prepare_states
 from cryodrgn.linear.states import StateSettings
@@ -50,27 +50,42 @@ class FeatureJudgement:
     amounts: Amounts
     groups: TwoGroups
 
+    @property
+    def remaining(self) -> float:
+        """Density that is left in the particles with less, as a share of that in the others."""
+        return max(0.0, self.amounts.remaining(self.groups.means))
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the groups: without and with the density, or with less and more of it."""
+        if self.remaining < LACKING:
+            return "absent", "present"
+        return f"less ({self.remaining:.0%} of more)", "more"
+
     def in_words(self) -> str:
-        """Numbers of particles with and without the density, in one sentence."""
+        """Numbers of particles in either group, and what is left of the density."""
         probabilities = self.groups.probabilities
         low, high = UNDECIDED
         present, absent = int((probabilities > high).sum()), int((probabilities < low).sum())
-        left = max(0.0, self.amounts.remaining(self.groups.means))
+        if self.remaining < LACKING:
+            groups, share = f"have the density and {absent} lack it", "have it"
+        else:
+            groups, share = f"have more of the density and {absent} less", "have more"
         return (
-            f"{present} particles have the density and {absent} lack it with a probability "
-            f"above {high:g}, {len(probabilities) - present - absent} are undecided; by the "
-            f"fit to all images {self.groups.share:.1%} have it, and {left:.0%} of it is left "
-            "in the others"
+            f"{present} particles {groups} with a probability above {high:g}, "
+            f"{len(probabilities) - present - absent} are undecided; by the fit to all images "
+            f"{self.groups.share:.1%} {share}, and {self.remaining:.0%} of it is left in the "
+            "others"
         )
 
 
 def feature_mask(
-    feature: str, box_size: int, geometry: MapGeometry
+    feature: str | Path | tuple[float, ...], box_size: int, geometry: MapGeometry
 ) -> Float[Tensor, "box box box"]:
     """The mask of a feature: a file, or a ball.
 
     Args:
-        feature: A mask (.mrc), or ``x,y,z`` or ``x,y,z,radius`` in Å.
+        feature: A mask (.mrc), or x, y, z or x, y, z, radius in Å, as text or as numbers.
         box_size: Side of the volumes in voxels.
         geometry: Their pixel size and place: coordinates are those that ChimeraX shows.
 
@@ -78,9 +93,17 @@ def feature_mask(
         CryodrgnError: The mask cannot be read, or the ball lies outside of the box.
     """
     assert geometry.pixel_size is not None
-    if not POINT.fullmatch(feature):
+    if isinstance(feature, tuple):
+        feature = ",".join(map(repr, feature))
+    if not POINT.fullmatch(str(feature)):
+        if "," in str(feature) and not Path(feature).exists():
+            msg = (
+                f"`feature` {feature} is neither a file nor X,Y,Z or X,Y,Z,RADIUS in Å, each "
+                "a finite number"
+            )
+            raise ConfigError(msg)
         return read_mask(Path(feature), box_size, geometry.pixel_size)
-    numbers = [float(word) for word in feature.split(",")]
+    numbers = [float(word) for word in str(feature).split(",")]
     radius = numbers[3] if len(numbers) == 4 else DEFAULT_RADIUS
     if not radius > 0:
         msg = f"the radius of `feature` must be positive, got {radius:g} Å in {feature}"

@@ -20,7 +20,7 @@ from cryodrgn.imaging.likelihood import shell_sums
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.score_table import write_scores
 from cryodrgn.linear.latents import file_latents
-from cryodrgn.linear.particle_scores import ParticleScores, scores_of
+from cryodrgn.linear.particle_scores import ParticleScores, scores_of, tell_of_junk
 from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
@@ -34,10 +34,16 @@ logger = logging.getLogger(__name__)
 # In cycles per box, as of the linear latent.
 RADIUS = 16
 AT_A_TIME = 64
+# Of fewer epochs a network has learnt little more than the consensus.
+FEW_EPOCHS = 5
 
 
 def judge_run(
-    run: RunDirectory, particles: ParticleSet, device: torch.device, storage: Storage
+    run: RunDirectory,
+    particles: ParticleSet,
+    device: torch.device,
+    storage: Storage,
+    num_epochs: int,
 ) -> ParticleScores:
     """Score the particles of a finished run of a variational autoencoder, and write the table.
 
@@ -46,6 +52,7 @@ def judge_run(
         particles: Its particles, with the poses that it ended with.
         device: Where to compute.
         storage: Where prepared images are kept.
+        num_epochs: Epochs that it was trained for.
     """
     started = time.monotonic()
     trained = TrainedModel.load(run.weights(), load_run_config(run.config_yaml))
@@ -60,14 +67,15 @@ def judge_run(
     scores = scores_of(gram, counts, [torch.arange(len(images))], encoded)
     write_scores(run.judged, particles.original_rows, scores.columns(), scores.is_junk())
     with log_to_file(run.log):
-        logger.info(
-            "%s; rows of the original file are in %s, those of all others in %s (for --ind); "
-            "judging took %s",
-            scores.sentence(),
-            run.judged.junk,
-            run.judged.good,
-            format_duration(time.monotonic() - started),
-        )
+        tell_of_junk(scores, run.judged)
+        logger.info("judging took %s", format_duration(time.monotonic() - started))
+        if num_epochs < FEW_EPOCHS and scores.are_judged:
+            logger.info(
+                "a network of %d epoch%s explains little of the images yet: its judgement of "
+                "junk is preliminary, better take that of a longer run or of train_linear",
+                num_epochs,
+                "" if num_epochs == 1 else "s",
+            )
     return scores
 
 

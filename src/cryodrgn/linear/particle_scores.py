@@ -16,6 +16,7 @@ Particles like all others are named by misfit or distance at a rate of one in 10
 those named by contrast are more likely to show nothing than something.
 """
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -31,6 +32,9 @@ from cryodrgn.linear.contrasts import ContrastLikelihoods, ContrastMixture
 from cryodrgn.linear.embed import inner_products, subspace_of
 from cryodrgn.linear.expectation import residual_moments
 from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.rundir import JudgedFiles
+
+logger = logging.getLogger(__name__)
 
 # Particles like the others that are named by each of misfit and distance: one in 10,000.
 NORMAL_DEVIATE = 3.719
@@ -131,7 +135,19 @@ class ParticleScores:
         look = "particles looks" if count == 1 else "particles look"
         return (
             f"{count} of {total} {look} like junk ({count / total:.1%}): {', '.join(parts)}; "
-            f"about {self.expected_mistakes():.0f} of them may be named by chance"
+            f"{self.expected_mistakes():.1f} of them would be particles like all others if "
+            "scores were normally distributed; their tails are longer, so look at junk.png"
+        )
+
+
+def tell_of_junk(scores: ParticleScores, files: JudgedFiles) -> None:
+    """Say how many particles look like junk, and in which files they are named."""
+    logger.info("%s", scores.sentence())
+    if scores.is_junk().any():
+        logger.info(
+            "rows of the original file: %s, and without them %s (for --ind)",
+            files.junk,
+            files.good,
         )
 
 

@@ -34,6 +34,9 @@ from cryodrgn.rundir import RunDirectory
 
 logger = logging.getLogger(__name__)
 
+# Settings that are advised where nothing is found with larger ones.
+FEW_COMPONENTS, SMALL_RADIUS = 3, 6
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LinearResult:
@@ -77,6 +80,31 @@ def verdict(result: LinearResult) -> str:
     words = "1 component carries" if count == 1 else f"{count} components carry"
     more = f"; there may be more, ask for them with --components {2 * asked}"
     return f"{words} signal above noise{more if count == asked else ''}"
+
+
+def advice(result: LinearResult, config: LinearConfig) -> str | None:
+    """What may be tried where no component stands out of the noise; None where one does.
+
+    Noise of a component grows with its free values, whose number is that of the voxels within
+    the radius, and components share the images.
+    """
+    if result.num_signals:
+        return None
+    fewer = []
+    if config.num_components > FEW_COMPONENTS:
+        fewer.append(f"--components {FEW_COMPONENTS}")
+    if config.radius > SMALL_RADIUS:
+        fewer.append(f"--radius {SMALL_RADIUS}")
+    first = ""
+    if fewer:
+        first = (
+            f"large motions of few or noisy particles may still be found with "
+            f"{' '.join(fewer)}, which fits fewer unknowns; "
+        )
+    return (
+        f"{first}cryodrgn power says how large a motion, in how many of the particles, would "
+        "have been found"
+    )
 
 
 def write_results(

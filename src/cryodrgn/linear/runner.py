@@ -28,14 +28,19 @@ from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.slices import mates_of
 from cryodrgn.io.atomic import make_folder
 from cryodrgn.io.masks import read_mask
-from cryodrgn.linear.config import LEAST_IMAGES_PER_COMPONENT, LinearConfig, require_radius
+from cryodrgn.linear.config import (
+    LEAST_IMAGES_PER_COMPONENT,
+    LinearConfig,
+    require_radius,
+    tell_radius,
+)
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.fit import Fit, Iteration, Masks, PpcaEM
 from cryodrgn.linear.iteration import DiscImages
-from cryodrgn.linear.particle_scores import ParticleScores, score_particles
+from cryodrgn.linear.particle_scores import score_particles, tell_of_junk
 from cryodrgn.linear.pose_refinement import Correction, MovedPoses, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress
-from cryodrgn.linear.results import LinearResult, verdict, write_results
+from cryodrgn.linear.results import LinearResult, advice, verdict, write_results
 from cryodrgn.linear.subspace import Subspace
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.half_sets import rows_of
@@ -108,22 +113,15 @@ def train_linear(
         logger.info("cryodrgn %s on %s", cryodrgn.__version__, describe_device(device))
         if team.size > 1:
             logger.info("fitted by %d processes", team.size)
+        tell_radius(config.radius, particles.box_size)
         result = _fitted(config, particles, images, poses, masks, _Reporter(run).report)
         write_results(result, config, particles, norm, run)
         logger.info("%s", verdict(result))
-        _tell_of_junk(result.scores, run)
+        tried = advice(result, config)
+        if tried is not None:
+            logger.info("%s", tried)
+        tell_of_junk(result.scores, run.judged)
     return result
-
-
-def _tell_of_junk(scores: ParticleScores, run: RunDirectory) -> None:
-    """Say how many particles look like junk, and where they are named."""
-    logger.info("%s", scores.sentence())
-    if scores.is_junk().any():
-        logger.info(
-            "rows of the original file: %s, and without them %s (for --ind)",
-            run.judged.junk,
-            run.judged.good,
-        )
 
 
 def with_double_precision(device: torch.device) -> torch.device:

@@ -242,8 +242,9 @@ def states_plan(
     cost = _regression(count, points, box_size, volumes, passes=passes * slices)
     if settings.functions == "best" and settings.method == "basis":
         cost += _regression(count, points, box_size, 2 + latent_dim, passes=slices)
+    states = f", {num_states} states" if num_states else ""
     plan = Plan(
-        work=f"{_images(particles)}, {num_states} states, {latent_dim} latent dimensions",
+        work=f"{_images(particles)}{states}, {latent_dim} latent dimensions",
         folder=folder,
         device=device,
         memory=_grid_bytes(box_size, volumes)

@@ -18,6 +18,7 @@ from cryodrgn.reconstruction.postprocessing import (
     THRESHOLD,
     GuinierFit,
     MaskedAgreement,
+    NoFit,
     SharpenedMap,
 )
 from cryodrgn.rundir import PostprocessFiles
@@ -33,8 +34,9 @@ class SharpeningSummary:
         resolution_at_half: Å, at 0.5.
         unmasked_resolution: Å, without mask, at 0.143.
         random_phases_from: Å, from which on phases were randomised; None if none were.
-        b_factor: Å², as applied; negative ones sharpen.
-        fitted_b_factor: Å², of the Guinier fit; None where there are too few shells.
+        b_factor: Å², as applied; negative ones sharpen. None: not sharpened.
+        fitted_b_factor: Å², of the Guinier fit; None where there is none.
+        no_fit: Why there is none.
         b_factor_error: Its standard error.
         fitted_between: First and last resolution of the fit in Å.
         mask_share: Mean of the mask over the box.
@@ -47,8 +49,9 @@ class SharpeningSummary:
     resolution_at_half: float | None
     unmasked_resolution: float | None
     random_phases_from: float | None
-    b_factor: float
+    b_factor: float | None
     fitted_b_factor: float | None
+    no_fit: str | None
     b_factor_error: float | None
     fitted_between: tuple[float, float] | None
     mask_share: float
@@ -58,14 +61,11 @@ class SharpeningSummary:
     @property
     def b_factor_in_words(self) -> str:
         """The B factor, and where it comes from."""
+        if self.b_factor is None:
+            return f"none, not sharpened: {self.no_fit}"
         applied = f"{self.b_factor:.0f} Å²"
         if self.fitted_b_factor is None or self.fitted_between is None:
-            source = (
-                "too few shells between 10 Å and the resolution for a Guinier fit"
-                if self.b_factor == 0
-                else "given; too few shells for a Guinier fit"
-            )
-            return f"{applied} ({source})"
+            return f"{applied} (given; {self.no_fit})"
         coarsest, finest = self.fitted_between
         fitted = (
             f"{self.fitted_b_factor:.0f} ± {self.b_factor_error:.0f} Å² fitted from "
@@ -99,7 +99,7 @@ class SharpeningPictures:
         summary: Its numbers.
         agreement: Correlations of the half maps.
         amplitudes: As observed, and their part that is signal.
-        guinier: The fit; None where there are too few shells for it.
+        guinier: The fit, or why there is none.
         sections: Central sections of maps by name.
         mask: Central section of the mask.
     """
@@ -107,7 +107,7 @@ class SharpeningPictures:
     summary: SharpeningSummary
     agreement: MaskedAgreement
     amplitudes: tuple[ShellCurve, ShellCurve]
-    guinier: GuinierFit | None
+    guinier: GuinierFit | NoFit
     sections: dict[str, Float[np.ndarray, "box box"]]
     mask: Float[np.ndarray, "box box"]
 
@@ -115,7 +115,8 @@ class SharpeningPictures:
 def pictures_of(sharp: SharpenedMap) -> SharpeningPictures:
     """Curves and sections of a sharpened map."""
     middle = len(sharp.mask) // 2
-    maps = {"unfiltered": sharp.unfiltered, "sharpened": sharp.sharpened}
+    name = "weighted, not sharpened" if sharp.b_factor is None else "sharpened"
+    maps = {"unfiltered": sharp.unfiltered, name: sharp.sharpened}
     return SharpeningPictures(
         summary=summary_of(sharp),
         agreement=sharp.agreement,
@@ -128,7 +129,8 @@ def pictures_of(sharp: SharpenedMap) -> SharpeningPictures:
 
 def summary_of(sharp: SharpenedMap) -> SharpeningSummary:
     """The numbers of a sharpened map."""
-    agreement, pixel_size, fit = sharp.agreement, sharp.pixel_size, sharp.guinier
+    agreement, pixel_size, found = sharp.agreement, sharp.pixel_size, sharp.guinier
+    fit = found if isinstance(found, GuinierFit) else None
 
     def in_angstroms(frequency: float | None) -> float | None:
         return None if frequency is None else pixel_size / frequency
@@ -143,6 +145,7 @@ def summary_of(sharp: SharpenedMap) -> SharpeningSummary:
         random_phases_from=None if first is None else pixel_size * len(sharp.mask) / first,
         b_factor=sharp.b_factor,
         fitted_b_factor=None if fit is None else fit.b_factor,
+        no_fit=found.reason if isinstance(found, NoFit) else None,
         b_factor_error=None if fit is None else fit.error,
         fitted_between=None
         if fit is None

@@ -37,6 +37,8 @@ GUINIER_FROM = 10.0
 FEWEST_SHELLS = 4
 # A slope needs a range: the last frequency fitted is at least so many times the first, squared.
 LEAST_RANGE = 2.0
+# The coarsest resolution in Å, 7.1, at which there is a fit, wherever it begins.
+COARSEST_FITTED = GUINIER_FROM / LEAST_RANGE**0.5
 # Side in voxels on which masks are drawn, and the resolution in Å, or in voxels where that is
 # coarser, of the map that they are drawn from.
 DRAWING_SIZE = 64
@@ -94,6 +96,17 @@ class GuinierFit:
     frequencies: tuple[float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class NoFit:
+    """A map whose amplitudes are too few, or too coarse, for a line.
+
+    Attributes:
+        reason: Why there is no fit, as a clause.
+    """
+
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SharpenedMap:
     """The mean of two half maps, sharpened and filtered, and what was found on the way.
@@ -108,8 +121,9 @@ class SharpenedMap:
         agreement: Correlations of the half maps.
         amplitudes: Root mean square amplitude of the masked mean by shell, and the part of it
             that is signal.
-        guinier: The fit; None where there are too few shells for it.
-        b_factor: The B factor that was applied, Å².
+        guinier: The fit, or why there is none.
+        b_factor: The B factor that was applied, Å²; None where none was given or could be
+            fitted, and the map is not sharpened.
         pixel_size: Å/px.
     """
 
@@ -121,8 +135,8 @@ class SharpenedMap:
     mask: Volume
     agreement: MaskedAgreement
     amplitudes: tuple[ShellCurve, ShellCurve]
-    guinier: GuinierFit | None
-    b_factor: float
+    guinier: GuinierFit | NoFit
+    b_factor: float | None
     pixel_size: float
 
     @property
@@ -254,7 +268,7 @@ def guinier_fit(
     box_size: int,
     pixel_size: float,
     coarsest: float = GUINIER_FROM,
-) -> GuinierFit | None:
+) -> GuinierFit | NoFit:
     """Fit the fall of the amplitudes of the signal with resolution.
 
     ln F = a + B s² / 4 over the shells from ``coarsest`` to the resolution, weighted by how
@@ -268,16 +282,16 @@ def guinier_fit(
         coarsest: Resolution in Å from which on amplitudes are fitted.
 
     Returns:
-        The fit; None if it would have fewer than four shells, or end before the square of the
-        frequency has doubled.
+        The fit, or why there is none: it would have fewer than four shells, or end at a
+        resolution coarser than 7.1 Å, or before the square of the frequency has doubled.
     """
     frequencies = signal.frequencies.double() / pixel_size
     weights = fsc_weights(correlation)
-    used = (frequencies >= 1 / coarsest) & (weights > 0) & (signal.values > 0)
-    if int(used.sum()) < FEWEST_SHELLS:
-        return None
-    if float(frequencies[used][-1] * coarsest) ** 2 < LEAST_RANGE:
-        return None
+    has_signal = (weights > 0) & (signal.values > 0)
+    used = (frequencies >= 1 / coarsest) & has_signal
+    reason = _why_no_fit(frequencies[has_signal], frequencies[used], coarsest)
+    if reason:
+        return NoFit(reason)
     squares, logarithms = frequencies[used].square(), signal.values[used].double().log()
     precision = _precision(correlation.values[used].double(), frequencies[used] * pixel_size)
     precision = precision * box_size**2
@@ -295,6 +309,36 @@ def guinier_fit(
         intercept=float(mean_y - slope * mean_x),
         frequencies=(float(frequencies[used][0]), float(frequencies[used][-1])),
     )
+
+
+def _why_no_fit(
+    known: Float[Tensor, " shells"], used: Float[Tensor, " used"], coarsest: float
+) -> str | None:
+    """Why no line is fitted to shells of these frequencies, in 1/Å; None if one is.
+
+    Args:
+        known: Of all shells with signal.
+        used: Of those among them that are no coarser than ``coarsest``.
+        coarsest: Resolution in Å at which the fit begins.
+    """
+    if not len(known):
+        return "the half maps agree at no resolution"
+    finest = 1 / float(known[-1])
+    # As squares, of which that of the limit is exact.
+    if finest**2 * LEAST_RANGE > GUINIER_FROM**2:
+        return f"too coarse for a fit: {finest:.1f} Å, and {COARSEST_FITTED:.1f} Å are needed"
+    if len(used) < FEWEST_SHELLS:
+        return (
+            f"too few shells for a fit: {len(used)} from {coarsest:g} to {finest:.1f} Å, and "
+            f"{FEWEST_SHELLS} are needed"
+        )
+    if (coarsest / finest) ** 2 < LEAST_RANGE:
+        needed = coarsest / LEAST_RANGE**0.5
+        return (
+            f"too short a range for a fit: from {coarsest:g} to {finest:.1f} Å, and "
+            f"{needed:.1f} Å are needed"
+        )
+    return None
 
 
 def _precision(
@@ -325,7 +369,7 @@ def sharpened(
         half_maps: Maps of two halves of the data, unfiltered.
         mask: A soft mask around the molecule.
         pixel_size: Å/px.
-        b_factor: The B factor to apply, Å²; None fits it, and applies 0 where it cannot be.
+        b_factor: The B factor to apply, Å²; None fits it, and applies none where it cannot be.
         coarsest: Resolution in Å from which on the fit takes amplitudes.
         with_local: Whether to find the local resolution and filter by it.
         seed: Of the random phases.
@@ -341,11 +385,13 @@ def sharpened(
     observed = ShellCurve(frequencies, shell_powers(mean * mask).sqrt().float())
     signal = ShellCurve(frequencies, observed.values * weights)
     fit = guinier_fit(signal, agreement.corrected, box_size, pixel_size, coarsest)
-    applied = (0.0 if fit is None else fit.b_factor) if b_factor is None else b_factor
+    applied = b_factor
+    if applied is None and isinstance(fit, GuinierFit):
+        applied = fit.b_factor
     cutoff = agreement.corrected.first_crossing(THRESHOLD) or 0.0
     weighted = _weighted(mean, frequencies, weights, cutoff)
     finest = pixel_size / (cutoff + FALLING_SHELLS / box_size)
-    sharp = with_b_factor(weighted, applied, pixel_size, finest)
+    sharp = with_b_factor(weighted, applied or 0.0, pixel_size, finest)
     if not bool(torch.isfinite(sharp).all()):
         msg = (
             f"a B factor of {applied:g} Å² at {pixel_size:g} Å/px makes amplitudes too large "

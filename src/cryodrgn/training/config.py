@@ -302,6 +302,10 @@ class TrainConfig:
             msg = "--wd and --seed must not be negative"
             raise ConfigError(msg)
         _ = self.tuning
+        if self.rate_warm_up > self.num_epochs:
+            words = f"--lr-warmup {self.rate_warm_up:g} must be at most the {self.num_epochs}"
+            msg = f"{words} epochs of the run (-n), or its learning rate never reaches --lr"
+            raise ConfigError(msg)
 
     @property
     def tuning(self) -> Tuning:

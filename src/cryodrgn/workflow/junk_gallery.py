@@ -33,8 +33,9 @@ def draw_junk(
 ) -> None:
     """Write ``junk.png`` of a run.
 
-    Images are shifted, multiplied by their CTF and low-pass filtered. Below each stands what
-    the mean map of the run looks like from there, if the run has one.
+    Of the particles named by every score the worst stand first. Images are shifted, multiplied
+    by their CTF and low-pass filtered. Below each stands what the mean map of the run looks
+    like from there, if the run has one.
 
     Args:
         scores: Scores of the particles.
@@ -42,16 +43,14 @@ def draw_junk(
         data: What is done to their images.
         run: The run.
     """
-    shown = _chosen(scores)
     table = particles.first_images
     images, labels = {}, {}
-    for title, rows in shown.items():
-        words = [
-            f"{particles.original_rows[row]}: a {scores.contrast[row]:.2f}, "
-            f"m {scores.misfit[row]:.1f}"
-            for row in rows
+    for title, (rows, words) in _chosen(scores).items():
+        numbers = particles.original_rows[rows]
+        images[title] = _images(table, rows, data)
+        labels[title] = [
+            f"row {number}\n{text}" for number, text in zip(numbers, words, strict=True)
         ]
-        images[title], labels[title] = _images(table, rows, data), words
         if run.linear.mean.is_file() and len(rows):
             images[f"{title}:\nmean map"] = _projections(table, rows, run)
             labels[f"{title}:\nmean map"] = [""] * len(rows)
@@ -59,19 +58,39 @@ def draw_junk(
     save_figure(figure, run.judged.picture)
 
 
-def _chosen(scores: ParticleScores) -> dict[str, Int[np.ndarray, " rows"]]:
-    """The worst, those on either side of the border, and particles spread over the rest."""
-    severity, is_junk = scores.severity(), scores.is_junk()
-    junk = np.flatnonzero(is_junk)[np.argsort(-severity[is_junk], kind="stable")]
-    good = np.flatnonzero(~is_junk)[np.argsort(-severity[~is_junk], kind="stable")]
+def _chosen(
+    scores: ParticleScores,
+) -> dict[str, tuple[Int[np.ndarray, " rows"], list[str]]]:
+    """Rows of images by title, with the figures that they are sorted by.
+
+    The worst by every score, those that were nearly named, and particles spread over the rest.
+    """
+    worst = {
+        "contrast": (-scores.empty, lambda row: f"empty: {scores.empty[row]:.1%}"),
+        "misfit": (-scores.misfit, lambda row: f"misfit {scores.misfit[row]:.1f}"),
+        "distance": (-scores.nearest, lambda row: f"distance {scores.nearest[row]:.1f}"),
+    }
+    chosen = {}
+    for name, is_named in scores.named().items():
+        order, words = worst[name]
+        rows = np.flatnonzero(is_named)
+        rows = rows[np.argsort(order[rows], kind="stable")][:COLUMNS]
+        chosen[f"worst by\n{name}"] = rows, [words(row) for row in rows]
+    good = np.flatnonzero(~scores.is_junk())
+    good = good[np.argsort(-scores.severity()[good], kind="stable")]
     places = np.linspace(len(good) // 2, max(len(good) - 1, 0), min(COLUMNS, len(good)))
-    rows = {
-        "worst": junk[:COLUMNS],
-        "junk, nearly\nparticles": junk[COLUMNS:][-COLUMNS:],
+    for title, rows in {
         "particles,\nnearly junk": good[:COLUMNS],
         "particles": good[places.astype(int)],
-    }
-    return {title: chosen for title, chosen in rows.items() if len(chosen)}
+    }.items():
+        chosen[title] = (
+            rows,
+            [
+                f"contrast {scores.contrast[row]:.2f}, misfit {scores.misfit[row]:.1f}"
+                for row in rows
+            ],
+        )
+    return {title: shown for title, shown in chosen.items() if len(shown[0])}
 
 
 def _images(

@@ -65,12 +65,15 @@ class Judgement:
             states with the planted difference.
         areas: Mean Fourier shell correlation, over all shells, of the run's volume of either
             state with the planted one.
+        forecast: Chance that was forecast for the linear model to find the planted motion in
+            such a share of the particles, from a report beside the judgement; None without.
     """
 
     auc: float
     correlation: float
     difference_correlation: float
     areas: tuple[float, float]
+    forecast: float | None = None
 
     @property
     def sentence(self) -> str:
@@ -91,6 +94,16 @@ class Judgement:
             f"{words}: area under the ROC curve {self.auc:.2f} (chance 0.5), correlation of "
             f"the latents with the planted states {self.correlation:.2f}, of the difference of "
             f"the volumes with the planted one {self.difference_correlation:.2f}"
+            f"{self._chance()}; the set's own components are still in the planted images, and "
+            "components of a run may be used up by them"
+        )
+
+    def _chance(self) -> str:
+        if self.forecast is None:
+            return ""
+        return (
+            "; the chance forecast for train_linear to find a motion of this size in this "
+            f"share of the particles was {100 * self.forecast:.0f} %"
         )
 
 
@@ -287,7 +300,8 @@ def judge_run(run: Run, star: Path, output: Path) -> Judgement:
     Args:
         run: The run.
         star: The STAR file of the planted set, with labels and states beside it.
-        output: Folder for ``judgement.json``.
+        output: Folder for ``judgement.json``; of a report there, or beside the planted set,
+            the chance is told that was forecast for what is planted.
 
     Raises:
         InputFileError: The set is not a planted one, or the run was trained on another.
@@ -317,6 +331,7 @@ def judge_run(run: Run, star: Path, output: Path) -> Judgement:
         correlation=float(np.corrcoef(scores, is_minor)[0, 1]),
         difference_correlation=correlation,
         areas=areas,
+        forecast=_forecast(files, (output, star.parent.parent)),
     )
     make_folder(output)
     with atomic_path(PowerFiles(output).judgement) as partial:
@@ -324,6 +339,30 @@ def judge_run(run: Run, star: Path, output: Path) -> Judgement:
         partial.write_text(json.dumps(content, indent=1) + "\n")
     logger.info("%s", found.sentence)
     return found
+
+
+def _forecast(files: SimulationFiles, folders: tuple[Path, ...]) -> float | None:
+    """Chance forecast for the planted motion in the first report that tells it."""
+    planted = read_yaml(files.settings)["planted"]
+    for folder in folders:
+        path = PowerFiles(folder).json
+        if not path.is_file():
+            continue
+        try:
+            content = json.loads(path.read_text())
+            if content["motion"] != planted["motion"]:
+                continue
+            for row in content["chances"]:
+                same = (row["count"], row["size"], row["share"]) == (
+                    content["fitted"],
+                    planted["size"],
+                    planted["share"],
+                )
+                if same:
+                    return float(row["probability"])
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s is no report of cryodrgn power: its forecast is not read", path)
+    return None
 
 
 def _planted_labels(files: SimulationFiles, star: Path) -> Int[np.ndarray, " particles"]:

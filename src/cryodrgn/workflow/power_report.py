@@ -13,7 +13,7 @@ import torch
 from cryodrgn.analysis.power_plots import Curve, plot_detection, plot_resolutions
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.io.atomic import atomic_path, make_folder
-from cryodrgn.linear.config import LinearConfig, require_radius
+from cryodrgn.linear.config import LinearConfig, require_radius, tell_radius
 from cryodrgn.linear.detection import Trial
 from cryodrgn.linear.halves import SIGNAL_THRESHOLD
 from cryodrgn.particles.particle_set import ParticleSet
@@ -110,10 +110,11 @@ def _announce(settings: PowerSettings, particles: ParticleSet, output: Path) -> 
     )
     require_particles(particles, fit)
     power_plan(config, particles, settings.num_trials, output).announce("the report")
+    tell_radius(fit.radius, particles.box_size)
 
 
 def sentence(power: Power) -> str:
-    """The answer in one sentence, for the first of the shares."""
+    """The answer in one sentence, for the first of the shares; forecasts are called so."""
     motions, share = power.scene.motions, power.settings.shares[0]
     found = smallest_found(power, share, FOUND)
     lost = smallest_found(power, share, NOT_FOUND)
@@ -124,14 +125,27 @@ def sentence(power: Power) -> str:
     what = f"of {motions.words} in {100 * share:g} % of them"
     if found is None:
         chance = power.probability(Point(size=largest, share=share, count=power.count))
-        words = f"a motion of {motions.named(largest)} {what} is found in {_percent(chance)}"
         if chance <= NOT_FOUND:
-            return f"{beginning} no motion up to {motions.named(largest)} {what} is found."
-        return f"{beginning} {words} of trials, and no smaller one more often."
-    words = f"a motion of {motions.named(_rounded(found))} {what} is found in 95 % of trials"
+            words = f"no motion up to {motions.named(largest)} {what} is found"
+            return f"{beginning} {words}{'' if power.trials else _often(power, chance)}."
+        words = f"a motion of {motions.named(largest)} {what} is found{_often(power, chance)}"
+        return f"{beginning} {words}, and no smaller one more often."
+    words = (
+        f"a motion of {motions.named(_rounded(found))} {what} is found{_often(power, FOUND)}"
+    )
     if lost is None or lost <= sizes_between(power)[0]:
         return f"{beginning} {words}."
-    return f"{beginning} {words}; below {motions.named(_rounded(lost))} in next to none."
+    seldom = "in next to none" if power.trials else f"hardly ever{_often(power, NOT_FOUND)}"
+    return f"{beginning} {words}; below {motions.named(_rounded(lost))} {seldom}."
+
+
+def _often(power: Power, chance: float) -> str:
+    """A chance of detection: of trials, or a forecast where none were made."""
+    return (
+        f" in {_percent(chance)} of trials"
+        if power.trials
+        else f" (forecast: {_percent(chance)})"
+    )
 
 
 def _rounded(size: float) -> float:
@@ -193,6 +207,10 @@ def _write_json(result: PowerResult) -> None:
         "own_components": power.scene.num_own,
         "noise": power.noise,
         "calibration": asdict(power.calibration),
+        "chances": [
+            asdict(point) | {"probability": power.probability(point)}
+            for point in _points(power)
+        ],
         "trials": [
             {"planted": None if point is None else asdict(point)}
             | asdict(trial)
@@ -226,7 +244,8 @@ def _write_page(result: PowerResult) -> None:
         plot_detection([_against_size(power, part) for part in settings.shares], _axis(power)),
         f"Probability that train_linear says a component carries signal, for {power.count:,} "
         "particles, by the share of the minor state. Curves are forecasts with their 90 % "
-        "interval; circles are trials at this number of particles.",
+        "interval; circles are trials at this number of particles, with the 68 % interval of "
+        "the share that detects the motion.",
     )
     report.heading("Detection against the number of particles")
     report.figure(
