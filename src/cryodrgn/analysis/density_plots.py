@@ -44,8 +44,18 @@ def plot_density(
         position, band = density.axes[number], density.band(number)
         axes.fill_between(position, *band, alpha=0.3, label="10 to 90 %")
         axes.plot(position, density.marginal(number), label="density")
-        for state in states:
-            axes.axvline(state.place[number], color="gray", linewidth=0.7, linestyle=":")
+        for name, state in enumerate(states):
+            place = state.place[number]
+            axes.axvline(place, color="gray", linewidth=0.7, linestyle=":")
+            axes.annotate(
+                str(name),
+                (place, 1),
+                (0, 2),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
         axes.set(xlabel=f"component {number + 1}", ylim=(0, None))
     grid[0][0].set_ylabel("density")
     grid[0][0].legend(fontsize=8)

@@ -42,6 +42,6 @@ def plot_feature(
     )
     left.legend(fontsize=8)
     right.hist(probabilities, bins=np.linspace(0, 1, 21), color="tab:blue")
-    right.set(xlabel=f"probability: {names[1]}", ylabel="particles", yscale="log")
-    right.set_xlim(0, 1)
+    right.set(xlabel=f"probability of being “{names[1]}”", ylabel="particles", yscale="log")
+    right.set(xlim=(0, 1), ylim=(0.8, None))
     return figure

@@ -44,9 +44,9 @@ def plot_junk(
     _histogram(figure.add_subplot(layout[0, : COLUMNS // 2]), scores["contrast"], is_junk)
     axes = figure.add_subplot(layout[0, COLUMNS // 2 :])
     for rows, colour, name in ((~is_junk, PARTICLES, "particles"), (is_junk, JUNK, "junk")):
-        axes.scatter(
-            scores["misfit"][rows], scores["nearest"][rows], s=3, c=colour, label=name, lw=0
-        )
+        if rows.any():
+            places = scores["misfit"][rows], scores["nearest"][rows]
+            axes.scatter(*places, s=6, c=colour, label=name, lw=0)
     axes.set(xlabel="misfit (standard deviations)", ylabel="distance to fifth neighbour")
     axes.legend(fontsize=9, markerscale=3)
     for row, (title, shown) in enumerate(images.items(), start=1):

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from cryodrgn.analysis.plots import bin_edges, new_figure
 
@@ -186,7 +186,8 @@ def plot_histogram(
     height = 1.06 * float(np.max(counts))
     for number, (stop, shade) in enumerate(zip(stops, colours(len(stops)), strict=True)):
         axes.axvline(stop, color=shade, linewidth=1.2)
-        axes.text(stop, height, str(number + first), ha="center", fontsize=8)
+        label = {"fc": "white", "ec": "none", "pad": 1}
+        axes.text(stop, height, str(number + first), ha="center", fontsize=9, bbox=label)
     axes.set(xlabel="z", ylabel="particles", ylim=(0, 1.15 * float(np.max(counts))))
     return figure
 
@@ -208,7 +209,9 @@ def plot_view_directions(directions: Float[np.ndarray, "particles 3"]) -> Figure
     # The map has singular points at its poles.
     latitudes = np.arcsin(np.clip(north, -1 + 1e-9, 1 - 1e-9))
     mesh = axes.pcolormesh(east, latitudes, counts.T, cmap="viridis", rasterized=True)
-    figure.colorbar(mesh, ax=axes, label="particles", shrink=0.8)
+    figure.colorbar(
+        mesh, ax=axes, label="particles", shrink=0.8, ticks=MaxNLocator(integer=True)
+    )
     axes.grid(linewidth=0.4)
     axes.tick_params(labelsize=9)
     # On the picture, which is dark where few particles are and bright where many are.

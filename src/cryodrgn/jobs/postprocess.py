@@ -113,6 +113,7 @@ class Postprocess(PixelSizeOptions, SeedOptions, Job["SharpenedMap"]):
         source = {
             "half_maps": [str(self.first), str(self.second)],
             "mask": None if self.mask is None else str(self.mask),
+            "fit_from": self.fit_from,
             "seed": self.seed,
         }
         summary = write_postprocessed(files, sharp, geometry, source)

@@ -93,17 +93,16 @@ def feature_mask(
         CryodrgnError: The mask cannot be read, or the ball lies outside of the box.
     """
     assert geometry.pixel_size is not None
-    if isinstance(feature, tuple):
-        feature = ",".join(map(repr, feature))
-    if not POINT.fullmatch(str(feature)):
-        if "," in str(feature) and not Path(feature).exists():
+    text = ",".join(map(repr, feature)) if isinstance(feature, tuple) else str(feature)
+    if not POINT.fullmatch(text):
+        if isinstance(feature, tuple) or ("," in text and not Path(text).exists()):
             msg = (
-                f"`feature` {feature} is neither a file nor X,Y,Z or X,Y,Z,RADIUS in Å, each "
-                "a finite number"
+                f"`feature` {text} is neither a file nor X,Y,Z or X,Y,Z,RADIUS in Å, each a "
+                "finite number"
             )
             raise ConfigError(msg)
-        return read_mask(Path(feature), box_size, geometry.pixel_size)
-    numbers = [float(word) for word in str(feature).split(",")]
+        return read_mask(Path(text), box_size, geometry.pixel_size)
+    numbers = [float(word) for word in text.split(",")]
     radius = numbers[3] if len(numbers) == 4 else DEFAULT_RADIUS
     if not radius > 0:
         msg = f"the radius of `feature` must be positive, got {radius:g} Å in {feature}"

@@ -86,7 +86,7 @@ def _chosen(
         chosen[title] = (
             rows,
             [
-                f"contrast {scores.contrast[row]:.2f}, misfit {scores.misfit[row]:.1f}"
+                f"contrast {scores.contrast[row]:.2f}\nmisfit {scores.misfit[row]:.1f}"
                 for row in rows
             ],
         )
