@@ -80,11 +80,13 @@ def stable(case: Case) -> dict[str, float]:
     rows = list(csv.DictReader(density.states.read_text().splitlines()))
     least = min(rows, key=lambda row: float(row["share"]))
     shown = np.bincount(truth.state[~truth.junk])
-    return {
+    # The share of a single state, which is that of all particles, has no interval.
+    found = {"share": "share", "low": "share_low", "high": "share_high"}
+    shares = {
+        name: 100 * float(least[column]) for name, column in found.items() if least[column]
+    }
+    return shares | {
         "states": len(rows),
-        "share": 100 * float(least["share"]),
-        "low": 100 * float(least["share_low"]),
-        "high": 100 * float(least["share_high"]),
         "truth": 100 * float(shown.min() / shown.sum()),
         "seconds": cost.processor_seconds,
     }
@@ -252,7 +254,7 @@ def _cell(rows: list[dict], figure: str) -> str:
     if not values:
         return "–"
     spread = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3g}{spread}"
+    return f"{np.mean(values):.4g}{spread}"
 
 
 def _arguments() -> argparse.Namespace:

@@ -77,8 +77,8 @@ def test_no_command_with_a_device_is_left_out():
     }
     # The page of dashboard and filter is served until it is stopped; volumes are decoded for it
     # as by eval_vol. A feature is selected in runs of several states alone, by sums over images
-    # as in reconstruct_states.
-    elsewhere = {"dashboard", "filter", "select"}
+    # as in reconstruct_states. Models are compared as a training with held-out particles does.
+    elsewhere = {"compare_models", "dashboard", "filter", "select"}
     assert with_device - set(CRYODRGN.aliases) - elsewhere == set(COMMANDS)
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cryodrgn.jobs.filter import filter as filter
     from cryodrgn.jobs.machine import benchmark as benchmark
     from cryodrgn.jobs.machine import doctor as doctor
+    from cryodrgn.jobs.model_comparison import compare_models as compare_models
     from cryodrgn.jobs.nuisance import nuisance as nuisance
     from cryodrgn.jobs.parse import parse_ctf_csparc as parse_ctf_csparc
     from cryodrgn.jobs.parse import parse_ctf_star as parse_ctf_star
@@ -79,6 +80,7 @@ _NAMES = {
     "jobs.check": "check",
     "jobs.conformational_density": "conformational_density",
     "jobs.dashboard": "dashboard",
+    "jobs.model_comparison": "compare_models",
     "jobs.demo": "demo",
     "jobs.downsample": "downsample",
     "jobs.eval_images": "eval_images",

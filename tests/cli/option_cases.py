@@ -326,6 +326,16 @@ CASES = {
         values={"--host": "localhost", "--port": "7000"},
         stubs=("cryodrgn.page.serving:serve_runs", "cryodrgn.devices:choose_device"),
     ),
+    "compare_models": Case(
+        line="IN/ IN/",
+        values={},
+        stubs=(
+            "cryodrgn.devices:choose_device",
+            "cryodrgn.runs.run:open_run",
+            "cryodrgn.workflow.run_comparison:compare_runs",
+            "cryodrgn.workflow.run_comparison:write_comparison",
+        ),
+    ),
     "filter": Case(
         line="IN/",
         values={

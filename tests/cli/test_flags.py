@@ -139,6 +139,7 @@ FROZEN_FLAGS: dict[str, str] = {
         "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data --box "
         "--rounds"
     ),
+    "compare_models": "runs --device -o --output --outfile --outcsv --seed",
     "power": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data --uninvert-data "
         "--window --no-window --window-r --lazy --device --seed -D --consensus --shares "

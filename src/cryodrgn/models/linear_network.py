@@ -140,11 +140,8 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
             frequencies: (kx, ky, kz) in cycles per pixel.
             latent: State of each image.
         """
-        points = (frequencies * self.grid.box_size).reshape(-1, 3)
-        read = interpolate(self.grid, self.get_buffer("table"), points)
-        slices = read.view(*frequencies.shape[:2], 2, -1)
-        coefficients = self.coefficients(latent)
-        return (slices.flatten(1, 2) @ coefficients[..., None]).view(slices.shape[:3])
+        table = self.get_buffer("table")
+        return slices_of_sum(self.grid, table, frequencies, self.coefficients(latent))
 
     def coefficients(self, latent: Float[Tensor, "batch z"]) -> Float[Tensor, "batch volumes"]:
         """(1, φ): how much of each volume is in the sum."""
@@ -242,6 +239,26 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
             radii = self.changes.grid.radii(self.get_buffer("volumes").device)
             along = torch.nn.functional.pad(radii[..., None] / self.box_size, (0, 2))
             self.changes.measure_in(self.scale_at(along))
+
+
+def slices_of_sum(
+    grid: RfftVolumeGrid,
+    table: Float[Tensor, "voxels columns"],
+    frequencies: Float[Tensor, "batch points 3"],
+    coefficients: Float[Tensor, "batch volumes"],
+) -> Float[Tensor, "batch points 2"]:
+    """The transform of sums of volumes, interpolated between points of a grid.
+
+    Args:
+        grid: The grid.
+        table: Transforms of the volumes on it, see
+            :func:`~cryodrgn.kernels.gridding.table_of_volumes`.
+        frequencies: (kx, ky, kz) in cycles per pixel.
+        coefficients: Share of each volume in the sum.
+    """
+    points = (frequencies * grid.box_size).reshape(-1, 3)
+    slices = interpolate(grid, table, points).view(*frequencies.shape[:2], 2, -1)
+    return (slices.flatten(1, 2) @ coefficients[..., None]).view(slices.shape[:3])
 
 
 def padding_of(count: int, box_size: int) -> int:

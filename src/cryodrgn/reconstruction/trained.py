@@ -14,6 +14,7 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.masks import read_mask
@@ -139,6 +140,7 @@ def prepare_as_trained(
     device: torch.device,
     *,
     storage: Storage,
+    lattice: HalfPlaneFrequencies | None = None,
     team: Team = ALONE,
 ) -> TrainingSet:
     """Images made ready as those the model was trained on.
@@ -148,6 +150,7 @@ def prepare_as_trained(
         particles: The images, with poses.
         device: Where they are wanted.
         storage: Where they are kept.
+        lattice: Frequencies to keep; None takes those of the training.
         team: Processes that share them.
 
     Raises:
@@ -162,7 +165,7 @@ def prepare_as_trained(
             f"trained on {trained.config.box_size} px"
         )
         raise ShapeMismatchError(msg)
-    lattice = stored_lattice(trained.config)
+    lattice = lattice or stored_lattice(trained.config)
     settings = Preprocessing(
         window_radius=trained.window_radius,
         invert=trained.invert,

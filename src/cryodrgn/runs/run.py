@@ -144,8 +144,11 @@ class Run:
         source = self.volume_source(epoch, device)
         return np.stack([v.numpy() for v in decode_volumes(source, points, box_size)])
 
-    def particles(self) -> ParticleSet:
+    def particles(self, poses: Path | None = None) -> ParticleSet:
         """The images with their poses and CTF, as the run was given them.
+
+        Args:
+            poses: Other poses of the run's images (.pkl).
 
         Raises:
             CryodrgnError: The files are no longer there.
@@ -156,7 +159,7 @@ class Run:
             raise InputFileError(msg)
         files = ParticleFiles(
             particles=particles,
-            poses=self._path("poses"),
+            poses=poses or self._path("poses"),
             ctf=self._path("ctf"),
             indices=self._path("ind"),
             datadir=self._path("datadir"),

@@ -94,12 +94,12 @@ def compare_with_linear(
         decode=partial(_with_one_correction, decoder, centre, dtype), posterior=corrected
     )
     summed = Candidate(decode=partial(decoder, dtype=dtype), posterior=corrected)
-    variances = _variances(alone, particles, mine, team)
+    variances = residual_variances(alone, particles, mine, team)
     shape = SAMPLES, len(rows), decoder.latent_dim
     drawn = torch.randn(shape, generator=generator_at(seed, STREAM))
     noise = drawn[:, torch.searchsorted(rows, mine)].to(particles.device)
     *linear, whole = (
-        team.gather(_bounds(candidate, particles, mine, variances, noise)).double()
+        team.gather(likelihood_bounds(candidate, particles, mine, variances, noise)).double()
         for candidate in (alone, told_by_network, moved, summed)
     )
     gains = whole - max(linear, key=lambda found: float(found.mean()))
@@ -141,10 +141,17 @@ def _joined(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat(means), torch.cat(log_variances)
 
 
-def _variances(
+def residual_variances(
     candidate: Candidate, particles: TrainingSet, rows: Int[Tensor, " rows"], team: Team
 ) -> Float[Tensor, " shells"]:
-    """Mean square of a residual's real number by shell, at the mean latents of a model."""
+    """Mean square of a residual's real number by shell, at the mean latents of a model.
+
+    Args:
+        candidate: The model.
+        particles: The images.
+        rows: The particles that are judged, in the order of its posterior.
+        team: Processes that share the work.
+    """
     shells = particles.shells
     count = int(shells.max()) + 1
     sums = torch.zeros(count, device=particles.device)
@@ -159,14 +166,22 @@ def _variances(
     return team.total(sums) / (2 * points * team.total(images)).clamp_min(1)
 
 
-def _bounds(
+def likelihood_bounds(
     candidate: Candidate,
     particles: TrainingSet,
     rows: Int[Tensor, " rows"],
     variances: Float[Tensor, " shells"],
     noise: Float[Tensor, "samples rows z"],
 ) -> Float[Tensor, " rows"]:
-    """Lower bound of the log-likelihood of every particle, beside a constant."""
+    """Lower bound of the log-likelihood of every particle, beside a constant.
+
+    Args:
+        candidate: The model.
+        particles: The images.
+        rows: The particles that are judged, in the order of its posterior.
+        variances: Of the noise of a real number by shell.
+        noise: Standard normal numbers of the samples.
+    """
     precision = (1 / variances.clamp_min(1e-12))[particles.shells]
     means, log_variances = candidate.posterior
     found, done = [], 0

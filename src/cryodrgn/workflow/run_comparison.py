@@ -1,0 +1,302 @@
+"""Comparison of finished runs by the likelihood of images that none of them was trained on.
+
+Every model is judged by the same number, the lower bound of the log-likelihood of all images of
+a particle that :mod:`cryodrgn.training.model_comparison` describes, with the latents that its
+run gave the particle as the distribution from which samples are drawn. A linear run leaves no
+particle out; its few volumes owe little to any one of them.
+"""
+
+import csv
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cryodrgn.data.batches import generator_at
+from cryodrgn.data.prepared import Storage
+from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.errors import ConfigError
+from cryodrgn.fourier.half_grid import RfftVolumeGrid
+from cryodrgn.imaging.linear_posterior import with_one
+from cryodrgn.io.atomic import atomic_path
+from cryodrgn.kernels.gridding import table_of_volumes
+from cryodrgn.linear.latents import Latents, run_latents
+from cryodrgn.models.linear_network import padding_of, slices_of_sum
+from cryodrgn.models.registry import sum_of_volumes
+from cryodrgn.parallel import ALONE
+from cryodrgn.particles.half_sets import rows_of
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.reconstruction.trained import TrainedModel, prepare_as_trained
+from cryodrgn.runs.run import Run
+from cryodrgn.training.held_out import choose_held_out
+from cryodrgn.training.model_choice import CLEAR
+from cryodrgn.training.model_comparison import (
+    SAMPLES,
+    STREAM,
+    Candidate,
+    Decode,
+    likelihood_bounds,
+    residual_variances,
+)
+
+logger = logging.getLogger(__name__)
+
+# Particles below which a mean says too little.
+LEAST_PARTICLES = 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RunComparison:
+    """Log-likelihoods of particles under several models.
+
+    Attributes:
+        names: The runs, as they were given.
+        likelihoods: Lower bounds beside a constant that all have in common.
+    """
+
+    names: tuple[str, ...]
+    likelihoods: Float[np.ndarray, "runs particles"]
+
+    @property
+    def best(self) -> int:
+        """Number of the run under which the images are most likely."""
+        return int(self.likelihoods.mean(1).argmax())
+
+    def behind(self, number: int) -> tuple[float, float]:
+        """Mean by which a run lies behind the best one, per particle, and its error."""
+        losses = self.likelihoods[self.best] - self.likelihoods[number]
+        return float(losses.mean()), float(losses.std(ddof=1) / math.sqrt(len(losses)))
+
+    def are_equal(self, number: int) -> bool:
+        """True if a run is not worse than the best one beyond chance."""
+        loss, error = self.behind(number)
+        return loss <= CLEAR * error
+
+    def in_words(self) -> str:
+        """The better model, by how much, in one sentence."""
+        others = [number for number in range(len(self.names)) if number != self.best]
+        equal = [self.names[number] for number in others if self.are_equal(number)]
+        behind = [
+            f"{self.names[number]} {-loss:+.3g} ± {error:.2g}"
+            for number in others
+            for loss, error in [self.behind(number)]
+        ]
+        count = self.likelihoods.shape[1]
+        numbers = (
+            f"log-likelihood per particle against {self.names[self.best]}: "
+            f"{', '.join(behind)}; {count} particles held out"
+        )
+        if equal:
+            also = " and ".join([self.names[self.best], *equal])
+            return f"{also} explain the images equally well: trust the simplest ({numbers})"
+        return (
+            f"{self.names[self.best]} explains the images best: trust its volumes ({numbers})"
+        )
+
+
+@torch.inference_mode()
+def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> RunComparison:
+    """Judge finished runs on the same images by particles kept out of training.
+
+    Args:
+        runs: Runs of ``train_vae`` and ``train_linear``.
+        device: Where to compute.
+        seed: Of the samples of latents.
+
+    Raises:
+        CryodrgnError: The runs are not of the same images, keep out no particles in common, or
+            have latents without variances.
+    """
+    if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
+        msg = "give two or more different runs"
+        raise ConfigError(msg)
+    models = [_model_of(run, runs[0]) for run in runs]
+    judged, sets = _judged(runs)
+    rows = torch.arange(len(judged))
+    prepared = [
+        _prepared(run, trained, particles, judged, models[0], device)
+        for run, trained, particles in zip(runs, models, sets, strict=True)
+    ]
+    # All models are judged under one noise, the least that one of them leaves of the images.
+    spectra = [
+        residual_variances(candidate, images, rows, ALONE) * trained.scale**2
+        for (candidate, images), trained in zip(prepared, models, strict=True)
+    ]
+    least = min(spectra, key=lambda spectrum: float(spectrum.sum()))
+    found = []
+    for (candidate, images), trained, run in zip(prepared, models, runs, strict=True):
+        shape = SAMPLES, len(judged), run.latent_dim
+        noise = torch.randn(shape, generator=generator_at(seed, STREAM)).to(images.device)
+        variances = least / trained.scale**2
+        bounds = likelihood_bounds(candidate, images, rows, variances, noise)
+        found.append(bounds.double().cpu().numpy())
+    return RunComparison(
+        names=tuple(str(run.path) for run in runs), likelihoods=np.stack(found)
+    )
+
+
+def write_comparison(comparison: RunComparison, path: Path) -> None:
+    """Write mean log-likelihoods below that of the best run, and their errors, as a table."""
+    with atomic_path(path) as partial_path, partial_path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["run", "log_likelihood_behind_best", "error", "particles"])
+        for number, name in enumerate(comparison.names):
+            loss, error = comparison.behind(number)
+            table.writerow([name, f"{loss:.6g}", f"{error:.3g}", len(comparison.likelihoods.T)])
+
+
+def _model_of(run: Run, first: Run) -> TrainedModel:
+    """The model of a run, if it can be compared with the first one.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    trained, reference = run.model(), first.settings
+    dataset, other = (
+        settings.get("dataset_args", {}) for settings in (run.settings, reference)
+    )
+    for name, words in (("invert_data", "sign"), ("window", "window"), ("window_r", "window")):
+        if dataset.get(name) != other.get(name):
+            msg = (
+                f"{run.path} and {first.path} were trained on images with another {words} "
+                f"({name} {dataset.get(name)} and {other.get(name)}); train them alike"
+            )
+            raise ConfigError(msg)
+    if run.box_size != first.box_size:
+        msg = (
+            f"{run.path} was trained on images of {run.box_size} px, {first.path} of "
+            f"{first.box_size} px; give train_vae and train_linear the same -D"
+        )
+        raise ConfigError(msg)
+    training = _training_of(run)
+    for name, is_there in (
+        ("--focus-mask", bool(training.get("focus_mask"))),
+        ("--ewald", trained.ewald != 0),
+        ("an offset of --norm", trained.offset != 0),
+    ):
+        if is_there:
+            msg = f"{run.path} was trained with {name}, and cannot be compared; leave it out"
+            raise ConfigError(msg)
+    return trained
+
+
+def _training_of(run: Run) -> dict:
+    settings = run.settings.get("training", {}).get("settings")
+    return settings.get("training") or {} if isinstance(settings, dict) else {}
+
+
+def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[ParticleSet]]:
+    """Original rows of particles that no network was trained on, and the particles of all runs.
+
+    Raises:
+        ConfigError: There are not enough.
+    """
+    sets, common, without = [run.particles() for run in runs], None, []
+    for run, particles in zip(runs, sets, strict=True):
+        if particles.source != sets[0].source:
+            msg = (
+                f"{run.path} is of {particles.source}, {runs[0].path} of {sets[0].source}; "
+                "give runs on the same file"
+            )
+            raise ConfigError(msg)
+        held_out = _training_of(run).get("held_out")
+        if held_out is None:
+            without.append(run)
+            continue
+        numbers = choose_held_out(
+            particles.num_different, held_out["fraction"], _training_of(run)["seed"]
+        )
+        rows = run.original_rows(len(particles))[rows_of(numbers.numpy(), particles.numbers)]
+        common = rows if common is None else np.intersect1d(common, rows)
+    for run in without:
+        if not run.files.linear.covariances.exists():
+            msg = f"{run.path} kept no particles out of training; use train_vae --held-out 0.05"
+            raise ConfigError(msg)
+        if common is not None:
+            common = np.intersect1d(common, run.original_rows(len(run.latents())))
+    if common is None or len(common) < LEAST_PARTICLES:
+        count = 0 if common is None else len(common)
+        msg = (
+            f"the runs keep {count} particles out of training in common, at least "
+            f"{LEAST_PARTICLES} are needed; give train_vae the same --held-out and --seed each "
+            "time"
+        )
+        raise ConfigError(msg)
+    return np.sort(common), sets
+
+
+def _prepared(
+    run: Run,
+    trained: TrainedModel,
+    particles: ParticleSet,
+    judged: Int[np.ndarray, " judged"],
+    reference: TrainedModel,
+    device: torch.device,
+) -> tuple[Candidate, TrainingSet]:
+    """A model with its latents, and the images with the poses that its run found."""
+    refined = run.files.poses()
+    if refined.is_file():
+        logger.info("%s: images in the poses that the run refined", run.path)
+        particles = run.particles(poses=refined)
+    own = run.original_rows(len(particles))
+    order = np.argsort(own)
+    places = order[np.searchsorted(own, judged, sorter=order)]
+    images = prepare_as_trained(
+        trained,
+        particles.select(places),
+        device,
+        storage=Storage(scratch_dir=Path(tempfile.gettempdir())),
+        lattice=reference.model.decoder.stored_lattice(reference.config.box_size),
+    )
+    latents = run_latents(run.files)
+    latents.require_count(len(own), str(run.path))
+    mean, log_variance = _posterior(latents.select(places))
+    posterior = mean.to(device), log_variance.to(device)
+    return Candidate(decode=_decode_of(trained, device), posterior=posterior), images
+
+
+def _decode_of(trained: TrainedModel, device: torch.device) -> Decode:
+    """Slices of a model at points and latents."""
+    decoder = trained.model.decoder.to(device).eval()
+    volumes = sum_of_volumes(decoder)
+    if volumes is None:
+        return partial(decoder, dtype=torch.float32)
+    # The exact sum over all voxels would take a thousand times as long.
+    stored, side = volumes.get_buffer("volumes"), trained.config.box_size
+    unit = 1.0 if decoder.is_normalised else trained.scale
+    padding = padding_of(len(stored), side)
+    grid = RfftVolumeGrid(padding * side)
+    table = table_of_volumes(stored / unit, side // 2, padding)
+
+    def decode(frequencies: Tensor, latent: Tensor) -> Tensor:
+        return slices_of_sum(grid, table, frequencies, with_one(volumes.functions(latent)))
+
+    return decode
+
+
+def _posterior(latents: Latents) -> tuple[Float[Tensor, "rows z"], Float[Tensor, "rows z"]]:
+    """Means and log-variances of independent normal distributions nearest to the latents'.
+
+    Of a normal distribution of covariance C the nearest one (by the Kullback–Leibler
+    divergence from it) without correlations has the variances 1 / (C⁻¹)_ii (Bishop 2006, 10.1).
+
+    Raises:
+        ConfigError: The latents have no covariances.
+    """
+    if latents.covariances is None:
+        msg = (
+            f"{latents.source} has latents without variances; only runs of train_vae and "
+            "train_linear can be compared"
+        )
+        raise ConfigError(msg)
+    precision = np.linalg.inv(latents.covariances.astype(np.float64))
+    log_variances = -np.log(np.einsum("nii->ni", precision))
+    return torch.from_numpy(latents.mean), torch.from_numpy(log_variances.astype(np.float32))

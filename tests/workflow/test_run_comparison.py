@@ -1,0 +1,115 @@
+"""Finished runs are judged by images that none of them was trained on."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import cryodrgn
+from cryodrgn.cli.main import main
+from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
+from cryodrgn.io.cryodrgn_pickle import load_latents, save_latents
+from cryodrgn.rundir import RunDirectory
+from finished_run import SMALL_VAE
+
+COUNT, HELD_OUT = 310, 31
+
+
+def command(*words: object) -> None:
+    assert main([str(word) for word in words]) == 0
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Particles, a linear run, and networks that kept some, others and no particles out."""
+    folder = tmp_path_factory.mktemp("compared")
+    star = folder / "sim/particles.star"
+    command("simulate", "-D", 16, "--Apix", 12, "-n", COUNT, "--snr", 0.5, "-o", folder / "sim")
+    fit = ("--components", 2, "--radius", 6)
+    command("train_linear", star, "-o", folder / "linear", *fit)
+    vae = ("train_vae", star, "--zdim", 2, "-n", 1, *SMALL_VAE)
+    command(*vae, "-o", folder / "vae", "--held-out", 0.1)
+    for name, setting, value in (("other", "seed", 1), ("all", "held_out", None)):
+        shutil.copytree(folder / "vae", folder / name)
+        config = folder / name / "config.yaml"
+        content = yaml.safe_load(config.read_text())
+        content["training"]["settings"]["training"][setting] = value
+        config.write_text(yaml.safe_dump(content))
+    return folder
+
+
+def compared(*runs):
+    return cryodrgn.compare_models(runs)
+
+
+def test_a_model_is_as_good_as_its_copy_and_better_than_one_with_noise(made, tmp_path):
+    for name in ("copy", "noisy"):
+        shutil.copytree(made / "linear", tmp_path / name)
+    weights = tmp_path / "noisy/weights.pkl"
+    content = load_checkpoint(weights)
+    volumes = content["model_state_dict"]["volumes"]
+    noise = torch.randn(volumes.shape, generator=torch.Generator().manual_seed(0))
+    content["model_state_dict"]["volumes"] = volumes + 0.3 * volumes.std() * noise
+    save_checkpoint(weights, content)
+    found = compared(made / "linear", made / "vae", tmp_path / "copy", tmp_path / "noisy")
+    assert np.array_equal(found.likelihoods[0], found.likelihoods[2])
+    assert found.likelihoods.shape == (4, HELD_OUT)
+    loss, error = found.behind(3)
+    assert loss > 3 * error
+    assert found.are_equal(2)
+    assert not found.are_equal(3)
+    assert "equally well" in found.in_words()
+
+
+def test_an_untrained_network_is_behind_the_linear_model_in_either_order(made, tmp_path):
+    first = compared(made / "linear", made / "vae")
+    second = compared(made / "vae", made / "linear")
+    assert first.names[first.best] == second.names[second.best] == str(made / "linear")
+    np.testing.assert_allclose(first.likelihoods, second.likelihoods[::-1], atol=0.1)
+    assert first.in_words().startswith(f"{made / 'linear'} explains the images best")
+    out = tmp_path / "table.csv"
+    command("compare_models", made / "linear", made / "vae", "-o", out)
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["run"] for row in rows] == list(first.names)
+    assert float(rows[1]["log_likelihood_behind_best"]) == pytest.approx(first.behind(1)[0])
+    assert {row["particles"] for row in rows} == {str(HELD_OUT)}
+
+
+def test_without_a_latent_the_likelihood_is_quadratic_in_the_map(made, tmp_path):
+    runs = [tmp_path / f"times{factor}" for factor in range(4)]
+    for factor, folder in enumerate(runs):
+        shutil.copytree(made / "linear", folder)
+        content = load_checkpoint(folder / "weights.pkl")
+        volumes = content["model_state_dict"]["volumes"]
+        volumes[0] *= factor
+        volumes[1:] = 0
+        save_checkpoint(folder / "weights.pkl", content)
+        files = RunDirectory(folder)
+        latents = np.zeros_like(load_latents(files.latents()))
+        save_latents(files.latents(), latents, latents)
+        eye = np.eye(latents.shape[1], dtype=np.float32)
+        np.save(files.linear.covariances, np.tile(eye, (COUNT, 1, 1)))
+    found = compared(*runs, made / "vae").likelihoods[:4]
+    # Latents are as the prior says and change nothing: no sample matters.
+    again = cryodrgn.compare_models((*runs, made / "vae"), seed=1).likelihoods[:4]
+    np.testing.assert_allclose(found, again, rtol=1e-5)
+    assert found.mean(1).argmax() == 1
+    curvature = np.diff(found, 2, axis=0)
+    assert (curvature < 0).all()
+    np.testing.assert_allclose(curvature[0], curvature[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (("linear",), "give two or more different runs"),
+        (("linear", "linear"), "give two or more different runs"),
+        (("linear", "all"), "all kept no particles out of training; use train_vae --held-out"),
+        (("vae", "other"), "give train_vae the same --held-out and --seed each time"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(made, fail, runs, said):
+    assert said in fail("compare_models", *(made / run for run in runs))
