@@ -1,7 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Workers share the processors, and so do the commands that tests start: threads that wait for
@@ -21,6 +21,24 @@ from cryodrgn.io.mrc import stack_writer
 # The same examples in every run, and no failure because a machine is busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def undrawn() -> Iterator[None]:
+    """Runs leave out their picture of junk."""
+    from undrawn import without_pictures
+
+    with without_pictures():
+        yield
+
+
+@pytest.fixture
+def drawn() -> Iterator[None]:
+    """Runs draw their picture of junk."""
+    from undrawn import with_pictures
+
+    with with_pictures():
+        yield
 
 
 @pytest.fixture
