@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import shape_checks
 from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
 from cryodrgn.io.cryodrgn_pickle import save_pickles
@@ -139,6 +140,10 @@ def acceptance() -> Path:
     if not folder:
         pytest.skip("needs the acceptance data: set CRYODRGN_ACCEPTANCE to their folder")
     return Path(folder)
+
+
+def pytest_runtest_setup():
+    shape_checks.begin_test()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,0 +1,64 @@
+"""Checks of shapes and types of some of the calls of a function, not of all.
+
+In every test the first calls of every function are checked and one of so many of those that
+follow: a training step makes hundreds of calls with the same shapes, whose checks take twice
+the time of the step. Checks are made ready when a function is first called: most are not.
+
+Imported before anything of the program, as the hook of jaxtyping decorates what is imported.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jaxtyping
+from jaxtyping import _decorator
+
+FIRST, THEN_ONE_OF = 4, 32
+
+_check_all = _decorator.jaxtyped
+_calls: dict[Callable, int] = {}
+
+
+def begin_test() -> None:
+    """Count calls from the beginning."""
+    _calls.clear()
+
+
+def _jaxtyped(target: Any = _decorator._sentinel, *, typechecker: Any) -> Any:
+    if target is _decorator._sentinel:
+        return functools.partial(_jaxtyped, typechecker=typechecker)
+    if inspect.isclass(target):
+        if dataclasses.is_dataclass(target) and not hasattr(target.__init__, "is_checked"):
+            target.__init__ = _jaxtyped(target.__init__, typechecker=typechecker)
+        return target
+    if not inspect.isfunction(target):
+        # Class methods and properties come back here with their functions.
+        return _check_all(target, typechecker=typechecker)
+    return _some_calls(target, typechecker)
+
+
+def _some_calls(function: Callable, typechecker: Any) -> Callable:
+    """A function of whose calls some are checked."""
+    checked = None
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        nonlocal checked
+        number = _calls[function] = _calls.get(function, -1) + 1
+        if number >= FIRST and number % THEN_ONE_OF:
+            return function(*args, **kwargs)
+        if checked is None:
+            is_exempt = getattr(called, "__no_type_check__", False)
+            checked = function if is_exempt else _check_all(function, typechecker=typechecker)
+        return checked(*args, **kwargs)
+
+    called.is_checked = True
+    return called
+
+
+# The decorator that the import hook puts around every function.
+jaxtyping.jaxtyped = _decorator.jaxtyped = _jaxtyped
