@@ -9,9 +9,16 @@ function element(name, attributes, text) {
   return made;
 }
 
-export function shortNumber(value) {
+export function shortNumber(value, digits = 3) {
   if (!Number.isFinite(value)) return "–";
-  return String(Number(value.toPrecision(3)));
+  return String(Number(value.toPrecision(digits)));
+}
+
+// The ends of an axis, with the digits by which they differ.
+function endsOf(low, high) {
+  const ratio = Math.max(Math.abs(low), Math.abs(high)) / (high - low);
+  const digits = Number.isFinite(ratio) ? Math.min(5, Math.max(3, Math.ceil(Math.log10(ratio)) + 1)) : 3;
+  return [shortNumber(low, digits), shortNumber(high, digits)];
 }
 
 // Lines of points [x, y], each with a name; the axes have names, too.
@@ -28,8 +35,9 @@ export function lineChart(holder, lines, { xName, yName, y0, y1, height = 150 })
   const py = (y) => height - bottom - ((y - ay) / (by - ay || 1)) * (height - bottom - 8);
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${yName} by ${xName}` });
   svg.append(element("path", { class: "axis", d: `M${left} 8V${height - bottom}H${width - 8}` }));
-  svg.append(element("text", { x: left - 4, y: py(ay), class: "end" }, shortNumber(ay)));
-  svg.append(element("text", { x: left - 4, y: py(by) + 6, class: "end" }, shortNumber(by)));
+  const [lowest, highest] = endsOf(ay, by);
+  svg.append(element("text", { x: left - 4, y: py(ay), class: "end" }, lowest));
+  svg.append(element("text", { x: left - 4, y: py(by) + 6, class: "end" }, highest));
   svg.append(element("text", { x: left, y: height - 14 }, shortNumber(ax)));
   svg.append(element("text", { x: width - 8, y: height - 14, class: "end" }, shortNumber(bx)));
   svg.append(element("text", { x: (left + width) / 2, y: height - 2, class: "middle" }, `${xName} · ${yName}`));
