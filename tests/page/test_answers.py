@@ -17,6 +17,7 @@ from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star import read_star
 from cryodrgn.page.selections import Selections
 from cryodrgn.page.volumes import Superseded, Support, Turns
+from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.rundir import RunDirectory
 from page.server import serving
 
@@ -47,6 +48,14 @@ def test_scores_are_those_of_the_table_in_its_order(page, trained):
         assert np.array_equal(page.get(column("junk")).numbers, scores["junk"])
         assert page.get(column("junk")).about["names"] == 2
         assert len(rows) == len(page.get(column("misfit")).numbers)
+
+
+def test_half_sets_are_those_of_half_maps_and_rows_those_of_the_file(page, trained):
+    column = "/api/runs/0/column?group=sets&name={}".format
+    _, second = halves_of(np.arange(100), np.arange(100))
+    assert np.array_equal(np.flatnonzero(page.get(column("half%20set")).numbers), second)
+    rows = page.get(column("row%20in%20the%20file")).numbers
+    assert np.array_equal(rows, load_indices(trained / "rows.pkl"))
 
 
 def test_every_column_that_is_listed_is_there(page):

@@ -20,6 +20,7 @@ from cryodrgn.io.cryosparc_tables import read_table
 from cryodrgn.io.particle_files import open_metadata
 from cryodrgn.io.score_table import JUNK, read_scores
 from cryodrgn.io.star import particle_block, read_star
+from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.rundir import AnalysisFiles, JudgedFiles, LandscapeFiles
 from cryodrgn.runs.run import Run
@@ -153,6 +154,25 @@ def score_columns(files: JudgedFiles) -> Makers:
         logger.warning("no scores: %s", error)
         return {}
     return {name: lambda name=name: score(name) for name in names}
+
+
+def set_columns(
+    numbers: Int[np.ndarray, " particles"], rows: Int[np.ndarray, " particles"]
+) -> Makers:
+    """Half set of every particle, and its row in the file, which usually is order of time.
+
+    Args:
+        numbers: Number of the different particle that each row of the run shows.
+        rows: Row of every particle in the file that the run was given.
+    """
+
+    def half() -> Column:
+        _, second = halves_of(np.arange(len(numbers)), numbers)
+        values = np.zeros(len(numbers), dtype=np.float32)
+        values[second] = 1
+        return Column(values=values, names=("first", "second"))
+
+    return {"half set": half, "row in the file": lambda: Column(values=_numbers(rows))}
 
 
 def image_columns(images: ImageTable) -> Makers:

@@ -189,6 +189,8 @@ class ShownRun:
             notes = []
             try:
                 found["poses and CTF"] = kinds.image_columns(self.particles.first_images)
+                numbers, rows = self.particles.numbers, self.original_rows
+                found["sets"] = kinds.set_columns(numbers, rows)
             except CryodrgnError as error:
                 notes.append(f"no poses, CTF and images: {error}")
             if self._source is not None:
