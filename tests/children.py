@@ -23,6 +23,8 @@ CONTEXT.set_forkserver_preload(
         "cryodrgn.linear.runner",
         "cryodrgn.training.runner",
         "cryodrgn.workflow.analyze",
+        "cryodrgn.workflow.planted",
+        "cryodrgn.workflow.power_report",
         "finished_run",
     ]
 )

@@ -1,13 +1,16 @@
 """No message names an option that its command lacks: all messages against all parsers."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import cryodrgn
+from cli.said import is_of, modules, speakers_of, texts_below
 from cryodrgn.cli.advice import OPTION, SETTING, fitted, options_of_others
 from cryodrgn.cli.main import CRYODRGN
+from cryodrgn.cli.other_versions import OPTIONS
 from cryodrgn.cli.program import ALL_COMMANDS
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.settings import in_flags
@@ -27,8 +30,13 @@ def texts_of(node):
             yield part.value
 
 
+@cache
 def messages():
     """Texts of errors and warnings, those that name options or settings."""
+    return list(found_messages())
+
+
+def found_messages():
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             is_error = isinstance(node, ast.Assign) and any(
@@ -52,11 +60,11 @@ def parsers():
 
 
 def test_messages_are_found():
-    assert len(list(messages())) > 200
+    assert len(messages()) > 200
 
 
 def test_no_message_names_an_option_that_its_command_lacks(parsers):
-    told = list(messages())
+    told = messages()
     for job, flags in parsers.values():
         for path, text in told:
             words = fitted(in_flags(text, job), flags, ALL_COMMANDS)
@@ -74,6 +82,33 @@ def test_options_of_other_commands_are_theirs(parsers):
         if option not in parsers[command][1]
     }
     assert not wrong
+
+
+def test_whatever_is_said_names_options_of_a_command_that_can_say_it():
+    """In all texts, not of errors alone: of its own command where a command says it."""
+    told = [
+        (module, owner, text)
+        for module, tree in modules().items()
+        for owner, text in texts_below(tree)
+    ]
+    assert len(told) > 250
+    wrong = [
+        (module, text)
+        for module, owner, text in told
+        if not any(is_of(command, text) for command in speakers_of(module, owner))
+    ]
+    assert not wrong
+
+
+def test_options_that_are_named_in_place_of_others_exist(parsers):
+    flags = {name: flags for name, (_, flags) in parsers.items()}
+    for command, reasons in OPTIONS.items():
+        for option, reason in reasons.items():
+            theirs = options_of_others(reason, flags)
+            assert all(named in flags[other] for other, named in theirs), reason
+            named = {match[1] for match in OPTION.finditer(reason)}
+            assert named <= flags[command] | {named for _, named in theirs}, reason
+            assert option not in flags[command]
 
 
 def test_advice_is_left_out_and_what_is_wrong_stays():

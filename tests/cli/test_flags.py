@@ -9,7 +9,8 @@ from cryodrgn.cli.tools import CRYODRGN_UTILS
 
 RUN = (
     "--box particles -o --outdir --poses --ctf --load --checkpoint --log-interval -v --verbose "
-    "--seed --shuffle-seed | --overwrite --checkpoint-minutes -D --memory --cache-dir"
+    "--seed --shuffle-seed | --overwrite --checkpoint-minutes -D --memory --cache-dir "
+    "--ctf-applied"
 )
 SERIES = "--single-images --ntilts -d --dose-per-tilt -a --angle-per-tilt"
 DATASET = (
@@ -34,7 +35,7 @@ SEARCH = (
     "--epochs-sgd --reset-model-every --reset-optim-every --l-ramp-model --output-mask "
     "--max-freq --lr-pose-table --batch-size-sgd --window-radius-gt-real --hypervolume-domain "
     "| --overwrite --checkpoint-minutes -D --memory --cache-dir --starts --start-images "
-    "--refine-epochs "
+    "--refine-epochs --ctf-applied "
 ) + " ".join(one.flag for one in ignored.SEARCH_FLAGS)
 LATENT = (
     "--zdim --beta --beta-control --qlayers --qdim --encode-mode --enc-mask --use-real "
@@ -58,7 +59,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "parse_ctf_csparc": "cs -o --png | -D --Apix",
     "backproject_voxel": (
         "particles --poses --ctf -o --invert-data --datadir --ind --first --tilt --tilt-deg "
-        "| --ctf-alg --device --screen --like --symmetry --ewald --box"
+        "| --ctf-alg --device --screen --like --symmetry --ewald --box --ctf-applied"
     ),
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
@@ -86,7 +87,7 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "eval_images": (
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
-        f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device"
+        f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device --ctf-applied"
     ),
     "doctor": "--device",
     "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
@@ -114,12 +115,12 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_linear": (
         f"particles -o --outdir --poses --ctf --seed --overwrite --box {DATASET} --tilt "
         "--tilt-deg -D --memory --cache-dir --components --radius --fit-images --contrast "
-        "--refine-poses --mask --focus-mask --device --symmetry --ewald"
+        "--refine-poses --mask --focus-mask --device --symmetry --ewald --ctf-applied"
     ),
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
         f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device "
-        "--like --symmetry --ewald --stable"
+        "--like --symmetry --ewald --stable --ctf-applied"
     ),
     "conformational_density": (
         "workdir epoch -o --outdir --dims --anchors --bootstraps --seed | --labels"
@@ -132,23 +133,23 @@ FROZEN_FLAGS: dict[str, str] = {
     "demo": "-o --outdir --seed",
     "check": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data -n --num-images "
-        "--num-screened --accept --seed --box"
+        "--num-screened --accept --seed --box --ctf-applied"
     ),
     "run": (
         "particles --poses --ctf -o --outdir --ind --datadir --quick --full --seed --zdim -D "
         "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data --box "
-        "--rounds"
+        "--rounds --ctf-applied"
     ),
     "compare_models": "runs --device -o --output --outfile --outcsv --seed",
     "power": (
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data --uninvert-data "
         "--window --no-window --window-r --lazy --device --seed -D --consensus --shares "
         "--noise --trials --model --chains --mask --domain-kda --axis --motions --components "
-        "--radius --fit-images --screen --plant --judge"
+        "--radius --fit-images --screen --plant --judge --ctf-applied"
     ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir --screen -n --num-images "
-        "--seed --box"
+        "--seed --box --ctf-applied"
     ),
     "select": (
         "run -o --coordinates --pc --labels --ind --num-original --clusters --box --outliers "
@@ -266,10 +267,13 @@ FROZEN_TOOL_FLAGS: dict[str, str] = {
     "view_config": "config",
     "make_train_test": "N -o --out-test --frac --seed --outfile --outpkl --output",
     "write_cs": (
-        "particles -o --ctf --poses --ind --datadir --full-path --outcs --outfile --output"
+        "particles -o --ctf --poses --ind --datadir --full-path --outcs --outfile --output "
+        "--ctf-applied"
     ),
     "parse_relion": "-t --tomograms -p --particles --tilt-dim -o",
-    "write_star": "particles -o --ctf --poses --ind --datadir --full-path --relion30",
+    "write_star": (
+        "particles -o --ctf --poses --ind --datadir --full-path --relion30 --ctf-applied"
+    ),
 }
 MARKS = "--ms --alpha --ylim --color --kde --axis --sample1 --sample2 --seed --out-s --annotate"
 LATER_TOOL_NAMES: dict[str, str] = {

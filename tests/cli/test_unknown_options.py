@@ -34,9 +34,12 @@ def test_an_unknown_option_is_answered_by_its_command(capsys, line, hint):
     ("line", "reason"),
     [
         ("train_vae p.star -o o --preprocessed", "give the original stack"),
+        ("run p.star -o o --symmetry D7", "cryodrgn expand FILE --symmetry GROUP -o expanded"),
+        ("train_dec p.star -o o --ewald 1", "or give smaller images, -D"),
+        ("abinit_homo p.star -o o --symmetry D7", "give backproject_voxel --symmetry"),
     ],
 )
-def test_an_option_of_another_version_says_what_takes_its_place(capsys, line, reason):
+def test_an_option_that_is_elsewhere_says_what_takes_its_place(capsys, line, reason):
     assert reason in refusal(capsys, line).splitlines()[-1]
 
 

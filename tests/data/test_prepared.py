@@ -32,10 +32,10 @@ def test_prepared_images_are_those_of_the_preprocessing(
         Preprocessing(window_radius=0.8, scale=3.0),
     )
     before = set(tmp_path.iterdir())
-    storage = Storage(scratch_dir=tmp_path, on_disk=on_disk)
+    storage = Storage(scratch_dir=tmp_path / "new/run", on_disk=on_disk)
     images = prepare_all(particles, lattice, settings, storage=storage)
     assert (images.store.resident is None) == on_disk
-    # The scratch file has no name: it cannot stay behind.
+    # The scratch file has no name: it cannot stay behind, nor can a folder made for it.
     assert set(tmp_path.iterdir()) == before
     rows = np.array([5, 0, 6])
     expected = prepare_images(particles.images, rows, lattice, settings)

@@ -30,6 +30,7 @@ from cryodrgn.models.settings import (
 )
 from cryodrgn.training.config import DataConfig, RunConfig, TrainConfig
 from cryodrgn.training.memory import bytes_written, memory_needed
+from pages import lines_of
 
 ROOT = Path(__file__).parents[2]
 (GAUSSIANS,) = re.findall(
@@ -133,6 +134,15 @@ def test_settings_are_read_without_loading_torch():
     code = "import sys, cryodrgn.models.settings; assert 'torch' not in sys.modules"
     paths = {"PYTHONPATH": str(ROOT / "src")}
     subprocess.run([sys.executable, "-c", code], check=True, env=paths)
+
+
+def test_lines_of_the_page_work_as_typed(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("particles.star", "particles.mrcs"):
+        (tmp_path / name).symlink_to(trained / "sim" / name)
+    for line in lines_of("docs/decoders.md"):
+        line.run()
+    assert read_volume(tmp_path / "vol.mrc")[0].shape == (16, 16, 16)
 
 
 def test_the_config_of_a_run_names_the_decoder_and_its_settings(trained):

@@ -102,7 +102,7 @@ def test_atoms_go_on_straight_lines_from_one_model_to_the_other(models):
     assert motions.unit == "Å"
     shares = np.array(motions.sizes) / motions.sizes[-1]
     assert shares == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=1e-3)
-    with pytest.raises(ConfigError, match="goes beyond; give shorter"):
+    with pytest.raises(ConfigError, match="goes beyond; give smaller"):
         between_models(models, 32, 6.0, (1000.0,))
 
 

@@ -12,6 +12,7 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
+from pages import lines_of
 
 FAST = ("-b", 60, "--precision", "float32", "--screen", "none")
 VAE = (*FAST, "--qdim", 16, "--qlayers", 1, "--pdim", 16, "--players", 1)
@@ -187,11 +188,9 @@ def test_lines_of_the_page_work_as_typed(run, made, tmp_path, monkeypatch):
     for name in ("particles.star", "particles.mrcs"):
         shutil.copy(made / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[2] / "docs/network.md").read_text()
-    lines = [line.split() for line in page.splitlines() if line.startswith("    cryodrgn")]
-    typed = [words[1] for words in lines]
-    assert typed[:3] == ["train_linear", "train_vae", "analyze"]
-    for _, command, *words in lines:
+    lines = [line.words for line in lines_of("docs/network.md")]
+    assert [words[0] for words in lines][:3] == ["train_linear", "train_vae", "analyze"]
+    for command, *words in lines:
         if command == "train_vae":
             words[words.index("-n") + 1] = "1"
             words += [str(word) for word in VAE]

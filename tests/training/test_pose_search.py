@@ -1,13 +1,9 @@
 """Runs that find the poses of their images by themselves."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from cryodrgn.cli.main import CRYODRGN
-from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
@@ -249,15 +245,6 @@ def test_latents_follow_classes_and_similar_classes_are_neighbours():
     assert float((gaps[1] / gaps[0] - 2).abs()) < 0.2
     assert latents[:, 0].std() == pytest.approx(1, abs=0.1)
     assert float(latents[:, 1].std()) < 0.2
-
-
-def test_commands_of_the_page_are_commands():
-    page = (Path(__file__).parents[2] / "docs/abinit.md").read_text()
-    lines = [line.split() for line in page.splitlines() if line.startswith("    cryodrgn")]
-    assert {words[1] for words in lines} >= {"abinit_homo", "abinit_het", "align_poses"}
-    for program, *words in lines:
-        which = CRYODRGN_UTILS if program == "cryodrgn_utils" else CRYODRGN
-        which.build_parser(only=words[0]).parse_args(words)
 
 
 def test_poses_and_their_map_are_brought_into_another_frame(tool, found, simulated, tmp_path):

@@ -2,17 +2,16 @@
 
 import json
 import re
-import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cryodrgn.io.mrc import read_volume, stack_writer
 from cryodrgn.io.star import read_star
+from pages import lines_of
 from tomogram_layouts import BOX, PIXEL_SIZE, Project, write_relion5, write_warp
 
-PAGE = Path(__file__).parents[2] / "docs/tilt-series-files.md"
+PAGE = "docs/tilt-series-files.md"
 COUNT = 24
 
 
@@ -40,8 +39,8 @@ def folder(rng, tmp_path, monkeypatch):
 
 def lines(source):
     """The commands of the page, on another file."""
-    found = re.findall(r"^    cryodrgn (.*)$", PAGE.read_text(), re.MULTILINE)
-    return [shlex.split(line.replace("particles.star", source)) for line in found]
+    found = [line.words for line in lines_of(PAGE)]
+    return [[word.replace("particles.star", source) for word in words] for words in found]
 
 
 @pytest.mark.slow

@@ -2,18 +2,15 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cryodrgn.analysis.agreement import rank_correlation
-from cryodrgn.cli.main import build_parser
 from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.rundir import WholeRunFiles
 from finished_run import Finished
 
-PAGE = Path(__file__).parents[2] / "docs/run.md"
 SMALL = ("--qdim", 32, "--pdim", 32, "-b", 8, "-n", 40)
 
 
@@ -61,10 +58,3 @@ def test_one_structure_is_said_to_be_one(run, tmp_path):
         line for line in Finished(tmp_path / "run").log.splitlines() if "held out: " in line
     ]
     assert "no heterogeneity above noise found (converged at epoch " in last[-1]
-
-
-def test_the_commands_of_the_page_are_understood():
-    lines = re.findall(r"^    (cryodrgn .*)$", PAGE.read_text(), re.M)
-    assert len(lines) == 2
-    for line in lines:
-        build_parser().parse_args(line.split()[1:])

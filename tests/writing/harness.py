@@ -68,6 +68,7 @@ def commands(folder: Path) -> dict[str, Command]:
     epochs = ("-n", 3, "-b", 6, "--load", "latest", "--precision", "float32")
     halves = [folder / f"volume_half_map_{half}.mrc" for half in "ab"]
     small = ("-D", 16, "--Apix", 12, "-n", 60, "--num-states", 2)
+    motion = ("--domain-kda", 15, "--motions", 10, "--components", 1, "--radius", 5)
     return {
         "simulate": Command(("simulate", *small)),
         "downsample": Command(("downsample", stack, "-D", 12), "x.mrcs"),
@@ -82,6 +83,8 @@ def commands(folder: Path) -> dict[str, Command]:
         "train_linear": Command(
             ("train_linear", star, "--components", 1, "--radius", 5, "--overwrite")
         ),
+        "power": Command(("power", star, *motion, "--trials", 1, "--lazy")),
+        "power --plant": Command(("power", star, *motion, "--plant")),
         "eval_images": Command(("eval_images", star, weights), "x.pkl"),
         "eval_vol": Command(("eval_vol", weights, "--zfile", folder / "z.txt")),
         "analyze": Command(

@@ -14,9 +14,10 @@ from writing import harness
 NAMES = (
     *("simulate", "downsample", "downsample --chunk", "downsample --is-vol", "parse_pose_star"),
     *("parse_ctf_star", "backproject_voxel", "train_vae", "train_nn", "train_dec"),
-    *("train_linear", "eval_images", "eval_vol", "analyze", "pc_traversal", "direct_traversal"),
-    *("select", "export", "postprocess", "add_noise", "filter_mrcs", "filter_star"),
-    *("filter_pkl", "flip_hand", "invert_contrast", "gen_mask", "select_random"),
+    *("train_linear", "power", "power --plant", "eval_images", "eval_vol", "analyze"),
+    *("pc_traversal", "direct_traversal", "select", "export", "postprocess", "add_noise"),
+    *("filter_mrcs", "filter_star", "filter_pkl", "flip_hand", "invert_contrast", "gen_mask"),
+    "select_random",
 )
 
 

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -135,9 +135,7 @@ def prepare_all(
             path.unlink()
     elif storage.uses_disk(size):
         logger.info("%s in a scratch file in %s", words, storage.scratch_dir)
-        make_folder(storage.scratch_dir)
-        descriptor = open_nameless(storage.scratch_dir)
-        store = FileStore(descriptor, len(lattice), stored)
+        store = FileStore(_scratch_file(storage.scratch_dir), len(lattice), stored)
         _fill(store, images, lattice, settings, centred=centred, device=device)
     else:
         logger.info("%s in memory", words)
@@ -163,6 +161,25 @@ def _fill(
             )
             store.write(rows, values.cpu().numpy())
             progress.advance(len(rows))
+
+
+def _scratch_file(folder: Path) -> int:
+    """A file without a name on the disk of a folder, and no folder that was made for it.
+
+    So a command that is refused after its images were prepared leaves nothing behind.
+
+    Raises:
+        OutputFileError: It cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder)
+    try:
+        return open_nameless(folder)
+    finally:
+        # Another process may have written there by now.
+        with suppress(OSError):
+            for path in missing:
+                path.rmdir()
 
 
 @contextmanager

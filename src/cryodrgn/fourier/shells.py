@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.fourier.transforms import centred_fft, centred_ifft
+
+# Side of the smallest volume with a shell between zero and the Nyquist frequency.
+SMALLEST_BOX = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +78,17 @@ def fourier_shell_correlation(
 
     Returns:
         The curve for the shells 1 … box / 2 − 1.
+
+    Raises:
+        ShapeMismatchError: The volumes are so small that they have no such shell.
     """
     box_size = first.shape[0]
+    if box_size < SMALLEST_BOX:
+        msg = (
+            f"volumes of {box_size} voxels have no shell below their Nyquist frequency to "
+            f"compare; at least {SMALLEST_BOX} are needed"
+        )
+        raise ShapeMismatchError(msg)
     # Half of a real volume's transform says all; where its centre is does not matter here.
     a, b = (torch.view_as_real(torch.fft.rfftn(volume.double())) for volume in (first, second))
     radii, counts = _half_radii(box_size)

@@ -23,7 +23,7 @@ from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
 from cryodrgn.io.volume_headers import refuse_volume
 from cryodrgn.particles.image_table import ImageTable
-from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.optics import Correction, CtfTable, as_corrected
 from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
 from cryodrgn.particles.pixel_sizes import common_pixel_size, in_words, rows_by_pixel_size
 from cryodrgn.particles.poses import Poses
@@ -44,6 +44,8 @@ class ParticleFiles:
         particles: ``.mrcs``, ``.mrc``, ``.star``, ``.cs`` or ``.txt`` (a list of stacks).
         poses: A ``poses.pkl``; None takes the poses of a ``.star`` or ``.cs``.
         ctf: A ``ctf.pkl``; None takes the CTF of a ``.star`` or ``.cs``.
+        correction: How all images were corrected for their CTF; None takes what a ``.star``
+            says, and images of other files for uncorrected.
         indices: A file that selects particles, see
             :func:`cryodrgn.io.selection_files.load_selection`; None takes all.
         datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
@@ -60,6 +62,7 @@ class ParticleFiles:
     particles: Path
     poses: Path | None = None
     ctf: Path | None = None
+    correction: Correction | None = None
     indices: Path | None = None
     datadir: Path | None = None
     tilted: Path | None = None
@@ -193,6 +196,8 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         images = images.select(selection.rows)
 
     ctf, side_lengths = _ctf(files, metadata, selection)
+    if files.correction is not None:
+        ctf = as_corrected(ctf, files.correction, str(files.particles))
     pixel_sizes = _pixel_sizes(files, metadata, images, side_lengths)
     poses = _poses(files, metadata, selection, pixel_sizes, images.shapes.max(1))
     table = ImageTable(

@@ -29,7 +29,7 @@ KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
     ("model_args", ("decoder", "kind"), str, None, 0),
     ("model_args", ("decoder_args", "encoder_args", "tilt_params"), dict, None, 0),
     ("dataset_args", ("particles", "ind", "poses", "ctf", "datadir"), str, None, 0),
-    ("dataset_args", ("particles_tilt",), str, None, 0),
+    ("dataset_args", ("particles_tilt", "ctf_applied"), str, None, 0),
     ("dataset_args", ("window_r",), _NUMBER, 0, 1),
     ("dataset_args", ("tilt_deg",), _NUMBER, -360, 360),
     ("dataset_args", ("tilt_series",), bool, None, 0),

@@ -93,6 +93,13 @@ class EvalImages(
         files = particle_files(self.particles, self, self, self)
         if self.datadir is None:
             files = replace(files, found_in=self.stack_folders(self.particles))
+        if self.correction is None and trained.correction is not None:
+            logger.info(
+                "images are taken for corrected for their CTF as those of the run were "
+                "(--ctf-applied %s)",
+                trained.correction,
+            )
+            files = replace(files, correction=trained.correction)
         particles = open_particles(replace(files, sampling=trained.sampling))
         if trained.sampling is None and particles.images.sampling is not None:
             sizes = particles.images.pixel_sizes_in_files

@@ -60,7 +60,7 @@ class Expand(Job[list[Path]]):
         )
         logger.info(
             "wrote every particle at %d mates of %s to %s; lead selections of them back with "
-            "export --expanded %s",
+            "cryodrgn export --expanded %s",
             len(mates),
             name,
             ", ".join(map(str, paths)),
@@ -69,8 +69,8 @@ class Expand(Job[list[Path]]):
         folder = self.particles.resolve().parent
         if self.output.resolve().parent != folder:
             logger.info(
-                "stacks are named as in %s: commands on the expanded file need --datadir %s "
-                "where a name is relative to its folder",
+                "stacks are named as in %s; where a name is relative to its folder, "
+                "cryodrgn train_vae and the others need --datadir %s on the expanded file",
                 self.particles,
                 folder,
             )

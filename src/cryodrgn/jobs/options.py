@@ -70,6 +70,13 @@ class TableOptions(Settings):
         help="CTF parameters (.pkl) if particle stack is not phase flipped; taken from the "
         "particles if they are a .star or .cs file",
     )
+    correction: Literal["none", "flipped", "multiplied"] | None = option(
+        "--ctf-applied",
+        default=None,
+        help="How the images were corrected for their CTF before: not at all, phases flipped, "
+        "or multiplied by it; .cs and .pkl files do not say",
+        default_words="as a .star file says, else none",
+    )
 
 
 @settings
@@ -360,6 +367,7 @@ def particle_files(
         particles=particles,
         poses=tables.poses,
         ctf=tables.ctf,
+        correction=tables.correction,
         indices=chosen.indices,
         datadir=chosen.datadir,
         tilted=None if tilt is None else tilt.second_exposures,

@@ -105,6 +105,7 @@ def in_other_stack(
     """
     from cryodrgn.io.identities import same_particles
     from cryodrgn.io.map_geometry import BOX_TOLERANCE
+    from cryodrgn.particles.optics import as_corrected, common_correction
 
     known, whole = of_run.open(), data.open()
     latents.require_count(len(known), known.source)
@@ -122,6 +123,11 @@ def in_other_stack(
         has_found_poses or particles.images.poses is None
     )
     takes_ctf = particles.images.ctf is None and known.images.ctf is not None
+    applied = data.files.correction or of_run.files.correction
+    if data.files.correction is None and applied is not None and not takes_ctf:
+        logger.info("images are taken for corrected for their CTF as those of the run were")
+        corrected = as_corrected(particles.images.ctf, applied, whole.source)
+        particles = particles.with_images(ctf=corrected)
     if takes_poses or takes_ctf:
         if known.offsets is not None or whole.offsets is not None:
             msg = (
@@ -138,8 +144,9 @@ def in_other_stack(
             ctf = chosen.images.ctf
             logger.info("CTF parameters are those of the run")
             particles = particles.with_images(ctf=ctf)
+            applied = applied or common_correction(ctf)
     return OtherStack(
-        data=data,
+        data=replace(data, files=replace(data.files, correction=applied)),
         particles=particles,
         latents=own,
         poses=poses,

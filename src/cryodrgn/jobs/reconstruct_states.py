@@ -276,6 +276,7 @@ class ReconstructStates(
         given = {
             "poses": self.poses,
             "ctf": self.ctf,
+            "correction": self.correction,
             "indices": self.indices,
             "datadir": self.datadir,
         }

@@ -213,7 +213,7 @@ def _about(run: RunAll, job: type[Job[Any]], **more: Any) -> Any:
         job: What is done.
         more: Its other settings.
     """
-    names = ("particles", "poses", "ctf", "indices", "datadir")
+    names = ("particles", "poses", "ctf", "correction", "indices", "datadir")
     names += (*options_of(BoxOptions), *options_of(TiltSeriesOptions))
     values = {name: getattr(run, name) for name in names}
     given = {name: value for name, value in values.items() if value not in {None, False}}

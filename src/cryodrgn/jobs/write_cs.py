@@ -57,6 +57,12 @@ class WriteCs(ImageOptions, TableOptions, Job[Path]):
         chosen = stack.select(images.rows)
         names = chosen.names(folder)
         write_table(self.output, cryosparc_table(images, names, chosen.shapes))
+        if images.ctf is not None and images.ctf.correction is not None:
+            logger.warning(
+                "%s cannot say that its images were corrected for the CTF, as they were; give "
+                "every command on it --ctf-applied",
+                self.output,
+            )
         for what, table in {"CTF parameters": images.ctf, "poses": images.poses}.items():
             if table is None:
                 flag = "ctf" if what.startswith("CTF") else "poses"

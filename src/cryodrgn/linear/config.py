@@ -122,10 +122,17 @@ class LinearConfig:
                 msg = f"{option} must be at least {lowest}, got {value}"
                 raise ConfigError(msg)
         if self.pose_rounds and self.data.files.tilted is not None:
-            msg = "--refine-poses does not go with --tilt: a pair has one pose and two shifts"
+            msg = (
+                "--refine-poses does not go with --tilt: a pair has one pose and two shifts; "
+                "leave out one of the two"
+            )
             raise ConfigError(msg)
         if self.pose_rounds and self.ewald:
-            msg = "--refine-poses does not go with --ewald: poses are compared with flat slices"
+            msg = (
+                "--refine-poses does not go with --ewald: poses are compared with flat slices; "
+                "refine them without --ewald, then give the pose.pkl of that run with --poses "
+                "and --ewald"
+            )
             raise ConfigError(msg)
 
     def settings(self) -> dict[str, Any]:

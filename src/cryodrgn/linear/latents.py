@@ -15,6 +15,7 @@ from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, si
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.io.run_config import load_run_config, stack_folders_of
 from cryodrgn.particles.half_sets import halves_of
+from cryodrgn.particles.optics import correction_of_record
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
@@ -186,6 +187,7 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
         files=ParticleFiles(
             particles=Path(dataset["particles"]),
             **paths,  # type: ignore[arg-type]
+            correction=correction_of_record(dataset.get("ctf_applied")),
             # Versions before recorded the angle with the settings of training.
             tilt_deg=dataset.get("tilt_deg", own.get("tilt_deg", 45.0)),
             sampling=Sampling.of_record(dataset.get("sampling")),

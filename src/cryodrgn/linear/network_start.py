@@ -84,8 +84,8 @@ class LinearRun:
             embedding, has_volumes = _embedding_of(recorded.get("latents")), True
         if trained.ewald:
             msg = (
-                f"{folder} was fitted with the curvature of the Ewald sphere (--ewald), which "
-                "networks do not know; give a run without it"
+                f"{folder} was fitted with the curvature of the Ewald sphere (train_linear "
+                "--ewald), which networks do not know; give a run without it"
             )
             raise ConfigError(msg)
         return cls(

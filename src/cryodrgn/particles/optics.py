@@ -1,13 +1,16 @@
 """CTF parameters and aberrations of particles."""
 
-from dataclasses import dataclass, fields
+import logging
+from dataclasses import dataclass, fields, replace
 from typing import Literal, Self
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.errors import MetadataError
+from cryodrgn.errors import ConfigError, MetadataError
 from cryodrgn.units import ANGSTROM_PER_MM, electron_wavelengths
+
+logger = logging.getLogger(__name__)
 
 # What no microscope exceeds: lowest, highest, and the unit, by parameter.
 PHYSICAL = {
@@ -19,7 +22,23 @@ PHYSICAL = {
 # Number in a table of each state in which the images of a file may be.
 Correction = Literal["none", "flipped", "multiplied"]
 CORRECTIONS: dict[Correction, int] = {"none": 0, "flipped": 1, "multiplied": 2}
+
 _OPTIONAL = ("odd_zernike", "even_zernike", "correction")
+
+
+def correction_of_record(name: str | None) -> Correction | None:
+    """The state of images that a run recorded; None where the particle file says it.
+
+    Raises:
+        ConfigError: There is no such state.
+    """
+    for known in CORRECTIONS:
+        if name == known:
+            return known
+    if name is not None:
+        msg = f"ctf_applied of the config is {name!r}, expected {', '.join(CORRECTIONS)}"
+        raise ConfigError(msg)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -138,3 +157,42 @@ def sum_of_coefficients(
     total[:, : first.shape[1]] += first
     total[:, : second.shape[1]] += second
     return total
+
+
+def common_correction(ctf: CtfTable | None) -> Correction | None:
+    """The state of all images, which a table without a column of its own can say by a word.
+
+    None if they are as they were recorded, or in several states.
+    """
+    if ctf is None or ctf.correction is None:
+        return None
+    found = np.unique(ctf.correction).tolist()
+    names: dict[int, Correction] = {number: name for name, number in CORRECTIONS.items()}
+    return names[found[0]] if len(found) == 1 and found[0] else None
+
+
+def as_corrected(ctf: CtfTable | None, state: Correction, source: str) -> CtfTable:
+    """CTF parameters of images that are all in one state, whatever their file says.
+
+    Args:
+        ctf: What is known of their CTF.
+        state: How the images were corrected for it.
+        source: Their file, for messages.
+
+    Raises:
+        MetadataError: There are no CTF parameters.
+    """
+    if ctf is None:
+        msg = (
+            f"{source} has no CTF parameters, without which --ctf-applied {state} says "
+            "nothing; give them with --ctf"
+        )
+        raise MetadataError(msg)
+    number = CORRECTIONS[state]
+    if ctf.correction is not None and (ctf.correction != number).any():
+        logger.warning(
+            "%s says otherwise of its images: all are taken as --ctf-applied %s says",
+            source,
+            state,
+        )
+    return replace(ctf, correction=np.full(len(ctf), number) if number else None)

@@ -29,6 +29,7 @@ from cryodrgn.models.config_file import model_config
 from cryodrgn.models.model import Model
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.optics import Correction, correction_of_record
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 from cryodrgn.reconstruction.decode import VolumeDecoder
@@ -56,6 +57,7 @@ class TrainedModel:
         is_foreign: Whether it is a run of cryoDRGN, not of this program.
         ewald: Hand of the curvature of the Ewald sphere for its images; 0 takes it for flat.
         sampling: Lattice on which its images were prepared; None if they were of one kind.
+        correction: How its images were corrected for their CTF; None if their file says it.
     """
 
     model: Model
@@ -68,6 +70,7 @@ class TrainedModel:
     is_foreign: bool
     ewald: Curvature = 0
     sampling: Sampling | None = None
+    correction: Correction | None = None
     mask: Float[Tensor, "box box box"] | None = None
 
     @classmethod
@@ -109,6 +112,7 @@ class TrainedModel:
             is_foreign="settings" not in ours,
             ewald=_curvature(ours),
             sampling=Sampling.of_record(dataset.get("sampling")),
+            correction=correction_of_record(dataset.get("ctf_applied")),
             mask=_mask_of(ours, weights.parent, config.box_size),
         )
 

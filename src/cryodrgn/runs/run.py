@@ -16,6 +16,7 @@ from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import find_run_config, load_run_config, stack_folders_of
 from cryodrgn.io.selection_files import load_indices
+from cryodrgn.particles.optics import correction_of_record
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
@@ -164,6 +165,7 @@ class Run:
             indices=self._path("ind"),
             datadir=self._path("datadir"),
             found_in=stack_folders_of(self.settings, particles),
+            correction=correction_of_record(self.settings["dataset_args"].get("ctf_applied")),
             sampling=Sampling.of_record(self.settings["dataset_args"].get("sampling")),
             series=TiltSeriesSettings.from_mapping(self.settings.get("dataset_args", {})),
         )

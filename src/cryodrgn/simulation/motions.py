@@ -76,7 +76,7 @@ def require_sizes(sizes: Sequence[float]) -> tuple[float, ...]:
             f"motions must be larger than 0 Å, got {wrong[0]:g}: what does not move cannot be "
             "found; how often noise is taken for a motion is tried in any case"
             if wrong
-            else "no motion is given; `motions` takes their sizes in Å"
+            else "no motion is given; `sizes` takes them in Å"
         )
         raise ConfigError(msg)
     return tuple(sorted({float(size) for size in sizes}))
@@ -220,7 +220,7 @@ def between_models(
     if max(chosen) > whole * 1.001:
         msg = (
             f"the atoms of {paths[0]} and {paths[1]} are {whole:.1f} Å apart (root mean "
-            f"square), a motion of {max(chosen):g} Å goes beyond; give shorter `motions`"
+            f"square), a motion of {max(chosen):g} Å goes beyond; give smaller `sizes`"
         )
         raise ConfigError(msg)
     models = [_placed(first, start + size / whole * (end - start)) for size in (0.0, *chosen)]

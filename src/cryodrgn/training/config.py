@@ -124,6 +124,8 @@ class DataConfig:
         more: dict[str, Any] = {}
         if self.files.found_in:
             more["stack_folders"] = [str(folder) for folder in self.files.found_in]
+        if self.files.correction is not None:
+            more["ctf_applied"] = self.files.correction
         if self.files.tilted is not None:
             more["tilt_deg"] = self.files.tilt_deg
         if sampling is not None:
@@ -465,15 +467,14 @@ def _recorded_files(data: dict[str, Any]) -> ParticleFiles:
             files[name] = data.pop(name)
     tilt_deg = files.pop("tilt_deg", 45.0)
     series = TiltSeriesSettings(**files.pop("series", {}))
-    lattice = {
+    images = {
+        "correction": files.pop("correction", None),
         "box_size": files.pop("box_size", None),
         "sampling": Sampling.of_record(files.pop("sampling", None)),
     }
     found_in = tuple(Path(folder) for folder in files.pop("found_in", ()))
     paths = {name: _path(value) for name, value in files.items()}
-    return ParticleFiles(
-        **paths, found_in=found_in, tilt_deg=tilt_deg, series=series, **lattice
-    )
+    return ParticleFiles(**paths, found_in=found_in, tilt_deg=tilt_deg, series=series, **images)
 
 
 def _path(text: str | None) -> Path | None:
