@@ -180,7 +180,7 @@ def _model_of(run: Run, first: Run) -> TrainedModel:
     for name, is_there in (
         ("--focus-mask", bool(training.get("focus_mask"))),
         ("--ewald", trained.ewald != 0),
-        ("an offset of --norm", trained.offset != 0),
+        ("an offset (train_vae --norm)", trained.offset != 0),
     ):
         if is_there:
             msg = f"{run.path} was trained with {name}, and cannot be compared; leave it out"
