@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from cryodrgn.analysis.agreement import first_component, rank_correlation
 from cryodrgn.analysis.check_plots import plot_defocus
@@ -11,6 +12,7 @@ from cryodrgn.analysis.plots import (
     save_figure,
 )
 from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.analysis.state_plots import StatePanel, plot_states
 from cryodrgn.fourier.shells import ShellCurve
 
 
@@ -30,6 +32,29 @@ def test_volumes_stand_under_their_truth():
     grid = plot_volumes_beside_truth(volumes, truths, ["a", "b"]).axes
     shown = [axes.images[0].get_array()[0, 0] for axes in grid]
     assert shown == [3, 4, 1, 2, 12, 16, 4, 8]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_no_words_of_a_picture_of_states_are_cut_off(count):
+    section = np.eye(16, dtype=np.float32)
+    panel = StatePanel(
+        title="state 0",
+        section=section,
+        projection=section,
+        fsc=ShellCurve(torch.tensor([0.1, 0.2, 0.4]), torch.tensor([1.0, 0.8, 0.2])),
+        words="12.8 Å or better, 456 images\nEXTRAPOLATED",
+        is_supported=True,
+    )
+    figure = plot_states([panel] * count, 3.0, "half maps share z, " * 6)
+    # As when it is saved: the layout of the first pass is that of the second.
+    figure.canvas.draw()
+    figure.canvas.draw()
+    within = figure.bbox.padded(1)
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text():
+            place = text.get_window_extent()
+            for corner in ((place.x0, place.y0), (place.x1, place.y1)):
+                assert within.contains(*corner), text
 
 
 def test_every_particle_is_in_the_histogram_once(rng):

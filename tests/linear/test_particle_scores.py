@@ -1,10 +1,13 @@
 """Particles that look like junk, and those that do not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from cryodrgn.analysis.plots import new_figure
 from cryodrgn.cli.main import main
 from cryodrgn.errors import InputFileError, ShapeMismatchError
 from cryodrgn.io.cryodrgn_pickle import load_pickles
@@ -20,8 +23,10 @@ from cryodrgn.linear.contrasts import (
     ContrastMixture,
     marginal_log_likelihoods,
 )
-from cryodrgn.linear.particle_scores import scores_of
+from cryodrgn.linear.particle_scores import ParticleScores, scores_of
 from cryodrgn.rundir import RunDirectory, WholeRunFiles
+from cryodrgn.runs.run import open_run
+from cryodrgn.workflow.junk_gallery import draw_junk
 from cryodrgn.workflow.manifest import Manifest
 from undrawn import with_pictures
 
@@ -164,6 +169,33 @@ def test_a_run_names_junk_by_rows_of_the_original_file(spoilt):
     assert len(np.setdiff1d(junk, empty)) <= 7
     assert "look like junk" in (spoilt / "run/run.log").read_text()
     assert files.picture.read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_the_worst_by_every_score_stand_first_in_the_picture(spoilt, monkeypatch, tmp_path):
+    shown = {}
+    monkeypatch.setattr(
+        "cryodrgn.workflow.junk_gallery.plot_junk",
+        lambda scores, is_junk, images, labels, sentence: shown.update(labels) or new_figure(),
+    )
+    count = 700
+    values = np.linspace(-3, 3, count).astype(np.float32)
+    scores = ParticleScores(
+        contrast=np.ones(count, np.float32),
+        empty=np.r_[0.6, 0.9, np.zeros(count - 2)].astype(np.float32),
+        misfit=np.r_[values[:-2], 5.0, 9.0].astype(np.float32),
+        distance=np.zeros(count, np.float32),
+        nearest=np.r_[0.0, 0.0, 4.0, 7.0, 6.0, np.zeros(count - 5)].astype(np.float32),
+        alone=np.arange(count) // 2 * 2 == 2,
+        share_empty=0.0,
+    )
+    run = open_run(spoilt / "run")
+    data = SimpleNamespace(window_radius=0.85, invert=False)
+    draw_junk(scores, run.particles(), data, RunDirectory(tmp_path))
+    # The particles of this run are rows from 100 on.
+    assert shown["worst by\ncontrast"] == ["row 101\nempty: 90.0%", "row 100\nempty: 60.0%"]
+    assert shown["worst by\nmisfit"] == ["row 799\nmisfit 9.0", "row 798\nmisfit 5.0"]
+    assert shown["worst by\ndistance"] == ["row 103\ndistance 7.0", "row 102\ndistance 4.0"]
+    assert len(shown["particles,\nnearly junk"]) == len(shown["particles"]) == 8
 
 
 def test_a_network_names_junk_too(run, drawn, spoilt):

@@ -32,7 +32,7 @@ def plot_comparisons(
     axes.set_yticks(rows, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("gain of likelihood per image (nats)")
-    axes.legend(fontsize=8, loc="upper right")
+    axes.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return figure
 
 

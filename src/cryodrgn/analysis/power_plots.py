@@ -67,7 +67,7 @@ def plot_detection(
         axes.axvline(own, color="#1a1a1a", linewidth=1, linestyle="--", label=own_words)
         places = [np.interp(np.log(own), np.log(c.places), c.values) for c in curves]
         axes.plot([own] * len(places), places, "D", color="#1a1a1a", markersize=5, zorder=4)
-    axes.axhline(0.95, color="#a0aec0", linewidth=0.7)
+    axes.axhline(0.95, color="#a0aec0", linewidth=0.9, linestyle=":", label="95 %")
     axes.set_xscale("log")
     ticks = _ticks(min(c.places.min() for c in curves), max(c.places.max() for c in curves))
     axes.set_xticks(ticks, [f"{tick:,.12g}" for tick in ticks])

@@ -67,7 +67,7 @@ def _chosen(
     """
     worst = {
         "contrast": (-scores.empty, lambda row: f"empty: {scores.empty[row]:.1%}"),
-        "misfit": (-scores.misfit, lambda row: f"misfit {scores.misfit[row]:.1f}"),
+        "misfit": (-scores.misfit, lambda row: f"misfit {scores.misfit[row]:z.1f}"),
         "distance": (-scores.nearest, lambda row: f"distance {scores.nearest[row]:.1f}"),
     }
     chosen = {}
@@ -86,7 +86,7 @@ def _chosen(
         chosen[title] = (
             rows,
             [
-                f"contrast {scores.contrast[row]:.2f}\nmisfit {scores.misfit[row]:.1f}"
+                f"contrast {scores.contrast[row]:.2f}\nmisfit {scores.misfit[row]:z.1f}"
                 for row in rows
             ],
         )

@@ -343,7 +343,9 @@ def _against_size(power: Power, share: float) -> Curve:
         return tried.size if fits else None
 
     sizes = sizes_between(power)
-    return _with_trials(power, _chances(power, f"{100 * share:g} %", sizes, point), place)
+    return _with_trials(
+        power, _chances(power, f"{100 * share:g} % of particles", sizes, point), place
+    )
 
 
 def _against_count(power: Power, size: float, share: float) -> Curve:
