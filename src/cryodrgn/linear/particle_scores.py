@@ -136,7 +136,7 @@ class ParticleScores:
         return (
             f"{count} of {total} {look} like junk ({count / total:.1%}): {', '.join(parts)}; "
             f"{self.expected_mistakes():.1f} of them would be particles like all others if "
-            "scores were normally distributed; their tails are longer, so look at junk.png"
+            "scores were normally distributed; tails may be longer: look at junk.png"
         )
 
 
