@@ -25,6 +25,7 @@ CONTEXT.set_forkserver_preload(
         "cryodrgn.workflow.analyze",
         "cryodrgn.workflow.planted",
         "cryodrgn.workflow.power_report",
+        "coarse_surfaces",
         "finished_run",
     ]
 )

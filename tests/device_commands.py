@@ -20,7 +20,11 @@ COMMANDS = {
     ),
     "abinit_homo": ("{star}", *TRAINING, *SMALL_NN, *SEARCH),
     "abinit_het": ("{star}", "--zdim", 1, *TRAINING, *SMALL_VAE, *SEARCH),
-    "abinit": ("{star}", "--zdim", 1, *TRAINING, *SMALL_VAE, *SEARCH),
+    # With a latent it is abinit_het.
+    "abinit": (
+        *("{star}", "--zdim", 0, *TRAINING, "--pdim", 16, "--players", 1),
+        *SEARCH,
+    ),
     "backproject_voxel": ("{star}",),
     "eval_vol": ("{vae}/weights.pkl", "-c", "{vae}/config.yaml", "--zfile", "{zfile}"),
     "eval_images": (

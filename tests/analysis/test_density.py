@@ -28,8 +28,8 @@ def test_two_states_are_told_apart_where_a_histogram_shows_one(rng):
 
 
 def test_density_is_one_in_sum_and_its_bands_enclose_it(rng):
-    mean, covariance = observed(rng.normal(size=(1500, 2)) * [1.0, 0.5], 0.3, rng)
-    found = conformational_density(mean, covariance, num_bootstraps=10)
+    mean, covariance = observed(rng.normal(size=(500, 2)) * [1.0, 0.5], 0.3, rng)
+    found = conformational_density(mean, covariance, num_bootstraps=6)
     cell = np.prod([axis[1] - axis[0] for axis in found.axes])
     assert found.values.sum() * cell == pytest.approx(1, abs=1e-4)
     step = found.axes[0][1] - found.axes[0][0]
@@ -41,7 +41,7 @@ def test_density_is_one_in_sum_and_its_bands_enclose_it(rng):
 
 
 def test_a_path_follows_the_ring_and_not_the_chord(rng):
-    angle = rng.uniform(0, 2 * np.pi, 3000)
+    angle = rng.uniform(0, 2 * np.pi, 800)
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     ring += 0.05 * rng.normal(size=ring.shape)
     found = conformational_density(ring.astype(np.float32), None, num_bootstraps=2)

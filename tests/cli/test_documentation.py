@@ -6,16 +6,18 @@ names, and the number of epochs is lowered so that the test ends in seconds.
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
 
-from cryodrgn.cli.main import build_parser
+from cryodrgn.cli.main import build_parser, main
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.star import write_star
+from finished_run import SMALL_VAE
 
 PREPARE = r"""
 cryodrgn downsample [input particle stack] -D 128 -o particles.128.mrcs
@@ -50,28 +52,43 @@ def lines(text: str) -> list[str]:
     return text.strip().splitlines()
 
 
-@pytest.fixture
-def typed(run, tmp_path, monkeypatch):
-    """Runs a line of the documentation in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_line(line: str, epochs: int = 1) -> str:
-        line = line.replace("[input particle stack]", "particles.star")
-        line = line.replace("[WORKDIR]", "00_vae128_z1").replace("ZVALUE", "0.3")
-        line = line.replace("[EPOCH]", "0")
-        line = re.sub(r"(?:python )?\$CDRGN_SRC/(?:\w+/)*(\w+)\.\w+", r"cryodrgn \1", line)
-        words = shlex.split(line, comments=True)[1:]
-        build_parser().parse_args(words)
-        if "-n" in words:
-            words[words.index("-n") + 1] = str(epochs)
-        return run(*words)
-
-    return run_line
+def words_of(line: str, epochs: int = 1) -> list[str]:
+    """The words of a line of the documentation, with names for those in brackets."""
+    line = line.replace("[input particle stack]", "particles.star")
+    line = line.replace("[WORKDIR]", "00_vae128_z1").replace("ZVALUE", "0.3")
+    line = line.replace("[EPOCH]", "0")
+    line = re.sub(r"(?:python )?\$CDRGN_SRC/(?:\w+/)*(\w+)\.\w+", r"cryodrgn \1", line)
+    words = shlex.split(line, comments=True)[1:]
+    build_parser(words[0]).parse_args(words)
+    if "-n" in words:
+        words[words.index("-n") + 1] = str(epochs)
+    return words
 
 
 @pytest.fixture
-def project(tmp_path, rng):
+def typed(run):
+    """Runs a line of the documentation in the folder of the project."""
+    return lambda line: run(*words_of(line))
+
+
+@pytest.fixture
+def project(raw, tmp_path, monkeypatch):
+    """A folder of one's own with the particle set."""
+    return entered(raw, tmp_path, monkeypatch)
+
+
+def entered(made: Path, folder: Path, monkeypatch) -> Path:
+    """A folder with links to files that are there, in which lines are typed."""
+    for path in made.iterdir():
+        (folder / path.name).symlink_to(path)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
     """A particle set of 300 px as RELION and as cryoSPARC would leave it."""
+    tmp_path, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     with stack_writer(tmp_path / "stack.mrcs", 300, 1.03) as writer:
         writer.append(rng.normal(size=(COUNT, 300, 300)).astype(np.float32))
     values = {
@@ -108,13 +125,45 @@ def project(tmp_path, rng):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def prepared(raw, tmp_path_factory):
+    """The files that training reads."""
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        entered(raw, folder, patch)
+        for line in (
+            *(f"downsample particles.star -D {n} -o projections.{n}.mrcs" for n in (128, 256)),
+            "parse_pose_star particles.star -o pose.pkl -D 300",
+            "parse_ctf_star particles.star -D 300 --Apix 1.03 -o ctf.pkl",
+        ):
+            assert main(line.split()) == 0
+    return folder
+
+
 @pytest.fixture
-def downsampled(typed, project):
-    for size in (128, 256):
-        typed(f"cryodrgn downsample particles.star -D {size} -o projections.{size}.mrcs")
-    typed("cryodrgn parse_pose_star particles.star -o pose.pkl -D 300")
-    typed("cryodrgn parse_ctf_star particles.star -D 300 --Apix 1.03 -o ctf.pkl")
-    return project
+def downsampled(prepared, tmp_path, monkeypatch):
+    return entered(prepared, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def learnt(prepared, tmp_path_factory):
+    """The first run of the documentation, with a small network."""
+    folder = tmp_path_factory.mktemp("learnt")
+    with pytest.MonkeyPatch.context() as patch:
+        entered(prepared, folder, patch)
+        assert main([*words_of(lines(TRAIN)[0]), *map(str, SMALL_VAE)]) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(learnt, tmp_path, monkeypatch):
+    """A folder of one's own with the first run."""
+    run = "00_vae128_z1"
+    shutil.copytree(learnt / run, tmp_path / run)
+    for path in learnt.glob("*.*"):
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize("line", lines(PREPARE))
@@ -151,15 +200,14 @@ def test_training(typed, downsampled, line):
 
 
 @pytest.mark.parametrize("line", lines(EVALUATE))
-def test_generating_volumes(typed, downsampled, line):
-    typed(lines(TRAIN)[0])
-    (downsampled / "zvalues.txt").write_text("-0.5\n1e-2\n")
+def test_generating_volumes(typed, trained, line):
+    (trained / "zvalues.txt").write_text("-0.5\n1e-2\n")
     typed(line)
     if "zfile" in line:
-        written = sorted((downsampled / "00_vae128_z1/trajectory").iterdir())
+        written = sorted((trained / "00_vae128_z1/trajectory").iterdir())
         assert [path.name for path in written] == ["vol_000.mrc", "vol_001.mrc"]
     else:
-        written = [downsampled / "reconstruct.sample1.mrc"]
+        written = [trained / "reconstruct.sample1.mrc"]
     for path in written:
         with mrcfile.open(path) as mrc:
             assert mrc.data.shape == (128, 128, 128)
@@ -175,9 +223,8 @@ def test_asking_for_help(typed, capsys, line):
 
 
 @pytest.mark.parametrize("line", lines(ANALYZE))
-def test_analysing(typed, downsampled, line):
+def test_analysing(typed, trained, line):
     # There are two particles here, fewer than twenty clusters: one dimension has none.
-    typed(lines(TRAIN)[0])
     typed(f"{line.partition('#')[0]} --n-per-pc 2")
-    assert (downsampled / "00_vae128_z1/analyze.0/report.html").is_file()
-    assert (downsampled / "00_vae128_z1/analyze.0/vol_001.mrc").is_file()
+    assert (trained / "00_vae128_z1/analyze.0/report.html").is_file()
+    assert (trained / "00_vae128_z1/analyze.0/vol_001.mrc").is_file()

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_the_rate_on_a_card_is_said_as_a_share_of_its_products(monkeypatch):
 
 def test_the_first_hundred_steps_tell_how_long_the_rest_takes(monkeypatch, caplog):
     now = [0.0]
-    monkeypatch.setattr(cost.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: now[0]))
     caplog.set_level(logging.INFO)
     first = cost.FirstSteps(100_000, lambda rate: f"{rate:.0f} images/s")
     for step in range(1, 150):
@@ -73,7 +74,7 @@ def test_the_first_hundred_steps_tell_how_long_the_rest_takes(monkeypatch, caplo
 
 def test_a_slow_beginning_does_not_spoil_what_is_left_for_long(monkeypatch, caplog):
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     caplog.set_level(logging.INFO)
     with progress.Progress(10_000, "training") as bar:
         for _ in range(9):

@@ -89,8 +89,13 @@ def test_a_downsampling_killed_in_the_middle_goes_on_where_it_was(
     assert not [path for path in out.rglob(".*") if path.is_file()]
 
 
-@pytest.mark.parametrize("name", ["downsample", "train_vae", "analyze"])
-@pytest.mark.parametrize("share", [0.1, 0.7])
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        *(("downsample", 0.1), ("downsample", 0.7), ("train_vae", 0.1), ("train_vae", 0.7)),
+        ("analyze", 0.7),
+    ],
+)
 def test_a_full_disk_is_said_and_the_command_succeeds_after(
     commands, whole, inputs, name, share
 ):

@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import functools
 import io
 import shlex
 import sys
@@ -29,7 +30,7 @@ message says why, and what to use. What the same words mean differently is in
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Line:
     """One command of one version, and its options.
 
@@ -44,8 +45,8 @@ class Line:
     version: str
     program: Program
     command: str
-    needed: Sequence[str]
-    options: Sequence[str]
+    needed: tuple[str, ...]
+    options: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +67,12 @@ def read_lines(path: Path) -> Iterator[Line]:
                 version=version,
                 program=PROGRAMS[program],
                 command=command,
-                needed=shlex.split(needed),
-                options=[one.strip() for one in options.split(";") if one.strip()],
+                needed=tuple(shlex.split(needed)),
+                options=tuple(one.strip() for one in options.split(";") if one.strip()),
             )
 
 
+@functools.cache
 def outcome(line: Line, option: str = "") -> Outcome:
     """Outcome of a command line with one of its options."""
     program, said = line.program, io.StringIO()

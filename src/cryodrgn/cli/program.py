@@ -87,7 +87,7 @@ class Program:
     def _parsers(
         self, only: str | None = None
     ) -> tuple[CommandParser, Mapping[str, CommandParser]]:
-        """The parser, and those of its commands."""
+        """The parser, and those of its commands, or that of the one command that is meant."""
         parser = CommandParser(
             prog=self.name,
             usage=f"{self.name} [-h] [--version] COMMAND ...",
@@ -107,7 +107,8 @@ class Program:
             prog=self.name,
         )
         commands, found = self.commands, {}
-        for name in [*commands, *self.aliases]:
+        names = [*commands, *self.aliases]
+        for name in [only] if only in names else names:
             known = self.aliases.get(name, name)
             found[name] = subparsers.add_parser(name, description=commands[known])
             found[name].command = known
