@@ -3,13 +3,16 @@
 UMAP: McInnes et al. 2018; t-SNE: van der Maaten & Hinton 2008.
 """
 
+import functools
 import importlib
 import io
 import logging
 import os
 import sys
 import warnings
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
+from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,10 +45,22 @@ def umap_library() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return importlib.import_module("umap")
+            library = importlib.import_module("umap")
     except ImportError as error:
         msg = "UMAP needs umap-learn; install it with: pip install 'cryodrgn[analysis]'"
         raise MissingDependencyError(msg) from error
+    _keep_compiled(library)
+    return library
+
+
+@functools.cache
+def _keep_compiled(library: ModuleType) -> None:
+    """Let the next process find what numba compiles for UMAP, which takes 15 s."""
+    slow = ("utils.fast_knn_indices", "umap_.smooth_knn_dist")
+    for name in (*slow, "umap_.compute_membership_strengths"):
+        # Not where numba is told to compile nothing, nor where no folder can be written.
+        with suppress(AttributeError, RuntimeError):
+            attrgetter(name)(library).enable_caching()
 
 
 def umap_embedding(
