@@ -35,7 +35,7 @@ SMALLER: Mapping[str, Mapping[str, str | None]] = {
     "abinit_homo": SEARCH | {"--dim": "16", "--layers": "1"},
     "abinit_het": SEARCH | {"--qdim": "16", "--pdim": "16"},
     "run": NETWORK_OF_RUN,
-    "analyze": {"--skip-umap": None},
+    "analyze": {"--skip-umap": None, "--pc": "1", "--n-per-pc": "2"},
     "reconstruct_states": {"--functions": "6"},
     "check": {"--accept": None},
     "conformational_density": {"--bootstraps": "2"},
