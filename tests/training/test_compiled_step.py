@@ -68,16 +68,34 @@ CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def in_parts(star, tmp_path_factory):
+    """Runs with steps in parts, by case; each is made once."""
+    folder, runs = tmp_path_factory.mktemp("parts"), {}
+
+    def of(case):
+        if case not in runs:
+            out = folder / str(len(runs))
+            runs[case] = train(star, out, "--compile", "off", *CASES[case])
+        return runs[case]
+
+    return of
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_the_step_as_one_function_is_the_step_in_parts(star, uncompiled, tmp_path, case):
-    expected = train(star, tmp_path / "off", "--compile", "off", *CASES[case])
+def test_the_step_as_one_function_is_the_step_in_parts(
+    star, in_parts, uncompiled, tmp_path, case
+):
+    expected = in_parts(case)
     found = train(star, tmp_path / "on", "--compile", "on", *CASES[case])
     assert_the_same(found, expected)
 
 
 @pytest.mark.parametrize("case", ["plain", "growing radius", "noise and contrasts"])
-def test_a_step_that_is_replayed_is_the_step(star, uncompiled, tmp_path, case, monkeypatch):
-    expected = train(star, tmp_path / "off", "--compile", "off", *CASES[case])
+def test_a_step_that_is_replayed_is_the_step(
+    star, in_parts, uncompiled, tmp_path, case, monkeypatch
+):
+    expected = in_parts(case)
     graphs = with_graphs(monkeypatch)
     with simulated_card(monkeypatch):
         found = train(star, tmp_path / "graphs", "--device", "cuda", *CASES[case])
@@ -117,9 +135,9 @@ def test_compiled_runs_learn_as_plain_ones_do(star, tmp_path):
 
 
 def test_images_that_do_not_fit_on_the_card_are_sent_ahead(
-    star, uncompiled, tmp_path, monkeypatch
+    star, in_parts, uncompiled, tmp_path, monkeypatch
 ):
-    expected = train(star, tmp_path / "off", "--compile", "off")
+    expected = in_parts("plain")
     graphs = with_graphs(monkeypatch)
     with simulated_card(monkeypatch):
         found = train(star, tmp_path / "sent", "--device", "cuda", "--lazy")
@@ -165,7 +183,9 @@ def test_a_bad_batch_is_left_out_of_a_replayed_run(
     assert all(torch.isfinite(value).all() for value in run.weights().values())
 
 
-def test_a_compiler_that_fails_is_said_and_done_without(star, tmp_path, monkeypatch, capsys):
+def test_a_compiler_that_fails_is_said_and_done_without(
+    star, in_parts, tmp_path, monkeypatch, capsys
+):
     def broken(function):
         def fail(*_):
             msg = "this machine's compiler crashed\nlong story"
@@ -173,7 +193,7 @@ def test_a_compiler_that_fails_is_said_and_done_without(star, tmp_path, monkeypa
 
         return fail
 
-    expected = train(star, tmp_path / "off", "--compile", "off")
+    expected = in_parts("plain")
     monkeypatch.setattr(execution, "compiler_problem", lambda device: None)
     monkeypatch.setattr(compiled_step, "compiled", broken)
     capsys.readouterr()
@@ -185,13 +205,13 @@ def test_a_compiler_that_fails_is_said_and_done_without(star, tmp_path, monkeypa
 
 
 def test_a_graph_that_cannot_be_captured_is_done_without(
-    star, uncompiled, tmp_path, monkeypatch, capsys
+    star, in_parts, uncompiled, tmp_path, monkeypatch, capsys
 ):
     def refuse(self, slot):
         msg = "operation not permitted when stream is capturing"
         raise RuntimeError(msg)
 
-    expected = train(star, tmp_path / "off", "--compile", "off")
+    expected = in_parts("plain")
     monkeypatch.setattr(CompiledStep, "_capture", refuse)
     with simulated_card(monkeypatch):
         found = train(star, tmp_path / "graphs", "--device", "cuda")

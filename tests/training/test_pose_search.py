@@ -18,6 +18,8 @@ GRIDS = (
     *("--l-start", 6, "--l-end", 8, "--niter", 2, "--t-extent", 1),
     *("--refine-epochs", 2, "--pretrain", 800, "--start-images", 100),
 )
+# First maps that cost little.
+COARSE = (*GRIDS, "--l-start", 4, "--niter", 1, "--no-trans")
 SHORT = (*GRIDS, "-n", 12, "--ps-freq", 2, "--l-ramp-epochs", 2, "--precision", "float32")
 
 
@@ -96,7 +98,7 @@ def test_found_poses_load_in_every_other_command(run, simulated, found, tmp_path
 
 
 def test_a_single_structure_is_a_latent_of_no_dimension(run, simulated, tmp_path):
-    star, short = simulated / "particles.star", (*GRIDS, "-n", 2, "--no-trans")
+    star, short = simulated / "particles.star", (*COARSE, "-n", 2)
     run("abinit_homo", star, *short, "--dim", 16, "--layers", 1, "-o", tmp_path / "homo")
     options = ("--zdim", 0, "--pdim", 16, "--players", 1)
     run("abinit", star, *short, *options, "-o", tmp_path / "abinit")
@@ -123,7 +125,7 @@ def test_images_are_searched_with_volumes_of_their_latents(run, simulated, tmp_p
 def test_images_without_ctf_are_searched(run, simulated, tmp_path):
     stack = simulated / "particles.mrcs"
     out = tmp_path / "out"
-    run("abinit_homo", stack, *GRIDS, "-n", 1, "--no-trans", *SMALL_NN, "-o", out)
+    run("abinit_homo", stack, *COARSE, "-n", 1, *SMALL_NN, "-o", out)
     assert len(load_poses(out / "pose.pkl")[0]) == 200
 
 
@@ -191,8 +193,8 @@ def test_weights_are_drawn_anew_until_poses_are_refined():
 
 
 def test_flags_of_later_versions_do_what_they_say(run, simulated, tmp_path):
-    star, first = simulated / "particles.star", ("--l-start", 4, "--niter", 1, "--no-trans")
-    words = (*GRIDS, *first, *SMALL_NN, "-n", 4, "--precision", "float32", "--max-freq", 7)
+    star = simulated / "particles.star"
+    words = (*COARSE, *SMALL_NN, "-n", 4, "--precision", "float32", "--max-freq", 7)
     words = [*words, "--epochs-pose-search", 2, "--load-poses", simulated / "poses.pkl"]
     del words[words.index("--refine-epochs") : words.index("--refine-epochs") + 2]
     out = run("abinit_homo", star, *words, "--reset-model-every", 1, "-o", tmp_path / "a")
@@ -228,7 +230,7 @@ def test_only_the_encoder_learns_if_asked(run, fail, simulated, tmp_path):
 def test_latents_to_begin_with_are_kept(run, simulated, tmp_path):
     given = np.linspace(-1, 1, 200, dtype=np.float32)[:, None]
     save_pickles(tmp_path / "z.pkl", [given])
-    words = ("abinit_het", simulated / "particles.star", *GRIDS, "--l-start", 4, "--no-trans")
+    words = ("abinit_het", simulated / "particles.star", *COARSE)
     options = ("--zdim", 1, "--initial-conf", tmp_path / "z.pkl", "--lr-conf-table", 1e-9)
     run(*words, *options, "--pdim", 16, "--players", 1, "-n", 1, "-o", tmp_path / "het")
     np.testing.assert_allclose(Finished(tmp_path / "het").latents, given, atol=1e-6)
