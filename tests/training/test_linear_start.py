@@ -72,6 +72,13 @@ def test_volumes_of_a_linear_run_are_regressed_as_states_are(run, made, tmp_path
     torch.testing.assert_close(found, expected, atol=limit, rtol=0)
 
 
+def test_an_encoder_as_wide_as_its_output_begins_at_zero_too(run, made, tmp_path):
+    out = tmp_path / "run"
+    start(run, made, out, "--from", made / "linear", *STILL, "--zdim", 8)
+    found, known = load_latents(out / "z.pkl"), load_latents(made / "linear" / "z.pkl")
+    np.testing.assert_allclose(found[:, : known.shape[1]], known, atol=1e-4)
+
+
 def test_a_run_on_a_linear_model_goes_on_exactly_when_that_is_gone(run, made, tmp_path):
     linear = tmp_path / "linear"
     shutil.copytree(made / "linear", linear)

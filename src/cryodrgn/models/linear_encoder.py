@@ -70,7 +70,7 @@ class LinearEncoder(Encoder[LinearEncoderConfig]):
             2 * latent_dim,
             config.activation,
         ).main
-        begin_at_zero(self.main[-1])
+        begin_at_zero(self.main)
 
     @classmethod
     def sizes(

@@ -18,6 +18,7 @@ from cryodrgn.imaging.linear_posterior import with_one
 from cryodrgn.kernels.gridding import interpolate, table_of_volumes
 from cryodrgn.models.basis import SmoothFunctions
 from cryodrgn.models.decoders import Decoder
+from cryodrgn.models.layers import ResidualLinear
 from cryodrgn.models.protocols import DecoderSizes, PointEvaluator, VolumeModel
 from cryodrgn.models.settings import LinearNetworkConfig
 from cryodrgn.models.volume_changes import VolumeChanges
@@ -60,7 +61,7 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
         self.functions = SmoothFunctions(basis) if config.num_landmarks else nn.Identity()
         self.network = Decoder(config.network, box_size=box_size, latent_dim=latent_dim)
         self.domain = self.network.domain
-        begin_at_zero(self.network.decoder.main[-1])
+        begin_at_zero(self.network.decoder.main)
         self.changes: VolumeChanges | None = None
         if config.trains_volumes:
             self.changes = VolumeChanges(shape[0], box_size)
@@ -329,8 +330,14 @@ class _SumEvaluator:
         return values
 
 
-def begin_at_zero(layer: nn.Module) -> None:
-    """Let a last layer say nothing before it has learnt something."""
+def begin_at_zero(layers: nn.Sequential) -> None:
+    """Let the last of some layers say nothing before it has learnt something.
+
+    One as wide as its input would add that; it becomes a plain one.
+    """
+    layer = layers[-1]
+    if isinstance(layer, ResidualLinear):
+        layer = layers[-1] = layer.linear
     assert isinstance(layer, nn.Linear)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
