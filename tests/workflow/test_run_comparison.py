@@ -13,6 +13,7 @@ from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import load_latents, save_latents
 from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.model_comparison import mean_of_copies
 from finished_run import SMALL_VAE
 
 COUNT, HELD_OUT = 310, 31
@@ -108,8 +109,100 @@ def test_without_a_latent_the_likelihood_is_quadratic_in_the_map(made, tmp_path)
         (("linear",), "give two or more different runs"),
         (("linear", "linear"), "give two or more different runs"),
         (("linear", "all"), "all kept no particles out of training; use train_vae --held-out"),
-        (("vae", "other"), "give train_vae the same --held-out and --seed each time"),
+        (("vae", "other"), "give train_vae the same --ind, --held-out and --seed each time"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(made, fail, runs, said):
     assert said in fail("compare_models", *(made / run for run in runs))
+
+
+def with_setting(made, name, group, **changes):
+    """A copy of the network whose config says something else."""
+    shutil.copytree(made / "vae", made / name)
+    config = made / name / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    content[group].update(changes)
+    config.write_text(yaml.safe_dump(content))
+
+
+def unfinished(made):
+    shutil.copytree(made / "vae", made / "unfinished")
+    (made / "unfinished/weights.pkl").unlink()
+
+
+def without_variance(made):
+    shutil.copytree(made / "vae", made / "sure")
+    latents = load_latents(made / "vae/z.pkl")
+    save_latents(made / "sure/z.pkl", latents, np.full_like(latents, -2000))
+
+
+def not_finite(made):
+    shutil.copytree(made / "vae", made / "diverged")
+    weights = made / "diverged/weights.pkl"
+    content = load_checkpoint(weights)
+    for values in content["model_state_dict"].values():
+        values.fill_(float("nan"))
+    save_checkpoint(weights, content)
+
+
+@pytest.mark.parametrize(
+    ("make", "run", "said"),
+    [
+        (
+            unfinished,
+            "unfinished",
+            "is not finished, there is no weights.pkl; wait for it, or go on with",
+        ),
+        (without_variance, "sure", "variances of latents that are not finite and positive"),
+        (not_finite, "diverged", "predicts images that are not finite numbers; leave it out"),
+        (
+            lambda made: with_setting(made, "single", "model_args", zdim=None),
+            "single",
+            "single is a run of a single structure, without latents; only runs of train_vae",
+        ),
+        (
+            lambda made: with_setting(made, "pair", "dataset_args", particles_tilt="b.star"),
+            "pair",
+            "was trained with tilt pairs (train_vae --tilt), and cannot be compared",
+        ),
+        (
+            lambda made: with_setting(
+                made, "divided", "dataset_args", ctf_applied="multiplied"
+            ),
+            "divided",
+            "images that are divided by their CTF and others that are not; give train_vae",
+        ),
+        (
+            lambda made: with_setting(
+                made,
+                "cut",
+                "dataset_args",
+                sampling=dict.fromkeys(("pixel_size", "unit_pixel_size"), 8.0)
+                | {"box_size": 16},
+            ),
+            "cut",
+            "are of images cut to sides of 128 and 192 Å; give train_vae and",
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_judged_by_the_same_images_is_named(made, fail, make, run, said):
+    make(made)
+    message = fail("compare_models", made / "vae", made / run)
+    assert said in message
+    assert str(made / run) in message
+
+
+def test_copies_of_particles_are_no_further_evidence():
+    values = torch.tensor([1.0, 2, 3, 5, 7, 10], dtype=torch.float64)
+    assert mean_of_copies(values, np.array([4, 4, 0, 9, 9, 9])).tolist() == [3, 1.5, 22 / 3]
+    assert torch.equal(mean_of_copies(values, np.arange(6)), values)
+
+
+def test_an_expanded_set_is_judged_by_its_different_particles(made, tmp_path):
+    expanded, out = made / "sim/expanded.star", tmp_path / "run"
+    command("expand", made / "sim/particles.star", "--symmetry", "C2", "-o", expanded)
+    vae = ("train_vae", expanded, "--zdim", 2, "-n", 1, *SMALL_VAE, "--held-out", 0.1)
+    command(*vae, "-o", out)
+    command(*vae, "-o", tmp_path / "other", "--lr", 1e-3)
+    found = compared(out, tmp_path / "other")
+    assert found.likelihoods.shape == (2, HELD_OUT)

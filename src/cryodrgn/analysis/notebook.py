@@ -120,7 +120,7 @@ IMAGES = """
 # Some of the images themselves; needs the files the run was trained on.
 try:
     shown = np.sort(np.random.default_rng(0).choice(keep, min(9, len(keep)), replace=False))
-    images = run.particles().images.read(shown)
+    images = run.particles().first_images.read(shown)
     figure, grid = plt.subplots(3, 3, figsize=(6, 6))
     for axes, image, number in zip(grid.flat, images, shown):
         axes.imshow(image, cmap="gray")

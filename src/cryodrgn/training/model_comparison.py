@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -63,6 +64,7 @@ def compare_with_linear(
     model: Model,
     particles: TrainingSet,
     rows: Int[Tensor, " rows"],
+    numbers: Int[np.ndarray, " rows"],
     *,
     seed: int,
     dtype: torch.dtype = torch.float32,
@@ -74,6 +76,7 @@ def compare_with_linear(
         model: The sum.
         particles: All images.
         rows: The particles kept out of training.
+        numbers: Those of the different particles that they are, see :func:`mean_of_copies`.
         seed: Of the samples.
         dtype: Number type of the network's matrix products.
         team: Processes that share the work; all get the whole result.
@@ -99,8 +102,9 @@ def compare_with_linear(
     drawn = torch.randn(shape, generator=generator_at(seed, STREAM))
     noise = drawn[:, torch.searchsorted(rows, mine)].to(particles.device)
     *linear, whole = (
-        team.gather(likelihood_bounds(candidate, particles, mine, variances, noise)).double()
+        mean_of_copies(team.gather(bounds).double().cpu(), numbers)
         for candidate in (alone, told_by_network, moved, summed)
+        for bounds in [likelihood_bounds(candidate, particles, mine, variances, noise)]
     )
     gains = whole - max(linear, key=lambda found: float(found.mean()))
     model.train(was_training)
@@ -109,6 +113,20 @@ def compare_with_linear(
         error=float(gains.std() / math.sqrt(len(gains))),
         num_particles=len(gains),
     )
+
+
+def mean_of_copies(
+    values: Float[Tensor, " rows"], numbers: Int[np.ndarray, " rows"]
+) -> Float[Tensor, " particles"]:
+    """Means over all rows of each particle, whose copies are no further evidence.
+
+    Args:
+        values: Of every row.
+        numbers: Equal for copies of one particle, as symmetry expansion lists them.
+    """
+    _, places = np.unique(numbers, return_inverse=True)
+    counts = np.bincount(places)
+    return torch.from_numpy(np.bincount(places, values.numpy()) / counts)
 
 
 def _with_one_correction(

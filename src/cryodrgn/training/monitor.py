@@ -52,6 +52,7 @@ class HeldOutEvaluator:
         model: What is trained: encoder and decoder, or a decoder without latent.
         particles: All images; those held out are looked at.
         directions: Viewing direction of every particle.
+        numbers: Number of the different particle that every row shows.
         seed: Of the particles from which states are made.
         dtype: Number type of the networks' matrix products.
         team: Processes that share the work.
@@ -62,6 +63,7 @@ class HeldOutEvaluator:
         model: Model,
         particles: TrainingSet,
         directions: Float[np.ndarray, "particles 3"],
+        numbers: Int[np.ndarray, " particles"],
         seed: int,
         dtype: torch.dtype = torch.float32,
         team: Team = ALONE,
@@ -69,6 +71,7 @@ class HeldOutEvaluator:
         self._model, self._particles = model, particles
         self._dtype, self._team, self._seed = dtype, team, seed
         self._rows = particles.held_out
+        self._numbers = numbers[self._rows.numpy()]
         order = torch.randperm(len(particles), generator=generator_at(seed, STREAM))
         self._reference = particles.visited(order)[:REFERENCE_PARTICLES].sort().values
         views = torch.from_numpy(np.ascontiguousarray(directions))[self._rows][:MOST_EXCHANGED]
@@ -145,6 +148,7 @@ class HeldOutEvaluator:
             self._model,
             self._particles,
             self._rows,
+            self._numbers,
             seed=self._seed,
             dtype=self._dtype,
             team=self._team,

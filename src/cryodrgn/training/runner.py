@@ -154,6 +154,7 @@ class TrainingRun:
                 model,
                 parts.particles,
                 particles.first_images.require_poses().rotations[:, 2],
+                particles.numbers,
                 config.training.seed,
                 parts.dtype,
                 team,

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.errors import ConfigError
+from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.imaging.linear_posterior import with_one
 from cryodrgn.io.atomic import atomic_path
@@ -33,6 +33,7 @@ from cryodrgn.models.linear_network import padding_of, slices_of_sum
 from cryodrgn.models.registry import sum_of_volumes
 from cryodrgn.parallel import ALONE
 from cryodrgn.particles.half_sets import rows_of
+from cryodrgn.particles.optics import CORRECTIONS, CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.trained import TrainedModel, prepare_as_trained
 from cryodrgn.runs.run import Run
@@ -44,6 +45,7 @@ from cryodrgn.training.model_comparison import (
     Candidate,
     Decode,
     likelihood_bounds,
+    mean_of_copies,
     residual_variances,
 )
 
@@ -85,7 +87,7 @@ class RunComparison:
         others = [number for number in range(len(self.names)) if number != self.best]
         equal = [self.names[number] for number in others if self.are_equal(number)]
         behind = [
-            f"{self.names[number]} {-loss:+.3g} ± {error:.2g}"
+            f"{self.names[number]} {0 - loss:+.3g} ± {error:.2g}"
             for number in others
             for loss, error in [self.behind(number)]
         ]
@@ -120,6 +122,8 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
         raise ConfigError(msg)
     models = [_model_of(run, runs[0]) for run in runs]
     judged, sets = _judged(runs)
+    for run, particles in zip(runs, sets, strict=True):
+        _require_same_images(run, particles, runs[0], sets[0])
     rows = torch.arange(len(judged))
     prepared = [
         _prepared(run, trained, particles, judged, models[0], device)
@@ -137,7 +141,10 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
         noise = torch.randn(shape, generator=generator_at(seed, STREAM)).to(images.device)
         variances = least / trained.scale**2
         bounds = likelihood_bounds(candidate, images, rows, variances, noise)
-        found.append(bounds.double().cpu().numpy())
+        if not bool(bounds.isfinite().all()):
+            msg = f"{run.path} predicts images that are not finite numbers; leave it out"
+            raise ConfigError(msg)
+        found.append(mean_of_copies(bounds.double().cpu(), sets[0].numbers).numpy())
     return RunComparison(
         names=tuple(str(run.path) for run in runs), likelihoods=np.stack(found)
     )
@@ -159,6 +166,18 @@ def _model_of(run: Run, first: Run) -> TrainedModel:
     Raises:
         ConfigError: It cannot.
     """
+    if not run.files.weights().is_file():
+        msg = (
+            f"{run.path} is not finished, there is no {run.files.weights().name}; wait for it, "
+            "or go on with train_vae --load latest"
+        )
+        raise ConfigError(msg)
+    if run.latent_dim == 0:
+        msg = (
+            f"{run.path} is a run of a single structure, without latents; only runs of "
+            "train_vae and train_linear can be compared"
+        )
+        raise ConfigError(msg)
     trained, reference = run.model(), first.settings
     dataset, other = (
         settings.get("dataset_args", {}) for settings in (run.settings, reference)
@@ -178,9 +197,10 @@ def _model_of(run: Run, first: Run) -> TrainedModel:
         raise ConfigError(msg)
     training = _training_of(run)
     for name, is_there in (
-        ("--focus-mask", bool(training.get("focus_mask"))),
-        ("--ewald", trained.ewald != 0),
+        ("a focus mask (train_vae --focus-mask)", bool(training.get("focus_mask"))),
+        ("the curvature of the Ewald sphere (train_linear --ewald)", trained.ewald != 0),
         ("an offset (train_vae --norm)", trained.offset != 0),
+        ("tilt pairs (train_vae --tilt)", bool(dataset.get("particles_tilt"))),
     ):
         if is_there:
             msg = f"{run.path} was trained with {name}, and cannot be compared; leave it out"
@@ -194,7 +214,7 @@ def _training_of(run: Run) -> dict:
 
 
 def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[ParticleSet]]:
-    """Original rows of particles that no network was trained on, and the particles of all runs.
+    """Original rows of particles that no network was trained on, and these of every run.
 
     Raises:
         ConfigError: There are not enough.
@@ -222,15 +242,62 @@ def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[Parti
             raise ConfigError(msg)
         if common is not None:
             common = np.intersect1d(common, run.original_rows(len(run.latents())))
-    if common is None or len(common) < LEAST_PARTICLES:
-        count = 0 if common is None else len(common)
+    common = np.array([], dtype=np.int64) if common is None else np.sort(common)
+    chosen = [
+        particles.select(_places(run, common, len(particles)))
+        for run, particles in zip(runs, sets, strict=True)
+    ]
+    count = chosen[0].num_different if len(common) else 0
+    if count < LEAST_PARTICLES:
         msg = (
             f"the runs keep {count} particles out of training in common, at least "
-            f"{LEAST_PARTICLES} are needed; give train_vae the same --held-out and --seed each "
-            "time"
+            f"{LEAST_PARTICLES} are needed; give train_vae the same --ind, --held-out and "
+            "--seed each time"
         )
         raise ConfigError(msg)
-    return np.sort(common), sets
+    return common, chosen
+
+
+def _places(
+    run: Run, judged: Int[np.ndarray, " judged"], count: int
+) -> Int[np.ndarray, " judged"]:
+    """Rows of a run of so many particles that have some rows in the original file."""
+    own = run.original_rows(count)
+    order = np.argsort(own)
+    return order[np.searchsorted(own, judged, sorter=order)]
+
+
+def _require_same_images(
+    run: Run, particles: ParticleSet, first: Run, others: ParticleSet
+) -> None:
+    """Refuse models of other numbers than the images of the first run.
+
+    Raises:
+        ConfigError: The images differ.
+    """
+    images, known = particles.images, others.images
+    if not np.array_equal(images.rows, known.rows):
+        found = f"{len(images)} and {len(known)} images of the same particles", "--ntilts"
+    elif not np.allclose(images.side_lengths, known.side_lengths, rtol=1e-3):
+        sides = f"{images.side_lengths[0]:.4g} and {known.side_lengths[0]:.4g} Å"
+        found = f"images cut to sides of {sides}", "--box"
+    elif not np.array_equal(_are_multiplied(images.ctf), _are_multiplied(known.ctf)):
+        found = "images that are divided by their CTF and others that are not", "--ctf-applied"
+    else:
+        return
+    msg = (
+        f"{run.path} and {first.path} are of {found[0]}; give train_vae and train_linear the "
+        f"same {found[1]}"
+    )
+    raise ConfigError(msg)
+
+
+def _are_multiplied(ctf: CtfTable | None) -> bool | Bool[np.ndarray, " images"]:
+    """The images that are divided by their CTF as they are prepared."""
+    if ctf is None or ctf.correction is None:
+        return False
+    multiplied = ctf.correction == CORRECTIONS["multiplied"]
+    return multiplied if multiplied.any() else False
 
 
 def _prepared(
@@ -245,20 +312,21 @@ def _prepared(
     refined = run.files.poses()
     if refined.is_file():
         logger.info("%s: images in the poses that the run refined", run.path)
-        particles = run.particles(poses=refined)
-    own = run.original_rows(len(particles))
-    order = np.argsort(own)
-    places = order[np.searchsorted(own, judged, sorter=order)]
+        whole = run.particles(poses=refined)
+        particles = whole.select(_places(run, judged, len(whole)))
+    latents = run_latents(run.files)
+    if latents.contrasts is not None or _training_of(run).get("with_contrast"):
+        logger.info("%s: contrasts of images are taken for 1", run.path)
+    count = len(latents.mean)
+    latents.require_count(len(run.original_rows(count)), str(run.path))
+    mean, log_variance = _posterior(latents.select(_places(run, judged, count)))
     images = prepare_as_trained(
         trained,
-        particles.select(places),
+        particles,
         device,
         storage=Storage(scratch_dir=Path(tempfile.gettempdir())),
         lattice=reference.model.decoder.stored_lattice(reference.config.box_size),
     )
-    latents = run_latents(run.files)
-    latents.require_count(len(own), str(run.path))
-    mean, log_variance = _posterior(latents.select(places))
     posterior = mean.to(device), log_variance.to(device)
     return Candidate(decode=_decode_of(trained, device), posterior=posterior), images
 
@@ -290,6 +358,7 @@ def _posterior(latents: Latents) -> tuple[Float[Tensor, "rows z"], Float[Tensor,
 
     Raises:
         ConfigError: The latents have no covariances.
+        InputFileError: Their covariances are not finite and positive.
     """
     if latents.covariances is None:
         msg = (
@@ -297,6 +366,12 @@ def _posterior(latents: Latents) -> tuple[Float[Tensor, "rows z"], Float[Tensor,
             "train_linear can be compared"
         )
         raise ConfigError(msg)
-    precision = np.linalg.inv(latents.covariances.astype(np.float64))
-    log_variances = -np.log(np.einsum("nii->ni", precision))
+    covariances = latents.covariances.astype(np.float64)
+    if not (np.isfinite(covariances).all() and (np.linalg.det(covariances) > 0).all()):
+        msg = (
+            f"{latents.source} has variances of latents that are not finite and positive; "
+            "leave this run out"
+        )
+        raise InputFileError(msg)
+    log_variances = -np.log(np.einsum("nii->ni", np.linalg.inv(covariances)))
     return torch.from_numpy(latents.mean), torch.from_numpy(log_variances.astype(np.float32))
