@@ -73,7 +73,7 @@ def stable(case: Case) -> dict[str, float]:
     """Stable states along the first component, and the share of the smallest of them."""
     truth = Truth.of(case.folder)
     run, density = RunDirectory(case.folder / "stable"), DensityFiles(case.folder / "density")
-    words = ("train_linear", *case.inputs, "--seed", case.seed, "-o", run.path)
+    words = ("train_linear", *case.inputs, "--seed", case.seed, "--overwrite", "-o", run.path)
     command(*words, threads=torch.get_num_threads())
     words = ("conformational_density", run.path, "--dims", 1, "--seed", case.seed)
     cost = command(*words, "-o", density.path, threads=torch.get_num_threads())
@@ -140,7 +140,7 @@ SECTIONS = {
         words="Found by `conformational_density --dims 1` from `train_linear`; share of the "
         "smallest state with its 90 % interval, and the true share of the rarest, in per cent. "
         "How often such intervals hold the truth is measured by `benchmarks/shares.py`.",
-        sets=("rare", "rigid"),
+        sets=("composition", "rare", "rigid"),
         measure=stable,
         columns={
             "states": "stable states",

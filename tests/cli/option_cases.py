@@ -85,7 +85,12 @@ def make_inputs(folder: Path) -> None:
     write_relion5(Project.random(rng, count=2), folder, name="tomogram_particles")
 
 
-POSES = {"--poses": "IN/poses.pkl", "--ctf": "IN/ctf.pkl", "--ind": "IN/ind.pkl"}
+POSES = {
+    "--ctf-applied": "flipped",
+    "--poses": "IN/poses.pkl",
+    "--ctf": "IN/ctf.pkl",
+    "--ind": "IN/ind.pkl",
+}
 LIKE = {"--like": "IN/gt/state_000.mrc"}
 DATA = {**POSES, "--box": "10", "--datadir": "IN/", "--tilt": "IN/particles_tilt.mrcs", **LIKE}
 PLAIN = "cryodrgn.preflight.plan:require_output"
@@ -311,7 +316,7 @@ CASES = {
             "cryodrgn.analysis.plots:plot_fsc",
             "cryodrgn.analysis.plots:save_figure",
         ),
-        quiet="--uninvert-data --ctf --datadir --single-images",
+        quiet="--uninvert-data --ctf --ctf-applied --datadir --single-images",
         refused=f"{SERIES} --force-ntilts",
     ),
     "check": Case(
@@ -328,7 +333,7 @@ CASES = {
     ),
     "compare_models": Case(
         line="IN/ IN/",
-        values={},
+        values={"-o": "OUT/c.csv"},
         stubs=(
             "cryodrgn.devices:choose_device",
             "cryodrgn.runs.run:open_run",

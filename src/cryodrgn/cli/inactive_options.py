@@ -140,9 +140,9 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
             "no report is made",
         ),
         Inactive(
-            "--poses --ctf --ind --datadir --screen --single-images --dose-per-tilt "
-            "--angle-per-tilt --ntilts --invert-data --window --window-r --lazy --device "
-            "--seed -D --consensus --shares --noise --trials --plant --model --chains --mask "
+            "--poses --ctf --ctf-applied --ind --datadir --screen --single-images "
+            "--dose-per-tilt --angle-per-tilt --ntilts --invert-data --window --window-r "
+            "--lazy --device --seed -D --consensus --shares --noise --trials --plant --model --chains --mask "
             "--domain-kda --axis --motions --components --radius --fit-images",
             "with --judge",
             "the run and the planted set say all",
