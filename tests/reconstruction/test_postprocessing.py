@@ -203,6 +203,7 @@ def test_a_coarse_map_stays_unsharpened_wherever_the_fit_would_begin(tool, tmp_p
     [
         (10.0, 8.0, "too coarse for a fit: 8.0 Å, and 7.1 Å are needed"),
         (100.0, 8.0, "too coarse for a fit: 8.0 Å, and 7.1 Å are needed"),
+        (10.0, 7.08, "too coarse for a fit: 7.14 Å, and 7.07 Å are needed"),
         (5.0, 4.0, "too short a range for a fit: from 5 to 4.0 Å, and 3.5 Å are needed"),
         (4.1, 4.0, "too few shells for a fit: 2 from 4.1 to 4.0 Å, and 4 are needed"),
     ],

@@ -326,19 +326,26 @@ def _why_no_fit(
     finest = 1 / float(known[-1])
     # As squares, of which that of the limit is exact.
     if finest**2 * LEAST_RANGE > GUINIER_FROM**2:
-        return f"too coarse for a fit: {finest:.1f} Å, and {COARSEST_FITTED:.1f} Å are needed"
+        found, needed = _told_apart(finest, COARSEST_FITTED)
+        return f"too coarse for a fit: {found} Å, and {needed} Å are needed"
     if len(used) < FEWEST_SHELLS:
         return (
             f"too few shells for a fit: {len(used)} from {coarsest:g} to {finest:.1f} Å, and "
             f"{FEWEST_SHELLS} are needed"
         )
     if (coarsest / finest) ** 2 < LEAST_RANGE:
-        needed = coarsest / LEAST_RANGE**0.5
+        found, needed = _told_apart(finest, coarsest / LEAST_RANGE**0.5)
         return (
-            f"too short a range for a fit: from {coarsest:g} to {finest:.1f} Å, and "
-            f"{needed:.1f} Å are needed"
+            f"too short a range for a fit: from {coarsest:g} to {found} Å, and {needed} Å are "
+            "needed"
         )
     return None
+
+
+def _told_apart(first: float, second: float) -> tuple[str, str]:
+    """Two resolutions with as many decimals, one at least, as they need to look different."""
+    texts = [(f"{first:.{n}f}", f"{second:.{n}f}") for n in range(1, 7)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[-1])
 
 
 def _precision(
