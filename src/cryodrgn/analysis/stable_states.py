@@ -136,7 +136,7 @@ def stable_states(
         if is_apart and shares.information_criterion < simpler.information_criterion:
             break
         landscape, shares = fewer, simpler
-    return _described(density, landscape, shares, latents, rows)
+    return _described(density, landscape, shares, latents, data, rows)
 
 
 def cluster_shares(
@@ -355,12 +355,14 @@ def _described(
     landscape: _Landscape,
     shares: Shares,
     latents: Float[np.ndarray, "particles z"],
+    measured: Float[np.ndarray, "rows dim"],
     rows: Int[np.ndarray, " rows"],
 ) -> StableStates:
     """The states with all that is said of them, the largest first."""
     places = landscape.places(density)
     columns = latents[:, : len(density.axes)]
-    is_beyond = ((places < columns.min(0)) | (places > columns.max(0))).any(1)
+    # Latents are drawn towards the mean by their prior, and a state may lie beyond all of them.
+    is_beyond = ((places < measured.min(0)) | (places > measured.max(0))).any(1)
     order = np.lexsort((-shares.values, is_beyond))
     cell = float(np.prod([axis[1] - axis[0] for axis in density.axes]))
     labels, count = landscape.labels.ravel(), len(order)
