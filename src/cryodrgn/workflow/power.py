@@ -280,7 +280,7 @@ def _tried(power: Power) -> Power:
     if not total:
         return power
     empty = max(1, total // EMPTY_EVERY)
-    with Progress(total, "fitting planted sets") as progress:
+    with Progress(total, "fitting planted sets", unit="sets") as progress:
         for number in range(empty):
             power = _with_trial(power, None, number)
             progress.advance(1)
