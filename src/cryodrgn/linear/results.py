@@ -83,7 +83,7 @@ def verdict(result: LinearResult) -> str:
 
 
 def advice(result: LinearResult, config: LinearConfig) -> str | None:
-    """What may be tried where no component stands out of the noise; None where one does.
+    """Remedy where no component stands out of the noise; None where one does.
 
     Noise of a component grows with its free values, whose number is that of the voxels within
     the radius, and components share the images.

@@ -303,11 +303,7 @@ class TrainConfig:
         if not (self.weight_decay >= 0 and self.seed >= 0):
             msg = "--wd and --seed must not be negative"
             raise ConfigError(msg)
-        _ = self.tuning
-        if self.rate_warm_up > self.num_epochs:
-            words = f"--lr-warmup {self.rate_warm_up:g} must be at most the {self.num_epochs}"
-            msg = f"{words} epochs of the run (-n), or its learning rate never reaches --lr"
-            raise ConfigError(msg)
+        self.tuning.require_within(self.num_epochs)
 
     @property
     def tuning(self) -> Tuning:

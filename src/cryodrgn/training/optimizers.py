@@ -117,6 +117,22 @@ class Tuning:
             msg = f"--average must be a share of the steps from 0 to 1, got {self.averaging:g}"
             raise ConfigError(msg)
 
+    def require_within(self, num_epochs: int) -> None:
+        """Refuse a rise of the rate that a run does not reach the end of.
+
+        Args:
+            num_epochs: Epochs of the run.
+
+        Raises:
+            ConfigError: It is longer than the run.
+        """
+        if self.warm_up > num_epochs:
+            msg = (
+                f"--lr-warmup {self.warm_up:g} must be at most the {num_epochs} epochs of the "
+                "run (-n), or its learning rate never reaches --lr"
+            )
+            raise ConfigError(msg)
+
     @property
     def has_course(self) -> bool:
         """True if the learning rate changes from step to step."""
