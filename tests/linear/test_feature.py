@@ -159,6 +159,9 @@ def test_probabilities_are_the_shares_of_those_with_the_density(rng):
     values += np.sqrt(noise) * rng.normal(size=count)
     noise[:50] = np.inf
     found = two_groups(Amounts(values=values, variances=noise, mean=0.6, spread=1.0))
+    # Of images of the other sign, the particles with the density are those with less.
+    with pytest.raises(ConfigError, match="density is negative"):
+        two_groups(Amounts(values=-values, variances=noise, mean=-0.6, spread=1.0))
     assert found.share == pytest.approx(0.3, abs=0.02)
     np.testing.assert_allclose(found.means, [-0.6, 1.4], atol=0.05)
     np.testing.assert_allclose(found.probabilities[:50], found.share)

@@ -160,6 +160,14 @@ def two_groups(found: Amounts) -> TwoGroups:
             "and goes, or a mask of the whole of it"
         )
         raise ConfigError(msg)
+    low, high = found.mean + found.spread * two.means
+    if high < -low:
+        msg = (
+            "within `feature` density is negative where it differs most between particles, so "
+            "those with it cannot be told from those without; see with cryodrgn check whether "
+            "the sign of the data is right, or give another place"
+        )
+        raise ConfigError(msg)
     remaining = found.remaining(two.means)
     if remaining > MOST_REMAINING:
         msg = (
