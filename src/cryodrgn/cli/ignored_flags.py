@@ -52,6 +52,11 @@ TRAINING_FLAGS = (
     IgnoredFlag("--shuffler-size", PREPARED),
     IgnoredFlag("--amp", "--precision chooses by itself", has_value=False),
     IgnoredFlag("--no-analysis", "analyze is run on its own", has_value=False),
+    IgnoredFlag(
+        "--preprocessed",
+        "stacks that `cryodrgn preprocess` wrote are recognised, and named when they are read",
+        has_value=False,
+    ),
 )
 EVALUATION_FLAGS = (
     *READING_FLAGS,

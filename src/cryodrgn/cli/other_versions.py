@@ -32,13 +32,6 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         ),
     },
 }
-PREPROCESSED = (
-    "images transformed by `cryodrgn preprocess` cannot be read; give the original stack, "
-    "which is prepared when the run begins"
-)
-ANYWHERE: Mapping[str, str] = {
-    "--preprocessed": PREPROCESSED,
-}
 # Commands that are not here, by name, and what does their work.
 COMMANDS: Mapping[str, str] = {
     "preprocess": "give the stack itself: images are prepared when a run begins",
@@ -52,4 +45,4 @@ def why_option_is_missing(command: str, option: str) -> str | None:
 
     None if there is nothing to say.
     """
-    return OPTIONS.get(command, {}).get(option) or ANYWHERE.get(option)
+    return OPTIONS.get(command, {}).get(option)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import BadImageError, ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.io.mrc import MrcFile
+from cryodrgn.io.transformed_stack import TransformedStack, open_images
 from cryodrgn.particles.pixel_sizes import rows_by_pixel_size
 
 # Which images of a batch cannot be computed with, by what is wrong with them.
@@ -46,7 +47,7 @@ class ImageStack:
 
     def __init__(
         self,
-        files: Sequence[MrcFile],
+        files: Sequence[MrcFile | TransformedStack],
         file_numbers: Int[np.ndarray, " particles"],
         frames: Int[np.ndarray, " particles"],
         judge: Judge = not_finite,
@@ -64,13 +65,13 @@ class ImageStack:
         """Images given by the name of their stack and their number in it."""
         unique = list(paths)
         number = {name: index for index, name in enumerate(unique)}
-        files = [MrcFile.open(paths[name]) for name in unique]
+        files = [open_images(paths[name]) for name in unique]
         return cls(files, np.array([number[name] for name in names], dtype=np.int64), frames)
 
     @classmethod
     def whole_files(cls, paths: Sequence[Path]) -> Self:
         """All images of some stacks, in order."""
-        files = [MrcFile.open(path) for path in paths]
+        files = [open_images(path) for path in paths]
         depths = [file.shape[0] for file in files]
         file_numbers = np.repeat(np.arange(len(files)), depths)
         return cls(files, file_numbers, np.concatenate([np.arange(depth) for depth in depths]))
