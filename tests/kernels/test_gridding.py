@@ -40,6 +40,13 @@ def test_grid_points_give_the_transforms_themselves(either):
         torch.testing.assert_close(found[:, 3 + number], expected.imag, atol=1e-5, rtol=1e-5)
 
 
+def test_a_table_of_another_grid_is_refused():
+    if not backends.HAS_NUMBA:
+        pytest.skip("numba is not installed")
+    with pytest.raises(ValueError, match="does not belong to a grid"):
+        interpolate(RfftVolumeGrid(BOX), torch.zeros(0, 2), torch.zeros(4, 3))
+
+
 def test_spreading_is_the_adjoint_of_interpolation(either):
     grid, points = RfftVolumeGrid(BOX), slice_points()
     values = random(*points.shape[:2], 2)

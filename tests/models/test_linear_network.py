@@ -161,6 +161,12 @@ def test_a_model_is_the_same_once_its_weights_are_read_back():
     torch.testing.assert_close(other(at, z), model(at, z), atol=0, rtol=0)
 
 
+def test_volumes_that_nobody_has_put_are_zero():
+    model = LinearNetwork(network().config, box_size=BOX, latent_dim=DIM + 1)
+    values = model(points(40), latents(2))
+    assert torch.equal(values, torch.zeros_like(values))
+
+
 def test_the_forecast_counts_all_weights():
     model = network(landmarks=20)
     sizes = LinearNetwork.sizes(model.config, box_size=BOX, latent_dim=DIM + 1)

@@ -134,6 +134,8 @@ class LinearEncoder(Encoder[LinearEncoderConfig]):
         assert sets.axes is not None, "the linear model needs poses"
         seen = self.get_buffer("seen")
         images = sets.images[:, seen]
+        if not len(self.get_buffer("table")):
+            self._read_model()
         # Images are phase-flipped, and so are their predictions.
         transfer = torch.ones_like(images[..., 0])
         if sets.transfer is not None:

@@ -141,6 +141,9 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
             frequencies: (kx, ky, kz) in cycles per pixel.
             latent: State of each image.
         """
+        if not len(self.get_buffer("table")):
+            # Volumes that nobody has put or loaded are zero.
+            self._read_volumes()
         table = self.get_buffer("table")
         return slices_of_sum(self.grid, table, frequencies, self.coefficients(latent))
 

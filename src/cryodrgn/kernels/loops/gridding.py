@@ -1,5 +1,6 @@
 """Trilinear reading and adding of slices on half grids."""
 
+import math
 from typing import no_type_check
 
 import numpy as np
@@ -282,12 +283,26 @@ def _scatter(
                 _add_row(out, v + columns, fx, fz * fy, real, imaginary, weight)
 
 
+def require_whole(
+    table: Float[np.ndarray, "voxels columns"], shape: tuple[int, int, int]
+) -> None:
+    """Refuse a table without a row for every point of its grid: loops do not look.
+
+    Raises:
+        ValueError: It has more rows, or fewer.
+    """
+    if len(table) != math.prod(shape):
+        msg = f"a table of {len(table)} rows does not belong to a grid of {shape}"
+        raise ValueError(msg)
+
+
 def interpolate(
     table: Float[np.ndarray, "voxels columns"],
     points: Float[np.ndarray, "points 3"],
     shape: tuple[int, int, int],
 ) -> Float[np.ndarray, "points columns"]:
     """Trilinear values of a table on a half grid; its second half of columns is odd in k."""
+    require_whole(table, shape)
     out = np.empty((len(points), table.shape[1]), np.float32)
     rows, columns = shape[1:]
 
@@ -307,6 +322,7 @@ def spread(
     products: Float[np.ndarray, "images products"],
 ) -> None:
     """Add slices times coefficients to ``sums``."""
+    require_whole(sums, shape)
     rows, columns = shape[1:]
     if coefficients.shape[1] == products.shape[1] == 1:
         factors = np.concatenate([coefficients, coefficients, products], axis=1)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.kernels.loops.compiling import compile_loop, even_bounds, in_threads
+from cryodrgn.kernels.loops.gridding import require_whole
 
 
 @compile_loop
@@ -140,6 +141,7 @@ def local_pose_search(
         phases: Of the shift around which those of each image and kept pose lie.
         turns: Phases of the steps from there.
     """
+    require_whole(table, shape)
     rows, columns = shape[1:]
     found = np.empty(axes.shape[:3], np.float32)
     which = np.empty(axes.shape[:3], np.int64)

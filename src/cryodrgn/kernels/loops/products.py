@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.kernels.loops.compiling import compile_loop, even_bounds, in_threads
-from cryodrgn.kernels.loops.gridding import mix, place
+from cryodrgn.kernels.loops.gridding import mix, place, require_whole
 
 
 @compile_loop
@@ -93,6 +93,7 @@ def inner_products(
     box_size: int,
 ) -> Float[np.ndarray, "images shells vectors vectors"]:
     """Inner products of slices (times the transfer) and images, the image last."""
+    require_whole(table, shape)
     columns = table.shape[1] // 2 + 1
     out = np.empty((len(images), len(starts) - 1, columns, columns), np.float32)
 
