@@ -1,7 +1,10 @@
 """Every command line of every page is one that its program understands."""
 
+from pathlib import Path
+
 import pytest
 
+from cryodrgn.cli.topics import COMMANDS, TOOLS
 from pages import PAGES, PROGRAMS, lines_of, mentions_in
 
 # Stand for any number of words.
@@ -31,3 +34,19 @@ def test_commands_and_options_in_the_code_of_pages_exist():
         or set(options) - set(parsers[program][command]._option_string_actions)
     ]
     assert not wrong
+
+
+def test_the_readme_names_every_command_and_every_page():
+    root = Path(__file__).parents[2]
+    readme = (root / "README.md").read_text()
+    for topics in (COMMANDS, TOOLS):
+        names = [name for commands in topics.values() for name in commands]
+        assert [name for name in names if f"`{name}`" not in readme] == []
+    pages = {path: path.read_text() for path in (root / "docs").glob("*.md")}
+    texts = {root / "README.md": readme} | pages
+    unlinked = [
+        page.name
+        for page in pages
+        if not any(f"{page.name})" in text for path, text in texts.items() if path != page)
+    ]
+    assert unlinked == []
