@@ -79,9 +79,19 @@ def test_a_volume_is_the_file_that_eval_vol_writes(page, trained, tmp_path, numb
     assert np.abs(got - expected).max() <= 1e-6 * np.abs(expected).max()
     assert answer.about["pixel_size"] == pytest.approx(pixel_size)
     assert page.get(f"/api/runs/{number}/volume.mrc?z=0.3,-0.2").content == path.read_bytes()
+    drawn = page.get(f"/api/runs/{number}/volume?z=0.3,-0.2&precision=half")
+    halves = np.frombuffer(drawn.content, "<f2") / np.float32(drawn.about["factor"])
+    np.testing.assert_allclose(halves.reshape(expected.shape), expected, rtol=2**-10, atol=1e-7)
     small = page.get(f"/api/runs/{number}/volume?z=0.3,-0.2&side=8")
     assert len(small.numbers) == 8**3
     assert small.about["pixel_size"] == pytest.approx(2 * pixel_size)
+
+
+def test_models_that_are_sums_of_volumes_are_shown_whole_at_once(page):
+    assert [page.get(f"/api/runs/{number}").json["instant"] for number in (0, 1)] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("x", ["nan", "inf", "1e999"])

@@ -95,8 +95,13 @@ def test_the_volume_at_a_click_is_the_one_that_eval_vol_writes(
     z = cryodrgn.load_latents(trained / "vae/z.pkl")[row]
     cryodrgn.eval_vol(trained / "vae/weights.pkl", tmp_path / "v.mrc", z=tuple(map(float, z)))
     expected, _ = cryodrgn.read_volume(tmp_path / "v.mrc")
-    got = np.array(browser.run("return Array.from(page.volumes.shown.a.values)"))
+    got = browser.wait_for("page.volumes.shown.a.exact().then((v) => Array.from(v))")
     assert np.abs(got - expected.ravel()).max() <= 1e-6 * np.abs(expected).max()
+    halves, factor = browser.run(
+        "const { halves, factor } = page.volumes.shown.a; return [Array.from(halves), factor]"
+    )
+    drawn = np.array(halves, dtype=np.uint16).view(np.float16) / factor
+    np.testing.assert_allclose(drawn, expected.ravel(), rtol=2**-10, atol=2**-24)
     assert "supported" in browser.text("about-a")
     # A molecule is drawn, not an empty picture.
     shades = browser.run(
@@ -106,6 +111,103 @@ def test_the_volume_at_a_click_is_the_one_that_eval_vol_writes(
         "return new Set(g.getImageData(0, 0, 50, 50).data).size"
     )
     assert shades > 30
+
+
+def test_numbers_are_rounded_to_half_precision_as_numpy_rounds_them(page, browser, rng):
+    browser.open(page.server.link)
+    values = np.concatenate([rng.normal(size=2000), 10 ** rng.uniform(-9, 0, 2000), [0.0]])
+    halves, factor = browser.wait_for(
+        "import('/static/volume_view.js').then(({ halved }) => {"
+        f"const found = halved({values.tolist()}); return [[...found.halves], found.factor] }})"
+    )
+    assert factor == pytest.approx(1000 / np.abs(values).max())
+    got = np.array(halves, dtype=np.uint16).view(np.float16).astype(float)
+    expected = (values * factor).astype(np.float16).astype(float)
+    # One in the last place, where a number lies in the middle of two.
+    assert (np.abs(got - expected) <= np.spacing(expected.astype(np.float16))).all()
+    assert (got == expected).mean() > 0.99
+
+
+def test_a_picture_is_the_same_whether_empty_blocks_are_passed_over_or_not(page, browser):
+    browser.open(page.server.link)
+    browser.until("return page.volumes.shown.a.side === 16")
+    shades = (
+        "view.canvas.style.width = '200px'; view.size = [200, 150]; view.drawNow();"
+        "const c = document.createElement('canvas'); [c.width, c.height] = [200, 150];"
+        "const g = c.getContext('2d'); g.drawImage(view.canvas, 0, 0);"
+        "return [...g.getImageData(0, 0, 200, 150).data]"
+    )
+    quick = np.array(browser.run(f"const view = page.volumes.a; {shades}")).astype(int)
+    slow = np.array(
+        browser.run(
+            "const view = page.volumes.a; const { gl } = view; const n = view.blocksAcross;"
+            "gl.activeTexture(gl.TEXTURE3);"
+            "gl.texImage3D(gl.TEXTURE_3D, 0, gl.R16F, n, n, n, 0, gl.RED, gl.HALF_FLOAT,"
+            f"new Uint16Array(n ** 3).fill(0x7bff)); {shades}"
+        )
+    ).astype(int)
+    assert len(np.unique(quick)) > 30
+    # Steps along a ray begin anew in every block, so surfaces may move by a part of a step.
+    assert (np.abs(quick - slow) > 16).mean() < 0.01
+
+
+def test_points_are_drawn_where_particles_lie_in_the_colour_of_their_value(page, browser):
+    browser.open(page.server.link)
+    browser.run(
+        "page.latent.scatter.setShades(new Uint8Array(100).fill(9),"
+        " new Uint8Array(1024).fill(40))"
+    )
+    places, width, height, data = browser.run(
+        "const { scatter } = page.latent; scatter.drawNow();"
+        "const places = Array.from(scatter.x, (x, i) => scatter.toPixels(x, scatter.y[i]));"
+        "const { width, height } = scatter.canvas;"
+        "const { data } = scatter.context.getImageData(0, 0, width, height);"
+        "return [places, width, height, [...data]]"
+    )
+    shades = np.array(data).reshape(height, width, 4)[..., 0]
+    x, y = np.floor(places).astype(int).T
+    assert (shades[y, x] < 100).all()
+    # No others: each darkens a disc of six pixels across.
+    assert (shades < 200).sum() <= 100 * 45
+    ground = shades[shades > 200]
+    assert (ground == 255).mean() > 0.9
+
+
+def test_a_particle_under_the_pointer_is_shown_beside_what_is_predicted_of_it(page, browser):
+    from selenium.webdriver import ActionChains
+
+    browser.open(page.server.link)
+    x, y = browser.run("const s = page.latent.scatter; return s.toPixels(s.x[7], s.y[7])")
+    points = browser.driver.find_element("id", "points")
+    offsets = (round(x - points.size["width"] / 2), round(y - points.size["height"] / 2))
+    ActionChains(browser.driver).move_to_element_with_offset(points, *offsets).perform()
+    browser.until("return document.querySelectorAll('#pictures canvas').length === 4")
+    row = browser.run("return page.particle.row")
+    # Another particle may lie at the same pixel.
+    assert (
+        np.hypot(
+            *(
+                np.array(
+                    browser.run(
+                        "const s = page.latent.scatter;"
+                        f"return s.toPixels(s.x[{row}], s.y[{row}])"
+                    )
+                )
+                - (x, y)
+            )
+        )
+        < 3
+    )
+    captions = browser.run(
+        "return [...document.querySelectorAll('#pictures figcaption')].map((c) => c.innerText)"
+    )
+    assert captions[:3] == ["as stored", "low-passed, centred", "predicted, low-passed"]
+    assert browser.text("particle-facts").startswith("PC1 ")
+    shades = browser.run(
+        "return [...document.querySelectorAll('#pictures canvas')].map((c) =>"
+        " new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size)"
+    )
+    assert min(shades) > 30
 
 
 def test_a_path_becomes_a_film_of_its_volumes(page, browser):

@@ -1,15 +1,15 @@
 """Answers of the page's server: routes that translate requests, and nothing else.
 
-Numbers travel as float32 or uint32 in the byte order of the machine that all browsers share
-(little endian); what describes them stands in the header ``x-about`` as JSON.
+Numbers travel as float32 or uint32, volumes for pictures as float16, in the byte order that all
+browsers share (little endian); what describes them stands in the header ``x-about`` as JSON.
 """
 
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -20,14 +20,14 @@ from cryodrgn.io.text import read_bytes
 from cryodrgn.page.columns import shown_groups
 from cryodrgn.page.selections import ChangedSinceError
 from cryodrgn.page.shown_run import ShownRun
-from cryodrgn.page.volumes import Superseded, Wish
+from cryodrgn.page.volumes import Superseded, Wish, halved
 from cryodrgn.web import static_files
 
 try:
     from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
     from fastapi.concurrency import run_in_threadpool
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse
+    from fastapi.responses import JSONResponse, StreamingResponse
     from starlette.exceptions import HTTPException
 except ImportError as error:
     message = "the page needs FastAPI; install it with: pip install 'cryodrgn[dashboard]'"
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 MOST_LATENTS = 1024
 BYTES = "application/octet-stream"
+PART_BYTES = 256 * 1024
 KINDS = {".pkl": BYTES, ".star": "text/plain", ".cs": BYTES, ".csg": "text/plain"}
 
 
@@ -178,8 +179,9 @@ def volume(
     epoch: Epoch = None,
     page: str = "",
     turn: Turn = 0,
+    precision: Literal["single", "half"] = "single",
 ) -> Response:
-    """The volume at a point of the latent space."""
+    """The volume at a point of the latent space, for pictures with half precision."""
     shown, wanted = run.epoch(epoch), _wish(z, side, page, turn)
     found = run.desk(shown).volume(wanted)
     about = {
@@ -189,6 +191,8 @@ def volume(
     }
     if wanted.latent:
         about |= run.support(shown).of(wanted.latent)
+    if precision == "half":
+        found, about["factor"] = halved(found)
     return _numbers(found, about)
 
 
@@ -298,10 +302,18 @@ def _add_refusals(app: FastAPI) -> None:
 
 def _numbers(values: np.ndarray, about: Mapping[str, Any]) -> Response:
     """Numbers as they lie in memory, with their description in a header."""
-    kind = "<u4" if values.dtype.kind == "u" else "<f4"
-    content = np.ascontiguousarray(values, dtype=kind).tobytes()
-    headers = {"x-about": json.dumps(_finite(about))}
-    return Response(content, media_type=BYTES, headers=headers)
+    kind = {"u4": "<u4", "f2": "<f2"}.get(values.dtype.str[1:], "<f4")
+    content = np.ascontiguousarray(values, dtype=kind).reshape(-1).view(np.uint8)
+    headers = {"x-about": json.dumps(_finite(about)), "content-length": str(len(content))}
+    starts = range(0, len(content), PART_BYTES)
+    parts = (content[at : at + PART_BYTES].tobytes() for at in starts)
+    return StreamingResponse(_soon(parts), media_type=BYTES, headers=headers)
+
+
+async def _soon(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Parts of an answer: what the connection cannot take at once is copied again and again."""
+    for part in parts:
+        yield part
 
 
 def _download(content: bytes, name: str, kind: str) -> Response:

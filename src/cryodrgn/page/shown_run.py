@@ -18,6 +18,7 @@ from cryodrgn.errors import CryodrgnError, InputFileError
 from cryodrgn.io.curves import read_curves
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import read_volume
+from cryodrgn.models.config_file import SUMS
 from cryodrgn.page import columns as kinds
 from cryodrgn.page.columns import Column, Makers
 from cryodrgn.page.following import progress_of, stamp
@@ -142,6 +143,8 @@ class ShownRun:
         if not 0 <= row < len(latents):
             msg = f"{self.name} has particles 0 to {len(latents) - 1}, not {row}"
             raise InputFileError(msg)
+        if not wanted:
+            return latents[row]
         z = latents[row].astype(np.float64)
         components = self._kept(("components", epoch), lambda: principal_components(latents))
         for name, value in wanted.items():
@@ -366,9 +369,7 @@ class ShownRun:
 
     def _is_instant(self) -> bool:
         """True if volumes are sums of stored ones, made in no time at any size."""
-        return "basis" in self.run.settings.get("model_args", {}) or bool(
-            self.run.settings.get("training", {}).get("linear")
-        )
+        return self.run.settings.get("model_args", {}).get("kind") in SUMS
 
     def _count(self, notes: list[str]) -> int:
         if self.run.latent_dim == 0:

@@ -24,6 +24,8 @@ JUDGED = 500
 NEIGHBOUR = 10
 # A point lies farther from the particles than this share of them do from one another.
 QUANTILE = 0.99
+# Value of the largest voxel of a volume that is sent with half precision.
+LARGEST_HALF = 1000.0
 
 
 class Superseded(Exception):  # noqa: N818 (an answer, not a fault)
@@ -173,6 +175,17 @@ class VolumeDesk:
         where = next(iter(decoder.state_dict().values())).device
         with self._lock, torch.inference_mode():
             return decoder(points.to(where), torch.from_numpy(latents).to(where)).cpu()
+
+
+def halved(volume: Float[np.ndarray, "z y x"]) -> tuple[np.ndarray, float]:
+    """A volume in half precision, and the factor by which it was multiplied.
+
+    Half precision ends at 65504 and is coarse near zero, so the largest value becomes 1000.
+    """
+    values = torch.from_numpy(volume)
+    largest = float(values.abs().max())
+    factor = LARGEST_HALF / largest if largest > 0 else 1.0
+    return (values * factor).half().numpy(), factor
 
 
 class Support:

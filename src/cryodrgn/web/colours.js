@@ -3,7 +3,7 @@
 const STOPS = {
   viridis: "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725",
   cividis: "00224e 123570 3b496c 575d6d 707173 8a8678 a59c74 c3b369 e1cc55 fee838",
-  "blue–orange": "2166ac 67a9cf d1e5f0 f0f0f0 fddbc7 ef8a62 b2182b",
+  "blue–orange": "0072b2 56a5d4 c6e0f0 f0f0f0 fae0bd ee9a4a d55e00",
   circle: "0072b2 56b4e9 f0f0f0 e69f00 d55e00 7a3b69 0072b2",
   greys: "202020 f0f0f0",
 };
@@ -35,11 +35,10 @@ export function groupColour(number) {
   return base.map((v) => Math.round(turn === 1 ? v * 0.6 : turn === 2 ? v + (255 - v) * 0.5 : v));
 }
 
+// Colours of groups from place 1; place 0 is that of points without a value.
 export function groupTable() {
   const table = new Uint8Array(256 * 4);
-  for (let i = 0; i < 256; i++) {
-    table.set([...groupColour(i), 255], 4 * i);
-  }
+  for (let i = 1; i < 256; i++) table.set([...groupColour(i - 1), 255], 4 * i);
   return table;
 }
 

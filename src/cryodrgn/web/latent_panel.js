@@ -14,6 +14,7 @@ export class LatentPanel {
   constructor(page) {
     this.page = page;
     this.scatter = new Scatter(find("points"));
+    this.scatter.painted = () => this.timed();
     this.overlay = find("overlay");
     this.history = [];
     this.groups = [];
@@ -34,6 +35,14 @@ export class LatentPanel {
     }));
     this.listen();
     this.take(page.state.tool);
+  }
+
+  // How long the first picture took, and a choice until its number is said and until it is drawn.
+  timed() {
+    const { timings } = this.page;
+    timings.picture ??= performance.now();
+    if (this.choosing) timings.drawn = performance.now() - this.choosing;
+    this.choosing = null;
   }
 
   get mask() {
@@ -109,11 +118,15 @@ export class LatentPanel {
     return this.page.column(column);
   }
 
+  async columnsOf({ x: xName, y: yName }) {
+    const xs = this.page.column(xName);
+    return Promise.all([xs, this.axis(yName, yName[0] === "" ? (await xs).values : null)]);
+  }
+
   // Read the columns that are shown, and draw them.
   async refresh({ fit = false } = {}) {
     const { state } = this.page;
-    const x = await this.page.column(state.x);
-    const y = await this.axis(state.y, x.values);
+    const [x, y] = await this.columnsOf(state);
     this.scatter.setPoints(x.values, y.values);
     [this.xUnit, this.yUnit] = [x.unit, y.unit];
     const places = JSON.stringify([state.run, state.x, state.y]);
@@ -122,13 +135,12 @@ export class LatentPanel {
     this.scatter.setChosen(this.mask);
     await this.colour();
     this.showCount();
-    this.page.timings.picture ??= performance.now();
   }
 
   async colour() {
     const { state } = this.page;
     let column;
-    if (same(state.colour, ["", "density"])) column = { values: densityOf(this.scatter.x, this.scatter.y), unit: "", names: null };
+    if (same(state.colour, ["", "density"])) column = { values: this.scatter.density(), unit: "", names: null };
     else if (same(state.colour, ["", "chosen"])) column = { values: new Float32Array(this.scatter.count), unit: "", names: null };
     else column = await this.page.column(state.colour);
     this.coloured = column;
@@ -171,10 +183,12 @@ export class LatentPanel {
 
   async step(step) {
     await this.page.tried(async () => {
+      this.choosing = performance.now();
       const mask = await this.maskAfter(step, this.mask);
       this.history.push({ step, mask });
       this.page.state.steps.push(step);
       this.showChoice();
+      this.page.timings.choice = performance.now() - (this.choosing ?? Infinity);
     });
   }
 
@@ -182,18 +196,13 @@ export class LatentPanel {
     const count = this.scatter.count;
     if (step.kind === "clear") return new Uint8Array(count);
     if (step.kind === "invert") return inverted(before, count);
-    const begun = performance.now();
-    const mask = await this.maskOf(step, count);
-    const after = combined(before, mask, step.mode);
-    this.page.timings.choice = performance.now() - begun;
-    return after;
+    return combined(before, await this.maskOf(step, count), step.mode);
   }
 
   async maskOf(step, count) {
     const { page } = this;
     if (step.kind === "polygon") {
-      const x = await page.column(step.x);
-      const y = await this.axis(step.y, x.values);
+      const [x, y] = await this.columnsOf(step);
       return polygonMask(x.values, y.values, step.polygon);
     }
     if (step.kind === "range") return rangeMask((await page.column(step.column)).values, step.low, step.high);

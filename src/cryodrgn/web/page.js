@@ -58,6 +58,7 @@ class Page {
   }
 
   async start() {
+    const listing = getJson("/api/runs");
     this.latent = new LatentPanel(this);
     this.volumes = new VolumePanel(this);
     this.selections = new SelectionPanel(this);
@@ -65,19 +66,18 @@ class Page {
     this.training = new TrainingPanel(this);
     this.listen();
     this.paint();
-    const { runs } = await getJson("/api/runs");
-    this.runs = runs;
+    const { runs } = await listing;
     find("run").replaceChildren(...runs.map((run, i) => new Option(run.name, i)));
     if (this.state.run >= runs.length) this.state.run = 0;
-    await this.openRun();
+    await this.openRun(runs[this.state.run]);
     document.body.dataset.ready = "yes";
   }
 
-  async openRun() {
+  async openRun(known = null) {
     const { state } = this;
     find("run").value = state.run;
     this.columns.clear();
-    this.run = await getJson(this.api);
+    this.run = known && !known.gone ? known : await getJson(this.api);
     document.title = `${this.run.name} · cryoDRGN`;
     for (const note of this.run.notes) this.say(note);
     this.showEpochs(this.run.epochs, this.run.finished);

@@ -28,7 +28,7 @@ export class ParticlePanel {
     find("particle-number").textContent = row.toLocaleString("en");
     const colour = page.latent.coloured;
     const value = colour.names ? colour.names[colour.values[row]] : `${shortNumber(colour.values[row])} ${colour.unit}`;
-    const at = [page.latent.scatter.x[row], page.latent.scatter.y[row]].map(shortNumber);
+    const at = [page.latent.scatter.x[row], page.latent.scatter.y[row]].map((v) => shortNumber(v));
     find("particle-facts").textContent = `${page.state.x[1]} ${at[0]}, ${page.state.y[1]} ${at[1]}, ${page.state.colour[1]} ${value}`;
     this.asking?.abort();
     this.asking = new AbortController();

@@ -1,8 +1,8 @@
 // Latents and volumes of a report, which is opened from disk: its data stand in the page.
 
 import { shortNumber } from "./charts.js";
-import { Scatter, densityOf, robustExtent, shadesOf, tableOf } from "./scatter.js";
-import { Camera, VolumeView, levelOf } from "./volume_view.js";
+import { Scatter, robustExtent, shadesOf, tableOf } from "./scatter.js";
+import { Camera, VolumeView, halved, levelOf } from "./volume_view.js";
 
 function bytesOf(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -33,7 +33,7 @@ function showLatents(holder, { planes, clusters }) {
   const scatter = new Scatter(canvas);
   const labels = clusters && numbersOf(clusters);
   const colour = (number) => {
-    const values = number === 1 ? labels : densityOf(scatter.x, scatter.y);
+    const values = number === 1 ? labels : scatter.density();
     scatter.setShades(shadesOf(values, number === 1, robustExtent(values)), tableOf(number === 1, "viridis"));
     scatter.draw();
   };
@@ -87,9 +87,9 @@ function showVolumes(holder, series) {
   let number = 0;
   const show = () => {
     const volume = chosen.volumes[number];
-    volume.values ??= numbersOf(volume);
-    view.setVolume(volume.values, volume.side);
-    view.level = (levelOf(chosen.volumes[0].values ?? volume.values) * Number(level.value)) / 300;
+    for (const one of [chosen.volumes[0], volume]) if (!one.halves) Object.assign(one, halved(numbersOf(one)));
+    view.setVolume(volume);
+    view.level = (levelOf(chosen.volumes[0]) * Number(level.value)) / 300;
     caption.textContent = `${volume.caption} · level ${shortNumber(view.level)}`;
     view.draw(true);
   };

@@ -2,6 +2,7 @@
 
 import { drawImage, lineChart, projectionOf } from "./charts.js";
 import { getJson, getNumbers } from "./server.js";
+import { halved } from "./volume_view.js";
 
 const find = (id) => document.getElementById(id);
 const EVERY = 2000;
@@ -102,7 +103,7 @@ export class TrainingPanel {
       if (!card) {
         const { z } = await getJson(`${page.api}/latent`, { row, epoch });
         const { values, about } = await getNumbers(`${page.api}/volume`, { z: z.join(","), side, epoch });
-        card = this.card(row, epoch, { values, side: about.side, about, point: { z, row }, pixelSize: about.pixel_size });
+        card = this.card(row, epoch, values, { ...halved(values), side: about.side, about, point: { z, row }, pixelSize: about.pixel_size, exact: async () => values });
       }
       this.cards.push(card);
       find("strip").replaceChildren(...this.cards.map((one) => one.figure));
@@ -110,12 +111,12 @@ export class TrainingPanel {
     }
   }
 
-  card(row, epoch, volume) {
+  card(row, epoch, values, volume) {
     const figure = document.createElement("figure");
     const canvas = document.createElement("canvas");
     const caption = document.createElement("figcaption");
     caption.textContent = `epoch ${epoch}`;
-    drawImage(canvas, projectionOf(volume.values, volume.side), volume.side);
+    drawImage(canvas, projectionOf(values, volume.side), volume.side);
     figure.append(canvas, caption);
     const card = { row, epoch, volume, figure };
     canvas.onclick = () => this.scrub(this.cards.indexOf(card));

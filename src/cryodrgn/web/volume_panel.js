@@ -1,11 +1,11 @@
 // Volumes: decoded where one points, two side by side, their difference, films of paths.
 
 import { download, frameOf, gifOf, videoKind, videoOf } from "./film.js";
-import { densityOf } from "./scatter.js";
 import { getJson, getNumbers, query } from "./server.js";
-import { Camera, VolumeView, levelOf } from "./volume_view.js";
+import { Camera, VolumeView, halved, levelOf } from "./volume_view.js";
 
 const find = (id) => document.getElementById(id);
+const MOST_FILM_BYTES = 4e8;
 const PAGE = crypto.randomUUID?.() ?? String(Math.random());
 
 export class VolumePanel {
@@ -18,7 +18,18 @@ export class VolumePanel {
     this.turn = 0;
     this.frames = [];
     this.shown = { a: null, b: null };
+    this.a.painted = () => this.timed();
     this.listen();
+  }
+
+  // How long it took from a wish to the picture of its volume.
+  timed() {
+    if (!this.wished || this.shown.a?.turn !== this.turn) return;
+    const lasted = performance.now() - this.wished;
+    this.page.timings.sight ??= lasted;
+    if (this.shown.a.side < this.page.run.box_size) return;
+    this.page.timings.volume = lasted;
+    this.wished = null;
   }
 
   setDark(dark) {
@@ -51,7 +62,7 @@ export class VolumePanel {
   async first() {
     const { scatter } = this.page.latent;
     if (!scatter.count) return;
-    const density = densityOf(scatter.x, scatter.y);
+    const density = scatter.density();
     let most = 0;
     for (let i = 0; i < density.length; i++) if (density[i] > density[most]) most = i;
     await this.at(most);
@@ -101,17 +112,26 @@ export class VolumePanel {
     const quarter = Math.max(16, 2 * Math.round(whole / 8));
     const sides = page.run.instant || quarter >= whole ? [whole] : [quarter, whole];
     find("busy").textContent = "decoding …";
-    const begun = performance.now();
+    if (into === "a") [this.wished, page.timings.sight] = [performance.now(), null];
     for (const side of sides) {
-      const { values, about } = await getNumbers(`${page.api}/volume`, { z: point.z.join(","), side, epoch: page.state.epoch, page: `${PAGE}${into}`, turn }, { signal });
+      const volume = await this.fetched(point, side, { page: `${PAGE}${into}`, turn }, { signal });
       if (into === "a" && turn !== this.turn) return;
-      if (side === sides[0]) page.timings.sight = performance.now() - begun;
-      this.show(into, { values, side: about.side, about, point, pixelSize: about.pixel_size });
+      this.show(into, { ...volume, turn });
     }
     find("busy").textContent = "";
-    page.timings.volume = performance.now() - begun;
     find("z").value = point.z.map((v) => Number(v.toPrecision(5))).join(" ");
     page.changed();
+  }
+
+  // A decoded volume with half precision, which pictures need no more than; `exact` is the whole.
+  async fetched(point, side, wish = {}, options = {}) {
+    const { page } = this;
+    const asked = { z: point.z.join(","), side, epoch: page.state.epoch };
+    const path = `${page.api}/volume`;
+    const { values, about } = await getNumbers(path, { ...asked, ...wish, precision: "half" }, { ...options, kind: Uint16Array });
+    let whole = null;
+    const exact = () => (whole ??= getNumbers(path, asked).then((got) => got.values));
+    return { halves: values, factor: about.factor, side: about.side, about, point, pixelSize: about.pixel_size, exact };
   }
 
   async showMap(name) {
@@ -124,17 +144,17 @@ export class VolumePanel {
     const { values, about } = await getNumbers(`${page.api}/map`, { name });
     const [nz, ny, nx] = about.sides;
     if (nz !== ny || ny !== nx) throw Object.assign(new Error(`${name} is no cube, but ${nz} × ${ny} × ${nx}`), { status: 0 });
-    this.show("a", { values, side: nx, about: {}, point: null, pixelSize: about.pixel_size, name });
+    this.show("a", { ...halved(values), side: nx, about: {}, point: null, pixelSize: about.pixel_size, name, exact: async () => values });
     page.changed();
   }
 
   show(into, volume) {
     const { state } = this.page;
     // The level belongs to the scale of the values, which all sides and states of a run share.
-    if (into === "a" && (!this.levelScale || volume.name || !this.shown.a || this.shown.a.name)) this.levelScale = levelOf(volume.values) / 0.3;
+    if (into === "a" && (!this.levelScale || volume.name || !this.shown.a || this.shown.a.name)) this.levelScale = levelOf(volume) / 0.3;
     this.shown[into] = volume;
     this.describe(into, volume);
-    if (into === "a") this.a.setVolume(volume.values, volume.side);
+    if (into === "a") this.a.setVolume(volume);
     if (typeof state.level === "number") find("level").value = state.level;
     if (typeof state.slab === "number") find("slab").value = state.slab;
     this.render();
@@ -152,6 +172,23 @@ export class VolumePanel {
     holder.append(flag);
   }
 
+  // B − A from exact numbers; null while they are fetched, after which all is drawn again.
+  difference() {
+    const { a, b } = this.shown;
+    const isWanted = find("difference").checked || find("tint").value === "other";
+    if (!isWanted || !a || !b || a.side !== b.side) return null;
+    if (this.compared?.a === a && this.compared.b === b) return this.compared.volume;
+    const compared = { a, b, volume: null };
+    this.compared = compared;
+    this.page.tried(async () => {
+      const [one, two] = await Promise.all([a.exact(), b.exact()]);
+      const values = two.map((v, i) => v - one[i]);
+      compared.volume = { ...halved(values), side: a.side, most: levelOf(halved(values.map(Math.abs))) || 1 };
+      this.render();
+    });
+    return null;
+  }
+
   // Level, slab, tint and the second view follow their controls.
   render() {
     const { a, b, shown } = this;
@@ -161,23 +198,18 @@ export class VolumePanel {
       view.level = level;
       view.slab = [-0.87 + (1 - slab) * 0.87, 0.87];
     }
-    const pair = shown.a && shown.b && shown.a.side === shown.b.side;
-    const difference = pair ? shown.b.values.map((v, i) => v - shown.a.values[i]) : null;
+    const difference = this.difference();
     const isDifference = find("difference").checked && difference;
-    b.both = Boolean(isDifference);
     if (isDifference) {
-      b.setVolume(difference, shown.a.side);
-      b.level = levelOf(difference.map(Math.abs)) * (Number(find("level").value) / 300);
-    } else if (shown.b) b.setVolume(shown.b.values, shown.b.side);
+      b.setVolume(difference, true);
+      b.level = difference.most * (Number(find("level").value) / 300);
+    } else if (shown.b) b.setVolume(shown.b);
     find("pair").classList.toggle("one", !shown.b);
     find("figure-b").hidden = !shown.b;
     const tint = find("tint").value;
-    if (tint === "other" && difference) {
-      const most = levelOf(difference.map(Math.abs)) || 1;
-      a.setTint(difference, shown.a.side, [-most, most], "blue–orange");
-    } else if (tint.startsWith("map:") && this.tintMap?.name === tint) {
-      a.setTint(this.tintMap.values, this.tintMap.side, this.tintMap.range, "viridis");
-    } else a.setTint(null);
+    if (tint === "other" && difference) a.setTint(difference, [-difference.most, difference.most], "blue–orange");
+    else if (tint.startsWith("map:") && this.tintMap?.name === tint) a.setTint(this.tintMap, this.tintMap.range, "viridis");
+    else a.setTint(null);
     a.draw(true);
     b.draw(true);
   }
@@ -228,12 +260,13 @@ export class VolumePanel {
   async makeFilm() {
     const { page } = this;
     const points = this.pathPoints();
-    const side = page.run.instant ? page.run.box_size : Math.min(page.run.box_size, 64);
+    // Frames of half precision are kept, as large as this much memory lets them be.
+    const largest = 2 * Math.floor((MOST_FILM_BYTES / 2 / points.length) ** (1 / 3) / 2);
+    const side = Math.min(page.run.box_size, page.run.instant ? largest : 64);
     this.frames = [];
     for (const z of points) {
       find("busy").textContent = `decoding ${this.frames.length + 1} of ${points.length} …`;
-      const { values, about } = await getNumbers(`${page.api}/volume`, { z: z.join(","), side, epoch: page.state.epoch });
-      this.frames.push({ values, side: about.side, about, point: { z, row: null }, pixelSize: about.pixel_size });
+      this.frames.push(await this.fetched({ z, row: null }, side));
       this.showAnchors();
       this.showFrame(this.frames.length - 1);
     }
@@ -250,7 +283,7 @@ export class VolumePanel {
     find("frame").value = number;
     this.shown.a = frame;
     this.describe("a", frame);
-    this.a.setVolume(frame.values, frame.side);
+    this.a.setVolume(frame);
     this.render();
     this.a.drawNow();
   }
@@ -300,7 +333,7 @@ export class VolumePanel {
       if (value.startsWith("map:")) {
         const { values, about } = await getNumbers(`${page.api}/map`, { name: value.slice(4) });
         const sorted = values.filter((v) => v !== 0).sort();
-        this.tintMap = { name: value, values, side: about.sides[0], range: [sorted[Math.floor(sorted.length * 0.02)] ?? 0, sorted[Math.floor(sorted.length * 0.98)] ?? 1] };
+        this.tintMap = { name: value, ...halved(values), side: about.sides[0], range: [sorted[Math.floor(sorted.length * 0.02)] ?? 0, sorted[Math.floor(sorted.length * 0.98)] ?? 1] };
       }
       this.render();
       page.changed();

@@ -2,7 +2,6 @@
 //
 // Volumes are float32 with axes (z, y, x); the texture's axes are (x, y, z).
 
-import { compiled } from "./scatter.js";
 import { rampOf } from "./colours.js";
 
 const VERTEX = `#version 300 es
@@ -12,38 +11,40 @@ const FRAGMENT = `#version 300 es
 precision highp float; precision highp sampler3D;
 in vec2 place; out vec4 result;
 uniform sampler3D volume; uniform sampler3D other; uniform sampler3D blocks; uniform sampler2D ramp;
-uniform mat3 turn; uniform float zoom; uniform vec2 aspect; uniform float level; uniform float sense;
+uniform mat3 turn; uniform float zoom; uniform vec2 aspect; uniform float level;
 uniform vec2 slab; uniform int both; uniform int tint; uniform vec2 tint_range; uniform vec3 ground; uniform vec3 base;
-uniform float step_length; uniform float voxel; uniform float block;
-float value(vec3 p) { float v = texture(volume, p).r * sense; return both == 1 ? abs(v) : v; }
+uniform float step_length; uniform float voxel; uniform int blocks_across;
+float value(vec3 p) { float v = texture(volume, p).r; return both == 1 ? abs(v) : v; }
 vec3 slope(vec3 p) {
   vec2 d = vec2(voxel, 0.0);
   return vec3(value(p + d.xyy) - value(p - d.xyy), value(p + d.yxy) - value(p - d.yxy), value(p + d.yyx) - value(p - d.yyx));
 }
 void main() {
-  vec3 origin = turn * vec3(place * aspect / zoom, -1.2), ray = turn * vec3(0.0, 0.0, 1.0);
-  float b = dot(origin, ray), c = dot(origin, origin) - 0.75, root = b * b - c;
+  // The ray in texture coordinates, and the part of it within the box and the slab.
+  vec3 origin = turn * vec3(place * aspect / zoom, -1.2) + 0.5, ray = turn * vec3(0.0, 0.0, 1.0);
+  ray += vec3(lessThan(abs(ray), vec3(1e-6))) * 1e-6;
+  vec3 one = -origin / ray, two = (1.0 - origin) / ray, near = min(one, two), far = max(one, two);
+  float from = max(max(near.x, max(near.y, near.z)), 1.2 + slab.x);
+  float until = min(min(far.x, min(far.y, far.z)), 1.2 + slab.y);
   result = vec4(ground, 1.0);
-  if (root < 0.0) return;
-  float from = max(-b - sqrt(root), 1.2 + slab.x), until = min(-b + sqrt(root), 1.2 + slab.y);
-  float before = 0.0; bool first = true;
-  for (float t = from; t < until; t += step_length) {
-    vec3 p = origin + ray * t + 0.5;
-    if (any(lessThan(p, vec3(0.0))) || any(greaterThan(p, vec3(1.0)))) { first = true; continue; }
-    // Nothing within a block's side reaches the level: go that far.
-    vec2 ends = texture(blocks, p).rg;
-    float most = both == 1 ? max(ends.r, -ends.g) : sense > 0.0 ? ends.r : -ends.g;
-    if (most < level) { t += block - step_length; first = false; continue; }
-    float v = value(p);
-    if (v >= level) {
-      float low = first ? t : t - step_length, high = t;
+  float across = float(blocks_across), t = from;
+  while (t < until) {
+    vec3 p = origin + ray * t;
+    vec3 cell = clamp(floor(p * across), 0.0, across - 1.0);
+    vec3 leave = ((cell + step(0.0, ray)) / across - origin) / ray;
+    float end = min(max(min(leave.x, min(leave.y, leave.z)), t + 1e-4), until);
+    // Nothing within this block reaches the level: go on behind it.
+    if (texelFetch(blocks, ivec3(cell), 0).r < level) { t = end + 1e-5; continue; }
+    for (; t <= end; t += step_length) {
+      if (value(origin + ray * t) < level) continue;
+      float low = max(t - step_length, from), high = t;
       for (int i = 0; i < 5; i++) {
         float middle = 0.5 * (low + high);
-        if (value(origin + ray * middle + 0.5) >= level) high = middle; else low = middle;
+        if (value(origin + ray * middle) >= level) high = middle; else low = middle;
       }
-      p = origin + ray * high + 0.5;
+      p = origin + ray * high;
       vec3 g = slope(p);
-      bool cut = first && t < from + step_length && slab.x > -0.85;
+      bool cut = t == from && slab.x > -0.85;
       vec3 normal = length(g) > 0.0 ? -normalize(g) : -ray;
       float light = cut ? 0.9 : 0.3 + 0.65 * max(dot(normal, normalize(turn * vec3(-0.4, 0.5, -1.0))), 0.0);
       vec3 colour = base;
@@ -53,12 +54,26 @@ void main() {
       result = vec4(colour * light + 0.12 * rim, 1.0);
       return;
     }
-    before = v; first = false;
   }
 }`;
 
+
+function compiled(gl, vertex, fragment) {
+  const program = gl.createProgram();
+  for (const [kind, text] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, text);
+    gl.compileShader(shader);
+    if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
+    gl.attachShader(program, shader);
+  }
+  gl.linkProgram(program);
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
+  return program;
+}
+
 // Milliseconds that a picture may take, while the volume turns and when it rests.
-const COARSE_MS = 60;
+const COARSE_MS = 30;
 const FINE_MS = 350;
 
 export class Camera {
@@ -90,29 +105,20 @@ function product(a, b) {
 }
 
 // A level at which a molecule shows: a few per cent of the box lie above it.
-export function levelOf(values) {
-  const step = Math.max(1, Math.floor(values.length / 50000));
-  const sample = [];
-  for (let i = 0; i < values.length; i += step) sample.push(values[i]);
-  sample.sort((a, b) => a - b);
-  const at = (share) => sample[Math.floor((sample.length - 1) * share)];
-  return Math.max(at(0.965), at(0.999) * 0.25);
+export function levelOf({ halves, factor }) {
+  const step = Math.max(1, Math.floor(halves.length / 50000));
+  const sample = Float32Array.from({ length: Math.ceil(halves.length / step) }, (_, i) => floatOf(halves[i * step])).sort();
+  const share = (part) => sample[Math.floor((sample.length - 1) * part)] / factor;
+  return Math.max(share(0.965), share(0.999) * 0.25, 0);
 }
 
 export class VolumeView {
   constructor(canvas, camera) {
     this.canvas = canvas;
-    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
-    if (!gl) throw new Error("this browser has no WebGL2, which drawing volumes needs");
-    this.gl = gl;
-    this.program = compiled(gl, VERTEX, FRAGMENT);
-    this.at = (name) => gl.getUniformLocation(this.program, name);
-    const corners = gl.createBuffer();
-    gl.bindBuffer(gl.ARRAY_BUFFER, corners);
-    gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]), gl.STATIC_DRAW);
-    gl.enableVertexAttribArray(gl.getAttribLocation(this.program, "corner"));
-    gl.vertexAttribPointer(gl.getAttribLocation(this.program, "corner"), 2, gl.FLOAT, false, 0, 0);
+    this.gl = null;
     this.textures = {};
+    // Called when a picture has been drawn.
+    this.painted = null;
     // Milliseconds per pixel, as last measured.
     this.cost = 1e-3;
     this.level = 0;
@@ -127,27 +133,44 @@ export class VolumeView {
     this.steer();
   }
 
-  // Values (z, y, x) of a cubic volume.
-  setVolume(values, side) {
-    if (this.values === values) return;
-    this.values = values;
-    this.side = side;
-    this.upload("volume", 0, values, side);
+  // WebGL is begun with the first volume: compiling takes a while, particles come first.
+  begin() {
+    const gl = this.canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
+    if (!gl) throw Object.assign(new Error("this browser has no WebGL2, which drawing volumes needs; particles, choices and .mrc files work without"), { status: 0 });
+    this.gl = gl;
+    this.program = compiled(gl, VERTEX, FRAGMENT);
+    this.at = (name) => gl.getUniformLocation(this.program, name);
+    const corners = gl.createBuffer();
+    gl.bindBuffer(gl.ARRAY_BUFFER, corners);
+    gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]), gl.STATIC_DRAW);
+    gl.enableVertexAttribArray(gl.getAttribLocation(this.program, "corner"));
+    gl.vertexAttribPointer(gl.getAttribLocation(this.program, "corner"), 2, gl.FLOAT, false, 0, 0);
+  }
+
+  // A cubic volume (z, y, x) as halved; with `both`, surfaces at the level and its negative.
+  setVolume(volume, both = false) {
+    if (this.shown === volume) return;
+    if (!this.gl) this.begin();
+    this.shown = volume;
+    this.both = both;
+    this.side = volume.side;
+    this.upload("volume", 0, volume);
     const gl = this.gl;
-    const { ends, count } = blocksOf(values, side, this.factor_volume);
+    const { most, count } = blocksOf(volume.halves, volume.side, both);
     this.textures.blocks ??= gl.createTexture();
     gl.activeTexture(gl.TEXTURE3);
     gl.bindTexture(gl.TEXTURE_3D, this.textures.blocks);
-    gl.texImage3D(gl.TEXTURE_3D, 0, gl.RG16F, count, count, count, 0, gl.RG, gl.FLOAT, ends);
+    gl.texImage3D(gl.TEXTURE_3D, 0, gl.R16F, count, count, count, 0, gl.RED, gl.HALF_FLOAT, most);
     for (const f of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, f, gl.NEAREST);
     for (const w of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R]) gl.texParameteri(gl.TEXTURE_3D, w, gl.CLAMP_TO_EDGE);
-    this.block = 1 / count;
+    this.blocksAcross = count;
   }
 
-  setTint(values, side, range, palette) {
-    this.tint = values ? range : null;
-    if (!values) return;
-    this.upload("other", 1, values, side);
+  setTint(volume, range, palette) {
+    this.tint = volume ? range : null;
+    if (!volume) return;
+    if (!this.gl) this.begin();
+    this.upload("other", 1, volume);
     const gl = this.gl;
     this.textures.ramp ??= gl.createTexture();
     gl.activeTexture(gl.TEXTURE2);
@@ -156,12 +179,13 @@ export class VolumeView {
     for (const f of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, f, gl.LINEAR);
   }
 
-  upload(name, unit, values, side) {
+  upload(name, unit, { halves, factor, side }) {
     const gl = this.gl;
+    this[`factor_${name}`] = factor;
     this.textures[name] ??= gl.createTexture();
     gl.activeTexture(gl.TEXTURE0 + unit);
     gl.bindTexture(gl.TEXTURE_3D, this.textures[name]);
-    gl.texImage3D(gl.TEXTURE_3D, 0, gl.R16F, side, side, side, 0, gl.RED, gl.FLOAT, scaledForHalf(values, this, name));
+    gl.texImage3D(gl.TEXTURE_3D, 0, gl.R16F, side, side, side, 0, gl.RED, gl.HALF_FLOAT, halves);
     for (const f of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_3D, f, gl.LINEAR);
     for (const w of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R]) gl.texParameteri(gl.TEXTURE_3D, w, gl.CLAMP_TO_EDGE);
   }
@@ -180,6 +204,7 @@ export class VolumeView {
 
   drawNow(coarse = false) {
     const { gl, canvas } = this;
+    if (!this.shown) return;
     // As sharp as this machine draws in time: without a graphics card, pixels cost.
     const budget = coarse ? COARSE_MS : FINE_MS;
     const wanted = (coarse ? 0.6 : 1) * Math.min(window.devicePixelRatio || 1, 1.5);
@@ -192,11 +217,10 @@ export class VolumeView {
     const ground = this.dark ? [0.09, 0.1, 0.12] : [1, 1, 1];
     gl.clearColor(...ground, 1);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    if (!this.values) return;
     const begun = performance.now();
     gl.useProgram(this.program);
     gl.uniform1i(this.at("blocks"), 3);
-    gl.uniform1f(this.at("block"), this.block);
+    gl.uniform1i(this.at("blocks_across"), this.blocksAcross);
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_3D, this.textures.volume);
     gl.uniform1i(this.at("volume"), 0);
@@ -206,9 +230,7 @@ export class VolumeView {
     gl.uniform1f(this.at("zoom"), this.camera.zoom * 2.1);
     const short = Math.min(w, h);
     gl.uniform2f(this.at("aspect"), w / short, h / short);
-    const sense = this.level < 0 ? -1 : 1;
-    gl.uniform1f(this.at("sense"), sense);
-    gl.uniform1f(this.at("level"), Math.abs(this.level) * this.factor_volume);
+    gl.uniform1f(this.at("level"), this.level * this.factor_volume);
     gl.uniform2f(this.at("slab"), ...this.slab);
     gl.uniform1i(this.at("both"), this.both ? 1 : 0);
     gl.uniform1i(this.at("tint"), this.tint ? 1 : 0);
@@ -222,7 +244,7 @@ export class VolumeView {
     gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
     const seconds = performance.now() - begun;
     this.cost = Math.max(seconds - 2, 0.1) / (w * h);
-    this.drawn = seconds;
+    this.painted?.();
   }
 
   steer() {
@@ -246,48 +268,57 @@ export class VolumeView {
   }
 }
 
-// Largest and smallest values of blocks of 8 voxels and of their neighbours.
-function blocksOf(values, side, factor) {
-  const count = Math.max(Math.ceil(side / 8), 1);
-  const own = new Float32Array(2 * count ** 3);
-  for (let i = 0; i < own.length; i += 2) [own[i], own[i + 1]] = [-Infinity, Infinity];
-  // Blocks of equal share of the texture, which need not be whole voxels.
-  const blockOf = Int32Array.from({ length: side }, (_, i) => Math.min(Math.floor(((i + 0.5) / side) * count), count - 1));
-  let n = 0;
-  for (let z = 0; z < side; z++) {
-    for (let y = 0; y < side; y++) {
-      const line = (blockOf[z] * count + blockOf[y]) * count;
-      for (let x = 0; x < side; x++, n++) {
-        const place = 2 * (line + blockOf[x]);
-        const v = values[n];
-        if (v > own[place]) own[place] = v;
-        if (v < own[place + 1]) own[place + 1] = v;
+const BLOCK = 4;
+
+// Largest values between which is interpolated within blocks of some 4 voxels: those of their voxels
+// and of the next ones. Blocks are equal shares of the texture, not always whole voxels. Numbers of half
+// precision are compared as the integers that they look like; negative ones reach no level.
+function blocksOf(halves, side, both) {
+  const count = Math.max(Math.ceil(side / BLOCK), 1);
+  const first = Int32Array.from({ length: count }, (_, c) => Math.max(Math.floor((c * side) / count - 0.5), 0));
+  const last = Int32Array.from({ length: count }, (_, c) => Math.min(Math.floor(((c + 1) * side) / count - 0.5) + 1, side - 1));
+  const negative = both ? 0 : 0x8000;
+  // One axis after another, of lines whose values are `stride` apart.
+  const along = (from, lines, stride) => {
+    const to = new Uint16Array(lines * count * stride);
+    for (let line = 0, n = 0; line < lines; line++) {
+      for (let c = 0; c < count; c++) {
+        for (let s = 0; s < stride; s++, n++) {
+          const end = (line * side + last[c]) * stride + s;
+          let most = 0;
+          for (let at = (line * side + first[c]) * stride + s; at <= end; at += stride) {
+            const v = from[at];
+            if ((v & 0x7fff) > most && (v & negative) === 0) most = v & 0x7fff;
+          }
+          to[n] = most;
+        }
       }
     }
-  }
-  const ends = own.slice();
-  const at = (z, y, x) => 2 * ((z * count + y) * count + x);
-  for (let z = 0; z < count; z++) for (let y = 0; y < count; y++) for (let x = 0; x < count; x++) {
-    const here = at(z, y, x);
-    for (let a = Math.max(z - 1, 0); a <= Math.min(z + 1, count - 1); a++) for (let b = Math.max(y - 1, 0); b <= Math.min(y + 1, count - 1); b++) for (let c = Math.max(x - 1, 0); c <= Math.min(x + 1, count - 1); c++) {
-      const there = at(a, b, c);
-      ends[here] = Math.max(ends[here], own[there]);
-      ends[here + 1] = Math.min(ends[here + 1], own[there + 1]);
-    }
-  }
-  for (let i = 0; i < ends.length; i++) ends[i] *= factor;
-  // Half precision rounds; nothing that reaches a level may be passed over.
-  for (let i = 0; i < ends.length; i += 2) [ends[i], ends[i + 1]] = [ends[i] + Math.abs(ends[i]) * 1e-3 + 1e-3, ends[i + 1] - Math.abs(ends[i + 1]) * 1e-3 - 1e-3];
-  return { ends, count };
+    return to;
+  };
+  return { most: along(along(along(halves, side * side, 1), side, count), 1, count * count), count };
 }
 
-// Half precision ends at 65504 and is coarse near zero, so the largest value becomes 1000.
-function scaledForHalf(values, view, name) {
+function floatOf(half) {
+  const [exponent, rest] = [(half >> 10) & 31, half & 1023];
+  const size = exponent ? (1 + rest / 1024) * 2 ** (exponent - 15) : rest * 2 ** -24;
+  return half & 0x8000 ? -size : size;
+}
+
+// Numbers in half precision as bits, and the factor by which they were multiplied: half precision
+// ends at 65504 and is coarse near zero, so the largest becomes 1000. Rounded to the nearest.
+export function halved(values) {
   let largest = 0;
   for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]) || 0);
   const factor = largest > 0 ? 1000 / largest : 1;
-  view[`factor_${name}`] = factor;
-  const scaled = new Float32Array(values.length);
-  for (let i = 0; i < values.length; i++) scaled[i] = values[i] * factor;
-  return scaled;
+  const halves = new Uint16Array(values.length);
+  const one = new Float32Array(1);
+  const bits = new Uint32Array(one.buffer);
+  for (let i = 0; i < values.length; i++) {
+    // Numbers below 2⁻¹⁴, a hundred-thousandth of the largest, count in steps of 2⁻²⁴.
+    const size = Math.abs(values[i] * factor) || 0;
+    one[0] = size;
+    halves[i] = (size < 2 ** -14 ? Math.round(size * 2 ** 24) : (bits[0] - 0x38000000 + 0x1000) >>> 13) | (values[i] < 0 ? 0x8000 : 0);
+  }
+  return { halves, factor };
 }
