@@ -26,7 +26,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def undrawn() -> Iterator[None]:
-    """Runs leave out their picture of junk."""
+    """Runs leave out most of their pictures."""
     from undrawn import without_pictures
 
     with without_pictures():
@@ -35,7 +35,7 @@ def undrawn() -> Iterator[None]:
 
 @pytest.fixture
 def drawn() -> Iterator[None]:
-    """Runs draw their picture of junk."""
+    """Runs draw all their pictures."""
     from undrawn import with_pictures
 
     with with_pictures():

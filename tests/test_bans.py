@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,32 @@ BANNED = {
     "import marshal\nmarshal.loads(b'')": "S302",
     "import mrcfile\nmrcfile.open('x')": "TID251",
 }
+
+
+# Packages that come with others, and those that others call by another name.
+COME_WITH = {"PIL": "matplotlib", "starlette": "fastapi", "triton": "torch"}
+CALLED = {"sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "pyyaml"}
+# Loaded by name, where they are asked for.
+BY_NAME = {"graspologic-native", "umap-learn"}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module).partition(".")[0]
+
+
+def test_what_is_imported_is_installed_with_the_program():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    more = project["optional-dependencies"]
+    stated = [*project["dependencies"], *more["analysis"], *more["dashboard"]]
+    declared = {re.split("[>=<]", line)[0] for line in stated}
+    found = {name for path in SOURCES for name in imported(path)} - {"cryodrgn"}
+    found -= sys.stdlib_module_names
+    packages = {CALLED.get(name, COME_WITH.get(name, name)) for name in found}
+    assert packages | BY_NAME == declared
 
 
 @pytest.mark.parametrize(("code", "rule"), BANNED.items())

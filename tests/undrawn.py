@@ -1,15 +1,21 @@
-"""Runs without their picture of junk, which takes longer to draw than a short run to learn.
+"""Runs without most of their pictures, which take longer to draw than a short run to learn.
 
-What the picture would show is prepared all the same. Tests of the picture ask for the fixture
-``drawn``.
+The picture of junk is drawn where a test asks for the fixture ``drawn``; what it would show is
+prepared all the same. Of other figures the first of every kind is drawn in a process, and all
+where a test asks for it; those that follow are composed, and an empty picture is written.
 """
 
+import base64
+import io
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from cryodrgn.analysis.junk_plots import COLUMNS, plot_junk
 from cryodrgn.analysis.plots import save_figure
@@ -37,10 +43,39 @@ def left_blank(_: None, path: Path) -> None:
     path.write_bytes(b"\x89PNG, not drawn")
 
 
+EMPTY = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNgYGBgAAAABQABeqhX"
+    "UAAAAABJRU5ErkJggg=="
+)
+_draw = Figure.savefig
+_kinds: set[tuple[str, int, str]] = set()
+
+
+def kind_of(target: Path | io.BytesIO) -> tuple[str, int, str]:
+    """The line of the program that saves a figure, and the name of its file but for numbers."""
+    frame = sys._getframe(2)
+    while frame.f_back and frame.f_code.co_name in {"save_figure", "figure"}:
+        frame = frame.f_back
+    name = "" if isinstance(target, io.BytesIO) else Path(target).name.lstrip(".").split(".")[0]
+    return frame.f_code.co_filename, frame.f_lineno, re.sub(r"\d", "", name)
+
+
+def first_of_its_kind(figure: Figure, target: Path | io.BytesIO, **options: object) -> None:
+    """Draw a figure that is the first of its kind, and write an empty picture otherwise."""
+    kind = kind_of(target)
+    if kind in _kinds and options.get("format") == "png":
+        write = target.write if isinstance(target, io.BytesIO) else Path(target).write_bytes
+        write(EMPTY)
+        return
+    _draw(figure, target, **options)
+    _kinds.add(kind)
+
+
 @contextmanager
 def without_pictures() -> Iterator[None]:
-    """No run of this process draws its junk."""
+    """No run of this process draws its junk, and of other figures the first of every kind."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", first_of_its_kind)
         patch.setattr(junk_gallery, "plot_junk", looked_through)
         patch.setattr(junk_gallery, "save_figure", left_blank)
         yield
@@ -48,8 +83,9 @@ def without_pictures() -> Iterator[None]:
 
 @contextmanager
 def with_pictures() -> Iterator[None]:
-    """Runs draw their junk as ever."""
+    """Runs draw all as ever."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _draw)
         patch.setattr(junk_gallery, "plot_junk", plot_junk)
         patch.setattr(junk_gallery, "save_figure", save_figure)
         yield

@@ -1,5 +1,6 @@
 """Choice of the device and of the precision of networks, and waits for the device."""
 
+import functools
 import logging
 import time
 import warnings
@@ -174,7 +175,7 @@ def choose_network_dtype(device: torch.device, processors: Path = PROCESSORS) ->
 def operations_per_second(
     device: torch.device, dtype: torch.dtype = torch.float32, rows: int = 4096, width: int = 256
 ) -> float:
-    """Floating point operations of matrix products, as measured in a moment.
+    """Floating point operations of matrix products, as measured once in a process.
 
     The shape is the one that dominates training, and the shortest time of several counts. On
     the processor it is that which this thread had of it: what others take of a busy machine
@@ -186,6 +187,17 @@ def operations_per_second(
         rows: Rows of the first factor.
         width: Its columns, and both sides of the second factor.
     """
+    return _product_rate(device, dtype, rows, width, torch.get_num_threads())
+
+
+@functools.cache
+def _product_rate(
+    device: torch.device,
+    dtype: torch.dtype,
+    rows: int,
+    width: int,
+    threads: int,  # noqa: ARG001 (on which the rate of a processor depends)
+) -> float:
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
     weight = torch.ones(width, width, device=device, dtype=dtype)
     values = torch.ones(rows, width, device=device, dtype=dtype)

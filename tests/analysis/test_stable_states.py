@@ -172,7 +172,7 @@ def test_a_test_of_views_has_the_chance_that_it_says():
     assert 0.02 < np.mean(np.array(chances) < 0.1) < 0.18
 
 
-def test_states_are_written_and_drawn(rng, tmp_path):
+def test_states_are_written_and_drawn(rng, tmp_path, drawn):
     latents, covariances, _ = two_states(rng, 0.3, count=400, apart=5.0, dimensions=2)
     density = conformational_density(latents, covariances, num_bootstraps=4)
     found = stable_states(density, latents, covariances)

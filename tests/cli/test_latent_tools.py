@@ -92,7 +92,7 @@ def test_marks_are_particles_and_medians_of_groups(tool, fail_tool, latents, tmp
     assert "--sample1 61 is more than the 60" in fail_tool(*line, "--sample1", 61)
 
 
-def test_any_dimensions_of_a_latent_are_drawn(tool, fail_tool, latents, tmp_path):
+def test_any_dimensions_of_a_latent_are_drawn(tool, fail_tool, latents, tmp_path, drawn):
     save_latents(tmp_path / "one.pkl", latents[:, 1:2], latents[:, 1:2])
     pictures = []
     for name, *axis in (("z", "--axis", 1), ("one",)):

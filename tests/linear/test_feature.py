@@ -55,7 +55,7 @@ def chosen(run, composed, out, *words):
     return np.isin(np.arange(COUNT), load_indices(out)), said
 
 
-def test_particles_with_a_piece_are_told_from_those_without(run, composed, tmp_path):
+def test_particles_with_a_piece_are_told_from_those_without(run, composed, tmp_path, drawn):
     present = np.load(composed / "sim/labels.npy") > 0
     found, said = chosen(run, composed, tmp_path / "kept.pkl", "--feature", place() + ",16")
     assert (found == present).mean() > 0.98

@@ -79,7 +79,7 @@ def assert_pages_say_what_there_is(out, rows):
 
 @pytest.mark.parametrize("method", ["basis", "kernel"])
 def test_states_agree_better_with_their_truth_than_the_average_does(
-    run, trained, moving, tmp_path, method
+    run, trained, moving, tmp_path, method, drawn
 ):
     latents, labels = load_latents(trained / "z.pkl"), np.load(moving / "labels.npy")
     np.savetxt(tmp_path / "z.txt", [latents[labels == s].mean(0) for s in (0, 7)])
@@ -225,7 +225,7 @@ def test_a_training_run_is_not_written_over(fail, trained):
     assert "holds a training run" in message
 
 
-def test_density_and_a_path_between_two_particles(run, trained, moving, tmp_path):
+def test_density_and_a_path_between_two_particles(run, trained, moving, tmp_path, drawn):
     labels = np.load(moving / "labels.npy")
     ends = [int(np.flatnonzero(labels == state)[0]) for state in (0, 7)]
     out = tmp_path / "density"

@@ -142,7 +142,7 @@ def files(tmp_path_factory):
     return names
 
 
-def test_the_tool_writes_maps_where_the_half_maps_lie(tool, files, tmp_path):
+def test_the_tool_writes_maps_where_the_half_maps_lie(tool, files, tmp_path, drawn):
     before = [path.read_bytes() for path in files]
     out = tmp_path / "out"
     said = tool("postprocess", *files, "-o", out)

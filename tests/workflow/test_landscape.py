@@ -94,7 +94,7 @@ def test_volumes_along_a_component_span_the_coordinates(landscape):
 
 
 def test_a_landscape_ends_in_a_page_and_can_be_made_again(
-    run, landscape, trained, tmp_path, rng
+    run, landscape, trained, tmp_path, rng, drawn
 ):
     page = (landscape / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
-import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.resample import resize_volume
+from cryodrgn.geometry.rotations import rotation_from_vector
 from cryodrgn.imaging.masks import default_threshold, soft_mask
 from cryodrgn.io.map_geometry import BOX_TOLERANCE
 from cryodrgn.io.mrc import read_volume
@@ -349,7 +349,7 @@ def _turns(
         raise ConfigError(msg)
     angles = [2 * math.asin(size / (2 * reach)) for size in sizes]
     return [
-        roma.rotvec_to_rotmat(torch.from_numpy(direction * angle)).numpy() for angle in angles
+        rotation_from_vector(torch.from_numpy(direction * angle)).numpy() for angle in angles
     ]
 
 
