@@ -21,7 +21,7 @@ from cryodrgn.training.events import (
     RunStopped,
     StepsTaken,
 )
-from cryodrgn.training.run_log import EventsFile, log_to_file, read_events
+from cryodrgn.training.run_log import EventsFile, GrowingEvents, log_to_file, read_events
 from finished_run import Finished
 
 SMALL = {
@@ -196,6 +196,30 @@ def test_events_of_steps_that_will_be_taken_again_are_dropped(tmp_path):
     kept = [(event["event"], event.get("images")) for event in read_events(path)]
     assert kept == [("EpochFinished", None), ("RunStopped", 60)]
     assert path.read_bytes().endswith(b"}\n")
+
+
+def test_who_follows_a_file_of_events_knows_what_one_who_reads_it_whole_does(tmp_path):
+    path = tmp_path / "events.jsonl"
+    growing = GrowingEvents(path)
+    assert growing.read() == []
+    file = EventsFile(path)
+    for epoch in range(3):
+        file.tell(
+            EpochFinished(epoch=epoch, reconstruction=1.0, kl=None, total=1.0, seconds=1.0)
+        )
+        assert growing.read() == read_events(path)
+        assert len(growing.read()) == epoch + 1
+    with path.open("a") as torn:
+        torn.write('{"event": "RunFinished", "epo')
+    assert len(growing.read()) == 3
+    with path.open("a") as ended:
+        ended.write('ch": 2}\nno event\n')
+    assert [event["event"] for event in growing.read()][3:] == ["RunFinished"]
+    # A run that goes on writes a file of its own in place of this one, perhaps as long.
+    EventsFile(path, images_seen=0, epochs_done=1)
+    assert growing.read() == read_events(path)
+    path.unlink()
+    assert growing.read() == []
 
 
 def test_numbers_that_are_not_finite_are_null_in_the_file(tmp_path):

@@ -1,6 +1,7 @@
 """Scores of particles as a table of text, and the selections that follow from them."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from cryodrgn.rundir import JudgedFiles
 
 # The column of rows in the original file, and that of 0 and 1 for what looks like junk.
 ROW, JUNK = "row", "junk"
+# Whole numbers up to this one are told apart in double precision.
+LARGEST_ROW = 2**53
 
 
 def write_scores(
@@ -40,6 +43,30 @@ def write_scores(
     save_pickles(files.good, [original_rows[~is_junk]])
 
 
+def score_names(path: Path) -> list[str]:
+    """Names of the scores that a table has.
+
+    Raises:
+        InputFileError: The file holds no such table.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return _names_in(next(csv.reader(file), []), path)
+    except (OSError, ValueError, csv.Error) as error:
+        msg = f"{path} is no table of scores (scores.csv of a run): {error}"
+        raise InputFileError(msg) from error
+
+
+def _names_in(first: list[str], path: Path) -> list[str]:
+    if first[:1] != [ROW] or len(first) < 2 or len(set(first)) < len(first):
+        msg = (
+            f"{path} is no table of scores (scores.csv of a run): its first line must be "
+            f"{ROW!r} and names of scores, found {first[:8]}"
+        )
+        raise InputFileError(msg)
+    return first[1:]
+
+
 def read_scores(
     path: Path,
 ) -> tuple[Int[np.ndarray, " particles"], dict[str, Float[np.ndarray, " particles"]]]:
@@ -48,21 +75,34 @@ def read_scores(
     Raises:
         InputFileError: The file holds no such table.
     """
-    text = read_text(path)
+    first, _, body = read_text(path).partition("\n")
     try:
-        names, *lines = csv.reader(text.splitlines())
-        if names[:1] != [ROW] or len(names) < 2 or len(set(names)) < len(names):
-            msg = f"its first line must be {ROW!r} and names of scores, found {names[:8]}"
+        names = _names_in(next(csv.reader([first.rstrip("\r")]), []), path)
+        table = _table_of(body, 1 + len(names))
+        given = table[:, 0]
+        if not (np.abs(given) < LARGEST_ROW).all() or (given != np.rint(given)).any():
+            msg = f"{ROW} must be a whole number in every line"
             raise ValueError(msg)
-        rows = np.array([int(line[0]) for line in lines], dtype=np.int64)
-        table = np.array([[float(v) for v in line[1:]] for line in lines], dtype=np.float32)
-        if table.shape != (len(rows), len(names) - 1):
-            msg = "its lines must have one number for every name"
-            raise ValueError(msg)
-    except (ValueError, IndexError, OverflowError, csv.Error) as error:
+        rows = given.astype(np.int64)
+    except (ValueError, OverflowError, csv.Error) as error:
         msg = f"{path} is no table of scores (scores.csv of a run): {error}"
         raise InputFileError(msg) from error
-    return rows, dict(zip(names[1:], table.T, strict=True))
+    return rows, dict(zip(names, table[:, 1:].T.astype(np.float32), strict=True))
+
+
+def _table_of(text: str, columns: int) -> Float[np.ndarray, "particles columns"]:
+    """Numbers of lines with commas.
+
+    Raises:
+        ValueError: A line has others, or not as many.
+    """
+    if not text.strip():
+        return np.zeros((0, columns))
+    found = np.loadtxt(io.StringIO(text), delimiter=",", comments=None, ndmin=2)
+    if found.shape[1] != columns:
+        msg = f"its lines must have {columns} numbers, found {found.shape[1]}"
+        raise ValueError(msg)
+    return found
 
 
 def scores_for(path: Path, rows: Int[np.ndarray, " chosen"]) -> dict[str, np.ndarray]:

@@ -110,7 +110,8 @@ def progress(run: Shown, seen: str = "") -> Any:
 def columns(run: Shown, epoch: Epoch = None) -> Any:
     """Names of the columns of an epoch."""
     shown = run.epoch(epoch)
-    return {"epoch": shown, "groups": shown_groups(run.column_groups(shown)), "notes": []}
+    groups = shown_groups(run.column_groups(shown))
+    return {"epoch": shown, "groups": groups, "notes": run.column_notes(shown)}
 
 
 @router.get("/file-columns")

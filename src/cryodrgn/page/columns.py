@@ -4,7 +4,6 @@ A column is named by its group and its name in it. Columns of latents belong to 
 of poses, CTF and the particle file to the run.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +12,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.analysis.pca import principal_components
-from cryodrgn.errors import CryodrgnError, InputFileError, ShapeMismatchError
+from cryodrgn.errors import InputFileError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import load_array, load_labels, load_pickles
-from cryodrgn.io.cryosparc_tables import read_table
-from cryodrgn.io.particle_files import open_metadata
-from cryodrgn.io.score_table import JUNK, read_scores
-from cryodrgn.io.star import particle_block, read_star
+from cryodrgn.io.score_table import JUNK, score_names, scores_for
 from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.rundir import AnalysisFiles, JudgedFiles, LandscapeFiles
 from cryodrgn.runs.run import Run
 from cryodrgn.units import ANGSTROM_PER_MICRON
-
-logger = logging.getLogger(__name__)
 
 # More groups than this are numbers, not names to choose from.
 MOST_NAMES = 100_000
@@ -127,43 +121,54 @@ def linear_columns(run: Run) -> Makers:
     """Contrast and half-model latents of a linear run."""
     files, found = run.files.linear, {}
     if files.contrasts.is_file():
-        found["contrast"] = lambda: Column(values=_numbers(read_npy(files.contrasts)))
+        found["contrast"] = lambda: Column(values=numbers_of(read_npy(files.contrasts)))
     if files.half_latents.is_file():
         count = min(run.latent_dim, MOST_COMPONENTS)
         for axis in range(count):
             found[f"half-model z{axis + 1}"] = lambda axis=axis: Column(
-                values=_numbers(read_npy(files.half_latents)[:, axis])
+                values=numbers_of(read_npy(files.half_latents)[:, axis])
             )
     return found
 
 
-def score_columns(files: JudgedFiles) -> Makers:
-    """Scores of the particles of a finished run: contrast, misfit, distances, and junk."""
+def score_columns(
+    files: JudgedFiles, rows: Callable[[], Int[np.ndarray, " particles"]]
+) -> Makers:
+    """Scores of the particles of a finished run: contrast, misfit, distances, and junk.
+
+    The table names particles by their rows in the original file, by which they are found.
+
+    Args:
+        files: Names of the run's files.
+        rows: Row of every particle in the original file, when they are needed.
+
+    Raises:
+        InputFileError: The file holds no table of scores.
+    """
     if not files.table.is_file():
         return {}
 
     def score(name: str) -> Column:
-        values = read_scores(files.table)[1][name]
+        values = scores_for(files.table, rows())[name]
         if name != JUNK:
             return Column(values=values)
         return Column(values=values, names=("good", "junk"))
 
-    try:
-        names = list(read_scores(files.table)[1])
-    except CryodrgnError as error:
-        logger.warning("no scores: %s", error)
-        return {}
-    return {name: lambda name=name: score(name) for name in names}
+    return {name: lambda name=name: score(name) for name in score_names(files.table)}
 
 
 def set_columns(
-    numbers: Int[np.ndarray, " particles"], rows: Int[np.ndarray, " particles"]
+    numbers: Int[np.ndarray, " particles"],
+    rows: Int[np.ndarray, " particles"],
+    *,
+    is_series: bool,
 ) -> Makers:
-    """Half set of every particle, and its row in the file, which usually is order of time.
+    """Half set of every particle, and its place in the file, which usually is order of time.
 
     Args:
         numbers: Number of the different particle that each row of the run shows.
-        rows: Row of every particle in the file that the run was given.
+        rows: Place of every particle in the file that the run was given.
+        is_series: Whether they are numbers of particles, whose tilt images have the rows.
     """
 
     def half() -> Column:
@@ -172,7 +177,8 @@ def set_columns(
         values[second] = 1
         return Column(values=values, names=("first", "second"))
 
-    return {"half set": half, "row in the file": lambda: Column(values=_numbers(rows))}
+    place = "number of the particle in the file" if is_series else "row in the file"
+    return {"half set": half, place: lambda: Column(values=numbers_of(rows))}
 
 
 def image_columns(images: ImageTable) -> Makers:
@@ -198,71 +204,28 @@ def image_columns(images: ImageTable) -> Makers:
         }
     if images.doses is not None:
         doses = images.doses
-        found["dose"] = lambda: Column(values=_numbers(doses), unit="e/Å²")
+        found["dose"] = lambda: Column(values=numbers_of(doses), unit="e/Å²")
     if images.tilt_angles is not None:
         tilts = images.tilt_angles
         found["stage tilt"] = lambda: _degrees(tilts)
     return found
 
 
-def file_columns(path: Path, rows: Int[np.ndarray, " particles"]) -> Makers:
-    """Groups and numbers of a ``.star`` or ``.cs`` file, by the names that the file has.
-
-    Only names are looked at until a column is asked for.
-
-    Args:
-        path: The particle file.
-        rows: Row of every particle in it.
-
-    Raises:
-        InputFileError: The file cannot be read.
-    """
-    if path.suffix == ".cs":
-        table = read_table(path)
-        found: Makers = {}
-        for name in table.dtype.names or ():
-            kind = table.dtype[name]
-            if kind.base.kind in "SU":
-                found[name] = lambda name=name: Column.of_names(
-                    [
-                        str(value, "utf-8", "replace")
-                        for value in _bytes(read_table(path), name, rows)
-                    ]
-                )
-            elif kind.base.kind in "iufb" and int(np.prod(kind.shape)) == 1:
-                found[name] = lambda name=name: Column(
-                    values=_numbers(read_table(path)[name].reshape(-1)[rows])
-                )
-        return found
-    if path.suffix != ".star":
-        return {}
-    blocks = read_star(path)
-    block = particle_block(path, {name: len(table) for name, table in blocks.items()})
-
-    def column(name: str) -> Column:
-        table = read_star(path)[block]
-        try:
-            return Column(values=_numbers(table.numbers(name)[rows]))
-        except CryodrgnError:
-            texts = table.text(name)
-            return Column.of_names([texts[row] for row in rows.tolist()])
-
-    return {name: lambda name=name: column(name) for name in blocks[block].names}
-
-
-def category_columns(path: Path, rows: Int[np.ndarray, " particles"]) -> Makers:
-    """Micrographs (or tomograms) and optics groups, if the file tells of them."""
-    metadata = open_metadata(path)
-    if metadata is None:
-        return {}
-    names = metadata.select(rows[:1]).categories()
-
-    def column(name: str) -> Column:
-        again = open_metadata(path)
-        assert again is not None
-        return Column.of_names(again.select(rows).categories()[name])
-
-    return {name: lambda name=name: column(name) for name in names}
+def older_than(latents: Path, files: AnalysisFiles | LandscapeFiles) -> list[str]:
+    """Sentences on results that were computed before the latents that they belong to."""
+    try:
+        known = latents.stat().st_mtime
+        old = [path for path in files.written_files() if path.stat().st_mtime < known]
+    except OSError:
+        return []
+    tables = [path for path in old if path.suffix in {".pkl", ".npy"}]
+    if not tables:
+        return []
+    msg = (
+        f"{tables[0]} is older than {latents}: it may belong to latents that the run had "
+        "before; analyse the run again"
+    )
+    return [msg]
 
 
 def of_length(column: Column, count: int, name: str) -> Column:
@@ -287,17 +250,18 @@ def shown_groups(groups: Mapping[str, Makers]) -> list[dict[str, object]]:
     ]
 
 
-def _numbers(values: np.ndarray) -> Float[np.ndarray, " particles"]:
+def numbers_of(values: np.ndarray) -> Float[np.ndarray, " particles"]:
+    """Values as a column has them; those beyond its precision become infinite."""
     with np.errstate(all="ignore"):
         return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def _degrees(radians: np.ndarray) -> Column:
-    return Column(values=_numbers(np.rad2deg(radians)), unit="°")
+    return Column(values=numbers_of(np.rad2deg(radians)), unit="°")
 
 
 def _microns(lengths: np.ndarray) -> Column:
-    return Column(values=_numbers(lengths / ANGSTROM_PER_MICRON), unit="µm")
+    return Column(values=numbers_of(lengths / ANGSTROM_PER_MICRON), unit="µm")
 
 
 def _axis(path: Path, axis: int) -> Column:
@@ -305,17 +269,12 @@ def _axis(path: Path, axis: int) -> Column:
     if table.ndim != 2 or table.shape[1] <= axis:
         msg = f"{path} holds no coordinates: expected (particles, axes), found {table.shape}"
         raise InputFileError(msg)
-    return Column(values=_numbers(table[:, axis]))
+    return Column(values=numbers_of(table[:, axis]))
 
 
 def _labels(path: Path) -> Column:
     labels = load_labels(path)
     if len(labels) and (labels.min() < 0 or labels.max() >= MOST_NAMES):
-        return Column(values=_numbers(labels))
+        return Column(values=numbers_of(labels))
     names = tuple(str(number) for number in range(int(labels.max(initial=0)) + 1))
-    return Column(values=_numbers(labels), names=names)
-
-
-def _bytes(table: np.ndarray, name: str, rows: np.ndarray) -> list[bytes]:
-    values = table[name].reshape(len(table), -1)[:, 0][rows]
-    return [v if isinstance(v, bytes) else str(v).encode() for v in values.tolist()]
+    return Column(values=numbers_of(labels), names=names)

@@ -9,7 +9,6 @@ from typing import Any
 from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.epoch_records import read_records, verdict_of
-from cryodrgn.training.run_log import read_events
 
 # Points of a curve that a screen can show.
 MOST_STEPS = 2000
@@ -40,13 +39,16 @@ def stamp(files: RunDirectory) -> str:
     return "_".join(parts)
 
 
-def progress_of(files: RunDirectory) -> dict[str, Any]:
+def progress_of(files: RunDirectory, events: Events) -> dict[str, Any]:
     """Progress of a run, as far as its files tell.
+
+    Args:
+        files: Names of its files.
+        events: What it has told.
 
     Raises:
         CryodrgnError: A file of the run cannot be read.
     """
-    events = read_events(files.events)
     records = read_records(files.convergence)
     found: dict[str, Any] = {
         "epochs": files.latent_epochs(),

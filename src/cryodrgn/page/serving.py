@@ -1,5 +1,6 @@
 """The server of the page: where it listens, and what it says to whoever started it."""
 
+import contextlib
 import getpass
 import logging
 import os
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # Ports that are tried one after another from the one asked for.
 PORTS = 20
+NICENESS = 10
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
@@ -128,10 +130,17 @@ def serve_runs(
         with_browser: Whether to open a browser, if this machine has a screen.
     """
     server = PageServer(runs, host, port, device)
+    give_way()
     server.say_where()
     if with_browser:
         server.open_browser()
     server.serve()
+
+
+def give_way() -> None:
+    """Leave the processors to other programs first: a training may be under way here."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(NICENESS)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -21,13 +21,16 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.models.config_file import SUMS
 from cryodrgn.page import columns as kinds
 from cryodrgn.page.columns import Column, Makers
+from cryodrgn.page.file_columns import category_columns, changed_since, file_columns
 from cryodrgn.page.following import progress_of, stamp
 from cryodrgn.page.pictures import low_passed_image, particle_pictures
 from cryodrgn.page.selections import Selections
 from cryodrgn.page.volumes import Support, Turns, VolumeDesk
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import LinearFiles, StateFiles
 from cryodrgn.runs.run import Run, open_run
+from cryodrgn.training.run_log import GrowingEvents
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ class ShownRun:
         self._lock = threading.RLock()
         self._saving = threading.Lock()
         self._turns = Turns()
+        self._events = GrowingEvents(self.files.events)
         self._desks: OrderedDict[int | None, VolumeDesk] = OrderedDict()
         self._tables: OrderedDict[Any, Any] = OrderedDict()
         self._missing: dict[str, str] = {}
@@ -117,7 +121,7 @@ class ShownRun:
     def progress(self) -> dict[str, Any]:
         """Losses, rate, time left and verdict."""
         self.require_folder()
-        return progress_of(self.files)
+        return progress_of(self.files, self._events.read())
 
     # Particles
 
@@ -179,7 +183,7 @@ class ShownRun:
         found = self._kept(("groups", epoch), groups)
         # A run may end, and an analysis be made, while the page is open.
         return found | {
-            "scores": kinds.score_columns(self.files.judged),
+            "scores": self._scores([]),
             "analysis": kinds.analysis_columns(self.files.analysis(epoch)),
             "landscape": kinds.landscape_columns(self.files.landscape(epoch)),
         }
@@ -192,20 +196,34 @@ class ShownRun:
             notes = []
             try:
                 found["poses and CTF"] = kinds.image_columns(self.particles.first_images)
-                numbers, rows = self.particles.numbers, self.original_rows
-                found["sets"] = kinds.set_columns(numbers, rows)
+                found["sets"] = kinds.set_columns(
+                    self.particles.numbers,
+                    self.original_rows,
+                    is_series=self.particles.names is not None,
+                )
             except CryodrgnError as error:
                 notes.append(f"no poses, CTF and images: {error}")
             if self._source is not None:
                 try:
-                    rows = self.original_rows
-                    found["groups"] = kinds.category_columns(self._source, rows)
-                    found["particle file"] = kinds.file_columns(self._source, rows)
+                    told = self.run.settings.get("dataset_args", {})
+                    known = (self.original_rows, TiltSeriesSettings.from_mapping(told))
+                    found["groups"] = category_columns(self._source, *known)
+                    found["particle file"] = file_columns(self._source, *known)
+                    configs = (self.files.config_yaml, self.files.config_pickle)
+                    notes += changed_since(self._source, configs)
                 except CryodrgnError as error:
                     notes.append(f"no columns of the particle file: {error}")
             return found, notes
 
         return self._kept("files", groups)
+
+    def column_notes(self, epoch: int | None) -> list[str]:
+        """Sentences on columns that may not belong to the latents of an epoch."""
+        latents = self.files.latents(epoch)
+        notes = kinds.older_than(latents, self.files.analysis(epoch))
+        notes += kinds.older_than(latents, self.files.landscape(epoch))
+        self._scores(notes)
+        return notes
 
     def column(self, group: str, name: str, epoch: int | None) -> Column:
         """A column by its group and name.
@@ -380,6 +398,14 @@ class ShownRun:
         except CryodrgnError as error:
             notes.append(str(error))
             return 0
+
+    def _scores(self, notes: list[str]) -> Makers:
+        """Scores of the run, or a note on why there are none."""
+        try:
+            return kinds.score_columns(self.files.judged, lambda: self.original_rows)
+        except CryodrgnError as error:
+            notes.append(str(error))
+            return {}
 
     def _clusters(self, name: str, epoch: int | None) -> Column:
         """K-means clusters made for the page; of many particles a sample is fitted."""

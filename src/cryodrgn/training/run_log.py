@@ -10,14 +10,15 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
-from cryodrgn.errors import OutputFileError
+from cryodrgn.errors import InputFileError, OutputFileError
 from cryodrgn.io.atomic import atomic_path, why_not_written
 from cryodrgn.io.text import read_text
 from cryodrgn.training.epoch_records import write_records
@@ -33,6 +34,9 @@ from cryodrgn.training.events import (
 )
 
 logger = logging.getLogger(__name__)
+
+# By so many bytes before its end a file is known again.
+TAIL_BYTES = 64
 
 
 @contextmanager
@@ -235,6 +239,57 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return [event for _, event in _complete_events(path)]
 
 
+class GrowingEvents:
+    """Events of a run under way, of which only new lines are read.
+
+    Args:
+        path: The file of events.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._file: tuple[int, int] | None = None
+        self._events: list[dict[str, Any]] = []
+        self._end, self._last = 0, b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """All events so far, as :func:`read_events` returns them.
+
+        Raises:
+            InputFileError: The file cannot be read.
+        """
+        with self._lock:
+            try:
+                with self._path.open("rb") as file:
+                    self._read_new(file)
+            except FileNotFoundError:
+                self._forget()
+            except OSError as error:
+                msg = f"{self._path} cannot be read: {error.strerror}"
+                raise InputFileError(msg) from error
+            return list(self._events)
+
+    def _read_new(self, file: BinaryIO) -> None:
+        known = os.fstat(file.fileno())
+        # A run that goes on puts another file in this one's place.
+        file.seek(max(self._end - len(self._last), 0))
+        is_same = self._file == (known.st_dev, known.st_ino)
+        if not is_same or file.read(len(self._last)) != self._last:
+            self._forget()
+            file.seek(0)
+        self._file = (known.st_dev, known.st_ino)
+        lines, ended, _ = file.read().rpartition(b"\n")
+        if not ended:
+            return
+        self._events += [e for _, e in _events_of(lines.decode(errors="replace").split("\n"))]
+        self._end += len(lines) + 1
+        self._last = (self._last + lines + ended)[-TAIL_BYTES:]
+
+
 def model_choice_in_words(path: Path) -> str:
     """The latest sentence on a network and the linear model that it began with.
 
@@ -253,15 +308,18 @@ def _complete_events(path: Path) -> list[tuple[str, dict[str, Any]]]:
     if not path.exists():
         return []
     *lines, _ = read_text(path, may_be_empty=True).split("\n")
-    found = []
+    return list(_events_of(lines))
+
+
+def _events_of(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Lines that are events, each with its content."""
     for line in lines:
         try:
             content = json.loads(line, parse_constant=_refuse)
         except (ValueError, RecursionError):
             continue
         if isinstance(content, dict) and isinstance(content.get("event"), str):
-            found.append((line, content))
-    return found
+            yield line, content
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -79,7 +79,8 @@ export class LatentPanel {
 
   async listColumns() {
     const { state, api } = this.page;
-    const { groups } = await getJson(`${api}/columns`, { epoch: state.epoch });
+    const { groups, notes } = await getJson(`${api}/columns`, { epoch: state.epoch });
+    for (const note of notes) this.page.say(note);
     this.groups = groups;
     const names = groups.flatMap(({ group, names: all }) => all.map((name) => [group, name]));
     const first = (...wanted) => wanted.map((name) => names.find((column) => column[1] === name)).find(Boolean);

@@ -65,7 +65,7 @@ export class TrainingPanel {
       await page.latent.listColumns();
       await page.latent.refresh();
       await page.latent.replay(page.state.steps);
-      if (page.state.a) await page.volumes.refresh();
+      await page.volumes.refresh({ whole: !this.isRunning });
     }
     if (this.cards.length) await this.strip();
   }

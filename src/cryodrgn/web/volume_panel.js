@@ -68,10 +68,11 @@ export class VolumePanel {
     await this.at(most);
   }
 
-  async refresh() {
+  // While a training is under way, networks are not asked for more than a small volume of every epoch.
+  async refresh({ whole = true } = {}) {
     const { a, b } = this.page.state;
-    if (b) await this.page.tried(async () => this.decode({ z: await this.latentOf(b), row: b.row }, { into: "b" }));
-    if (a) await this.page.tried(async () => this.decode({ z: await this.latentOf(a), row: a.row }));
+    if (b) await this.page.tried(async () => this.decode({ z: await this.latentOf(b), row: b.row }, { into: "b", whole }));
+    if (a) await this.page.tried(async () => this.decode({ z: await this.latentOf(a), row: a.row }, { whole }));
   }
 
   // Latents of a particle differ from epoch to epoch.
@@ -100,7 +101,7 @@ export class VolumePanel {
   }
 
   // A small volume at once, then the whole one; both are given up when one moves on.
-  async decode(point, { into = "a" } = {}) {
+  async decode(point, { into = "a", whole: isWanted = true } = {}) {
     const { page } = this;
     const turn = ++this.turn;
     this.asking?.abort();
@@ -110,7 +111,7 @@ export class VolumePanel {
     page.latent.drawOverlay();
     const whole = page.run.box_size;
     const quarter = Math.max(16, 2 * Math.round(whole / 8));
-    const sides = page.run.instant || quarter >= whole ? [whole] : [quarter, whole];
+    const sides = page.run.instant || quarter >= whole ? [whole] : isWanted ? [quarter, whole] : [quarter];
     find("busy").textContent = "decoding …";
     if (into === "a") [this.wished, page.timings.sight] = [performance.now(), null];
     for (const side of sides) {
