@@ -48,6 +48,9 @@ def test_a_network_begins_with_latents_and_volumes_of_the_linear_model(
 ):
     out = tmp_path / "run"
     start(run, made, out, "--from", made / beginning, *STILL)
+    log = (out / "run.log").read_text()
+    assert "look like junk" in log or "looks like junk" in log
+    assert "preliminary" not in log
     mean, log_variance = load_pickles(out / "z.pkl")
     linear_mean, linear_log_variance = load_pickles(made / "linear" / "z.pkl")
     np.testing.assert_allclose(mean, linear_mean, atol=1e-4)

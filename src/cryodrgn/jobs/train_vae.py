@@ -175,7 +175,9 @@ class TrainVae(
             particles = replace(data, files=replace(data.files, poses=run.poses())).open()
         try:
             storage = storage_of(config.training, run)
-            scores = judge_run(run, particles, device, storage, config.training.num_epochs)
+            settings = config.training
+            alone = settings.num_epochs if settings.linear_run is None else None
+            scores = judge_run(run, particles, device, storage, alone)
             draw_junk(scores, particles, data, run)
         except InputFileError as error:
             # Training is done and its results are written; some latents may not be finite.

@@ -43,7 +43,7 @@ def judge_run(
     particles: ParticleSet,
     device: torch.device,
     storage: Storage,
-    num_epochs: int,
+    num_epochs: int | None,
 ) -> ParticleScores:
     """Score the particles of a finished run of a variational autoencoder, and write the table.
 
@@ -52,7 +52,8 @@ def judge_run(
         particles: Its particles, with the poses that it ended with.
         device: Where to compute.
         storage: Where prepared images are kept.
-        num_epochs: Epochs that it was trained for.
+        num_epochs: Epochs that a network alone was trained for; None for one on a linear model,
+            which explains the images from the first epoch on.
     """
     started = time.monotonic()
     trained = TrainedModel.load(run.weights(), load_run_config(run.config_yaml))
@@ -69,7 +70,7 @@ def judge_run(
     with log_to_file(run.log):
         tell_of_junk(scores, run.judged)
         logger.info("judging took %s", format_duration(time.monotonic() - started))
-        if num_epochs < FEW_EPOCHS and scores.are_judged:
+        if num_epochs is not None and num_epochs < FEW_EPOCHS and scores.are_judged:
             logger.info(
                 "a network of %d epoch%s explains little of the images yet: its judgement of "
                 "junk is preliminary, better take that of a longer run or of train_linear",
