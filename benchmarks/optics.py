@@ -28,24 +28,61 @@ import optics_simulation as simulated
 
 MARK = "<!-- table -->\n"
 HEAD = """
-| term | size | FSC area | ignored | wrong sign | amplitude | ignored |
-|---|---|---|---|---|---|---|
+| term | size | FSC area | possible | ignored | wrong sign | amplitude | ignored |
+|---|---|---|---|---|---|---|---|
 """
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A map against the truth.
+
+    Attributes:
+        curve: Fourier shell correlation, shell by shell from the first.
+        amplitude: Of the map along the truth.
+    """
+
+    curve: np.ndarray
+    amplitude: float
+
+    @property
+    def area(self) -> float:
+        return float(self.curve.mean())
+
+    def with_information(self, shares: np.ndarray) -> float:
+        """Area that is left where noise alone limits the map and images show less of it.
+
+        Of a map whose correlation with the truth is F, F² / (1 − F²) is the ratio of signal to
+        noise, which is proportional to the information of all images.
+        """
+        ratio = shares * self.curve**2 / (1 - self.curve**2).clip(1e-9)
+        return float(np.sqrt(ratio / (1 + ratio)).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table: pairs (FSC area, amplitude) of maps; None where there is none."""
+    """One line of the table; None where there is no such map.
+
+    Attributes:
+        information: Share of the information of the plain set that images of this one hold, by
+            shell; None where it is all of it.
+    """
 
     term: str
     size: str
-    right: tuple[float, float]
-    ignored: tuple[float, float] | None = None
-    wrong: tuple[float, float] | None = None
+    right: Compared
+    ignored: Compared | None = None
+    wrong: Compared | None = None
+    information: np.ndarray | None = None
 
-    def in_words(self, plain: float) -> str:
-        areas = [pair and f"{pair[0]:.4f}" for pair in (self.right, self.ignored, self.wrong)]
-        sizes = [pair and f"{pair[1] / plain:.2f}" for pair in (self.right, self.ignored)]
+    def in_words(self, plain: Compared) -> str:
+        areas = [one and f"{one.area:.4f}" for one in (self.right, self.ignored, self.wrong)]
+        if self.information is not None:
+            areas.insert(1, f"{plain.with_information(self.information):.4f}")
+        else:
+            areas.insert(1, None)
+        maps = (self.right, self.ignored)
+        sizes = [one and f"{one.amplitude / plain.amplitude:.2f}" for one in maps]
         cells = [self.term, self.size, *(words or "" for words in areas + sizes)]
         return f"| {' | '.join(cells)} |"
 
@@ -77,12 +114,18 @@ class Maps:
             particles = open_particles(ParticleFiles(particles=star))
             return particles.with_images(pixels=InMemory(particles.images.pixels))
 
-    def compare(self, particles: ParticleSet) -> tuple[float, float]:
-        """Mean Fourier shell correlation with the truth, and the map's amplitude along it."""
+    @property
+    def frequencies(self) -> np.ndarray:
+        """Those of the shells that are compared, in 1/Å."""
+        curve = fourier_shell_correlation(self._truth, self._truth)
+        return np.asarray(curve.frequencies)[1:-1] / self.design.pixel_size
+
+    def compare(self, particles: ParticleSet) -> Compared:
+        """The backprojected map against the truth."""
         volume = backproject(particles, Preprocessing(window_radius=0.85)).volume
         curve = fourier_shell_correlation(volume, self._truth).values[1:-1]
         amplitude = (volume * self._truth).sum() / self._truth.square().sum()
-        return float(curve.mean()), float(amplitude)
+        return Compared(curve=curve.double().numpy(), amplitude=float(amplitude))
 
 
 class InMemory:
@@ -133,14 +176,21 @@ def phases() -> Iterator[tuple[str, str, simulated.Term]]:
         yield "error of Cs (Z₄₀)", f"{size} rad Å⁴", simulated.fourth_order(0, 0, size)
 
 
-def others() -> Iterator[tuple[str, str, simulated.Term]]:
-    """Attenuation of every other image, and images corrected before."""
+def others(
+    frequencies: np.ndarray,
+) -> Iterator[tuple[str, str, simulated.Term, np.ndarray | None]]:
+    """Attenuation of every other image, and images corrected before.
+
+    With the share of the information of a set without the term that is left at frequencies.
+    """
     for size in (30, 80):
-        yield "B factor", f"{size} Å²", simulated.b_factors(0, size)
+        left = np.exp(-size * frequencies**2 / 2)
+        yield "B factor", f"{size} Å²", simulated.b_factors(0, size), (1 + left) / 2
     for size in (0.7, 0.4):
-        yield "scale", f"{size}", simulated.scales(1, size)
-    yield "phase flipped", "", simulated.corrected("flipped")
-    yield "premultiplied", "", simulated.corrected("multiplied")
+        left = np.full_like(frequencies, (1 + size**2) / 2)
+        yield "scale", f"{size}", simulated.scales(1, size), left
+    yield "phase flipped", "", simulated.corrected("flipped"), None
+    yield "premultiplied", "", simulated.corrected("multiplied"), None
 
 
 def rows(maps: Maps) -> Iterator[Row]:
@@ -153,6 +203,7 @@ def rows(maps: Maps) -> Iterator[Row]:
             size=f"half of the images {box_size} px of {pixel_size} Å",
             right=maps.compare(particles),
             ignored=maps.compare(as_if_alike(particles)),
+            information=np.where(maps.frequencies < 0.5 / pixel_size, 1.0, 0.5),
         )
     for size, term in magnifications():
         particles = maps.simulated(term)
@@ -179,7 +230,7 @@ def rows(maps: Maps) -> Iterator[Row]:
             ignored=maps.compare(with_ctf(particles, odd_zernike=None, even_zernike=None)),
             wrong=maps.compare(with_ctf(particles, **turned)),
         )
-    for name, size, term in others():
+    for name, size, term, information in others(maps.frequencies):
         particles = maps.simulated(term)
         bare = particles.with_images(b_factors=None, weights=None)
         yield Row(
@@ -187,6 +238,7 @@ def rows(maps: Maps) -> Iterator[Row]:
             size=size,
             right=maps.compare(particles),
             ignored=maps.compare(with_ctf(bare, correction=None)),
+            information=information,
         )
 
 
@@ -219,7 +271,7 @@ def main() -> None:
     design = simulated.Design(num_images=arguments.images, noise=arguments.noise)
     lines, plain = [], None
     for row in rows(Maps(design)):
-        plain = plain or row.right[1]
+        plain = plain or row.right
         lines.append(row.in_words(plain))
         print(lines[-1], flush=True)
     if arguments.docs is not None:

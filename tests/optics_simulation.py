@@ -48,7 +48,11 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """The set that a term is added to."""
+    """The set that a term is added to.
+
+    Images are divided by the standard deviation of the first one without noise, or by
+    ``contrast`` times the area of a pixel, and noise of the deviation ``noise`` is added.
+    """
 
     box_size: int = 64
     pixel_size: float = 1.5
@@ -58,6 +62,8 @@ class Design:
     views: int = 1
     num_balls: int = 40
     seed: int = 0
+    contrast: float | None = None
+    radius: float | None = None
 
     @property
     def frequencies(self) -> tuple[np.ndarray, np.ndarray]:
@@ -66,13 +72,18 @@ class Design:
         columns = np.fft.rfftfreq(self.box_size, self.pixel_size)
         return np.meshgrid(columns, rows)
 
+    @property
+    def extent(self) -> float:
+        """Radius of the molecule in Å."""
+        return self.box_size * self.pixel_size / 4 if self.radius is None else self.radius
+
     def balls(self) -> np.ndarray:
-        """Centres of the balls in Å, within a quarter of the box, x, y, z."""
+        """Centres of the balls in Å, x, y, z, within a radius: a quarter of the box."""
         rng = np.random.default_rng(self.seed)
         points = rng.normal(size=(self.num_balls, 3))
         points /= np.linalg.norm(points, axis=1)[:, None]
         radii = rng.uniform(0, 1, self.num_balls) ** (1 / 3)
-        points = points * (radii * self.box_size * self.pixel_size / 4)[:, None]
+        points = points * (radii * self.extent)[:, None]
         return points - points.mean(0)
 
     def truth(self) -> np.ndarray:
@@ -100,7 +111,30 @@ def at_the_same_dose(design: Design, box_size: int, pixel_size: float) -> Design
         noise=design.noise / ratio,
         gain=ratio,
         views=design.views + 1,
+        contrast=_contrast_of(design),
+        radius=design.extent,
     )
+
+
+def _contrast_of(design: Design) -> float:
+    """By which a design divides its images without noise, per area of a pixel."""
+    rotations, shifts, defoci = _views(
+        design, np.random.default_rng(design.seed + design.views)
+    )
+    kx, ky = design.frequencies
+    envelope = np.exp(-2 * (np.pi * BALL) ** 2 * (kx**2 + ky**2))
+    placed = design.balls() @ rotations[0].T[:, :2] - shifts[0]
+    values = _sum_of_waves(kx[0], ky[:, 0], placed) * envelope
+    clean = np.fft.irfft2(values * recorded_ctf(kx, ky, defoci[0], 0.0), (design.box_size,) * 2)
+    return float(clean.std() / design.pixel_size**2)
+
+
+def _views(design: Design, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Rotations, shifts in Å and defoci of all images."""
+    count = design.num_images
+    rotations = random_rotations(count, rng)
+    shifts = rng.uniform(-2, 2, (count, 2)) * design.pixel_size
+    return rotations, shifts, rng.uniform(3000, 8000, count)
 
 
 def random_rotations(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -127,9 +161,7 @@ def write_set(folder: Path, design: Design, term: Term) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(design.seed + design.views)
     count, side = design.num_images, design.box_size
-    rotations, balls = random_rotations(count, rng), design.balls()
-    shifts = rng.uniform(-2, 2, (count, 2)) * design.pixel_size
-    defoci = rng.uniform(3000, 8000, count)
+    (rotations, shifts, defoci), balls = _views(design, rng), design.balls()
     noise = rng.normal(size=(count, side, side))
     seen = kx, ky = design.frequencies
     if term.matrix is not None:
@@ -138,7 +170,8 @@ def write_set(folder: Path, design: Design, term: Term) -> Path:
     envelope = np.exp(-2 * (np.pi * BALL) ** 2 * (kx**2 + ky**2))
     even = 0.0 if term.even is None else term.even(kx, ky)
     turn = 1.0 if term.odd is None else np.exp(1j * term.odd(kx, ky))
-    images, scale = np.empty((count, side, side), np.float32), None
+    images = np.empty((count, side, side), np.float32)
+    scale = None if design.contrast is None else design.contrast * design.pixel_size**2
     for row in range(count):
         # The rotation takes the molecule's frame to the image's, and the shift centres it.
         placed = balls @ rotations[row].T[:, :2]

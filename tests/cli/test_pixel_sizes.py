@@ -12,14 +12,16 @@ from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
 from cryodrgn.io.cryodrgn_pickle import load_array, load_pickles, save_pickles
 from cryodrgn.io.cryosparc_tables import write_table
+from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import read_volume, stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.selection_files import load_indices
 
 COUNT, BOX = 24, 16
 FEW = np.arange(COUNT) % 3 == 0
-FOUND = "holds images of 12 Å/px (16 images) and 10 Å/px (8 images)"
-MIXES = "mixes images of 12 Å/px (16 images) and 10 Å/px (8 images), which would need one pixel"
+SIZES = "12 Å/px (16 images) and 10 Å/px (8 images)"
+FOUND = f"holds images of {SIZES}"
+MIXES = f"mixes images of {SIZES}, which would need one pixel"
 
 
 def command(words: str, *more: object) -> int:
@@ -101,11 +103,13 @@ def test_a_model_of_one_pixel_size_refuses_images_of_several(files, fail, tmp_pa
     assert "cryodrgn select --particles FILE --pixel-size Å" in message
 
 
-def test_phase_flipping_refuses_them_because_a_header_holds_one(files, fail_tool):
+def test_phase_flipping_keeps_the_sizes_of_the_table_and_a_header_names_none(
+    files, tool, tmp_path, caplog
+):
     words = ("phase_flip", files / "particles.mrcs", files / "mixed.pkl")
-    message = fail_tool(*words, "-o", files / "out.mrcs")
-    assert f"mixed.pkl {MIXES}" in message
-    assert "filter_mrcs and filter_pkl" in message
+    tool(*words, "-o", tmp_path / "out.mrcs")
+    assert f"mixed.pkl gives images of {SIZES}, of which the header" in caplog.text
+    assert ImageStack.whole_files([tmp_path / "out.mrcs"]).pixel_size is None
 
 
 def test_a_check_names_them_and_judges_all(files, tmp_path):

@@ -35,6 +35,19 @@ def test_a_good_set_passes_and_its_halves_agree(good):
     assert verdict.fsc.values[:6].min() > 0.9
 
 
+def test_a_set_listed_twice_is_as_sure(good):
+    rows = np.repeat(np.arange(len(good)), 2)
+    once, twice = (
+        judge(QuickImages(images, np.arange(len(images))))
+        for images in (good, replace(good.select(rows), copies=rows))
+    )
+    for ours, theirs in zip(twice.comparisons, once.comparisons, strict=True):
+        if "one row too" in ours.words:
+            continue
+        assert ours.difference == pytest.approx(theirs.difference, rel=1e-3, abs=1e-2)
+        assert ours.error == pytest.approx(theirs.error, rel=1e-3)
+
+
 def test_white_particles_are_told_by_their_map(good):
     verdict = verdict_on(good, invert=True)
     assert len(verdict.changes) == 1

@@ -92,9 +92,10 @@ def test_no_image_is_empty_where_all_are_particles(spread):
     assert not found.probabilities.any()
 
 
-def judged(gram):
+def judged(gram, numbers=None):
     rows = torch.arange(len(gram))
-    return scores_of(gram, torch.full((len(gram),), float(POINTS)), [rows])
+    counts = torch.full((len(gram),), float(POINTS))
+    return scores_of(gram, counts, [rows], numbers=numbers)
 
 
 def test_particles_of_a_rare_state_are_no_junk_and_one_that_nothing_resembles_is():
@@ -122,6 +123,25 @@ def test_clean_particles_are_hardly_ever_named():
     assert found.is_junk().mean() <= 0.002
     # One in 10,000 by each of misfit and distance.
     assert found.expected_mistakes() == pytest.approx(0.6)
+
+
+def test_particles_listed_several_times_are_judged_as_those_listed_once():
+    latents = np.random.default_rng(5).normal(size=(400, DIMENSIONS)) * [1, 0.3, 0.3]
+    latents[20] = [0, 0, 8]
+    gram, rows = simulated(400, np.ones(400), latents=latents), np.repeat(np.arange(400), 6)
+    once, copied = judged(gram), judged(gram[rows], rows)
+    np.testing.assert_allclose(copied.nearest, once.nearest[rows], rtol=2e-3)
+    np.testing.assert_array_equal(copied.is_junk(), once.is_junk()[rows])
+    assert once.is_junk()[20]
+    # Six copies of its own are no companions of a particle.
+    assert not judged(gram[rows]).named()["distance"].any()
+    assert copied.spread_of_mistakes() == pytest.approx(6 * once.spread_of_mistakes(), rel=1e-6)
+
+
+def test_copies_do_not_make_particles_enough_to_judge():
+    rows = np.repeat(np.arange(99), 2)
+    found = judged(simulated(99, np.ones(99))[rows], rows)
+    assert "99 particles are too few to judge" in found.sentence()
 
 
 @pytest.mark.parametrize("count", [1, 3, 99])

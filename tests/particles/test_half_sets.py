@@ -12,11 +12,10 @@ from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.runner import _chosen_rows
+from cryodrgn.particles.copies import in_order_of_appearance
 from cryodrgn.particles.half_sets import (
     halves_of,
-    in_order_of_appearance,
     rows_of,
-    without_copies_of,
 )
 from cryodrgn.training.assembly import held_out_particles
 from cryodrgn.training.config import DataConfig, HeldOutConfig, TrainConfig
@@ -120,12 +119,6 @@ def test_a_plain_sample_is_drawn_as_before():
     assert len(rows) == 10
     assert (rows % 2).tolist() == [0, 1] * 5
     assert (rows[0::2].diff() > 0).all()
-
-
-def test_copies_of_some_rows_are_taken_out_of_others():
-    numbers = np.array([0, 1, 0, 2, 1])
-    kept = without_copies_of(np.array([0, 1, 3]), np.array([4]), numbers)
-    assert kept.tolist() == [0, 3]
 
 
 def test_held_out_particles_are_held_out_with_all_of_their_copies(simulated):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.io.cryodrgn_pickle import load_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents, save_pickles
 from cryodrgn.training.held_out import choose_held_out, state_groups
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
@@ -59,6 +59,19 @@ def test_particles_kept_out_get_latents_like_all_others(run, simulated, tmp_path
     assert finished.metrics[-1]["images"] == 48
     run("eval_images", star, tmp_path / "weights.pkl", "-o", tmp_path / "e.pkl")
     np.testing.assert_allclose(finished.latents, load_latents(tmp_path / "e.pkl"), atol=1e-4)
+
+
+def test_a_set_listed_twice_is_as_sure_of_what_is_held_out(run, simulated, tmp_path):
+    save_pickles(tmp_path / "twice.pkl", [np.repeat(np.arange(60), 2)])
+    line = ("train_vae", simulated / "particles.star", *SMALL_VAE, "--zdim", 2, "-n", 1)
+    # Forty particles are trained on, so that states are of four groups of the same ones.
+    still = ("--lr", 1e-12, "--held-out", 1 / 3, "--precision", "float32", "--norm", 0, 10)
+    run(*line, *still, "-o", tmp_path / "a")
+    run(*line, *still, "--ind", tmp_path / "twice.pkl", "-o", tmp_path / "b")
+    (once,), (twice,) = table(tmp_path / "a"), table(tmp_path / "b")
+    assert twice["exchange_images"] == once["exchange_images"] != "0"
+    for name in ("error", "explained", "exchange_gain", "exchange_error", "exchange_score"):
+        assert float(twice[name]) == pytest.approx(float(once[name]), rel=1e-2), name
 
 
 def test_every_epoch_is_said_in_log_and_table(run, simulated, tmp_path):

@@ -115,6 +115,7 @@ def test_labels_of_more_states_are_refused(fail, planted, tmp_path):
     ("words", "said"),
     [
         (("--ind", "few.pkl"), "has 2 particles, but 8 components need at least 64"),
+        (("--ind", "twice.pkl"), "rows, as symmetry expansion does"),
         (("--shares", 1e-9), "0 of 400 particles would be moved"),
         (("--axis", 0, 0, 0), "--axis 0 0 0 has no direction"),
         (("--domain-kda", 900), "at most half can move"),
@@ -125,6 +126,7 @@ def test_what_cannot_be_planted_leaves_no_folder(
 ):
     monkeypatch.chdir(tmp_path)
     save_pickles(tmp_path / "few.pkl", [np.arange(2)])
+    save_pickles(tmp_path / "twice.pkl", [np.repeat(np.arange(60), 2)])
     star = planted.parent.parent / "sim/particles.star"
     assert said in fail("power", star, "-o", tmp_path / "out", "--plant", *words)
     assert not (tmp_path / "out").exists()

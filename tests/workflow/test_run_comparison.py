@@ -13,7 +13,6 @@ from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import load_latents, save_latents
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.model_comparison import mean_of_copies
 from finished_run import SMALL_VAE
 
 COUNT, HELD_OUT = 310, 31
@@ -191,12 +190,6 @@ def test_a_run_that_cannot_be_judged_by_the_same_images_is_named(made, fail, mak
     message = fail("compare_models", made / "vae", made / run)
     assert said in message
     assert str(made / run) in message
-
-
-def test_copies_of_particles_are_no_further_evidence():
-    values = torch.tensor([1.0, 2, 3, 5, 7, 10], dtype=torch.float64)
-    assert mean_of_copies(values, np.array([4, 4, 0, 9, 9, 9])).tolist() == [3, 1.5, 22 / 3]
-    assert torch.equal(mean_of_copies(values, np.arange(6)), values)
 
 
 def test_an_expanded_set_is_judged_by_its_different_particles(made, tmp_path):

@@ -13,6 +13,14 @@ from scipy.sparse.csgraph import dijkstra
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.particles.copies import (
+    Numbers,
+    bootstrap_weights,
+    chosen_at_random,
+    in_order_of_appearance,
+    number_of_different,
+)
+from cryodrgn.particles.half_sets import halves_of
 
 MOST_DIMENSIONS = 4
 # Fewer particles than these make no density: every one of them would be a maximum.
@@ -72,6 +80,7 @@ def conformational_density(
     *,
     num_bootstraps: int = 20,
     seed: int = 0,
+    numbers: Numbers = None,
 ) -> ConformationalDensity:
     """Deconvolve the density of conformations.
 
@@ -86,28 +95,30 @@ def conformational_density(
         covariances: Posterior covariances; None takes latents for exact.
         num_bootstraps: Bootstrap samples.
         seed: Of the choice of images and the samples.
+        numbers: Number of the different particle in every row, whose copies are in one half and
+            are drawn together; None where no particle is listed more than once.
 
     Raises:
         ConfigError: There are more than four dimensions, or too few particles.
     """
-    require_density(latents)
+    require_density(latents, numbers)
     dimensions = latents.shape[1]
     rng = np.random.default_rng(seed)
     axes = _axes(latents)
-    count = min(len(latents), MOST_IMAGES[dimensions - 1])
-    chosen = rng.choice(len(latents), count, replace=False)
+    chosen = chosen_at_random(rng, numbers, len(latents), MOST_IMAGES[dimensions - 1])
+    count, own = len(chosen), None if numbers is None else numbers[chosen]
     part = None if covariances is None else covariances[chosen]
     likelihoods = _likelihoods(latents[chosen], part, axes)
     shape = tuple(len(axis) for axis in axes)
     steps = np.array([axis[1] - axis[0] for axis in axes])
     widths = [width * latents.std(0) / steps for width in SMOOTHINGS]
-    best = int(np.argmax([_held_out(likelihoods, shape, width) for width in widths]))
+    best = int(np.argmax([_held_out(likelihoods, shape, width, own) for width in widths]))
 
     def fitted(weights: Float[np.ndarray, " images"]) -> Float[np.ndarray, "*grid"]:
         return _deconvolved(likelihoods, shape, widths[best], weights) / np.prod(steps)
 
     even = np.full(count, 1 / count, np.float32)
-    samples = rng.multinomial(count, np.full(count, 1 / count), size=num_bootstraps) / count
+    samples = bootstrap_weights(rng, own, count, num_bootstraps)
     return ConformationalDensity(
         axes=axes,
         values=fitted(even),
@@ -116,7 +127,9 @@ def conformational_density(
     )
 
 
-def require_density(latents: Float[np.ndarray, "particles dim"]) -> None:
+def require_density(
+    latents: Float[np.ndarray, "particles dim"], numbers: Numbers = None
+) -> None:
     """Refuse latents of which no density can be estimated.
 
     Raises:
@@ -127,10 +140,11 @@ def require_density(latents: Float[np.ndarray, "particles dim"]) -> None:
     if not 1 <= dimensions <= MOST_DIMENSIONS:
         msg = f"a density needs 1 to {MOST_DIMENSIONS} dimensions, got {dimensions}"
         raise ConfigError(msg)
-    if count < LEAST_PARTICLES:
+    different = number_of_different(numbers, count)
+    if different < LEAST_PARTICLES:
         msg = (
             f"a density of conformations needs at least {LEAST_PARTICLES} particles, got "
-            f"{count}; use a run of more of them"
+            f"{different}; use a run of more of them"
         )
         raise ConfigError(msg)
     same = np.flatnonzero(np.ptp(latents, axis=0) == 0)
@@ -305,13 +319,16 @@ def _held_out(
     likelihoods: Float[np.ndarray, "images points"],
     shape: tuple[int, ...],
     width: Float[np.ndarray, " dim"],
+    numbers: Numbers,
 ) -> float:
     """Mean log-likelihood of either half of the images under the density of the other."""
     total = 0.0
-    for first, second in ((0, 1), (1, 0)):
-        part = likelihoods[first::2]
+    places = np.arange(len(likelihoods))
+    halves = halves_of(places, places if numbers is None else in_order_of_appearance(numbers))
+    for first, second in (halves, halves[::-1]):
+        part = likelihoods[first]
         even = np.full(len(part), 1 / len(part), np.float32)
         density = _deconvolved(part, shape, width, even)
-        predicted = likelihoods[second::2] @ density.ravel().astype(np.float32)
+        predicted = likelihoods[second] @ density.ravel().astype(np.float32)
         total += float(np.log(np.maximum(predicted, 1e-30)).mean())
     return total

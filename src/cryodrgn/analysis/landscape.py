@@ -17,6 +17,7 @@ from cryodrgn.analysis.pca import PrincipalComponents
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.arrays import read_npz
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.particles.copies import Numbers, bootstrap_weights
 
 Linkage = Literal["average", "single", "complete", "ward"]
 Volume = Float[np.ndarray, "box box box"]
@@ -187,6 +188,7 @@ def particle_density(
     bins: int = 40,
     samples: int = 200,
     seed: int = 0,
+    numbers: Numbers = None,
 ) -> ParticleDensity:
     """Bin particles, and draw bootstrap samples of them.
 
@@ -198,11 +200,18 @@ def particle_density(
         bins: Bins along each axis.
         samples: Bootstrap samples.
         seed: Of the samples.
+        numbers: Number of the different particle in every row, whose copies are drawn together;
+            None where no particle is listed more than once.
     """
     counts, x, y = np.histogram2d(places[:, 0], places[:, 1], bins=bins)
     generator = np.random.default_rng(seed)
-    shares = counts.ravel() / counts.sum()
-    drawn = generator.multinomial(len(places), shares, size=samples).astype(np.float32)
+    if numbers is None:
+        shares = counts.ravel() / counts.sum()
+        drawn = generator.multinomial(len(places), shares, size=samples).astype(np.float32)
+    else:
+        cells = _cells(places, (x, y))
+        weights = bootstrap_weights(generator, numbers, len(places), samples) * len(places)
+        drawn = np.stack([np.bincount(cells, each, counts.size) for each in weights])
     width, height = x[1] - x[0], y[1] - y[0]
     along = drawn.reshape(samples, *counts.shape).sum(2) / (len(places) * width)
     low, high = np.percentile(drawn, [5, 95], axis=0).reshape(2, *counts.shape)
@@ -214,6 +223,18 @@ def particle_density(
         high=high / unit,
         profile_band=np.percentile(along, [5, 95], axis=0),
     )
+
+
+def _cells(
+    places: Float[np.ndarray, "particles 2"], edges: tuple[np.ndarray, np.ndarray]
+) -> Int[np.ndarray, " particles"]:
+    """Number of the bin that every particle is in; the last bin holds its upper edge, too."""
+    pairs = zip(edges, places.T, strict=True)
+    along = [
+        (np.searchsorted(edge, own, side="right") - 1).clip(0, len(edge) - 2)
+        for edge, own in pairs
+    ]
+    return along[0] * (len(edges[1]) - 1) + along[1]
 
 
 def save_density(path: Path, density: ParticleDensity) -> None:

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import chi2
 
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.particles.copies import Numbers, number_of_different, sums_over_copies
 
 MOST_ITERATIONS = 400
 # Change of the mean log-likelihood of an image in one iteration at which it ends.
@@ -46,7 +47,8 @@ class Shares:
         covariances: Their covariances, free of the uncertainty of latents.
         uncertainty: Covariance of the errors of ln p_k, up to a constant that all share.
         memberships: Probability of every state for every image.
-        log_likelihood: Of all images.
+        log_likelihood: Of all images, of which copies of one particle are one.
+        num_particles: Number of different particles.
     """
 
     values: Float[np.ndarray, " states"]
@@ -55,13 +57,14 @@ class Shares:
     uncertainty: Float[np.ndarray, "states states"]
     memberships: Float[np.ndarray, "images states"]
     log_likelihood: float
+    num_particles: int
 
     @property
     def information_criterion(self) -> float:
         """Bayesian information criterion: smaller for the better number of states."""
         count, dimensions = self.centres.shape
         parameters = count * (1 + dimensions + dimensions * (dimensions + 1) // 2) - 1
-        return parameters * float(np.log(len(self.memberships))) - 2 * self.log_likelihood
+        return parameters * float(np.log(self.num_particles)) - 2 * self.log_likelihood
 
     def interval(
         self, confidence: float = CONFIDENCE
@@ -102,6 +105,7 @@ def fit_shares(
     blurs: Float[np.ndarray, "images dim dim"],
     centres: Float[np.ndarray, "states dim"],
     width: float,
+    numbers: Numbers = None,
 ) -> Shares:
     """Fit a mixture of Gaussian states, begun at given centres.
 
@@ -110,9 +114,12 @@ def fit_shares(
         blurs: Covariances of their errors.
         centres: Where the states begin.
         width: Standard deviation with which they begin.
+        numbers: Number of the different particle in every row; None where no particle is
+            listed more than once.
     """
     data, blurs = latents.astype(np.float64), blurs.astype(np.float64)
     count, dimensions = centres.shape
+    num_particles = number_of_different(numbers, len(data))
     floor = (LEAST_WIDTH * data.std(0)) ** 2
     values = np.full(count, 1 / count)
     centres = centres.astype(np.float64)
@@ -128,9 +135,10 @@ def fit_shares(
         values=values,
         centres=centres,
         covariances=np.array(spreads),
-        uncertainty=_uncertainty(step, values, _resolved(spreads, blurs)),
+        uncertainty=_uncertainty(step, values, _resolved(spreads, blurs), numbers),
         memberships=step.memberships,
-        log_likelihood=step.mean_likelihood * len(data),
+        log_likelihood=step.mean_likelihood * num_particles,
+        num_particles=num_particles,
     )
 
 
@@ -211,8 +219,14 @@ def _uncertainty(
     step: _Step,
     values: Float[np.ndarray, " states"],
     resolved: Bool[np.ndarray, "states dim"],
+    numbers: Numbers,
 ) -> Float[np.ndarray, "states states"]:
-    """Covariance of the errors of ln p, with that of the first state as the constant."""
+    """Covariance of the errors of ln p, with that of the first state as the constant.
+
+    Gradients of copies of a particle are added up before their products are, so that what
+    copies say alike counts once, and what they say independently counts as such (the sandwich
+    of clusters, Liang & Zeger 1986).
+    """
     count = len(values)
     if count == 1:
         return np.zeros((1, 1))
@@ -233,6 +247,9 @@ def _uncertainty(
     scale = np.sqrt(np.maximum(information.diagonal(), 1e-300))
     scaled = information / scale[:, None] / scale + 1e-9 * np.eye(len(scale))
     covariance = np.linalg.inv(scaled) / scale[:, None] / scale
+    if numbers is not None:
+        together = sums_over_copies(gradients, numbers)
+        covariance = covariance @ (together.T @ together) @ covariance
     found = np.zeros((count, count))
     found[1:, 1:] = covariance[: count - 1, : count - 1]
     return found
@@ -285,6 +302,7 @@ class Dependence:
 def share_dependences(
     memberships: Float[np.ndarray, "images states"],
     nuisances: Mapping[str, Float[np.ndarray, "images features"] | Int[np.ndarray, " images"]],
+    numbers: Numbers = None,
 ) -> list[Dependence]:
     """Test of shares against view directions and other nuisances.
 
@@ -295,6 +313,8 @@ def share_dependences(
     Args:
         memberships: r_ik, see :class:`Shares`.
         nuisances: Features by name; groups, as whole numbers, are left out.
+        numbers: Number of the different particle in every row; None where no particle is
+            listed more than once.
     """
     found = []
     states = memberships.shape[1]
@@ -307,7 +327,8 @@ def share_dependences(
         results = []
         for state in range(states):
             scores = left[:, state, None] * basis
-            spread = scores.T @ scores
+            together = sums_over_copies(scores, numbers)
+            spread = together.T @ together
             statistic = sums[state] @ np.linalg.lstsq(spread, sums[state], rcond=None)[0]
             chance = float(chi2.sf(statistic, basis.shape[1]))
             results.append((chance, state))

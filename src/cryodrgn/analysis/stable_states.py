@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from cryodrgn.analysis.density import ConformationalDensity, lifted, measured_latents
 from cryodrgn.analysis.shares import Shares, fit_shares
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.particles.copies import Numbers, chosen_at_random
 
 # Maxima below this share of the highest density, and shallower than this depth in kT, are none.
 LEAST_HEIGHT, LEAST_DEPTH = 1e-3, 0.1
@@ -101,6 +102,7 @@ def stable_states(
     latents: Float[np.ndarray, "particles z"],
     covariances: Float[np.ndarray, "particles z z"] | None,
     seed: int = 0,
+    numbers: Numbers = None,
 ) -> StableStates:
     """Find the maxima of a density that the particles are sure of, and their shares.
 
@@ -113,18 +115,22 @@ def stable_states(
         latents: Latents of all particles.
         covariances: Their uncertainty; None takes them for exact.
         seed: Of the choice of particles that the shares are fitted to, if there are very many.
+        numbers: Number of the different particle in every row; None where no particle is
+            listed more than once.
     """
     kept = slice(len(density.axes))
     rows = np.arange(len(latents))
     if len(rows) > MOST_FITTED:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_FITTED, replace=False))
+        rng = np.random.default_rng(seed)
+        rows = np.sort(chosen_at_random(rng, numbers, len(rows), MOST_FITTED))
+    different = None if numbers is None else numbers[rows]
     own = None if covariances is None else covariances[rows][:, kept, kept]
     data, blurs = measured_latents(latents[rows][:, kept], own)
     width = FIRST_WIDTH * float(np.sqrt(latents[:, kept].var(0).mean()))
     landscape = _certain(density, _Landscape.of(density.values))
 
     def fitted(some: "_Landscape") -> Shares:
-        return fit_shares(data, blurs, some.places(density), width)
+        return fit_shares(data, blurs, some.places(density), width, different)
 
     shares = fitted(landscape)
     while len(landscape.peaks) > 1:
@@ -143,6 +149,7 @@ def cluster_shares(
     latents: Float[np.ndarray, "particles dim"],
     covariances: Float[np.ndarray, "particles dim dim"] | None,
     labels: Int[np.ndarray, " particles"],
+    numbers: Numbers = None,
 ) -> Shares:
     """Shares of clusters: a mixture begun at the means of given clusters.
 
@@ -150,10 +157,13 @@ def cluster_shares(
         latents: Latents.
         covariances: Their uncertainty; None takes them for exact.
         labels: Cluster of every particle, from 0.
+        numbers: Number of the different particle in every row; None where no particle is
+            listed more than once.
     """
     data, blurs = measured_latents(latents, covariances)
     centres = np.stack([data[labels == number].mean(0) for number in np.unique(labels)])
-    return fit_shares(data, blurs, centres, FIRST_WIDTH * float(np.sqrt(data.var(0).mean())))
+    width = FIRST_WIDTH * float(np.sqrt(data.var(0).mean()))
+    return fit_shares(data, blurs, centres, width, numbers)
 
 
 def write_stable_states(path: Path, found: StableStates, remark: str = "") -> None:
@@ -373,7 +383,7 @@ def _described(
     basin_shares = integrals(density.values)
     basin_bands = np.quantile([integrals(s) for s in density.samples], BAND, axis=0)
     # Nothing is known of valleys emptier than one particle of all.
-    deepest = np.log(len(rows))
+    deepest = np.log(shares.num_particles)
     depths = np.minimum(landscape.depths(density.values), deepest)
     depth_bands = np.full((2, count), np.inf)
     if count > 1:
@@ -417,4 +427,5 @@ def _reordered(shares: Shares, order: Int[np.ndarray, " states"]) -> Shares:
         uncertainty=shares.uncertainty[order][:, order],
         memberships=shares.memberships[:, order],
         log_likelihood=shares.log_likelihood,
+        num_particles=shares.num_particles,
     )

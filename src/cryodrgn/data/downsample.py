@@ -2,19 +2,25 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
+from cryodrgn.data.preprocessing import Preprocessing, preprocess_on
 from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.resample import check_new_box_size, downsample_images, downsample_volume
+from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import read_map, write_volume
 from cryodrgn.io.resumable import read_record, record_path, resumable_stack, write_record
+from cryodrgn.particles.sampling import Sampling
 from cryodrgn.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -31,6 +37,7 @@ def downsample_stack(
     pixel_size: float | None,
     chunk: int | None = None,
     known_bad: Int[np.ndarray, " bad"] | None = None,
+    sampling: Sampling | None = None,
 ) -> list[Path]:
     """Write images at a smaller box size; memory does not grow with their number.
 
@@ -47,6 +54,8 @@ def downsample_stack(
             images and list them in ``BASE.txt``; None writes one stack.
         known_bad: Rows of images that are known to be of no use, all others being judged as
             they are read; None takes them as they are.
+        sampling: Lattice of ``new_box_size`` on which images of another pixel size or shape
+            are evaluated; None crops the transform of images of one even box.
 
     Returns:
         The files written.
@@ -56,15 +65,14 @@ def downsample_stack(
         ConfigError: The box size or the chunk size is of no use, or a stack to write is one of
             those that are read.
     """
-    check_new_box_size(images.box_size, new_box_size)
+    new_pixel_size, make = _target(images, new_box_size, pixel_size, sampling)
     if chunk is not None and chunk < 1:
         msg = f"--chunk must be at least 1, got {chunk}"
         raise ConfigError(msg)
-    new_pixel_size = pixel_size and pixel_size * images.box_size / new_box_size
     starts = range(0, len(images), chunk or len(images))
     paths = [output] if chunk is None else _parts(output, len(starts))
     images.require_other_than(paths)
-    work = _Work(images, new_box_size, new_pixel_size, chunk, known_bad)
+    work = _Work(images, new_box_size, new_pixel_size, chunk, known_bad, make)
     try:
         with Progress(len(images), "downsampling") as progress:
             for path, start in zip(paths, starts, strict=True):
@@ -83,6 +91,37 @@ def downsample_stack(
     return paths
 
 
+def _target(
+    images: ImageStack, box_size: int, pixel_size: float | None, sampling: Sampling | None
+) -> tuple[float | None, Callable[[Tensor], Tensor]]:
+    """Å/px of the results, None if it is not known, and what makes them."""
+    if sampling is None:
+        check_new_box_size(images.box_size, box_size)
+        new = pixel_size and pixel_size * images.box_size / box_size
+        return new, partial(downsample_images, new_box_size=box_size)
+    assert pixel_size is not None, "images on a lattice have a pixel size"
+    return sampling.pixel_size, partial(
+        images_on_lattice, sampling=sampling, pixel_size=pixel_size
+    )
+
+
+def images_on_lattice(
+    images: Float[Tensor, "batch height width"], *, sampling: Sampling, pixel_size: float
+) -> Float[Tensor, "batch box box"]:
+    """Images of any shape and pixel size, as those of a lattice whose frequencies they show.
+
+    Args:
+        images: The images.
+        sampling: Box and pixel size of the result.
+        pixel_size: Å/px of the images.
+    """
+    lattice = HalfPlaneFrequencies.square(sampling.box_size)
+    values = preprocess_on(sampling, images, pixel_size, lattice, Preprocessing())
+    # Of the Nyquist frequency a lattice holds one side, where images differ on both.
+    is_within = (lattice.points.abs() < sampling.box_size // 2).all(1)
+    return images_from_lattice(values * is_within[:, None], lattice)
+
+
 def _parts(output: Path, count: int) -> list[Path]:
     """Stacks of a result that is divided."""
     return [output.with_name(f"{output.stem}.{i}{output.suffix}") for i in range(count)]
@@ -98,8 +137,9 @@ class _Work:
         pixel_size: float | None,
         chunk: int | None,
         known_bad: Int[np.ndarray, " bad"] | None,
+        make: Callable[[Tensor], Tensor],
     ) -> None:
-        self._known_bad = known_bad
+        self._known_bad, self._make = known_bad, make
         self._images = images
         self._new_box_size = new_box_size
         self._pixel_size = pixel_size
@@ -137,7 +177,7 @@ class _Work:
             if self._known_bad is not None:
                 unknown = ~np.isin(chosen, self._known_bad)
                 self._images.refuse_bad(batch[unknown], chosen[unknown])
-            yield downsample_images(torch.from_numpy(batch), self._new_box_size).numpy()
+            yield self._make(torch.from_numpy(batch)).numpy()
 
 
 def _state_of(path: Path) -> list[int]:

@@ -1,5 +1,6 @@
 """From stored images to centred transforms: window, sign, transform, scale, shift."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -264,16 +265,40 @@ def read_whitened(
     if not len(places):
         return pixels
     chosen = rows[places]
-    height, width = pixels.shape[-2:]
-    ky, kx = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
-    per_pixel = torch.cartesian_prod(ky, kx).flip(-1)
-    sizes = torch.from_numpy(images.pixel_sizes_in_files[chosen].astype(np.float32))
-    frequencies = per_pixel / sizes[:, None, None]
-    frequencies = magnified(frequencies, magnifications_of(images, chosen))
+    frequencies = stored_frequencies(
+        pixels.shape[-2:],
+        images.pixel_sizes_in_files[chosen],
+        magnifications_of(images, chosen),
+    )
     factors = whitening(recorded_transfer(frequencies, ctf_parameters(images.ctf, chosen)))
-    values = torch.fft.rfft2(pixels[places]) * factors.view(-1, height, len(kx))
-    pixels[places] = torch.fft.irfft2(values, s=(height, width))
+    pixels[places] = multiplied(pixels[places], factors)
     return pixels
+
+
+def stored_frequencies(
+    shape: Sequence[int],
+    pixel_sizes: Float[np.ndarray, " images"],
+    magnifications: Float[Tensor, "images 2 2"] | None = None,
+) -> Float[Tensor, "images points 2"]:
+    """Frequencies (kx, ky) in 1/Å of the real transform of images as they are stored.
+
+    Args:
+        shape: Height and width of the images in pixels.
+        pixel_sizes: Å/px of each.
+        magnifications: Matrix of each; None where all are 1.
+    """
+    ky, kx = torch.fft.fftfreq(shape[0]), torch.fft.rfftfreq(shape[1])
+    per_pixel = torch.cartesian_prod(ky, kx).flip(-1)
+    sizes = torch.from_numpy(pixel_sizes.astype(np.float32))
+    return magnified(per_pixel / sizes[:, None, None], magnifications)
+
+
+def multiplied(
+    images: Float[Tensor, "images height width"], factors: Float[Tensor, "images points"]
+) -> Float[Tensor, "images height width"]:
+    """Images whose transform is multiplied at the points of :func:`stored_frequencies`."""
+    values = torch.fft.rfft2(images)
+    return torch.fft.irfft2(values * factors.view(values.shape), s=images.shape[-2:])
 
 
 def _prepare_on(

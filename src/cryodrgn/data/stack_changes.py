@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.data.preprocessing import ctf_parameters
+from cryodrgn.data.preprocessing import ctf_parameters, multiplied, stored_frequencies
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
@@ -45,9 +45,10 @@ def change_stack(
     """
     images.require_other_than([output])
     dtype = images.dtype if change is None else "float32"
-    size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
+    side = int(images.shapes_of(np.zeros(1, np.int64))[0, 0])
+    size = max(1, BYTES_PER_BATCH // (4 * side**2))
     with (
-        stack_writer(output, images.box_size, pixel_size, dtype) as writer,
+        stack_writer(output, side, pixel_size, dtype) as writer,
         Progress(len(images), f"writing {output.name}") as progress,
     ):
         for start in range(0, len(images), size):
@@ -59,22 +60,33 @@ def change_stack(
             progress.advance(len(rows))
 
 
-def phase_flip(ctf: CtfTable, pixel_sizes: Float[np.ndarray, " particles"]) -> Change:
+def phase_flip(
+    ctf: CtfTable,
+    pixel_sizes: Float[np.ndarray, " particles"],
+    magnifications: Float[np.ndarray, "particles 2 2"] | None = None,
+    *,
+    keeps_contrast: bool = False,
+) -> Change:
     """Multiplication of the transform by the sign of the CTF.
 
-    Where the CTF is exactly zero the sign is taken as positive, so that nothing is lost.
+    Images are those of |CTF| then: particles that were dark become bright, as images of a
+    density are that are compared without a CTF. Where the CTF is exactly zero the sign is taken
+    as positive, so that nothing is lost.
 
     Args:
         ctf: CTF parameters, one row per image.
         pixel_sizes: Å/px of each image.
+        magnifications: Matrix of each image; None where all are 1.
+        keeps_contrast: Whether images are to be those of −|CTF|, dark particles staying dark,
+            as files of RELION say by rlnCtfDataArePhaseFlipped.
     """
+    flipped = 1.0 if keeps_contrast else -1.0
 
     def change(images: Tensor, rows: np.ndarray) -> Tensor:
-        lattice = HalfPlaneFrequencies.square(images.shape[-1])
-        scale = torch.from_numpy(np.float32(pixel_sizes[rows]))[:, None, None]
-        values = contrast_transfer(lattice.frequencies / scale, ctf_parameters(ctf, rows))
-        sign = torch.where(values < 0, -1.0, 1.0)[..., None]
-        return images_from_lattice(transform_on_lattice(images, lattice) * sign, lattice)
+        matrices = None if magnifications is None else torch.from_numpy(magnifications[rows])
+        frequencies = stored_frequencies(images.shape[-2:], pixel_sizes[rows], matrices)
+        values = contrast_transfer(frequencies, ctf_parameters(ctf, rows))
+        return multiplied(images, torch.where(values < 0, flipped, -flipped))
 
     return change
 

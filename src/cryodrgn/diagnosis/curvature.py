@@ -26,6 +26,7 @@ from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.slices import magnified
 from cryodrgn.kernels.gridding import SliceAccumulator
+from cryodrgn.particles.copies import standard_error
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.progress import track
 from cryodrgn.units import electron_wavelengths
@@ -119,8 +120,8 @@ def fit_curvature(images: QuickImages) -> CurvatureFit:
     return CurvatureFit(
         gains={sign: float(gains[sign].mean()) for sign in signs},
         differences={sign: float(apart[sign].mean()) for sign in hands},
-        errors={sign: _error(apart[sign]) for sign in hands},
-        hand_error=_error(gains[1] - gains[-1]),
+        errors={sign: standard_error(apart[sign], images.numbers, ddof=1) for sign in hands},
+        hand_error=standard_error(gains[1] - gains[-1], images.numbers, ddof=1),
     )
 
 
@@ -185,7 +186,3 @@ def _model(
         bands,
         exposure_weights(frequencies, exposures[torch.from_numpy(rows)]),
     )
-
-
-def _error(values: Float[np.ndarray, " images"]) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values)))

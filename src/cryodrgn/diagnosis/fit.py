@@ -36,7 +36,7 @@ from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import magnified, slice_axes, slice_coordinates
 from cryodrgn.kernels.gridding import SliceAccumulator, interpolate
-from cryodrgn.particles.half_sets import in_order_of_appearance
+from cryodrgn.particles.copies import in_order_of_appearance, standard_error
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.progress import Progress
 
@@ -57,11 +57,13 @@ class Fit:
 
     Attributes:
         gains: Gain of every image, in nats.
+        numbers: Number of the different image that each one is.
         shell_correlations: Correlation of images and predictions, shell by shell from shell 1.
         half_maps: The maps of both halves.
     """
 
     gains: Float[np.ndarray, " images"]
+    numbers: Int[np.ndarray, " images"]
     shell_correlations: Float[np.ndarray, " shells"]
     half_maps: tuple[Float[Tensor, "box box box"], Float[Tensor, "box box box"]]
 
@@ -69,6 +71,11 @@ class Fit:
     def mean_gain(self) -> float:
         """Mean gain of an image, in nats."""
         return float(self.gains.mean())
+
+    def beyond(self, other: "Fit") -> tuple[float, float]:
+        """Mean by which images gain more than under another convention, and its error."""
+        difference = self.gains - other.gains
+        return float(difference.mean()), standard_error(difference, self.numbers)
 
 
 class QuickImages:
@@ -92,7 +99,7 @@ class QuickImages:
         self.table = images
         self.rows = rows
         copies = images.copies
-        self._numbers = (
+        self.numbers = (
             np.arange(len(rows)) if copies is None else in_order_of_appearance(copies[rows])
         )
         self._side = images.box_size * float(images.pixel_sizes[rows[0]])
@@ -125,7 +132,7 @@ class QuickImages:
             places: Places of the images in the sample.
             parity: 0 for the first half set, 1 for the second.
         """
-        return torch.from_numpy(self._numbers[places] % 2 == parity)
+        return torch.from_numpy(self.numbers[places] % 2 == parity)
 
     @property
     def grid(self) -> RfftVolumeGrid:
@@ -185,6 +192,7 @@ class QuickImages:
         volumes = [self.grid.volume_of(torch.view_as_complex(m.contiguous())) for m in maps]
         return Fit(
             gains=gains.double().numpy(),
+            numbers=self.numbers,
             shell_correlations=correlation.numpy(),
             half_maps=(volumes[0], volumes[1]),
         )

@@ -20,6 +20,7 @@ from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import transform_on_lattice
 from cryodrgn.imaging.ctf import FLIPPED, MULTIPLIED, recorded_transfer
 from cryodrgn.imaging.slices import magnified
+from cryodrgn.particles.copies import standard_error
 from cryodrgn.particles.image_table import ImageTable
 
 FEWEST, MOST_IMAGES, BATCH = 10, 500, 100
@@ -125,7 +126,7 @@ def multiplication_test(
         -(e.log()[places] + powers.double() / e[places]).sum(1) for e in expected
     )
     difference = (multiplied - plain).numpy()
-    error = float(difference.std() / np.sqrt(len(difference)))
+    error = standard_error(difference, images.numbers[chosen])
     return MultiplicationTest(difference=float(difference.mean()), error=error)
 
 

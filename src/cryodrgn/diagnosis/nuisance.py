@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.particles.half_sets import in_order_of_appearance
+from cryodrgn.particles.copies import chosen_at_random, in_order_of_appearance, shuffled
 from cryodrgn.particles.particle_set import ParticleSet
 
 NUM_FOLDS, NUM_SHUFFLES = 5, 5
@@ -65,11 +65,11 @@ def nuisance_scores(
     rng = np.random.default_rng(seed)
     rows = np.arange(len(latents))
     if len(rows) > MAX_PARTICLES:
-        rows = np.sort(rng.choice(len(rows), MAX_PARTICLES, replace=False))
+        rows = np.sort(chosen_at_random(rng, numbers, len(rows), MAX_PARTICLES))
     targets = latents[rows].astype(np.float64)
     numbers = np.arange(len(rows)) if numbers is None else in_order_of_appearance(numbers[rows])
     folds = (rng.permutation(int(numbers.max()) + 1) % NUM_FOLDS)[numbers]
-    shuffles = [rng.permutation(len(rows)) for _ in range(NUM_SHUFFLES)]
+    shuffles = [shuffled(rng, numbers, len(rows)) for _ in range(NUM_SHUFFLES)]
     scores = []
     for name, values in nuisances.items():
         own = values[rows]

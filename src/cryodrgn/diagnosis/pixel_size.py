@@ -20,6 +20,11 @@ from cryodrgn.diagnosis.verdict import CLEAR, Verdict
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
 from cryodrgn.kernels.gridding import SliceAccumulator
+from cryodrgn.particles.copies import (
+    in_order_of_appearance,
+    number_of_different,
+    standard_error,
+)
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import rows_by_pixel_size
 
@@ -81,13 +86,19 @@ def group_sizes(
         invert: Whether to change the sign of the data.
     """
     groups = rows_by_pixel_size(images.pixel_sizes_in_files[rows])
-    groups = [places for places in groups if len(places) >= LEAST]
+    numbers = images.numbers[rows]
+    groups = [
+        places
+        for places in groups
+        if number_of_different(numbers[places], len(places)) >= LEAST
+    ]
     if len(groups) < 2:
         return []
     quick = QuickImages(images, rows, RADIUS, invert=invert)
     everyone, found = np.arange(len(rows)), []
-    half = _map_of(quick, groups[0][::2], convention)
-    neutral = _best_scale(quick, half, groups[0][1::2], convention)
+    is_first = in_order_of_appearance(quick.numbers[groups[0]]) % 2 == 0
+    half = _map_of(quick, groups[0][is_first], convention)
+    neutral = _best_scale(quick, half, groups[0][~is_first], convention)
     for places in groups[1:]:
         spectrum = _map_of(quick, np.setdiff1d(everyone, places), convention)
         chosen = places[np.linspace(0, len(places) - 1, min(len(places), MOST)).astype(int)]
@@ -102,7 +113,7 @@ def group_sizes(
                 count=len(chosen),
                 scale=best / neutral,
                 difference=float(difference.mean()),
-                error=float(difference.std() / np.sqrt(len(chosen))),
+                error=standard_error(difference, quick.numbers[chosen]),
             )
         )
     return found

@@ -136,13 +136,13 @@ def compare_all(
         if convention == start or is_searched:
             continue
         fit = images.fit(convention)
-        difference = fit.gains - base.gains
+        difference, error = fit.beyond(base)
         results[words] = Comparison(
             words=words,
             convention=convention,
             gain=fit.mean_gain,
-            difference=float(difference.mean()),
-            error=float(difference.std() / np.sqrt(len(difference))),
+            difference=difference,
+            error=error,
         )
     return results
 
@@ -158,10 +158,8 @@ def _finer_scale(images: QuickImages, convention: Convention) -> tuple[Conventio
 
 def belong_together(fit: Fit, control: Fit) -> bool:
     """True if images fit their own poses clearly better than those of other images."""
-    difference = fit.gains - control.gains
-    error = float(difference.std() / np.sqrt(len(difference)))
-    least = max(CLEAR * error, LEAST_SHARE_OVER_CONTROL * control.mean_gain)
-    return float(difference.mean()) > least
+    difference, error = fit.beyond(control)
+    return difference > max(CLEAR * error, LEAST_SHARE_OVER_CONTROL * control.mean_gain)
 
 
 def _verdict(

@@ -131,6 +131,11 @@ class ImageStack:
         """The stacks."""
         return [file.path for file in self._files]
 
+    def rows_in(self, stack: Path) -> Int[np.ndarray, " rows"]:
+        """Rows of the images that lie in a stack."""
+        files = [n for n, file in enumerate(self._files) if file.path.samefile(stack)]
+        return np.flatnonzero(np.isin(self._file_numbers, files))
+
     def copies(self) -> Int[np.ndarray, " particles"] | None:
         """Numbers that are equal for images which are the same frame of the same stack.
 

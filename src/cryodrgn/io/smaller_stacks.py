@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.relion import RelionParticles
-from cryodrgn.io.star import read_star
+from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.io.star_rows import Change, rewrite_star
 from cryodrgn.io.text import read_text
 
@@ -69,7 +69,8 @@ def write_star_of_smaller(
     source: Path,
     output: Path,
     stacks: Mapping[str, Path],
-    boxes: tuple[int, int],
+    box_size: int,
+    pixel_sizes: tuple[Float[np.ndarray, " rows"], float] | float,
     chosen: Int[np.ndarray, " rows"] | None,
 ) -> None:
     """Write the rows of a .star file for the same images at another box size.
@@ -81,27 +82,50 @@ def write_star_of_smaller(
         source: The file of the images as they were.
         output: The file to write.
         stacks: New stacks by the names of the old ones.
-        boxes: Old and new box size in pixels.
+        box_size: New box size in pixels.
+        pixel_sizes: New pixel size over the old one; or, of images that had several, the old
+            one of every row of the file and the new one of all.
         chosen: Rows to keep; None keeps all.
     """
-    factor = boxes[0] / boxes[1]
 
     def renamed(text: str) -> str:
         number, _, name = text.partition("@")
         return f"{number}@{os.path.relpath(stacks[name].resolve(), output.resolve().parent)}"
 
-    rules: dict[str, Change] = {
-        "rlnImageName": renamed,
-        BOX: lambda _: str(boxes[1]),
-        **dict.fromkeys(PIXEL_SIZES, lambda text: f"{float(text) * factor:.6f}"),
-        **dict.fromkeys(IN_PIXELS, lambda text: f"{float(text) / factor:.6f}"),
-    }
     tables = read_star(source)
-    changes = {
-        block: {name: rules[name] for name in table.names if name in rules}
-        for block, table in tables.items()
-    }
+    particles = particle_block(source, {block: len(table) for block, table in tables.items()})
+    rules: dict[str, Change] = {"rlnImageName": renamed, BOX: lambda _: str(box_size)}
+    of_particles: dict[str, Change] = {}
+    if isinstance(pixel_sizes, tuple):
+        old, new = pixel_sizes
+        rules["rlnImagePixelSize"] = lambda _: f"{new:.6f}"
+        of_particles = _of_rows(tables[particles], old, new, chosen)
+    else:
+        factor = pixel_sizes
+        rules |= dict.fromkeys(PIXEL_SIZES, lambda text: f"{float(text) * factor:.6f}")
+        rules |= dict.fromkeys(IN_PIXELS, lambda text: f"{float(text) / factor:.6f}")
+    changes = {}
+    for block, table in tables.items():
+        known = rules | of_particles if block == particles else rules
+        changes[block] = {name: known[name] for name in table.names if name in known}
     rewrite_star(source, output, changes, chosen)
+
+
+def _of_rows(
+    table: StarTable,
+    old: Float[np.ndarray, " rows"],
+    new: float,
+    chosen: Int[np.ndarray, " rows"] | None,
+) -> dict[str, Change]:
+    """New values of columns in pixels, and of the size of a pixel, row by row."""
+    rows = np.arange(len(table)) if chosen is None else chosen
+    factors = new / old[rows]
+    powers = dict.fromkeys(IN_PIXELS, -1) | {"rlnDetectorPixelSize": 1}
+    return {
+        name: [f"{value:.6f}" for value in table.numbers(name)[rows] * factors**power]
+        for name, power in powers.items()
+        if name in table
+    }
 
 
 def write_list_of_stacks(output: Path, stacks: Sequence[Path]) -> None:

@@ -116,7 +116,8 @@ class StarRows:
             partial.write_bytes(before + b"".join(rows) + self.after)
 
 
-Change = Callable[[str], str]
+# A new value of an old one, or the new values of all rows that are kept.
+Change = Callable[[str], str] | Sequence[str]
 
 
 def rewrite_star(
@@ -130,7 +131,8 @@ def rewrite_star(
     Args:
         path: The file.
         output: The file to write.
-        changes: By block and column, without underscore, the new value of an old one.
+        changes: By block and column, without underscore, the new value of an old one, or the
+            values of all rows that are kept.
         chosen: Rows of the particle table to keep, from 0, in the order wanted; None keeps all.
 
     Raises:
@@ -149,18 +151,22 @@ def rewrite_star(
         places = {tables[block].names.index(name): change for name, change in of_block.items()}
         if is_cut and chosen is not None:
             rows = [rows[row] for row in chosen.tolist()]
-        lines[first:last] = [_changed(row, places) for row in rows]
+        lines[first:last] = [_changed(row, places, place) for place, row in enumerate(rows)]
     with atomic_path(output) as partial:
         partial.write_bytes(b"".join(lines))
 
 
-def _changed(row: bytes, changes: Mapping[int, Change]) -> bytes:
+def _changed(row: bytes, changes: Mapping[int, Change], place: int) -> bytes:
     """A row with other values in some columns, by their numbers."""
     places = [match.span() for match in _matches(row)]
     for column in sorted(changes, reverse=True):
         start, stop = places[column]
-        old = gemmi.cif.as_string(row[start:stop].decode())
-        row = row[:start] + gemmi.cif.quote(changes[column](old)).encode() + row[stop:]
+        change = changes[column]
+        if callable(change):
+            new = change(gemmi.cif.as_string(row[start:stop].decode()))
+        else:
+            new = change[place]
+        row = row[:start] + gemmi.cif.quote(new).encode() + row[stop:]
     return row
 
 

@@ -76,6 +76,7 @@ class ConformationalDensity(Job["Estimate"]):
         from cryodrgn.io.latent_text import save_latent_text
         from cryodrgn.linear.latents import run_latents
         from cryodrgn.rundir import DensityFiles, RunDirectory
+        from cryodrgn.runs.run import open_run
 
         work = RunDirectory(self.workdir)
         latents = run_latents(work, self.epoch)
@@ -90,11 +91,13 @@ class ConformationalDensity(Job["Estimate"]):
         remark = NOISE if latents.are_noise else ""
         if remark:
             logger.warning("%s: %s", self.workdir, remark)
+        numbers = open_run(self.workdir).copies(len(columns))
         density = conformational_density(
             columns,
             None if covariances is None else covariances[:, kept, kept],
             num_bootstraps=self.num_bootstraps,
             seed=self.seed,
+            numbers=numbers,
         )
         files, path = DensityFiles(self.outdir), None
         write_density(files.table, density)
@@ -103,10 +106,10 @@ class ConformationalDensity(Job["Estimate"]):
             points = lifted(path, latents.mean, columns, density.smoothing)
             save_latent_text(files.path_text, points)
             logger.info("wrote %d z-values along the path to %s", len(points), files.path_text)
-        found = stable_states(density, latents.mean, covariances, self.seed)
+        found = stable_states(density, latents.mean, covariances, self.seed, numbers)
         _write_states(files, found, remark)
         if labels is not None:
-            self._write_clusters(files.clusters, latents, labels)
+            self._write_clusters(files.clusters, latents, labels, numbers)
         if len(found.states) > 1:
             self._judge(work, latents, found)
         save_figure(plot_density(density, path, found.states), files.figure)
@@ -128,14 +131,20 @@ class ConformationalDensity(Job["Estimate"]):
             raise ConfigError(msg)
         return slice(min(self.num_dimensions, there))
 
-    def _write_clusters(self, path: Path, latents: "Latents", labels: "np.ndarray") -> None:
+    def _write_clusters(
+        self,
+        path: Path,
+        latents: "Latents",
+        labels: "np.ndarray",
+        numbers: "np.ndarray | None",
+    ) -> None:
         """Shares of given clusters, in the dimensions of the density."""
         from cryodrgn.analysis.shares import write_shares
         from cryodrgn.analysis.stable_states import cluster_shares
 
         kept, doubt = self._kept(latents), latents.covariances
         part = None if doubt is None else doubt[:, kept, kept]
-        shares = cluster_shares(latents.mean[:, kept], part, labels)
+        shares = cluster_shares(latents.mean[:, kept], part, labels, numbers)
         for number, words in enumerate(shares.in_words()):
             logger.info("cluster %d: %s", number, words)
         write_shares(path, shares)
@@ -157,9 +166,9 @@ class ConformationalDensity(Job["Estimate"]):
         except CryodrgnError as error:
             logger.info("not tested against view directions: %s", error)
             return
-        logger.info(
-            "%s", dependences_in_words(share_dependences(found.shares.memberships, nuisances))
-        )
+        copies = None if particles.images.copies is None else particles.numbers
+        dependences = share_dependences(found.shares.memberships, nuisances, copies)
+        logger.info("%s", dependences_in_words(dependences))
 
 
 def _write_states(files: "DensityFiles", found: "StableStates", remark: str) -> None:

@@ -17,11 +17,13 @@ from cryodrgn.settings import Job, function_of, option, positional, settings, wi
 if TYPE_CHECKING:
     import numpy as np
 
+    from cryodrgn.data.image_kinds import ImageKinds
     from cryodrgn.preflight.screening import Screen
 
 logger = logging.getLogger(__name__)
 
 LISTS = (".star", ".txt")
+_AS_STAR = ", and give a .star file, which cryodrgn_utils write_star makes of others"
 
 
 @settings
@@ -87,9 +89,8 @@ class Downsample(Job[list[Path]]):
             ConfigError: The input is a file of another kind, or is to be divided.
         """
         from cryodrgn.data.downsample import downsample_stack
-        from cryodrgn.fourier.resample import check_new_box_size
         from cryodrgn.io.image_stack import ImageStack
-        from cryodrgn.io.particle_files import open_metadata, open_stack
+        from cryodrgn.io.particle_files import open_metadata
         from cryodrgn.io.selection_files import load_selection
         from cryodrgn.io.smaller_stacks import (
             places_below,
@@ -100,12 +101,10 @@ class Downsample(Job[list[Path]]):
         from cryodrgn.preflight.plans import downsampling_plan
 
         self._require_list()
-        images, pixel_size = open_stack(self.input, self.datadir)
-        box_size = images.box_size
-        check_new_box_size(box_size, self.box_size)
+        kinds = self._kinds()
         chosen = None
         if self.indices is not None:
-            chosen = load_selection(self.indices).rows_of(len(images), str(self.input))
+            chosen = load_selection(self.indices).rows_of(kinds.count, str(self.input))
         stacks = stacks_of(self.input, self.datadir, chosen)
         places = places_below(self.outdir or self.output.parent, stacks)
         whole = ImageStack.whole_files(list(stacks.values()))
@@ -113,21 +112,42 @@ class Downsample(Job[list[Path]]):
         plan.announce("downsampling")
         for name, place in places.items():
             stack = ImageStack.whole_files([stacks[name]])
-            downsample_stack(stack, self.box_size, place, pixel_size=pixel_size)
+            downsample_stack(
+                stack,
+                self.box_size,
+                place,
+                pixel_size=kinds.pixel_size_of(stacks[name]),
+                sampling=kinds.sampling,
+            )
         if open_metadata(self.input) is None:
             write_list_of_stacks(self.output, list(places.values()))
         else:
-            boxes = (box_size, self.box_size)
-            write_star_of_smaller(self.input, self.output, places, boxes, chosen)
-        new = pixel_size and pixel_size * box_size / self.box_size
+            write_star_of_smaller(
+                self.input, self.output, places, self.box_size, kinds.change, chosen
+            )
         logger.info(
             "wrote %d images in %d stacks and %s (%s)",
             len(whole),
             len(places),
             self.output,
-            _sampling(new),
+            _sampling(kinds.new_pixel_size),
         )
         return [*places.values(), self.output]
+
+    def _kinds(self) -> "ImageKinds":
+        """Pixel sizes and shapes of the images that the input lists.
+
+        Raises:
+            CryodrgnError: They cannot be brought to the box size.
+        """
+        from cryodrgn.data.image_kinds import ImageKinds
+        from cryodrgn.io.particle_files import open_images, open_metadata
+
+        metadata = open_metadata(self.input)
+        images = open_images(self.input, metadata, self.datadir, of_any_shape=True)
+        known = None if metadata is None else metadata.pixel_sizes()
+        sizes = images.pixel_sizes if known is None else known
+        return ImageKinds.of(images, sizes, self.box_size, str(self.input))
 
     def _require_list(self) -> None:
         """Refuse an input and settings that do not go with a list of stacks."""
@@ -169,6 +189,14 @@ class Downsample(Job[list[Path]]):
         from cryodrgn.rundir import ScreeningFiles
 
         self._refuse_volume()
+        kinds = self._kinds()
+        if kinds.sampling is not None:
+            msg = (
+                f"{self.input} holds images of several pixel sizes or boxes, which a single "
+                f"stack without a table cannot say of them; name a .star file as `output`"
+                f"{_AS_STAR if self.input.suffix != '.star' else ''}"
+            )
+            raise ConfigError(msg)
         images, pixel_size = open_stack(self.input, self.datadir)
         rows = np.arange(len(images))
         if self.indices is not None:

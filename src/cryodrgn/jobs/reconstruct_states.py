@@ -379,8 +379,10 @@ def _stable_points(latents: "Latents", seed: int) -> "np.ndarray":
     kept = slice(STABLE_DIMENSIONS)
     doubt = latents.covariances
     part = None if doubt is None else doubt[:, kept, kept]
-    density = conformational_density(latents.mean[:, kept], part, seed=seed)
-    found = stable_states(density, latents.mean, doubt, seed)
+    density = conformational_density(
+        latents.mean[:, kept], part, seed=seed, numbers=latents.numbers
+    )
+    found = stable_states(density, latents.mean, doubt, seed, latents.numbers)
     if not found.states:
         msg = (
             f"every maximum of the density of {latents.source} lies beyond all particles, so "

@@ -304,7 +304,8 @@ class _Pipeline:
             record = _record_of(here)
             logger.info("%s", record["junk"])
             by_chance = record["junk_by_chance"]
-            if record["num_junk"] <= by_chance + 3 * math.sqrt(by_chance):
+            spread = record.get("junk_by_chance_spread", math.sqrt(by_chance))
+            if record["num_junk"] <= by_chance + 3 * spread:
                 if number > 1:
                     logger.info("no more than by chance: nothing else is left out")
                 self._forget_linear_after(number)

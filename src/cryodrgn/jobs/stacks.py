@@ -39,10 +39,6 @@ logger = logging.getLogger(__name__)
 
 PARTICLES = "Particles (.mrcs, .star, .cs, or .txt)"
 IMAGES_SHOWN = 9
-SPLIT = (
-    "choose those of one with cryodrgn select --particles FILE --ctf PKL --pixel-size Å, and "
-    "make a stack and a table of them with filter_mrcs and filter_pkl"
-)
 
 
 @settings
@@ -168,35 +164,88 @@ class PhaseFlip(StackChange):
     """Correct the phases of a particle stack for its CTF."""
 
     ctf: Path = positional(metavar="ctf_params", help="CTF parameters (.pkl)")
+    output: Path = option(
+        *output_flags("mrc"),
+        metavar="MRC",
+        help="Output stack (.mrcs), or a .star file, which lists a stack for each pixel size "
+        "and box, says that they are flipped, and keeps poses and CTF",
+    )
+
+    def run(self) -> Path:
+        """Write the flipped images; returns the stack, or the file that lists all stacks."""
+        return self._listed() if self.output.suffix == ".star" else super().run()
+
+    def open(self, *, as_they_are: bool = False) -> "tuple[ImageStack, float | None]":
+        """The images of one box, and their pixel size if it is known.
+
+        Raises:
+            ShapeMismatchError: They are of several boxes.
+        """
+        from cryodrgn.errors import ShapeMismatchError
+
+        try:
+            return super().open(as_they_are=as_they_are)
+        except ShapeMismatchError as error:
+            msg = f"{error}; a stack holds images of one box: give `output` a name.star"
+            raise ShapeMismatchError(msg) from error
+
+    def _listed(self) -> Path:
+        """A stack of each kind of images, and the file that lists them.
+
+        Raises:
+            CryodrgnError: The images are of tilt series, oblong, or corrected already.
+        """
+        from cryodrgn.data.flipped_set import write_flipped_set
+        from cryodrgn.io.particle_files import ParticleFiles, open_particles
+
+        files = ParticleFiles(particles=self.particles, ctf=self.ctf, datadir=self.datadir)
+        paths = write_flipped_set(open_particles(files), self.output)
+        logger.info("wrote %s and %s", ", ".join(map(str, paths)), self.output)
+        return self.output
 
     def change_of(
-        self, images: "ImageStack", pixel_size: float | None
+        self,
+        images: "ImageStack",
+        pixel_size: float | None,  # noqa: ARG002
     ) -> "tuple[Change, float | None, str]":
         """Multiplication of the transform by the sign of the CTF.
 
         Raises:
-            CryodrgnError: The table does not belong to the images, or has several pixel sizes,
-                of which the header of a stack holds one; or the phases are flipped already.
+            CryodrgnError: The table does not belong to the images, or the phases are flipped
+                already.
         """
+        import numpy as np
+
+        from cryodrgn.data.flipped_set import refuse_corrected
         from cryodrgn.data.stack_changes import phase_flip, require_row_each
         from cryodrgn.io.cryodrgn_pickle import load_ctf
         from cryodrgn.io.particle_files import open_metadata
-        from cryodrgn.particles.pixel_sizes import common_pixel_size
+        from cryodrgn.particles.pixel_sizes import in_words, rows_by_pixel_size
 
         ctf, side_lengths = load_ctf(self.ctf)
         require_row_each(len(ctf), images, self.ctf, self.particles)
         pixel_sizes = side_lengths / images.box_size
-        pixel_size = common_pixel_size(pixel_sizes, str(self.ctf), SPLIT)
+        groups = rows_by_pixel_size(pixel_sizes)
+        if len(groups) > 1:
+            logger.warning(
+                "%s gives images of %s, of which the header of %s names none: keep that table",
+                self.ctf,
+                in_words(pixel_sizes, groups),
+                self.output,
+            )
         metadata = open_metadata(self.particles)
         terms = {} if metadata is None else metadata.optics_terms()
-        if "correction" in terms:
-            msg = (
-                f"{self.particles} says that its images are phase flipped or multiplied by the "
-                "CTF already; they need no further correction"
-            )
-            raise ConfigError(msg)
-        flipped = phase_flip(replace(ctf, **terms), pixel_sizes)
-        return flipped, pixel_size, "phase-flipped images"
+        ctf = replace(ctf, **terms)
+        refuse_corrected(ctf, str(self.particles))
+        matrices = None if metadata is None else metadata.magnifications()
+        flipped = phase_flip(ctf, pixel_sizes, matrices)
+        logger.info(
+            "particles become bright in %s: use it without a CTF; a .star file as output keeps "
+            "their contrast",
+            self.output,
+        )
+        written = float(np.median(pixel_sizes)) if len(groups) == 1 else None
+        return flipped, written, "phase-flipped images"
 
 
 @settings

@@ -81,12 +81,16 @@ class ContrastMixture:
     probabilities: Float[Tensor, " particles"]
 
     @classmethod
-    def fit(cls, found: ContrastLikelihoods) -> "ContrastMixture":
+    def fit(cls, found: ContrastLikelihoods, copies: float = 1.0) -> "ContrastMixture":
         """Fit it by EM.
 
         Two kinds must explain the contrasts so much better than one that the logarithm of the
         likelihood exceeds that of one by ln N, which is what the Bayesian information
-        criterion asks of two more parameters (Schwarz 1978).
+        criterion asks of two more parameters (Schwarz 1978); copies of a particle are one.
+
+        Args:
+            found: Likelihoods of all rows.
+            copies: Rows of a particle, on average.
         """
         step = float(found.contrasts[1] - found.contrasts[0])
         typical = found.estimates()
@@ -96,7 +100,7 @@ class ContrastMixture:
         one, alone, _ = _run(found, one, step)
         two = _Mixture(0.02, middle, max(deviation, step), 2 * step)
         two, both, empty = _run(found, two, step)
-        if both - alone <= math.log(len(typical)):
+        if (both - alone) / copies <= math.log(len(typical) / copies):
             two, empty = one, torch.zeros_like(typical)
         return cls(
             share_empty=two.share,

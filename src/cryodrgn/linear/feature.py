@@ -31,6 +31,7 @@ from cryodrgn.linear.halves import Halves
 from cryodrgn.linear.iteration import DiscImages, joined
 from cryodrgn.linear.regression import Regression
 from cryodrgn.linear.subspace import Subspace
+from cryodrgn.particles.copies import copies_per_particle
 
 # Particles from which noise and contrasts are found, and how often they are found anew.
 SAMPLE, ROUNDS = 1000, 2
@@ -57,12 +58,14 @@ class Amounts:
         variances: Their variances: infinite for images that say nothing of it.
         mean: Mean density within the mask over all particles, in the units of the images.
         spread: Its standard deviation among them.
+        copies: Rows of a particle, on average.
     """
 
     values: Float[np.ndarray, " particles"]
     variances: Float[np.ndarray, " particles"]
     mean: float
     spread: float
+    copies: float = 1.0
 
     def remaining(self, levels: Float[np.ndarray, " 2"]) -> float:
         """Density at the lower of two amounts as a share of that at the higher one."""
@@ -78,7 +81,7 @@ class TwoGroups:
         share: Share of the particles with the density.
         means: Mean amount without and with it.
         widths: Variance of the amount within either group.
-        gain: Gain in log-likelihood of all images over one group.
+        gain: Gain in log-likelihood of all different images over one group.
         log_ratios: Log-likelihood of every image with the density less that without.
     """
 
@@ -136,6 +139,7 @@ def amounts(
         variances=variances,
         mean=sum(means) / 2,
         spread=float(slopes[0].norm() + slopes[1].norm()) / 2,
+        copies=copies_per_particle(images.images.numbers),
     )
 
 
@@ -151,7 +155,7 @@ def two_groups(found: Amounts) -> TwoGroups:
     one = _mixture(values[known], noise[known], np.array([0.0]))
     starts = np.quantile(values[known], [0.2, 0.8])
     two = _mixture(values[known], noise[known], starts)
-    gain = two.log_likelihood - one.log_likelihood
+    gain = (two.log_likelihood - one.log_likelihood) / found.copies
     if gain < LEAST_GAIN:
         msg = (
             "the amount of density there does not fall into two groups (log-likelihood "

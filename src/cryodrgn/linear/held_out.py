@@ -102,7 +102,7 @@ def compared(
     for number, half in enumerate(halves):
         for group in groups.unique().tolist():
             rows = half[groups[half] == group]
-            if len(rows) < LEAST_PARTICLES:
+            if images.num_different(rows) < LEAST_PARTICLES:
                 continue
             found = _group_map(images, rows, plain, noise, mask, radius)
             weights = torch.ones(len(rows)) if square is None else square[rows].cpu()

@@ -65,7 +65,9 @@ def judge_run(
     groups = torch.from_numpy(optics_groups(particles.images))
     decoder = trained.model.decoder.to(device).eval()
     gram, counts = _inner_products(decoder, images, encoded[0], groups)
-    scores = scores_of(gram, counts, [torch.arange(len(images))], encoded)
+    scores = scores_of(
+        gram, counts, [torch.arange(len(images))], encoded, numbers=images.numbers
+    )
     write_scores(run.judged, particles.original_rows, scores.columns(), scores.is_junk())
     with log_to_file(run.log):
         tell_of_junk(scores, run.judged)

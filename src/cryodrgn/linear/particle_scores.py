@@ -32,6 +32,7 @@ from cryodrgn.linear.contrasts import ContrastLikelihoods, ContrastMixture
 from cryodrgn.linear.embed import inner_products, subspace_of
 from cryodrgn.linear.expectation import residual_moments
 from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.particles.copies import copies_per_particle, number_of_different
 from cryodrgn.rundir import JudgedFiles
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class ParticleScores:
             latents.
         alone: Whether that says that it belongs to no state.
         share_empty: Share of images that show nothing, by the mixture.
+        numbers: Number of the different particle in every row; None where every row is one.
     """
 
     contrast: Float[np.ndarray, " particles"]
@@ -75,6 +77,7 @@ class ParticleScores:
     nearest: Float[np.ndarray, " particles"]
     alone: Bool[np.ndarray, " particles"]
     share_empty: float
+    numbers: Int[np.ndarray, " particles"] | None = None
 
     def columns(self) -> dict[str, Float[np.ndarray, " particles"]]:
         """The table of scores, column by column; ``junk`` is 1 for what looks like junk."""
@@ -90,7 +93,7 @@ class ParticleScores:
     @property
     def are_judged(self) -> bool:
         """True if there are enough particles to tell junk from the others."""
-        return len(self.empty) >= LEAST_JUDGED
+        return number_of_different(self.numbers, len(self.empty)) >= LEAST_JUDGED
 
     def named(self) -> dict[str, Bool[np.ndarray, " particles"]]:
         """Particles that look like junk by each score; nobody is named by two."""
@@ -111,6 +114,10 @@ class ParticleScores:
         empty = self.empty > 0.5
         return float((1 - self.empty[empty]).sum()) + 2e-4 * float((~empty).sum())
 
+    def spread_of_mistakes(self) -> float:
+        """Standard deviation of that number; a particle's copies are mistaken together."""
+        return math.sqrt(self.expected_mistakes() * copies_per_particle(self.numbers))
+
     def severity(self) -> Float[np.ndarray, " particles"]:
         """Order from clear particles to clear junk; about 0 on the border."""
         odds = np.log(self.empty.clip(1e-30)) - np.log((1 - self.empty).clip(1e-30))
@@ -122,8 +129,8 @@ class ParticleScores:
         count, total = int(self.is_junk().sum()), len(self.empty)
         if not self.are_judged:
             return (
-                f"{total} particles are too few to judge which look like junk (at least "
-                f"{LEAST_JUDGED} are needed): all count as good"
+                f"{number_of_different(self.numbers, total)} particles are too few to judge "
+                f"which look like junk (at least {LEAST_JUDGED} are needed): all count as good"
             )
         if count == 0:
             return f"none of {total} particles looks like junk"
@@ -177,7 +184,7 @@ def score_particles(
     order = torch.cat(parts).argsort()
     gram = torch.cat([products for products, _ in found]).cpu()[order]
     counts = torch.cat([counts for _, counts in found]).cpu()[order]
-    return scores_of(gram, counts, list(parts))
+    return scores_of(gram, counts, list(parts), numbers=images.images.numbers)
 
 
 def scores_of(
@@ -185,6 +192,8 @@ def scores_of(
     num_values: Float[Tensor, " particles"],
     groups: list[Int[Tensor, " _"]],
     encoded: tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z z"]] | None = None,
+    *,
+    numbers: Int[np.ndarray, " particles"] | None = None,
 ) -> ParticleScores:
     """Scores from inner products of what is predicted of each image and the image.
 
@@ -194,10 +203,11 @@ def scores_of(
         num_values: Real numbers of every particle's images that were compared.
         groups: Rows of particles that were judged by one model, whose latents are compared.
         encoded: Latents and their covariances, where they are not those of the components.
+        numbers: Number of the different particle in every row; None where every row is one.
     """
     gram = gram.cpu()
     likelihoods = ContrastLikelihoods.of(gram)
-    mixture = ContrastMixture.fit(likelihoods)
+    mixture = ContrastMixture.fit(likelihoods, copies_per_particle(numbers))
     posterior = posterior_of(gram, mixture.spread)
     squares = torch.einsum("bij,bij->b", gram, residual_moments(posterior))
     if encoded is not None:
@@ -211,8 +221,11 @@ def scores_of(
     misfits = _deviates(squares / num_values.cpu(), shown)
     distance, nearest = torch.zeros(2, len(gram))
     alone = torch.zeros(len(gram), dtype=torch.bool)
+    own = torch.arange(len(gram)) if numbers is None else torch.from_numpy(numbers)
     for rows in groups:
-        found = _distances(posterior.mean[rows], posterior.covariance[rows], shown[rows])
+        found = _distances(
+            posterior.mean[rows], posterior.covariance[rows], shown[rows], own[rows]
+        )
         distance[rows], nearest[rows], alone[rows] = found
     return ParticleScores(
         contrast=likelihoods.estimates().numpy(),
@@ -222,6 +235,7 @@ def scores_of(
         nearest=nearest.numpy(),
         alone=alone.numpy(),
         share_empty=mixture.share_empty,
+        numbers=numbers,
     )
 
 
@@ -254,6 +268,7 @@ def _distances(
     mean: Float[Tensor, "particles z"],
     covariance: Float[Tensor, "particles z z"],
     shown: Bool[Tensor, " particles"],
+    numbers: Int[Tensor, " particles"],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mahalanobis distance, distance to the fifth neighbour, and who stands alone."""
     dimensions = mean.shape[1]
@@ -261,11 +276,12 @@ def _distances(
     whitening = torch.linalg.cholesky(torch.linalg.inv(uncertainty))
     # Uncertainty of a latent in units of the mean one, of each dimension.
     doubt = torch.einsum("ia,bij,ja->b", whitening, covariance, whitening) / dimensions
-    others = mean[shown]
+    others, owners = mean[shown], numbers[shown]
     if len(others) > MOST_OTHERS:
-        order = torch.randperm(len(others), generator=generator_at(0, 0x10E))
-        others = others[order[:MOST_OTHERS]]
-    if len(others) <= COMPANIONS:
+        order = torch.randperm(len(others), generator=generator_at(0, 0x10E))[:MOST_OTHERS]
+        others, owners = others[order], owners[order]
+    different, owners = owners.unique(return_inverse=True)
+    if len(different) <= COMPANIONS:
         nothing = torch.zeros(len(mean))
         return nothing, nothing, nothing > 0
     centred = mean - others.mean(0)
@@ -274,7 +290,7 @@ def _distances(
     distance = (centred @ torch.linalg.inv(spread) * centred).sum(1).clamp_min(0).sqrt()
     places = others @ whitening
     parts = [
-        torch.cdist(part, places).kthvalue(COMPANIONS + 1).values
+        _to_nearest(torch.cdist(part, places), owners).kthvalue(COMPANIONS + 1).values
         for part in (mean @ whitening).split(AT_A_TIME)
     ]
     nearest = torch.cat(parts) / (1 + doubt).sqrt()
@@ -284,6 +300,17 @@ def _distances(
     lonely = _robust(logarithms, logarithms[shown]) > NORMAL_DEVIATE
     far = (distance.square() > bound) & (nearest.square() > bound)
     return distance, nearest, far & lonely
+
+
+def _to_nearest(
+    distances: Float[Tensor, "rows others"], owners: Int[Tensor, " others"]
+) -> Float[Tensor, "rows particles"]:
+    """Distance to the nearest copy of each different particle."""
+    count = int(owners.max()) + 1
+    if count == len(owners):
+        return distances
+    nearest = distances.new_full((len(distances), count), math.inf)
+    return nearest.scatter_reduce(1, owners.expand_as(distances), distances, "amin")
 
 
 def _width(dimensions: int) -> float:

@@ -130,14 +130,13 @@ def refine_poses(
         images: The images, whose poses are ``poses``.
         poses: Is changed.
         pixel_sizes: Å/px of every particle.
-        halves: Mean and components from even and from odd rows, so that half maps stay
-            independent.
+        halves: Mean and components from each half set, so that half maps stay independent.
         noise: The noise.
         contrast_spread: Standard deviation of contrasts.
     """
     found = []
-    for start, volumes in enumerate(halves):
-        rows = torch.arange(start, len(images), 2)
+    parts = images.halves(torch.arange(len(images)))
+    for rows, volumes in zip(parts, halves, strict=True):
         half = _Half(images, volumes, rigid_motions(volumes[0]), noise, contrast_spread)
         spread, left = half.spread(rows)
         moves = half.moves(rows, spread)

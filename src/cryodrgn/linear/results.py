@@ -178,6 +178,7 @@ def _recorded(
         "junk": result.scores.sentence(),
         "num_junk": int(result.scores.is_junk().sum()),
         "junk_by_chance": result.scores.expected_mistakes(),
+        "junk_by_chance_spread": result.scores.spread_of_mistakes(),
         "linear": config.settings(),
     }
     if result.poses_in_words is not None:

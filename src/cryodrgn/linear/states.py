@@ -183,7 +183,7 @@ class StateReconstruction:
         apart = latents.mean if latents.half_means is None else latents.half_means
         coefficients = self._evaluated(linear, apart)
         plain = regress(images, self._halves, coefficients, self._noise, self.mask)
-        count = number_of_groups(len(latents.mean))
+        count = number_of_groups(images.num_different(torch.arange(len(latents.mean))))
         groups = cluster_by_means(latents.mean, count, seed=self._settings.seed).labels
         return compared(
             images,

@@ -9,18 +9,6 @@ import numpy as np
 from jaxtyping import Int
 
 
-def in_order_of_appearance(
-    copies: Int[np.ndarray, " rows"],
-) -> Int[np.ndarray, " rows"]:
-    """Numbers 0, 1, 2, … of different particles, in the order of their first rows.
-
-    Args:
-        copies: Any numbers that are equal for copies of one particle.
-    """
-    _, first, places = np.unique(copies, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[places.ravel()]
-
-
 def halves_of(
     rows: Int[np.ndarray, " rows"], numbers: Int[np.ndarray, " particles"]
 ) -> tuple[Int[np.ndarray, " first"], Int[np.ndarray, " second"]]:
@@ -45,12 +33,3 @@ def rows_of(
         numbers: That of every row.
     """
     return np.flatnonzero(np.isin(numbers, chosen))
-
-
-def without_copies_of(
-    rows: Int[np.ndarray, " rows"],
-    others: Int[np.ndarray, " others"],
-    numbers: Int[np.ndarray, " particles"],
-) -> Int[np.ndarray, " kept"]:
-    """Those of some rows that show none of the particles that other rows show."""
-    return rows[~np.isin(numbers[rows], numbers[others])]

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32, Int
 
 from cryodrgn.errors import MetadataError, ShapeMismatchError
 from cryodrgn.fourier.resample import check_new_box_size
-from cryodrgn.particles.half_sets import in_order_of_appearance
+from cryodrgn.particles.copies import in_order_of_appearance
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.particles.sampling import Sampling

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.particles.half_sets import in_order_of_appearance
+from cryodrgn.particles.copies import in_order_of_appearance
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.pixel_sizes import common_pixel_size
 from cryodrgn.particles.sampling import Sampling

@@ -1,5 +1,6 @@
 """A run of this program or of cryoDRGN: its latents, volumes, poses and plots."""
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 
 from cryodrgn.devices import choose_device, choose_network_dtype
-from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.cryodrgn_pickle import load_ctf, load_latents, load_poses
 from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.learning_curve import load_epoch_losses
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from cryodrgn.analysis.clusters import Clusters
     from cryodrgn.analysis.pca import PrincipalComponents
+
+logger = logging.getLogger(__name__)
 
 # What draws, or learns statistics, is imported where it is used: a run opens without it.
 
@@ -170,6 +173,23 @@ class Run:
             series=TiltSeriesSettings.from_mapping(self.settings.get("dataset_args", {})),
         )
         return open_particles(files)
+
+    def copies(self, count: int) -> Int[np.ndarray, " particles"] | None:
+        """Number of the different particle that each latent is of, for error bars.
+
+        None where no particle is listed more than once, or where that cannot be known because
+        the particle files are gone, which is said.
+
+        Args:
+            count: Number of latents.
+        """
+        try:
+            particles = self.particles()
+        except CryodrgnError as error:
+            logger.info("not known if particles are listed more than once: %s", error)
+            return None
+        is_told = len(particles) == count and particles.images.copies is not None
+        return particles.numbers if is_told else None
 
     def rotations(self, epoch: int | None = None) -> Float[np.ndarray, "particles 3 3"]:
         """Orientation of every particle: refined by the run, or as it was given them.

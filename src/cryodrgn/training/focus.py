@@ -16,6 +16,7 @@ from cryodrgn.imaging.forward_model import predict
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.copies import first_rows
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.backproject import backproject
 from cryodrgn.training.config import TrainConfig
@@ -110,7 +111,9 @@ def _in_units_of(images: TrainingSet, path: Path, team: Team) -> Float[Tensor, "
         raise ShapeMismatchError(msg)
     volume = torch.from_numpy(values)
     density = FixedDensity(volume, images.device)
-    rows = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
+    different = torch.from_numpy(first_rows(images.numbers))
+    places = torch.linspace(0, len(different) - 1, min(SAMPLE, len(different))).long()
+    rows = different[places]
     sums = torch.zeros(3, device=images.device)
     for part in team.piece(rows).split(images.most_together(AT_A_TIME)):
         batch = images.batch(part)

@@ -56,7 +56,7 @@ def spectral_snr(images: TrainingSet, team: Team = ALONE) -> Float[Tensor, " poi
     power, passed = torch.zeros(2, images.num_points, device=device)
     count = min(SAMPLE, len(images))
     sample = team.piece(torch.linspace(0, len(images) - 1, count).long())
-    number = torch.zeros((), device=device)
+    number, numbers = torch.zeros((), device=device), torch.from_numpy(images.numbers)
     for rows in sample.split(images.most_together(TOGETHER)):
         batch = images.batch(rows)
         transfer = batch.transfer()
@@ -65,7 +65,7 @@ def spectral_snr(images: TrainingSet, team: Team = ALONE) -> Float[Tensor, " poi
         power += batch.images.square().sum(-1).sum(0)
         passed += transfer.square().sum(0)
         number += batch.num_images
-        parity = batch.grouping.spread(rows % 2).to(device)
+        parity = batch.grouping.spread(numbers[rows] % 2).to(device)
         for half, sums in enumerate(halves):
             chosen = (parity == half).nonzero()[:, 0]
             one = torch.ones(len(chosen), 1, device=device)

@@ -31,6 +31,7 @@ from cryodrgn.models.linear_network import LinearNetwork
 from cryodrgn.models.model import Model, sample_latent
 from cryodrgn.models.protocols import Posterior
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.copies import mean_of_copies, standard_error
 from cryodrgn.training.model_choice import ModelChoice
 
 SAMPLES = 8
@@ -76,7 +77,7 @@ def compare_with_linear(
         model: The sum.
         particles: All images.
         rows: The particles kept out of training.
-        numbers: Those of the different particles that they are, see :func:`mean_of_copies`.
+        numbers: Those of the different particles that they are: copies are no further evidence.
         seed: Of the samples.
         dtype: Number type of the network's matrix products.
         team: Processes that share the work; all get the whole result.
@@ -102,7 +103,7 @@ def compare_with_linear(
     drawn = torch.randn(shape, generator=generator_at(seed, STREAM))
     noise = drawn[:, torch.searchsorted(rows, mine)].to(particles.device)
     *linear, whole = (
-        mean_of_copies(team.gather(bounds).double().cpu(), numbers)
+        mean_of_copies(team.gather(bounds).double().cpu().numpy(), numbers)
         for candidate in (alone, told_by_network, moved, summed)
         for bounds in [likelihood_bounds(candidate, particles, mine, variances, noise)]
     )
@@ -110,23 +111,9 @@ def compare_with_linear(
     model.train(was_training)
     return ModelChoice(
         gain=float(gains.mean()),
-        error=float(gains.std() / math.sqrt(len(gains))),
+        error=standard_error(gains, ddof=1),
         num_particles=len(gains),
     )
-
-
-def mean_of_copies(
-    values: Float[Tensor, " rows"], numbers: Int[np.ndarray, " rows"]
-) -> Float[Tensor, " particles"]:
-    """Means over all rows of each particle, whose copies are no further evidence.
-
-    Args:
-        values: Of every row.
-        numbers: Equal for copies of one particle, as symmetry expansion lists them.
-    """
-    _, places = np.unique(numbers, return_inverse=True)
-    counts = np.bincount(places)
-    return torch.from_numpy(np.bincount(places, values.numpy()) / counts)
 
 
 def _with_one_correction(

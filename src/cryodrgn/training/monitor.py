@@ -13,6 +13,7 @@ from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.models.model import Model
 from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.copies import first_rows, mean_of_copies
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_rows
 from cryodrgn.training.convergence import (
@@ -74,10 +75,12 @@ class HeldOutEvaluator:
         self._numbers = numbers[self._rows.numpy()]
         order = torch.randperm(len(particles), generator=generator_at(seed, STREAM))
         self._reference = particles.visited(order)[:REFERENCE_PARTICLES].sort().values
-        views = torch.from_numpy(np.ascontiguousarray(directions))[self._rows][:MOST_EXCHANGED]
-        self._blocks = view_blocks(views)
+        # Copies of a particle share its noise, so one row of each particle is asked.
+        judges = torch.from_numpy(first_rows(self._numbers))[:MOST_EXCHANGED]
+        views = torch.from_numpy(np.ascontiguousarray(directions))[self._rows][judges]
+        self._blocks = judges[view_blocks(views)]
         self._records: list[EpochRecord] = []
-        self._errors: list[Float[np.ndarray, " held_out"]] = []
+        self._errors: list[Float[np.ndarray, " particles"]] = []
         self._gains: list[Float[np.ndarray, " images"]] = []
         self._groups: Int[Tensor, "states particles"] | None = None
         self._maps: Float[Tensor, "states box box box"] | None = None
@@ -117,7 +120,8 @@ class HeldOutEvaluator:
         counts = torch.bincount(self._particles.shells.cpu()).clamp_min(1)
         shells = table.mean(0) / counts
         errors, power = table.sum(1), float(powers.mean())
-        self._errors = [*self._errors, errors.numpy()][-2 * EPOCHS_COMPARED :]
+        apart = mean_of_copies(errors.numpy(), self._numbers)
+        self._errors = [*self._errors, apart][-2 * EPOCHS_COMPARED :]
         explained = power - float(errors.mean())
         reference = self._latents(self._reference)
         exchange = self._exchange(reference, shells)
@@ -167,8 +171,11 @@ class HeldOutEvaluator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a remembered state."""
         self._records = [EpochRecord.from_state(record) for record in state["records"]]
-        self._errors = [values.numpy() for values in state["errors"]]
-        self._gains = [values.numpy() for values in state["gains"]]
+        count = len(first_rows(self._numbers))
+        # Runs of expanded sets once remembered rows in place of particles: compared anew.
+        self._errors = [values.numpy() for values in state["errors"] if len(values) == count]
+        count = self._blocks.numel()
+        self._gains = [values.numpy() for values in state["gains"] if len(values) == count]
         self._groups, self._maps = state["groups"], state["maps"]
 
     @property

@@ -31,7 +31,7 @@ from cryodrgn.orientation.initial import InitialMap, Sample
 from cryodrgn.orientation.slices import Slices, box_within
 from cryodrgn.orientation.starts import compare_starts, effective_directions, why_too_alike
 from cryodrgn.parallel import ALONE, Team
-from cryodrgn.particles.half_sets import without_copies_of
+from cryodrgn.particles.copies import first_rows
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
@@ -270,12 +270,11 @@ class PoseSearch:
 
     def _sample(self, disc: FrequencyDisc, generator: torch.Generator) -> Sample:
         """Images, drawn at random, of which first maps are made."""
-        count = min(len(self._particles), self._search.start_images)
-        drawn = torch.randperm(len(self._particles), generator=generator)[:count]
-        num_held_out = max(FEWEST_HELD_OUT, round(SHARE_HELD_OUT * count))
-        used, judges = (part.numpy() for part in drawn.tensor_split([count - num_held_out]))
-        used = without_copies_of(used, judges, self._particles.numbers)
-        drawn = torch.from_numpy(np.concatenate([used, judges]))
+        order = torch.randperm(len(self._particles), generator=generator)
+        # Without poses, copies of an image are the same image.
+        different = torch.from_numpy(first_rows(self._particles.numbers[order.numpy()]))
+        drawn = order[different][: self._search.start_images]
+        num_held_out = max(FEWEST_HELD_OUT, round(SHARE_HELD_OUT * len(drawn)))
         parts = [
             self._particles.unshifted_transforms(rows, disc.positions)
             for rows in drawn.split(READ_AT_ONCE)

@@ -111,7 +111,9 @@ def map_all_particles(
     save_pickles(files.all_coordinates, [everyone])
     _assign_states(landscape, files, record, everyone)
     if everyone.shape[1] > 1:
-        density = particle_density(everyone[:, :2], seed=options.seed)
+        density = particle_density(
+            everyone[:, :2], seed=options.seed, numbers=run.copies(len(everyone))
+        )
         save_density(files.density, density)
         save_figure(plot_density(density), files.plot("particle_density"))
         save_figure(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
-from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.linear.detection import (
@@ -328,7 +328,15 @@ def require_particles(particles: ParticleSet, settings: FitSettings) -> None:
 
     Raises:
         ShapeMismatchError: It is.
+        ConfigError: It lists particles more than once.
     """
+    if particles.images.copies is not None:
+        msg = (
+            f"{particles.source} lists {particles.num_different} particles in {len(particles)} "
+            "rows, as symmetry expansion does, and every row would count as a particle: give "
+            "the file from before expansion"
+        )
+        raise ConfigError(msg)
     least = least_particles(settings)
     if len(particles) < least:
         msg = (

@@ -8,7 +8,6 @@ particle out; its few volumes owe little to any one of them.
 
 import csv
 import logging
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from cryodrgn.linear.latents import Latents, run_latents
 from cryodrgn.models.linear_network import padding_of, slices_of_sum
 from cryodrgn.models.registry import sum_of_volumes
 from cryodrgn.parallel import ALONE
+from cryodrgn.particles.copies import mean_of_copies, standard_error
 from cryodrgn.particles.half_sets import rows_of
 from cryodrgn.particles.optics import CORRECTIONS, CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
@@ -45,7 +45,6 @@ from cryodrgn.training.model_comparison import (
     Candidate,
     Decode,
     likelihood_bounds,
-    mean_of_copies,
     residual_variances,
 )
 
@@ -75,7 +74,7 @@ class RunComparison:
     def behind(self, number: int) -> tuple[float, float]:
         """Mean by which a run lies behind the best one, per particle, and its error."""
         losses = self.likelihoods[self.best] - self.likelihoods[number]
-        return float(losses.mean()), float(losses.std(ddof=1) / math.sqrt(len(losses)))
+        return float(losses.mean()), standard_error(losses, ddof=1)
 
     def are_equal(self, number: int) -> bool:
         """True if a run is not worse than the best one beyond chance."""
@@ -144,7 +143,7 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
         if not bool(bounds.isfinite().all()):
             msg = f"{run.path} predicts images that are not finite numbers; leave it out"
             raise ConfigError(msg)
-        found.append(mean_of_copies(bounds.double().cpu(), sets[0].numbers).numpy())
+        found.append(mean_of_copies(bounds.double().cpu().numpy(), sets[0].numbers))
     return RunComparison(
         names=tuple(str(run.path) for run in runs), likelihoods=np.stack(found)
     )
