@@ -97,7 +97,15 @@ def browsing(folder: Path, size: str = "1000,800") -> Iterator[Browser]:
     for flag in [*FLAGS, f"--window-size={size}", f"--user-data-dir={folder}/profile"]:
         options.add_argument(flag)
     options.binary_location = program
-    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    # Nobody is there to allow a second download.
+    downloads = {"automatic_downloads": 1}
+    options.add_experimental_option(
+        "prefs",
+        {
+            "download.default_directory": str(folder),
+            "profile.default_content_setting_values": downloads,
+        },
+    )
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(helper))
     driver.set_script_timeout(PATIENCE_S)

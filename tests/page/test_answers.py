@@ -1,9 +1,7 @@
 """What the page's server says is what the library computes."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import mrcfile
 import numpy as np
 import pytest
 import yaml
@@ -15,10 +13,8 @@ from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.score_table import read_scores
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star import read_star
-from cryodrgn.page.selections import Selections
 from cryodrgn.page.volumes import Superseded, Support, Turns
 from cryodrgn.particles.half_sets import halves_of
-from cryodrgn.rundir import RunDirectory
 from page.server import serving
 
 CHOSEN = np.array([0, 3, 7, 42, 99], dtype="<u4")
@@ -164,44 +160,6 @@ def test_a_selection_is_saved_as_rows_of_the_original_file_and_exported_as_by_ha
     cryodrgn.export(star, runs / "vae/selections/kept.pkl", by_hand)
     assert download == by_hand.read_bytes()
     assert (runs / "vae/selections/kept.star").read_bytes() == by_hand.read_bytes()
-
-
-def test_downloads_are_the_files_that_commands_write(runs, tmp_path):
-    with serving(runs / "vae") as page:
-        page.post("/api/runs/0/selection?name=kept", CHOSEN.tobytes())
-        rows = page.get("/api/runs/0/download?name=kept&ending=.pkl").content
-        volume = page.get("/api/runs/0/volume.mrc?z=0.5,-1").content
-        missing = page.get("/api/runs/0/download?name=kept&ending=.cs")
-    assert rows == (runs / "vae/selections/kept.pkl").read_bytes()
-    cryodrgn.eval_vol(runs / "vae/weights.pkl", output=tmp_path / "v.mrc", z=(0.5, -1.0))
-    (tmp_path / "page.mrc").write_bytes(volume)
-    with mrcfile.open(tmp_path / "v.mrc") as one, mrcfile.open(tmp_path / "page.mrc") as two:
-        np.testing.assert_allclose(one.data, two.data, atol=1e-5)
-        assert one.voxel_size == two.voxel_size
-    assert missing.status == 404
-
-
-def test_a_selection_of_a_cryosparc_job_becomes_tables_and_their_group(tmp_path):
-    """The tables are those of ``cryodrgn export``, which has tests of its own."""
-    uids = np.arange(100, 106, dtype="u8")
-    table = np.zeros(6, dtype=[("uid", "u8"), ("blob/path", "S9"), ("blob/idx", "u4")])
-    table["uid"], table["blob/idx"] = uids, np.arange(6)
-    source = tmp_path / "particles.cs"
-    with source.open("wb") as file:
-        np.save(file, table)
-    (tmp_path / "run").mkdir()
-    selections = Selections(
-        files=RunDirectory(tmp_path / "run"),
-        original=np.array([5, 3, 1]),
-        source=source,
-        lock=threading.Lock(),
-    )
-    selections.keep("kept", np.array([0, 2]), seen="")
-    assert selections.export("kept")["exports"] == [".cs", ".csg"]
-    written = np.load(selections.download("kept", ".cs"))
-    assert sorted(written["uid"].tolist()) == [101, 105]
-    group = yaml.safe_load(selections.download("kept", ".csg").read_text())
-    assert group["results"]["blob"]["num_items"] == 2
 
 
 def test_select_goes_on_from_what_the_page_saved(runs):

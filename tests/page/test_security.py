@@ -73,6 +73,7 @@ def test_a_request_may_not_be_large(page):
         "/static//etc/passwd",
         "/api/runs/0/map?name=../../sim/gt/state_000.mrc",
         "/api/runs/0/map?name=/etc/passwd",
+        "/api/runs/0/map.mrc?name=../../sim/gt/state_000.mrc",
         "/api/runs/0/selection?name=../../rows",
         "/api/runs/0/download?name=..%2f..%2frows&ending=.pkl",
         "/api/runs/0/download?name=a&ending=/../../rows.pkl",
@@ -106,6 +107,18 @@ def test_a_selection_that_is_a_link_is_not_served(runs, tmp_path):
         answer = page.get("/api/runs/0/download?name=leak")
     assert answer.status == 404
     assert "is a link" in answer.json["error"]
+
+
+def test_a_map_that_is_a_link_out_of_the_run_is_not_served(runs, tmp_path):
+    secret = tmp_path / "secret.mrc"
+    shutil.copyfile(runs / "linear/mean.mrc", secret)
+    (runs / "linear/mean.mrc").unlink()
+    (runs / "linear/mean.mrc").symlink_to(secret)
+    with serving(runs / "linear") as page:
+        for path in ("map", "map.mrc"):
+            answer = page.get(f"/api/runs/0/{path}?name=mean.mrc")
+            assert answer.status == 404
+            assert "a link out of" in answer.json["error"]
 
 
 def test_a_folder_of_selections_that_is_a_link_is_not_written_through(runs, tmp_path):

@@ -206,8 +206,7 @@ def volume_file(
 ) -> Response:
     """The volume at a point of the latent space, as an MRC file."""
     found = run.desk(run.epoch(epoch)).volume(_wish(z, side, "", 0))
-    content = volume_bytes(found, run.geometry(len(found)))
-    return _download(content, f"{_plain(run.name)}.mrc", BYTES)
+    return _download(volume_bytes(found, run.geometry(len(found))))
 
 
 @router.get("/map")
@@ -215,6 +214,12 @@ def stored_map(run: Shown, name: str) -> Response:
     """A map in the folder of the run."""
     found, pixel_size = run.map(name)
     return _numbers(found, {"sides": found.shape, "pixel_size": pixel_size})
+
+
+@router.get("/map.mrc")
+def map_file(run: Shown, name: str) -> Response:
+    """A map in the folder of the run, as its file is."""
+    return _download(read_bytes(run.map_path(name)))
 
 
 @router.get("/half-maps")
@@ -256,8 +261,8 @@ def export(run: Shown, name: str) -> Any:
 def download(run: Shown, name: str, ending: str = ".pkl") -> Response:
     """A file of a selection."""
     path: Path = run.selections.download(name, ending)
-    kind = KINDS.get(path.suffix, BYTES)
-    return _download(read_bytes(path), path.name, kind)
+    # As it is: readers of particle files refuse a group file.
+    return _download(path.read_bytes(), path.name, KINDS.get(path.suffix, BYTES))
 
 
 def _wish(z: str, side: Side, page: str, turn: int) -> Wish:
@@ -317,13 +322,11 @@ async def _soon(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield part
 
 
-def _download(content: bytes, name: str, kind: str) -> Response:
-    headers = {"content-disposition": f'attachment; filename="{name}"'}
+def _download(content: bytes, name: str = "", kind: str = BYTES) -> Response:
+    """A file; without a name of its own it gets the one that the page's link has."""
+    named = f'; filename="{name}"' if name else ""
+    headers = {"content-disposition": f"attachment{named}"}
     return Response(content, media_type=kind, headers=headers)
-
-
-def _plain(name: str) -> str:
-    return "".join(mark if mark.isascii() and mark.isalnum() else "_" for mark in name)[:64]
 
 
 def _finite(value: Any) -> Any:

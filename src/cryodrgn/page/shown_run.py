@@ -80,7 +80,7 @@ class ShownRun:
                 "path": str(self.run.path),
                 "latent_dim": self.run.latent_dim,
                 "box_size": self.run.box_size,
-                "pixel_size": self._pixel_size(),
+                "pixel_size": self._pixel_size,
                 "epochs": self.files.latent_epochs(),
                 "finished": self.files.weights().is_file(),
                 "instant": self._is_instant(),
@@ -89,6 +89,10 @@ class ShownRun:
                 "notes": [],
             }
             found["particles"] = self._count(found["notes"])
+            if not self._says_pixel_size():
+                found["notes"].append(
+                    f"{self.name} does not say its Å/px: volumes and .mrc files take 1"
+                )
             return found
 
     def require_folder(self) -> None:
@@ -332,7 +336,7 @@ class ShownRun:
 
     def geometry(self, box_size: int) -> MapGeometry:
         """Sampling of a decoded volume, that of ``cryodrgn eval_vol``."""
-        own = MapGeometry(pixel_size=self._pixel_size())
+        own = MapGeometry(pixel_size=self._pixel_size)
         return own.resampled(self.run.box_size, box_size)
 
     def maps(self) -> list[Path]:
@@ -350,13 +354,25 @@ class ShownRun:
         Raises:
             InputFileError: There is none of that name.
         """
+        volume, pixel_size = read_volume(self.map_path(name))
+        return volume, pixel_size or 1.0
+
+    def map_path(self, name: str) -> Path:
+        """File of a volume in the folder of the run.
+
+        Raises:
+            InputFileError: There is none of that name.
+        """
         self.require_folder()
         found = {path.relative_to(self.run.path).as_posix(): path for path in self.maps()}
         if name not in found:
             msg = f"{self.name} has no map {name[:80]!r}"
             raise InputFileError(msg)
-        volume, pixel_size = read_volume(found[name])
-        return volume, pixel_size or 1.0
+        path = found[name].resolve()
+        if not path.is_relative_to(self.run.path.resolve()):
+            msg = f"{name} is a link out of {self.run.path}, which the page does not follow"
+            raise InputFileError(msg)
+        return path
 
     def half_map_curves(self) -> dict[str, list[list[float]]]:
         """Correlations of half maps that lie in the folder, by name: (1/Å, FSC)."""
@@ -368,7 +384,7 @@ class ShownRun:
         named |= {states.fsc(n): f"state {n}" for n in StateFiles.fsc.numbers(states)}
         for path, name in named.items():
             curve = next(iter(read_curves(path).values()))
-            frequencies = curve.frequencies / self._pixel_size()
+            frequencies = curve.frequencies / self._pixel_size
             found[name] = torch.stack([frequencies, curve.values], 1).tolist()
         return found
 
@@ -379,11 +395,19 @@ class ShownRun:
         named = self.run.settings.get("dataset_args", {}).get("particles")
         return None if named is None else Path(named)
 
+    @cached_property
     def _pixel_size(self) -> float:
         try:
             return self.run.pixel_size
         except CryodrgnError:
             return 1.0
+
+    def _says_pixel_size(self) -> bool:
+        """True if the run, or the table of its CTF, has the Å/px."""
+        told = self.run.settings
+        ctf = told.get("dataset_args", {}).get("ctf")
+        stated = told.get("training", {}).get("pixel_size")
+        return bool(stated) or (ctf is not None and Path(ctf).is_file())
 
     def _is_instant(self) -> bool:
         """True if volumes are sums of stored ones, made in no time at any size."""

@@ -131,7 +131,8 @@ export class VolumePanel {
     const path = `${page.api}/volume`;
     const { values, about } = await getNumbers(path, { ...asked, ...wish, precision: "half" }, { ...options, kind: Uint16Array });
     let whole = null;
-    const exact = () => (whole ??= getNumbers(path, asked).then((got) => got.values));
+    // Of that epoch, if a later one has ended since; the finished run is −1.
+    const exact = () => (whole ??= getNumbers(path, { ...asked, epoch: about.epoch ?? -1 }).then((got) => got.values));
     return { halves: values, factor: about.factor, side: about.side, about, point, pixelSize: about.pixel_size, exact };
   }
 
@@ -145,7 +146,7 @@ export class VolumePanel {
     const { values, about } = await getNumbers(`${page.api}/map`, { name });
     const [nz, ny, nx] = about.sides;
     if (nz !== ny || ny !== nx) throw Object.assign(new Error(`${name} is no cube, but ${nz} × ${ny} × ${nx}`), { status: 0 });
-    this.show("a", { ...halved(values), side: nx, about: {}, point: null, pixelSize: about.pixel_size, name, exact: async () => values });
+    this.show("a", { ...halved(values), side: nx, about: {}, point: null, pixelSize: about.pixel_size, name, map: name, exact: async () => values });
     page.changed();
   }
 
@@ -381,14 +382,24 @@ export class VolumePanel {
     });
   }
 
+  // What is shown in A, as the name of a file and as a link to it: a map of the run, or a volume of
+  // the epoch that it was decoded from.
+  get volumeShown() {
+    if (!this.shown.a) throw Object.assign(new Error("no volume is shown yet: take the tool Volume and click"), { status: 0 });
+    return this.shown.a;
+  }
+
   fileName() {
-    const { a } = this.page.state;
-    return `${this.page.run.name.replace(/[^\w-]/g, "_")}_${a?.row ?? "point"}`;
+    const { map, point, about } = this.volumeShown;
+    const epoch = Number.isInteger(about.epoch) ? `_epoch_${about.epoch}` : "";
+    const what = map ? map.replace(/\.mrc$/, "") : `${point.row ?? "point"}${epoch}`;
+    return `${this.page.run.name}_${what}`.replace(/[^\w-]/g, "_");
   }
 
   fileLink() {
-    const { page, shown } = this;
-    const z = (shown.a?.point ?? page.state.a)?.z ?? [];
-    return `${page.api}/volume.mrc${query({ z: z.join(","), epoch: page.state.epoch })}`;
+    const { api } = this.page;
+    const { map, point, about } = this.volumeShown;
+    if (map) return `${api}/map.mrc${query({ name: map })}`;
+    return `${api}/volume.mrc${query({ z: point.z.join(","), epoch: about.epoch ?? -1 })}`;
   }
 }
