@@ -120,7 +120,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
         f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device "
-        "--like --symmetry --ewald --stable --ctf-applied"
+        "--like --symmetry --ewald --stable --ctf-applied --box"
     ),
     "conformational_density": (
         "workdir epoch -o --outdir --dims --anchors --bootstraps --seed | --labels"
@@ -145,7 +145,7 @@ FROZEN_FLAGS: dict[str, str] = {
         "particles --poses --ctf -o --outdir --ind --datadir --invert-data --uninvert-data "
         "--window --no-window --window-r --lazy --device --seed -D --consensus --shares "
         "--noise --trials --model --chains --mask --domain-kda --axis --motions --components "
-        "--radius --fit-images --screen --plant --judge --ctf-applied"
+        "--radius --fit-images --screen --plant --judge --ctf-applied --box"
     ),
     "nuisance": (
         "particles latents --poses --ctf -o --outdir --ind --datadir --screen -n --num-images "

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cryodrgn.errors import MetadataError
 from cryodrgn.imaging.aberrations import zernike_orders
 from cryodrgn.io.cryosparc import CryosparcParticles
-from cryodrgn.io.optics_report import aberrations_in_words
+from cryodrgn.io.optics_report import aberrations_in_words, tell_of_detector
 from cryodrgn.io.parse import parse_ctf
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.relion_optics import parse_vector
@@ -348,6 +348,18 @@ def test_parsing_says_once_what_a_pickle_cannot_hold(tmp_path, caplog):
     caplog.clear()
     parse_ctf(read(tmp_path, RELION_4.replace("1.5 64 2 1", "1.5 64 2 0")), tmp_path / "b.pkl")
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_an_mtf_that_is_ignored_is_said_with_its_groups(tmp_path, caplog):
+    caplog.set_level("INFO")
+    tell_of_detector(read(tmp_path, RELION_4))
+    (said,) = caplog.messages
+    assert "mtf_k2_300kV.star of optics group 1, mtf_k2_300kV.star of optics group 2" in said
+    assert "0° at the Nyquist frequency" in said
+    caplog.clear()
+    tell_of_detector(read(tmp_path, RELION_31))
+    tell_of_detector(read(tmp_path, RELION_4.replace("mtf_k2_300kV.star", "None")))
+    assert not caplog.messages
 
 
 def test_the_phase_said_is_that_at_the_nyquist_frequency(tmp_path):

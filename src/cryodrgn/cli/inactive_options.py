@@ -143,7 +143,8 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
             "--poses --ctf --ctf-applied --ind --datadir --screen --single-images "
             "--dose-per-tilt --angle-per-tilt --ntilts --invert-data --window --window-r "
             "--lazy --device --seed -D --consensus --shares --noise --trials --plant --model "
-            "--chains --mask --domain-kda --axis --motions --components --radius --fit-images",
+            "--chains --mask --domain-kda --axis --motions --components --radius --fit-images "
+            "--box",
             "with --judge",
             "the run and the planted set say all",
         ),

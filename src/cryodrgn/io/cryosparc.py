@@ -238,6 +238,10 @@ class CryosparcParticles:
             columns[field] = single_precision(self._column(name, "Patch CTF estimation"))
         return CtfTable(**columns, **self.optics_terms(), source=str(self.path))
 
+    def detector_curves(self) -> dict[str, str]:
+        """None: these tables name no MTF."""
+        return {}
+
     def optics_terms(self) -> dict[str, np.ndarray]:
         """Aberrations: optional columns of a CTF table.
 

@@ -90,6 +90,10 @@ class ParticleMetadata(Protocol):
         """Matrices of the anisotropic magnification, see ``ImageTable``; None if all are 1."""
         ...
 
+    def detector_curves(self) -> dict[str, str]:
+        """Files of the detector's MTF that the table names, by optics group."""
+        ...
+
 
 def require_box_size(given: int | None) -> None:
     """Refuse a box size that no image has.

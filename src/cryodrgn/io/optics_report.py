@@ -47,6 +47,19 @@ def warn_of_ignored_terms(
         logger.warning("%s gives %s: %s", metadata.path, ", ".join(terms), words)
 
 
+def tell_of_detector(metadata: ParticleMetadata) -> None:
+    """Say that the detector's MTF is ignored, and what that does; nothing if none is named."""
+    curves = metadata.detector_curves()
+    if curves:
+        named = ", ".join(f"{name} of optics group {group}" for group, name in curves.items())
+        logger.info(
+            "%s gives the detector's MTF (%s), which is ignored: it weakens amplitudes of a "
+            "group alike and is no error of phases (0° at the Nyquist frequency)",
+            metadata.path,
+            named,
+        )
+
+
 def aberrations_in_words(
     metadata: ParticleMetadata, pixel_sizes: Float[np.ndarray, " particles"]
 ) -> list[str]:

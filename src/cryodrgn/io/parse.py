@@ -15,7 +15,7 @@ from cryodrgn.io.metadata import (
     resolve_box_sizes,
     resolve_pixel_sizes,
 )
-from cryodrgn.io.optics_report import warn_of_ignored_terms
+from cryodrgn.io.optics_report import tell_of_detector, warn_of_ignored_terms
 from cryodrgn.io.particle_files import open_images
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
@@ -89,6 +89,7 @@ def parse_ctf(
     pixel_sizes = _pixel_sizes(metadata, box_sizes, pixel_size)
     ctf = metadata.ctf()
     save_ctf(output, ctf, box_sizes, pixel_sizes)
+    tell_of_detector(metadata)
     warn_of_ignored_terms(metadata, pixel_sizes, NOT_IN_PICKLES.format(metadata.path.name))
     logger.info(
         "wrote CTF parameters of %d particles to %s (box of %s px, %s Å/px, defocus %.2f to "

@@ -17,7 +17,7 @@ from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.metadata import ParticleMetadata, resolve_pixel_sizes
-from cryodrgn.io.optics_report import warn_of_ignored_terms
+from cryodrgn.io.optics_report import tell_of_detector, warn_of_ignored_terms
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
@@ -212,6 +212,7 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
     )
     if metadata is not None:
         table = replace(table, **metadata.attenuation())
+        tell_of_detector(metadata)
         if ctf is None:
             words = "without CTF parameters that is ignored; give them with --ctf"
             warn_of_ignored_terms(metadata, pixel_sizes, words, with_others=False)

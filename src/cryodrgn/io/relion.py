@@ -39,6 +39,8 @@ OPTICS_COLUMNS = {
     "amplitude_contrast": ("rlnAmplitudeContrast", "-w"),
     "phase_shift": ("rlnPhaseShift", "--ps"),
 }
+MTF = "rlnMtfFileName"
+NO_FILE = {"", "None", "."}
 MAGNIFICATION = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 
 
@@ -282,6 +284,14 @@ class RelionParticles:
             raise MetadataError(msg)
         numbers = np.stack([self._numbers(name) for name in MAGNIFICATION], axis=1)
         return unless_one(numbers.reshape(-1, 2, 2))
+
+    def detector_curves(self) -> dict[str, str]:
+        """Files of the detector's MTF that the table names, by optics group."""
+        if self._optics is None or self._groups is None or MTF not in self._optics:
+            return {}
+        used = np.unique(self._groups[self._rows]).tolist()
+        names, groups = self._optics.text(MTF), self._optics.text("rlnOpticsGroup")
+        return {groups[row]: names[row] for row in used if names[row] not in NO_FILE}
 
     def _refuse_half_of_shifts(self) -> None:
         for pair in (SHIFTS_IN_ANGSTROM, SHIFTS_IN_PIXELS):

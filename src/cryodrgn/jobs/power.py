@@ -3,7 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cryodrgn.jobs.options import DataOptions, DeviceOptions, TableOptions, data_config
+from cryodrgn.jobs.options import (
+    BoxOptions,
+    DataOptions,
+    DeviceOptions,
+    TableOptions,
+    data_config,
+)
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.settings import (
     POSITIVE,
@@ -28,6 +34,7 @@ MOTION = "Motion"
 
 @settings
 class Power(
+    BoxOptions,
     DeviceOptions,
     DataOptions,
     TableOptions,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
+    BoxOptions,
     DataOptions,
     DeviceOptions,
     LikeOptions,
@@ -58,6 +59,7 @@ class ReconstructStates(
     EwaldOptions,
     SymmetryOptions,
     StorageOptions,
+    BoxOptions,
     DataOptions,
     TableOptions,
     DeviceOptions,
@@ -271,6 +273,12 @@ class ReconstructStates(
             return data_config(self.particles, self, self, box_size=self.box_size)
         if work is None:
             msg = "name a run, or give `particles` and `latents`"
+            raise ConfigError(msg)
+        if self.field_box_size is not None:
+            msg = (
+                "`field_box_size` is that of the run, whose images are read; give `particles` "
+                "to read others"
+            )
             raise ConfigError(msg)
         data = self._recorded(work)
         given = {
