@@ -1,4 +1,4 @@
-"""Commands in processes of their own, which cost no new imports.
+"""Commands in processes of their own, which cost no new imports and draw no pictures.
 
 They are forked from a server that has imported everything and runs no threads: a process
 forked from one with threads may wait for ever for a lock that none of its own threads holds.
@@ -20,6 +20,7 @@ CONTEXT.set_forkserver_preload(
         "cryodrgn.analysis.trajectories",
         "cryodrgn.cli.main",
         "cryodrgn.cli.tools",
+        "cryodrgn.kernels.numba_kernels",
         "cryodrgn.linear.runner",
         "cryodrgn.training.runner",
         "cryodrgn.workflow.analyze",
@@ -27,6 +28,7 @@ CONTEXT.set_forkserver_preload(
         "cryodrgn.workflow.power_report",
         "coarse_surfaces",
         "finished_run",
+        "undrawn",
     ]
 )
 Child = ForkServerProcess
@@ -101,6 +103,7 @@ def exit_status(child: Child) -> int:
 def _run(words: list[str], log: Path | None, prepare: Callable[[], None]) -> None:
     from cryodrgn.cli import tools
     from cryodrgn.cli.main import main
+    from undrawn import leave_out_all
 
     status = 1
     try:
@@ -109,6 +112,7 @@ def _run(words: list[str], log: Path | None, prepare: Callable[[], None]) -> Non
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+        leave_out_all()
         prepare()
         is_tool = words[0] == "tool"
         status = tools.main(words[1:]) if is_tool else main(words)

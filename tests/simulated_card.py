@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map
 
 from cryodrgn import devices
 
@@ -99,7 +98,7 @@ class CardTensor(Tensor):
             if func in (Tensor.__getitem__, Tensor.__setitem__):
                 args = (args[0], with_tensors(args[1]), *args[2:])
             if func in PRODUCTS and torch.is_autocast_enabled("cuda"):
-                args, kwargs = tree_map(lowered, (args, kwargs))
+                args, kwargs = mapped(lowered, (args, kwargs))
             if func is Tensor.numpy:
                 msg = (
                     "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to "
@@ -175,6 +174,31 @@ class Card(TorchDispatchMode):
             raise SlownessError(msg)
 
 
+def leaves_of(nested: Any) -> list[Any]:
+    """What lists, tuples and dictionaries hold; PyTorch's own function knows more, and is slow."""
+    if isinstance(nested, dict):
+        nested = list(nested.values())
+    if type(nested) not in (list, tuple):
+        return [nested]
+    found = []
+    for part in nested:
+        if isinstance(part, dict | list | tuple):
+            found += leaves_of(part)
+        else:
+            found.append(part)
+    return found
+
+
+def mapped(change: Callable[[Any], Any], nested: Any) -> Any:
+    """Lists, tuples and dictionaries with something else in place of what they hold."""
+    if isinstance(nested, dict):
+        return {name: mapped(change, part) for name, part in nested.items()}
+    kind = type(nested)
+    if kind in (list, tuple):
+        return kind([mapped(change, part) for part in nested])
+    return change(nested)
+
+
 def is_card(device: Any) -> bool:
     return device is not None and torch.device(device).type in ("cuda", "meta")
 
@@ -200,7 +224,7 @@ def lowered(leaf: Any) -> Any:
 
 def compute(func, args, kwargs):
     """An operation on tensors of the host, of the card, or of both."""
-    leaves = tree_flatten((args, kwargs))[0]
+    leaves = leaves_of((args, kwargs))
     on_card = [leaf for leaf in leaves if isinstance(leaf, CardTensor)]
     if func.overloadpacket in PINNING:
         return pin(func, args, kwargs)
@@ -217,7 +241,7 @@ def compute(func, args, kwargs):
         leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, CardTensor)
     ]
     require_one_device(func, args, kwargs, on_card, others)
-    plain_args, plain_kwargs = tree_map(held_of, (args, kwargs))
+    plain_args, plain_kwargs = mapped(held_of, (args, kwargs))
     if target is not None:
         plain_kwargs["device"] = HOST
     if func.overloadpacket is aten._to_copy and target is not None:
@@ -229,7 +253,7 @@ def compute(func, args, kwargs):
         return result
     if func.overloadpacket is aten.copy_ and not isinstance(args[0], CardTensor):
         return args[0]
-    wrapped = tree_map(wrap, result)
+    wrapped = mapped(wrap, result)
     if card is not None and card.forbidden:
         refuse_double(func, wrapped)
     return return_and_correct_aliasing(func, args, kwargs, wrapped)
@@ -330,7 +354,7 @@ def copies_and_waits(packet, args, kwargs) -> bool:
 
 
 def refuse_double(func, results) -> None:
-    for leaf in tree_flatten(results)[0]:
+    for leaf in leaves_of(results):
         if isinstance(leaf, Tensor) and leaf.dtype in (torch.float64, torch.complex128):
             msg = f"{func} computes in double precision on the card"
             raise SlownessError(msg)

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
 from cryodrgn.data import prefetch
-from simulated_card import Card, CardTensor, Stream, computed
+from simulated_card import Card, CardTensor, Stream, computed, leaves_of
 
 
 class Graph:
@@ -38,7 +37,7 @@ class Graph:
 
 
 def tensors(nested: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_flatten(nested)[0] if isinstance(leaf, Tensor)]
+    return [leaf for leaf in leaves_of(nested) if isinstance(leaf, Tensor)]
 
 
 class Recording:

@@ -15,6 +15,7 @@ from cryodrgn.devices import choose_device, may_wait, to_device
 from cryodrgn.imaging.noise import ResidualPower
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.kernels.gridding import SliceAccumulator
+from cryodrgn.linear import fit
 from cryodrgn.linear.expectation import Expectation
 from cryodrgn.linear.regression import Coefficients
 from cryodrgn.models import volumes
@@ -55,6 +56,9 @@ def card(monkeypatch):
     monkeypatch.setattr(initial, "MOST_ITERATIONS", 1)
     # So few images make no map.
     monkeypatch.setattr(starts, "LEAST_ERRORS", -torch.inf)
+    # Iterations do the same again, at a higher resolution.
+    monkeypatch.setattr(fit, "ROUNDS", (1, 1, 1))
+    monkeypatch.setattr(fit, "JOINT_ROUNDS", 1)
     with simulated_card(monkeypatch) as simulated:
         for place, name in STEPS:
             monkeypatch.setattr(place, name, forbidding(simulated, getattr(place, name)))

@@ -9,7 +9,7 @@ import base64
 import io
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,22 +63,39 @@ def kind_of(target: Path | io.BytesIO) -> tuple[str, int, str]:
 def first_of_its_kind(figure: Figure, target: Path | io.BytesIO, **options: object) -> None:
     """Draw a figure that is the first of its kind, and write an empty picture otherwise."""
     kind = kind_of(target)
-    if kind in _kinds and options.get("format") == "png":
-        write = target.write if isinstance(target, io.BytesIO) else Path(target).write_bytes
-        write(EMPTY)
+    if kind in _kinds:
+        not_drawn(figure, target, **options)
         return
     _draw(figure, target, **options)
     _kinds.add(kind)
+
+
+def not_drawn(figure: Figure, target: Path | io.BytesIO, **options: object) -> None:
+    """Write an empty picture in place of one of dots."""
+    if options.get("format") != "png":
+        _draw(figure, target, **options)
+        return
+    write = target.write if isinstance(target, io.BytesIO) else Path(target).write_bytes
+    write(EMPTY)
 
 
 @contextmanager
 def without_pictures() -> Iterator[None]:
     """No run of this process draws its junk, and of other figures the first of every kind."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", first_of_its_kind)
-        patch.setattr(junk_gallery, "plot_junk", looked_through)
-        patch.setattr(junk_gallery, "save_figure", left_blank)
+        _leave_out(patch, first_of_its_kind)
         yield
+
+
+def leave_out_all() -> None:
+    """No picture is drawn in this process any more."""
+    _leave_out(pytest.MonkeyPatch(), not_drawn)
+
+
+def _leave_out(patch: pytest.MonkeyPatch, saving: Callable[..., None]) -> None:
+    patch.setattr(Figure, "savefig", saving)
+    patch.setattr(junk_gallery, "plot_junk", looked_through)
+    patch.setattr(junk_gallery, "save_figure", left_blank)
 
 
 @contextmanager

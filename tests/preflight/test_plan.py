@@ -9,6 +9,7 @@ from cryodrgn.data import memory
 from cryodrgn.models.build import build_model
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.preflight.doctor import examine
+from cryodrgn.preflight.plan import Plan
 from cryodrgn.training.memory import count_weights
 from finished_run import SMALL_VAE
 
@@ -69,10 +70,24 @@ def words_of(line, folder, out):
     return [*words, "-o", str(out / FILES.get(words[0], ""))]
 
 
+class BegunError(Exception):
+    """A plan has been said, and what it is of would begin."""
+
+
 @pytest.mark.parametrize(("line", "work"), PLANS.items())
-def test_every_long_command_says_its_plan_before_it_begins(run, folder, tmp_path, line, work):
-    out = tmp_path / "out"
-    said = run(*words_of(line, folder, out)).splitlines()
+def test_every_long_command_says_its_plan_before_it_begins(
+    folder, tmp_path, line, work, monkeypatch, capsys
+):
+    out, announce = tmp_path / "out", Plan.announce
+
+    def announce_alone(plan, name):
+        announce(plan, name)
+        raise BegunError
+
+    monkeypatch.setattr(Plan, "announce", announce_alone)
+    with pytest.raises(BegunError):
+        main(words_of(line, folder, out))
+    said = capsys.readouterr().out.splitlines()
     plan = next(number for number, text in enumerate(said) if text.startswith("plan: "))
     assert said[plan].startswith(f"plan: {work}")
     assert re.search(

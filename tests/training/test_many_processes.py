@@ -21,6 +21,7 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.rundir import RunDirectory, StateFiles
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 from small_device import become
+from threads_left import say_at_the_end
 
 SOURCE = Path(__file__).parents[2] / "src"
 KINDS = {
@@ -70,12 +71,11 @@ def pair(tmp_path_factory):
     return run_both
 
 
-def launch(words, program="cryodrgn") -> subprocess.Popen:
+def launch(words) -> subprocess.Popen:
     """Two processes, started by torchrun."""
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    line = (sys.executable, *launcher, "-m", program, *map(str, words))
-    paths = f"{SOURCE}{os.pathsep}{SOURCE.parent / 'tests'}"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    line = (sys.executable, *launcher, "-m", "cryodrgn", *map(str, words))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
     return subprocess.Popen(
         line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -230,11 +230,9 @@ def test_two_processes_backproject_the_map_of_one(pair, run, simulated, tmp_path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are read from /proc")
-def test_no_thread_outlives_the_team(simulated, tmp_path):
+def test_no_thread_outlives_the_team(pair, simulated, tmp_path):
     # Such a thread aborts the program now and then, as the interpreter ends beneath it.
-    job = launch(line("train_vae", simulated, tmp_path), "threads_left")
-    said, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    said = pair(line("train_vae", simulated, tmp_path), say_at_the_end)
     assert said.count("0 threads of the team are left") == 2
 
 

@@ -8,6 +8,7 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 from cryodrgn.io.mrc import read_volume
+from cryodrgn.orientation import initial, starts
 from cryodrgn.orientation.pose_alignment import align_poses
 from cryodrgn.training.pose_search import latents_of_classes
 from cryodrgn.training.search_config import SearchConfig
@@ -50,7 +51,7 @@ def found(simulated, tmp_path_factory):
                     "--starts",
                     2,
                     "--pretrain",
-                    6000,
+                    3000,
                     "--start-images",
                     200,
                 )
@@ -59,6 +60,13 @@ def found(simulated, tmp_path_factory):
         == 0
     )
     return Finished(out)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """First maps that are good for nothing, and cost next to nothing."""
+    monkeypatch.setattr(initial, "MOST_ITERATIONS", 1)
+    monkeypatch.setattr(starts, "LEAST_ERRORS", -torch.inf)
 
 
 def poses_of(path):
@@ -97,7 +105,7 @@ def test_found_poses_load_in_every_other_command(run, simulated, found, tmp_path
     assert log.count("poses searched within") == 1
 
 
-def test_a_single_structure_is_a_latent_of_no_dimension(run, simulated, tmp_path):
+def test_a_single_structure_is_a_latent_of_no_dimension(run, hasty, simulated, tmp_path):
     star, short = simulated / "particles.star", (*COARSE, "-n", 2)
     run("abinit_homo", star, *short, "--dim", 16, "--layers", 1, "-o", tmp_path / "homo")
     options = ("--zdim", 0, "--pdim", 16, "--players", 1)
@@ -122,7 +130,7 @@ def test_images_are_searched_with_volumes_of_their_latents(run, simulated, tmp_p
         run("analyze", tmp_path / "het", -1, "--ksample", 2, "--skip-umap")
 
 
-def test_images_without_ctf_are_searched(run, simulated, tmp_path):
+def test_images_without_ctf_are_searched(run, hasty, simulated, tmp_path):
     stack = simulated / "particles.mrcs"
     out = tmp_path / "out"
     run("abinit_homo", stack, *COARSE, "-n", 1, *SMALL_NN, "-o", out)
@@ -227,7 +235,7 @@ def test_only_the_encoder_learns_if_asked(run, fail, simulated, tmp_path):
     assert "--use-conf-encoder" in fail(*words, "-o", tmp_path / "no")
 
 
-def test_latents_to_begin_with_are_kept(run, simulated, tmp_path):
+def test_latents_to_begin_with_are_kept(run, hasty, simulated, tmp_path):
     given = np.linspace(-1, 1, 200, dtype=np.float32)[:, None]
     save_pickles(tmp_path / "z.pkl", [given])
     words = ("abinit_het", simulated / "particles.star", *COARSE)
