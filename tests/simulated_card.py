@@ -175,7 +175,7 @@ class Card(TorchDispatchMode):
 
 
 def leaves_of(nested: Any) -> list[Any]:
-    """What lists, tuples and dictionaries hold; PyTorch's own function knows more, and is slow."""
+    """What lists, tuples and dictionaries hold; PyTorch's own function is general, and slow."""
     if isinstance(nested, dict):
         nested = list(nested.values())
     if type(nested) not in (list, tuple):
