@@ -177,6 +177,9 @@ def test_settings_follow_the_data_unless_they_are_given():
     large = values(200_000, 256, 1.2)
     assert (large["-D"], large["--pdim"], large["--held-out"]) == (104, 1024, 0.05)
     assert values(5, 64, 3.0)["--held-out"] == 0
+    # Particles are held out, of which expanded sets list each several times.
+    expanded = values(14_000, 64, 3.0, num_different=2000)
+    assert expanded["--held-out"] == few["--held-out"] > values(14_000, 64, 3.0)["--held-out"]
     chosen = {choice.option: choice for choice in choose(2000, 64, 3.0, given={"-D": 48.0})}
     assert (chosen["-D"].value, chosen["-D"].reason) == (48.0, "given")
     assert all(choice.reason for choice in chosen.values())

@@ -274,7 +274,7 @@ def _on_one_lattice(table: ImageTable, files: ParticleFiles) -> ImageTable:
         return table
     logger.info(
         "%s holds images of %s: all are evaluated at the frequencies of a box of %d px at "
-        "%.6g Å/px",
+        "%.6g Å/px, as if taken at one dose (else training takes --contrast)",
         table.source,
         kinds_in_words(sizes, shapes),
         sampling.box_size,

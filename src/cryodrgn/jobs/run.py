@@ -253,8 +253,8 @@ class _Pipeline:
             "analysis": files.analysis.report,
             "nuisance": files.nuisance.json,
         }
-        if len(particles) < FEWEST_LINEAR:
-            logger.info("no linear model: %d particles are too few", len(particles))
+        if particles.num_different < FEWEST_LINEAR:
+            logger.info("no linear model: %d particles are too few", particles.num_different)
             self._forget_linear_after(0)
         self._linear = files.linear
 
@@ -369,6 +369,7 @@ class _Pipeline:
             effort=run.effort,
             molecule_radius=molecule_radius,
             given=run.decided,
+            num_different=particles.num_different,
         )
 
     def _step(self, name: str, choices: Sequence["Choice"], job: Job[Any]) -> None:

@@ -111,10 +111,10 @@ def build_training(
         CryodrgnError: The settings or the data cannot be used.
     """
     training = config.training
-    if training.search is not None and len(particles) < FEWEST_SEARCHED:
+    if training.search is not None and particles.num_different < FEWEST_SEARCHED:
         msg = (
-            f"{particles.source} has {len(particles)} images, but initial models need at least "
-            f"{FEWEST_SEARCHED}, of which two judge them"
+            f"{particles.source} has {particles.num_different} images, but initial models need "
+            f"at least {FEWEST_SEARCHED}, of which two judge them"
         )
         raise ShapeMismatchError(msg)
     model = _trainable_model(config, device)

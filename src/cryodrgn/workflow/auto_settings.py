@@ -82,6 +82,7 @@ def choose(
     effort: Effort = "normal",
     molecule_radius: float | None = None,
     given: Mapping[str, float] | None = None,
+    num_different: int | None = None,
 ) -> list[Choice]:
     """Settings of the training, from the number and size of the images.
 
@@ -93,6 +94,7 @@ def choose(
         effort: How far the run goes.
         molecule_radius: How far density reaches, as a fraction of half the box.
         given: Settings that the user chose, by option; they are taken as they are.
+        num_different: Number of different particles; None where none is listed repeatedly.
     """
     bounds, given = BOUNDS[effort], given or {}
     chosen = [
@@ -109,7 +111,7 @@ def choose(
             value=bounds.most_epochs,
             reason=f"at most ({bounds.purpose}); stops when it has converged",
         ),
-        _held_out(count),
+        _held_out(count if num_different is None else num_different),
     ]
     return [
         replace(choice, value=given[choice.option], reason="given")
