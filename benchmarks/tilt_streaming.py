@@ -9,8 +9,11 @@ is the line through the first and the last: memory at a million tilt images.
 """
 
 import argparse
+import re
+import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ import numpy as np
 from cryodrgn.io.mrc import stack_writer
 
 TILTS, PART = 20, 2000
+ANONYMOUS = re.compile(r"RssAnon:\s+(\d+) kB")
 NETWORK = ("--zdim", "2", "--qdim", "16", "--pdim", "16", "--qlayers", "1", "--players", "1")
 COLUMNS = (
     "rlnImageName",
@@ -63,20 +67,32 @@ def main() -> None:
 
 
 def _trained(star: Path, args: argparse.Namespace) -> tuple[float, float]:
-    """Peak memory in bytes and processor seconds of an epoch."""
+    """Peak memory in bytes, but for mapped files, and processor seconds of an epoch."""
     out = args.work / f"{star.stem}_vae"
-    words = ["train_vae", str(star), "-n", "1", "--memory", str(args.memory), *NETWORK]
+    words = [
+        "train_vae",
+        str(star),
+        "-n",
+        "1",
+        "--memory",
+        str(args.memory),
+        *NETWORK,
+        "--overwrite",
+    ]
     words += ["--ntilts", "2", "--random-tilts", "-o", str(out)]
-    # A process of its own for each, since only the largest child of a process is known.
-    script = (
-        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=2); "
-        "u = resource.getrusage(resource.RUSAGE_CHILDREN); "
-        "print(u.ru_maxrss, u.ru_utime + u.ru_stime); sys.exit(done.returncode)"
-    )
-    command = [sys.executable, "-c", script, sys.executable, "-m", "cryodrgn", *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    kilobytes, seconds = map(float, done.stdout.split())
-    return kilobytes * 1024, seconds
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen([sys.executable, "-m", "cryodrgn", *words])
+    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    while process.poll() is None:
+        # Pages of mapped files are counted in no peak that the system keeps apart, and are
+        # given back when somebody needs them.
+        found = ANONYMOUS.search(status.read_text())
+        peak = max(peak, 1024 * int(found[1]) if found else 0)
+        time.sleep(0.1)
+    if process.returncode:
+        sys.exit(f"train_vae ended with {process.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return peak, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _write_stack(path: Path, count: int, box: int) -> None:

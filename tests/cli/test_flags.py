@@ -184,9 +184,12 @@ LATER_NAMES: dict[str, str] = {
         "--batch-size --lazy --log-interval --max-threads --no-fsc-vals --no-half-maps "
         "--reg-weight --output-sumcount --outdir --relion31 --uninvert-data -b"
     ),
-    "train_vae": "--amp --max-threads --no-analysis --num-workers --relion31 --shuffler-size",
-    "train_dec": "--amp --max-threads --no-analysis --num-workers --relion31 --shuffler-size",
-    "train_nn": "--amp --max-threads --no-analysis --num-workers --relion31 --shuffler-size",
+    "train_vae": "--amp --max-threads --no-analysis --num-workers --preprocessed --relion31 "
+    "--shuffler-size",
+    "train_dec": "--amp --max-threads --no-analysis --num-workers --preprocessed --relion31 "
+    "--shuffler-size",
+    "train_nn": "--amp --max-threads --no-analysis --num-workers --preprocessed --relion31 "
+    "--shuffler-size",
     "analyze": "--vol-start-index",
     "analyze_landscape": "--multigpu --skip-umap --vol-ind --vol-start-index",
     "analyze_landscape_full": "--test-batch-size",

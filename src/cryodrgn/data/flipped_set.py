@@ -55,7 +55,7 @@ def write_flipped_set(particles: ParticleSet, output: Path) -> list[Path]:
     if (shapes[:, 0] != shapes[:, 1]).any():
         msg = (
             f"{table.source} holds oblong images, which a flipped stack does not; give the set "
-            "itself to the commands that read particles, with --box"
+            "itself to the commands that read particles, which cut or pad its images"
         )
         raise ShapeMismatchError(msg)
     assert isinstance(pixels, ImageStack), "images of files are flipped"

@@ -194,8 +194,9 @@ class Downsample(Job[list[Path]]):
             msg = (
                 f"{self.input} holds images of several pixel sizes or boxes, which a single "
                 f"stack without a table cannot say of them; name a .star file as `output`"
-                f"{_AS_STAR if self.input.suffix != '.star' else ''}"
             )
+            if self.input.suffix != ".star":
+                msg += _AS_STAR
             raise ConfigError(msg)
         images, pixel_size = open_stack(self.input, self.datadir)
         rows = np.arange(len(images))
