@@ -7,11 +7,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import cryodrgn
 from cryodrgn.analysis.live_views import ShownVolumes, live_views
 from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
+from cryodrgn.io.map_geometry import MapGeometry
+from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.selection_files import load_indices
 from finished_run import SMALL_VAE
 from page.browser import browsing
@@ -249,6 +253,20 @@ def test_a_report_from_disk_shows_its_views_and_runs_nothing_that_files_hold(
     assert browser.run("return document.title") == "a report"
     assert browser.run("return document.querySelectorAll('#live-views canvas').length") == 2
     assert evil in browser.run("return document.getElementById('live-views').innerText")
+
+
+def test_views_of_any_number_of_particles_and_volumes_leave_room_in_a_report(tmp_path, rng):
+    count = 300_000
+    places = rng.normal(size=(count, 2)).astype(np.float32)
+    save_latents(tmp_path / "z.pkl", places, places)
+    save_pickles(tmp_path / "umap.pkl", [places])
+    save_pickles(tmp_path / "labels.pkl", [rng.integers(0, 20, count)])
+    large = rng.normal(size=(48, 48, 48)).astype(np.float32)
+    write_volume(tmp_path / "v.mrc", torch.from_numpy(large), MapGeometry(pixel_size=1.0))
+    shown = ShownVolumes(name="v", paths=[tmp_path / "v.mrc"] * 30, captions=[""] * 30)
+    files = (tmp_path / name for name in ("z.pkl", "umap.pkl", "labels.pkl"))
+    # The rest of 10 MB is for pictures.
+    assert 4_000_000 < len(live_views(*files, [shown])) < 7_000_000
 
 
 @pytest.mark.slow

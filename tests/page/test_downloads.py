@@ -141,7 +141,8 @@ def test_a_stored_map_is_downloaded_as_it_is_stored(page, trained, downloads):
     browser.open(page.server.link)
     browser.run("document.getElementById('run').value = 1")
     browser.run("document.getElementById('run').onchange()")
-    browser.until("return page.run.name === 'linear' && page.volumes.shown.a")
+    listed = "[...document.getElementById('maps').options].some((o) => o.value)"
+    browser.until(f"return page.run.name === 'linear' && {listed}")
     browser.run(
         "const m = document.getElementById('maps'); m.value = 'component1.mrc';"
         "m.dispatchEvent(new Event('change'))"

@@ -22,10 +22,10 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.web import one_script
 
 # More particles than a page of 10 MB holds, or an eye tells apart.
-MOST_PARTICLES = 200_000
+MOST_PARTICLES = 120_000
 LARGEST_SIDE = 48
 MOST_VOLUMES = 100
-MOST_VOLUME_BYTES = 5_000_000
+MOST_VOLUME_BYTES = 4_500_000
 MODULES = ("colours", "charts", "scatter", "volume_view", "report_views")
 
 

@@ -11,6 +11,7 @@ import { TrainingPanel } from "./training_panel.js";
 import { VolumePanel } from "./volume_panel.js";
 
 const MOST_COLUMNS = 24;
+const ARROWS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
 export const find = (id) => document.getElementById(id);
 
 class Page {
@@ -84,6 +85,7 @@ class Page {
     const parts = [`${this.run.particles.toLocaleString("en")} particles`, `latent of ${this.run.latent_dim}`, `${this.run.box_size} px at ${Number(this.run.pixel_size.toPrecision(4))} Å/px`];
     find("facts").textContent = parts.join(" · ");
     find("latent").hidden = !this.run.particles;
+    this.particle.open();
     await this.tried(() => this.latent.open());
     await this.tried(() => this.volumes.open());
     this.tried(() => this.selections.open());
@@ -189,7 +191,7 @@ class Page {
       const row = document.createElement("tr");
       const name = document.createElement("td");
       const mark = document.createElement("kbd");
-      mark.textContent = key;
+      mark.textContent = ARROWS[key] ?? key;
       name.append(mark);
       const what = document.createElement("td");
       what.textContent = meaning;

@@ -12,6 +12,15 @@ export class ParticlePanel {
     this.row = null;
   }
 
+  // Of a run that is opened, nothing has been pointed at.
+  open() {
+    clearTimeout(this.later);
+    this.asking?.abort();
+    this.row = null;
+    for (const id of ["particle-number", "pictures"]) find(id).replaceChildren();
+    find("particle-facts").textContent = "Hold the pointer over a particle.";
+  }
+
   // The particle under the pointer, once it stays.
   hover(scatter, px, py) {
     clearTimeout(this.later);
@@ -29,7 +38,7 @@ export class ParticlePanel {
     const colour = page.latent.coloured;
     const value = colour.names ? colour.names[colour.values[row]] : `${shortNumber(colour.values[row])} ${colour.unit}`;
     const at = [page.latent.scatter.x[row], page.latent.scatter.y[row]].map((v) => shortNumber(v));
-    find("particle-facts").textContent = `${page.state.x[1]} ${at[0]}, ${page.state.y[1]} ${at[1]}, ${page.state.colour[1]} ${value}`;
+    find("particle-facts").textContent = `${page.state.x[1]} ${at[0]}, ${page.state.y[1]} ${at[1]}, ${page.state.colour[0] === "clusters" ? "cluster" : page.state.colour[1]} ${value}`;
     this.asking?.abort();
     this.asking = new AbortController();
     if (this.refusedRun === page.state.run) return;

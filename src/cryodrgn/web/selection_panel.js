@@ -14,10 +14,6 @@ export class SelectionPanel {
     };
     find("threshold").onclick = () => {
       const column = page.state.colour;
-      if (column[0] === "") {
-        page.say("choose a column as the colour first; density and choice are of the picture, not of the particles");
-        return;
-      }
       const [low, high] = ["low", "high"].map((id, i) => (find(id).value === "" ? (i ? 1e38 : -1e38) : Number(find(id).value)));
       page.latent.step({ kind: "range", column, low, high, mode: find("mode").value });
     };
@@ -77,10 +73,14 @@ export class SelectionPanel {
     }
   }
 
+  // Only what particles have of themselves and what is a quantity has a threshold.
   showHistogram({ values, names }, [low, high]) {
     const holder = find("histogram");
     holder.replaceChildren();
-    if (names || !(high > low)) return;
+    const isQuantity = this.page.state.colour[0] !== "" && !names;
+    find("by-value").hidden = !isQuantity;
+    if (!isQuantity) for (const id of ["low", "high"]) find(id).value = "";
+    if (!isQuantity || !(high > low)) return;
     const counts = new Float64Array(60);
     for (let i = 0; i < values.length; i++) {
       const v = values[i];

@@ -97,7 +97,9 @@ export class TrainingPanel {
     const epochs = (await getJson(page.api)).epochs;
     if (!epochs.length) throw Object.assign(new Error(`${page.run.name} keeps no epochs, only its result`), { status: 0 });
     const done = new Map(this.cards.filter((card) => card.row === row).map((card) => [card.epoch, card]));
-    this.cards = [];
+    // Asked for again, or of another run, before it is complete: the newer one goes on.
+    const cards = [];
+    this.cards = cards;
     for (const epoch of epochs) {
       let card = done.get(epoch);
       if (!card) {
@@ -105,9 +107,10 @@ export class TrainingPanel {
         const { values, about } = await getNumbers(`${page.api}/volume`, { z: z.join(","), side, epoch });
         card = this.card(row, epoch, values, { ...halved(values), side: about.side, about, point: { z, row }, pixelSize: about.pixel_size, exact: async () => values });
       }
-      this.cards.push(card);
-      find("strip").replaceChildren(...this.cards.map((one) => one.figure));
-      find("strip-at").max = this.cards.length - 1;
+      if (this.cards !== cards) return;
+      cards.push(card);
+      find("strip").replaceChildren(...cards.map((one) => one.figure));
+      find("strip-at").max = cards.length - 1;
     }
   }
 

@@ -143,7 +143,12 @@ export class VolumePanel {
       if (page.state.a) await this.decode(page.state.a);
       return;
     }
+    // A volume that is being decoded must not take the place of the map.
+    const turn = ++this.turn;
+    this.asking?.abort();
     const { values, about } = await getNumbers(`${page.api}/map`, { name });
+    if (turn !== this.turn) return;
+    find("busy").textContent = "";
     const [nz, ny, nx] = about.sides;
     if (nz !== ny || ny !== nx) throw Object.assign(new Error(`${name} is no cube, but ${nz} × ${ny} × ${nx}`), { status: 0 });
     this.show("a", { ...halved(values), side: nx, about: {}, point: null, pixelSize: about.pixel_size, name, map: name, exact: async () => values });
@@ -287,6 +292,11 @@ export class VolumePanel {
     this.describe("a", frame);
     this.a.setVolume(frame);
     this.render();
+  }
+
+  // A frame that is drawn already, for films.
+  drawFrame(number) {
+    this.showFrame(number);
     this.a.drawNow();
   }
 
@@ -294,7 +304,7 @@ export class VolumePanel {
     if (!this.frames.length) await this.makeFilm();
     return this.filming(async () => {
       const pictures = this.frames.map((_, i) => {
-        this.showFrame(i);
+        this.drawFrame(i);
         return frameOf(this.a.canvas);
       });
       return gifOf([...pictures, ...pictures.slice(1, -1).reverse()]);
@@ -370,7 +380,7 @@ export class VolumePanel {
     bound("video", "click", async () => {
       if (!videoKind()) throw Object.assign(new Error("this browser writes no video; take the .gif"), { status: 0 });
       if (!this.frames.length) await this.makeFilm();
-      const video = await this.filming(() => videoOf(this.a.canvas, (i) => this.showFrame(i), this.frames.length));
+      const video = await this.filming(() => videoOf(this.a.canvas, (i) => this.drawFrame(i), this.frames.length));
       download(video, `${page.run.name}_path.${video.type.startsWith("video/mp4") ? "mp4" : "webm"}`);
     });
     bound("clear-path", "click", () => {

@@ -209,7 +209,7 @@ export class VolumeView {
     const budget = coarse ? COARSE_MS : FINE_MS;
     const wanted = (coarse ? 0.6 : 1) * Math.min(window.devicePixelRatio || 1, 1.5);
     const affordable = Math.sqrt(budget / this.cost / (canvas.clientWidth * canvas.clientHeight || 1));
-    const ratio = Math.min(wanted, Math.max(affordable, 0.15));
+    const ratio = Math.min(wanted, Math.max(affordable, coarse ? 0.25 : 0.5));
     // The frames of a film have one size.
     const [w, h] = this.size ?? [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, Math.round(side * ratio)));
     if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
@@ -243,7 +243,8 @@ export class VolumeView {
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
     gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
     const seconds = performance.now() - begun;
-    this.cost = Math.max(seconds - 2, 0.1) / (w * h);
+    // Some milliseconds pass before the first pixel.
+    this.cost = Math.max(seconds - 15, 0.3) / (w * h);
     this.painted?.();
   }
 
