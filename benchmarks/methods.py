@@ -304,8 +304,7 @@ def _prepared(case: Case) -> tuple[DiscImages, object]:
 
 
 def _linear_run(case: Case, name: str = "linear", *options: str) -> tuple[RunDirectory, Cost]:
-    contrast = ["--contrast"] if case.settings.contrast_spread else []
-    words = ("train_linear", *case.inputs, "--seed", case.seed, *contrast, *options)
+    words = ("train_linear", *case.inputs, "--seed", case.seed, *options)
     return _cached_run(case, name, words)
 
 

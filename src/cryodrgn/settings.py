@@ -31,7 +31,7 @@ from typing import (
 )
 
 from cryodrgn import compat
-from cryodrgn.errors import ConfigError
+from cryodrgn.errors import ConfigError, OutputFileError
 from cryodrgn.given_arrays import GivenArray, is_one_list, lists_numbers
 
 Result = TypeVar("Result")
@@ -313,12 +313,19 @@ class Settings:
         self._require_own_outputs()
 
     def _require_own_outputs(self) -> None:
-        """Refuse two outputs of the same path, of which one would take the other's place."""
+        """Refuse two outputs of the same path, and a file in the place of a folder.
+
+        Raises:
+            ConfigError: One output would take the other's place.
+            OutputFileError: There is a file where a folder is to be.
+        """
         seen: dict[Path, str] = {}
         for name, (_, said) in options_of(type(self)).items():
             path = getattr(self, name)
             if not said.names_output or not isinstance(path, Path):
                 continue
+            if "--outdir" in said.flags:
+                _require_folder(path, name)
             first = seen.setdefault(path.resolve(), name)
             if first != name:
                 msg = (
@@ -326,6 +333,18 @@ class Settings:
                     "other; give each a file of its own"
                 )
                 raise ConfigError(msg)
+
+
+def _require_folder(path: Path, name: str) -> None:
+    """Refuse a folder for results where there is a file.
+
+    Raises:
+        OutputFileError: There is.
+    """
+    place = next((one for one in (path, *path.parents) if one.exists()), None)
+    if place is not None and not place.is_dir():
+        msg = f"{path} cannot be written: {place} is a file; give a folder with `{name}`"
+        raise OutputFileError(msg)
 
 
 class Job(Settings, ABC, Generic[Result]):

@@ -3,8 +3,13 @@ import csv
 import numpy as np
 import pytest
 
-from cryodrgn.analysis.density import ConformationalDensity, conformational_density
+from cryodrgn.analysis.density import (
+    ConformationalDensity,
+    conformational_density,
+    measured_latents,
+)
 from cryodrgn.analysis.density_plots import plot_density
+from cryodrgn.analysis.even_motion import fit_even_motion
 from cryodrgn.analysis.plots import save_figure
 from cryodrgn.analysis.shares import (
     dependences_in_words,
@@ -100,6 +105,61 @@ def test_one_state_is_not_split(rng, dimensions):
     assert state.interval is None
     assert "%" not in state.in_words()
     assert state.depth is None
+
+
+def shadow_of_a_motion(rng, count, dimensions, noise=0.3, half_angle=1.9):
+    """Latents of a motion at an even pace along a bent curve, and their uncertainty."""
+    angles = rng.uniform(-half_angle, half_angle, count)
+    truth = np.stack([np.sin(angles), np.cos(angles)], axis=1)[:, :dimensions]
+    truth = (truth - truth.mean(0)) / truth.std()
+    errors = noise * np.exp(0.3 * rng.normal(size=count))
+    return measured(truth + errors[:, None] * rng.normal(size=truth.shape), errors)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_a_motion_at_an_even_pace_has_no_stable_states(dimensions):
+    """Its shadow on one component is densest at both ends, however many images there are."""
+    rng = np.random.default_rng(3)
+    latents, covariances = shadow_of_a_motion(rng, 1500, dimensions)
+    density = conformational_density(latents, covariances, num_bootstraps=10)
+    found = stable_states(density, latents, covariances)
+    assert len(found.states) == 1
+    assert found.states[0].depth is None
+    if dimensions == 1:
+        assert len(found.by_motion) == 2
+        assert "one motion at an even pace" in found.in_words()[0]
+
+
+def test_maxima_of_few_particles_are_within_noise():
+    within = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        errors = 0.3 * np.exp(0.3 * rng.normal(size=400))
+        truth = rng.uniform(-1.7, 1.7, (400, 1))
+        seen = truth + errors[:, None] * rng.normal(size=truth.shape)
+        latents, covariances = measured(seen, errors)
+        density = conformational_density(latents, covariances, num_bootstraps=10, seed=seed)
+        found = stable_states(density, latents, covariances, seed)
+        assert len(found.states) == 1
+        within += bool(found.by_chance) and "within noise" in found.in_words()[0]
+    assert within >= 2
+
+
+def test_an_even_motion_is_fitted_to_its_true_curve():
+    latents, covariances = shadow_of_a_motion(np.random.default_rng(5), 1500, 2, noise=0.2)
+    found = fit_even_motion(*measured_latents(latents, covariances))
+    assert found.width < 0.15
+    radius = np.linalg.norm(found.curve[1:], axis=1)
+    angles = np.linspace(-found.half_angle, found.half_angle, 50)
+    curve = found.curve[0] + np.outer(np.cos(angles), found.curve[1])
+    curve = curve + np.outer(np.sin(angles), found.curve[2])
+    truth = np.stack(
+        [np.sin(np.linspace(-1.9, 1.9, 200)), np.cos(np.linspace(-1.9, 1.9, 200))], 1
+    )
+    truth = (truth - truth.mean(0)) / truth.std()
+    gaps = np.linalg.norm(curve[:, None] - truth, axis=2).min(1)
+    assert np.median(gaps) < 0.1
+    assert radius.min() > 0.5
 
 
 def test_shares_are_those_of_the_particles_and_not_of_the_smoothed_density():

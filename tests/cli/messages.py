@@ -128,7 +128,11 @@ POSES, CTF = "--poses {0}/sim/poses.pkl", "--ctf {0}/sim/ctf.pkl"
 # The rest of a line that trains, and the sentence in which it ends.
 TRAINING: list[tuple[str, str]] = [
     ("{0}/missing.mrcs", "{0}/missing.mrcs does not exist; {0} was looked in, and " + NEAR),
-    ("{0}/sim", "{0}/sim is no file"),
+    (
+        "{0}/sim",
+        "{0}/sim is a folder, expected a file; give one of its files: {0}/sim/particles.star, "
+        "{0}/sim/particles.mrcs, {0}/sim/ctf.pkl, {0}/sim/poses.pkl, …",
+    ),
     (
         "{0}/particles.xyz",
         "{0}/particles.xyz has an unknown ending; expected .mrcs, .mrc, .star, .cs or .txt",
@@ -224,7 +228,11 @@ TRAINING: list[tuple[str, str]] = [
         f"{PARTICLES} --poses {{0}}/missing.pkl",
         "{0}/missing.pkl does not exist; {0} was looked in, and " + NEAR,
     ),
-    (f"{PARTICLES} --poses {{0}}/folder.pkl", "{0}/folder.pkl is no file"),
+    (
+        f"{PARTICLES} --poses {{0}}/folder.pkl",
+        "{0}/folder.pkl is a folder, expected a file; no file in it has a name that cryodrgn "
+        "reads",
+    ),
     (
         f"{PARTICLES} --poses {{0}}/empty.pkl",
         "{0}/empty.pkl is empty (0 bytes): the program that wrote it was stopped, or it was "

@@ -115,7 +115,8 @@ FROZEN_FLAGS: dict[str, str] = {
     "train_linear": (
         f"particles -o --outdir --poses --ctf --seed --overwrite --box {DATASET} --tilt "
         "--tilt-deg -D --memory --cache-dir --components --radius --fit-images --contrast "
-        "--refine-poses --mask --focus-mask --device --symmetry --ewald --ctf-applied"
+        "--refine-poses --mask --focus-mask --device --symmetry --ewald --ctf-applied "
+        "--no-contrast"
     ),
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "

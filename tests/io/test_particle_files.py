@@ -174,7 +174,11 @@ def test_a_list_names_stacks_relative_to_itself(tmp_path, write_stack):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("missing.mrcs", "does not exist"), (".", "is no file"), ("x.png", "unknown ending")],
+    [
+        ("missing.mrcs", "does not exist"),
+        (".", "is a folder, expected a file"),
+        ("x.png", "unknown ending"),
+    ],
 )
 def test_unusable_particle_files_are_refused(tmp_path, name, words):
     (tmp_path / "x.png").write_text("x")

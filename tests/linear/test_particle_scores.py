@@ -21,12 +21,14 @@ from cryodrgn.jobs.run import RunAll, _Pipeline
 from cryodrgn.linear.contrasts import (
     ContrastLikelihoods,
     ContrastMixture,
+    ContrastVariation,
+    log_evidence,
     marginal_log_likelihoods,
 )
 from cryodrgn.linear.particle_scores import ParticleScores, scores_of
 from cryodrgn.rundir import RunDirectory, WholeRunFiles
 from cryodrgn.runs.run import open_run
-from cryodrgn.workflow.junk_gallery import draw_junk
+from cryodrgn.workflow.junk_gallery import _chosen, draw_junk
 from cryodrgn.workflow.manifest import Manifest
 from undrawn import with_pictures
 
@@ -92,6 +94,48 @@ def test_no_image_is_empty_where_all_are_particles(spread):
     assert not found.probabilities.any()
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_contrasts_are_fitted_where_they_vary_more_than_images_tell(spread):
+    contrasts = np.random.default_rng(4).normal(1, spread, 1000)
+    gram = simulated(1000, contrasts)
+    found = ContrastVariation.of(gram)
+    assert found.error == pytest.approx(float(gram[:, 0, 0].rsqrt().median()), rel=0.05)
+    assert found.is_worth_trying is (spread > 0)
+    gain = float((log_evidence(gram, 0.3) - log_evidence(gram, 0.0)).mean())
+    if spread:
+        assert found.spread == pytest.approx(spread, abs=0.03)
+        assert gain > 0.1
+    else:
+        assert found.spread < found.error
+        assert "taken for 1" in found.in_words()
+        assert gain < -0.1
+
+
+def test_the_evidence_is_the_integral_over_contrasts():
+    rng = np.random.default_rng(6)
+    vectors = rng.normal(size=(3, 4))
+    gram = torch.from_numpy(vectors @ vectors.T)[None].float()
+    contrasts = 1 + 0.2 * rng.normal(size=200_000).astype(np.float32)
+    likelihoods = marginal_log_likelihoods(gram, torch.from_numpy(contrasts))[0].double().exp()
+    found = float(log_evidence(gram, 0.2))
+    assert found == pytest.approx(float(likelihoods.mean().log()), abs=0.01)
+
+
+def test_images_of_nothing_are_worth_a_contrast():
+    contrasts = np.ones(1000)
+    contrasts[:50] = 0
+    found = ContrastVariation.of(simulated(1000, contrasts))
+    assert found.spread < 0.08
+    assert found.is_worth_trying
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.4])
+def test_contrasts_are_relative_to_those_of_particles(scale):
+    contrasts = scale * np.random.default_rng(8).normal(1, 0.2, 1000)
+    scores = judged(simulated(1000, contrasts))
+    assert scores.contrast.mean() == pytest.approx(1, abs=0.02)
+
+
 def judged(gram, numbers=None):
     rows = torch.arange(len(gram))
     counts = torch.full((len(gram),), float(POINTS))
@@ -106,7 +150,7 @@ def test_particles_of_a_rare_state_are_no_junk_and_one_that_nothing_resembles_is
     assert np.flatnonzero(found.named()["distance"]).tolist() == [20]
     assert not found.is_junk()[:20].any()
     assert found.distance[:20].min() > 3
-    assert "1 of 1000 particles looks like junk (0.1%): 1 stand" in found.sentence()
+    assert "1 of 1000 particles looks like junk (0.1%): 1 stands alone" in found.sentence()
 
 
 def test_images_with_more_than_the_model_and_noise_misfit():
@@ -212,10 +256,30 @@ def test_the_worst_by_every_score_stand_first_in_the_picture(spoilt, monkeypatch
     data = SimpleNamespace(window_radius=0.85, invert=False)
     draw_junk(scores, run.particles(), data, RunDirectory(tmp_path))
     # The particles of this run are rows from 100 on.
-    assert shown["worst by\ncontrast"] == ["row 101\nempty: 90.0%", "row 100\nempty: 60.0%"]
-    assert shown["worst by\nmisfit"] == ["row 799\nmisfit 9.0", "row 798\nmisfit 5.0"]
-    assert shown["worst by\ndistance"] == ["row 103\ndistance 7.0", "row 102\ndistance 4.0"]
+    assert shown["worst by\ncontrast, misfit, distance"] == [
+        *("row 101\nempty: 90.0%", "row 100\nempty: 60.0%"),
+        *("row 799\nmisfit 9.0", "row 798\nmisfit 5.0"),
+        *("row 103\ndistance 7.0", "row 102\ndistance 4.0"),
+    ]
     assert len(shown["particles,\nnearly junk"]) == len(shown["particles"]) == 8
+
+
+def test_the_picture_has_no_nearly_empty_row(monkeypatch):
+    count = 700
+    scores = ParticleScores(
+        contrast=np.ones(count, np.float32),
+        empty=np.zeros(count, np.float32),
+        misfit=np.r_[np.linspace(-3, 3, count - 1), 5.0].astype(np.float32),
+        distance=np.zeros(count, np.float32),
+        nearest=np.zeros(count, np.float32),
+        alone=np.zeros(count, bool),
+        share_empty=0.0,
+    )
+    shown = _chosen(scores)
+    rows, words = shown["worst by\nmisfit;\nthen nearly"]
+    assert rows.tolist() == [699, *range(698, 691, -1)]
+    assert words[:2] == ["misfit 5.0", "contrast 1.00\nmisfit 3.0"]
+    assert {len(rows) for rows, _ in shown.values()} == {8}
 
 
 def test_a_network_names_junk_too(run, drawn, spoilt):

@@ -194,7 +194,10 @@ def test_halves_of_latents_are_those_of_all_particles():
         (("--latents", "{short}"), "latents of 7 particles"),
         (("--functions", -1), "--functions must be zero or more"),
         (("--zfile", "{short}"), "is no text"),
-        (("--stable", "--num-states", 2), "give one of -z, --zfile, --stable and --num-states"),
+        (
+            ("--stable", "--num-states", 2),
+            "--stable by maxima of their density, -z and --zfile by hand; give one",
+        ),
         (("-D", 8), "radius of 3 Fourier pixels"),
         (("--mask", "{map}"), "is no mask: its values run from"),
     ],
@@ -316,7 +319,7 @@ def test_maps_of_stable_states_are_those_of_the_maxima_of_the_density(
     places = [[float(row[f"z{k}"]) for k in range(points.shape[1])] for row in rows]
     np.testing.assert_allclose(places, points, atol=1e-4)
     message = fail(*words, "-z", *points[0], "-o", tmp_path / "other")
-    assert "give one of -z, --zfile, --stable and --num-states" in message
+    assert "--stable by maxima of their density, -z and --zfile by hand; give one" in message
 
 
 def test_shares_are_said_to_be_tested_against_views(run, moving, tmp_path, rng, monkeypatch):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -87,6 +89,25 @@ def test_standardised_latents_leave_every_image_as_it_was():
     gram = components @ components.T
     assert gram[0, 1].abs() < 1e-3 * gram[0, 0]
     assert gram[0, 0] > gram[1, 1]
+
+
+def test_contrasts_are_1_in_the_middle_and_products_with_volumes_stay():
+    volumes = smooth_noise(3, seed=1)
+    solution = Solution(
+        volumes=volumes, covariance=torch.zeros(RADIUS + 2, 3, 3), noise=torch.ones(RADIUS + 2)
+    )
+    generator = torch.Generator().manual_seed(3)
+    posterior = Posterior(
+        mean=torch.randn(500, 2, generator=generator),
+        covariance=torch.zeros(500, 2, 2),
+        contrast=torch.full((500,), 0.7),
+        contrast_square=torch.full((500,), 0.49),
+    )
+    ones = replace(posterior, contrast=torch.ones(500), contrast_square=torch.ones(500))
+    mask = torch.ones(SIZE, SIZE, SIZE)
+    scaled, plain = (canonicalise(solution, of, mask, RADIUS) for of in (posterior, ones))
+    torch.testing.assert_close(scaled.volumes, 0.7 * plain.volumes)
+    torch.testing.assert_close(scaled.prior, 0.49 * plain.prior, rtol=1e-4, atol=1e-4)
 
 
 def test_growing_keeps_the_transform():

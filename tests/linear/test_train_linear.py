@@ -185,9 +185,23 @@ def test_contrast_is_told_from_motion(run, rigid, tmp_path, rng):
         writer.append(scaled)
     options = ("--poses", rigid / "poses.pkl", "--ctf", rigid / "ctf.pkl", "--components", 2)
     out = tmp_path / "run"
-    run("train_linear", tmp_path / "scaled.mrcs", *options, "--contrast", "-o", out)
+    said = run("train_linear", tmp_path / "scaled.mrcs", *options, "-o", out)
     contrast = np.load(out / "contrast.npy")
     assert np.corrcoef(contrast, truth)[0, 1] > 0.5
+    assert np.median(contrast) == pytest.approx(1, abs=2e-3)
+    spread = float(said.split("contrasts of images vary by ")[1].split("%")[0]) / 100
+    assert spread == pytest.approx(truth.std(), abs=0.06)
+    assert "--no-contrast takes them for 1" in said
+    spread = load_checkpoint(out / "weights.pkl")["model_state_dict"]["contrast_spread"]
+    assert spread > 0.2
+    run("train_linear", tmp_path / "scaled.mrcs", *options, "-o", out / "1", "--no-contrast")
+    assert not (out / "1/contrast.npy").exists()
+    assert not load_checkpoint(out / "1/weights.pkl")["model_state_dict"]["contrast_spread"]
+
+
+def test_contrasts_that_do_not_vary_are_taken_for_1(trained):
+    assert not (trained / "contrast.npy").exists()
+    assert "--contrast fits them all the same" in (trained / "run.log").read_text()
 
 
 def test_a_focus_mask_confines_the_components(run, moving, tmp_path):

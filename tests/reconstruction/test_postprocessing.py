@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.io.curves import read_curves
@@ -282,3 +283,11 @@ def test_a_curve_that_does_not_fall_is_said_to(tmp_path, caplog):
         save_reconstruction(falling, ReconstructionFiles(tmp_path), GEOMETRY)
     assert "the half maps agree to" in caplog.text
     assert "does not fall" not in caplog.text
+
+
+@pytest.mark.parametrize(("b_factor", "words"), [(1e9, "blurs"), (-1e9, "nothing but noise")])
+def test_b_factors_that_leave_nothing_of_a_map_are_refused(b_factor, words):
+    half_maps = halves_of(atoms(60), 0.05)
+    mask = torch.ones_like(half_maps[0])
+    with pytest.raises(ConfigError, match=words):
+        sharpened(half_maps, mask, PIXEL_SIZE, b_factor=b_factor, with_local=False)

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.imaging.masks import default_threshold
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.simulation.hinge import hinge_models
 from cryodrgn.simulation.motions import (
     CUBIC_ANGSTROM_PER_KDA,
+    SIZES,
     between_maps,
     between_models,
     domain_at_the_end,
@@ -68,15 +70,39 @@ def test_a_domain_goes_nowhere_by_a_whole_turn_further(dumbbell):
 
 def test_the_domain_at_the_end_has_its_mass_and_lies_at_the_end(dumbbell):
     kda = 20 * PIXEL_SIZE**3 / CUBIC_ANGSTROM_PER_KDA
-    mask = domain_at_the_end(dumbbell, PIXEL_SIZE, kda)
+    mask, mass = domain_at_the_end(dumbbell, PIXEL_SIZE, kda)
+    assert mass == kda
     assert abs(float(centre_of_mass(mask)[0])) > 2 * PIXEL_SIZE
     # One layer around the 20 voxels, and a soft edge.
     assert 20 <= int((mask == 1).sum()) <= 140
 
 
 def test_a_domain_larger_than_half_of_the_molecule_is_refused(dumbbell):
-    with pytest.raises(ConfigError, match="of which at most half can move"):
+    voxels = int((dumbbell > default_threshold(dumbbell)).sum())
+    half = voxels * PIXEL_SIZE**3 / CUBIC_ANGSTROM_PER_KDA / 2
+    with pytest.raises(ConfigError, match=rf"at most half \({half:.3g} kDa\) can move"):
         domain_at_the_end(dumbbell, PIXEL_SIZE, 500.0)
+
+
+def test_a_domain_that_nobody_names_is_a_quarter_and_goes_as_far_as_it_can(dumbbell, caplog):
+    caplog.set_level("INFO")
+    small = PIXEL_SIZE / 4
+    mask, mass = domain_at_the_end(dumbbell, small)
+    voxels = int((dumbbell > default_threshold(dumbbell)).sum())
+    whole = voxels * small**3 / CUBIC_ANGSTROM_PER_KDA
+    assert mass == pytest.approx(whole / 4, rel=0.05)
+    assert f"has {mass:.3g} of its {whole:.3g} kDa" in caplog.text
+    motions = turned_domain(dumbbell, mask, small)
+    assert 0 < len(motions.sizes) < len(SIZES)
+    assert "can go" in caplog.text
+    # Of a large molecule it is 30 kDa.
+    assert domain_at_the_end(dumbbell, 2 * PIXEL_SIZE)[1] == 30
+
+
+def test_a_mask_of_the_whole_molecule_is_called_so(dumbbell):
+    mask = torch.ones_like(dumbbell)
+    with pytest.raises(ConfigError, match="the mask is the whole molecule"):
+        turned_domain(dumbbell, mask, PIXEL_SIZE, (5.0,))
 
 
 def test_some_chains_turn_and_the_others_stay(models):

@@ -116,9 +116,10 @@ def test_labels_of_more_states_are_refused(fail, planted, tmp_path):
     [
         (("--ind", "few.pkl"), "has 2 particles, but 8 components need at least 64"),
         (("--ind", "twice.pkl"), "rows, as symmetry expansion does"),
-        (("--shares", 1e-9), "0 of 400 particles would be moved"),
+        (("--shares", 1e-9), "leaves less than one of 400 particles"),
+        (("--shares", 0.003), "of 400 particles would be moved"),
         (("--axis", 0, 0, 0), "--axis 0 0 0 has no direction"),
-        (("--domain-kda", 900), "at most half can move"),
+        (("--domain-kda", 900), "at most half ("),
     ],
 )
 def test_what_cannot_be_planted_leaves_no_folder(

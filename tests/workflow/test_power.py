@@ -69,7 +69,7 @@ def test_the_report_answers_in_one_sentence(report):
     page = report.files.page.read_text()
     assert report.sentence in page
     assert page.count("data:image/png") == 4
-    assert "With nothing planted, 0 of 1 sets were said to carry signal." in page
+    assert "With nothing planted, 0 of 1 set was said to carry signal." in page
 
 
 def test_the_table_has_every_question_and_chances_rise_with_particles(report):
@@ -145,7 +145,9 @@ WRONG = {
     ),
     "chains of nothing": (("particles.star", "--chains", "A"), "needs one atomic model"),
     "negative domain": (("particles.star", "--domain-kda", "-5"), "must be positive, got -5"),
-    "large domain": (("particles.star", "--domain-kda", "900"), "at most half can move"),
+    "large domain": (("particles.star", "--domain-kda", "900"), "kDa) can move"),
+    "huge domain": (("particles.star", "--domain-kda", "9000"), "more than half of any"),
+    "less than one": (("particles.star", "--shares", "0.002"), "less than one of 400"),
     "long motion": (
         ("particles.star", "--domain-kda", "15", "--motions", "400"), "the largest motion is"
     ),

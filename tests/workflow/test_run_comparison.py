@@ -32,6 +32,7 @@ def made(tmp_path_factory):
     command("train_linear", star, "-o", folder / "linear", *fit)
     vae = ("train_vae", star, "--zdim", 2, "-n", 1, *SMALL_VAE)
     command(*vae, "-o", folder / "vae", "--held-out", 0.1)
+    shutil.copytree(folder / "linear", folder / "linear2")
     for name, setting, value in (("other", "seed", 1), ("all", "held_out", None)):
         shutil.copytree(folder / "vae", folder / name)
         config = folder / name / "config.yaml"
@@ -70,6 +71,8 @@ def test_an_untrained_network_is_behind_the_linear_model_in_either_order(made, t
     assert first.names[first.best] == second.names[second.best] == str(made / "linear")
     np.testing.assert_allclose(first.likelihoods, second.likelihoods[::-1], atol=0.1)
     assert first.in_words().startswith(f"{made / 'linear'} explains the images best")
+    (sentence,) = first.hardly_trained()
+    assert sentence.startswith(f"{made / 'vae'} is a network of 1 epoch, hardly trained")
     out = tmp_path / "table.csv"
     command("compare_models", made / "linear", made / "vae", "-o", out)
     rows = list(csv.DictReader(out.read_text().splitlines()))
@@ -108,6 +111,7 @@ def test_without_a_latent_the_likelihood_is_quadratic_in_the_map(made, tmp_path)
     [
         (("linear",), "give two or more different runs"),
         (("linear", "linear"), "give two or more different runs"),
+        (("linear", "linear2"), "are linear models, which leave no particles out"),
         (("linear", "all"), "all kept no particles out of training; use train_vae --held-out"),
         (("vae", "other"), "give train_vae the same --ind, --held-out and --seed each time"),
     ],

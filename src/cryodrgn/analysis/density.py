@@ -108,7 +108,7 @@ def conformational_density(
     chosen = chosen_at_random(rng, numbers, len(latents), MOST_IMAGES[dimensions - 1])
     count, own = len(chosen), None if numbers is None else numbers[chosen]
     part = None if covariances is None else covariances[chosen]
-    likelihoods = _likelihoods(latents[chosen], part, axes)
+    likelihoods = _likelihoods(*measured_latents(latents[chosen], part), axes)
     shape = tuple(len(axis) for axis in axes)
     steps = np.array([axis[1] - axis[0] for axis in axes])
     widths = [width * latents.std(0) / steps for width in SMOOTHINGS]
@@ -125,6 +125,40 @@ def conformational_density(
         samples=np.stack([fitted(weights.astype(np.float32)) for weights in samples]),
         smoothing=SMOOTHINGS[best],
     )
+
+
+def redrawn(
+    density: ConformationalDensity,
+    values: Float[np.ndarray, "*grid"],
+    latents: Float[np.ndarray, "particles dim"],
+    blurs: Float[np.ndarray, "images dim dim"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "*grid"]:
+    """A density as it would be estimated if the true one were another.
+
+    Images are drawn from it, each with the uncertainty of a real one.
+
+    Args:
+        density: Grid and smoothing of the estimate.
+        values: Density from which conformations are drawn.
+        latents: Latents of all particles, whose spread is the unit of the smoothing.
+        blurs: Covariances of what images say of their latents; as many are drawn, but no more
+            than half of those that a density is estimated from.
+        rng: Source of random numbers.
+    """
+    dimensions = len(density.axes)
+    count = min(len(blurs), MOST_IMAGES[dimensions - 1] // 2)
+    own = blurs[rng.choice(len(blurs), count, replace=False)]
+    flat = values.ravel() / values.sum()
+    places = np.unravel_index(rng.choice(values.size, count, p=flat), values.shape)
+    steps = np.array([axis[1] - axis[0] for axis in density.axes])
+    columns = [axis[at] for axis, at in zip(density.axes, places, strict=True)]
+    true = np.stack(columns, axis=1) + steps * (rng.random((count, dimensions)) - 0.5)
+    noise = np.linalg.cholesky(own) @ rng.normal(size=(count, dimensions, 1))
+    likelihoods = _likelihoods(true + noise[..., 0], own, density.axes)
+    width = density.smoothing * latents.std(0) / steps
+    even = np.full(count, 1 / count, np.float32)
+    return _deconvolved(likelihoods, values.shape, width, even) / np.prod(steps)
 
 
 def require_density(
@@ -282,13 +316,12 @@ def measured_latents(
 
 
 def _likelihoods(
-    latents: Float[np.ndarray, "images dim"],
-    covariances: Float[np.ndarray, "images dim dim"] | None,
+    centres: Float[np.ndarray, "images dim"],
+    blurs: Float[np.ndarray, "images dim dim"],
     axes: Sequence[Float[np.ndarray, " points"]],
 ) -> Float[np.ndarray, "images points"]:
     """Likelihood of every image at every grid point, scaled to at most 1."""
-    dimensions = latents.shape[1]
-    centres, blurs = measured_latents(latents, covariances)
+    dimensions = centres.shape[1]
     precisions = np.linalg.inv(blurs)
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dimensions)
     factors = np.linalg.cholesky(precisions)

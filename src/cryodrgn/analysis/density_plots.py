@@ -14,6 +14,8 @@ from cryodrgn.analysis.plots import new_figure
 from cryodrgn.analysis.stable_states import StableState
 
 Path = Float[np.ndarray, "points dim"]
+# Width of a number above an axis, as a share of the axis.
+NUMBER_WIDTH = 0.06
 OUTLINE = [withStroke(linewidth=2, foreground="black")]
 
 
@@ -44,13 +46,14 @@ def plot_density(
         position, band = density.axes[number], density.band(number)
         axes.fill_between(position, *band, alpha=0.3, label="10 to 90 %")
         axes.plot(position, density.marginal(number), label="density")
-        for name, state in enumerate(states):
+        levels = _levels([state.place[number] for state in states], np.ptp(position))
+        for name, (state, level) in enumerate(zip(states, levels, strict=True)):
             place = state.place[number]
             axes.axvline(place, color="gray", linewidth=0.7, linestyle=":")
             axes.annotate(
                 str(name),
                 (place, 1),
-                (0, 2),
+                (0, 2 + 9 * level),
                 xycoords=axes.get_xaxis_transform(),
                 textcoords="offset points",
                 ha="center",
@@ -80,6 +83,18 @@ def plot_density(
     return figure
 
 
+def _levels(places: Sequence[float], length: float) -> list[int]:
+    """Heights of numbers above an axis so that near ones do not overlap."""
+    ends: list[float] = []
+    levels = [0] * len(places)
+    for number in np.argsort(places):
+        place = places[number]
+        level = next((k for k, end in enumerate(ends) if place >= end), len(ends))
+        ends[level : level + 1] = [place + NUMBER_WIDTH * length]
+        levels[number] = level
+    return levels
+
+
 def _draw_shares(axes: Axes, states: Sequence[StableState]) -> None:
     """Shares with their intervals, and the depths of the states in kT."""
     for number, state in enumerate(states):
@@ -87,9 +102,8 @@ def _draw_shares(axes: Axes, states: Sequence[StableState]) -> None:
         reach = [[state.share - low], [high - state.share]]
         axes.errorbar(number, state.share, reach, fmt="o", color="tab:blue", capsize=3)
         if state.depth is not None:
-            words = f"{state.depth:.1f} kT deep"
             axes.annotate(
-                words,
+                f"{state.depth:.1f} kT",
                 (number, high),
                 (0, 4),
                 textcoords="offset points",
@@ -102,5 +116,5 @@ def _draw_shares(axes: Axes, states: Sequence[StableState]) -> None:
         xlim=(-0.6, len(states) - 0.4),
         ylim=(0, min(1.1, top)),
         xlabel="stable state",
-        ylabel="share of particles, 90 % interval",
+        ylabel="share of particles, 90 % interval;\nabove it the depth",
     )

@@ -26,7 +26,7 @@ def plot_feature(
         words: A sentence above them.
         names: Of the particles without the density, or with less of it, and of those with it.
     """
-    figure = new_figure(8.4, 3.8)
+    figure = new_figure(8.4, 4.1)
     figure.suptitle(words, fontsize=9, wrap=True)
     left, right = figure.subplots(1, 2)
     finite = amounts[np.isfinite(amounts)]
@@ -40,7 +40,8 @@ def plot_feature(
     left.set(
         xlabel="density in each image (standard deviations)", ylabel="particles", ylim=(0, None)
     )
-    left.legend(fontsize=8)
+    # Above the axes, where it covers no bar.
+    left.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     right.hist(probabilities, bins=np.linspace(0, 1, 21), color="tab:blue")
     right.set(xlabel=f"probability of being “{names[1]}”", ylabel="particles", yscale="log")
     right.set(xlim=(0, 1), ylim=(0.8, None))

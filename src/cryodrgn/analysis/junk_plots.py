@@ -1,6 +1,7 @@
 """Figure of particles that look like junk: their scores, and images of some of them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,10 +13,10 @@ PARTICLES, JUNK = "#4c78a8", "#e45756"
 COLUMNS = 8
 KEY = (
     "Images are sorted along a row. row: in the file of particles, from 0; empty: probability "
-    "that the image shows nothing of the model; contrast: of the model in the image, 1 on "
-    "average;\nmisfit: of the rest with noise, in standard deviations; distance: in the latent "
-    "space to the fifth neighbour, in units of the uncertainty. Images are centred, multiplied "
-    "by their CTF, and low-pass filtered."
+    "that the image shows nothing of the model; contrast: of the model in the image, 1 of an "
+    "ordinary particle;\nmisfit: of the rest with noise, in standard deviations; distance: in "
+    "the latent space to the fifth neighbour, in units of the uncertainty. Images are centred, "
+    "multiplied by their CTF, and low-pass filtered."
 )
 
 
@@ -38,23 +39,25 @@ def plot_junk(
     figure = new_figure(1.45 * COLUMNS, 3.7 + 1.8 * len(images))
     figure.suptitle(sentence, fontsize=10, wrap=True)
     figure.supxlabel(KEY, fontsize=8)
-    layout = figure.add_gridspec(
-        1 + len(images), COLUMNS, height_ratios=[2] + [1] * len(images)
-    )
-    _histogram(figure.add_subplot(layout[0, : COLUMNS // 2]), scores["contrast"], is_junk)
-    axes = figure.add_subplot(layout[0, COLUMNS // 2 :])
+    # Apart, so that tiles stand as near one another as their titles allow.
+    ratios = [3.4, 1.8 * max(len(images), 1)]
+    parts: Any = figure.subfigures(2, 1, height_ratios=ratios)
+    above, below = parts
+    left, axes = above.subplots(1, 2)
+    _histogram(left, scores["contrast"], is_junk)
     for rows, colour, name in ((~is_junk, PARTICLES, "particles"), (is_junk, JUNK, "junk")):
         if rows.any():
             places = scores["misfit"][rows], scores["nearest"][rows]
             axes.scatter(*places, s=6, c=colour, label=name, lw=0)
     axes.set(xlabel="misfit (standard deviations)", ylabel="distance to fifth neighbour")
     axes.legend(fontsize=9, markerscale=3)
-    for row, (title, shown) in enumerate(images.items(), start=1):
-        for column in range(COLUMNS):
-            tile = figure.add_subplot(layout[row, column])
+    if not images:
+        return figure
+    grid = below.subplots(len(images), COLUMNS, squeeze=False)
+    for tiles, (title, shown) in zip(grid, images.items(), strict=True):
+        tiles[0].set_ylabel(title, fontsize=9)
+        for column, tile in enumerate(tiles):
             tile.set(xticks=[], yticks=[])
-            if column == 0:
-                tile.set_ylabel(title, fontsize=9)
             if column >= len(shown):
                 tile.set_frame_on(False)
                 continue

@@ -7,17 +7,25 @@ the barrier in kT if the particles were frozen from equilibrium.
 
 import csv
 import io
-import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.analysis.density import ConformationalDensity, lifted, measured_latents
+from cryodrgn.analysis.basins import Basins, stands_out
+from cryodrgn.analysis.density import (
+    ConformationalDensity,
+    lifted,
+    measured_latents,
+    redrawn,
+)
+from cryodrgn.analysis.even_motion import fit_even_motion
 from cryodrgn.analysis.shares import Shares, fit_shares
+from cryodrgn.counts import counted
 from cryodrgn.io.atomic import atomic_path
-from cryodrgn.particles.copies import Numbers, chosen_at_random
+from cryodrgn.particles.copies import Numbers, chosen_at_random, first_rows
 
 # Maxima below this share of the highest density, and shallower than this depth in kT, are none.
 LEAST_HEIGHT, LEAST_DEPTH = 1e-3, 0.1
@@ -85,12 +93,33 @@ class StableStates:
             states have the last numbers.
         shares: The mixture behind the shares, states in the same order.
         rows: Particles to which it was fitted.
+        by_chance: Depths in kT of maxima that are none, as chance makes such maxima, too.
+        by_motion: The same of maxima that one motion at an even pace explains as well.
     """
 
     states: list[StableState]
     basins: Int[np.ndarray, "*grid"]
     shares: Shares
     rows: Int[np.ndarray, " rows"]
+    by_chance: tuple[float, ...] = ()
+    by_motion: tuple[float, ...] = ()
+
+    def in_words(self) -> list[str]:
+        """Sentences on maxima that are no states."""
+        words = []
+        if self.by_motion:
+            words.append(
+                f"{len(self.by_motion)} maxima ({_depths(self.by_motion)} deep) are no states: "
+                "one motion at an even pace along a bent curve explains the latents as well, "
+                "and piles up where the curve turns"
+            )
+        if self.by_chance:
+            maxima = counted(len(self.by_chance), "other maximum is", "other maxima are")
+            words.append(
+                f"{maxima} within noise ({_depths(self.by_chance)} deep): particles drawn from "
+                "a density without them show as deep ones"
+            )
+        return words
 
     def latents(self) -> Float[np.ndarray, "states z"]:
         """z-values of all states."""
@@ -107,14 +136,15 @@ def stable_states(
     """Find the maxima of a density that the particles are sure of, and their shares.
 
     A maximum counts if it is deeper than 0.1 kT and has a valley before it in 95 % of the
-    bootstrap samples, and if the mixture of all states is better with it than without it by the
-    Bayesian information criterion.
+    bootstrap samples, if chance does not make such maxima where there is none (19 sets drawn
+    from the density without it), and if the mixture of all states is better with it than
+    without it by the Bayesian information criterion.
 
     Args:
         density: Density of the first dimensions of the latents.
         latents: Latents of all particles.
         covariances: Their uncertainty; None takes them for exact.
-        seed: Of the choice of particles that the shares are fitted to, if there are very many.
+        seed: Of drawn images, and of the particles that shares are fitted to, if very many.
         numbers: Number of the different particle in every row; None where no particle is
             listed more than once.
     """
@@ -127,22 +157,37 @@ def stable_states(
     own = None if covariances is None else covariances[rows][:, kept, kept]
     data, blurs = measured_latents(latents[rows][:, kept], own)
     width = FIRST_WIDTH * float(np.sqrt(latents[:, kept].var(0).mean()))
-    landscape = _certain(density, _Landscape.of(density.values))
+    landscape = _certain(density, Basins.of(density.values))
 
-    def fitted(some: "_Landscape") -> Shares:
+    def fitted(some: Basins) -> Shares:
         return fit_shares(data, blurs, some.places(density), width, different)
 
-    shares = fitted(landscape)
+    own_blurs = blurs if different is None else blurs[first_rows(different)]
+    of_draws = np.random.default_rng([seed, 1])
+
+    def drawn(values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
+        return redrawn(density, values, latents[:, kept], own_blurs, of_draws)
+
+    shares, by_chance = fitted(landscape), []
     while len(landscape.peaks) > 1:
-        fewer = landscape.merged(
-            int(np.argmin(landscape.depths(density.values))), density.values
-        )
+        depths = landscape.depths(density.values)
+        fewer = landscape.merged(int(np.argmin(depths)), density.values)
         simpler = fitted(fewer)
         is_apart = _apart(density, landscape, shares)
         if is_apart and shares.information_criterion < simpler.information_criterion:
-            break
+            if stands_out(landscape, density.values, drawn):
+                break
+            by_chance.append(float(depths.min()))
         landscape, shares = fewer, simpler
-    return _described(density, landscape, shares, latents, data, rows)
+    by_motion: list[float] = []
+    if len(landscape.peaks) > 1:
+        motion = fit_even_motion(data, blurs, len(own_blurs))
+        if motion.information_criterion <= shares.information_criterion:
+            by_motion = landscape.depths(density.values).tolist()
+            landscape = _whole(landscape, density.values)
+            shares = fitted(landscape)
+    found = _described(density, landscape, shares, latents, data, rows)
+    return replace(found, by_chance=tuple(by_chance), by_motion=tuple(by_motion))
 
 
 def cluster_shares(
@@ -203,135 +248,17 @@ def write_stable_states(path: Path, found: StableStates, remark: str = "") -> No
         partial.write_text(text.getvalue())
 
 
+def _depths(values: Sequence[float]) -> str:
+    return (
+        " to ".join(dict.fromkeys(f"{end:.1f}" for end in (min(values), max(values)))) + " kT"
+    )
+
+
 def _cells(*values: float) -> list[str]:
     return [f"{value:.5g}" for value in values]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Landscape:
-    """Basins of a density.
-
-    Attributes:
-        labels: Basin of every grid point.
-        peaks: Flat number of the grid point of every maximum.
-        borders: By pair of neighbouring basins, flat numbers of neighbouring points in them.
-    """
-
-    labels: Int[np.ndarray, "*grid"]
-    peaks: Int[np.ndarray, " basins"]
-    borders: dict[tuple[int, int], Int[np.ndarray, "2 pairs"]]
-
-    @classmethod
-    def of(cls, values: Float[np.ndarray, "*grid"]) -> "_Landscape":
-        """Watershed: a point is a maximum, or belongs to the basin of its highest neighbour."""
-        flat = values.ravel()
-        numbers = np.arange(values.size).reshape(values.shape)
-        highest = numbers.ravel().copy()
-        for first, second in _neighbours(numbers):
-            for here, there in ((first, second), (second, first)):
-                # Of equal heights the later counts as higher: plateaus have one maximum.
-                better = (flat[there] > flat[highest[here]]) | (
-                    (flat[there] == flat[highest[here]]) & (there > highest[here])
-                )
-                highest[here[better]] = there[better]
-        while not np.array_equal(highest, highest[highest]):
-            highest = highest[highest]
-        peaks, labels = np.unique(highest, return_inverse=True)
-        return cls._of_labels(labels.reshape(values.shape), peaks)
-
-    @classmethod
-    def _of_labels(cls, labels: np.ndarray, peaks: np.ndarray) -> "_Landscape":
-        numbers = np.arange(labels.size).reshape(labels.shape)
-        flat = labels.ravel()
-        ends = [np.stack(pair) for pair in _neighbours(numbers)]
-        pairs = np.concatenate(ends, axis=1)
-        pairs = pairs[:, flat[pairs[0]] != flat[pairs[1]]]
-        sides = np.sort(flat[pairs], axis=0)
-        codes = sides[0] * len(peaks) + sides[1]
-        order = np.argsort(codes, kind="stable")
-        kinds, begins = np.unique(codes[order], return_index=True)
-        parts = np.split(pairs[:, order], begins[1:], axis=1)
-        borders = {
-            divmod(int(kind), len(peaks)): part
-            for kind, part in zip(kinds, parts, strict=False)
-        }
-        return cls(labels=labels, peaks=peaks, borders=borders)
-
-    def places(self, density: ConformationalDensity) -> Float[np.ndarray, "basins dim"]:
-        """Positions of the maxima."""
-        where = np.unravel_index(self.peaks, self.labels.shape)
-        columns = [axis[rows] for axis, rows in zip(density.axes, where, strict=True)]
-        return np.stack(columns, axis=1)
-
-    def heights(self, values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, " basins"]:
-        """The highest density in every basin."""
-        highest = np.zeros(len(self.peaks))
-        np.maximum.at(highest, self.labels.ravel(), values.ravel())
-        return highest
-
-    def passes(self, values: Float[np.ndarray, "*grid"]) -> dict[tuple[int, int], float]:
-        """Density of the highest pass between neighbouring basins."""
-        flat = values.ravel()
-        return {
-            pair: float(np.minimum(flat[points[0]], flat[points[1]]).max())
-            for pair, points in self.borders.items()
-        }
-
-    def depths(self, values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, " basins"]:
-        """Depth of every maximum in kT: infinite if there is no other.
-
-        Basins are joined across the highest passes first. Where two meet, the lower maximum's
-        depth is known; that of the highest of all follows from its own first pass.
-        """
-        heights = np.maximum(self.heights(values), 1e-300)
-        depths = np.full(len(heights), np.inf)
-        top = np.arange(len(heights))
-        ordered = sorted(self.passes(values).items(), key=lambda item: -item[1])
-        for (first, second), level in ordered:
-            ends = [_root(top, basin) for basin in (first, second)]
-            if ends[0] == ends[1]:
-                continue
-            lower, higher = sorted(ends, key=lambda basin: heights[basin])
-            barrier = np.log(heights[[lower, higher]] / max(level, 1e-300))
-            depths[lower] = barrier[0]
-            depths[higher] = min(depths[higher], barrier[1])
-            top[lower] = higher
-        return depths
-
-    def merged(self, basin: int, values: Float[np.ndarray, "*grid"]) -> "_Landscape":
-        """One basin less: it joins its neighbour across the highest pass."""
-        own = {pair: level for pair, level in self.passes(values).items() if basin in pair}
-        pair = max(own, key=lambda pair: own[pair])
-        other = pair[0] if pair[1] == basin else pair[1]
-        labels = np.where(self.labels == basin, other, self.labels)
-        labels = np.where(labels > basin, labels - 1, labels)
-        peaks = self.peaks.copy()
-        peaks[other] = max(peaks[list(pair)], key=lambda place: values.ravel()[place])
-        return self._of_labels(labels, np.delete(peaks, basin))
-
-
-def _root(top: Int[np.ndarray, " basins"], basin: int) -> int:
-    while top[basin] != basin:
-        basin = int(top[basin])
-    return basin
-
-
-def _neighbours(
-    numbers: Int[np.ndarray, "*grid"],
-) -> list[tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]]:
-    """All pairs of neighbouring grid points, diagonals included."""
-    pairs = []
-    for step in itertools.product((-1, 0, 1), repeat=numbers.ndim):
-        if step <= (0,) * numbers.ndim:
-            continue
-        sides = list(zip(step, numbers.shape, strict=True))
-        here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in sides)
-        there = tuple(slice(max(0, s), n - max(0, -s)) for s, n in sides)
-        pairs.append((numbers[here].ravel(), numbers[there].ravel()))
-    return pairs
-
-
-def _certain(density: ConformationalDensity, landscape: _Landscape) -> _Landscape:
+def _certain(density: ConformationalDensity, landscape: Basins) -> Basins:
     """The basins of maxima that are high, deep, and there in nearly all bootstrap samples."""
     values = density.values
     while len(landscape.peaks) > 1:
@@ -351,7 +278,14 @@ def _certain(density: ConformationalDensity, landscape: _Landscape) -> _Landscap
     return landscape
 
 
-def _apart(density: ConformationalDensity, landscape: _Landscape, shares: Shares) -> bool:
+def _whole(landscape: Basins, values: Float[np.ndarray, "*grid"]) -> Basins:
+    """All basins as one."""
+    while len(landscape.peaks) > 1:
+        landscape = landscape.merged(int(np.argmin(landscape.depths(values))), values)
+    return landscape
+
+
+def _apart(density: ConformationalDensity, landscape: Basins, shares: Shares) -> bool:
     """True if every state of the mixture stayed in the basin in which it began."""
     inside = [
         landscape.labels[density.nearest(centre)] == basin
@@ -362,7 +296,7 @@ def _apart(density: ConformationalDensity, landscape: _Landscape, shares: Shares
 
 def _described(
     density: ConformationalDensity,
-    landscape: _Landscape,
+    landscape: Basins,
     shares: Shares,
     latents: Float[np.ndarray, "particles z"],
     measured: Float[np.ndarray, "rows dim"],

@@ -71,6 +71,6 @@ def plot_states(panels: Sequence[StatePanel], pixel_size: float, note: str) -> F
         axes.set(ylim=(-0.1, 1.05), xlim=(0, 0.5 / pixel_size), xlabel="resolution (Å)")
         if column:
             axes.set_yticklabels([])
-    grid[2][0].set_ylabel("half-map FSC")
+    grid[2][0].set_ylabel("half-map FSC\nwithin the mask")
     figure.suptitle("\n".join(lines), fontsize=10)
     return figure

@@ -152,7 +152,6 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     "train_linear": (*WINDOW, *LAZY, *CACHE, *TILT),
     "reconstruct_states": (
         *(*WINDOW, *LAZY, *CACHE),
-        Inactive("--num-states", "with -z, --zfile, --stable", "the states are given"),
         Inactive("--functions", "with --method kernel", "images near each state are averaged"),
     ),
     "backproject_voxel": (

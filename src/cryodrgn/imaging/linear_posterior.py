@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 CONTRAST_ROUNDS = 3
+# Contrasts below this of images that show something are not to be believed.
+LEAST_LEVEL = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -28,6 +30,10 @@ class Posterior:
     covariance: Float[Tensor, "batch z z"]
     contrast: Float[Tensor, " batch"]
     contrast_square: Float[Tensor, " batch"]
+
+    def contrast_level(self) -> float:
+        """Median contrast, which junk among the images hardly moves."""
+        return float(self.contrast.median().clamp_min(LEAST_LEVEL))
 
     def coefficients(self) -> Float[Tensor, "batch volumes"]:
         """Means of a (1, z): how much of each volume is in an image."""

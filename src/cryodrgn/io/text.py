@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from cryodrgn.errors import InputFileError
+from cryodrgn.io.given_folders import folder_in_words
 from cryodrgn.io.recognise import BEGINNING, refuse_mistaken
 
 # Values that a YAML file may come to when its references are followed.
@@ -74,6 +75,8 @@ def require_plain_file(path: Path) -> None:
         msg = f"{str(path)[:200]!r} is no name of a file: {error}"
         raise InputFileError(msg) from error
     if not is_file:
+        if path.is_dir():
+            raise InputFileError(folder_in_words(path))
         msg = f"{path} is no file" if path.exists() else missing_in_words(path)
         raise InputFileError(msg)
 

@@ -89,8 +89,7 @@ class ConformationalDensity(Job["Estimate"]):
             logger.info("the latent has one dimension, and the density is that of it")
         columns, covariances = latents.mean[:, kept], latents.covariances
         remark = NOISE if latents.are_noise else ""
-        if remark:
-            logger.warning("%s: %s", self.workdir, remark)
+        latents.warn_of_noise("the density is that of noise")
         numbers = open_run(self.workdir).copies(len(columns))
         density = conformational_density(
             columns,
@@ -180,6 +179,8 @@ def _write_states(files: "DensityFiles", found: "StableStates", remark: str) -> 
     save_latent_text(files.states_text, found.latents())
     for number, state in enumerate(found.states):
         logger.info("state %d: %s", number, state.in_words())
+    for sentence in found.in_words():
+        logger.info("%s", sentence)
     if not found.states:
         logger.warning("no stable state: every maximum lies beyond all particles")
 

@@ -94,6 +94,7 @@ class FeatureOptions(DeviceOptions):
             raise ConfigError(msg)
         run = RunDirectory(workdir)
         latents = run_latents(run)
+        latents.warn_of_noise("the images are compared with differences that may be noise")
         data, choice = _recorded(run, is_linear=latents.is_linear)
         particles = data.open()
         particles.images.require_poses()

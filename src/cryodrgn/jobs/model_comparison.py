@@ -47,6 +47,8 @@ class CompareModels(DeviceOptions, Job["RunComparison"]):
             [open_run(path) for path in self.runs], choose_device(self.device), self.seed
         )
         logger.info("%s", found.in_words())
+        for sentence in found.hardly_trained():
+            logger.warning("%s", sentence)
         if self.output is not None:
             write_comparison(found, self.output)
         return found

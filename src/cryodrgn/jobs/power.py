@@ -123,14 +123,15 @@ class Power(
         help="Mask of a domain of the consensus that turns about where it touches the rest",
         default_words="the end of the molecule",
     )
-    domain_kda: float = option(
+    domain_kda: float | None = option(
         "--domain-kda",
-        default=30.0,
+        default=None,
         group=MOTION,
         metavar="KDA",
         unit="kDa",
         check=POSITIVE,
         help="Mass of the end of the molecule that turns, if nothing else says what does",
+        default_words="a quarter of the molecule, at most 30",
     )
     axis: tuple[float, float, float] | None = option(
         "--axis",
@@ -149,7 +150,7 @@ class Power(
         unit="Å",
         help="Sizes of the motion: path of the domain's centre of mass, root mean square path "
         "of atoms, or shares of the way between two maps",
-        default_words="5 10 20 30, or quarters of the way",
+        default_words="those of 5 10 20 30 that the domain can go, or quarters of the way",
     )
     num_components: int = with_default(
         TrainLinear,

@@ -350,7 +350,11 @@ class ReconstructStates(
 
         ways = (self.z is not None, self.z_file is not None, self.stable)
         if sum(ways) + ("num_states" in self.given) > 1:
-            msg = "give one of `z`, `z_file`, `stable` and `num_states`"
+            msg = (
+                "states are chosen in one way: `num_states` by clusters of the latents, "
+                "`stable` by maxima of their density, `z` and `z_file` by hand; give one of "
+                "the four"
+            )
             raise ConfigError(msg)
         if self.stable:
             _require_states(latents)
@@ -399,6 +403,8 @@ def _stable_points(latents: "Latents", seed: int) -> "np.ndarray":
         raise ConfigError(msg)
     for number, state in enumerate(found.states):
         logger.info("state %d: %s", number, state.in_words())
+    for sentence in found.in_words():
+        logger.info("%s", sentence)
     return found.latents()
 
 

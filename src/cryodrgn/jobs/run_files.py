@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.tool_options import PictureOutput, save_picture
 from cryodrgn.settings import Job, function_of, option, positional, settings, with_default
@@ -31,7 +32,7 @@ class PlotLoss(PictureOutput, Job["dict[str, np.ndarray]"]):
 
         curves = {str(path): read_log(path) for path in self.logs}
         for name, losses in curves.items():
-            logger.info("%s: %d epochs, last loss %g", name, len(losses), losses[-1])
+            logger.info("%s: %s, last loss %g", name, counted(len(losses), "epoch"), losses[-1])
         save_picture(plot_learning_curves(curves), self.output)
         return curves
 

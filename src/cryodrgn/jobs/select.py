@@ -224,6 +224,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
 
         require_ending(self.output, PICKLE_ENDINGS, "output")
         self._require_criterion()
+        self._warn_of_noise()
         coordinates, pixel_sizes = self.table_of_coordinates(), self.table_of_pixel_sizes()
         labels = None if self.labels is None else load_labels(self.labels)
         parent, num_original = self.parent(), self.num_original
@@ -277,6 +278,17 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
             names = ", ".join(f"`{name}`" for name in given)
             msg = f"without a criterion all particles would be chosen; give one of {names}"
             raise ConfigError(msg)
+
+    def _warn_of_noise(self) -> None:
+        """Repeat that a run found no heterogeneity where its latents choose."""
+        from cryodrgn.linear.latents import run_latents
+        from cryodrgn.rundir import RunDirectory
+
+        points = (self.outliers, self.near, self.near_particle)
+        is_by_latents = bool(self.boxes) or any(point is not None for point in points)
+        if self.workdir is not None and self.coordinates is None and is_by_latents:
+            latents = run_latents(RunDirectory(self.workdir))
+            latents.warn_of_noise("particles are chosen by noise")
 
     def _by_coordinates(
         self, candidates: "Candidates", coordinates: "np.ndarray | None"

@@ -82,8 +82,13 @@ class TrainLinear(
         metavar="N",
         help="Fit the model to at most so many images and embed the rest",
     )
-    with_contrast: bool = option(
-        "--contrast", default=False, group=MODEL, help="Fit a contrast for every image"
+    with_contrast: bool | None = option(
+        "--contrast",
+        default=None,
+        group=MODEL,
+        help="Fit a contrast for every image",
+        default_words="if contrasts are seen to vary",
+        constants={"--no-contrast": (False, "Take the contrasts of all images for 1")},
     )
     pose_rounds: int = option(
         "--refine-poses",

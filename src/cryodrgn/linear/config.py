@@ -64,7 +64,8 @@ class LinearConfig:
         num_components: Components that are looked for.
         fit_images: Images that the model is fitted to; the rest are only embedded.
         radius: Radius in cycles per box up to which latents are estimated.
-        with_contrast: Whether every image has a contrast of its own.
+        with_contrast: Whether every image has a contrast of its own; None decides by the
+            images.
         pose_rounds: How many times poses are corrected and the model is fitted anew.
         mask: A solvent mask; None makes one from the volumes.
         focus_mask: A mask outside of which components do not vary.
@@ -80,7 +81,7 @@ class LinearConfig:
     num_components: int = 8
     fit_images: int = 50_000
     radius: int = 16
-    with_contrast: bool = False
+    with_contrast: bool | None = None
     pose_rounds: int = 0
     mask: Path | None = None
     focus_mask: Path | None = None

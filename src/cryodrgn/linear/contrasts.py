@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.imaging.linear_posterior import LEAST_LEVEL
+
 # Contrasts that are considered: some chance agreement, and several times the mean.
 LOWEST, HIGHEST = -1.0, 4.0
 FINEST, COARSEST = 0.005, 0.05
@@ -26,6 +28,12 @@ AT_A_TIME = 4096
 ROUNDS = 200
 # Largest τ in units of μ: agreement so good is no chance.
 CHANCE = 0.25
+# Spreads of contrasts that are fitted.
+LEAST_SPREAD, LARGEST_SPREAD = 0.08, 0.5
+# Points of the integral over contrasts, up to so many standard deviations.
+POINTS, DEVIATES = 81, 5.0
+# Share of images of nothing that is worth a contrast for every image.
+LEAST_EMPTY = 0.01
 # Nats by which a round must still gain.
 CONVERGED = 0.01
 
@@ -109,6 +117,70 @@ class ContrastMixture:
             chance=two.chance,
             probabilities=empty,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContrastVariation:
+    """Spread of contrasts, and how well images tell them.
+
+    Attributes:
+        spread: Standard deviation of the contrasts of particles relative to their mean.
+        error: Standard error of the contrast of a typical image, likewise.
+        share_empty: Share of images that show nothing.
+    """
+
+    spread: float
+    error: float
+    share_empty: float
+
+    @classmethod
+    def of(
+        cls, gram: Float[Tensor, "particles columns columns"], copies: float = 1.0
+    ) -> "ContrastVariation":
+        """From inner products with slices of a model that these images had no part in.
+
+        Args:
+            gram: Inner products in units of the noise, mean first and image last.
+            copies: Rows of a particle, on average.
+        """
+        mixture = ContrastMixture.fit(ContrastLikelihoods.of(gram), copies)
+        level = max(mixture.mean, LEAST_LEVEL)
+        error = float(gram[:, 0, 0].clamp_min(1e-6).rsqrt().median())
+        return cls(
+            spread=min(max(mixture.spread / level, FINEST), LARGEST_SPREAD),
+            error=error / level,
+            share_empty=mixture.share_empty,
+        )
+
+    @property
+    def is_worth_trying(self) -> bool:
+        """True if contrasts seem to vary by more than images tell, or images to be empty."""
+        return self.spread >= max(LEAST_SPREAD, self.error) or self.share_empty >= LEAST_EMPTY
+
+    def in_words(self) -> str:
+        """How much contrasts vary where they are not fitted, in one sentence."""
+        return (
+            f"contrasts of images vary by {self.spread:.0%} or less (each image tells its own "
+            f"to {self.error:.0%}) and are taken for 1"
+        )
+
+
+def log_evidence(
+    gram: Float[Tensor, "particles columns columns"], spread: float
+) -> Float[Tensor, " particles"]:
+    """Logarithm of the likelihood of images over that of noise alone, contrasts integrated out.
+
+    Args:
+        gram: Inner products with slices of a model, mean first and image last.
+        spread: Standard deviation s of the prior N(1, s²) of contrasts; 0 takes them for 1.
+    """
+    if spread == 0:
+        return marginal_log_likelihoods(gram, torch.ones(1))[:, 0]
+    deviates = torch.linspace(-DEVIATES, DEVIATES, POINTS)
+    contrasts = 1 + spread * deviates
+    prior = torch.log_softmax(-deviates.square() / 2, dim=0)
+    parts = [marginal_log_likelihoods(part, contrasts) for part in gram.split(AT_A_TIME)]
+    return torch.logsumexp(torch.cat(parts) + prior, dim=1)
 
 
 def marginal_log_likelihoods(

@@ -24,9 +24,10 @@ from torch import Tensor
 from cryodrgn.errors import ConfigError
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
+from cryodrgn.linear.contrasts import LARGEST_SPREAD
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.expectation import Expectation, Posterior
-from cryodrgn.linear.fit import LARGEST_CONTRAST_SPREAD, STARTING_CONTRAST_SPREAD
+from cryodrgn.linear.fit import STARTING_CONTRAST_SPREAD
 from cryodrgn.linear.halves import Halves
 from cryodrgn.linear.iteration import DiscImages, joined
 from cryodrgn.linear.regression import Regression
@@ -324,5 +325,5 @@ def _noise_and_contrast(
     residuals.share(images.team)
     whole = joined(found, images.team)
     square = (whole.contrast_square - 2 * whole.contrast + 1).mean()
-    wider = min(float(square.clamp_min(1e-6).sqrt()), LARGEST_CONTRAST_SPREAD)
+    wider = min(float(square.clamp_min(1e-6).sqrt()), LARGEST_SPREAD)
     return residuals.updated(), wider

@@ -13,6 +13,8 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.imaging.linear_posterior import Posterior, pair_products, with_one
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
+from cryodrgn.linear.contrasts import LEAST_SPREAD, ContrastVariation, log_evidence
+from cryodrgn.linear.embed import inner_products
 from cryodrgn.linear.halves import Agreement, agreement
 from cryodrgn.linear.iteration import (
     DiscImages,
@@ -25,13 +27,16 @@ from cryodrgn.linear.iteration import (
 from cryodrgn.linear.masks import molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import Solution, solve_with_covariance
 from cryodrgn.linear.subspace import Subspace, grid_size, shell_averages
+from cryodrgn.particles.copies import copies_per_particle, standard_error
 
 logger = logging.getLogger(__name__)
 
 # Iterations at half, three quarters and the whole of the final radius, and on all images.
 ROUNDS = (5, 4, 1)
 JOINT_ROUNDS = 2
-LARGEST_CONTRAST_SPREAD = 0.5
+MOST_DECIDING = 3000
+# Standard errors by which contrasts must make images of the other half more likely.
+CLEARLY = 3.0
 STARTING_CONTRAST_SPREAD = 0.15
 
 
@@ -86,6 +91,19 @@ class Fit:
     focus: Float[Tensor, "size size size"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Halves:
+    """A model of each half of the images, and what belongs to both."""
+
+    first: Subspace
+    second: Subspace
+    noise_of_volumes: Float[Tensor, " shells"]
+    noise: NoiseModel
+    contrast_spread: float
+    mask: Float[Tensor, "size size size"]
+    focus: Float[Tensor, "size size size"]
+
+
 class PpcaEM:
     """Fits a mean and components to images.
 
@@ -96,7 +114,8 @@ class PpcaEM:
         num_components: Components K.
         radius: Final radius in cycles per box.
         masks: Masks of the user.
-        with_contrast: Whether every image has a contrast of its own.
+        with_contrast: Whether every image has a contrast of its own; None decides that once
+            each half of the images can be judged by the model of the other.
         seed: Of the first, random latents.
         report: Told of every iteration.
     """
@@ -110,7 +129,7 @@ class PpcaEM:
         num_components: int,
         radius: int,
         masks: Masks,
-        with_contrast: bool = False,
+        with_contrast: bool | None = False,
         seed: int = 0,
         report: Callable[[Iteration], None] = lambda _: None,
     ) -> None:
@@ -120,32 +139,32 @@ class PpcaEM:
         self._count = num_components
         self._radius = radius
         self._masks = masks
-        self._contrast_spread = STARTING_CONTRAST_SPREAD if with_contrast else 0.0
+        self._with_contrast = with_contrast
         self._seed = seed
         self._report = report
         self._started = time.monotonic()
         self._done = 0
-        self._mask = starting_mask(min(64, images.box_size), images.device)
+        mask = starting_mask(min(64, images.box_size), images.device)
         if masks.solvent is not None:
-            self._mask = masks.solvent
-        self._focus = self._mask if masks.focus is None else masks.focus
+            mask = masks.solvent
+        self._first_noise = noise
+        self._first_masks = mask, mask if masks.focus is None else masks.focus
+        self._mask, self._focus = self._first_masks
+        self._contrast_spread = 0.0
+        self._variation: ContrastVariation | None = None
 
     def run(self) -> Fit:
         """Fit."""
-        radii = _schedule(self._radius)
-        first, second = (
-            self._begin(half, number, radii[0]) for number, half in enumerate(self._halves)
-        )
-        noise = first.prior[0]
-        for radius in radii:
-            if radius != first.radius:
-                self._draw_masks(first, second)
-                first, second = (
-                    model.grown(radius, self._images.box_size) for model in (first, second)
-                )
-            (first, second), solutions = self._iterate([first, second], list(self._halves))
-            noise = torch.stack([solution.noise for solution in solutions]).mean(0)
-        found = agreement(first, second, noise)
+        plain = None if self._with_contrast else self._halves_fitted(with_contrast=False)
+        kept = plain
+        if plain is None:
+            kept = self._halves_fitted(with_contrast=True)
+        elif self._with_contrast is None and self._is_worth_trying():
+            kept = self._better(plain, self._halves_fitted(with_contrast=True))
+        assert kept is not None
+        self._noise, self._contrast_spread = kept.noise, kept.contrast_spread
+        self._mask, self._focus = kept.mask, kept.focus
+        found = agreement(kept.first, kept.second, kept.noise_of_volumes)
         found = self._refined(found)
         return Fit(
             agreement=found,
@@ -153,6 +172,98 @@ class PpcaEM:
             contrast_spread=self._contrast_spread,
             mask=self._mask,
             focus=self._focus,
+        )
+
+    def _halves_fitted(self, *, with_contrast: bool) -> "_Halves":
+        """A model of each half by itself."""
+        self._noise, self._contrast_spread = self._first_noise, 0.0
+        self._mask, self._focus = self._first_masks
+        radii = _schedule(self._radius)
+        first, second = (
+            self._begin(half, number, radii[0]) for number, half in enumerate(self._halves)
+        )
+        noise = first.prior[0]
+        for radius in radii:
+            if radius != first.radius:
+                self._look_at_contrasts(first, second)
+                if with_contrast and self._variation is not None:
+                    self._contrast_spread = max(self._variation.spread, LEAST_SPREAD)
+                self._draw_masks(first, second)
+                first, second = (
+                    model.grown(radius, self._images.box_size) for model in (first, second)
+                )
+            (first, second), solutions = self._iterate([first, second], list(self._halves))
+            noise = torch.stack([solution.noise for solution in solutions]).mean(0)
+        return _Halves(
+            first=first,
+            second=second,
+            noise_of_volumes=noise,
+            noise=self._noise,
+            contrast_spread=self._contrast_spread,
+            mask=self._mask,
+            focus=self._focus,
+        )
+
+    def _look_at_contrasts(self, first: Subspace, second: Subspace) -> None:
+        """How much contrasts vary, as each half's images show it by the model of the other.
+
+        Latents are integrated out, and the spread stays: one that is fitted along with latents
+        takes over from one iteration to the next what components could explain.
+        """
+        if self._with_contrast is not False and self._variation is None:
+            crossed = self._crossed(first, second, self._noise)
+            copies = copies_per_particle(self._images.images.numbers)
+            found = ContrastVariation.of(crossed, copies)
+            self._variation = self._images.team.agree(found)
+
+    def _is_worth_trying(self) -> bool:
+        """True if contrasts seem to vary in the plain model; else it is said that they do not.
+
+        A component of mass, as of a missing domain, looks like contrast at first.
+        """
+        found = self._variation
+        if found is not None and found.is_worth_trying:
+            return True
+        if found is not None:
+            logger.info("%s; --contrast fits them all the same", found.in_words())
+        return False
+
+    def _better(self, plain: "_Halves", fitted: "_Halves") -> "_Halves":
+        """The model with contrasts, if it clearly explains images of the other half better."""
+        noise = plain.noise
+        without = self._crossed(plain.first, plain.second, noise)
+        with_them = self._crossed(fitted.first, fitted.second, noise)
+        gains = log_evidence(with_them, fitted.contrast_spread) - log_evidence(without, 0.0)
+        mean = float(gains.mean())
+        rows = torch.cat([_some(half) for half in self._halves]).numpy()
+        error = standard_error(gains.numpy(), self._images.images.numbers[rows])
+        is_better = self._images.team.agree(mean > CLEARLY * error)
+        figures = f"log-likelihood per particle of the other half {mean:+.3g} ± {error:.2g}"
+        if is_better:
+            logger.info(
+                "contrasts of images vary by %.0f%% and are fitted (%s); --no-contrast takes "
+                "them for 1",
+                100 * fitted.contrast_spread,
+                figures,
+            )
+            return fitted
+        logger.info(
+            "contrasts of images are taken for 1: the model without them explains images as "
+            "well or better (%s); --contrast fits them all the same",
+            figures,
+        )
+        return plain
+
+    def _crossed(
+        self, first: Subspace, second: Subspace, noise: NoiseModel
+    ) -> Float[Tensor, "particles columns columns"]:
+        """Inner products of images of each half with slices of the model of the other."""
+        pairs = zip(self._halves, (second, first), strict=True)
+        return torch.cat(
+            [
+                inner_products(self._images, _some(rows), other, noise)[0].cpu()
+                for rows, other in pairs
+            ]
         )
 
     def _begin(self, rows: Int[Tensor, " rows"], half: int, radius: int) -> Subspace:
@@ -200,7 +311,6 @@ class PpcaEM:
         ]
         residuals.share(self._images.team)
         self._noise = residuals.updated()
-        self._update_contrast(passes)
         masks = self._mask_stack(radius)
         mask = self._resized(self._mask, radius)
         solutions = [
@@ -228,14 +338,6 @@ class PpcaEM:
             correlation=found.correlation,
             spread=joint.volumes[1:].flatten(1).square().sum(1),
         )
-
-    def _update_contrast(self, passes: list[Pass]) -> None:
-        if self._contrast_spread == 0:
-            return
-        contrast = torch.cat([found.posterior.contrast for found in passes])
-        square = torch.cat([found.posterior.contrast_square for found in passes])
-        spread = float((square - 2 * contrast + 1).mean().clamp_min(1e-6).sqrt())
-        self._contrast_spread = min(spread, LARGEST_CONTRAST_SPREAD)
 
     def _draw_masks(self, first: Subspace, second: Subspace) -> None:
         """Masks from what is known by now, unless the user gave them."""
@@ -268,6 +370,11 @@ class PpcaEM:
         )
         self._done += 1
         self._report(row)
+
+
+def _some(rows: Int[Tensor, " rows"]) -> Int[Tensor, " some"]:
+    """At most some thousands of rows, evenly spread, from which a width is known well."""
+    return rows[:: -(-len(rows) // MOST_DECIDING)]
 
 
 def _schedule(radius: int) -> list[int]:

@@ -235,9 +235,11 @@ def canonicalise(
 ) -> Subspace:
     """This model with latents of mean 0 and unit covariance, and orthogonal components.
 
-    Components are ordered by how much density varies along them. The prior of each is the
-    power of the masked volume and of its uncertainty (maximum likelihood), spread over the
-    whole box: within a mask of share f of the box only f of the values are free.
+    Components are ordered by how much density varies along them. Images tell only products of
+    contrasts and volumes: the median contrast goes into the volumes, or both drift (parameter
+    expansion, Liu, Rubin & Wu 1998). The prior of each volume is the power of the masked volume
+    and of its uncertainty (maximum likelihood), spread over the whole box: within a mask of
+    share f of the box only f of the values are free.
 
     Args:
         solution: Volumes found with the latents of ``posterior``.
@@ -258,6 +260,8 @@ def canonicalise(
     mixing[0, 0] = 1
     mixing[0, 1:] = mean
     mixing[1:, 1:] = turn.T @ scale.T
+    level = posterior.contrast_level()
+    volumes, mixing = level * volumes, level * mixing
     doubt = torch.einsum("ab,sbc,ac->as", mixing, solution.covariance, mixing)
     subspace = Subspace(volumes=volumes.view_as(solution.volumes), prior=doubt, radius=radius)
     prior = doubt + subspace.power() / float(mask.mean())

@@ -1,5 +1,6 @@
 """Latents of a finished run, or of a file, with what is known of their uncertainty."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.config import DataConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -64,6 +67,13 @@ class Latents:
     def are_noise(self) -> bool:
         """True if no component carries signal, so that nothing is told apart along z."""
         return self.num_signals == 0
+
+    def warn_of_noise(self, consequence: str) -> None:
+        """Repeat that the run found no heterogeneity, if it did not, and what follows."""
+        if self.are_noise:
+            logger.warning(
+                "%s: no component carries signal above noise: %s", self.source, consequence
+            )
 
     def halves(self) -> tuple[Int[np.ndarray, " first"], Int[np.ndarray, " second"]]:
         """Rows of the particles of each half, in which they stay whoever is left out."""

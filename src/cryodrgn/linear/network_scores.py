@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.counts import counted
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.imaging.forward_model import predict
@@ -74,10 +75,9 @@ def judge_run(
         logger.info("judging took %s", format_duration(time.monotonic() - started))
         if num_epochs is not None and num_epochs < FEW_EPOCHS and scores.are_judged:
             logger.info(
-                "a network of %d epoch%s explains little of the images yet: its judgement of "
+                "a network of %s explains little of the images yet: its judgement of "
                 "junk is preliminary, better take that of a longer run or of train_linear",
-                num_epochs,
-                "" if num_epochs == 1 else "s",
+                counted(num_epochs, "epoch"),
             )
     return scores
 

@@ -25,8 +25,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cryodrgn.counts import counted
 from cryodrgn.data.batches import generator_at
-from cryodrgn.imaging.linear_posterior import Posterior, posterior_of
+from cryodrgn.imaging.linear_posterior import LEAST_LEVEL, Posterior, posterior_of
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.contrasts import ContrastLikelihoods, ContrastMixture
 from cryodrgn.linear.embed import inner_products, subspace_of
@@ -47,10 +48,20 @@ LEAST_JUDGED = 100
 MOST_OTHERS, AT_A_TIME = 20_000, 512
 # Spreads below this are those of rounding.
 NO_SPREAD = 1e-9
+# Reasons of one and of several.
 REASONS = {
-    "contrast": "show nothing of the model (contrast)",
-    "misfit": "differ from it by more than noise does (misfit)",
-    "distance": "stand alone in the latent space (distance)",
+    "contrast": (
+        "shows nothing of the model (contrast)",
+        "show nothing of the model (contrast)",
+    ),
+    "misfit": (
+        "differs from it by more than noise does (misfit)",
+        "differ from it by more than noise does (misfit)",
+    ),
+    "distance": (
+        "stands alone in the latent space (distance)",
+        "stand alone in the latent space (distance)",
+    ),
 }
 
 
@@ -59,7 +70,8 @@ class ParticleScores:
     """Scores of every particle.
 
     Attributes:
-        contrast: Contrast, from its image alone.
+        contrast: Contrast, from its image alone, relative to the mean of those that show
+            something.
         empty: Probability that the image shows nothing of the model.
         misfit: χ² beside the model as a normal deviate; large where the model does not fit.
         distance: Mahalanobis distance of its latent from the mean of all.
@@ -135,15 +147,16 @@ class ParticleScores:
         if count == 0:
             return f"none of {total} particles looks like junk"
         parts = [
-            f"{int(rows.sum())} {REASONS[name]}"
+            counted(int(rows.sum()), *REASONS[name])
             for name, rows in self.named().items()
             if rows.any()
         ]
         look = "particles looks" if count == 1 else "particles look"
         return (
             f"{count} of {total} {look} like junk ({count / total:.1%}): {', '.join(parts)}; "
-            f"{self.expected_mistakes():.1f} of them would be particles like all others if "
-            "scores were normally distributed; tails may be longer: look at junk.png"
+            f"among as many good particles, chance alone names about "
+            f"{self.expected_mistakes():.1f}, more if their scores have long tails: look at "
+            "junk.png"
         )
 
 
@@ -228,7 +241,7 @@ def scores_of(
         )
         distance[rows], nearest[rows], alone[rows] = found
     return ParticleScores(
-        contrast=likelihoods.estimates().numpy(),
+        contrast=(likelihoods.estimates() / max(mixture.mean, LEAST_LEVEL)).numpy(),
         empty=mixture.probabilities.numpy(),
         misfit=misfits.numpy(),
         distance=distance.numpy(),

@@ -127,8 +127,8 @@ def write_results(
     diagonal = posterior.covariance.diagonal(dim1=1, dim2=2)
     save_latents(run.latents(), posterior.mean.cpu().numpy(), diagonal.log().cpu().numpy())
     arrays = {files.covariances: posterior.covariance, files.half_latents: result.half_means}
-    if config.with_contrast:
-        arrays[files.contrasts] = posterior.contrast
+    if result.fit.contrast_spread:
+        arrays[files.contrasts] = posterior.contrast / posterior.contrast_level()
     for path, values in arrays.items():
         with atomic_path(path) as partial, partial.open("wb") as file:
             np.save(file, values.cpu().numpy())

@@ -79,12 +79,14 @@ class StateSummary:
     sharpening: SharpeningPictures
 
     def in_words(self) -> str:
-        """Resolution and effective number of particles of a state, in two short lines."""
+        """Resolution, effective number of particles and support, in two short lines."""
         resolution = "no agreement" if self.resolution is None else f"{self.resolution:.1f} Å"
         if self.resolution is not None and self.fsc.values.min() >= THRESHOLD:
             resolution += " or better"
         support = "supported" if self.is_supported else "EXTRAPOLATED"
-        return f"{resolution}, {self.effective_number:.0f} images\n{support}"
+        if self.resolution is not None:
+            resolution += " within the mask"
+        return f"{resolution}\n{self.effective_number:.0f} images, {support}"
 
 
 def reconstruct_states(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from cryodrgn.counts import counted
 from cryodrgn.data import downsample
 from cryodrgn.data.prepared import Storage
 from cryodrgn.devices import choose_network_dtype
@@ -129,7 +130,8 @@ def training_plan(
     )
     plan = Plan(
         work=(
-            f"{_images(particles)}, {epochs} epochs in batches of {config.training.batch_size}"
+            f"{_images(particles)}, {counted(epochs, 'epoch')} in batches of "
+            f"{config.training.batch_size}"
         ),
         folder=folder,
         device=device,
@@ -183,7 +185,7 @@ def linear_plan(
     fits = 1 + config.pose_rounds
     more = f", poses corrected at most {config.pose_rounds} times" if fits > 1 else ""
     plan = Plan(
-        work=f"{_images(particles)}, {config.num_components} components{more}",
+        work=f"{_images(particles)}, {counted(config.num_components, 'component')}{more}",
         folder=folder,
         device=device,
         memory=_grid_bytes(box_size, volumes),
@@ -242,9 +244,9 @@ def states_plan(
     cost = _regression(count, points, box_size, volumes, passes=passes * slices)
     if settings.functions == "best" and settings.method == "basis":
         cost += _regression(count, points, box_size, 2 + latent_dim, passes=slices)
-    states = f", {num_states} states" if num_states else ""
+    states = f", {counted(num_states, 'state')}" if num_states else ""
     plan = Plan(
-        work=f"{_images(particles)}{states}, {latent_dim} latent dimensions",
+        work=f"{_images(particles)}{states}, {counted(latent_dim, 'latent dimension')}",
         folder=folder,
         device=device,
         memory=_grid_bytes(box_size, volumes)
@@ -408,7 +410,7 @@ def simulation_plan(size: StatesSize, settings: SimulationSettings, folder: Path
     pixel = 2 if settings.half_precision else FLOAT
     images = exposures * count * box_size**2
     return Plan(
-        work=f"{count} images of {box_size} px, {num_states} states",
+        work=f"{count} images of {box_size} px, {counted(num_states, 'state')}",
         folder=folder,
         memory=2 * LIBRARIES
         + FLOAT * num_states * box_size**3

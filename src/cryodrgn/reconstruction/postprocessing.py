@@ -48,6 +48,8 @@ DENSITY_LEVEL, NOISE_LEVEL = 0.15, 4.0
 DILATION, EDGE = 6.0, 9.0
 # Width of the edge in which the filter at the resolution falls, in shells.
 FALLING_SHELLS = 2.0
+# Largest change of amplitudes at the resolution by a B factor that is given: ln 10⁶.
+LARGEST_CHANGE = 13.8
 NUM_LOCAL_FILTERS = 12
 
 Volume = Float[Tensor, "box box box"]
@@ -382,6 +384,7 @@ def sharpened(
         seed: Of the random phases.
 
     Raises:
+        ConfigError: The B factor leaves nothing of the map, or nothing but its finest noise.
         NumericalError: The amplitudes at the resolution exceed single precision.
     """
     box_size = len(mask)
@@ -398,6 +401,8 @@ def sharpened(
     cutoff = agreement.corrected.first_crossing(THRESHOLD) or 0.0
     weighted = _weighted(mean, frequencies, weights, cutoff)
     finest = pixel_size / (cutoff + FALLING_SHELLS / box_size)
+    if b_factor is not None:
+        _require_sensible(b_factor, finest)
     sharp = with_b_factor(weighted, applied or 0.0, pixel_size, finest)
     if not bool(torch.isfinite(sharp).all()):
         msg = (
@@ -422,6 +427,23 @@ def sharpened(
         b_factor=applied,
         pixel_size=pixel_size,
     )
+
+
+def _require_sensible(b_factor: float, finest: float) -> None:
+    """Refuse a B factor that leaves nothing of a map, or nothing but its finest noise.
+
+    Raises:
+        ConfigError: Amplitudes at the resolution would change by more than a million times.
+    """
+    most = 4 * finest**2 * LARGEST_CHANGE
+    if abs(b_factor) > most:
+        makes = "blurs everything away" if b_factor > 0 else "leaves nothing but noise"
+        msg = (
+            f"`b_factor` {b_factor:g} Å² {makes} in a map that ends at {finest:.3g} Å; those "
+            f"of such a map lie between {-most:.2g} and {most:.2g} Å², negative ones sharpen; "
+            "without it one is fitted"
+        )
+        raise ConfigError(msg)
 
 
 def with_b_factor(

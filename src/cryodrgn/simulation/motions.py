@@ -4,6 +4,7 @@ A domain turns about an axis through the point where it touches the rest of the 
 the size of the motion is the path, straight through, of the domain's centre of mass.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.kernels.projection import move_volume
 from cryodrgn.simulation.density import model_densities, read_models
 
+logger = logging.getLogger(__name__)
+
 # Volume that protein takes: 0.73 cm³/g.
 CUBIC_ANGSTROM_PER_KDA = 1212.0
 # Shares of the way between two states that are looked at where none are given.
@@ -31,6 +34,12 @@ SHARES_OF_THE_WAY = (0.25, 0.5, 0.75, 1.0)
 # Atoms nearer than this to the rest of the molecule are where a domain hangs on it, in Å.
 CONTACT = 8.0
 LARGEST_DOMAIN = 0.5
+# Mass of the domain where nobody says one, as a share of the molecule, and at most, in kDa.
+USUAL_SHARE, USUAL_KDA = 0.25, 30.0
+# Paths in Å that are looked at where none are given, as far as a domain can go so far.
+SIZES = (5.0, 10.0, 20.0, 30.0)
+# Share of the dense voxels that must lie outside of a domain.
+LEAST_REST = 0.02
 Vector = Float[np.ndarray, " 3"]
 
 
@@ -86,7 +95,7 @@ def turned_domain(
     consensus: Float[Tensor, "box box box"],
     mask: Float[Tensor, "box box box"],
     pixel_size: float,
-    sizes: Sequence[float],
+    sizes: Sequence[float] | None = None,
     axis: tuple[float, float, float] | None = None,
     words: str = "the domain within the mask",
 ) -> Motions:
@@ -96,13 +105,14 @@ def turned_domain(
         consensus: The map.
         mask: 1 within the domain.
         pixel_size: Å/px.
-        sizes: In Å.
+        sizes: In Å; None takes the usual ones that the domain can go.
         axis: Direction (x, y, z) of the axis; None takes one perpendicular to the line from
             the point of contact to the centre of the domain.
         words: Description of the domain.
 
     Raises:
-        ConfigError: There is no density in the mask, or no turn moves the domain so far.
+        ConfigError: There is no density in the mask, or none outside of it, or no turn moves
+            the domain so far.
     """
     domain = consensus * mask
     inside = mask > 0.5
@@ -110,16 +120,21 @@ def turned_domain(
     if float(weights.sum()) <= 0:
         msg = f"{words} holds no positive density of the consensus; give another mask"
         raise ConfigError(msg)
-    rest = (consensus > default_threshold(consensus)) & ~inside
+    dense = consensus > default_threshold(consensus)
+    rest = dense & ~inside
+    if int(rest.sum()) <= LEAST_REST * int(dense.sum()):
+        msg = (
+            f"{words} is the whole molecule: {int((dense & inside).sum())} of its "
+            f"{int(dense.sum())} dense voxels; a domain moves against the rest, so give a mask "
+            "of a part"
+        )
+        raise ConfigError(msg)
     places = _positions(pixel_size, len(consensus))
     centre = (places * weights[..., None]).flatten(0, 2).sum(0) / weights.sum()
-    if rest.any():
-        of_rest, of_domain = places[rest], places[inside]
-        nearest = torch.cdist(of_rest, of_domain).min(1).values
-        pivot = of_rest[nearest <= nearest.min() + pixel_size].mean(0)
-    else:
-        pivot = torch.zeros(3)
-    turns = _turns(pivot.double().numpy(), centre.double().numpy(), sizes, axis)
+    of_rest, of_domain = places[rest], places[inside]
+    nearest = torch.cdist(of_rest, of_domain).min(1).values
+    pivot = of_rest[nearest <= nearest.min() + pixel_size].mean(0)
+    sizes, turns = _turns(pivot.double().numpy(), centre.double().numpy(), sizes, axis)
     moved = []
     for turn in turns:
         rotation = torch.from_numpy(turn).float()
@@ -137,9 +152,9 @@ def turned_domain(
 
 
 def domain_at_the_end(
-    consensus: Float[Tensor, "box box box"], pixel_size: float, kda: float
-) -> Float[Tensor, "box box box"]:
-    """Mask of the end of a molecule that has a given mass.
+    consensus: Float[Tensor, "box box box"], pixel_size: float, kda: float | None = None
+) -> tuple[Float[Tensor, "box box box"], float]:
+    """Mask of the end of a molecule that has a given mass, and that mass.
 
     The molecule is what is denser than half of the 99.99th percentile of the map. From its
     centre of mass the most remote voxel gives a direction; the voxels farthest along it, as
@@ -148,20 +163,29 @@ def domain_at_the_end(
     Args:
         consensus: The map, density positive.
         pixel_size: Å/px.
-        kda: Mass of the domain in kDa.
+        kda: Mass of the domain in kDa; None takes a quarter of the molecule, at most 30 kDa.
 
     Raises:
         ConfigError: The molecule is too small for such a domain.
     """
     inside = consensus > default_threshold(consensus)
-    wanted = round(kda * CUBIC_ANGSTROM_PER_KDA / pixel_size**3)
     there = int(inside.sum())
+    mass = there * pixel_size**3 / CUBIC_ANGSTROM_PER_KDA
+    if kda is None:
+        kda = min(USUAL_KDA, float(f"{USUAL_SHARE * mass:.2g}"))
+        logger.info(
+            "the end of the molecule that turns has %.3g of its %.3g kDa; `domain_kda` takes "
+            "another mass",
+            kda,
+            mass,
+        )
+    wanted = round(kda * CUBIC_ANGSTROM_PER_KDA / pixel_size**3)
     if not 0 < wanted <= LARGEST_DOMAIN * there:
-        mass = there * pixel_size**3 / CUBIC_ANGSTROM_PER_KDA
         msg = (
             f"a domain of {kda:g} kDa takes {wanted} voxels of {pixel_size:.2f} Å, but the "
-            f"consensus is dense in {there} of them ({mass:.0f} kDa), of which at most half "
-            "can move against the rest; give another mass with `domain_kda`, or a mask"
+            f"consensus is dense in {there} of them ({mass:.3g} kDa), of which at most half "
+            f"({LARGEST_DOMAIN * mass:.3g} kDa) can move against the rest; give another mass "
+            "with `domain_kda`, or a mask"
         )
         raise ConfigError(msg)
     places = _positions(pixel_size, len(consensus))[inside]
@@ -173,7 +197,7 @@ def domain_at_the_end(
     lowest = along.sort(descending=True).values[wanted - 1]
     chosen = torch.zeros_like(inside)
     chosen[inside] = along >= lowest
-    return soft_mask(chosen.float(), 1.0, threshold=0.5, dilation=1.0, edge=2.0)
+    return soft_mask(chosen.float(), 1.0, threshold=0.5, dilation=1.0, edge=2.0), kda
 
 
 def between_maps(
@@ -232,7 +256,7 @@ def turned_chains(
     chains: Sequence[str],
     box_size: int,
     pixel_size: float,
-    sizes: Sequence[float],
+    sizes: Sequence[float] | None = None,
     axis: tuple[float, float, float] | None = None,
 ) -> Motions:
     """Some chains of an atomic model, turned about where they touch the others.
@@ -255,7 +279,7 @@ def turned_chains(
     distances = torch.cdist(torch.from_numpy(places[moves]), torch.from_numpy(places[~moves]))
     nearest = distances.min(1).values.numpy()
     pivot = places[moves][nearest <= max(CONTACT, float(nearest.min()))].mean(0)
-    turns = _turns(pivot, places[moves].mean(0), sizes, axis)
+    sizes, turns = _turns(pivot, places[moves].mean(0), sizes, axis)
     models = [model]
     for turn in turns:
         turned = np.where(moves[:, None], (places - pivot) @ turn.T + pivot, places)
@@ -325,10 +349,10 @@ def _of_models(
 def _turns(
     pivot: Vector,
     centre: Vector,
-    sizes: Sequence[float],
+    sizes: Sequence[float] | None,
     axis: tuple[float, float, float] | None,
-) -> list[Float[np.ndarray, "3 3"]]:
-    """Rotations about a point that move another one by given lengths."""
+) -> tuple[tuple[float, ...], list[Float[np.ndarray, "3 3"]]]:
+    """Rotations about a point that move another one by given or usual lengths, and these."""
     arm = centre - pivot
     if axis is None:
         least = np.eye(3)[np.abs(arm).argmin()]
@@ -341,6 +365,12 @@ def _turns(
         raise ConfigError(msg)
     direction /= length
     reach = float(np.linalg.norm(arm - (arm @ direction) * direction))
+    if sizes is None:
+        farthest = 2 * reach
+        fits = [size for size in SIZES if size <= farthest]
+        sizes = fits or [float(f"{share * farthest:.2g}") for share in (0.25, 0.5, 0.75)]
+        if len(fits) < len(SIZES):
+            logger.info("the domain can go %.1f Å at most; shorter motions are tried", farthest)
     if max(sizes) > 2 * reach:
         msg = (
             f"the centre of the domain is {reach:.1f} Å from the axis, so that no turn moves "
@@ -348,9 +378,10 @@ def _turns(
         )
         raise ConfigError(msg)
     angles = [2 * math.asin(size / (2 * reach)) for size in sizes]
-    return [
+    turns = [
         rotation_from_vector(torch.from_numpy(direction * angle)).numpy() for angle in angles
     ]
+    return tuple(sizes), turns
 
 
 def _positions(pixel_size: float, box_size: int) -> Float[Tensor, "box box box 3"]:

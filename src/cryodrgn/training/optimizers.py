@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -128,8 +129,9 @@ class Tuning:
         """
         if self.warm_up > num_epochs:
             msg = (
-                f"--lr-warmup {self.warm_up:g} must be at most the {num_epochs} epochs of the "
-                "run (-n), or its learning rate never reaches --lr"
+                f"--lr-warmup {self.warm_up:g} must be at most the "
+                f"{counted(num_epochs, 'epoch')} of the run (-n), or its learning rate never "
+                "reaches --lr"
             )
             raise ConfigError(msg)
 

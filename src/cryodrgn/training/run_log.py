@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import InputFileError, OutputFileError
 from cryodrgn.io.atomic import atomic_path, why_not_written
 from cryodrgn.io.text import read_text
@@ -115,7 +116,9 @@ def _log_beginning(begun: RunBegun) -> None:
     logger.info("images are normalized by (x - %g) / %g", *begun.norm)
     logger.info("matrix products in %s", begun.network_dtype)
     if begun.begins_with is not None:
-        logger.info("begins with %s, %d epochs done", begun.begins_with, begun.epochs_done)
+        logger.info(
+            "begins with %s, %s done", begun.begins_with, counted(begun.epochs_done, "epoch")
+        )
 
 
 def _log_steps(taken: StepsTaken, num_epochs: int) -> None:

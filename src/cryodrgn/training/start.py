@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.run_config import find_run_config, load_run_config
@@ -120,8 +121,9 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
     is_complete = _is_complete(start, run)
     if is_over(config, start, run):
         msg = (
-            f"nothing is left to train in {run.path}: {start.epochs_done} epochs are done, "
-            f"{wanted} are asked for; ask for more with -n"
+            f"nothing is left to train in {run.path}: "
+            f"{counted(start.epochs_done, 'epoch is', 'epochs are')} done, {wanted} are asked "
+            "for; ask for more with -n"
         )
         raise ConfigError(msg)
     held_out = config.training.held_out
@@ -129,7 +131,7 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
     if held_out is not None and held_out.stop and has_stopped:
         msg = (
             f"nothing is left to train in {run.path}: it has converged, and stopped after "
-            f"{start.epochs_done} epochs; go on with --no-stop-when-converged"
+            f"{counted(start.epochs_done, 'epoch')}; go on with --no-stop-when-converged"
         )
         raise ConfigError(msg)
 

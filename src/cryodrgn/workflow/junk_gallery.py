@@ -1,5 +1,7 @@
 """Picture of the particles of a run that look like junk, and of those on the border."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -70,27 +72,53 @@ def _chosen(
         "misfit": (-scores.misfit, lambda row: f"misfit {scores.misfit[row]:z.1f}"),
         "distance": (-scores.nearest, lambda row: f"distance {scores.nearest[row]:.1f}"),
     }
-    chosen = {}
+    named = []
     for name, is_named in scores.named().items():
         order, words = worst[name]
         rows = np.flatnonzero(is_named)
         rows = rows[np.argsort(order[rows], kind="stable")][:COLUMNS]
-        chosen[f"worst by\n{name}"] = rows, [words(row) for row in rows]
+        if len(rows):
+            named.append((name, rows, [words(row) for row in rows]))
+    chosen = _in_few_rows(named)
     good = np.flatnonzero(~scores.is_junk())
     good = good[np.argsort(-scores.severity()[good], kind="stable")]
     places = np.linspace(len(good) // 2, max(len(good) - 1, 0), min(COLUMNS, len(good)))
+    border = good[:COLUMNS]
+
+    def described(rows: Int[np.ndarray, " rows"]) -> list[str]:
+        return [
+            f"contrast {scores.contrast[row]:.2f}\nmisfit {scores.misfit[row]:z.1f}"
+            for row in rows
+        ]
+
+    if chosen:
+        # A row of junk that is not full ends with particles that were nearly named.
+        title, (rows, words) = chosen.popitem()
+        room = COLUMNS - len(rows)
+        if room >= COLUMNS // 2:
+            title, first, border = f"{title};\nthen nearly", border[:room], border[:0]
+            rows, words = np.concatenate([rows, first]), [*words, *described(first)]
+        chosen[title] = rows, words
     for title, rows in {
-        "particles,\nnearly junk": good[:COLUMNS],
+        "particles,\nnearly junk": border,
         "particles": good[places.astype(int)],
     }.items():
-        chosen[title] = (
-            rows,
-            [
-                f"contrast {scores.contrast[row]:.2f}\nmisfit {scores.misfit[row]:z.1f}"
-                for row in rows
-            ],
-        )
+        chosen[title] = rows, described(rows)
     return {title: shown for title, shown in chosen.items() if len(shown[0])}
+
+
+def _in_few_rows(
+    named: Sequence[tuple[str, Int[np.ndarray, " rows"], list[str]]],
+) -> dict[str, tuple[Int[np.ndarray, " rows"], list[str]]]:
+    """Junk by its scores; scores that name few share a row of the picture."""
+    groups: list[tuple[list[str], Int[np.ndarray, " rows"], list[str]]] = []
+    for name, rows, words in named:
+        if groups and len(groups[-1][1]) + len(rows) <= COLUMNS:
+            names, before, said = groups[-1]
+            groups[-1] = [*names, name], np.concatenate([before, rows]), [*said, *words]
+        else:
+            groups.append(([name], rows, words))
+    return {f"worst by\n{', '.join(names)}": (rows, words) for names, rows, words in groups}
 
 
 def _images(

@@ -146,7 +146,8 @@ def plant_in(
     require_radius(particles.box_size, particles.source)
     require_optics(particles)
     require_plain(particles)
-    share = require_shares(settings.shares)[0]
+    require_particles(particles, settings.fit)
+    share = require_shares(settings.shares, len(particles))[0]
     require_output(output)
 
     def screened(how: Screen) -> ParticleSet:

@@ -209,7 +209,7 @@ def measure_power(
     Raises:
         CryodrgnError: The set cannot be used, or the motion does not fit into it.
     """
-    require_shares(settings.shares)
+    require_shares(settings.shares, len(particles))
     scene = open_scene(
         settings.data,
         particles,

@@ -12,6 +12,7 @@ import torch
 
 from cryodrgn.analysis.power_plots import Curve, plot_detection, plot_resolutions
 from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.counts import counted
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.linear.config import LinearConfig, require_radius, tell_radius
 from cryodrgn.linear.detection import Trial
@@ -78,7 +79,8 @@ def report_power(
     particles = settings.data.open()
     require_radius(particles.box_size, particles.source)
     require_optics(particles)
-    require_shares(settings.shares)
+    require_particles(particles, settings.fit)
+    require_shares(settings.shares, len(particles))
     require_output(output)
 
     def screened(how: Screen) -> ParticleSet:
@@ -457,9 +459,12 @@ def _add_trials(report: HtmlReport, power: Power) -> None:
         return
     empty = [trial for point, trial in power.trials if point is None]
     alarms = sum(trial.is_detected for trial in empty)
+    others = "No other trial was made: all chances of motions are forecasts."
+    if len(empty) < len(power.trials):
+        others = "Others planted what the forecast was least sure of."
     report.paragraph(
-        f"With nothing planted, {alarms} of {len(empty)} sets were said to carry signal. "
-        "Others planted what the forecast was least sure of."
+        f"With nothing planted, {alarms} of {counted(len(empty), 'set was', 'sets were')} said "
+        f"to carry signal. {others}"
     )
     rows = [["planted", "particles", "half-set correlation: forecast", "found", "detected"]]
     for point, trial in power.trials:

@@ -35,6 +35,7 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.align import align_volume
 from cryodrgn.reconstruction.backproject import backproject
 from cryodrgn.simulation.motions import (
+    CUBIC_ANGSTROM_PER_KDA,
     Motions,
     between_maps,
     between_models,
@@ -49,8 +50,8 @@ from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
-# Sizes in Å that are looked at where none are given.
-SIZES = (5.0, 10.0, 20.0, 30.0)
+# A size that every domain can go.
+LEAST_SIZE = 1e-3
 # Most particles of a planted set: forecasts carry over to more.
 LARGEST_TRIAL = 20_000
 # Correlation of a state with the consensus below which it is aligned, and then refused.
@@ -68,7 +69,7 @@ class MotionSettings:
         chains: Chains that move.
         mask: Mask of a domain of the consensus that moves.
         domain_kda: Mass of the end of the consensus that moves, in kDa, if nothing else says
-            what does.
+            what does; None takes a quarter of it, at most 30 kDa.
         axis: Direction (x, y, z) of the axis about which a domain turns.
         sizes: In Å, or shares of the way between maps; None takes the usual ones.
     """
@@ -76,7 +77,7 @@ class MotionSettings:
     models: tuple[Path, ...] = ()
     chains: tuple[str, ...] = ()
     mask: Path | None = None
-    domain_kda: float = 30.0
+    domain_kda: float | None = None
     axis: tuple[float, float, float] | None = None
     sizes: tuple[float, ...] | None = None
 
@@ -184,6 +185,7 @@ def fitted(
         num_components=settings.num_components,
         radius=min(settings.radius, images.largest_radius - 1),
         masks=Masks(),
+        with_contrast=None,
         seed=seed,
     ).run()
 
@@ -217,6 +219,7 @@ def open_scene(
         CryodrgnError: The set cannot be used, or the motion does not fit into it.
     """
     require_optics(particles)
+    _require_motion(motion, consensus, particles)
     norm = data.norm or estimated_norm(data, particles)
     images = prepare_disc(
         data, particles, norm, device, storage=Storage(scratch_dir=scratch, on_disk=on_disk)
@@ -249,6 +252,37 @@ def open_scene(
         num_own=0,
     )
     return _without_own(scene, fit) if without_own else scene
+
+
+def _require_motion(
+    motion: MotionSettings, consensus: Path | None, particles: ParticleSet
+) -> None:
+    """Refuse a motion that does not fit before any image is prepared, where that is known.
+
+    Raises:
+        CryodrgnError: A file cannot be used, or nothing can move like that.
+    """
+    box_size, pixel_size = particles.box_size, particles.require_pixel_size()
+    # Usual sizes are fitted to the domain, and said, later.
+    asked = replace(motion, sizes=motion.sizes or (LEAST_SIZE,))
+    is_named = motion.mask is not None or motion.domain_kda is not None
+    if motion.models:
+        _motions(asked, torch.zeros(1, 1, 1), particles)
+    elif consensus is not None and is_named:
+        _motions(asked, map_of_box(consensus, box_size, pixel_size), particles)
+    elif motion.mask is not None:
+        read_mask(motion.mask, box_size, pixel_size)
+    elif motion.domain_kda is not None:
+        # A ball that fills the box is the largest molecule that its images can show.
+        most = math.pi / 6 * (box_size * pixel_size) ** 3 / CUBIC_ANGSTROM_PER_KDA / 2
+        if motion.domain_kda > most:
+            msg = (
+                f"a domain of {motion.domain_kda:g} kDa is more than half of any molecule in a "
+                f"box of {box_size * pixel_size:.0f} Å, of which at most half "
+                f"({most:.3g} kDa) can move against the rest; give another mass with "
+                "`domain_kda`"
+            )
+            raise ConfigError(msg)
 
 
 def require_optics(particles: ParticleSet) -> None:
@@ -287,15 +321,15 @@ def _motions(
         return between_models(pair, box_size, pixel_size, sizes)
     if motion.models:
         return turned_chains(
-            motion.models[0], motion.chains, box_size, pixel_size, sizes or SIZES, motion.axis
+            motion.models[0], motion.chains, box_size, pixel_size, sizes, motion.axis
         )
     if motion.mask is not None:
         mask = read_mask(motion.mask, box_size, pixel_size)
         words = f"the domain within {motion.mask.name}"
     else:
-        mask = domain_at_the_end(consensus, pixel_size, motion.domain_kda)
-        words = f"the outermost {motion.domain_kda:g} kDa"
-    return turned_domain(consensus, mask, pixel_size, sizes or SIZES, motion.axis, words)
+        mask, mass = domain_at_the_end(consensus, pixel_size, motion.domain_kda)
+        words = f"the outermost {mass:g} kDa"
+    return turned_domain(consensus, mask, pixel_size, sizes, motion.axis, words)
 
 
 def _scaled(
@@ -399,15 +433,27 @@ def _without_own(scene: Scene, settings: FitSettings) -> Scene:
     return replace(scene, background=background, num_own=len(signals))
 
 
-def require_shares(shares: Sequence[float]) -> tuple[float, ...]:
+def require_shares(shares: Sequence[float], count: int) -> tuple[float, ...]:
     """Shares of the minor state, each once, in the order given.
 
+    Args:
+        shares: The shares.
+        count: Number of particles.
+
     Raises:
-        ConfigError: One is not between 0 and 1.
+        ConfigError: One is not between 0 and 1, or less than one particle.
     """
     wrong = [share for share in shares if not 0 < share < 1]
     if wrong or not shares:
         found = f"got {wrong[0]:g}" if wrong else "got none"
         msg = f"shares of a state must lie between 0 and 1, ends excluded, {found}"
+        raise ConfigError(msg)
+    few = [share for share in shares if min(share, 1 - share) * count < 1]
+    if few:
+        msg = (
+            f"a share of {few[0]:g} leaves less than one of {count} particles in one of the "
+            f"two states; `shares` of {count} particles lie between {1 / count:.2g} and "
+            f"{1 - 1 / count:.6g}"
+        )
         raise ConfigError(msg)
     return tuple(dict.fromkeys(float(share) for share in shares))

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cryodrgn.counts import counted
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.training_set import TrainingSet
@@ -28,6 +29,7 @@ from cryodrgn.imaging.linear_posterior import with_one
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.kernels.gridding import table_of_volumes
 from cryodrgn.linear.latents import Latents, run_latents
+from cryodrgn.linear.network_scores import FEW_EPOCHS
 from cryodrgn.models.linear_network import padding_of, slices_of_sum
 from cryodrgn.models.registry import sum_of_volumes
 from cryodrgn.parallel import ALONE
@@ -61,10 +63,12 @@ class RunComparison:
     Attributes:
         names: The runs, as they were given.
         likelihoods: Lower bounds beside a constant that all have in common.
+        epochs: Epochs that each was trained for; None for those that are no networks.
     """
 
     names: tuple[str, ...]
     likelihoods: Float[np.ndarray, "runs particles"]
+    epochs: tuple[int | None, ...]
 
     @property
     def best(self) -> int:
@@ -80,6 +84,16 @@ class RunComparison:
         """True if a run is not worse than the best one beyond chance."""
         loss, error = self.behind(number)
         return loss <= CLEAR * error
+
+    def hardly_trained(self) -> list[str]:
+        """A sentence on every network that has seen too few epochs to be judged."""
+        return [
+            f"{name} is a network of {counted(number, 'epoch')}, hardly trained: what it "
+            f"explains says little of what it will; train at least {FEW_EPOCHS} epochs "
+            "before you choose"
+            for name, number in zip(self.names, self.epochs, strict=True)
+            if number is not None and number < FEW_EPOCHS
+        ]
 
     def in_words(self) -> str:
         """The better model, by how much, in one sentence."""
@@ -145,7 +159,9 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
             raise ConfigError(msg)
         found.append(mean_of_copies(bounds.double().cpu().numpy(), sets[0].numbers))
     return RunComparison(
-        names=tuple(str(run.path) for run in runs), likelihoods=np.stack(found)
+        names=tuple(str(run.path) for run in runs),
+        likelihoods=np.stack(found),
+        epochs=tuple(_epochs_of(run) for run in runs),
     )
 
 
@@ -207,6 +223,11 @@ def _model_of(run: Run, first: Run) -> TrainedModel:
     return trained
 
 
+def _epochs_of(run: Run) -> int | None:
+    number = _training_of(run).get("num_epochs")
+    return None if number is None else int(number)
+
+
 def _training_of(run: Run) -> dict:
     settings = run.settings.get("training", {}).get("settings")
     return settings.get("training") or {} if isinstance(settings, dict) else {}
@@ -241,7 +262,14 @@ def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[Parti
             raise ConfigError(msg)
         if common is not None:
             common = np.intersect1d(common, run.original_rows(len(run.latents())))
-    common = np.array([], dtype=np.int64) if common is None else np.sort(common)
+    if common is None:
+        names = " and ".join(str(run.path) for run in runs)
+        msg = (
+            f"{names} are linear models, which leave no particles out by which they could be "
+            "judged; give a run of train_vae --held-out 0.05 on the same particles, too"
+        )
+        raise ConfigError(msg)
+    common = np.sort(common)
     chosen = [
         particles.select(_places(run, common, len(particles)))
         for run, particles in zip(runs, sets, strict=True)
