@@ -52,7 +52,7 @@ class Section:
 def junk(case: Case) -> dict[str, float]:
     """Shares of junk and of particles that ``train_linear`` names."""
     truth, found = Truth.of(case.folder), {}
-    for name, options in (("plain", ["--no-contrast"]), ("contrast", [])):
+    for name, options in (("plain", ["--no-contrast"]), ("contrast", ["--contrast"])):
         run = RunDirectory(case.folder / f"junk_{name}")
         words = ("train_linear", *case.inputs, "--seed", case.seed, *options)
         cost = command(*words, "-o", run.path, threads=torch.get_num_threads())
@@ -153,7 +153,7 @@ SECTIONS = {
     ),
     "junk": Section(
         title="Particles that look like junk",
-        words="Named by `train_linear` with `--no-contrast` and as it is typed, in per cent of "
+        words="Named by `train_linear --no-contrast` and `--contrast`, in per cent of "
         "all junk, of all particles, and of the particles of a state that 2 % are in. `hard` "
         "has 5 % images of nothing; the junk of `hard_mixed_junk` is a third each nothing, "
         "another particle than pose and CTF say, and two particles at once; `rare` and "
@@ -164,11 +164,11 @@ SECTIONS = {
             "plain junk": "`--no-contrast`: junk named",
             "plain particles": "particles named",
             "plain rare": "rare state named",
-            "contrast junk": "as typed: junk",
+            "contrast junk": "`--contrast`: junk",
             "contrast particles": "particles",
             "contrast rare": "rare state",
             "plain seconds": "`--no-contrast`: seconds",
-            "contrast seconds": "as typed",
+            "contrast seconds": "`--contrast`",
         },
     ),
     "feature": Section(

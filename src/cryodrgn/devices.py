@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ def describe_device(device: torch.device) -> str:
         major, minor = torch.cuda.get_device_capability(device)
         return f"{device} ({name}, compute capability {major}.{minor}, too old for bfloat16)"
     if device.type == "cpu":
-        return f"cpu ({torch.get_num_threads()} threads)"
+        return f"cpu ({counted(torch.get_num_threads(), 'thread')})"
     return str(device)
 
 

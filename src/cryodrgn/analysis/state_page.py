@@ -4,6 +4,7 @@ import csv
 from typing import Any
 
 from cryodrgn.analysis.report import HtmlReport, Illustration
+from cryodrgn.counts import counted
 from cryodrgn.io.text import read_json, read_text
 from cryodrgn.rundir import StateFiles
 
@@ -24,7 +25,7 @@ def add_states(page: HtmlReport, files: StateFiles) -> None:
     if not files.table.is_file():
         return
     rows = list(csv.DictReader(read_text(files.table).splitlines()))
-    page.heading(f"{len(rows)} states, reconstructed from the images")
+    page.heading(f"{counted(len(rows), 'state')}, reconstructed from the images")
     page.paragraph(
         "The effective number is how many different images a plain average of the same noise "
         "would have. Maps of states are regularised; half maps are not, and the sharpened map "

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
@@ -102,7 +103,7 @@ class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]
             processing=self.processing,
             team=team,
         )
-        logger.info("wrote %d volumes to %s", len(paths), self.output)
+        logger.info("wrote %s to %s", counted(len(paths), "volume"), self.output)
         return paths
 
     def _latents(self, latent_dim: int) -> "Tensor":

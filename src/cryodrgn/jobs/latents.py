@@ -5,6 +5,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import (
     PICKLE_ENDINGS,
@@ -106,7 +107,7 @@ class Kmeans(SeedOptions, LatentInput, Job["Clusters"]):
         latents = self.read()
         clusters = cluster_by_means(latents, self.num_clusters, self.seed)
         save_pickles(self.output, [clusters.labels])
-        logger.info("wrote %d clusters to %s", self.num_clusters, self.output)
+        logger.info("wrote %s to %s", counted(self.num_clusters, "cluster"), self.output)
         for number, size in enumerate(clusters.sizes.tolist()):
             logger.info("cluster %d: %d particles", number, size)
         if self.output_centres is not None:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.architecture import OF_ENCODERS, LatentOptions
 from cryodrgn.jobs.options import TRAINING
@@ -60,7 +61,7 @@ class LinearStartOptions(LatentOptions):
         needed = self._sizes[0].linear_dim
         if self.zdim is not None and self.zdim < needed:
             msg = (
-                f"{self.linear_run} has a latent of {needed} dimensions, `zdim` is "
+                f"{self.linear_run} has a latent of {counted(needed, 'dimension')}, `zdim` is "
                 f"{self.zdim}; give {needed} or more, or leave it out"
             )
             raise ConfigError(msg)

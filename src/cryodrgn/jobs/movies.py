@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.jobs.analyze import EpochOptions
 from cryodrgn.settings import Job, at_least, function_of, option, positional, settings
@@ -110,7 +111,7 @@ class MakeMovies(EpochOptions, Job[list[Path]]):
                     first=series.offset,
                 )
                 films.append(film)
-                logger.info("wrote %s, of %d volumes", film, len(paths))
+                logger.info("wrote %s, of %s", film, counted(len(paths), "volume"))
         return films
 
     def series(self) -> "tuple[Path, list[tuple[VolumeSeries, list[Path]]]]":

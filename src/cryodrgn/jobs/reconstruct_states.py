@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
@@ -181,7 +182,7 @@ class ReconstructStates(
             summaries = run_excluding_bad_images(screened, work, self.screen)
         if team.is_writer:
             _draw(summaries, latents, self.outdir)
-            logger.info("wrote %d states to %s", len(summaries), self.outdir)
+            logger.info("wrote %s to %s", counted(len(summaries), "state"), self.outdir)
         return summaries
 
     def _reconstructed(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cryodrgn import compat
+from cryodrgn.counts import counted
 from cryodrgn.errors import CryodrgnError, MetadataError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.check import Check
@@ -444,15 +445,14 @@ class _Pipeline:
         signals = int(_record_of(self._linear)["components_with_signal"])
         if signals <= latent_dim:
             logger.info(
-                "the network is trained on the linear model, %d components of which carry "
-                "signal",
-                signals,
+                "the network is trained on the linear model, %s signal",
+                counted(signals, "component of which carries", "components of which carry"),
             )
             return {"linear_run": self._linear.path}
         logger.info(
-            "a latent of %d dimensions has no room for the %d components of the linear model: "
+            "a latent of %s has no room for the %d components of the linear model: "
             "the network is trained alone, and begins with the first of them",
-            latent_dim,
+            counted(latent_dim, "dimension"),
             signals,
         )
         return {"initial_latents": self._linear.path}

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.counts import counted
 from cryodrgn.jobs.tilt_options import TILT_SERIES
 from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
 
@@ -197,9 +198,9 @@ class Simulate(Job["SimulationFiles"]):
             )
         files = simulate(states.volumes, settings, self.outdir, states.description)
         logger.info(
-            "wrote %d images of %d states (%d px of %g Å) to %s",
+            "wrote %d images of %s (%d px of %g Å) to %s",
             self.num_images * settings.images_per_particle,
-            len(states.volumes),
+            counted(len(states.volumes), "state"),
             size.box_size,
             size.pixel_size,
             files.star,

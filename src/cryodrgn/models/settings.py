@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 
 ModelKind = Literal["vae", "nn", "dec"]
@@ -209,8 +210,8 @@ class LinearNetworkConfig:
         _require_positive("the dimension of the linear model's latent", self.linear_dim)
         if not self.num_landmarks and self.num_functions != self.linear_dim:
             msg = (
-                f"a linear model of {self.linear_dim} dimensions has as many functions, got "
-                f"{self.num_functions}"
+                f"a linear model of {counted(self.linear_dim, 'dimension')} has as many "
+                f"functions, got {self.num_functions}"
             )
             raise ConfigError(msg)
         assert self.network

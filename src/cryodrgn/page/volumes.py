@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.reconstruction.decode import VolumeSource
@@ -111,8 +112,8 @@ class VolumeDesk:
         """
         if len(wish.latent) != self.latent_dim:
             msg = (
-                f"the model has a latent of {self.latent_dim} dimensions, the point has "
-                f"{len(wish.latent)}"
+                f"the model has a latent of {counted(self.latent_dim, 'dimension')}, the "
+                f"point has {len(wish.latent)}"
             )
             raise ConfigError(msg)
         with np.errstate(over="ignore"):

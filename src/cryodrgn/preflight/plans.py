@@ -181,7 +181,9 @@ def linear_plan(
     within = math.pi / 2 * radius**2
     # Iterations at half, three quarters and all of the radius, two of them on all images.
     expectation = EXPECTATION - 1 + slices_of(config.symmetry, config.ewald)
-    passes = expectation * (5 * 0.25 + 4 * 0.5625 + 3 + 3)
+    # Halves are fitted again if contrasts may pay, which is not known before.
+    again = 0.5 if config.with_contrast is None else 0
+    passes = expectation * ((1 + again) * (5 * 0.25 + 4 * 0.5625 + 1) + 2 + 3)
     fits = 1 + config.pose_rounds
     more = f", poses corrected at most {config.pose_rounds} times" if fits > 1 else ""
     plan = Plan(
@@ -335,7 +337,8 @@ def volumes_plan(
         cost = Cost(others=count * functions * voxels)
         memory = (2 * FLOAT * functions + 40) * config.box_size**3
     return Plan(
-        work=(f"{count} volumes of {box_size} px" if count else "no volumes") + more_words,
+        work=(f"{counted(count, 'volume')} of {box_size} px" if count else "no volumes")
+        + more_words,
         folder=folder,
         device=device,
         memory=int(memory) + LIBRARIES + more_memory,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.fourier.transforms import centred_fft, centred_ifft
@@ -148,9 +149,8 @@ def decode_volumes(
             the side is impossible.
     """
     if latents.shape[1] != source.latent_dim:
-        msg = (
-            f"the model has a latent of {source.latent_dim} dimensions, got {latents.shape[1]}"
-        )
+        own = counted(source.latent_dim, "dimension")
+        msg = f"the model has a latent of {own}, got {latents.shape[1]}"
         raise ConfigError(msg)
     _require_finite(latents)
     check_new_box_size(source.box_size, box_size or source.box_size)

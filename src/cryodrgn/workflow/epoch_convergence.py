@@ -26,6 +26,7 @@ from cryodrgn.analysis.epoch_changes import (
     plot_volume_changes,
 )
 from cryodrgn.analysis.plots import plot_learning_curve, save_figure
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.fourier.shells import fourier_shell_correlation
@@ -141,8 +142,8 @@ def compared_epochs(run: Run, last: int, interval: int) -> list[int]:
     if len(wanted) < 2:
         msg = (
             f"{run.path} has results of epochs {', '.join(map(str, there)) or 'none'}: no two "
-            f"of them are epoch {last} and others {interval} epochs apart; give another "
-            "`interval` or epoch"
+            f"of them are epoch {last} and others {counted(interval, 'epoch')} apart; give "
+            "another `interval` or epoch"
         )
         raise ConfigError(msg)
     return wanted

@@ -281,7 +281,8 @@ def _axis(power: Power) -> str:
 def _method(power: Power) -> str:
     scene, fit = power.scene, power.settings.fit
     own = (
-        f"{scene.num_own} components that the linear model finds in the set itself were "
+        f"{counted(scene.num_own, 'component')} that the linear model finds in the set itself "
+        f"{'was' if scene.num_own == 1 else 'were'} "
         "removed from the images first. "
         if scene.num_own
         else ""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.counts import counted
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
@@ -420,9 +421,12 @@ def _without_own(scene: Scene, settings: FitSettings) -> Scene:
     joint = fit.agreement.keeping(signals).joint
     posterior, _ = embed(images, torch.arange(len(images)), joint, fit.noise)
     logger.info(
-        "%d components of the set's own carry signal above noise; motions are planted in what "
-        "is left without them",
-        len(signals),
+        "%s; motions are planted in what is left without",
+        counted(
+            len(signals),
+            "component of the set's own carries signal above noise",
+            "components of the set's own carry signal above noise",
+        ),
     )
     own = [resize_volume(volume, images.box_size) for volume in joint.volumes[1:]]
     background = replace(
