@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cryodrgn.analysis.density import ConformationalDensity as Estimate
     from cryodrgn.analysis.stable_states import StableStates
     from cryodrgn.linear.latents import Latents
+    from cryodrgn.particles.copies import Numbers
     from cryodrgn.rundir import DensityFiles, RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,6 @@ class ConformationalDensity(Job["Estimate"]):
         from cryodrgn.io.latent_text import save_latent_text
         from cryodrgn.linear.latents import run_latents
         from cryodrgn.rundir import DensityFiles, RunDirectory
-        from cryodrgn.runs.run import open_run
 
         work = RunDirectory(self.workdir)
         latents = run_latents(work, self.epoch)
@@ -90,7 +90,7 @@ class ConformationalDensity(Job["Estimate"]):
         columns, covariances = latents.mean[:, kept], latents.covariances
         remark = NOISE if latents.are_noise else ""
         latents.warn_of_noise("the density is that of noise")
-        numbers = open_run(self.workdir).copies(len(columns))
+        numbers = _copies(self.workdir, len(columns))
         density = conformational_density(
             columns,
             None if covariances is None else covariances[:, kept, kept],
@@ -168,6 +168,17 @@ class ConformationalDensity(Job["Estimate"]):
         copies = None if particles.images.copies is None else particles.numbers
         dependences = share_dependences(found.shares.memberships, nuisances, copies)
         logger.info("%s", dependences_in_words(dependences))
+
+
+def _copies(workdir: Path, count: int) -> "Numbers":
+    """Numbers of the different particles of a run; None where its particles are not known."""
+    from cryodrgn.runs.run import open_run
+
+    try:
+        return open_run(workdir).copies(count)
+    except CryodrgnError as error:
+        logger.info("all particles are taken for different: %s", error)
+        return None
 
 
 def _write_states(files: "DensityFiles", found: "StableStates", remark: str) -> None:
