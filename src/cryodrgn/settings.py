@@ -324,7 +324,8 @@ class Settings:
             path = getattr(self, name)
             if not said.names_output or not isinstance(path, Path):
                 continue
-            if "--outdir" in said.flags:
+            # Backprojection takes the name of a map there, too.
+            if "--outdir" in said.flags and said.metavar != "MRC":
                 _require_folder(path, name)
             first = seen.setdefault(path.resolve(), name)
             if first != name:

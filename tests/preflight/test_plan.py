@@ -23,7 +23,7 @@ def star(run, tmp_path):
 
 def test_the_plan_comes_before_the_first_step(run, star, tmp_path):
     out = run("train_vae", star, "--zdim", 2, "-n", 1, *SMALL_VAE, "-o", tmp_path / "out")
-    plan = out.index("plan: 24 particles of 16 px, 1 epochs in batches of 8; memory ")
+    plan = out.index("plan: 24 particles of 16 px, 1 epoch in batches of 8; memory ")
     assert plan < out.index("keeping 24 images")
     assert f"written to {tmp_path / 'out'}; about" in out[plan:]
 
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 STAR, RUN = "{}/sim/particles.star", "{}/run"
 PLANS = {
-    f"train_linear {STAR} --components 1 --radius 5": "60 particles of 16 px, 1 components",
+    f"train_linear {STAR} --components 1 --radius 5": "60 particles of 16 px, 1 component",
     f"backproject_voxel {STAR}": "60 particles of 16 px",
     f"eval_images {STAR} {RUN}/weights.pkl": "60 particles of 16 px",
     f"eval_vol {RUN}/weights.pkl --z-start 0 0 0 --z-end 1 1 1 -n 4": "4 volumes of 16 px",

@@ -216,7 +216,7 @@ def test_going_on_with_other_settings_is_refused(run, fail, line, tmp_path):
 def test_nothing_left_to_train_is_said(run, fail, line, tmp_path):
     run(*line("train_vae", tmp_path, "-n", 1))
     message = fail("train_vae", "-o", tmp_path, "--load", "latest")
-    assert "1 epochs are done, 1 are asked for; ask for more with -n" in message
+    assert "1 epoch is done, 1 are asked for; ask for more with -n" in message
 
 
 def test_latents_given_for_weights_are_named(run, fail, line, tmp_path):

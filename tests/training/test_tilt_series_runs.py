@@ -190,7 +190,7 @@ def test_checkpoints_of_cryodrgn_4_on_tilt_series_open(tmp_path, series, run):
 
 def test_the_plan_counts_images(series, run, caplog, tmp_path):
     run("train_nn", series, *SMALL_NN, *FIXED, "-n", 1, "-o", tmp_path)
-    plan = f"plan: {PARTICLES} particles, {PARTICLES * TILTS} images of 16 px, 1 epochs"
+    plan = f"plan: {PARTICLES} particles, {PARTICLES * TILTS} images of 16 px, 1 epoch"
     assert plan in caplog.text
 
 
