@@ -4,6 +4,7 @@ They are forked from a server that has imported everything and runs no threads: 
 forked from one with threads may wait for ever for a lock that none of its own threads holds.
 """
 
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -74,9 +75,7 @@ def start_team(
         size: Number of processes.
         prepare: Called in every process before; must be picklable.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log.write_text("")
     shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     return [
@@ -85,6 +84,19 @@ def start_team(
         )
         for rank in range(size)
     ]
+
+
+def free_port() -> int:
+    """A port that nobody listens at, nor is given to anybody who asks for any.
+
+    Workers begin at different ones, and those of connections lie higher.
+    """
+    for port in range(20000 + 10 * (os.getpid() % 1000), 32000):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
+    msg = "no port is free"
+    raise RuntimeError(msg)
 
 
 def _become(member: dict[str, int], prepare: Callable[[], None]) -> None:

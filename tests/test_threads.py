@@ -28,7 +28,7 @@ def test_the_next_piece_is_made_while_one_is_used():
         return piece
 
     for _ in one_ahead(work, [0, 1]):
-        assert second.wait(timeout=10)
+        assert second.wait(timeout=60)
 
 
 def test_an_error_in_a_piece_reaches_who_uses_it():

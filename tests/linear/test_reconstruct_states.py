@@ -298,10 +298,12 @@ def test_states_of_noise_are_not_found(fail, run, tmp_path):
     assert main(["conformational_density", str(folder), "--dims", "1", "-o", str(out)]) == 0
     rows = list(csv.DictReader((out / "stable_states.csv").read_text().splitlines()))
     z = load_latents(folder / "z.pkl")[:, 0]
+    # Numbers of the table are rounded.
+    low, high = z.min() - 1e-4, z.max() + 1e-4
     assert rows
     for row in rows:
         assert "no component carries signal" in row["remark"]
-        assert not row["z0"] or z.min() <= float(row["z0"]) <= z.max()
+        assert not row["z0"] or low <= float(row["z0"]) <= high
 
 
 def test_maps_of_stable_states_are_those_of_the_maxima_of_the_density(
