@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 import shape_checks
@@ -142,8 +143,14 @@ def acceptance() -> Path:
     return Path(folder)
 
 
+THREADS = torch.get_num_threads()
+
+
 def pytest_runtest_setup():
     shape_checks.begin_test()
+    # On how many threads divide a sum its last digits depend, and on these whole searches.
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
 
 
 def pytest_collection_modifyitems(items):
