@@ -96,21 +96,26 @@ def _inner_products(
         images.lattice.points if compared is None else images.lattice.points[compared.cpu()]
     )
     shells = points.float().norm(dim=-1).round().long().to(images.device)
-    sums, image_rows, owners_of = [], [], []
+    everyone = torch.arange(len(images))
+    image_rows, done = images.image_rows(everyone), 0
+    # Made at once: small results among the large blocks of every batch would keep the
+    # allocator from using these again.
+    by_shell = torch.empty(len(image_rows), radius + 1, 3)
+    owners = torch.empty(len(image_rows), dtype=torch.long)
     with Progress(len(images), "judging particles") as progress:
-        for rows in torch.arange(len(images)).split(images.most_together(AT_A_TIME)):
+        for rows in everyone.split(images.most_together(AT_A_TIME)):
             batch = images.batch(rows, radius=radius)
+            here = slice(done, done + batch.num_images)
+            done += batch.num_images
             latent = batch.grouping.spread(latents[rows].to(images.device))
             slices = decoder(batch.coordinates, latent, torch.float32)
             expected, observed = predict(slices, batch.compared_transfer()), batch.targets()
             pairs = ((expected, expected), (expected, observed), (observed, observed))
             products = [shell_sums((a * b).sum(-1), shells, radius + 1) for a, b in pairs]
-            sums.append(torch.stack(products, dim=-1).cpu())
-            image_rows.append(images.image_rows(rows))
-            owners_of.append(rows[batch.particle_of_image.cpu()])
+            by_shell[here] = torch.stack(products, dim=-1).cpu()
+            owners[here] = rows[batch.particle_of_image.cpu()]
             progress.advance(len(rows))
-    by_shell, owners = torch.cat(sums), torch.cat(owners_of)
-    noise = _noise(by_shell, groups[torch.cat(image_rows)], shells.cpu())
+    noise = _noise(by_shell, groups[image_rows], shells.cpu())
     weighted = (by_shell / noise[..., None]).sum(1)
     per_image = torch.bincount(shells.cpu()).sum() * 2
     totals = weighted.new_zeros(len(images), 3).index_add_(0, owners, weighted)
