@@ -122,3 +122,21 @@ def test_every_output_is_written_through_the_atomic_writer(path):
         return
     for line, call in writing_calls(path):
         assert any(word in call for word in IN_MEMORY), f"{path}:{line}: {call}"
+
+
+def test_files_stay_short_enough_to_be_read_at_once():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in SOURCES}
+    assert not {name: length for name, length in lengths.items() if length >= 500}
+
+
+def test_docstrings_say_what_a_value_is_and_ask_no_question():
+    questions = ("What ", "How ", "Whether ", "Where ", "Why ", "Which ", "As ")
+    found = [
+        f"{path.name}: {node.name}: {words.splitlines()[0]}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and (words := ast.get_docstring(node))
+        and words.startswith(questions)
+    ]
+    assert not found

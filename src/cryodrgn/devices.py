@@ -104,7 +104,7 @@ def _nth_card(number: int) -> torch.device:
 
 
 def _failure(device: torch.device) -> str | None:
-    """Why a CUDA device cannot compute: others hold it or its memory, or it is too old."""
+    """Reason why a CUDA device cannot compute: it or its memory is taken, or it is too old."""
     try:
         torch.zeros(1, device=device)
     except RuntimeError as error:
@@ -113,7 +113,7 @@ def _failure(device: torch.device) -> str | None:
 
 
 def cuda_problem() -> str | None:
-    """Why CUDA cannot be used on this machine, as half a sentence; None if it can."""
+    """Reason why CUDA cannot be used on this machine, as half a sentence; None if it can."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
@@ -266,6 +266,6 @@ def may_wait(reason: str) -> Iterator[None]:
 
 
 def reason_to_wait() -> str | None:
-    """Why the host may wait for the device here; None where it must not."""
+    """Reason why the host may wait for the device here; None where it must not."""
     reasons = _reasons.get()
     return reasons[-1] if reasons else None

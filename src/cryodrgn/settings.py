@@ -31,8 +31,9 @@ from typing import (
 )
 
 from cryodrgn import compat
-from cryodrgn.errors import ConfigError, OutputFileError
+from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import GivenArray, is_one_list, lists_numbers
+from cryodrgn.outputs import existing_folder, require_own_outputs
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -319,33 +320,16 @@ class Settings:
             ConfigError: One output would take the other's place.
             OutputFileError: There is a file where a folder is to be.
         """
-        seen: dict[Path, str] = {}
+        outputs: dict[str, Path] = {}
         for name, (_, said) in options_of(type(self)).items():
             path = getattr(self, name)
             if not said.names_output or not isinstance(path, Path):
                 continue
             # Backprojection takes the name of a map there, too.
             if "--outdir" in said.flags and said.metavar != "MRC":
-                _require_folder(path, name)
-            first = seen.setdefault(path.resolve(), name)
-            if first != name:
-                msg = (
-                    f"`{first}` and `{name}` are both {path}: one would be written over the "
-                    "other; give each a file of its own"
-                )
-                raise ConfigError(msg)
-
-
-def _require_folder(path: Path, name: str) -> None:
-    """Refuse a folder for results where there is a file.
-
-    Raises:
-        OutputFileError: There is.
-    """
-    place = next((one for one in (path, *path.parents) if one.exists()), None)
-    if place is not None and not place.is_dir():
-        msg = f"{path} cannot be written: {place} is a file; give a folder with `{name}`"
-        raise OutputFileError(msg)
+                existing_folder(path, f"`{name}`")
+            outputs[name] = path
+        require_own_outputs(outputs)
 
 
 class Job(Settings, ABC, Generic[Result]):

@@ -16,12 +16,9 @@ from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import read_map, read_volume, write_volume
 from cryodrgn.jobs.postprocess import postprocess
 from cryodrgn.reconstruction.backproject import Reconstruction, save_reconstruction
+from cryodrgn.reconstruction.guinier import GuinierFit, NoFit, fsc_weights, guinier_fit
 from cryodrgn.reconstruction.postprocessing import (
-    GuinierFit,
-    NoFit,
     filter_by_local_resolution,
-    fsc_weights,
-    guinier_fit,
     masked_agreement,
     sharpened,
     solvent_mask,

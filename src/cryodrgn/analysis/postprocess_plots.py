@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from cryodrgn.analysis.plots import new_figure
 from cryodrgn.fourier.shells import ShellCurve
+from cryodrgn.reconstruction.guinier import THRESHOLD, GuinierFit, NoFit
 from cryodrgn.reconstruction.postprocess_files import SharpeningPictures
-from cryodrgn.reconstruction.postprocessing import THRESHOLD, GuinierFit, NoFit
 
 LABELS = {
     "unmasked": "unmasked",

@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, str] = {
 
 
 def why_option_is_missing(command: str, option: str) -> str | None:
-    """Why an option of another version or command is not here, and what to use.
+    """Reason why an option of another version or command is not here, and what to use.
 
     None if there is nothing to say.
     """

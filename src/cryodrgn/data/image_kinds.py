@@ -41,7 +41,7 @@ class ImageKinds:
         box_size: int,
         source: str,
     ) -> "ImageKinds":
-        """What some images become at a box size.
+        """Pixel sizes and shapes of some images, and their common lattice.
 
         Raises:
             ConfigError: The box size is odd or too large for some of the images, or they are of

@@ -84,7 +84,7 @@ def open_images(path: Path) -> MrcFile | TransformedStack:
 
 
 def _holds_transforms(file: MrcFile) -> bool:
-    """Whether the first section repeats its first row and column at the end.
+    """True if the first section repeats its first row and column at the end.
 
     Images do not, unless their margin is of one value.
     """

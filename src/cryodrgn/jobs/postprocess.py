@@ -162,7 +162,7 @@ class Postprocess(PixelSizeOptions, SeedOptions, Job["SharpenedMap"]):
 
     def _warn(self, sharp: "SharpenedMap") -> None:
         """Say what a reader of the maps must not miss."""
-        from cryodrgn.reconstruction.postprocessing import GUINIER_FROM
+        from cryodrgn.reconstruction.guinier import GUINIER_FROM
 
         if sharp.resolution is None:
             logger.warning(

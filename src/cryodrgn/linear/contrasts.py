@@ -158,7 +158,7 @@ class ContrastVariation:
         return self.spread >= max(LEAST_SPREAD, self.error) or self.share_empty >= LEAST_EMPTY
 
     def in_words(self) -> str:
-        """How much contrasts vary where they are not fitted, in one sentence."""
+        """The spread of contrasts where they are not fitted, in one sentence."""
         return (
             f"contrasts of images vary by {self.spread:.0%} or less (each image tells its own "
             f"to {self.error:.0%}) and are taken for 1"

@@ -205,7 +205,7 @@ class PpcaEM:
         )
 
     def _look_at_contrasts(self, first: Subspace, second: Subspace) -> None:
-        """How much contrasts vary, as each half's images show it by the model of the other.
+        """The spread of contrasts, as each half's images show it by the model of the other.
 
         Latents are integrated out, and the spread stays: one that is fitted along with latents
         takes over from one iteration to the next what components could explain.

@@ -11,6 +11,7 @@ from cryodrgn.data.memory import memory_limits, resident_memory
 from cryodrgn.devices import operations_per_second
 from cryodrgn.errors import ConfigError, OutputFileError
 from cryodrgn.io.atomic import format_size, free_bytes
+from cryodrgn.outputs import existing_folder
 from cryodrgn.progress import format_duration
 
 logger = logging.getLogger(__name__)
@@ -127,12 +128,7 @@ def require_output(folder: Path, size: int = 0) -> None:
     Raises:
         OutputFileError: It cannot be used.
     """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        msg = f"{folder} cannot be written: {place} is a file; give a folder with -o"
-        raise OutputFileError(msg)
+    place = existing_folder(folder, "-o")
     try:
         with tempfile.TemporaryFile(dir=place):
             pass

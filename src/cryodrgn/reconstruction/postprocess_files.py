@@ -13,14 +13,9 @@ from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.curves import write_curves
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
+from cryodrgn.reconstruction.guinier import THRESHOLD, GuinierFit, NoFit
 from cryodrgn.reconstruction.map_agreement import NOT_REACHED, resolution_in_words
-from cryodrgn.reconstruction.postprocessing import (
-    THRESHOLD,
-    GuinierFit,
-    MaskedAgreement,
-    NoFit,
-    SharpenedMap,
-)
+from cryodrgn.reconstruction.postprocessing import MaskedAgreement, SharpenedMap
 from cryodrgn.rundir import PostprocessFiles
 
 

@@ -51,7 +51,7 @@ def choose_variant(wanted: Compilation, device: torch.device) -> Compilation:
 
 
 def compiler_problem(device: torch.device) -> str | None:
-    """Why code cannot be compiled for a device on this machine, as half a sentence."""
+    """Reason why code cannot be compiled for a device on this machine, as half a sentence."""
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
         if capability < COMPILED_CARDS:

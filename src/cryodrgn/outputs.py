@@ -1,0 +1,42 @@
+"""Refusals of places for results that cannot be used, before anything is computed."""
+
+from pathlib import Path
+
+from cryodrgn.errors import ConfigError, OutputFileError
+
+
+def require_own_outputs(paths: dict[str, Path]) -> None:
+    """Refuse two outputs of the same path.
+
+    Args:
+        paths: The outputs of a job, by the name of the setting.
+
+    Raises:
+        ConfigError: One output would take the other's place.
+    """
+    seen: dict[Path, str] = {}
+    for name, path in paths.items():
+        first = seen.setdefault(path.resolve(), name)
+        if first != name:
+            msg = (
+                f"`{first}` and `{name}` are both {path}: one would be written over the "
+                "other; give each a file of its own"
+            )
+            raise ConfigError(msg)
+
+
+def existing_folder(folder: Path, option: str) -> Path:
+    """The folder itself, or the nearest above it that exists.
+
+    Args:
+        folder: A folder for results; it need not exist.
+        option: The option or setting that names it, for the message.
+
+    Raises:
+        OutputFileError: A file stands in its place.
+    """
+    place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not place.is_dir():
+        msg = f"{folder} cannot be written: {place} is a file; give a folder with {option}"
+        raise OutputFileError(msg)
+    return place
