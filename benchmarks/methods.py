@@ -177,9 +177,23 @@ def network_on_linear(case: Case) -> dict:
 
 def judged_network(case: Case) -> dict:
     """The same with a twentieth of the particles held out, and the sentence of these."""
+    return _judged(case, "judged", *_linear_run(case))
+
+
+def judged_network_on_states(case: Case) -> dict:
+    """The same on the volumes and functions of ``reconstruct_states``."""
+    if case.labels().max() == 0:
+        return {}
     linear, first = _linear_run(case)
-    words = ("train_vae", *case.inputs, "--from", linear.path, "-n", case.vae_epochs)
-    run, cost = _cached_run(case, "judged", (*words, "--held-out", 0.05, "--seed", case.seed))
+    files = StateFiles(case.folder / "basis")
+    words = ("reconstruct_states", linear.path, "--method", "basis", "--num-states", 8)
+    _, cost = _cached_run(case, "basis", words)
+    return _judged(case, "judged_basis", RunDirectory(files.path), first + cost)
+
+
+def _judged(case: Case, name: str, start: RunDirectory, first: Cost) -> dict:
+    words = ("train_vae", *case.inputs, "--from", start.path, "-n", case.vae_epochs)
+    run, cost = _cached_run(case, name, (*words, "--held-out", 0.05, "--seed", case.seed))
     found = asdict(first + cost) | {"epochs": case.vae_epochs}
     found["verdict"] = model_choice_in_words(run.events)
     return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
@@ -205,6 +219,7 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "train_vae --init-z + basis": partial(vae_basis, warm=True),
     "train_vae --from": network_on_linear,
     "train_vae --from --held-out 0.05": judged_network,
+    "train_vae --from states --held-out 0.05": judged_network_on_states,
 }
 
 

@@ -176,7 +176,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="folder for particle sets")
     parser.add_argument("--figures", type=Path, default=FIGURES)
     parser.add_argument("--seeds", type=int, default=10, help="fresh sets of every kind")
-    parser.add_argument("--trials", type=int, default=6, help="trials of every forecast")
+    parser.add_argument("--trials", type=int, default=12, help="trials of every forecast")
     return parser.parse_args()
 
 
