@@ -74,7 +74,7 @@ def test_files_are_shown(tool, volume, simulated, tmp_path):
 
 
 def test_odd_boxes_are_shown_and_filtered_and_volumes_shown(
-    tool, volume, write_stack, write_pickle, rng, tmp_path
+    tool, volume, write_stack, write_pickle, rng, tmp_path, caplog
 ):
     images = rng.normal(size=(5, 15, 15)).astype(np.float32)
     odd = write_stack(images, "odd.mrcs")
@@ -83,7 +83,9 @@ def test_odd_boxes_are_shown_and_filtered_and_volumes_shown(
     index = write_pickle(np.array([3, 1]), "ind.pkl")
     tool("filter_mrcs", odd, "--ind", index, "-o", tmp_path / "some.mrcs")
     np.testing.assert_array_equal(pixels(tmp_path / "some.mrcs"), images[[3, 1]])
+    assert "taken for images" not in caplog.text
     assert "16 images of 16 px" in tool("view_mrcs", volume, "-o", tmp_path / "b.png")
+    assert "its sections are taken for images" in caplog.text
 
 
 def test_a_star_file_without_ctf_says_so(simulated, tmp_path, capsys):

@@ -37,6 +37,13 @@ def test_volumes_are_cropped_in_three_dimensions(run, write_stack, tmp_path, rng
         assert mrc.voxel_size.x == 4.0
 
 
+def test_odd_images_are_named_as_such(fail, write_stack, tmp_path, rng):
+    stack = write_stack(rng.normal(size=(3, 15, 15)))
+    message = fail("downsample", stack, "-D", 8, "-o", tmp_path / "small.mrcs")
+    assert "holds images of 15 × 15 px at 2 Å/px (3 images)" in message
+    assert "name a .star file as -o, and give a .star file" in message
+
+
 def test_chunks_together_are_the_whole_stack(run, write_stack, tmp_path, rng):
     stack = write_stack(rng.normal(size=(7, 12, 12)))
     run("downsample", stack, "-D", 6, "-o", tmp_path / "whole.mrcs")

@@ -97,8 +97,11 @@ def test_shifts_in_pixels_and_other_arrays_are_refused(tmp_path):
     save_pickles(path, [(np.eye(3)[None], np.array([[-5.0, 0.0]]))])
     with pytest.raises(MetadataError, match=r"largest is 5.00; they seem to be in pixels"):
         load_poses(path)
+    save_pickles(path, [np.zeros((4, 8))])
+    with pytest.raises(InputFileError, match=r"found \[\(4, 8\), \(4, 2\)\]"):
+        load_poses(path)
     save_pickles(path, [np.zeros((4, 9))])
-    with pytest.raises(InputFileError, match=r"found \[\(4, 9\), \(4, 2\)\]"):
+    with pytest.raises(InputFileError, match=r"holds CTF parameters.*a file for --ctf"):
         load_poses(path)
 
 
@@ -125,6 +128,9 @@ def test_ctf_that_is_no_ctf_is_refused(tmp_path):
     path = tmp_path / "ctf.pkl"
     save_pickles(path, [np.ones((3, 8))])
     with pytest.raises(InputFileError, match=r"expected an array \(N, 9\), found \(3, 8\)"):
+        load_ctf(path)
+    save_pickles(path, [(np.zeros((3, 3, 3)), np.zeros((3, 2)))])
+    with pytest.raises(InputFileError, match=r"shapes \(3, 3, 3\), \(3, 2\), expected one"):
         load_ctf(path)
     save_pickles(path, [np.full((3, 9), np.nan)])
     with pytest.raises(MetadataError, match=r"ctf.pkl"):

@@ -51,13 +51,18 @@ def test_shifts_count_in_pixels_of_the_refinement(tmp_path):
     np.testing.assert_allclose(cropped.poses(cropped.pixel_sizes()).shifts, [[6, 3], [-3, 0]])
 
 
-def test_hetrefine_doubles_shifts_only_where_the_file_does_not_scale_them(tmp_path):
+def test_hetrefine_doubles_shifts_only_where_the_file_does_not_scale_them(tmp_path, caplog):
     plain = CryosparcParticles(table(tmp_path), shift_scale=2)
     np.testing.assert_allclose(plain.poses(plain.pixel_sizes()).shifts, [[6, 3], [-3, 0]])
     cropped = CryosparcParticles(
         table(tmp_path, **{"alignments3D/psize_A": ("f4", [3.0, 3.0])}), shift_scale=2
     )
     np.testing.assert_allclose(cropped.poses(cropped.pixel_sizes()).shifts, [[6, 3], [-3, 0]])
+    same = CryosparcParticles(
+        table(tmp_path, **{"alignments3D/psize_A": ("f4", [1.5, 1.5])}), shift_scale=2
+    )
+    np.testing.assert_allclose(same.poses(same.pixel_sizes()).shifts, [[3, 1.5], [-1.5, 0]])
+    assert caplog.text.count("not doubled again") == 2
 
 
 def test_ctf_keeps_radians_and_a_missing_phase_shift_is_zero(tmp_path):

@@ -1,4 +1,5 @@
 import numpy as np
+import numpy.lib.recfunctions
 import pytest
 import yaml
 
@@ -56,6 +57,23 @@ def test_columns_that_a_job_only_passed_on_are_found_by_uid(job, caplog):
     assert particles.image_names()[1].tolist() == list(range(COUNT))
     assert particles.ctf().defocus_u.tolist() == [10000.0 + i for i in range(COUNT)]
     assert "columns of blob, ctf, location are taken from" in caplog.text
+
+
+def test_what_lies_beside_and_is_broken_is_named_only_where_something_is_missing(job, caplog):
+    caplog.set_level("INFO")
+    # Sorted before and after the right one; no table has a column of micrographs.
+    whole = job.parent / "P1_J7_passthrough_particles.cs"
+    table = read_table(whole)
+    names = [name for name in table.dtype.names if not name.startswith("location")]
+    write_table(whole, np.lib.recfunctions.repack_fields(table[names]))
+    for name in ("A_passthrough_class_1.cs", "Z_passthrough_class_2.cs"):
+        job.with_name(name).write_bytes(b"")
+    CryosparcParticles(job).ctf()
+    assert "not used" not in caplog.text
+    whole.unlink()
+    CryosparcParticles(job)
+    assert "A_passthrough_class_1.cs is empty (0 bytes)" in caplog.text
+    assert caplog.text.count("is not used") == 2
 
 
 def test_passthrough_files_of_other_particles_are_left_alone(job):

@@ -39,6 +39,13 @@ def test_mirroring_twice_gives_the_file_back(volume, tmp_path):
         np.testing.assert_array_equal(new.data, old.data[::-1])
 
 
+def test_a_stack_in_reverse_order_is_no_mirrored_volume(volume, tmp_path, caplog):
+    rewrite_map(volume, tmp_path / "a.mrc", negate=True)
+    assert not caplog.text
+    rewrite_map(volume, tmp_path / "a.mrc", reverse=True)
+    assert "no cubic volume (4 × 6 × 8): its sections are put in reverse order" in caplog.text
+
+
 def test_the_sign_changes_in_float32_and_with_it_the_statistics(volume, tmp_path):
     rewrite_map(volume, tmp_path / "out.mrc", negate=True)
     with mrcfile.open(volume) as old, mrcfile.open(tmp_path / "out.mrc") as new:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryodrgn.errors import InputFileError, ShapeMismatchError
+from cryodrgn.errors import CryodrgnError, InputFileError, ShapeMismatchError
 from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.selection_files import load_indices, load_selection
 
@@ -48,6 +48,28 @@ def test_arrays_and_text_are_read(tmp_path, content):
         assert load_indices(tmp_path / name).tolist() == [3, 1]
     np.save(tmp_path / "mask.npy", MASK)
     assert load_indices(tmp_path / "mask.npy").tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # What numpy.savetxt makes of indices without a format.
+        ("3.000000000000000000e+00\n1.000000000000000000e+00\n", [3, 1]),
+        ("3,1", [3, 1]),
+        ("3, 1,\n2", [3, 1, 2]),
+        ("False True\nFalse True", [1, 3]),
+    ],
+)
+def test_text_is_read_as_people_write_it(tmp_path, text, expected):
+    (tmp_path / "ind.txt").write_text(text)
+    assert load_indices(tmp_path / "ind.txt").tolist() == expected
+
+
+def test_a_mask_saved_as_numbers_is_not_taken_for_indices(tmp_path):
+    np.savetxt(tmp_path / "mask.txt", MASK)
+    selection = load_selection(tmp_path / "mask.txt")
+    with pytest.raises(CryodrgnError, match="save it as booleans"):
+        selection.rows_of(len(MASK), "p.star")
 
 
 @given(st.lists(st.booleans(), min_size=2).filter(any))
@@ -90,9 +112,9 @@ def write_pickled(content: object) -> Callable[[Path], Path]:
 @pytest.mark.parametrize(
     "write",
     [
-        # What numpy.savetxt makes of a mask, and of indices, without a format.
-        write_text("0.000000000000000000e+00\n1.000000000000000000e+00\n"),
-        write_text("True False True"),
+        write_text("1.5\n2\n"),
+        write_text("1e400"),
+        write_text("True 1"),
         write_npy(np.array({1, 2}, dtype=object)),
         write_npy(np.array([1.0, 2.0])),
         write_npy(np.zeros((2, 2), dtype=bool)),

@@ -76,6 +76,12 @@ class ImageKinds:
         return len(self.images)
 
     @property
+    def in_words(self) -> str:
+        """The pixel sizes and shapes of the images, where these are of several, or odd."""
+        assert self.pixel_sizes is not None
+        return f"images of {kinds_in_words(self.pixel_sizes, self.images.shapes)}"
+
+    @property
     def new_pixel_size(self) -> float | None:
         """Å/px of the results, None if it is not known."""
         if self.sampling is not None:

@@ -26,6 +26,8 @@ from cryodrgn.particles.poses import Poses
 PROTOCOL = 4
 # Of nested lists of numbers.
 MOST_DIMENSIONS = 4
+# Shapes of arrays that a message tells.
+SHAPES_SHOWN = 4
 
 CTF_COLUMNS = (
     "box_size",
@@ -90,7 +92,12 @@ def as_array(item: Any, path: Path) -> np.ndarray:
         try:
             item = np.asarray(item)
         except (ValueError, OverflowError) as error:
-            msg = f"{path} holds rows of different length"
+            found = "rows of different length"
+            shapes = [str(part.shape) for part in item if isinstance(part, np.ndarray)]
+            if len(shapes) == len(item):
+                shown = ", ".join(shapes[:SHAPES_SHOWN])
+                found = f"arrays of the shapes {shown}, expected one array"
+            msg = f"{path} holds {found}"
             raise InputFileError(msg) from error
     if item.dtype.kind not in "biuf":
         msg = f"{path} holds no numbers, but an array of type {item.dtype}"
@@ -168,6 +175,9 @@ def load_poses(
         MetadataError: The shifts are no fractions.
     """
     content = load_pickles(path)[0]
+    if isinstance(content, np.ndarray) and content.shape[1:] == (len(CTF_COLUMNS),):
+        msg = f"{path} holds CTF parameters (N, 9), expected poses: it is a file for --ctf"
+        raise InputFileError(msg)
     parts = content if isinstance(content, tuple | list) and len(content) < 3 else (content,)
     arrays = [as_array(part, path) for part in parts]
     count = len(arrays[0]) if arrays and arrays[0].ndim else 0

@@ -168,8 +168,8 @@ class CryosparcParticles:
                     self.path,
                     found.group,
                 )
-        elif scale != 1 and np.abs(sizes / pixel_sizes - 1).max() > 0.01:
-            logger.info(
+        elif scale != 1:
+            logger.warning(
                 "the pixel size of the refinement is known (%.4g times that of the images): "
                 "shifts are scaled by it and not doubled again",
                 sizes[0] / pixel_sizes[0],

@@ -27,6 +27,8 @@ OTHER_TABLES = {
     ("map", "mask", "volume"): "volumes",
     ("movie", "micrograph", "mscope", "rigid_motion", "background"): "micrographs",
 }
+# Groups without which particles cannot be read whole.
+NEEDED_GROUPS = {"blob", "ctf"}
 # Columns of ours, of which cryoSPARC need not know.
 OWN_GROUP = "cryodrgn"
 
@@ -138,12 +140,13 @@ def with_passthrough(
     """
     if "uid" not in (table.dtype.names or ()):
         return table
+    skipped: list[str] = []
     for other_path in passthrough_paths(path):
         present = column_groups(table)
         needs_poses = not poses.is_met_by(table)
         if not needs_poses and set(groups) <= set(present):
             break
-        other = _found_beside(other_path)
+        other = _found_beside(other_path, skipped)
         rows = None if other is None else rows_by_uid(other, table["uid"])
         if other is None or rows is None:
             continue
@@ -157,15 +160,18 @@ def with_passthrough(
             table = with_columns(table, {name: other[name][rows] for name in wanted})
             found = sorted({name.split("/")[0] for name in wanted})
             logger.info("columns of %s are taken from %s", ", ".join(found), other_path)
+    if not (poses.is_met_by(table) and set(column_groups(table)) >= NEEDED_GROUPS):
+        for words in skipped:
+            logger.info("%s", words)
     return table
 
 
-def _found_beside(path: Path) -> np.ndarray | None:
-    """A table that nobody named; None if it cannot be read or is empty."""
+def _found_beside(path: Path, skipped: list[str]) -> np.ndarray | None:
+    """A table that nobody named; None, and a sentence, if it cannot be read or is empty."""
     try:
         return read_table(path)
     except InputFileError as error:
-        logger.info("%s is not used: %s", path, error)
+        skipped.append(f"{error} (it lies beside the table, and is not used)")
         return None
 
 
@@ -206,16 +212,20 @@ def export_result_group(
     has_uid = "uid" in (chosen.dtype.names or ())
     tables = {output: with_columns(chosen, columns or {})}
     others = passthrough_paths(source) if passthrough is None else passthrough
+    skipped: list[str] = []
     for other_path in others:
-        other = _found_beside(other_path) if passthrough is None else read_table(other_path)
+        given = passthrough is not None
+        other = read_table(other_path) if given else _found_beside(other_path, skipped)
         places = None if other is None or not has_uid else rows_by_uid(other, chosen["uid"])
         if other is not None and places is not None:
             number = "" if len(tables) == 1 else f"_{len(tables)}"
             name = f"{output.stem}_passthrough{number}.cs"
             tables[output.with_name(name)] = other[places]
-        elif passthrough is not None:
+        elif given:
             msg = f"{other_path} does not hold all of the chosen particles of {source}"
             raise MetadataError(msg)
+    for words in skipped:
+        logger.info("%s", words)
     if change is not None:
         tables = {path: change(table) for path, table in tables.items()}
     for path, table in tables.items():

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.cryodrgn_pickle import load_array
 from cryodrgn.io.text import read_text
 
 
@@ -21,14 +22,17 @@ def load_latent_text(path: PathOrArray, latent_dim: int) -> Float[np.ndarray, "p
     """Read points.
 
     Args:
-        path: The file, or the points as the rows of an array.
-        latent_dim: Numbers per point; line breaks are not looked at.
+        path: The file, or the points as the rows of an array. A ``.npy`` or ``.pkl`` is read
+            as an array.
+        latent_dim: Numbers per point; line breaks of text are not looked at.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
     if isinstance(path, GivenArray):
         return _given_points(path, latent_dim)
+    if path.suffix in {".npy", ".pkl"}:
+        return _given_points(GivenArray(load_array(path), str(path)), latent_dim)
     words = read_text(path).split()
     try:
         with np.errstate(over="ignore"):
@@ -61,15 +65,36 @@ def save_index_text(path: Path, indices: Int[np.ndarray, " rows"]) -> None:
         np.savetxt(partial, indices, fmt="%d")
 
 
-def load_index_text(path: Path) -> Int[np.ndarray, " rows"]:
-    """Read row numbers.
+def load_index_text(path: Path) -> Int[np.ndarray, " rows"] | Bool[np.ndarray, " rows"]:
+    """Read row numbers, or booleans, apart by blanks, line breaks or commas.
+
+    Whole numbers may be written as ``1.0e+00``, as ``numpy.savetxt`` does by itself.
 
     Raises:
         InputFileError: The file cannot be read or holds something else.
     """
-    words = read_text(path).split()
+    words = read_text(path).replace(",", " ").split()
+    if words and set(words) <= {"True", "False"}:
+        return np.array([word == "True" for word in words])
     try:
-        return np.array(words, dtype=np.int64)
+        return np.array([_whole_number(word) for word in words], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         msg = f"{path} cannot be read as a list of particle numbers: {error}"
         raise InputFileError(msg) from error
+
+
+def _whole_number(word: str) -> int:
+    """The number that a word names.
+
+    Raises:
+        ValueError: It names none, or a fraction.
+        OverflowError: It is infinite.
+    """
+    try:
+        return int(word)
+    except ValueError:
+        number = float(word)
+        if int(number) != number:
+            msg = f"{word} is no whole number"
+            raise ValueError(msg) from None
+        return int(number)

@@ -191,7 +191,7 @@ def read_map(
     file = MrcFile.open(path)
     if cubic and len(set(file.shape)) != 1:
         sides = " × ".join(str(side) for side in file.shape)
-        msg = f"{path} is no cubic volume: {sides}"
+        msg = f"{path} is no cubic volume: {sides}; give a map, not images"
         raise InputFileError(msg)
     if file.order != STANDARD_ORDER:
         logger.info("%s is stored in axis order %d, %d, %d; read as 1, 2, 3", path, *file.order)

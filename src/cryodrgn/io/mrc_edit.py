@@ -1,5 +1,6 @@
 """Changes to MRC files that leave the rest of the header, and if possible the data, alone."""
 
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 from cryodrgn.errors import ConfigError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.mrc import MrcFile, read_header
+
+logger = logging.getLogger(__name__)
 
 MODE_FLOAT32 = 2
 BYTES_AT_A_TIME = 2**26
@@ -43,11 +46,10 @@ def rewrite_map(
         raise ConfigError(msg)
     file = MrcFile.open(source)
     header = read_header(file.path)
+    if reverse:
+        _warn_of_images(file)
     if pixel_size is not None:
-        for number, axis in enumerate("xyz", start=1):
-            if header[f"m{axis}"] <= 0:
-                header[f"m{axis}"] = file.shape[file.stored_axis(number)]
-            header["cella"][axis] = pixel_size * header[f"m{axis}"]
+        _set_pixel_size(header, file, pixel_size)
     dtype = file.dtype
     if negate:
         dtype = np.dtype(f"{header.dtype['mode'].str[0]}f4")
@@ -68,6 +70,25 @@ def rewrite_map(
                 # A negative comes out in the byte order of the machine.
                 values = (-part.astype(np.float32)).astype(dtype) if negate else part
                 target.write(np.ascontiguousarray(values).data)
+
+
+def _set_pixel_size(header: np.ndarray, file: MrcFile, pixel_size: float) -> None:
+    """Write Å/px into a header, whose cell may be unset."""
+    for number, axis in enumerate("xyz", start=1):
+        if header[f"m{axis}"] <= 0:
+            header[f"m{axis}"] = file.shape[file.stored_axis(number)]
+        header["cella"][axis] = pixel_size * header[f"m{axis}"]
+
+
+def _warn_of_images(file: MrcFile) -> None:
+    """Say so if sections that are put in reverse order look like images."""
+    if len(set(file.shape)) != 1:
+        logger.warning(
+            "%s is no cubic volume (%s): its sections are put in reverse order, which mirrors "
+            "no images",
+            file.path,
+            " × ".join(map(str, file.shape)),
+        )
 
 
 def describe_header(path: Path) -> list[str]:

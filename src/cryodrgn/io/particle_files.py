@@ -21,7 +21,7 @@ from cryodrgn.io.optics_report import tell_of_detector, warn_of_ignored_terms
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
-from cryodrgn.io.volume_headers import refuse_volume
+from cryodrgn.io.volume_headers import refuse_volume, volume_in_words
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import Correction, CtfTable, as_corrected
 from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
@@ -116,14 +116,24 @@ def open_images(
         ShapeMismatchError: Images are oblong, or of several sizes.
         ConfigError: The box size is odd.
     """
-    if path.suffix == ".mrc" and not as_they_are:
-        refuse_volume(path)
+    if path.suffix == ".mrc":
+        _recognise_volume(path, may_be=as_they_are)
     images = _open_images(path, metadata, datadir, known)
     if not of_any_shape:
         images.require_one_shape()
         if not as_they_are:
             images.require_even_box()
     return images
+
+
+def _recognise_volume(path: Path, *, may_be: bool) -> None:
+    """Refuse a volume, or say that its sections are taken for images."""
+    if not may_be:
+        refuse_volume(path)
+        return
+    words = volume_in_words(path)
+    if words is not None:
+        logger.warning("%s is %s: its sections are taken for images", path, words)
 
 
 def _open_images(

@@ -22,6 +22,15 @@ _ZIP = b"PK\x03\x04"
 _WEB_PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE
 )
+# Tables of other programs that are no STAR files.
+_OTHER_TABLES = {
+    "a list of EMAN2 (.lst)": re.compile(rb"#LSX\b"),
+    "a parameter file of FREALIGN or cisTEM (.par)": re.compile(
+        rb"C\s+(?:.*\s)?PSI\s+THETA\s+PHI\b"
+    ),
+    "a database (SQLite), as cisTEM writes it": re.compile(rb"SQLite format 3\x00"),
+    "an HDF5 file, as EMAN2 and others write it": re.compile(rb"\x89HDF\r\n\x1a\n"),
+}
 _TABLE_OF_GROUP = re.compile(
     rb"^\s+metafile:\s*['\"]?>?([^'\"\n]+?\.cs)['\"]?\s*$", re.MULTILINE
 )
@@ -68,7 +77,8 @@ def refuse_mistaken(path: Path, beginning: bytes, *, may_be_zip: bool = False) -
     """Refuse a file that no reader of this program is meant for, and say what it is.
 
     These are files without content, compressed files, placeholders of git-LFS and git-annex,
-    web pages saved in place of a download, and cryoSPARC's group files and ``CSDAT`` tables.
+    web pages saved in place of a download, cryoSPARC's group files and ``CSDAT`` tables, and
+    tables of EMAN2, FREALIGN and cisTEM.
 
     Args:
         path: The file, for the message.
@@ -108,6 +118,9 @@ def _recognised_zip(beginning: bytes) -> str:
             "holds weights of a network (weights.pkl) or something else that torch saved, "
             "expected another file of the run"
         )
+    # The name of the first file in an archive ends before its content.
+    if b".npy" in beginning[30:200]:
+        return "holds several arrays (.npz); save the one that is meant with numpy.save (.npy)"
     return "is compressed, a zip archive; unpack it first (unzip)"
 
 
@@ -134,4 +147,14 @@ def _recognised_by_words(beginning: bytes) -> str | None:
         return (
             f"is a group file of cryoSPARC (.csg), which names tables; take {named} beside it"
         )
+    return _recognised_of_others(beginning)
+
+
+def _recognised_of_others(beginning: bytes) -> str | None:
+    for what, mark in _OTHER_TABLES.items():
+        if mark.match(beginning):
+            return (
+                f"is {what}, which is not read here; export particles from that program in "
+                "RELION's format (.star) and images as MRC stacks (.mrcs)"
+            )
     return None

@@ -125,7 +125,10 @@ def particle_block(path: Path, rows: Mapping[str, int]) -> str:
     """
     others = {name: count for name, count in rows.items() if name != "optics"}
     if not others:
-        msg = f"{path} holds an optics table but no particles"
+        msg = (
+            f"{path} holds an optics table but no particles: take another file, or look at "
+            "the selection that wrote it"
+        )
         raise InputFileError(msg)
     return "particles" if "particles" in others else max(others, key=others.__getitem__)
 

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import (
     MRC_ENDINGS,
@@ -126,9 +127,9 @@ class Downsample(Job[list[Path]]):
                 self.input, self.output, places, self.box_size, kinds.change, chosen
             )
         logger.info(
-            "wrote %d images in %d stacks and %s (%s)",
+            "wrote %d images in %s and %s (%s)",
             len(whole),
-            len(places),
+            counted(len(places), "stack"),
             self.output,
             _sampling(kinds.new_pixel_size),
         )
@@ -192,8 +193,8 @@ class Downsample(Job[list[Path]]):
         kinds = self._kinds()
         if kinds.sampling is not None:
             msg = (
-                f"{self.input} holds images of several pixel sizes or boxes, which a single "
-                f"stack without a table cannot say of them; name a .star file as `output`"
+                f"{self.input} holds {kinds.in_words}: several pixel sizes or boxes, or odd or "
+                "oblong ones, need a table that lists them; name a .star file as `output`"
             )
             if self.input.suffix != ".star":
                 msg += _AS_STAR
@@ -229,7 +230,9 @@ class Downsample(Job[list[Path]]):
             )
 
         paths = run_excluding_bad_images(screened, work, self.screen)
-        names = ", ".join(str(path) for path in paths[-3:])
+        names = str(paths[0])
+        if self.chunk is not None:
+            names += f" … {paths[-2]}, listed in {paths[-1]}"
         new = pixel_size and pixel_size * images.box_size / self.box_size
         logger.info("wrote %d images to %s (%s)", len(images), names, _sampling(new))
         return paths

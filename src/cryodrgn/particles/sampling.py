@@ -164,7 +164,8 @@ def kinds_in_words(
     pixel_sizes: Float[np.ndarray, " images"], shapes: Int[np.ndarray, "images 2"]
 ) -> str:
     """The pixel sizes and shapes there are, and how many images have each."""
-    if (shapes == shapes[0]).all() and shapes[0, 0] == shapes[0, 1]:
+    height, width = shapes[0]
+    if (shapes == shapes[0]).all() and height == width and not height % 2:
         return in_words(pixel_sizes, rows_by_pixel_size(pixel_sizes))
     named = []
     for rows in rows_by_pixel_size(pixel_sizes):
