@@ -449,7 +449,7 @@ OTHERS: list[tuple[str, str]] = [
     ),
     (
         "downsample {0}/sim/particles.mrcs -D 8 --is-vol -o {0}/out/x.mrc",
-        "{0}/sim/particles.mrcs is no cubic volume: 24 × 16 × 16",
+        "{0}/sim/particles.mrcs is no cubic volume: 24 × 16 × 16; give a map, not images",
     ),
     (
         "parse_pose_star {0}/sim/particles.star -D 99 -o {0}/out/x.pkl",

@@ -175,7 +175,7 @@ def load_poses(
         MetadataError: The shifts are no fractions.
     """
     content = load_pickles(path)[0]
-    if isinstance(content, np.ndarray) and content.shape[1:] == (len(CTF_COLUMNS),):
+    if _is_ctf(content):
         msg = f"{path} holds CTF parameters (N, 9), expected poses: it is a file for --ctf"
         raise InputFileError(msg)
     parts = content if isinstance(content, tuple | list) and len(content) < 3 else (content,)
@@ -196,6 +196,13 @@ def load_poses(
         )
         raise MetadataError(msg)
     return rotations, fractions
+
+
+def _is_ctf(content: Any) -> bool:
+    """True for columns of CTF parameters; box sizes stand where matrices have a cosine."""
+    if not isinstance(content, np.ndarray) or content.shape[1:] != (len(CTF_COLUMNS),):
+        return False
+    return content.dtype.kind == "f" and bool((content[:, 0] > 1).all())
 
 
 def save_poses(path: Path, poses: Poses, side_lengths: Float[np.ndarray, "#particles"]) -> None:
