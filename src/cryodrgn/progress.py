@@ -95,7 +95,7 @@ class Progress:
         rate = (self._done - done) / max(now - since, 1e-9)
         seconds = (self._total - self._done) / max(rate, 1e-9)
         line = (
-            f"{self._description}: {self._done} of {self._total} {self._unit} "
+            f"{self._description}: {self._done} of {self._total} {self._units} "
             f"({100 * self._done / max(self._total, 1):.0f} %), {format_duration(seconds)} left"
         )
         after = _seconds_after.get()
@@ -104,6 +104,12 @@ class Progress:
         if self._describe_rate is not None:
             line += f", {self._describe_rate(rate)}"
         return f"{line}, {note}" if note else line
+
+    @property
+    def _units(self) -> str:
+        """Name of several units; "img" is short for images."""
+        is_plural = self._unit in {"", "img"} or self._unit.endswith("s")
+        return self._unit if is_plural else f"{self._unit}s"
 
     def __enter__(self) -> "Progress":
         return self

@@ -33,9 +33,10 @@ def test_clusters_are_the_clouds_and_their_centres_their_means(tool, latents, tm
         assert np.abs(latents - centre).max(1).min() < 1e-5
 
 
-def test_a_stride_takes_every_nth_particle(tool, fail_tool, latents, tmp_path):
+def test_a_stride_takes_every_nth_particle(tool, fail_tool, latents, tmp_path, caplog):
     out = ("-o", tmp_path / "labels.pkl")
     tool("kmeans", tmp_path / "z.pkl", "-k", 2, "--stride", 7, *out)
+    assert f"row i of {tmp_path / 'labels.pkl'} is particle 7 i" in caplog.text
     assert len(load_pickles(tmp_path / "labels.pkl")[0]) == 9
     message = fail_tool("kmeans", tmp_path / "z.pkl", "-k", 2, "--stride", 60, *out)
     assert "has 1 particles at --stride 60" in message

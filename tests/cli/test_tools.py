@@ -302,6 +302,9 @@ def test_cleaning_asks_where_it_can_and_deletes_when_told(tool, fail_tool, tmp_p
         (tmp_path / f"weights.{epoch}.pkl").touch()
     (tmp_path / "weights.pkl").touch()
     assert "would delete 2 files" in tool("clean", tmp_path, "-n", 3, "-d", "-v")
+    # Patterns in quotes, which the shell leaves to the program.
+    assert "would delete 2 files" in tool("clean", f"{tmp_path}*", "-n", 3, "-d")
+    assert "nowhere does not exist" in fail_tool("clean", tmp_path / "nowhere")
     message = fail_tool("clean", tmp_path, "-n", 3)
     assert "2 files" in message
     assert "no terminal to ask on, so nothing was; delete them with -f" in message

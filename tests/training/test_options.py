@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cryodrgn.io.cryodrgn_pickle import load_poses, save_latents, save_pickles
-from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.mrc import read_volume, stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
@@ -260,6 +260,26 @@ def test_pose_sgd_encodes_images_at_their_refined_shifts(trained, plain, run, si
     from cryodrgn.io.cryodrgn_pickle import load_latents
 
     np.testing.assert_allclose(load_latents(found.path / "zz.pkl"), again, atol=1e-4)
+
+
+def test_images_without_ctf_are_others_than_the_model_learnt(trained, run, simulated, caplog):
+    found = trained("a", pickles=True)
+    words = (simulated / "particles.mrcs", found.path / "weights.pkl")
+    poses = ("--poses", simulated / "poses.pkl", "-o", found.path / "e.pkl")
+    said = f"was trained with the CTF parameters of {simulated / 'ctf.pkl'}"
+    run("eval_images", *words, *poses, "--ctf", simulated / "ctf.pkl")
+    assert said not in caplog.text
+    run("eval_images", *words, *poses)
+    assert said in caplog.text
+
+
+def test_a_model_of_one_structure_is_evaluated_without_latents(trained, run, fail):
+    found = trained("nn", command="train_nn")
+    words = ("eval_vol", found.path / "weights.pkl", "-o", found.path / "again.mrc")
+    run(*words)
+    again, made = (read_volume(found.path / f"{n}.mrc")[0] for n in ("again", "reconstruct"))
+    np.testing.assert_allclose(again, made, atol=1e-5 * np.abs(made).max())
+    assert "which has no z-values: leave them out" in fail(*words, "-z", 0)
 
 
 ARCHITECTURE = [

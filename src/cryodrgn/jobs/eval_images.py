@@ -104,6 +104,13 @@ class EvalImages(
         if trained.sampling is None and particles.images.sampling is not None:
             sizes = particles.images.pixel_sizes_in_files
             common_pixel_size(sizes, f"{particles.source} (unlike the model)")
+        if trained.ctf is not None and particles.images.ctf is None:
+            logger.warning(
+                "the model was trained with the CTF parameters of %s, but the images of %s "
+                "come without: give theirs with --ctf",
+                trained.ctf,
+                particles.source,
+            )
         folder = self.output.parent
         require_output(folder)
 

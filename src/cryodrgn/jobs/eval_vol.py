@@ -83,7 +83,7 @@ class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]
             help_to_write(decoder, team)
             return []
         latents = self._latents(decoder.latent_dim)
-        paths = self._paths(len(latents))
+        paths = self._paths(len(latents), is_one=self.z is not None or not decoder.latent_dim)
         box_size = self.volume_box_size or decoder.box_size
         check_new_box_size(decoder.box_size, box_size)
         pixel_size = self.pixel_size or trained.pixel_size
@@ -114,7 +114,16 @@ class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]
         from cryodrgn.reconstruction.decode import straight_path
 
         path = self.z_start is not None or self.z_end is not None
-        if (self.z is not None) + path + (self.z_file is not None) != 1:
+        ways = (self.z is not None) + path + (self.z_file is not None)
+        if latent_dim == 0:
+            if ways:
+                msg = (
+                    f"{self.weights} holds the model of a single structure, which has no "
+                    "z-values: leave them out"
+                )
+                raise ConfigError(msg)
+            return torch.zeros(1, 0)
+        if ways != 1:
             msg = "give z-values in one way: `z`, or `z_start` and `z_end`, or `z_file`"
             raise ConfigError(msg)
         if self.z is not None:
@@ -127,9 +136,9 @@ class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]
             return straight_path(torch.tensor(start), torch.tensor(end), self.num_volumes)
         return torch.from_numpy(load_latent_text(self.z_file, latent_dim))
 
-    def _paths(self, count: int) -> list[Path]:
+    def _paths(self, count: int, *, is_one: bool) -> list[Path]:
         """One file for a single z-value, numbered files in a folder otherwise."""
-        if self.z is not None:
+        if is_one:
             require_ending(self.output, MRC_ENDINGS, "output")
             return [self.output]
         if self.output.suffix in MRC_ENDINGS or self.output.is_file():

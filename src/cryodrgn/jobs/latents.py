@@ -108,6 +108,14 @@ class Kmeans(SeedOptions, LatentInput, Job["Clusters"]):
         clusters = cluster_by_means(latents, self.num_clusters, self.seed)
         save_pickles(self.output, [clusters.labels])
         logger.info("wrote %s to %s", counted(self.num_clusters, "cluster"), self.output)
+        if self.stride > 1:
+            logger.warning(
+                "labels are those of every %d. particle (`stride`): row i of %s is particle "
+                "%d i, and so are rows that select_clusters makes of it",
+                self.stride,
+                self.output,
+                self.stride,
+            )
         for number, size in enumerate(clusters.sizes.tolist()):
             logger.info("cluster %d: %d particles", number, size)
         if self.output_centres is not None:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +63,11 @@ class Clean(Job["dict[Path, CleaningPlan]"]):
         """Delete the files, asking first; returns which there were, by run.
 
         Raises:
-            ConfigError: A folder holds no run, or there is nobody to ask.
+            ConfigError: A folder is not there, or there is nobody to ask.
         """
         from cryodrgn.io.run_cleaning import plan_cleaning
 
-        folders = self.workdirs or (Path(),)
+        folders = _matching(self.workdirs or (Path(),))
         plans = {folder: plan_cleaning(folder, self.interval) for folder in folders}
         if not (self.force or self.dry_run):
             _require_answers([plan for plan in plans.values() if plan.files])
@@ -83,6 +84,25 @@ class Clean(Job["dict[Path, CleaningPlan]"]):
                 plan.delete()
                 logger.info("%s: deleted %s", folder, count)
         return plans
+
+
+def _matching(patterns: Sequence[Path]) -> list[Path]:
+    """Folders that are named, or that match a pattern as shells expand it.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    folders: list[Path] = []
+    for pattern in patterns:
+        root = Path(pattern.anchor)
+        found = [pattern]
+        if not pattern.exists():
+            found = sorted(root.glob(str(pattern.relative_to(root))))
+        if not found:
+            msg = f"{pattern} does not exist; give the folder of a run"
+            raise ConfigError(msg)
+        folders += found
+    return list(dict.fromkeys(folders))
 
 
 def _require_answers(plans: "list[CleaningPlan]") -> None:

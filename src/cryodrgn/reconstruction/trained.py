@@ -58,6 +58,7 @@ class TrainedModel:
         ewald: Hand of the curvature of the Ewald sphere for its images; 0 takes it for flat.
         sampling: Lattice on which its images were prepared; None if they were of one kind.
         correction: How its images were corrected for their CTF; None if their file says it.
+        ctf: File of CTF parameters that it was trained with; None without one of its own.
     """
 
     model: Model
@@ -71,6 +72,7 @@ class TrainedModel:
     ewald: Curvature = 0
     sampling: Sampling | None = None
     correction: Correction | None = None
+    ctf: str | None = None
     mask: Float[Tensor, "box box box"] | None = None
 
     @classmethod
@@ -113,6 +115,7 @@ class TrainedModel:
             ewald=_curvature(ours),
             sampling=Sampling.of_record(dataset.get("sampling")),
             correction=correction_of_record(dataset.get("ctf_applied")),
+            ctf=None if dataset.get("ctf") is None else str(dataset["ctf"]),
             mask=_mask_of(ours, weights.parent, config.box_size),
         )
 
