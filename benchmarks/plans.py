@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,8 +85,8 @@ def observe(words: list[str]) -> int:
 
     watch, configure = _Stopwatch(), program._configure_logging
 
-    def configured() -> None:
-        configure()
+    def configured(fit: Callable[[str], str]) -> None:
+        configure(fit)
         logging.getLogger("cryodrgn").addHandler(watch)
 
     program._configure_logging = configured

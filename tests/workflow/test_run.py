@@ -168,31 +168,33 @@ def test_one_manifest_holds_versions_seed_and_hashes_of_all_inputs(settings, run
 
 
 def values(*args, **more):
-    return {choice.option: choice.value for choice in choose(*args, **more)}
+    return {choice.setting: choice.value for choice in choose(*args, **more)}
 
 
 def test_settings_follow_the_data_unless_they_are_given():
     few = values(2000, 64, 3.0)
-    assert (few["-D"], few["--held-out"]) == (32, 0.1)
+    assert (few["box_size"], few["held_out"]) == (32, 0.1)
     large = values(200_000, 256, 1.2)
-    assert (large["-D"], large["--pdim"], large["--held-out"]) == (104, 1024, 0.05)
-    assert values(5, 64, 3.0)["--held-out"] == 0
+    assert (large["box_size"], large["decoder_dim"], large["held_out"]) == (104, 1024, 0.05)
+    assert values(5, 64, 3.0)["held_out"] == 0
     # Particles are held out, of which expanded sets list each several times.
     expanded = values(14_000, 64, 3.0, num_different=2000)
-    assert expanded["--held-out"] == few["--held-out"] > values(14_000, 64, 3.0)["--held-out"]
-    chosen = {choice.option: choice for choice in choose(2000, 64, 3.0, given={"-D": 48.0})}
-    assert (chosen["-D"].value, chosen["-D"].reason) == (48.0, "given")
+    assert expanded["held_out"] == few["held_out"] > values(14_000, 64, 3.0)["held_out"]
+    chosen = {
+        choice.setting: choice for choice in choose(2000, 64, 3.0, given={"box_size": 48.0})
+    }
+    assert (chosen["box_size"].value, chosen["box_size"].reason) == (48.0, "given")
     assert all(choice.reason for choice in chosen.values())
 
 
 def test_the_window_leaves_the_molecule_whole():
-    assert values(2000, 64, 3.0, molecule_radius=0.6)["--window-r"] == 0.85
-    assert values(2000, 64, 3.0, molecule_radius=0.9)["--window-r"] == 0.9
-    assert values(2000, 64, 3.0, molecule_radius=1.0)["--window-r"] == 0.95
+    assert values(2000, 64, 3.0, molecule_radius=0.6)["window_radius"] == 0.85
+    assert values(2000, 64, 3.0, molecule_radius=0.9)["window_radius"] == 0.9
+    assert values(2000, 64, 3.0, molecule_radius=1.0)["window_radius"] == 0.95
 
 
 def test_quick_is_coarser_and_shorter_and_full_finer_and_longer():
     quick, normal, full = (values(50_000, 300, 1.0, effort=effort) for effort in BOUNDS)
-    for option in ("-D", "-n"):
+    for option in ("box_size", "num_epochs"):
         assert quick[option] < normal[option] < full[option]
-    assert quick["--pdim"] < normal["--pdim"]
+    assert quick["decoder_dim"] < normal["decoder_dim"]

@@ -29,7 +29,6 @@ from cryodrgn.settings import (
     option,
     options_of,
     positional,
-    setting_with,
     settings,
     words_of,
 )
@@ -157,10 +156,9 @@ class RunAll(
 
     @property
     def decided(self) -> dict[str, float]:
-        """Settings that the user decided in place of the data, by flag of ``train_vae``."""
-        flags = {name: flag for flag, name in _flags_of_choices().items()}
+        """Settings that the user decided in place of the data."""
         given = {name: getattr(self, name) for name in DECIDED}
-        return {flags[name]: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in given.items() if value is not None}
 
     def request(self) -> dict[str, Any]:
         """Settings that must be the same when a run is resumed."""
@@ -170,7 +168,7 @@ class RunAll(
             "effort": self.effort,
             "seed": self.seed,
             "rounds": self.rounds,
-            "given": self.decided,
+            "given": {_flag(name): value for name, value in self.decided.items()},
             "invert": self.invert,
         }
 
@@ -200,10 +198,9 @@ class RunAll(
         return files
 
 
-def _flags_of_choices() -> dict[str, str]:
-    """Settings of the training that are chosen, by the flags of ``train_vae``."""
-    flags = ("-D", "--qdim", "--pdim", "-b", "--lr", "-n", "--window-r", "--held-out")
-    return {flag: setting_with(TrainVae, flag) for flag in flags}
+def _flag(setting: str) -> str:
+    """Flag of a setting of the training, by which manifests name it."""
+    return options_of(TrainVae)[setting][1].flags[0]
 
 
 def _about(run: RunAll, job: type[Job[Any]], **more: Any) -> Any:
@@ -238,11 +235,8 @@ class _Pipeline:
         particles: "ParticleSet",
         manifest: "Manifest",
     ) -> None:
-        from cryodrgn.workflow.estimates import measured_speed
-
         self._run, self._files, self._particles = run, files, particles
         self._manifest = manifest
-        self._speed = measured_speed()
         self._results = {
             "check": files.check.json,
             "linear": files.linear.weights(),
@@ -336,12 +330,12 @@ class _Pipeline:
         for name in names[number:]:
             del self._results[name]
 
-    def _data(self, choices: Sequence["Choice"], *, invert: bool) -> dict[str, Any]:
+    def _data(self, choices: Sequence["Choice"], *, invert: bool = False) -> dict[str, Any]:
         """Settings of the images of both models."""
-        values = {choice.option: choice.value for choice in choices}
+        values = {choice.setting: choice.value for choice in choices}
         data = {
-            "box_size": round(values["-D"]),
-            "window_radius": values["--window-r"],
+            "box_size": round(values["box_size"]),
+            "window_radius": values["window_radius"],
             "seed": self._run.seed,
         }
         return data | ({"invert": True} if invert else {})
@@ -402,9 +396,9 @@ class _Pipeline:
         from cryodrgn.progress import format_duration
         from cryodrgn.workflow.estimates import estimated_seconds
 
-        values = {choice.option: choice.value for choice in choices}
-        count = len(self._particles.images)
-        seconds = estimated_seconds(count, self._particles.box_size, values, self._speed)
+        values = {choice.setting: choice.value for choice in choices}
+        linear = _about(self._run, TrainLinear, outdir=self._linear.path, **self._data(choices))
+        seconds = estimated_seconds(self._particles, values, linear.config())
         names = list(self._results)
         after = [later for later in names[names.index(name) + 1 :] if not self._is_done(later)]
         rest = sum(seconds[later.split()[0]] for later in after)
@@ -428,14 +422,12 @@ class _Pipeline:
 
     def _training(self, choices: Sequence["Choice"]) -> dict[str, Any]:
         """Settings of the training beyond those of the images."""
-        files, names = self._files, _flags_of_choices()
-        values = {choice.option: choice.value for choice in choices}
-        chosen: dict[str, Any] = {"zdim": round(values["--zdim"])}
-        for flag in ("--qdim", "--pdim", "-b", "-n"):
-            chosen[names[flag]] = round(values[flag])
-        chosen["learning_rate"] = values["--lr"]
-        if values["--held-out"]:
-            chosen |= {"held_out": values["--held-out"], "stop_when_converged": True}
+        files, values = self._files, {choice.setting: choice.value for choice in choices}
+        whole = ("zdim", "encoder_dim", "decoder_dim", "batch_size", "num_epochs")
+        chosen: dict[str, Any] = {name: round(values[name]) for name in whole}
+        chosen["learning_rate"] = values["learning_rate"]
+        if values["held_out"]:
+            chosen |= {"held_out": values["held_out"], "stop_when_converged": True}
         if "linear" in self._results:
             chosen |= self._on_linear_model(chosen["zdim"])
         return chosen | {"outdir": files.training.path, "load": "latest"}
@@ -479,11 +471,11 @@ class _Pipeline:
         sign = "--invert-data" if invert else "--uninvert-data"
         logger.info("\n%-15s %-6s %s", sign, "", reason)
         for choice in choices:
-            logger.info("%-15s %-6g %s", choice.option, choice.value, choice.reason)
+            logger.info("%-15s %-6g %s", _flag(choice.setting), choice.value, choice.reason)
         self._manifest.record(
             choices={
                 sign: {"value": None, "reason": reason},
-                **{c.option: {"value": c.value, "reason": c.reason} for c in choices},
+                **{_flag(c.setting): {"value": c.value, "reason": c.reason} for c in choices},
             }
         )
 

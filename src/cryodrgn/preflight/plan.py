@@ -2,13 +2,13 @@
 
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from cryodrgn.data.memory import memory_limits, resident_memory
-from cryodrgn.devices import operations_per_second
 from cryodrgn.errors import ConfigError, OutputFileError
 from cryodrgn.io.atomic import format_size, free_bytes
 from cryodrgn.outputs import existing_folder
@@ -17,49 +17,11 @@ from cryodrgn.progress import format_duration
 logger = logging.getLogger(__name__)
 
 PROCESSOR = torch.device("cpu")
-# Share of the speed of a product measured for a moment that long work reaches on a machine
-# that others use, too.
-SUSTAINED = 0.7
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cost:
-    """Computing cost of a task in floating point operations, by kind.
-
-    Attributes:
-        products: In matrix products, on the device.
-        others: Of other work on the device, in operations of matrix products that take the
-            processor as long.
-        on_host: The same, of work that the processor does in any case.
-        measured: Seconds that work takes on the device, as a moment of it said.
-    """
-
-    products: float = 0.0
-    others: float = 0.0
-    on_host: float = 0.0
-    measured: float = 0.0
-
-    def seconds(self, device: torch.device) -> float:
-        """Expected duration, from the measured rate of a matrix product on this machine."""
-        host = operations_per_second(PROCESSOR)
-        is_processor, on_device = device.type == "cpu", self.products + self.others
-        rate = operations_per_second(device) if on_device and not is_processor else host
-        # Others take nothing of a card.
-        measured = self.measured / (SUSTAINED if is_processor else 1.0)
-        return (on_device / rate + self.on_host / host) / SUSTAINED + measured
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            products=self.products + other.products,
-            others=self.others + other.others,
-            on_host=self.on_host + other.on_host,
-            measured=self.measured + other.measured,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Plan of a command: its task, memory, room on disk, and computing cost.
+    """Plan of a command: its task, memory, room on disk, and time.
 
     Attributes:
         work: What it does and to how much, as a list of words.
@@ -69,8 +31,8 @@ class Plan:
         images: Bytes of prepared images, which stay in the memory of the processor.
         in_file: Bytes of images that are kept in a scratch file instead.
         written: Bytes of all files that it writes, a scratch file among them.
-        cost: What there is to compute.
-        is_least: Whether there is more of it, which cannot be told.
+        seconds: Measures the expected duration, once the work is known to be possible.
+        is_least: Whether it takes longer, which cannot be told.
         advice: What to do where memory is too little.
     """
 
@@ -81,7 +43,7 @@ class Plan:
     images: int = 0
     in_file: int = 0
     written: int = 0
-    cost: Cost
+    seconds: Callable[[], float]
     is_least: bool = False
     advice: str = "take a smaller box with -D"
 
@@ -114,7 +76,7 @@ class Plan:
             format_size(self.written),
             self.folder,
             "at least" if self.is_least else "about",
-            format_duration(self.cost.seconds(self.device)),
+            format_duration(self.seconds()),
         )
 
 

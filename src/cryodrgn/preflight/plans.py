@@ -1,11 +1,11 @@
-"""Plans of commands: memory, room on disk, computing cost.
+"""Plans of commands: memory, room on disk, time.
 
-Terms count what a command holds at its fullest moment and what grows with its input. The time
-of training is measured (:mod:`cryodrgn.training.cost`); constants of other work are fitted to
-runs on a processor, with which ``benchmarks/plans.py`` compares them.
+Terms count what a command holds at its fullest moment and what grows with its input. Times are
+those of :mod:`cryodrgn.preflight.cost`; ``benchmarks/plans.py`` compares both with commands.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.states import StateSettings
-from cryodrgn.linear.subspace import grid_size
-from cryodrgn.models.build import decoder_sizes, encoder_sizes
+from cryodrgn.models.build import decoder_sizes
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.models.volumes import BYTES_AT_A_TIME, MOST_AT_A_TIME
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.preflight.plan import Cost, Plan, require_memory, require_output
+from cryodrgn.preflight import cost
+from cryodrgn.preflight.plan import Plan
 from cryodrgn.reconstruction.backproject import POINTS_PER_BATCH
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.simulation.simulate import BATCH as SIMULATED_TOGETHER
@@ -44,38 +44,11 @@ from cryodrgn.training.memory import (
 
 FLOAT = 4
 NETWORKS = "take smaller networks (--pdim, --qdim), or a smaller box with -D"
-NOTHING = Cost()
 # Bytes that libraries take beyond what they hold before they are used.
 LIBRARIES = 60 * 10**6
-# Operations of matrix products that take a processor as long as: reading, windowing and
-# transforming a pixel of an image; changing its size; making one; looking at one.
-PREPARED_PIXEL, DOWNSAMPLED_PIXEL, SIMULATED_PIXEL, SEEN_PIXEL = 8e3, 7.5e3, 8e3, 1e3
-# Voxel of a state that is simulated.
-SIMULATED_VOXEL = 2.7e4
-# A pixel, and a voxel of the volume, that are backprojected.
-BACKPROJECTED_PIXEL, BACKPROJECTED_VOXEL = 1.1e4, 8e4
-# A point that is spread onto a grid of many columns, each of them, and a voxel solved for.
-SPREAD_POINT, SPREAD_COLUMN, SOLVED = 1e4, 1.5e2, 1e3
-# The figure of all states, with the libraries that draw it: 7 of the 24 s that a reconstruction
-# of 10 states from 6,000 images of 64 px takes after its plan.
-FIGURED = 5e11
-# A voxel of a state with its local resolution and errors; one of a decoded volume.
-STATE_VOXEL, WRITTEN_VOXEL = 5e4, 2e3
-# An analysis without its volumes, a volume that is drawn, a particle on a map, and at most so
-# many of them.
-ANALYSED, DRAWN, MAPPED, MAPPED_AT_MOST = 4e11, 3.5e10, 2.5e8, 100_000
-# A voxel of a volume that is compared, a volume that a mapping learns once, a particle that is
-# put into a community.
-COMPARED_VOXEL, LEARNT, GROUPED = 5e3, 1e7, 5e7
-# Compiling and loading what is used first.
-STARTED = 1e11
 # Copies of all volumes that are held while they are compared, times the share of the box that a
 # mask leaves of them, usually.
 COMPARED = 3 * 0.15
-# A nuisance report, and every image and particle of it.
-NUISANCE, NUISANCE_IMAGE, NUISANCE_PARTICLE = 1e11, 4e7, 5e6
-# How much longer than their matrix products networks take that are only asked.
-ENCODING, DECODING = 2.0, 1.0
 # Bytes per voxel of the volume, per point of a batch: of a backprojection.
 BYTES_PER_BACKPROJECTED, BYTES_PER_SPREAD = 230, 80
 # Bytes per voxel of a simulated state's transforms, and per pixel of images made together.
@@ -85,10 +58,6 @@ SLICED_VOXEL, IMAGED_PIXEL = 216, 80
 GRIDS, STACKS, NEIGHBOURS = 3, 3, 200 * 10**6
 # What draws volumes.
 PICTURES = 150 * 10**6
-# How much longer a pass takes that also estimates latents.
-EXPECTATION = 2.2
-# Share of the spreading of its slice in what an image costs to backproject.
-SPREADING = 2 / 3
 
 
 def points_of(box_size: int) -> int:
@@ -115,19 +84,15 @@ def training_plan(
         images_per_particle=particles.images_per_particle,
     )
     memory, written = need.total - need.images, bytes_written(config, count)
-    # What cannot be trained cannot be measured either, and is refused in words of its own.
-    require_output(folder, written)
-    if device.type == "cpu":
-        require_memory(memory, "training", NETWORKS)
     precision = config.training.precision
-    auto = precision == "auto"
-    seconds = seconds_per_particle(
-        config.model,
-        device,
-        choose_network_dtype(device) if auto else getattr(torch, precision),
-        min(config.training.batch_size, count),
-        images_visited,
-    )
+    dtype = choose_network_dtype(device) if precision == "auto" else getattr(torch, precision)
+
+    def seconds() -> float:
+        each = seconds_per_particle(
+            config.model, device, dtype, min(config.training.batch_size, count), images_visited
+        )
+        return _preparing(particles, device) + cost.sustained(epochs * count * each, device)
+
     plan = Plan(
         work=(
             f"{_images(particles)}, {counted(epochs, 'epoch')} in batches of "
@@ -137,7 +102,7 @@ def training_plan(
         device=device,
         memory=memory,
         written=written,
-        cost=_preparing(particles) + Cost(measured=epochs * count * seconds),
+        seconds=seconds,
         # How long poses are searched depends on how well they are told apart.
         is_least=config.training.search is not None,
         advice=NETWORKS,
@@ -155,7 +120,6 @@ def backprojection_plan(
 ) -> Plan:
     """The plan of a backprojection in which every image adds so many slices."""
     box_size, count = particles.box_size, len(particles.images)
-    images = count * particles.images.pixels.box_size**2
     points = min(POINTS_PER_BATCH, count * points_of(box_size))
     return Plan(
         work=_images(particles),
@@ -163,9 +127,9 @@ def backprojection_plan(
         device=device,
         memory=LIBRARIES + BYTES_PER_BACKPROJECTED * box_size**3 + BYTES_PER_SPREAD * points,
         written=3 * FLOAT * box_size**3,
-        cost=Cost(
-            others=(1 + SPREADING * (num_slices - 1)) * BACKPROJECTED_PIXEL * images
-            + BACKPROJECTED_VOXEL * box_size**3
+        seconds=lambda: (
+            _preparing(particles, device)
+            + cost.backprojecting(count, box_size, num_slices, device)
         ),
         advice="downsample the images first",
     )
@@ -176,14 +140,8 @@ def linear_plan(
 ) -> Plan:
     """The plan of a linear run."""
     count, box_size = len(particles), particles.box_size
-    fitted, volumes = min(count, config.fit_images), config.num_components + 1
-    radius = min(config.radius, box_size // 2 - 1)
-    within = math.pi / 2 * radius**2
-    # Iterations at half, three quarters and all of the radius, two of them on all images.
-    expectation = EXPECTATION - 1 + slices_of(config.symmetry, config.ewald)
-    # Halves are fitted again if contrasts may pay, which is not known before.
-    again = 0.5 if config.with_contrast is None else 0
-    passes = expectation * ((1 + again) * (5 * 0.25 + 4 * 0.5625 + 1) + 2 + 3)
+    volumes, images = config.num_components + 1, len(particles.images)
+    slices = slices_of(config.symmetry, config.ewald)
     fits = 1 + config.pose_rounds
     more = f", poses corrected at most {config.pose_rounds} times" if fits > 1 else ""
     plan = Plan(
@@ -192,12 +150,9 @@ def linear_plan(
         device=device,
         memory=_grid_bytes(box_size, volumes),
         written=FLOAT * (volumes + 3) * box_size**3 + 2 * FLOAT * count * volumes,
-        cost=_preparing(particles)
-        + _regression(
-            fitted, points_of(box_size), box_size, volumes, passes=2 * expectation * fits
-        )
-        + _regression(
-            fitted, within, grid_size(radius, box_size), volumes, passes=passes * fits
+        seconds=lambda: (
+            _preparing(particles, device)
+            + cost.fitting(config, images, box_size, device, slices)
         ),
         advice="take fewer --components, or a smaller box with -D",
     )
@@ -207,20 +162,16 @@ def linear_plan(
 def power_plan(config: LinearConfig, particles: ParticleSet, trials: int, folder: Path) -> Plan:
     """The plan of a report on power: a consensus, and a fit to every planted set."""
     once = linear_plan(config, particles, folder, torch.device("cpu"))
-    fitted, volumes = min(len(particles), config.fit_images), config.num_components + 1
-    radius = min(config.radius, particles.box_size // 2 - 1)
-    fits = _regression(
-        fitted,
-        math.pi / 2 * radius**2,
-        grid_size(radius, particles.box_size),
-        volumes,
-        passes=(EXPECTATION * 10.5) * trials,
-    )
+
+    def seconds() -> float:
+        count, side = len(particles.images), particles.box_size
+        return once.seconds() + trials * cost.finding_latents(config, count, side, once.device)
+
     return replace(
         once,
         work=f"{_images(particles)}, {trials} planted sets",
         written=10**6,
-        cost=once.cost + fits,
+        seconds=seconds,
         advice="take fewer --trials or --components, or a smaller box with -D",
     )
 
@@ -242,10 +193,17 @@ def states_plan(
     if settings.method == "kernel":
         volumes, passes = 1, 12.0 * num_states
     slices = slices_of(settings.symmetry, settings.ewald)
-    points = points_of(box_size)
-    cost = _regression(count, points, box_size, volumes, passes=passes * slices)
-    if settings.functions == "best" and settings.method == "basis":
-        cost += _regression(count, points, box_size, 2 + latent_dim, passes=slices)
+    points = count * particles.images_per_particle * points_of(box_size)
+    compares = settings.functions == "best" and settings.method == "basis"
+
+    def seconds() -> float:
+        of_states = cost.STATE_VOXEL * num_states * box_size**3 + cost.FIGURED
+        total = _preparing(particles, device) + cost.host_seconds(of_states)
+        total += cost.regressing(passes * points, box_size, volumes, device, slices)
+        if compares:
+            total += cost.regressing(points, box_size, 2 + latent_dim, device, slices)
+        return total
+
     states = f", {counted(num_states, 'state')}" if num_states else ""
     plan = Plan(
         work=f"{_images(particles)}{states}, {counted(latent_dim, 'latent dimension')}",
@@ -255,9 +213,7 @@ def states_plan(
         + FLOAT * STACKS * volumes * box_size**3
         + NEIGHBOURS,
         written=FLOAT * (volumes + 5 * num_states) * box_size**3,
-        cost=_preparing(particles)
-        + cost
-        + Cost(on_host=STATE_VOXEL * num_states * box_size**3 + FIGURED),
+        seconds=seconds,
         advice="take fewer --functions, or a smaller box with -D",
     )
     return _keeping(plan, _prepared_bytes(particles), storage)
@@ -282,19 +238,27 @@ def encoding_plan(
         values = FLOAT * sizes.evaluated_values + BYTES_PER_POINT
         images = min(batch_size, count) * per_particle
         memory = min(images, max(2 * batch_size, per_particle)) * points * values
-        products = per_particle * points * sizes.multiply_adds
-        products += encoder_sizes(config).multiply_adds
-        cost = Cost(products=ENCODING * 2 * count * products)
     else:
         memory = 3 * FLOAT * volumes * box_size**3
-        cost = _regression(count, points, box_size, volumes, passes=1)
+
+    def seconds() -> float:
+        prepared = _preparing(particles, device)
+        if volumes:
+            images = len(particles.images) * points
+            return prepared + cost.regressing(images, box_size, volumes, device)
+        dtype, together = choose_network_dtype(device), min(batch_size, count)
+        each = seconds_per_particle(
+            config, device, dtype, together, per_particle, is_trained=False
+        )
+        return prepared + cost.sustained(count * each, device)
+
     plan = Plan(
         work=_images(particles),
         folder=folder,
         device=device,
         memory=int(memory) + LIBRARIES,
         written=2 * FLOAT * count * config.latent_dim,
-        cost=_preparing(particles) + cost,
+        seconds=seconds,
         advice="take a smaller -b",
     )
     return _keeping(plan, 8 * points * len(particles.images), storage)
@@ -307,7 +271,7 @@ def volumes_plan(
     folder: Path,
     device: torch.device,
     *,
-    more: Cost = NOTHING,
+    more: Callable[[], float] = lambda: 0.0,
     more_words: str = "",
     more_memory: int = 0,
 ) -> Plan:
@@ -319,7 +283,7 @@ def volumes_plan(
         box_size: Their side in voxels.
         folder: Where they go.
         device: Where to compute.
-        more: What is computed beside them.
+        more: Seconds of what is computed beside them.
         more_words: What that is.
         more_memory: Bytes that it takes.
     """
@@ -328,13 +292,9 @@ def volumes_plan(
     sizes = decoder_sizes(config)
     functions = sizes.stored_volumes - 1
     if not sizes.stored_volumes:
-        products = sizes.volume_multiply_adds
-        products += sizes.shared_multiply_adds / max(1, min(count, MOST_AT_A_TIME))
-        cost = Cost(products=DECODING * 2 * count * points * products)
         together = min(count, MOST_AT_A_TIME, max(1, BYTES_AT_A_TIME / max(8 * points, 1)))
         memory = 16 * points * together + 60 * voxels
     else:
-        cost = Cost(others=count * functions * voxels)
         memory = (2 * FLOAT * functions + 40) * config.box_size**3
     return Plan(
         work=(f"{counted(count, 'volume')} of {box_size} px" if count else "no volumes")
@@ -343,7 +303,11 @@ def volumes_plan(
         device=device,
         memory=int(memory) + LIBRARIES + more_memory,
         written=FLOAT * count * voxels,
-        cost=cost + Cost(on_host=STARTED + WRITTEN_VOXEL * count * voxels) + more,
+        seconds=lambda: (
+            more()
+            + cost.decoding(config, count, points, device, stored=max(0, functions))
+            + cost.host_seconds(cost.STARTED + cost.WRITTEN_VOXEL * count * voxels)
+        ),
         advice="take smaller volumes with -d",
     )
 
@@ -361,9 +325,17 @@ def landscape_plan(
     """The plan of a landscape: volumes are made, read three times and compared."""
     made = count if with_volumes else 0
     voxels = box_size**3
-    read = Cost(on_host=ANALYSED + COMPARED_VOXEL * count * voxels + DRAWN * num_states)
+    work = cost.ANALYSED + cost.COMPARED_VOXEL * count * voxels + cost.DRAWN * num_states
     words = f", {count} of them compared"
-    plan = volumes_plan(config, made, box_size, folder, device, more=read, more_words=words)
+    plan = volumes_plan(
+        config,
+        made,
+        box_size,
+        folder,
+        device,
+        more=lambda: cost.host_seconds(work),
+        more_words=words,
+    )
     compared = COMPARED * FLOAT * count * voxels
     return replace(
         plan,
@@ -385,10 +357,19 @@ def full_landscape_plan(
     with_map: bool,
 ) -> Plan:
     """The plan of finding all particles' places in a landscape."""
-    mapped = min(num_particles, MAPPED_AT_MOST) if with_map else 0
-    more = Cost(on_host=LEARNT * epochs * count + MAPPED * mapped + GROUPED * num_particles)
+    mapped = min(num_particles, cost.MAPPED_AT_MOST) if with_map else 0
+    work = cost.LEARNT * epochs * count
+    work += cost.MAPPED * mapped + cost.GROUPED * num_particles
     words = f", {num_particles} particles in their landscape"
-    plan = volumes_plan(config, count, box_size, folder, device, more=more, more_words=words)
+    plan = volumes_plan(
+        config,
+        count,
+        box_size,
+        folder,
+        device,
+        more=lambda: cost.host_seconds(work),
+        more_words=words,
+    )
     return replace(plan, written=100 * FLOAT * num_particles)
 
 
@@ -400,7 +381,7 @@ def downsampling_plan(images: ImageStack, box_size: int, folder: Path) -> Plan:
         folder=folder,
         memory=8 * downsample.BYTES_PER_BATCH + LIBRARIES,
         written=FLOAT * count * box_size**2,
-        cost=Cost(on_host=DOWNSAMPLED_PIXEL * count * stored**2),
+        seconds=lambda: cost.downsampling(count, stored, box_size),
         advice="end other programs",
     )
 
@@ -420,9 +401,7 @@ def simulation_plan(size: StatesSize, settings: SimulationSettings, folder: Path
         + SLICED_VOXEL * box_size**3
         + IMAGED_PIXEL * min(count, SIMULATED_TOGETHER) * box_size**2,
         written=pixel * images + FLOAT * (count * box_size**2 + num_states * box_size**3),
-        cost=Cost(
-            on_host=SIMULATED_PIXEL * images + SIMULATED_VOXEL * num_states * box_size**3
-        ),
+        seconds=lambda: cost.simulating(exposures * count, box_size, num_states),
         advice="take a smaller box with -D, or fewer states",
     )
 
@@ -431,24 +410,14 @@ def nuisance_plan(particles: ParticleSet, num_images: int, folder: Path) -> Plan
     """The plan of a nuisance report."""
     count, sample = len(particles), min(len(particles), num_images)
     radius = min(MAX_RADIUS, particles.box_size // 2 - 1)
-    pixels = particles.images.pixels.box_size**2
     return Plan(
         work=f"{_images(particles)}, {sample} of them in maps",
         folder=folder,
         memory=int(sample * math.pi / 2 * radius**2 * 60) + 2**28,
         written=2 * 10**6,
-        cost=Cost(on_host=SEEN_PIXEL * count * pixels + PREPARED_PIXEL * sample * pixels)
-        + Cost(on_host=NUISANCE + NUISANCE_IMAGE * sample + NUISANCE_PARTICLE * count),
+        seconds=lambda: cost.nuisance(count, sample, particles.images.pixels.box_size),
         advice="take fewer images with -n",
     )
-
-
-def analysis_cost(count: int, num_volumes: int, *, with_map: bool) -> tuple[Cost, str]:
-    """Cost of an analysis beside its volumes, and its description."""
-    mapped = min(count, MAPPED_AT_MOST) if with_map else 0
-    work = ANALYSED + DRAWN * num_volumes + MAPPED * mapped
-    words = f", {count} particles" + (", a map of them" if with_map else "")
-    return Cost(on_host=work), words
 
 
 def _images(particles: ParticleSet) -> str:
@@ -458,9 +427,9 @@ def _images(particles: ParticleSet) -> str:
     return f"{len(particles)} particles, {len(particles.images)} images {of_size}"
 
 
-def _preparing(particles: ParticleSet) -> Cost:
-    pixels = len(particles.images) * particles.images.pixels.box_size**2
-    return Cost(on_host=PREPARED_PIXEL * pixels)
+def _preparing(particles: ParticleSet, device: torch.device) -> float:
+    images = particles.images
+    return cost.preparing(len(images), images.pixels.box_size, device)
 
 
 def _prepared_bytes(particles: ParticleSet) -> int:
@@ -476,16 +445,6 @@ def _grid_bytes(box_size: int, volumes: int) -> int:
     grid = math.prod(RfftVolumeGrid(box_size).shape)
     values = GRIDS * _columns(volumes) * grid + STACKS * volumes * box_size**3
     return LIBRARIES + FLOAT * values
-
-
-def _regression(
-    count: int, points: float, box_size: int, volumes: int, *, passes: float
-) -> Cost:
-    """Sums over images on a grid, and volumes of them."""
-    columns = _columns(volumes)
-    spread = passes * count * points * (SPREAD_POINT + SPREAD_COLUMN * columns)
-    solved = SOLVED * volumes**2 * box_size**3
-    return Cost(others=spread + solved)
 
 
 def _keeping(plan: Plan, images: int, storage: Storage) -> Plan:

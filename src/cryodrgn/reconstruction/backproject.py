@@ -146,10 +146,10 @@ def backproject(
     for half in halves:
         half.share(team)
     ball = _ball(particles.box_size, settings.window_radius).to(device)
-    first, second = (_volume(half, ball).cpu() for half in halves)
+    first, second = (volume_of_sums(half, ball).cpu() for half in halves)
     fsc = fourier_shell_correlation(first, second)
     halves[0].absorb(halves.pop())
-    volume = _volume(halves[0], ball, fsc).cpu()
+    volume = volume_of_sums(halves[0], ball, fsc).cpu()
     volume = filter_by_distance(volume, (first, second), fsc)
     return Reconstruction(volume=volume, half_maps=(first, second), fsc=fsc)
 
@@ -240,7 +240,7 @@ class _Adder:
         )
 
 
-def _volume(
+def volume_of_sums(
     sums: SliceAccumulator, ball: Float[Tensor, "box box box"], fsc: ShellCurve | None = None
 ) -> Float[Tensor, "box box box"]:
     """The volume whose transform is sums / weights, regularised shell by shell.

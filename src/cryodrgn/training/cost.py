@@ -53,15 +53,18 @@ def seconds_per_particle(
     dtype: torch.dtype,
     batch_size: int,
     images_per_particle: float = 1.0,
+    *,
+    is_trained: bool = True,
 ) -> float:
-    """Seconds of training per particle, as a moment of it says.
+    """Seconds of training, or of evaluation, per particle, as a moment of it says.
 
     Args:
-        model: What is trained.
+        model: The model.
         device: Where.
         dtype: Number type of the matrix products.
         batch_size: Particles of a batch.
         images_per_particle: Number of images of each, on average.
+        is_trained: Whether gradients are taken.
     """
     points = len(HalfPlaneFrequencies.disc(model.box_size))
     multiply_adds = max(decoder_sizes(model).multiply_adds, 1.0)
@@ -69,7 +72,7 @@ def seconds_per_particle(
     most = MEASURED_OPERATIONS.get(device.type, MEASURED_ON_CARDS)
     rows = ROWS_IN_CACHE if is_processor else round(batch_size * images_per_particle) * points
     rows = max(FEWEST_ROWS, min(rows, int(most / (OPERATIONS * multiply_adds))))
-    seconds, rows = _measured(model, device, dtype, rows)
+    seconds, rows = _measured(model, device, dtype, rows, is_trained)
     if is_processor:
         seconds /= useful_threads()
     decoded = decoder_sizes(model).multiply_adds * points * images_per_particle
@@ -78,12 +81,16 @@ def seconds_per_particle(
 
 
 def _measured(
-    model: ModelConfig, device: torch.device, dtype: torch.dtype, rows: int
+    model: ModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    rows: int,
+    is_trained: bool,  # noqa: FBT001 (passed on)
 ) -> tuple[float, int]:
     """Seconds of a pass, and for how many rows: as many as wanted, or as memory holds."""
     while True:
         try:
-            return _shortest(_step(model, device, dtype, rows), device), rows
+            return shortest_time(_step(model, device, dtype, rows, is_trained), device), rows
         except torch.OutOfMemoryError:
             if rows <= FEWEST_ROWS:
                 raise
@@ -95,12 +102,17 @@ def _measured(
 
 
 def _step(
-    model: ModelConfig, device: torch.device, dtype: torch.dtype, rows: int
+    model: ModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    rows: int,
+    is_trained: bool,  # noqa: FBT001 (passed on)
 ) -> Callable[[], object]:
-    """A pass through the decoder and back, at so many points of one image."""
+    """A pass through the decoder and, in training, back, at so many points of one image."""
     # The encoder is a small part of the work, and most of the weights.
     decoder = build_model(replace(model, encoder=None)).decoder.to(device)
     weights = [weight for weight in decoder.parameters() if weight.requires_grad]
+    weights = weights if is_trained else []
     generator = torch.Generator().manual_seed(0)
     points = (torch.rand(1, rows, 3, generator=generator) - 0.5) / math.sqrt(3)
     latent = torch.randn(1, model.latent_dim, generator=generator)
@@ -108,13 +120,14 @@ def _step(
     images, transfer = torch.zeros(1, rows, 2).to(device), torch.ones(1, rows).to(device)
 
     def step() -> object:
-        loss = reconstruction_loss(decoder(points, latent, dtype), images, transfer)
+        with torch.set_grad_enabled(is_trained):
+            loss = reconstruction_loss(decoder(points, latent, dtype), images, transfer)
         return torch.autograd.grad(loss, weights, allow_unused=True) if weights else loss
 
     return step
 
 
-def _shortest(step: Callable[[], object], device: torch.device) -> float:
+def shortest_time(step: Callable[[], object], device: torch.device) -> float:
     """The shortest of several durations.
 
     On a processor it is the time that this thread had: what others take of a busy machine for

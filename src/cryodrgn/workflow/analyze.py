@@ -48,8 +48,9 @@ from cryodrgn.io.provenance import describe_files
 from cryodrgn.io.reference_map import geometry_like
 from cryodrgn.models.config_file import model_config
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.preflight.cost import analysing
 from cryodrgn.preflight.plan import PROCESSOR, Plan
-from cryodrgn.preflight.plans import PICTURES, analysis_cost, volumes_plan
+from cryodrgn.preflight.plans import PICTURES, volumes_plan
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import (
     PostProcessing,
@@ -212,14 +213,14 @@ class _Analysis:
             count = paths * options.per_component + clusters
             box_size = options.box_size or source.box_size
         with_map = not options.skip_umap and self._run.latent_dim > 2
-        cost, words = analysis_cost(len(self._latents), count, with_map=with_map)
+        words = f", {len(self._latents)} particles" + (", a map of them" if with_map else "")
         return volumes_plan(
             model_config(self._run.settings),
             count,
             box_size,
             self._files.path,
             PROCESSOR if source is None else source.device,
-            more=cost,
+            more=lambda: analysing(len(self._latents), count, with_map=with_map),
             more_words=words,
             more_memory=PICTURES,
         )

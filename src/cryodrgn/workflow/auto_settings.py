@@ -35,7 +35,7 @@ BOUNDS: Mapping[Effort, Bounds] = {
         largest_box=64,
         sampling=1.5,
         largest_width=128,
-        purpose="--quick: a first look",
+        purpose="quick: a first look",
     ),
     "normal": Bounds(
         most_epochs=50,
@@ -49,7 +49,7 @@ BOUNDS: Mapping[Effort, Bounds] = {
         largest_box=256,
         sampling=0.67,
         largest_width=1024,
-        purpose="--full: all the detail there is",
+        purpose="full: all the detail there is",
     ),
 }
 SMALLEST_BOX = 24
@@ -63,12 +63,12 @@ class Choice:
     """A setting, and why it has its value.
 
     Attributes:
-        option: The option of ``train_vae`` that sets it.
+        setting: Its name, as of ``train_vae``.
         value: Its value.
         reason: Why.
     """
 
-    option: str
+    setting: str
     value: float
     reason: str
 
@@ -93,13 +93,13 @@ def choose(
         latent_dim: Dimensions of the latent.
         effort: How far the run goes.
         molecule_radius: How far density reaches, as a fraction of half the box.
-        given: Settings that the user chose, by option; they are taken as they are.
+        given: Settings that the user chose, by name; they are taken as they are.
         num_different: Number of different particles; None where none is listed repeatedly.
     """
     bounds, given = BOUNDS[effort], given or {}
     chosen = [
         Choice(
-            option="--zdim",
+            setting="zdim",
             value=latent_dim,
             reason="given" if latent_dim != 8 else "room for several motions; the default",
         ),
@@ -107,15 +107,15 @@ def choose(
         _window(molecule_radius),
         *_network(count, bounds),
         Choice(
-            option="-n",
+            setting="num_epochs",
             value=bounds.most_epochs,
             reason=f"at most ({bounds.purpose}); stops when it has converged",
         ),
         _held_out(count if num_different is None else num_different),
     ]
     return [
-        replace(choice, value=given[choice.option], reason="given")
-        if choice.option in given
+        replace(choice, value=given[choice.setting], reason="given")
+        if choice.setting in given
         else choice
         for choice in chosen
     ]
@@ -135,7 +135,7 @@ def _box(count: int, box_size: int, pixel_size: float, bounds: Bounds) -> Choice
             f"Fourier-cropped on the fly: {count} particles reach about {2 * sampling:.0f} Å, "
             f"which {sampling:.2g} Å/px hold"
         )
-    return Choice(option="-D", value=box, reason=reason)
+    return Choice(setting="box_size", value=box, reason=reason)
 
 
 def _window(molecule_radius: float | None) -> Choice:
@@ -147,7 +147,7 @@ def _window(molecule_radius: float | None) -> Choice:
     else:
         radius = min(molecule_radius, LARGEST_WINDOW)
         reason = f"of half the box, because density reaches {molecule_radius:.2f}"
-    return Choice(option="--window-r", value=round(radius, 3), reason=reason)
+    return Choice(setting="window_radius", value=round(radius, 3), reason=reason)
 
 
 def _network(count: int, bounds: Bounds) -> list[Choice]:
@@ -155,15 +155,15 @@ def _network(count: int, bounds: Bounds) -> list[Choice]:
     width = min(width, bounds.largest_width)
     few = f"{count} particles"
     return [
-        Choice(option="--qdim", value=width, reason=f"encoder in proportion to {few}"),
-        Choice(option="--pdim", value=width, reason=f"decoder in proportion to {few}"),
+        Choice(setting="encoder_dim", value=width, reason=f"encoder in proportion to {few}"),
+        Choice(setting="decoder_dim", value=width, reason=f"decoder in proportion to {few}"),
         Choice(
-            option="-b",
+            setting="batch_size",
             value=16 if count < 100_000 else 64,
             reason=f"{count // (16 if count < 100_000 else 64)} steps per epoch",
         ),
         Choice(
-            option="--lr",
+            setting="learning_rate",
             value=1e-3 if width < 1024 else 3e-4,
             reason=f"stable for networks of width {width}",
         ),
@@ -176,7 +176,7 @@ def _held_out(count: int) -> Choice:
     held = round(share * count)
     if held < LEAST_HELD_OUT:
         return Choice(
-            option="--held-out", value=0, reason=f"none: {count} particles are too few to judge"
+            setting="held_out", value=0, reason=f"none: {count} particles are too few to judge"
         )
     words = "more than 5 % of so few" if share > 0.05 else "enough to judge"
-    return Choice(option="--held-out", value=share, reason=f"{held} particles, {words}")
+    return Choice(setting="held_out", value=share, reason=f"{held} particles, {words}")
