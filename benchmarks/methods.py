@@ -14,6 +14,7 @@ from costs import Cost, command, costed
 from scores import Scorer, central_images, grid_r2, label_auc, motion_r2
 from sets import Axis, BenchmarkSet
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
@@ -35,7 +36,6 @@ from cryodrgn.linear.states import StateReconstruction, StateSettings
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory, SimulationFiles, StateFiles
-from cryodrgn.training.config import DataConfig
 from cryodrgn.training.run_log import model_choice_in_words
 
 IMAGES_SCORED = 100

@@ -80,16 +80,16 @@ class _Stopwatch(logging.Handler):
 
 def observe(words: list[str]) -> int:
     """Run a command in this process, and print what it took."""
-    from cryodrgn.cli import program
     from cryodrgn.cli.main import main as run
+    from cryodrgn.io import log
 
-    watch, configure = _Stopwatch(), program._configure_logging
+    watch, configure = _Stopwatch(), log.log_to_terminal
 
-    def configured(fit: Callable[[str], str]) -> None:
-        configure(fit)
+    def configured(*namings: Callable[[str], str]) -> None:
+        configure(*namings)
         logging.getLogger("cryodrgn").addHandler(watch)
 
-    program._configure_logging = configured
+    log.log_to_terminal = configured
     status = run(words)
     seconds = time.process_time() - watch.started
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

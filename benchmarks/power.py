@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from sets import BenchmarkSet, hinge, make_set
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.io.mrc import read_volume, write_volume
@@ -27,7 +28,6 @@ from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.linear.halves import SIGNAL_THRESHOLD
 from cryodrgn.linear.runner import estimated_norm, prepare_disc
 from cryodrgn.particles.optics_groups import optics_groups
-from cryodrgn.training.config import DataConfig
 from cryodrgn.workflow.power import Point, PowerSettings, measure_power
 from cryodrgn.workflow.power_scene import FitSettings, MotionSettings, fitted
 

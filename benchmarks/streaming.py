@@ -18,9 +18,9 @@ import torch
 from cryodrgn.allocator import keep_freed_memory
 from cryodrgn.benchmarking.steps import model_config
 from cryodrgn.benchmarking.synthetic import noise_particles
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import build_training_set
 from cryodrgn.devices import choose_network_dtype
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.progress import Progress

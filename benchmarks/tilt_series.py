@@ -23,10 +23,9 @@ from costs import command
 from scores import motion_r2
 from sets import SETS, hinge, make_set_once
 
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
-from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.data.training_set import TrainingSet, build_training_set
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import load_latents

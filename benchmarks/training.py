@@ -21,9 +21,9 @@ from cryodrgn.allocator import keep_freed_memory
 from cryodrgn.benchmarking.steps import TrainingStep, model_config
 from cryodrgn.benchmarking.synthetic import noise_particles
 from cryodrgn.benchmarking.timing import product_ceilings
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import build_training_set
 from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.rundir import RunDirectory

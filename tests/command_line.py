@@ -2,8 +2,7 @@
 
 import argparse
 
-from cryodrgn.cli.main import CRYODRGN
-from cryodrgn.cli.program import Program
+from cryodrgn.cli.main import CRYODRGN, Program
 
 
 def subparsers(program: Program = CRYODRGN) -> dict[str, argparse.ArgumentParser]:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cryodrgn.cli.declared import JobCommand
+from cryodrgn.cli.topics import JOBS, TOOL_JOBS
+from cryodrgn.settings import options_of
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 BANNED = {
@@ -129,6 +133,17 @@ def test_files_stay_short_enough_to_be_read_at_once():
     assert not {name: length for name, length in lengths.items() if length >= 500}
 
 
+def test_functions_stay_shorter_than_a_page():
+    found = [
+        f"{path.name}: {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= 59
+    ]
+    assert not found
+
+
 def test_docstrings_say_what_a_value_is_and_ask_no_question():
     questions = ("What ", "How ", "Whether ", "Where ", "Why ", "Which ", "As ")
     found = [
@@ -140,3 +155,53 @@ def test_docstrings_say_what_a_value_is_and_ask_no_question():
         and words.startswith(questions)
     ]
     assert not found
+
+
+# A flag, and where one stands by itself: in tables of flags, and among words for a launcher.
+FLAG = re.compile(r"(?<![\w`/.-])--?[A-Za-z][\w-]*")
+FLAGS_OF = ("jobs/", "cli/", "benchmarking/", "compat.py", "outputs.py", "settings.py")
+# Texts that show what is typed: lines of this program, and of others.
+SHOWN = re.compile(r"cryodrgn|ssh -L|(gzip|bzip2|xz|zstd|lz4|7z|tar) -?[dx]")
+DECLARED = {"option", "positional", "with_default"}
+
+
+def messages_of(tree):
+    """Texts of a module but docstrings and declarations, with … for what is put into them."""
+    left_out = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            left_out.add(node.value)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in DECLARED:
+            left_out.update(ast.walk(node))
+        if isinstance(node, ast.JoinedStr):
+            left_out.update(node.values)
+            if node not in left_out:
+                parts = node.values
+                yield "".join(p.value if isinstance(p, ast.Constant) else "…" for p in parts)
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and node not in left_out:
+            yield node.value
+
+
+def test_messages_name_settings_and_the_command_line_makes_flags_of_them():
+    for path in SOURCES:
+        place = path.relative_to(ROOT / "src/cryodrgn").as_posix()
+        texts = [] if place.startswith("cli/") else messages_of(ast.parse(path.read_text()))
+        for text in texts:
+            flag = FLAG.search(text)
+            is_alone = flag and re.fullmatch("[=…]*", text[flag.end() :]) and not flag.start()
+            if flag and not (is_alone and place.startswith(FLAGS_OF)):
+                assert SHOWN.search(text[: flag.end()]), f"{place}: {text}"
+
+
+def test_every_setting_that_messages_name_is_one_of_a_command():
+    jobs = [JobCommand.load(name, place).job for name, place in (JOBS | TOOL_JOBS).items()]
+    known = {name for job in jobs for name in options_of(job)}
+    for path in SOURCES:
+        # The page's texts quote the page; the table of files, plots.
+        if {"cli", "page"} & set(path.parts) or path.name == "rundir.py":
+            continue
+        for text in messages_of(ast.parse(path.read_text())):
+            named = set(re.findall(r"`([a-z_]+)(?:=\w+)?`", text))
+            assert named <= known, f"{path}: {text}"

@@ -50,7 +50,7 @@ def test_the_number_of_a_card_that_is_not_there_is_the_processor(no_card, caplog
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
 def test_cuda_by_name_is_refused_without_a_card(no_card, name):
-    with pytest.raises(ConfigError, match="finds no CUDA device on this machine; try --device"):
+    with pytest.raises(ConfigError, match="finds no CUDA device on this machine; try `device`"):
         choose_device(name)
 
 

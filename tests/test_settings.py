@@ -11,6 +11,9 @@ import pytest
 
 from cryodrgn.cli.declared import add_options, settings_given
 from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.train_linear import TrainLinear
+from cryodrgn.jobs.train_vae import TrainVae
+from cryodrgn.linear.config import LinearConfig
 from cryodrgn.settings import (
     Job,
     Settings,
@@ -19,11 +22,13 @@ from cryodrgn.settings import (
     function_of,
     in_flags,
     option,
+    options_of,
     positional,
     settings,
     with_default,
     words_of,
 )
+from cryodrgn.training.config import TrainConfig
 
 
 @settings
@@ -178,3 +183,11 @@ def test_two_outputs_are_never_the_same_file(name, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=f"`output` and `{name}` are both"):
         Divide(output=Path("a.pkl"), **{name: tmp_path / "b/../a.pkl"})
     Divide(output=Path("a.pkl"), table=Path("a.pkl"), **{name: Path("b.pkl")})
+
+
+def test_what_training_reads_is_declared_once():
+    """An option that is new in a group of ``training.options`` needs no second field."""
+    for job, record in ((TrainVae, TrainConfig), (TrainLinear, LinearConfig)):
+        options, recorded = options_of(job), options_of(record)
+        assert recorded.keys() <= options.keys()
+        assert all(options[name][1] is said for name, (_, said) in recorded.items())

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
+from cryodrgn.data.training_set import build_training_set
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.linear_posterior import posterior_of

@@ -37,18 +37,20 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "backproject_voxel": {"invert": True},
     "eval_vol": {"first_number": 1},
 }
-IMAGES = "images are inverted and windowed unless --uninvert-data and --no-window say otherwise"
+IMAGES = (
+    "images are inverted and windowed unless `invert=False` and `window=False` say otherwise"
+)
 SAID: Mapping[str, str] = {
     **dict.fromkeys(TRAINING, f"{IMAGES}; epochs count from 1 in the names of files"),
     "train_linear": IMAGES,
-    "backproject_voxel": "images are inverted unless --uninvert-data says otherwise",
+    "backproject_voxel": "images are inverted unless `invert=False` says otherwise",
     "run": "but here sign and window are found out, and epochs and volumes count from 0",
     "demo": "but here images are not inverted, and epochs and volumes count from 0",
     "eval_vol": "volumes count from 1",
     "analyze": "volumes count from 1",
     "analyze_landscape": "volumes count from 1",
-    "graph_traversal": "-o names the file of the z-values",
-    "select_clusters": "--sel counts clusters from 1",
+    "graph_traversal": "`output` names the file of the z-values",
+    "select_clusters": "`clusters` count from 1",
 }
 # Flags that name another setting in 4.x, by command: the flag, and the setting that it names.
 FLAGS: Mapping[str, Mapping[str, str]] = {"graph_traversal": {"-o": "output"}}

@@ -47,7 +47,7 @@ def choose_device(name: str = "auto", number: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        msg = f"device {name!r} cannot be used (none has that name); try --device auto or cpu"
+        msg = f"device {name!r} cannot be used (none has that name); try `device` auto or cpu"
         raise ConfigError(msg) from error
     if device.type == "cuda":
         return _indexed(device, number, problem)
@@ -55,7 +55,7 @@ def choose_device(name: str = "auto", number: int = 0) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        msg = f"device {name!r} cannot be used ({reason}); try --device auto or cpu"
+        msg = f"device {name!r} cannot be used ({reason}); try `device` auto or cpu"
         raise ConfigError(msg) from error
     return device
 
@@ -70,7 +70,7 @@ def _fastest(asked: str, number: int, problem: str | None) -> str:
             return "cuda"
         logger.warning("%s cannot be used (%s); computing on %s instead", card, reason, others)
     elif asked != "auto":
-        logger.warning("--device %s: %s; computing on %s instead", asked, problem, others)
+        logger.warning("`device` %s: %s; computing on %s instead", asked, problem, others)
     elif has_driver():
         logger.warning("%s; computing on %s instead", problem, others)
     return others
@@ -79,7 +79,7 @@ def _fastest(asked: str, number: int, problem: str | None) -> str:
 def _indexed(device: torch.device, number: int, problem: str | None) -> torch.device:
     """A CUDA device with its index, after it has been tried."""
     if problem is not None:
-        msg = f"device '{device}' cannot be used: {problem}; try --device auto or cpu"
+        msg = f"device '{device}' cannot be used: {problem}; try `device` auto or cpu"
         raise ConfigError(msg)
     count = torch.cuda.device_count()
     index = number % count if device.index is None else device.index
@@ -87,13 +87,13 @@ def _indexed(device: torch.device, number: int, problem: str | None) -> torch.de
         last = count - 1
         msg = (
             f"device '{device}' cannot be used: the last of the {count} CUDA devices that "
-            f"PyTorch finds is cuda:{last}; try --device auto or cuda:{last}"
+            f"PyTorch finds is cuda:{last}; try `device` auto or cuda:{last}"
         )
         raise ConfigError(msg)
     device = torch.device("cuda", index)
     reason = _failure(device)
     if reason is not None:
-        msg = f"device '{device}' cannot be used ({reason}); try --device auto or cpu"
+        msg = f"device '{device}' cannot be used ({reason}); try `device` auto or cpu"
         raise ConfigError(msg)
     return device
 

@@ -25,18 +25,19 @@ def require_own_outputs(paths: dict[str, Path]) -> None:
             raise ConfigError(msg)
 
 
-def existing_folder(folder: Path, option: str) -> Path:
+def existing_folder(folder: Path, setting: str | None = None) -> Path:
     """The folder itself, or the nearest above it that exists.
 
     Args:
         folder: A folder for results; it need not exist.
-        option: The option or setting that names it, for the message.
+        setting: The setting that names it, for the message; None for one of several.
 
     Raises:
         OutputFileError: A file stands in its place.
     """
     place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not place.is_dir():
-        msg = f"{folder} cannot be written: {place} is a file; give a folder with {option}"
+        by = "" if setting is None else f" with `{setting}`"
+        msg = f"{folder} cannot be written: {place} is a file; give a folder{by}"
         raise OutputFileError(msg)
     return place

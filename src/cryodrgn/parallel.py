@@ -185,6 +185,6 @@ def _together(call: Callable[[], Result]) -> Result:
         reason = str(error).splitlines()[0]
         msg = (
             f"another process of this job is gone ({reason}); see what it said, and go on with "
-            "--load latest"
+            "`load` latest"
         )
         raise TeamError(msg) from error

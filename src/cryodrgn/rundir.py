@@ -193,7 +193,7 @@ class JudgedFiles(Folder):
         "image shows nothing, misfit, distances in the latent space, and 1 for junk",
     )
     junk = One(Path, "junk.pkl", "Particles that look like junk, as rows of the original file")
-    good = One(Path, "good.pkl", "All others, as rows of the original file (for `--ind`)")
+    good = One(Path, "good.pkl", "All others, as rows of the original file")
     picture = One(Path, "junk.png", "Scores, and images of the worst and of the border")
 
 
@@ -309,7 +309,7 @@ class PowerFiles(Folder):
         Path, "power.csv", "Probability of detection by motion, share and number of particles"
     )
     json = One(Path, "power.json", "Results for programs")
-    planted = One(SimulationFiles, "planted", "The set with a motion planted (`--plant`)")
+    planted = One(SimulationFiles, "planted", "The set with a motion planted")
     judgement = One(Path, "judgement.json", "Comparison of a run with what was planted")
 
 
@@ -387,7 +387,9 @@ class StateFiles(Folder):
 
     run = One(RunDirectory, ".", "The model of smooth functions, as a run")
     matched_rows = One(
-        Path, "matched_ind.pkl", "With `--particles`: rows of the run's particles in that file"
+        Path,
+        "matched_ind.pkl",
+        "With particles given: rows of the run's particles in that file",
     )
     matched_poses = One(Path, "matched_poses.pkl", "Their poses, where they are the run's")
     matched_ctf = One(Path, "matched_ctf.pkl", "Their CTF, where it is the run's")
@@ -435,6 +437,7 @@ class DemoFiles(Folder):
 class WholeRunFiles(Folder):
     """The files of one run from check to report."""
 
+    events = One(Path, "events.jsonl", "Events as they happen, one JSON object per line")
     manifest = One(
         Path,
         "run.json",
@@ -446,7 +449,7 @@ class WholeRunFiles(Folder):
     linear_round = Numbered(
         RunDirectory,
         "linear_#",
-        "The linear run without what looked like junk in the one before it (`--rounds`)",
+        "The linear run without what looked like junk in the one before it",
     )
     training = One(RunDirectory, "training", "The training run")
     analysis = One(AnalysisFiles, "training/analyze", "The analysis of the training run")

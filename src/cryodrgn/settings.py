@@ -327,7 +327,7 @@ class Settings:
                 continue
             # Backprojection takes the name of a map there, too.
             if "--outdir" in said.flags and said.metavar != "MRC":
-                existing_folder(path, f"`{name}`")
+                existing_folder(path, name)
             outputs[name] = path
         require_own_outputs(outputs)
 
@@ -439,30 +439,25 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def setting_with(job: type[Job[Any]], flag: str) -> str:
-    """Name of the setting that a flag sets.
-
-    Raises:
-        KeyError: There is none.
-    """
-    names = [name for name, (_, said) in options_of(job).items() if flag in said.flags]
-    if not names:
-        raise KeyError(flag)
-    return names[0]
-
-
 def in_flags(message: str, job: type[Job[Any]]) -> str:
-    """A message with the flags of the command line for settings named in backticks."""
+    """A message with the flags of the command line for settings named in backticks.
+
+    A setting with a value, as in ```with_contrast=False```, becomes the flag that sets it.
+    """
     known = options_of(job)
 
     def flag(match: re.Match[str]) -> str:
-        name = match[1]
+        name, value = match.groups()
         if name not in known:
             return match[0]
-        flags = known[name][1].flags
-        return flags[0] if flags else name.upper()
+        said = known[name][1]
+        constants = [flag for flag, (one, _) in said.constants.items() if str(one) == value]
+        if value in {"True", "False"} and not constants:
+            return match[0]
+        named = [*constants, *said.flags, name.upper()][0]
+        return named if value is None or constants else f"{named} {value}"
 
-    return re.sub(r"`(\w+)`", flag, message)
+    return re.sub(r"`(\w+)(?:=(\w+))?`", flag, message)
 
 
 def function_of(job: Callable[P, Job[Result]]) -> Callable[P, Result]:

@@ -53,7 +53,7 @@ def test_scores_are_standard_deviations_of_the_length(rng):
 def test_tables_of_other_particles_and_impossible_wishes_are_refused(everyone):
     with pytest.raises(ShapeMismatchError, match="labels have 3 rows, but there are 5"):
         everyone.in_clusters(np.zeros(3, dtype=int), [0])
-    with pytest.raises(ConfigError, match="axis 2 of --box does not exist"):
+    with pytest.raises(ConfigError, match="axis 2 of `boxes` does not exist"):
         everyone.in_box(COORDINATES, 2, 0.0, 1.0)
     with pytest.raises(ConfigError, match="6 particles cannot be chosen out of the 5"):
         everyone.sampled(6, 0)

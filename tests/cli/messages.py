@@ -359,7 +359,7 @@ TRAINING: list[tuple[str, str]] = [
     (
         f"{PARTICLES} {POSES} --pdim 400000",
         f"{{0}}/out cannot be written: it needs 11.5 TB, but {{0}} has room for {SIZE}; make "
-        "room there, or give another folder with -o",
+        "room there, or give another folder",
     ),
     (
         f"{PARTICLES} {POSES} --load {{0}}/missing.pkl",
@@ -384,7 +384,7 @@ OTHERS: list[tuple[str, str]] = [
     (
         "backproject_voxel {0}/sim/particles.star -o {0}/sim/particles.star/maps",
         "{0}/sim/particles.star/maps cannot be written: {0}/sim/particles.star is a file; give "
-        "a folder with -o",
+        "a folder",
     ),
     (
         "simulate -D 16 --Apix 1 -o {0}/out",

@@ -28,8 +28,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from cryodrgn.cli.inactive_options import Inactive
+from cryodrgn.cli.main import Program
 from cryodrgn.cli.parsing import CommandParser, ReadOptions, ignored_options, names_read
-from cryodrgn.cli.program import Program
+from cryodrgn.data.config import DataConfig
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.jobs import training
@@ -38,7 +39,6 @@ from cryodrgn.models.decoders import Decoder
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.align import Alignment
 from cryodrgn.rundir import AnalysisFiles, LandscapeFiles, VolumeSeries
-from cryodrgn.training.config import DataConfig
 from cryodrgn.training.start import ResumePoint
 
 OUT = "OUT"

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import cryodrgn
-from cryodrgn.cli.advice import OPTION, SETTING, options_of_others
+from cryodrgn.cli.advice import OPTION, SETTING, in_flags_of_others, options_of_others
 from cryodrgn.cli.main import CRYODRGN
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.settings import Job, in_flags
@@ -123,7 +123,8 @@ def speakers_of(module: str, owner: str) -> frozenset[str]:
 def is_of(command: str, text: str) -> bool:
     """A command has all options and settings that a text names as its own."""
     parsed = parsed_commands()[command]
-    words = in_flags(text, parsed.job)
+    jobs = {name: one.job for name, one in parsed_commands().items()}
+    words = in_flags_of_others(in_flags(text, parsed.job), list(jobs), jobs.__getitem__)
     flags = {name: one.flags for name, one in parsed_commands().items()}
     theirs = {option for _, option in options_of_others(words, flags)}
     left = {match[1] for match in OPTION.finditer(words)} - parsed.flags - theirs

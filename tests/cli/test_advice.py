@@ -8,10 +8,15 @@ import pytest
 
 import cryodrgn
 from cli.said import is_of, modules, speakers_of, texts_below
-from cryodrgn.cli.advice import OPTION, SETTING, fitted, options_of_others
-from cryodrgn.cli.main import CRYODRGN
+from cryodrgn.cli.advice import (
+    OPTION,
+    SETTING,
+    fitted,
+    in_flags_of_others,
+    options_of_others,
+)
+from cryodrgn.cli.main import ALL_COMMANDS, CRYODRGN, job_of_any
 from cryodrgn.cli.other_versions import OPTIONS
-from cryodrgn.cli.program import ALL_COMMANDS
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.settings import in_flags
 
@@ -68,16 +73,21 @@ def test_no_message_names_an_option_that_its_command_lacks(parsers):
     for job, flags in parsers.values():
         for path, text in told:
             words = fitted(in_flags(text, job), flags, ALL_COMMANDS)
+            words = in_flags_of_others(words, ALL_COMMANDS, lambda name: parsers[name][0])
             theirs = {option for _, option in options_of_others(words, parsers)}
             left = {match[1] for match in OPTION.finditer(words)} - flags - theirs
             assert not left, (path, words)
-            assert theirs or not SETTING.search(words), (path, words)
+            assert not SETTING.search(words), (path, words)
 
 
 def test_options_of_other_commands_are_theirs(parsers):
+    def job_of(name):
+        return parsers[name][0]
+
+    told = {(path, in_flags_of_others(text, ALL_COMMANDS, job_of)) for path, text in messages()}
     wrong = {
         (str(path), command, option)
-        for path, text in messages()
+        for path, text in told
         for command, option in options_of_others(text, parsers)
         if option not in parsers[command][1]
     }
@@ -109,6 +119,13 @@ def test_options_that_are_named_in_place_of_others_exist(parsers):
             named = {match[1] for match in OPTION.finditer(reason)}
             assert named <= flags[command] | {named for _, named in theirs}, reason
             assert option not in flags[command]
+
+
+def test_settings_of_a_command_that_is_named_become_its_flags():
+    said = "no power; give a run of train_vae `held_out` 0.05, with `with_contrast=False`"
+    found = in_flags_of_others(said, ALL_COMMANDS, job_of_any)
+    assert found == "no power; give a run of train_vae --held-out 0.05, with --no-contrast"
+    assert in_flags_of_others("`nobody` has it", ALL_COMMANDS, job_of_any) == "`nobody` has it"
 
 
 def test_advice_is_left_out_and_what_is_wrong_stays():

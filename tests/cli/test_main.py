@@ -6,8 +6,7 @@ import pytest
 
 from command_line import subparsers
 from cryodrgn.cli import tools
-from cryodrgn.cli.main import CRYODRGN, main
-from cryodrgn.cli.program import CommandParser
+from cryodrgn.cli.main import CRYODRGN, CommandParser, main
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.cli.topics import TOOL_JOBS, TOOLS
 

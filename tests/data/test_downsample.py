@@ -70,7 +70,7 @@ def test_too_many_bad_images_leave_no_file_but_their_list(fail, write_stack, tmp
 def test_a_volume_passed_as_a_stack_is_noticed(run, write_stack, tmp_path, rng, caplog):
     volume = write_stack(rng.normal(size=(12, 12, 12)), "volume.mrc")
     run("downsample", volume, "-D", 6, "-o", tmp_path / "small.mrcs")
-    assert "is it a volume? Then add --is-vol" in caplog.text
+    assert "is it a volume? Then add `is_volume`" in caplog.text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory counts differently elsewhere")

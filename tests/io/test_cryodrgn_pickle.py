@@ -101,7 +101,7 @@ def test_shifts_in_pixels_and_other_arrays_are_refused(tmp_path):
     with pytest.raises(InputFileError, match=r"found \[\(4, 8\), \(4, 2\)\]"):
         load_poses(path)
     save_pickles(path, [np.full((4, 9), 64.0)])
-    with pytest.raises(InputFileError, match=r"holds CTF parameters.*a file for --ctf"):
+    with pytest.raises(InputFileError, match=r"holds CTF parameters.*a file for `ctf`"):
         load_poses(path)
 
 

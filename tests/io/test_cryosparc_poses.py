@@ -111,7 +111,9 @@ def test_poses_of_a_refinement_come_first_unless_those_of_classes_are_wanted(job
 
 def test_classes_without_probabilities_are_refused_and_one_of_them_is_taken(job, tmp_path):
     path = saved(tmp_path / "p.cs", job.images() | job.groups(posterior=False))
-    with pytest.raises(ConfigError, match=r"classes 0, 1, 2.*no class_posterior.*--class"):
+    with pytest.raises(
+        ConfigError, match=r"classes 0, 1, 2.*no class_posterior.*`class_number`"
+    ):
         CryosparcParticles(path).poses(np.full(COUNT, APIX))
     with pytest.raises(ConfigError, match="class 0, 1, 2, none of class 5"):
         CryosparcParticles(path, WantedPoses(class_number=5)).poses(np.full(COUNT, APIX))

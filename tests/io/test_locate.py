@@ -52,12 +52,12 @@ def test_every_place_tried_is_shown(tmp_path):
     assert "names Extract/a.mrcs, which was not found; tried" in message
     for place in ("elsewhere/Extract/a.mrcs", "project/Extract/a.mrcs", "project/a.mrcs"):
         assert str(tmp_path / place) in message
-    assert "--datadir" in message
+    assert "`datadir`" in message
 
 
 def test_a_name_that_fits_two_different_files_is_refused(tmp_path):
     make(tmp_path, "project/Extract/a.mrcs", "Extract/a.mrcs", "project/job/x.star")
-    with pytest.raises(InputFileError, match="could be .* or .*; say which with --datadir"):
+    with pytest.raises(InputFileError, match="could be .* or .*; say which with `datadir`"):
         locate_stacks(["Extract/a.mrcs"], tmp_path / "project/job/x.star")
 
 
@@ -94,5 +94,5 @@ def test_stacks_of_two_jobs_that_share_a_bare_name_are_not_confused(tmp_path):
 
 
 def test_a_datadir_that_is_no_folder_is_refused(tmp_path):
-    with pytest.raises(InputFileError, match="--datadir .*nowhere is no folder"):
+    with pytest.raises(InputFileError, match="`datadir` .*nowhere is no folder"):
         locate_stacks(["a.mrcs"], tmp_path / "x.star", tmp_path / "nowhere")

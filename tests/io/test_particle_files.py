@@ -156,7 +156,7 @@ def test_a_star_whose_stack_was_downsampled_is_refused(star, write_stack):
 def test_a_stack_alone_has_no_poses_and_says_so_when_asked(stack):
     particles = open_particles(ParticleFiles(particles=stack))
     assert particles.images.poses is particles.images.ctf is None
-    with pytest.raises(MetadataError, match=r"particles.mrcs holds no poses; give.*--poses"):
+    with pytest.raises(MetadataError, match=r"particles.mrcs holds no poses; give.*`poses`"):
         particles.images.require_poses()
 
 
@@ -220,7 +220,7 @@ def test_shifts_in_angstrom_without_any_pixel_size_are_refused(star, poses, writ
     # The size of the cell in Å.
     content[40:52] = bytes(12)
     stack.write_bytes(content)
-    with pytest.raises(MetadataError, match=r"does not say the pixel size; write .*--Apix"):
+    with pytest.raises(MetadataError, match=r"not say the pixel size; write .*`pixel_size`"):
         open_particles(ParticleFiles(particles=star))
     ctf = write_pickle(ctf_array(box=2 * BOX, pixel_size=1.5), "ctf.pkl")
     particles = open_particles(ParticleFiles(particles=star, poses=poses, ctf=ctf))

@@ -107,7 +107,9 @@ def test_missing_columns_name_the_job_that_makes_them(tmp_path, missing, words):
 
 def test_a_missing_optics_value_names_its_option_and_can_be_given(tmp_path):
     path = star(tmp_path, optics=without(OPTICS, "rlnAmplitudeContrast"))
-    with pytest.raises(MetadataError, match=r"no column rlnAmplitudeContrast; give.*with -w"):
+    with pytest.raises(
+        MetadataError, match=r"no column rlnAmplitudeContrast; give.*with `amplitude_contrast`"
+    ):
         RelionParticles(path).ctf()
     given = RelionParticles(path, {"amplitude_contrast": 0.08}).ctf()
     assert given.amplitude_contrast.tolist() == [pytest.approx(0.08)] * 2

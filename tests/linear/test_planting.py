@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from cryodrgn.data.batches import generator_at
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.geometry.rotations import random_rotations
@@ -10,7 +11,6 @@ from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.linear.planting import Background, coverage, plant, signals
 from cryodrgn.linear.runner import estimated_norm, prepare_disc
 from cryodrgn.particles.optics_groups import optics_groups
-from cryodrgn.training.config import DataConfig
 
 RADIUS = 6
 

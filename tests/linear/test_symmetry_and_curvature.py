@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from atom_images import Microscope, listed, particle_set, rotations
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.fourier.shells import fourier_shell_correlation
@@ -18,7 +19,6 @@ from cryodrgn.io.run_config import load_run_config
 from cryodrgn.linear.embed import embed, subspace_of
 from cryodrgn.linear.regression import Coefficients, regress
 from cryodrgn.linear.runner import prepare_disc
-from cryodrgn.training.config import DataConfig
 
 CURVED = Microscope(box=32, pixel_size=0.4, voltage=10.0, cs=0.0, width=0.3, curvature=-1)
 CPU = torch.device("cpu")

@@ -41,7 +41,7 @@ def test_a_missing_key_is_named():
 
 @pytest.mark.parametrize("latent_dim", [0, -1])
 def test_impossible_sizes_are_refused(latent_dim):
-    with pytest.raises(ConfigError, match="--zdim must be at least 1"):
+    with pytest.raises(ConfigError, match="`zdim` must be at least 1"):
         config(latent_dim=latent_dim)
 
 

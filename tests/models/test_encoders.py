@@ -36,7 +36,9 @@ def test_values_are_the_hartley_transform_in_raster_order_inside_the_mask():
 
 @pytest.mark.parametrize("radius", [0, 9, -2])
 def test_masks_that_cannot_be_are_refused(radius):
-    with pytest.raises(ConfigError, match=f"--enc-mask {radius} must be a radius from 1 to 8"):
+    with pytest.raises(
+        ConfigError, match=f"`encoder_mask` {radius} must be a radius from 1 to 8"
+    ):
         encoder(mask_radius=radius)
 
 

@@ -26,7 +26,7 @@ def test_recorded_waves_at_64_pixels(name, first, second, last):
 
 
 def test_linear_waves_have_no_choice_of_number():
-    with pytest.raises(ConfigError, match="32 waves per axis, --pe-dim 8"):
+    with pytest.raises(ConfigError, match="32 waves per axis, `encoding_dim` 8"):
         axis_waves("linear_lowf", 64, 8)
 
 

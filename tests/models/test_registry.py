@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from cryodrgn.cli.main import main
+from cryodrgn.data.config import DataConfig
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import centred_fft
@@ -28,7 +29,7 @@ from cryodrgn.models.settings import (
     LinearNetworkConfig,
     ModelConfig,
 )
-from cryodrgn.training.config import DataConfig, RunConfig, TrainConfig
+from cryodrgn.training.config import RunConfig, TrainConfig
 from cryodrgn.training.memory import bytes_written, memory_needed
 from pages import lines_of
 

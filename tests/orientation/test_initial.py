@@ -53,7 +53,7 @@ def test_poses_are_found_from_nothing_whatever_the_seed(views, noisy):
 def test_noise_has_no_structure(views, noisy):
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(noisy[:120].shape, generator=generator)
-    with pytest.raises(NumericalError, match=r"no better than a featureless blob.*--seed"):
+    with pytest.raises(NumericalError, match=r"no better than a featureless blob.*`seed`"):
         compare_starts(sample_of(views, noise), SETTINGS, [0])
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryodrgn.cli.main import main
+from cryodrgn.data.config import DataConfig
 from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
@@ -18,7 +19,7 @@ from cryodrgn.particles.half_sets import (
     rows_of,
 )
 from cryodrgn.training.assembly import held_out_particles
-from cryodrgn.training.config import DataConfig, HeldOutConfig, TrainConfig
+from cryodrgn.training.config import HeldOutConfig, TrainConfig
 
 COUNT = 60
 

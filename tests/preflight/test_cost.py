@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.preprocessing import Preprocessing, preprocess
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.particle_files import ParticleFiles
@@ -13,7 +14,6 @@ from cryodrgn.linear.config import LinearConfig
 from cryodrgn.models.settings import DecoderConfig, ModelConfig
 from cryodrgn.preflight import cost
 from cryodrgn.processors import useful_threads
-from cryodrgn.training.config import DataConfig
 
 CPU = torch.device("cpu")
 DATA = DataConfig(files=ParticleFiles(particles=Path("particles.star")))

@@ -10,9 +10,13 @@ import pytest
 import cryodrgn
 from cryodrgn.cli.main import main
 from cryodrgn.errors import ConfigError, OutputFileError
+from cryodrgn.io.log import log_to_file
+from cryodrgn.page.following import progress_of
+from cryodrgn.rundir import RunDirectory
 from cryodrgn.training import runner
 from cryodrgn.training.events import (
     EpochFinished,
+    FitBegun,
     HeldOutEvaluated,
     Listeners,
     ResultsWritten,
@@ -21,7 +25,7 @@ from cryodrgn.training.events import (
     RunStopped,
     StepsTaken,
 )
-from cryodrgn.training.run_log import EventsFile, GrowingEvents, log_to_file, read_events
+from cryodrgn.training.run_log import EventsFile, GrowingEvents, read_events
 from finished_run import Finished
 
 SMALL = {
@@ -239,3 +243,36 @@ def test_a_log_holds_the_steps_although_no_level_was_set(tmp_path, request):
         logging.getLogger("cryodrgn.training").info("epoch 1")
     assert "epoch 1" in (tmp_path / "run.log").read_text()
     assert package.level == logging.NOTSET
+
+
+def test_a_linear_run_tells_of_its_passes_and_its_results(star, tmp_path):
+    recorder, folder = Recorder(), tmp_path / "linear"
+    with cryodrgn.listening(recorder):
+        cryodrgn.train_linear(star, folder, num_components=1, radius=5, device="cpu")
+    told = names(recorder.told)
+    assert told[0] == "FitBegun"
+    assert told[-2:] == ["ResultsWritten", "RunFinished"]
+    assert told[1:-2] == ["StepsTaken", "EpochFinished"] * (len(told[1:-2]) // 2)
+    begun, written = recorder.of(FitBegun)[0], recorder.of(ResultsWritten)[0]
+    assert (begun.num_particles, begun.num_components, begun.radius) == (60, 1, 5)
+    assert written.weights == folder / "weights.pkl"
+    steps = recorder.of(StepsTaken)
+    assert len(steps) == len((folder / "metrics.csv").read_text().splitlines()) - 1
+    read = read_events(folder / "events.jsonl")
+    assert [event["event"] for event in read] == told
+    page = progress_of(RunDirectory(folder), read)
+    assert page["state"] == "finished"
+    assert [loss["total"] for loss in page["losses"]] == [step.total for step in steps]
+
+
+def test_a_linear_run_that_fails_says_why(star, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        msg = "the images are gone"
+        raise ConfigError(msg)
+
+    monkeypatch.setattr("cryodrgn.linear.runner._fitted", fails)
+    recorder = Recorder()
+    with cryodrgn.listening(recorder), pytest.raises(ConfigError, match="are gone"):
+        cryodrgn.train_linear(star, tmp_path / "x", num_components=1, radius=5, device="cpu")
+    assert names(recorder.told) == ["FitBegun", "RunStopped"]
+    assert recorder.told[-1].error == "the images are gone"

@@ -142,10 +142,10 @@ def test_a_focussed_run_goes_on_exactly_and_cuts_its_volumes_out(simulated, tmp_
 
 
 def test_a_consensus_without_focus_mask_is_refused(simulated):
-    with pytest.raises(ConfigError, match="--focus-mask"):
+    with pytest.raises(ConfigError, match="`focus_mask`"):
         TrainConfig(consensus=simulated / "scaled.mrc")
 
 
 def test_a_focus_mask_beside_a_linear_model_that_explains_all_is_refused(simulated):
-    with pytest.raises(ConfigError, match="train_linear --focus-mask"):
+    with pytest.raises(ConfigError, match="train_linear `focus_mask`"):
         TrainConfig(focus_mask=simulated / "half.mrc", linear_run=simulated)

@@ -7,8 +7,8 @@ import torch
 from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import NumericalError
+from cryodrgn.imaging.likelihood import Losses
 from cryodrgn.io.checkpoints import load_checkpoint
-from cryodrgn.models.losses import Losses
 from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
 from cryodrgn.training.loop import LAG
 from finished_run import SMALL_VAE, Finished

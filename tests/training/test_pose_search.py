@@ -183,7 +183,7 @@ def test_frequencies_rise_and_all_are_learnt_in_the_end():
     assert [e for e in range(10) if search.searches_in(e, 10)] == [2, 4, 6, 8]
     every = SearchConfig(interval=1, refine_epochs=0)
     assert [e for e in range(4) if every.searches_in(e, 4)] == [1, 2, 3]
-    with pytest.raises(ConfigError, match="--refine-epochs"):
+    with pytest.raises(ConfigError, match="`refine_epochs`"):
         SearchConfig(refine_epochs=-1)
 
 

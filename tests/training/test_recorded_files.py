@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.latents import recorded_data
 from cryodrgn.models.build import ModelConfig
 from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.training.config import DataConfig, RunConfig
+from cryodrgn.training.config import RunConfig
 
 FILES = ParticleFiles(
     particles=Path("/data/a.star"), tilted=Path("/data/b.mrcs"), tilt_deg=-30.0

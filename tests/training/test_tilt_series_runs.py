@@ -235,4 +235,4 @@ def test_tilts_are_not_drawn_from_single_images(series, fail, tmp_path):
 
 def test_an_encoder_of_one_image_says_which_one_it_reads(series, run, caplog, tmp_path):
     run("train_vae", series, *VAE, "--encode-mode", "mlp", "-n", 1, "-o", tmp_path)
-    assert "--encode-mode mlp reads the image of the smallest dose" in caplog.text
+    assert "`encode_mode` mlp reads the image of the smallest dose" in caplog.text

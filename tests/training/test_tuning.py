@@ -1,5 +1,6 @@
 """Networks that learn faster: Muon, rates that change, averages, weighted inputs, recipes."""
 
+import math
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cryodrgn.cli.main import main
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import build_training_set
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.grouping import Grouping, ImageSets
@@ -140,15 +141,23 @@ def test_a_rate_rises_once_and_falls_once(schedule, warm_up, per_epoch, epochs):
         assert (np.diff(rates) <= 0).all()
 
 
-@pytest.mark.parametrize("wrong", [{"warm_up": -1.0}, {"averaging": 1.5}, {"averaging": -0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rate_warm_up": -1.0},
+        {"rate_warm_up": math.inf},
+        {"averaging": 1.5},
+        {"averaging": -0.1},
+    ],
+)
 def test_numbers_out_of_range_are_refused(wrong):
-    with pytest.raises(ConfigError, match="--(lr-warmup|average) must"):
-        Tuning(**wrong)
+    with pytest.raises(ConfigError, match="`(rate_warm_up|averaging)` must"):
+        TrainConfig(**wrong)
 
 
 def test_a_rise_must_end_within_the_run():
     assert TrainConfig(num_epochs=2, rate_warm_up=2.0).tuning.has_course
-    with pytest.raises(ConfigError, match="--lr-warmup 2.5 must be at most the 2 epochs"):
+    with pytest.raises(ConfigError, match="`rate_warm_up` 2.5 must be at most the 2 epochs"):
         TrainConfig(num_epochs=2, rate_warm_up=2.5)
 
 
@@ -313,8 +322,8 @@ def test_options_that_are_given_win_over_a_recipe(caplog):
     found = job.optimisation()
     assert (found.learning_rate, found.optimizer, found.batch_size) == (1e-3, "adam", 8)
     assert (found.averaging, found.rate_schedule) == (0.1, "linear")
-    assert "--recipe fast sets --lr-schedule linear, " in caplog.text
-    assert "as given: -b, --lr, --optimizer" in caplog.text
+    assert "`recipe` fast sets `rate_schedule` linear, " in caplog.text
+    assert "as given: `batch_size`, `learning_rate`, `optimizer`" in caplog.text
 
 
 def test_without_a_recipe_the_defaults_are_those_of_the_help():

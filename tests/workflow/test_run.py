@@ -10,6 +10,8 @@ from cryodrgn.errors import ConfigError, CryodrgnError, MetadataError
 from cryodrgn.jobs import run as module
 from cryodrgn.jobs.run import RunAll
 from cryodrgn.settings import words_of
+from cryodrgn.training.events import StepBegun, StepFinished, listening
+from cryodrgn.training.run_log import read_events
 from cryodrgn.workflow import run_page
 from cryodrgn.workflow.auto_settings import BOUNDS, choose
 
@@ -165,6 +167,37 @@ def test_one_manifest_holds_versions_seed_and_hashes_of_all_inputs(settings, run
     for found in manifest["inputs"].values():
         assert len(found["sha256"]) == 64
     assert all(choice["reason"] for choice in manifest["choices"].values())
+
+
+class Recorder:
+    """Keeps the events that it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def tell(self, event):
+        self.told.append(event)
+
+
+def test_a_whole_run_tells_of_its_steps(settings, run_all):
+    recorder = Recorder()
+    with listening(recorder), pytest.raises(CryodrgnError, match="it failed"):
+        run_all(settings, Commands(dies_in="train_linear"))
+    with listening(recorder):
+        files = run_all(settings, Commands())
+    begun = [event for event in recorder.told if isinstance(event, StepBegun)]
+    ended = [event for event in recorder.told if isinstance(event, StepFinished)]
+    names = ["check", "linear", "linear", "training", "analysis", "nuisance"]
+    assert [event.step for event in begun] == [event.step for event in ended] == names
+    assert [event.error is None for event in ended] == [True, False, True, True, True, True]
+    assert "it failed" in ended[1].error
+    assert all(event.seconds > 0 for event in begun)
+    assert begun[-1].seconds_after == 0
+    last = recorder.told[-1]
+    assert (last.verdict, last.report) == ("All is well.", files.report)
+    # The file is of the last call.
+    read = [event["event"] for event in read_events(files.events)]
+    assert read == ["StepBegun", "StepFinished"] * 4 + ["ReportWritten"]
 
 
 def values(*args, **more):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -61,19 +62,24 @@ def plot_convergence(
             )
     if any(converged):
         middle.legend(fontsize=10)
-    shown = np.unique(np.linspace(0, len(shells) - 1, min(5, len(shells))).round().astype(int))
-    for epoch in shown:
-        shade = str(0.75 * (1 - (epoch + 1) / len(shells)))
-        numbers = np.arange(1, shells.shape[1])
-        right.plot(numbers, shells[epoch, 1:], color=shade, label=f"epoch {epoch + 1}")
-    right.set(
-        xlabel="shell (cycles per box)",
-        ylabel="squared error per value",
-        title="error of held-out images",
-    )
-    right.legend(fontsize=10)
+    _draw_errors(right, shells)
     for axes in (left, middle, right, change):
         axes.xaxis.label.set_size(11)
         axes.yaxis.label.set_size(11)
         axes.title.set_size(11)
     return figure
+
+
+def _draw_errors(axes: Axes, shells: Float[np.ndarray, "epochs shells"]) -> None:
+    """Draw the error in every shell after up to five epochs, the last darkest."""
+    shown = np.unique(np.linspace(0, len(shells) - 1, min(5, len(shells))).round().astype(int))
+    for epoch in shown:
+        shade = str(0.75 * (1 - (epoch + 1) / len(shells)))
+        numbers = np.arange(1, shells.shape[1])
+        axes.plot(numbers, shells[epoch, 1:], color=shade, label=f"epoch {epoch + 1}")
+    axes.set(
+        xlabel="shell (cycles per box)",
+        ylabel="squared error per value",
+        title="error of held-out images",
+    )
+    axes.legend(fontsize=10)

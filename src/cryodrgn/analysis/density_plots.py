@@ -46,19 +46,7 @@ def plot_density(
         position, band = density.axes[number], density.band(number)
         axes.fill_between(position, *band, alpha=0.3, label="10 to 90 %")
         axes.plot(position, density.marginal(number), label="density")
-        levels = _levels([state.place[number] for state in states], np.ptp(position))
-        for name, (state, level) in enumerate(zip(states, levels, strict=True)):
-            place = state.place[number]
-            axes.axvline(place, color="gray", linewidth=0.7, linestyle=":")
-            axes.annotate(
-                str(name),
-                (place, 1),
-                (0, 2 + 9 * level),
-                xycoords=axes.get_xaxis_transform(),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
+        _mark_places(axes, [state.place[number] for state in states], np.ptp(position))
         axes.set(xlabel=f"component {number + 1}", ylim=(0, None))
     grid[0][0].set_ylabel("density")
     grid[0][0].legend(fontsize=8)
@@ -81,6 +69,21 @@ def plot_density(
         grid[0][-1].set_visible(True)
         _draw_shares(grid[0][-1], states)
     return figure
+
+
+def _mark_places(axes: Axes, places: Sequence[float], length: float) -> None:
+    """Mark states on an axis of some length by lines, with their numbers above."""
+    for name, (place, level) in enumerate(zip(places, _levels(places, length), strict=True)):
+        axes.axvline(place, color="gray", linewidth=0.7, linestyle=":")
+        axes.annotate(
+            str(name),
+            (place, 1),
+            (0, 2 + 9 * level),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
 
 
 def _levels(places: Sequence[float], length: float) -> list[int]:

@@ -132,7 +132,7 @@ def find_states(
         ConfigError: There are fewer volumes than states.
     """
     if not 1 <= count <= len(vectors):
-        msg = f"-M {count} states cannot be made of {len(vectors)} volumes"
+        msg = f"`num_states` {count} states cannot be made of {len(vectors)} volumes"
         raise ConfigError(msg)
     if count == len(vectors) or len(vectors) < 2:
         labels = np.arange(len(vectors))

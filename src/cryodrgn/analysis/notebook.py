@@ -99,7 +99,7 @@ keep = np.setdiff1d(by_box, outliers)
 show(keep, "kept")
 """
 SAVE = """
-# Numbers of rows in the file the run was given, before its --ind, if it had one.
+# Numbers of rows in the file the run was given, before any selection that it made.
 rows = run.original_rows(len(latents))
 for name, selected in (("keep", keep), ("drop", np.setdiff1d(np.arange(len(latents)), keep))):
     path = analysis / f"ind_{name}.{len(selected)}_particles.pkl"
@@ -173,7 +173,7 @@ def analysis_notebook(
         v4.new_code_cell(SHOW.strip()),
         *([v4.new_code_cell(BY_CLUSTER.strip().format(**values))] if clustered else []),
         *(v4.new_code_cell(text.strip()) for text in (BY_BOX, BY_MIXTURE, OUTLIERS, COMBINE)),
-        v4.new_markdown_cell("## Save them, for `--ind`"),
+        v4.new_markdown_cell("## Save them, as `indices` of a command"),
         v4.new_code_cell(SAVE.strip()),
     ]
     looking = [
@@ -186,7 +186,11 @@ def analysis_notebook(
         "figures": [*beginning, *figures],
         "filtering": [*beginning, *filtering],
     }
-    cells = parts[part]
+    return _written(parts[part])
+
+
+def _written(cells: list[nbformat.NotebookNode]) -> str:
+    """The content of a notebook of some cells."""
     for number, cell in enumerate(cells):
         # Equal runs give equal files: nbformat would draw the names of cells at random.
         cell["id"] = f"cell{number:02d}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.log import as_named
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
@@ -64,7 +65,7 @@ class Illustration:
         kind = "gif" if self.content.startswith(b"GIF8") else "png"
         kind_of_figure = ' class="wide"' if self._is_wide() else ""
         data = base64.b64encode(self.content).decode("ascii")
-        text = html.escape(self.caption)
+        text = _escaped(self.caption)
         return (
             f'<figure{kind_of_figure}><img alt="{text}" src="data:image/{kind};base64,{data}">'
             f"<figcaption>{text}</figcaption></figure>"
@@ -89,19 +90,19 @@ class HtmlReport:
 
     def heading(self, text: str) -> None:
         """Begin a section."""
-        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+        self._parts.append(f"<h2>{_escaped(text)}</h2>")
 
     def paragraph(self, text: str) -> None:
         """Add a paragraph."""
-        self._parts.append(f"<p>{html.escape(text)}</p>")
+        self._parts.append(f"<p>{_escaped(text)}</p>")
 
     def verdict(self, text: str) -> None:
         """Add the sentence that a reader in a hurry should see."""
-        self._parts.append(f'<p class="verdict">{html.escape(text)}</p>')
+        self._parts.append(f'<p class="verdict">{_escaped(text)}</p>')
 
     def commands(self, lines: list[str]) -> None:
         """Add command lines."""
-        self._parts.append(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
+        self._parts.append(f"<pre>{_escaped(chr(10).join(lines))}</pre>")
 
     def ready_made(self, markup: str) -> None:
         """Add markup that is ours, as it is."""
@@ -123,14 +124,14 @@ class HtmlReport:
 
     def subheading(self, text: str) -> None:
         """Begin a part of a section."""
-        self._parts.append(f"<h3>{html.escape(text)}</h3>")
+        self._parts.append(f"<h3>{_escaped(text)}</h3>")
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Add a table; the first cell of a row says what is in the others."""
         lines = []
         for first, *others in rows:
-            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in others)
-            lines.append(f"<tr><th>{html.escape(first)}</th>{cells}</tr>")
+            cells = "".join(f"<td>{_escaped(cell)}</td>" for cell in others)
+            lines.append(f"<tr><th>{_escaped(first)}</th>{cells}</tr>")
         self._parts.append(f"<table>{''.join(lines)}</table>")
 
     def _grid(self, kind: str, illustrations: Sequence[Illustration]) -> None:
@@ -139,7 +140,7 @@ class HtmlReport:
 
     def write(self, path: Path) -> None:
         """Write the page."""
-        title = html.escape(self._title)
+        title = _escaped(self._title)
         body = "\n".join(self._parts)
         page = (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -148,3 +149,8 @@ class HtmlReport:
         )
         with atomic_path(path) as partial:
             partial.write_text(page, encoding="utf-8")
+
+
+def _escaped(text: str) -> str:
+    """A text in HTML, with settings named as on the terminal."""
+    return html.escape(as_named(text))

@@ -155,8 +155,8 @@ def _add_differences(page: HtmlReport, folder: VolumeSeries, count: int) -> None
 
 def _look_in_words(look: dict[str, Any]) -> str:
     sign = (
-        "The densities are negative and drawn with the other sign: the data may need "
-        "--invert-data. "
+        "The densities are negative and drawn with the other sign: the sign "
+        "of the data may have to be inverted. "
         if look["sign"] < 0
         else ""
     )

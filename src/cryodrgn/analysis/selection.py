@@ -76,7 +76,8 @@ class Candidates:
         self._require_row_each(coordinates, "coordinates")
         if not 0 <= axis < coordinates.shape[1]:
             msg = (
-                f"axis {axis} of --box does not exist; there are {coordinates.shape[1]}, from 0"
+                f"axis {axis} of `boxes` does not exist; there are {coordinates.shape[1]}, "
+                "from 0"
             )
             raise ConfigError(msg)
         values = coordinates[:, axis]
@@ -131,7 +132,7 @@ class Candidates:
         if len(table) != len(self):
             msg = (
                 f"the {name} have {len(table)} rows, but there are {len(self)} particles; if "
-                "they had been filtered, give the indices by which with --ind"
+                "they had been filtered, give the indices by which with `indices`"
             )
             raise ShapeMismatchError(msg)
 

@@ -151,8 +151,7 @@ def stable_states(
     kept = slice(len(density.axes))
     rows = np.arange(len(latents))
     if len(rows) > MOST_FITTED:
-        rng = np.random.default_rng(seed)
-        rows = np.sort(chosen_at_random(rng, numbers, len(rows), MOST_FITTED))
+        rows = _fitted_rows(numbers, len(rows), seed)
     different = None if numbers is None else numbers[rows]
     own = None if covariances is None else covariances[rows][:, kept, kept]
     data, blurs = measured_latents(latents[rows][:, kept], own)
@@ -168,7 +167,8 @@ def stable_states(
     def drawn(values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
         return redrawn(density, values, latents[:, kept], own_blurs, of_draws)
 
-    shares, by_chance = fitted(landscape), []
+    shares = fitted(landscape)
+    by_chance, by_motion = list[float](), list[float]()
     while len(landscape.peaks) > 1:
         depths = landscape.depths(density.values)
         fewer = landscape.merged(int(np.argmin(depths)), density.values)
@@ -179,15 +179,29 @@ def stable_states(
                 break
             by_chance.append(float(depths.min()))
         landscape, shares = fewer, simpler
-    by_motion: list[float] = []
-    if len(landscape.peaks) > 1:
-        motion = fit_even_motion(data, blurs, len(own_blurs))
-        if motion.information_criterion <= shares.information_criterion:
-            by_motion = landscape.depths(density.values).tolist()
-            landscape = _whole(landscape, density.values)
-            shares = fitted(landscape)
+    if len(landscape.peaks) > 1 and _is_motion(shares, data, blurs, len(own_blurs)):
+        by_motion = landscape.depths(density.values).tolist()
+        landscape = _whole(landscape, density.values)
+        shares = fitted(landscape)
     found = _described(density, landscape, shares, latents, data, rows)
     return replace(found, by_chance=tuple(by_chance), by_motion=tuple(by_motion))
+
+
+def _fitted_rows(numbers: Numbers, count: int, seed: int) -> Int[np.ndarray, " rows"]:
+    """Rows of very many particles, to whose latents shares are fitted."""
+    rng = np.random.default_rng(seed)
+    return np.sort(chosen_at_random(rng, numbers, count, MOST_FITTED))
+
+
+def _is_motion(
+    shares: Shares,
+    data: Float[np.ndarray, "particles dim"],
+    blurs: Float[np.ndarray, "particles dim dim"],
+    count: int,
+) -> bool:
+    """True if a single motion at an even pace explains latents as well as several states."""
+    motion = fit_even_motion(data, blurs, count)
+    return motion.information_criterion <= shares.information_criterion
 
 
 def cluster_shares(

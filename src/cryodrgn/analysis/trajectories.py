@@ -55,10 +55,10 @@ def component_path(
         msg = f"there is no principal component {number}: they are 1 to {len(components)}"
         raise ConfigError(msg)
     if not (0 <= limits[0] < limits[1] <= 100):
-        msg = f"--lim must be two percentiles from 0 to 100, got {limits[0]:g} {limits[1]:g}"
+        msg = f"`limits` must be two percentiles from 0 to 100, got {limits[0]:g} {limits[1]:g}"
         raise ConfigError(msg)
     if count < 1:
-        msg = f"-n must be at least 1, got {count}"
+        msg = f"`num_points` must be at least 1, got {count}"
         raise ConfigError(msg)
     along = components.project(latents)[:, number - 1]
     if by_percentile:
@@ -95,7 +95,10 @@ def direct_path(
         ConfigError: There are fewer than two anchors or points per line.
     """
     if len(anchors) < 2 or count < 2:
-        msg = f"a path needs two anchors and -n of at least 2, got {len(anchors)} and {count}"
+        msg = (
+            f"a path needs two anchors and `num_points` of at least 2, got {len(anchors)} "
+            f"and {count}"
+        )
         raise ConfigError(msg)
     stops = [*anchors, anchors[0]] if closed else [*anchors]
     lines = [np.linspace(a, b, count)[:-1] for a, b in pairwise(stops)]
@@ -163,12 +166,12 @@ def graph_path(
         ConfigError: An anchor or a number of neighbours is impossible.
     """
     if len(anchors) < 2 or not all(0 <= anchor < len(latents) for anchor in anchors):
-        msg = f"--anchors must be two or more particles from 0 to {len(latents) - 1}"
+        msg = f"`anchors` must be two or more particles from 0 to {len(latents) - 1}"
         raise ConfigError(msg)
     if not 0 < average_neighbours < max_neighbours:
         msg = (
-            f"--avg-neighbors {average_neighbours:g} must be positive and less than "
-            f"--max-neighbors {max_neighbours}"
+            f"`average_neighbours` {average_neighbours:g} must be positive and less than "
+            f"`max_neighbours` {max_neighbours}"
         )
         raise ConfigError(msg)
     graph, longest = _neighbour_graph(latents, max_neighbours, average_neighbours, block)

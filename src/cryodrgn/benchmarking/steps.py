@@ -8,17 +8,18 @@ import torch
 
 from cryodrgn.benchmarking.synthetic import noise_particles
 from cryodrgn.benchmarking.timing import median_seconds
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import build_training_set
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import Compilation, TrainConfig
+from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.cost import operations_per_particle
 from cryodrgn.training.loop import Trainer
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.optimizers import adam
+from cryodrgn.training.options import Compilation
 from cryodrgn.training.schedules import KlWeighting
 
 

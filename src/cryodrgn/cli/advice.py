@@ -4,11 +4,14 @@ Messages come from rooms that several commands use, and name options that most o
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from cryodrgn.settings import Job, in_flags
 
 # An option, or a setting that the command has no option for.
 OPTION = re.compile(r"(?<![\w`/.-])(--[a-zA-Z][\w-]*|-[A-Za-z]{1,2})(?![\w/.-])")
-SETTING = re.compile(r"`(\w+)`")
+SETTING = re.compile(r"`(\w+)(?:=\w+)?`")
 CLAUSES, ALTERNATIVES = "; ", ", or "
 
 
@@ -31,6 +34,33 @@ def fitted(message: str, flags: Collection[str], commands: Collection[str]) -> s
         if fitting:
             kept.append(ALTERNATIVES.join(fitting))
     return CLAUSES.join(kept)
+
+
+def in_flags_of_others(
+    message: str, commands: Sequence[str], job_of: Callable[[str], type[Job[Any]]]
+) -> str:
+    """A message with flags for settings that its command lacks.
+
+    They are those of the command that is named last before a setting, or of the first that has
+    it.
+
+    Args:
+        message: The message, with the options of its own command in place of settings.
+        commands: Names of all commands.
+        job_of: The job of a command.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        before = [
+            name for place, name in _commands_in(message, commands) if place < match.start()
+        ]
+        for name in (*reversed(before), *commands):
+            words = in_flags(match[0], job_of(name))
+            if words != match[0]:
+                return words
+        return match[0]
+
+    return SETTING.sub(flag, message)
 
 
 def options_of_others(
@@ -67,6 +97,6 @@ def _commands_in(text: str, commands: Collection[str]) -> list[tuple[int, str]]:
 
 def _without_dashes(text: str, flags: Collection[str], commands: Collection[str]) -> str:
     for match in sorted(_lacking(text, flags, commands), key=lambda m: -m.start()):
-        plain = match[1].lstrip("-").replace("-", " ")
+        plain = match[1].lstrip("-").replace("-", " ").replace("_", " ")
         text = text[: match.start()] + plain + text[match.end() :]
     return text

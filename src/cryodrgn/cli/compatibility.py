@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryodrgn.cli.main import CRYODRGN
+from cryodrgn.cli.main import CRYODRGN, Program
 from cryodrgn.cli.parsing import CommandParser, ignored_options, parsed_options
-from cryodrgn.cli.program import Program
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 
 PROGRAMS = {program.name: program for program in (CRYODRGN, CRYODRGN_UTILS)}

@@ -42,13 +42,6 @@ class JobCommand:
         if self.name in IGNORED:
             add_ignored_flags(parser, IGNORED[self.name])
 
-    def run(self, args: argparse.Namespace) -> None:
-        """Run the command; what it does not read of the options stays unread."""
-        job = self.job.with_given(**settings_given(self.job, args, args.given))
-        job.run()
-        for name in job.names_read:
-            getattr(args, name, None)
-
 
 def add_options(parser: argparse.ArgumentParser, job: type[Job[Any]]) -> None:
     """Declare the settings of a job as options of a parser."""

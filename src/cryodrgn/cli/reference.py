@@ -12,8 +12,7 @@ from typing import Any
 
 from cryodrgn import rundir
 from cryodrgn.cli.declared import JobCommand
-from cryodrgn.cli.main import CRYODRGN
-from cryodrgn.cli.program import Program
+from cryodrgn.cli.main import CRYODRGN, Program
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.folders import Entry, Folder
 from cryodrgn.settings import Job, Option, options_of

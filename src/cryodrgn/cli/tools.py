@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from cryodrgn.cli.inactive_options import TOOLS_INACTIVE
+from cryodrgn.cli.main import Program
 from cryodrgn.cli.other_versions import COMMANDS as OF_OTHER_VERSIONS
-from cryodrgn.cli.program import Program
 from cryodrgn.cli.topics import COMMANDS, TOOL_ALIASES, TOOL_JOBS, TOOLS
 
 CRYODRGN_UTILS = Program(

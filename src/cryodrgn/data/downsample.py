@@ -67,7 +67,7 @@ def downsample_stack(
     """
     new_pixel_size, make = _target(images, new_box_size, pixel_size, sampling)
     if chunk is not None and chunk < 1:
-        msg = f"--chunk must be at least 1, got {chunk}"
+        msg = f"`chunk` must be at least 1, got {chunk}"
         raise ConfigError(msg)
     starts = range(0, len(images), chunk or len(images))
     paths = [output] if chunk is None else _parts(output, len(starts))
@@ -81,10 +81,7 @@ def downsample_stack(
             paths.append(_write_list(output.with_suffix(".txt"), paths))
     except InputFileError:
         # What cannot be finished is not left in parts.
-        for path in paths:
-            if work.has_finished(path):
-                path.unlink()
-            record_path(path).unlink(missing_ok=True)
+        work.discard(paths)
         raise
     for path in paths:
         record_path(path).unlink(missing_ok=True)
@@ -163,6 +160,13 @@ class _Work:
                 progress.advance(len(batch))
         if self._is_in_parts:
             write_record(record_path(path), {"key": self._key, "finished": _state_of(path)})
+
+    def discard(self, paths: list[Path]) -> None:
+        """Remove stacks that were finished, and records of all."""
+        for path in paths:
+            if self.has_finished(path):
+                path.unlink()
+            record_path(path).unlink(missing_ok=True)
 
     def has_finished(self, path: Path) -> bool:
         """True if an earlier call with the same settings finished a stack that is unchanged."""

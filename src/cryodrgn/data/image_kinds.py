@@ -64,7 +64,8 @@ class ImageKinds:
             msg = (
                 f"{source} holds images of {kinds_in_words(pixel_sizes, images.shapes)}: a box "
                 f"of {box_size} px of {sampling.pixel_size:.4g} Å holds frequencies that those "
-                f"of {coarsest:.6g} Å/px do not show; give -D {most} at most, or give the file "
+                f"of {coarsest:.6g} Å/px do not show; give `box_size` {most} at most, or "
+                "give the file "
                 "itself to the commands that read particles, which need no common box"
             )
             raise ConfigError(msg)

@@ -3,8 +3,8 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -110,25 +110,23 @@ def prepare_all(
         BadImageError: An image cannot be computed with.
     """
     images, image_bytes = particles.images, 8 * len(lattice)
-    order = VisitingOrder(
-        count=len(particles), row_bytes=round(image_bytes * particles.images_per_particle)
-    )
+    row_bytes = round(image_bytes * particles.images_per_particle)
+    order = VisitingOrder(count=len(particles), row_bytes=row_bytes)
     stored = torch.from_numpy(particles.image_rows(order.stored().numpy()))
     size = len(images) * image_bytes
+
+    def fill(store: ImageStore) -> None:
+        _fill(store, images, lattice, settings, centred=centred, device=device)
+
     words = f"keeping {len(images)} images as {format_size(size)}"
     if team.local_size > 1 or storage.cache_dir is not None:
         key = _fingerprint(particles, lattice, settings, centred=centred)
         path = (storage.cache_dir or storage.scratch_dir) / f"prepared.{key}.f32"
         with team.raise_on_all(BadImageError):
-            if team.local_rank == 0 and path.exists() and path.stat().st_size == size:
-                logger.info("using the images prepared before in %s", path)
-            elif team.local_rank == 0:
-                logger.info("%s in %s", words, path)
-                with (
-                    atomic_path(path, size) as partial,
-                    _opened(partial, stored, lattice) as new,
-                ):
-                    _fill(new, images, lattice, settings, centred=centred, device=device)
+            if team.local_rank == 0:
+                _fill_file(
+                    path, size, words, lambda new: fill(FileStore(new, len(lattice), stored))
+                )
         store: ImageStore = FileStore(_open(path, os.O_RDONLY), len(lattice), stored)
         team.wait()
         if storage.cache_dir is None and team.local_rank == 0:
@@ -136,12 +134,22 @@ def prepare_all(
     elif storage.uses_disk(size):
         logger.info("%s in a scratch file in %s", words, storage.scratch_dir)
         store = FileStore(_scratch_file(storage.scratch_dir), len(lattice), stored)
-        _fill(store, images, lattice, settings, centred=centred, device=device)
+        fill(store)
     else:
         logger.info("%s in memory", words)
         store = MemoryStore(len(images), len(lattice))
-        _fill(store, images, lattice, settings, centred=centred, device=device)
+        fill(store)
     return PreparedImages(lattice=lattice, store=store, order=order, num_images=len(images))
+
+
+def _fill_file(path: Path, size: int, words: str, fill: Callable[[int], None]) -> None:
+    """Fill a file with prepared images, unless it is there and whole."""
+    if path.exists() and path.stat().st_size == size:
+        logger.info("using the images prepared before in %s", path)
+        return
+    logger.info("%s in %s", words, path)
+    with atomic_path(path, size) as partial:
+        fill(_open(partial, os.O_RDWR | os.O_CREAT))
 
 
 def _fill(
@@ -180,13 +188,6 @@ def _scratch_file(folder: Path) -> int:
         with suppress(OSError):
             for path in missing:
                 path.rmdir()
-
-
-@contextmanager
-def _opened(
-    path: Path, stored: Int[Tensor, " images"], lattice: HalfPlaneFrequencies
-) -> Iterator[FileStore]:
-    yield FileStore(_open(path, os.O_RDWR | os.O_CREAT), len(lattice), stored)
 
 
 def _open(path: Path, flags: int) -> int:

@@ -112,7 +112,7 @@ class FileStore:
         msg = (
             f"prepared images cannot be written to a scratch file ({reason}): they need "
             f"{format_size(self._row_bytes * len(self._places))}; choose a folder with room "
-            "for them with --cache-dir"
+            "for them with `cache_dir`"
         )
         raise OutputFileError(msg) from error
 

@@ -15,17 +15,21 @@ from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.image_choice import ImageChoice
 from cryodrgn.data.moving_poses import PoseSource, relative_poses
 from cryodrgn.data.prefetch import DevicePrefetch
-from cryodrgn.data.prepared import PreparedImages
+from cryodrgn.data.prepared import PreparedImages, Storage, prepare_all
 from cryodrgn.data.preprocessing import (
+    Preprocessing,
     ctf_parameters,
     exposure_parameters,
     magnifications_of,
+    preparing_device,
 )
 from cryodrgn.data.stores import EpochStream
 from cryodrgn.devices import to_device
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.grouping import Grouping
 from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood
+from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 
 
@@ -375,3 +379,41 @@ def _on_device(images: PreparedImages, device: torch.device) -> Tensor | None:
         if tensor.nbytes > free / 2:
             return None
     return tensor.to(device)
+
+
+def build_training_set(
+    particles: ParticleSet,
+    lattice: HalfPlaneFrequencies,
+    settings: Preprocessing,
+    device: torch.device,
+    *,
+    storage: Storage,
+    moving_poses: PoseSource | None = None,
+    held_out: Int[Tensor, " particles"] | None = None,
+    images_drawn: int | None = None,
+    team: Team = ALONE,
+) -> TrainingSet:
+    """Prepare all images once.
+
+    Args:
+        particles: The particles, with poses.
+        lattice: Frequencies to keep.
+        settings: What is done to the images.
+        device: Where batches are wanted.
+        storage: Where they are kept.
+        moving_poses: Poses that are looked up for every batch; images are then not centred.
+        held_out: Particles that no epoch visits.
+        images_drawn: Images of a particle that an epoch visits, drawn anew for each; None
+            visits all.
+        team: Processes that share the images.
+    """
+    prepared = prepare_all(
+        particles,
+        lattice,
+        settings,
+        storage=storage,
+        centred=moving_poses is None,
+        team=team,
+        device=preparing_device(device),
+    )
+    return TrainingSet(particles, prepared, device, moving_poses, held_out, images_drawn)

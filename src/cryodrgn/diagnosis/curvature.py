@@ -70,7 +70,7 @@ class CurvatureFit:
         if self.hand:
             return (
                 f"The images show the curvature of the Ewald sphere, of the hand "
-                f"{self.hand:+d}: give backproject_voxel and train_linear --ewald "
+                f"{self.hand:+d}: give backproject_voxel and train_linear `ewald` "
                 f"{self.hand:+d}."
             )
         return "These images do not tell the hand of the curvature of the Ewald sphere."

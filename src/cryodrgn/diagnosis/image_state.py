@@ -34,11 +34,11 @@ NOISY, MOST_SIGNAL = 0.5, 10.0
 CLEAR = 5.0
 MULTIPLIED_UNSAID = (
     "images are multiplied by the CTF, which the file does not say (say it by "
-    "rlnCtfDataAreCtfPremultiplied 1 in a .star, or by --ctf-applied multiplied)"
+    "rlnCtfDataAreCtfPremultiplied 1 in a .star, or by `correction` multiplied)"
 )
 NOT_MULTIPLIED = (
     "images are not multiplied by the CTF, though they are said to be "
-    "(rlnCtfDataAreCtfPremultiplied, --ctf-applied)"
+    "(rlnCtfDataAreCtfPremultiplied, `correction`)"
 )
 
 

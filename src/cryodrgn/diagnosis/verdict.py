@@ -27,7 +27,7 @@ LEAST_SHARE_OVER_CONTROL = 0.1
 # Skewness of a map from which its sign is told, in both half maps.
 LEAST_SKEWNESS = 0.15
 MAX_CHANGES = 3
-WRONG_SIGN = "density comes out negative, the sign must be inverted (add or drop --invert-data)"
+WRONG_SIGN = "density comes out negative, the sign must be inverted (add or drop `invert`)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

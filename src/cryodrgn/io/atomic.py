@@ -143,7 +143,7 @@ def format_size(count: float) -> str:
 def _too_little(path: Path, needed: str, free: int) -> str:
     return (
         f"{path} cannot be written: it needs {needed}, but {path.parent.resolve()} has room "
-        f"for {format_size(free)}; make room there, or give another folder with -o"
+        f"for {format_size(free)}; make room there, or give another folder"
     )
 
 

@@ -176,7 +176,7 @@ def load_poses(
     """
     content = load_pickles(path)[0]
     if _is_ctf(content):
-        msg = f"{path} holds CTF parameters (N, 9), expected poses: it is a file for --ctf"
+        msg = f"{path} holds CTF parameters (N, 9), expected poses: it is a file for `ctf`"
         raise InputFileError(msg)
     parts = content if isinstance(content, tuple | list) and len(content) < 3 else (content,)
     arrays = [as_array(part, path) for part in parts]

@@ -164,7 +164,8 @@ class CryosparcParticles:
                 logger.warning(
                     "%s does not say at which pixel size its shifts were found (no column "
                     "%s/psize_A): they are taken to count in pixels of the images; if the "
-                    "refinement had another box size, give that with parse_pose_csparc -D",
+                    "refinement had another box size, give that with parse_pose_csparc "
+                    "`box_size`",
                     self.path,
                     found.group,
                 )
@@ -216,9 +217,9 @@ class CryosparcParticles:
             return refined
         if np.abs(of_refinement / found - 1).max() > 0.01:
             msg = (
-                f"-D {of_refinement} contradicts {self.path}, whose images have "
+                f"`box_size` {of_refinement} contradicts {self.path}, whose images have "
                 f"{box_words(of_images)} pixels and whose refinement had {found[0]:.0f}; "
-                "leave out -D"
+                "leave out `box_size`"
             )
             raise ConfigError(msg)
         return refined

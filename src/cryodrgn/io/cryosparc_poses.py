@@ -92,7 +92,7 @@ class WantedPoses:
             msg = (
                 f"{path} has poses of classes {_listed(classes)}, but no class_posterior that "
                 "says which class a particle belongs to; choose one with parse_pose_csparc "
-                "--class; give its output with --poses"
+                "`class_number`; give its output with `poses`"
             )
             raise ConfigError(msg)
         best = np.argmax(np.stack([p for p in posteriors if p is not None]), axis=0)

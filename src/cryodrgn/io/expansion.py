@@ -57,7 +57,7 @@ def expand_file(
         msg = f"{source} is no .star or .cs file; only these list particles row by row"
         raise ConfigError(msg)
     if output.suffix != source.suffix or output.resolve() == source.resolve():
-        msg = f"-o {output} must be another {source.suffix} file than {source}"
+        msg = f"`output` {output} must be another {source.suffix} file than {source}"
         raise ConfigError(msg)
     metadata = open_metadata(source)
     assert metadata is not None
@@ -67,7 +67,7 @@ def expand_file(
     if metadata.tilt_series(TiltSeriesSettings()) is not None:
         msg = (
             f"{source} lists images of tilt series, whose copies would be taken for more "
-            "images of one particle; take --symmetry of backproject_voxel, train_linear or "
+            "images of one particle; take `symmetry` of backproject_voxel, train_linear or "
             "reconstruct_states instead"
         )
         raise MetadataError(msg)

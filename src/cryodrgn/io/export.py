@@ -53,10 +53,10 @@ def export_particles(
         msg = f"{source} is no .star or .cs file; only these can be exported again"
         raise ConfigError(msg)
     if output.suffix != source.suffix:
-        msg = f"-o {output} must end in {source.suffix}, as {source} does"
+        msg = f"`output` {output} must end in {source.suffix}, as {source} does"
         raise ConfigError(msg)
     if output.resolve() == source.resolve():
-        msg = f"-o {output} is the file that is exported; give another name"
+        msg = f"`output` {output} is the file that is exported; give another name"
         raise ConfigError(msg)
     columns = columns or {}
     selection = Selection.of(rows)

@@ -271,7 +271,7 @@ class ImageStack:
             path = self._files[int(self._file_numbers[row])].path
             msg = (
                 f"image {self._frames[row]} of {path} (number {row} of those chosen, counting "
-                f"from 0) has {what}; leave it out with --screen all or --ind"
+                f"from 0) has {what}; leave it out with `screen` all or `indices`"
             )
             raise BadImageError(msg)
 

@@ -41,7 +41,7 @@ def locate_stacks(
             one file only because their folders were dropped.
     """
     if datadir is not None and not datadir.is_dir():
-        msg = f"--datadir {datadir} is no folder"
+        msg = f"`datadir` {datadir} is no folder"
         raise InputFileError(msg)
     found: dict[str, Path] = {}
     by_path: dict[Path, tuple[str, bool]] = {}
@@ -54,7 +54,7 @@ def locate_stacks(
         if other != name and not (whole and other_whole) and Path(other).name == place.name:
             msg = (
                 f"{metadata_path} names {other} and {name}, but only {path} is there; give the "
-                "folder under which both are found with --datadir"
+                "folder under which both are found with `datadir`"
             )
             raise InputFileError(msg)
     return found
@@ -77,7 +77,7 @@ def _locate(
     name: str,
     metadata_path: Path,
     datadir: Path | None,
-    remedy: str = "give its folder with --datadir",
+    remedy: str = "give its folder with `datadir`",
 ) -> Path:
     places = _below(datadir, name) if datadir else _around(metadata_path, name)
     tried: list[Path] = []
@@ -98,7 +98,7 @@ def _locate(
         if different:
             msg = (
                 f"{metadata_path} names {name}, which could be {hits[0]} or {different[0]}; "
-                "say which with --datadir"
+                "say which with `datadir`"
             )
             raise InputFileError(msg)
         if hits:

@@ -102,7 +102,7 @@ def require_box_size(given: int | None) -> None:
         ConfigError: It is smaller than two pixels.
     """
     if given is not None and given < 2:
-        msg = f"the box size must be positive, got -D {given}"
+        msg = f"the box size must be positive, got `box_size` {given}"
         raise ConfigError(msg)
 
 
@@ -118,14 +118,17 @@ def resolve_box_sizes(
     found = metadata.box_sizes()
     require_box_size(given)
     if found is None and given is None:
-        msg = f"{metadata.path} does not say the box size of its images; give it with -D"
+        msg = (
+            f"{metadata.path} does not say the box size of its images; give it with `box_size`"
+        )
         raise MetadataError(msg)
     if found is None:
         return np.full(len(metadata), given)
     if given is not None and (found != given).any():
         msg = (
-            f"-D {given} contradicts {metadata.path}, whose images have {box_words(found)} "
-            "pixels; leave out -D, or pass the file that belongs to the other box"
+            f"`box_size` {given} contradicts {metadata.path}, whose images have "
+            f"{box_words(found)} "
+            "pixels; leave out `box_size`, or pass the file that belongs to the other box"
         )
         raise ConfigError(msg)
     return found
@@ -154,7 +157,7 @@ def resolve_pixel_sizes(
     given: float | None = None,
     of_stack: Callable[[], PixelSizes | None] = lambda: None,
     *,
-    remedy: str = "give it with --Apix",
+    remedy: str = "give it with `pixel_size`",
 ) -> PixelSizes:
     """Å/px of every particle: from the file, else as given, else from the headers of stacks.
 
@@ -170,7 +173,7 @@ def resolve_pixel_sizes(
     """
     found = metadata.pixel_sizes()
     if given is not None and not given > 0:
-        msg = f"the pixel size must be positive, got --Apix {given}"
+        msg = f"the pixel size must be positive, got `pixel_size` {given}"
         raise ConfigError(msg)
     if found is None and given is not None:
         return np.full(len(metadata), given)
@@ -188,8 +191,8 @@ def resolve_pixel_sizes(
     if given is not None and np.abs(found / given - 1).max() > PIXEL_SIZE_TOLERANCE:
         values = ", ".join(f"{value:g}" for value in np.unique(found)[:3])
         msg = (
-            f"--Apix {given:g} contradicts {metadata.path}, which says {values} Å/px; "
-            "leave out --Apix, or pass the file that belongs to the other pixel size"
+            f"`pixel_size` {given:g} contradicts {metadata.path}, which says {values} Å/px; "
+            "leave out `pixel_size`, or pass the file that belongs to the other pixel size"
         )
         raise ConfigError(msg)
     return found

@@ -23,7 +23,7 @@ from cryodrgn.particles.poses import Poses
 logger = logging.getLogger(__name__)
 
 NOT_IN_PICKLES = (
-    "a ctf.pkl cannot hold that; give {} itself to the commands, with or without --ctf, and "
+    "a ctf.pkl cannot hold that; give {} itself to the commands, with or without `ctf`, and "
     "it is accounted for"
 )
 

@@ -224,22 +224,25 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         table = replace(table, **metadata.attenuation())
         tell_of_detector(metadata)
         if ctf is None:
-            words = "without CTF parameters that is ignored; give them with --ctf"
+            words = "without CTF parameters that is ignored; give them with `ctf`"
             warn_of_ignored_terms(metadata, pixel_sizes, words, with_others=False)
     table = _on_one_lattice(table, files)
     if series is not None and isinstance(selection, _TiltSelection):
         return _in_series(table, series, selection, files)
     particles = ParticleSet.of_single_images(table)
     if table.copies is not None:
-        logger.info(
-            "%s lists %d different images in %d rows: copies of an image, as symmetry "
-            "expansion makes them, stay together in half sets and held-out sets, and count "
-            "once in effective numbers",
-            files.particles,
-            particles.num_different,
-            len(particles),
-        )
+        _tell_of_copies(particles, files.particles)
     return particles if files.tilted is None else _paired(particles, images, files)
+
+
+def _tell_of_copies(particles: ParticleSet, path: Path) -> None:
+    """Log what follows from images that a file lists more than once."""
+    words = (
+        "%s lists %d different images in %d rows: copies of an image, as symmetry expansion "
+        "makes them, stay together in half sets and held-out sets, and count once in effective "
+        "numbers"
+    )
+    logger.info(words, path, particles.num_different, len(particles))
 
 
 def _in_series(
@@ -284,7 +287,7 @@ def _on_one_lattice(table: ImageTable, files: ParticleFiles) -> ImageTable:
         return table
     logger.info(
         "%s holds images of %s: all are evaluated at the frequencies of a box of %d px at "
-        "%.6g Å/px, as if taken at one dose (else training takes --contrast)",
+        "%.6g Å/px, as if taken at one dose (else training takes `with_contrast`)",
         table.source,
         kinds_in_words(sizes, shapes),
         sampling.box_size,
@@ -433,7 +436,7 @@ def _pixel_sizes(
         kind = "star" if files.particles.suffix == ".star" else "csparc"
         remedy = (
             f"write poses and CTF with parse_pose_{kind} and parse_ctf_{kind}, which take "
-            "--Apix, and give them with --poses and --ctf"
+            "`pixel_size`, and give them with `poses` and `ctf`"
         )
         return resolve_pixel_sizes(metadata, of_stack=lambda: images.pixel_sizes, remedy=remedy)
     known = images.pixel_sizes if from_metadata is None else from_metadata
@@ -456,7 +459,7 @@ def _require_box_size(metadata: ParticleMetadata, images: ImageStack) -> None:
         msg = (
             f"{metadata.path} says that images have {said[row]} pixels, but their stacks have "
             f"{found[row]}; were they downsampled? Pass the file that belongs to the "
-            "stacks, or give --poses and --ctf"
+            "stacks, or give `poses` and `ctf`"
         )
         raise ShapeMismatchError(msg)
 

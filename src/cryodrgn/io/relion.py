@@ -34,10 +34,10 @@ DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 
 # Field of the CTF table, its column, and the option that replaces the column.
 OPTICS_COLUMNS = {
-    "voltage_kv": ("rlnVoltage", "--kv"),
-    "spherical_aberration_mm": ("rlnSphericalAberration", "--cs"),
-    "amplitude_contrast": ("rlnAmplitudeContrast", "-w"),
-    "phase_shift": ("rlnPhaseShift", "--ps"),
+    "voltage_kv": ("rlnVoltage", "`voltage_kv`"),
+    "spherical_aberration_mm": ("rlnSphericalAberration", "`spherical_aberration_mm`"),
+    "amplitude_contrast": ("rlnAmplitudeContrast", "`amplitude_contrast`"),
+    "phase_shift": ("rlnPhaseShift", "`phase_shift_deg`"),
 }
 MTF = "rlnMtfFileName"
 NO_FILE = {"", "None", "."}

@@ -48,16 +48,7 @@ def write_particle_star(
         more: Further columns by name, without underscore.
         relion30: Whether to write the layout of RELION 3.0.
     """
-    per_particle = {"rlnImagePixelSize": np.asarray(pixel_sizes, dtype=np.float64)}
-    if ctf is not None:
-        per_particle |= {
-            "rlnVoltage": ctf.voltage_kv,
-            "rlnSphericalAberration": ctf.spherical_aberration_mm,
-            "rlnAmplitudeContrast": ctf.amplitude_contrast,
-        }
-    if magnifications is not None:
-        entries = magnifications.reshape(-1, 4).T
-        per_particle |= dict(zip(MAGNIFICATION, entries, strict=True))
+    per_particle = _optics_columns(pixel_sizes, ctf, magnifications)
     sizes = np.broadcast_to(box_size, len(image_names))
     terms = {} if ctf is None else ctf.optional_columns()
     values = [*per_particle.values(), *terms.values(), sizes]
@@ -78,20 +69,41 @@ def write_particle_star(
         columns["rlnImageSize"] = sizes.tolist()
         write_star(path, {"": columns}, version=None)
         return
+    optics = _optics_table(list(per_particle), unique)
+    optics |= _term_columns({name: values[first] for name, values in terms.items()})
+    optics["rlnImageSize"] = unique[:, -1].astype(np.int64).tolist()
+    optics["rlnImageDimensionality"] = [2] * len(unique)
+    write_star(path, {"optics": optics, "particles": columns})
+
+
+def _optics_table(names: list[str], unique: Float[np.ndarray, "groups values"]) -> Columns:
+    """Numbers, names and values of optics groups."""
     numbers = range(1, len(unique) + 1)
-    optics: Columns = {
+    table: Columns = {
         "rlnOpticsGroup": list(numbers),
         "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers],
     }
-    optics |= {
-        name: column.tolist() for name, column in zip(per_particle, unique.T, strict=False)
-    }
-    optics |= _term_columns({name: values[first] for name, values in terms.items()})
-    optics |= {
-        "rlnImageSize": unique[:, -1].astype(np.int64).tolist(),
-        "rlnImageDimensionality": [2] * len(unique),
-    }
-    write_star(path, {"optics": optics, "particles": columns})
+    columns = zip(names, unique.T, strict=False)
+    return table | {name: column.tolist() for name, column in columns}
+
+
+def _optics_columns(
+    pixel_sizes: Float[np.ndarray, " particles"],
+    ctf: CtfTable | None,
+    magnifications: Float[np.ndarray, "particles 2 2"] | None,
+) -> dict[str, np.ndarray]:
+    """Values of every particle that those of an optics group have in common."""
+    found = {"rlnImagePixelSize": np.asarray(pixel_sizes, dtype=np.float64)}
+    if ctf is not None:
+        found |= {
+            "rlnVoltage": ctf.voltage_kv,
+            "rlnSphericalAberration": ctf.spherical_aberration_mm,
+            "rlnAmplitudeContrast": ctf.amplitude_contrast,
+        }
+    if magnifications is not None:
+        entries = magnifications.reshape(-1, 4).T
+        found |= dict(zip(MAGNIFICATION, entries, strict=True))
+    return found
 
 
 def _term_columns(terms: Mapping[str, np.ndarray]) -> Columns:

@@ -139,7 +139,7 @@ def _lock(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        msg = f"{path} is being written by another process; wait for it, or give another -o"
+        msg = f"{path} is being written by another process; wait for it, or give another name"
         raise OutputFileError(msg) from error
     except OSError:
         # A file system without locks: nothing can be said.

@@ -107,7 +107,7 @@ def find_run_config(weights: Path) -> Path:
     for path in (run.config_yaml, run.config_pickle):
         if path.is_file():
             return path
-    msg = f"there is no config.yaml or config.pkl beside {weights}; name it with --config"
+    msg = f"there is no config.yaml or config.pkl beside {weights}; name it with `config`"
     raise InputFileError(msg)
 
 
@@ -138,7 +138,7 @@ def parent_indices(folder: Path) -> Path | None:
         return None
     path = Path(named)
     if not path.is_file():
-        msg = f"{path}, by which {folder} was filtered, is not there; name it with --ind"
+        msg = f"{path}, by which {folder} was filtered, is not there; name it with `indices`"
         raise InputFileError(msg)
     return path
 

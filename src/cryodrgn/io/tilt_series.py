@@ -105,7 +105,7 @@ def tilt_images(particles: StarTable, identity: str, columns: Columns) -> TiltIm
     scales, angles, tilt_words = _tilts(particles, columns)
     logger.info(
         "%s lists %d images of %d particles in tilt series (%s): dose %s, tilt %s; "
-        "--single-images takes every image for a particle of its own",
+        "`single_images` takes every image for a particle of its own",
         particles.path,
         len(particles),
         len(names),
@@ -186,7 +186,7 @@ def _doses(
         factors = columns(B_FACTOR)
         assert factors is not None
         return factors / B_FACTOR_OF_DOSE, f"−{B_FACTOR} / 4, as WARP and M write it"
-    return None, "not known (-d says it)"
+    return None, "not known (`dose_per_tilt` says it)"
 
 
 def _are_doses(columns: Columns, owners: Int[np.ndarray, " rows"]) -> bool:
@@ -210,7 +210,7 @@ def _tilts(
         angles = columns(name)
         if angles is not None and np.ptp(angles) > 0:
             return None, np.deg2rad(angles), f"from {name}"
-    return None, None, "not known (-a says it)"
+    return None, None, "not known (`angle_per_tilt_deg` says it)"
 
 
 def _places(particles: StarTable) -> Int[np.ndarray, " rows"]:

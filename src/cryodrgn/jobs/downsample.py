@@ -206,7 +206,7 @@ class Downsample(Job[list[Path]]):
             images = images.select(rows)
         if len(images) == images.box_size:
             logger.warning(
-                "%s is taken for %d images; is it a volume? Then add --is-vol",
+                "%s is taken for %d images; is it a volume? Then add `is_volume`",
                 self.input,
                 len(images),
             )

@@ -96,7 +96,7 @@ class EvalImages(
         if self.correction is None and trained.correction is not None:
             logger.info(
                 "images are taken for corrected for their CTF as those of the run were "
-                "(--ctf-applied %s)",
+                "(`correction` %s)",
                 trained.correction,
             )
             files = replace(files, correction=trained.correction)
@@ -107,7 +107,7 @@ class EvalImages(
         if trained.ctf is not None and particles.images.ctf is None:
             logger.warning(
                 "the model was trained with the CTF parameters of %s, but the images of %s "
-                "come without: give theirs with --ctf",
+                "come without: give theirs with `ctf`",
                 trained.ctf,
                 particles.source,
             )

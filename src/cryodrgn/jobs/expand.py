@@ -49,7 +49,7 @@ class Expand(Job[list[Path]]):
 
         require_ending(self.output, (".star", ".cs"), "output")
         if self.passthrough is not None and self.output.suffix != ".cs":
-            logger.warning("--passthrough has no effect: a .star file has none")
+            logger.warning("`passthrough` has no effect: a .star file has none")
         name = canonical_name(self.symmetry)
         mates = point_group(name)
         paths = expand_file(

@@ -103,7 +103,7 @@ class Export(Job[list[Path]]):
 
         require_ending(self.output, (".star", ".cs"), "output")
         if self.passthrough is not None and self.output.suffix != ".cs":
-            logger.warning("--passthrough has no effect: a .star file has none")
+            logger.warning("`passthrough` has no effect: a .star file has none")
         selection = load_selection(self.indices)
         if self.expanded is not None:
             selection = self._collapsed(selection)

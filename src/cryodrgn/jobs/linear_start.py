@@ -2,14 +2,13 @@
 
 from dataclasses import asdict, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.architecture import OF_ENCODERS, LatentOptions
-from cryodrgn.jobs.options import TRAINING
 from cryodrgn.settings import option, settings
+from cryodrgn.training.options import TRAINING, LinearRunOptions
 
 if TYPE_CHECKING:
     import torch
@@ -28,19 +27,9 @@ if TYPE_CHECKING:
 
 
 @settings
-class LinearStartOptions(LatentOptions):
+class LinearStartOptions(LinearRunOptions, LatentOptions):
     """The linear model that a network begins with."""
 
-    linear_run: Path | None = option(
-        "--from",
-        default=None,
-        group=TRAINING,
-        metavar="RUN",
-        help="Train the network on a linear model, to learn only what that cannot say: volumes "
-        "and latents of this run of train_linear (or of reconstruct_states on it) plus a "
-        "network that begins at zero",
-        default_words="a network alone",
-    )
     train_volumes: bool = option(
         "--train-volumes",
         default=False,

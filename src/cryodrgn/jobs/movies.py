@@ -93,7 +93,7 @@ class MakeMovies(EpochOptions, Job[list[Path]]):
             command = "analyze" if self.kind == "latent" else "analyze_landscape"
             msg = (
                 f"{folder} holds no volumes; run cryodrgn {command} {self.workdir} "
-                f"{self.epoch} first, without --skip-vol"
+                f"{self.epoch} first, without `skip_volumes`"
             )
             raise InputFileError(msg)
         films = []

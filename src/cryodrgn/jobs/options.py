@@ -6,20 +6,26 @@ from typing import TYPE_CHECKING, Literal
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.tilt_options import TiltOptions, TiltSeriesOptions
 from cryodrgn.settings import (
-    NOT_NEGATIVE,
-    POSITIVE,
     Check,
     Settings,
-    at_least,
     between,
     option,
     settings,
 )
+from cryodrgn.training.options import (
+    LARGE,
+    TRAINING,
+    AdamOptions,
+    CacheOptions,
+    ExecutionOptions,
+    LengthOptions,
+)
 
 if TYPE_CHECKING:
+    from cryodrgn.data.config import DataConfig
     from cryodrgn.io.particle_files import ParticleFiles
     from cryodrgn.reconstruction.decode import PostProcessing
-    from cryodrgn.training.config import DataConfig, HeldOutConfig
+    from cryodrgn.training.config import HeldOutConfig
     from cryodrgn.training.schedules import Curriculum
 
 # Radius, as a fraction of half the box, at which the window of images begins to fall.
@@ -28,8 +34,7 @@ HALF = "half"
 MRC_ENDINGS = (".mrc", ".mrcs")
 PICKLE_ENDINGS = (".pkl", ".pik")
 Half = Literal["half"]
-LOADING, LARGE = "Dataset loading", "Large data sets"
-TRAINING, CONVERGENCE, POSES = "Training parameters", "Convergence", "Pose SGD"
+LOADING, CONVERGENCE, POSES = "Dataset loading", "Convergence", "Pose SGD"
 
 
 @settings
@@ -175,8 +180,8 @@ class DataOptions(SelectionOptions):
 
 
 @settings
-class StorageOptions(Settings):
-    """Box size of training, and storage of prepared images."""
+class TrainingBoxOptions(Settings):
+    """Box size of training."""
 
     box_size: int | None = option(
         "-D",
@@ -187,26 +192,11 @@ class StorageOptions(Settings):
         help="Fourier-crop images to this box size on the fly",
         default_words="as they are",
     )
-    memory_gb: float | None = option(
-        "--memory",
-        default=None,
-        group=LARGE,
-        metavar="GB",
-        unit="GB",
-        check=POSITIVE,
-        resumes_as="memory_gb",
-        help="Memory that prepared images may take; beyond, they stream from a file",
-        default_words="60 %% of what is free",
-    )
-    cache_dir: Path | None = option(
-        "--cache-dir",
-        default=None,
-        group=LARGE,
-        metavar="DIR",
-        resumes_as="cache_dir",
-        help="Keep prepared images in this folder, on a fast disk, for other runs on the same "
-        "images",
-    )
+
+
+@settings
+class StorageOptions(CacheOptions, TrainingBoxOptions):
+    """Box size of training, and storage of prepared images."""
 
 
 def _epochs(text: str) -> int | str:
@@ -215,26 +205,9 @@ def _epochs(text: str) -> int | str:
 
 
 @settings
-class TrainingOptions(ComputeOptions):
-    """Optimisation of networks."""
+class CurriculumOptions(Settings):
+    """Frequencies that are compared in early epochs."""
 
-    num_epochs: int = option(
-        "-n",
-        "--num-epochs",
-        default=20,
-        group=TRAINING,
-        check=at_least(1),
-        resumes_as="num_epochs",
-        help="Number of training epochs",
-    )
-    batch_size: int = option(
-        "-b",
-        "--batch-size",
-        default=8,
-        group=TRAINING,
-        check=at_least(1),
-        help="Minibatch size",
-    )
     curriculum: int | Half | None = option(
         "--curriculum",
         default=None,
@@ -245,20 +218,12 @@ class TrainingOptions(ComputeOptions):
         help="Low frequencies first: all are compared only after this number of epochs (if "
         "none is given, half of the epochs)",
     )
-    weight_decay: float = option(
-        "--wd",
-        default=0.0,
-        group=TRAINING,
-        check=NOT_NEGATIVE,
-        help="Weight decay in Adam optimizer",
-    )
-    learning_rate: float = option(
-        "--lr",
-        default=1e-4,
-        group=TRAINING,
-        check=POSITIVE,
-        help="Learning rate in Adam optimizer",
-    )
+
+
+@settings
+class NormOptions(Settings):
+    """Normalisation of the data."""
+
     norm: tuple[float, float] | None = option(
         "--norm",
         default=None,
@@ -266,22 +231,18 @@ class TrainingOptions(ComputeOptions):
         help="Data normalization as shift, 1/scale",
         default_words="0, std of dataset",
     )
-    precision: Literal["auto", "float32", "bfloat16"] = option(
-        "--precision",
-        default="auto",
-        group=TRAINING,
-        help="Number type of the matrix products; auto is bfloat16 where the device has units "
-        "for it",
-        constants={"--no-amp": ("float32", "The same as --precision float32")},
-    )
-    compilation: Literal["auto", "off", "on", "graphs", "triton"] = option(
-        "--compile",
-        default="auto",
-        group=TRAINING,
-        resumes_as="compilation",
-        help="Compile the training step (on), replay it as one CUDA graph (graphs), with fused "
-        "residual layers (triton), or not at all (off); auto is graphs on CUDA, otherwise off",
-    )
+
+
+@settings
+class TrainingOptions(
+    ExecutionOptions,
+    NormOptions,
+    AdamOptions,
+    CurriculumOptions,
+    LengthOptions,
+    ComputeOptions,
+):
+    """Optimisation of networks."""
 
     @property
     def frequency_curriculum(self) -> "Curriculum | None":
@@ -387,7 +348,7 @@ def data_config(
     tilt: TiltOptions | None = None,
 ) -> "DataConfig":
     """Images and their preprocessing, as the groups of settings say."""
-    from cryodrgn.training.config import DataConfig
+    from cryodrgn.data.config import DataConfig
 
     return DataConfig(
         files=particle_files(particles, tables, data, tilt),

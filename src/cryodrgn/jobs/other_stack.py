@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from cryodrgn.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cryodrgn.data.config import DataConfig
     from cryodrgn.linear.latents import Latents
     from cryodrgn.particles.optics import CtfTable
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.particles.poses import Poses
     from cryodrgn.rundir import StateFiles
-    from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
@@ -111,49 +111,61 @@ def in_other_stack(
     latents.require_count(len(known), known.source)
     common = same_particles(known, whole)
     if len(common) < len(known):
-        logger.warning(
-            "%d particles of the run are not in %s and are left out",
-            len(known) - len(common),
-            whole.source,
-        )
+        words = "%d particles of the run are not in %s and are left out"
+        logger.warning(words, len(known) - len(common), whole.source)
     particles = whole.select(common.second)
-    own = latents.of_particles(known).select(common.first)
-    poses, ctf = None, None
-    takes_poses = data.files.poses is None and (
-        has_found_poses or particles.images.poses is None
-    )
+    lacks_poses = has_found_poses or particles.images.poses is None
+    takes_poses = data.files.poses is None and lacks_poses
     takes_ctf = particles.images.ctf is None and known.images.ctf is not None
     applied = data.files.correction or of_run.files.correction
     if data.files.correction is None and applied is not None and not takes_ctf:
         logger.info("images are taken for corrected for their CTF as those of the run were")
         corrected = as_corrected(particles.images.ctf, applied, whole.source)
         particles = particles.with_images(ctf=corrected)
+    poses, ctf = None, None
     if takes_poses or takes_ctf:
-        if known.offsets is not None or whole.offsets is not None:
-            msg = (
-                f"{whole.source} lists tilt series, whose poses and CTF must come from the "
-                "file itself; give one that holds them, or `poses` and `ctf`"
-            )
-            raise ConfigError(msg)
-        chosen = known.select(common.first)
-        if takes_poses:
-            poses = chosen.images.require_poses()
-            logger.info("poses are those of the run, their shifts in Å")
-            particles = particles.with_images(poses=poses)
-        if takes_ctf:
-            ctf = chosen.images.ctf
-            logger.info("CTF parameters are those of the run")
-            particles = particles.with_images(ctf=ctf)
-            applied = applied or common_correction(ctf)
+        _require_single_images(known, whole)
+        chosen = known.select(common.first).images
+        poses = chosen.require_poses() if takes_poses else None
+        ctf = chosen.ctf if takes_ctf else None
+    if ctf is not None:
+        applied = applied or common_correction(ctf)
     return OtherStack(
         data=replace(data, files=replace(data.files, correction=applied)),
-        particles=particles,
-        latents=own,
+        particles=_with_tables(particles, poses, ctf),
+        latents=latents.of_particles(known).select(common.first),
         poses=poses,
         ctf=ctf,
         num_listed=_number_listed(data.files.particles),
         has_same_box=abs(_side(known) / _side(whole) - 1) < BOX_TOLERANCE,
     )
+
+
+def _with_tables(
+    particles: "ParticleSet", poses: "Poses | None", ctf: "CtfTable | None"
+) -> "ParticleSet":
+    """Particles with the poses and CTF parameters that the run has of them."""
+    if poses is not None:
+        logger.info("poses are those of the run, their shifts in Å")
+        particles = particles.with_images(poses=poses)
+    if ctf is not None:
+        logger.info("CTF parameters are those of the run")
+        particles = particles.with_images(ctf=ctf)
+    return particles
+
+
+def _require_single_images(known: "ParticleSet", whole: "ParticleSet") -> None:
+    """Refuse to take poses or CTF parameters of one set of tilt series for another.
+
+    Raises:
+        ConfigError: One of the sets has several images of a particle.
+    """
+    if known.offsets is not None or whole.offsets is not None:
+        msg = (
+            f"{whole.source} lists tilt series, whose poses and CTF must come from the "
+            "file itself; give one that holds them, or `poses` and `ctf`"
+        )
+        raise ConfigError(msg)
 
 
 def _side(particles: "ParticleSet") -> float:

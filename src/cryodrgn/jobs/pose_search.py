@@ -76,7 +76,7 @@ class GridOptions(Settings):
 
         if self.l_end < self.l_start:
             logger.warning(
-                "--l-end has no effect: %d is below --l-start %d", self.l_end, self.l_start
+                "`l_end` has no effect: %d is below `l_start` %d", self.l_end, self.l_start
             )
         return GridSettings(
             radius_start=self.l_start,

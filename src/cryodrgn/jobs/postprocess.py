@@ -90,7 +90,8 @@ class Postprocess(PixelSizeOptions, SeedOptions, Job["SharpenedMap"]):
         files = PostprocessFiles(self.output)
         if self.output.suffix == ".mrc" or self.output.is_file():
             msg = (
-                f"-o {self.output} is a file, expected a folder for maps, curves and a picture"
+                f"`output` {self.output} is a file, expected a folder for maps, curves and a "
+                "picture"
             )
             raise ConfigError(msg)
         half_maps, geometry, pixel_size = self._half_maps()

@@ -34,6 +34,7 @@ def joined(where: DeviceOptions) -> "Iterator[tuple[Team, torch.device]]":
     import torch
 
     from cryodrgn.devices import choose_device
+    from cryodrgn.io.log import log_from
     from cryodrgn.parallel import join_team
 
     if getattr(where, "multigpu", False) and "WORLD_SIZE" not in os.environ:
@@ -44,7 +45,7 @@ def joined(where: DeviceOptions) -> "Iterator[tuple[Team, torch.device]]":
         torch.cuda.set_device(device)
     with join_team(device.type) as team:
         if not team.is_writer:
-            logging.getLogger("cryodrgn").setLevel(logging.ERROR)
+            log_from(logging.ERROR)
         yield team, device
 
 
@@ -58,7 +59,7 @@ def _name_for_all(name: str, rank: int) -> str:
         return name
     if rank == 0:
         logger.warning(
-            "--device %s has no effect: each of %d processes takes a GPU of its own",
+            "`device` %s has no effect: each of %d processes takes a GPU of its own",
             name,
             count,
         )
@@ -71,7 +72,7 @@ def _start_all() -> None:
 
     count = torch.cuda.device_count()
     if count < 2:
-        logger.warning("--multigpu has no effect: this machine has %d GPUs", count)
+        logger.warning("`multigpu` has no effect: this machine has %d GPUs", count)
         return
     sys.stdout.flush()
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from cryodrgn.data.config import DataConfig
     from cryodrgn.io.map_geometry import MapGeometry
     from cryodrgn.jobs.other_stack import OtherStack
     from cryodrgn.linear.latents import Latents
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.preflight.screening import Screen
     from cryodrgn.rundir import RunDirectory
-    from cryodrgn.training.config import DataConfig
 
     # Images that have been screened, and their latents.
     _Chosen = tuple[DataConfig, ParticleSet, Latents]

@@ -14,6 +14,7 @@ from cryodrgn.counts import counted
 from cryodrgn.errors import CryodrgnError, MetadataError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.check import Check
+from cryodrgn.jobs.chosen_settings import DECIDED, ChosenSettings
 from cryodrgn.jobs.nuisance import Nuisance
 from cryodrgn.jobs.options import BoxOptions, ParticleOptions, TableOptions, particle_files
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
@@ -22,7 +23,6 @@ from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.settings import (
     SEED,
     Job,
-    Settings,
     at_least,
     function_of,
     in_flags,
@@ -36,6 +36,7 @@ from cryodrgn.settings import (
 if TYPE_CHECKING:
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.rundir import RunDirectory, WholeRunFiles
+    from cryodrgn.training.events import Listeners
     from cryodrgn.workflow.auto_settings import Choice
     from cryodrgn.workflow.manifest import Manifest
 
@@ -50,63 +51,6 @@ WORDS = {
     "analysis": "volumes and plots",
     "nuisance": "does the latent follow structure, or poses and optics?",
 }
-CHOSEN = "Settings that are otherwise chosen from the data"
-
-
-@settings
-class ChosenSettings(Settings):
-    """Settings of the training that take the place of those chosen from the data."""
-
-    zdim: int = option("--zdim", default=8, group=CHOSEN, help="Dimension of the latent")
-    box_size: float | None = option(
-        "-D", default=None, group=CHOSEN, unit="px", help="Box size of training in pixels"
-    )
-    encoder_dim: float | None = option(
-        "--qdim", default=None, group=CHOSEN, help="Width of the encoder"
-    )
-    decoder_dim: float | None = option(
-        "--pdim", default=None, group=CHOSEN, help="Width of the decoder"
-    )
-    batch_size: float | None = option("-b", default=None, group=CHOSEN, help="Batch size")
-    learning_rate: float | None = option(
-        "--lr", default=None, group=CHOSEN, help="Learning rate"
-    )
-    num_epochs: float | None = option(
-        "-n", default=None, group=CHOSEN, help="Largest number of epochs"
-    )
-    window_radius: float | None = option(
-        "--window-r",
-        default=None,
-        group=CHOSEN,
-        help="Window images from this fraction of half the box on",
-    )
-    held_out: float | None = option(
-        "--held-out",
-        default=None,
-        group=CHOSEN,
-        help="Share of the particles kept out of training, to tell when it has converged; 0 "
-        "for none, and then all epochs are trained",
-    )
-    invert: bool | None = option(
-        "--invert-data",
-        default=None,
-        group=CHOSEN,
-        help="Invert data sign",
-        constants={"--uninvert-data": (False, "Keep data sign")},
-    )
-
-
-# Settings that the data decide unless they are given.
-DECIDED = (
-    "box_size",
-    "encoder_dim",
-    "decoder_dim",
-    "batch_size",
-    "learning_rate",
-    "num_epochs",
-    "window_radius",
-    "held_out",
-)
 
 
 @settings
@@ -180,9 +124,11 @@ class RunAll(
                 run of other settings or other particles.
         """
         from cryodrgn.io.atomic import make_folder
+        from cryodrgn.io.log import log_to_file
         from cryodrgn.io.particle_files import open_particles
         from cryodrgn.rundir import WholeRunFiles
-        from cryodrgn.training.run_log import log_to_file
+        from cryodrgn.training.events import Listeners, added_listeners
+        from cryodrgn.training.run_log import EventsFile
         from cryodrgn.workflow.manifest import Manifest, input_files
 
         files, given = WholeRunFiles(self.outdir), particle_files(self.particles, self, self)
@@ -193,8 +139,9 @@ class RunAll(
         manifest.begin(self.request(), input_files(given))
         make_folder(files.path)
         # Sign and window are found out, not taken for granted.
+        listeners = Listeners((EventsFile(files.events),), added_listeners())
         with log_to_file(files.log), compat.meaning(compat.OLD):
-            _Pipeline(self, files, particles, manifest).perform()
+            _Pipeline(self, files, particles, manifest, listeners).perform()
         return files
 
 
@@ -234,9 +181,10 @@ class _Pipeline:
         files: "WholeRunFiles",
         particles: "ParticleSet",
         manifest: "Manifest",
+        listeners: "Listeners",
     ) -> None:
         self._run, self._files, self._particles = run, files, particles
-        self._manifest = manifest
+        self._manifest, self._listeners = manifest, listeners
         self._results = {
             "check": files.check.json,
             "linear": files.linear.weights(),
@@ -255,6 +203,7 @@ class _Pipeline:
 
     def perform(self) -> None:
         """Make every step whose result is not there, and the page."""
+        from cryodrgn.training.events import ReportWritten
         from cryodrgn.workflow.run_page import write_run_page
 
         run, files = self._run, self._files
@@ -277,6 +226,7 @@ class _Pipeline:
         self._step("nuisance", choices, self._nuisance())
         sentence = write_run_page(files, self._manifest.content)
         self._manifest.record(verdict=sentence)
+        self._listeners.tell(ReportWritten(verdict=sentence, report=files.report))
         logger.info("\n%s\nThe report is %s", sentence, files.report)
 
     def _fit_linear(self, choices: Sequence["Choice"], data: Mapping[str, Any]) -> RunAll:
@@ -308,7 +258,7 @@ class _Pipeline:
             if number < run.rounds:
                 run = replace(run, indices=here.judged.good)
             elif run.rounds > 1:
-                logger.info("they stay: %d rounds were asked for (--rounds)", run.rounds)
+                logger.info("they stay: %d rounds were asked for (`rounds`)", run.rounds)
         logger.info("the first volume at full size is %s", self._linear.linear.mean)
         return run
 
@@ -370,6 +320,7 @@ class _Pipeline:
     def _step(self, name: str, choices: Sequence["Choice"], job: Job[Any]) -> None:
         """Do a job, and say how a user would type it, unless its result is there."""
         from cryodrgn.progress import followed_by
+        from cryodrgn.training.events import StepFinished
 
         result = self._results[name]
         if result.is_file():
@@ -377,23 +328,27 @@ class _Pipeline:
             return
         line = shlex.join(["cryodrgn", *words_of(job)])
         rest = self._announce(name, choices, line)
-        started = time.monotonic()
+        started, problem, cause = time.monotonic(), None, None
         try:
             with followed_by(rest):
                 job.run()
+            if not result.is_file():
+                # A job that was asked to stop ends well, without its result.
+                problem = f"the run ended because this was stopped: {line}"
         except CryodrgnError as error:
-            reason = in_flags(str(error), type(job))
-            msg = f"{reason}; the run ended because this failed: {line}; call it again to go on"
-            raise CryodrgnError(msg) from error
-        if not result.is_file():
-            # A job that was asked to stop ends well, without its result.
-            msg = f"the run ended because this was stopped: {line}; call it again to go on"
-            raise CryodrgnError(msg)
-        self._manifest.add_step(name, line, time.monotonic() - started)
+            cause, reason = error, in_flags(str(error), type(job))
+            problem = f"{reason}; the run ended because this failed: {line}"
+        seconds = time.monotonic() - started
+        self._listeners.tell(StepFinished(step=name, seconds=seconds, error=problem))
+        if problem is not None:
+            msg = f"{problem}; call it again to go on"
+            raise CryodrgnError(msg) from cause
+        self._manifest.add_step(name, line, seconds)
 
     def _announce(self, name: str, choices: Sequence["Choice"], line: str) -> float:
         """Log what comes now, how long it takes, and return the seconds of what follows."""
         from cryodrgn.progress import format_duration
+        from cryodrgn.training.events import StepBegun
         from cryodrgn.workflow.estimates import estimated_seconds
 
         values = {choice.setting: choice.value for choice in choices}
@@ -415,6 +370,15 @@ class _Pipeline:
             early if name in {"check", "training"} else "",
             line,
         )
+        begun = StepBegun(
+            folder=self._files.path,
+            step=name,
+            steps=tuple(names),
+            command=line,
+            seconds=seconds[step],
+            seconds_after=rest,
+        )
+        self._listeners.tell(begun)
         return rest
 
     def _is_done(self, name: str) -> bool:
@@ -453,13 +417,17 @@ class _Pipeline:
         """True if the data must be inverted; refuses particles that do not fit their poses."""
         from cryodrgn.diagnosis.verdict import WRONG_SIGN
 
+        def is_sign(change: str) -> bool:
+            # Checks of earlier versions end it otherwise.
+            return change.partition(" (")[0] == WRONG_SIGN.partition(" (")[0]
+
         check, given = self._files.check, self._run.invert
         found = _read(check.json)
-        others = [change for change in found["changes"] if change != WRONG_SIGN]
+        others = [change for change in found["changes"] if not is_sign(change)]
         if others or (found["changes"] and given is not None):
             msg = f"{found['verdict']} See {check.page}"
             raise MetadataError(msg)
-        return WRONG_SIGN in found["changes"] if given is None else given
+        return any(map(is_sign, found["changes"])) if given is None else given
 
     def _log_choices(self, choices: Sequence["Choice"], *, invert: bool) -> None:
         if self._run.invert is not None:
@@ -468,7 +436,8 @@ class _Pipeline:
             skewness = _read(self._files.check.json)["map_skewness"]
             density = "negative" if invert else "positive"
             reason = f"density comes out {density} as the file stands (skewness {skewness:.2f})"
-        sign = "--invert-data" if invert else "--uninvert-data"
+        said = options_of(TrainVae)["invert"][1]
+        sign = said.flags[0] if invert else next(iter(said.constants))
         logger.info("\n%-15s %-6s %s", sign, "", reason)
         for choice in choices:
             logger.info("%-15s %-6g %s", _flag(choice.setting), choice.value, choice.reason)

@@ -184,7 +184,7 @@ class Simulate(Job["SimulationFiles"]):
             )
         settings = self._imaging(size.pixel_size)
         if self.resolution is not None and any(path.suffix in VOLUMES for path in models):
-            logger.warning("--resolution has no effect: volumes are taken as they are")
+            logger.warning("`resolution` has no effect: volumes are taken as they are")
         simulation_plan(size, settings, self.outdir).announce("the simulation")
         if models:
             states = states_from_files(models, self.box_size, self.pixel_size, self.resolution)

@@ -224,12 +224,12 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
         names = images.select(particles.original_rows).names(folder)
         if particles.images.ctf is None:
             logger.warning(
-                "%s has no CTF parameters, and neither has %s; give them with --ctf",
+                "%s has no CTF parameters, and neither has %s; give them with `ctf`",
                 self.output,
                 self.particles,
             )
         if particles.images.poses is None:
-            logger.info("no poses are written; give them with --poses")
+            logger.info("no poses are written; give them with `poses`")
         write_particle_star(
             self.output,
             names,

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import PoseRefinementOptions
 from cryodrgn.jobs.recipe_options import RecipeOptions
@@ -11,6 +10,7 @@ from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import function_of, option, settings, with_default
+from cryodrgn.training.options import LikelihoodOptions
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig

@@ -16,31 +16,44 @@ from cryodrgn.jobs.options import (
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
 from cryodrgn.jobs.tilt_options import TiltOptions
+from cryodrgn.linear.options import LinearModelOptions
 from cryodrgn.settings import (
-    SEED,
     Job,
-    at_least,
+    Settings,
     function_of,
     option,
     positional,
     same_named,
     settings,
 )
+from cryodrgn.training.options import SeedOptions
 
 if TYPE_CHECKING:
+    from cryodrgn.data.config import DataConfig
     from cryodrgn.linear.config import LinearConfig
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.preflight.screening import Screen
     from cryodrgn.runs.run import Run
-    from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
-MODEL = "Linear model"
+
+@settings
+class FitOptions(Settings):
+    """Particles of a linear run, and its folder."""
+
+    particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
+    outdir: Path = option("-o", "--outdir", kw_only=False, help="Output directory of the run")
+    overwrite: bool = option(
+        "--overwrite", default=False, help="Replace the run that OUTDIR holds"
+    )
 
 
 @settings
 class TrainLinear(
+    LinearModelOptions,
+    SeedOptions,
+    FitOptions,
     EwaldOptions,
     SymmetryOptions,
     DeviceOptions,
@@ -52,70 +65,6 @@ class TrainLinear(
     Job["Run"],
 ):
     """Find the components of heterogeneity by a linear model, in seconds."""
-
-    particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
-    outdir: Path = option("-o", "--outdir", kw_only=False, help="Output directory of the run")
-    overwrite: bool = option(
-        "--overwrite", default=False, help="Replace the run that OUTDIR holds"
-    )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
-    num_components: int = option(
-        "--components",
-        default=8,
-        group=MODEL,
-        metavar="K",
-        check=at_least(1),
-        help="Components to look for; those that do not stand out from noise are dropped",
-    )
-    radius: int = option(
-        "--radius",
-        default=16,
-        group=MODEL,
-        metavar="R",
-        check=at_least(4),
-        help="Use the images up to this radius in Fourier pixels to find the latent",
-    )
-    fit_images: int = option(
-        "--fit-images",
-        default=50_000,
-        group=MODEL,
-        metavar="N",
-        help="Fit the model to at most so many images and embed the rest",
-    )
-    with_contrast: bool | None = option(
-        "--contrast",
-        default=None,
-        group=MODEL,
-        help="Fit a contrast for every image",
-        default_words="if contrasts are seen to vary",
-        constants={"--no-contrast": (False, "Take the contrasts of all images for 1")},
-    )
-    pose_rounds: int = option(
-        "--refine-poses",
-        default=0,
-        bare=4,
-        group=MODEL,
-        metavar="ROUNDS",
-        check=at_least(0),
-        default_words="keep poses; without a number: 4",
-        help="Correct poses that are off by a few degrees and pixels, and fit the model anew, "
-        "as often as half maps agree better for it, at most ROUNDS times",
-    )
-    mask: Path | None = option(
-        "--mask",
-        default=None,
-        group=MODEL,
-        metavar="MRC",
-        help="Solvent mask",
-        default_words="found by itself",
-    )
-    focus_mask: Path | None = option(
-        "--focus-mask",
-        default=None,
-        group=MODEL,
-        metavar="MRC",
-        help="Look for heterogeneity within this mask only",
-    )
 
     def config(self) -> "LinearConfig":
         """Settings of the fit."""

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 from cryodrgn.jobs.architecture import NETWORK, DecoderOptions
-from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
 from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import function_of, option, settings, with_default
+from cryodrgn.training.options import LikelihoodOptions
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.jobs.architecture import AutoEncoderOptions, TiltEncoderOptions
-from cryodrgn.jobs.likelihood_options import LikelihoodOptions
 from cryodrgn.jobs.linear_start import LinearStartOptions
-from cryodrgn.jobs.options import TRAINING, HeldOutOptions, PoseRefinementOptions
-from cryodrgn.jobs.recipe_options import EncoderInputOptions, RecipeOptions
+from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
+from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.tilt_options import TILTS_OF_4, RandomTiltOptions, TiltOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import Settings, at_least, function_of, option, settings
+from cryodrgn.training.options import TRAINING, EncoderInputOptions, LikelihoodOptions
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +118,7 @@ class TrainVae(
             usual = "resid" if particles.offsets is None else "subtomogram"
             if particles.offsets is not None and self.encode_mode in OF_ONE_IMAGE:
                 logger.warning(
-                    "--encode-mode %s reads the image of the smallest dose of every particle "
+                    "`encode_mode` %s reads the image of the smallest dose of every particle "
                     "alone; subtomogram reads all of them",
                     self.encode_mode,
                 )

@@ -23,28 +23,27 @@ from cryodrgn.jobs.processes import joined, stop_on_signals
 from cryodrgn.jobs.recipe_options import values_of_recipe
 from cryodrgn.jobs.tilt_options import RandomTiltOptions, TiltOptions
 from cryodrgn.settings import (
-    POSITIVE,
-    SEED,
     Job,
     Settings,
-    at_least,
     option,
     options_of,
     positional,
     same_named,
     settings,
 )
+from cryodrgn.training.options import ReportOptions, ShuffleOptions
 
 if TYPE_CHECKING:
     import torch
 
+    from cryodrgn.data.config import DataConfig
     from cryodrgn.models.settings import ModelConfig
     from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.preflight.screening import Screen
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.runs.run import Run
-    from cryodrgn.training.config import DataConfig, RunConfig, TrainConfig
+    from cryodrgn.training.config import RunConfig, TrainConfig
     from cryodrgn.training.pose_table import PoseConfig
     from cryodrgn.training.start import Load
 
@@ -58,8 +57,8 @@ OF_THE_CALL = frozenset(
 
 
 @settings
-class RunOptions(Settings):
-    """Folder of the run, its beginning, and its reports."""
+class FolderOptions(Settings):
+    """Folder of the run, and its beginning."""
 
     particles: Path | None = positional(
         help="Input particles (.mrcs, .star, .cs, or .txt); not needed to go on with a run",
@@ -77,40 +76,20 @@ class RunOptions(Settings):
     overwrite: bool = option(
         "--overwrite", default=False, help="Replace the run that OUTDIR holds"
     )
-    checkpoint_interval: int = option(
-        "--checkpoint",
-        default=1,
-        check=at_least(1),
-        resumes_as="checkpoint_interval",
-        help="Checkpointing interval in N_EPOCHS",
-    )
-    checkpoint_minutes: float | None = option(
-        "--checkpoint-minutes",
-        default=None,
-        metavar="MINUTES",
-        check=POSITIVE,
-        resumes_as="checkpoint_minutes",
-        help="Also write a checkpoint at this interval within epochs, for queues with a limit",
-    )
-    log_interval: int = option(
-        "--log-interval",
-        default=1000,
-        check=at_least(1),
-        resumes_as="log_interval",
-        help="Logging interval in N_IMGS",
-    )
+
+
+@settings
+class VerboseOptions(Settings):
+    """Level of the log."""
+
     verbose: bool = option(
         "-v", "--verbose", default=False, help="Log every interval, not only every epoch"
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
-    shuffle_seed: int | None = option(
-        "--shuffle-seed",
-        default=None,
-        check=SEED,
-        metavar="SEED",
-        help="Random seed of the order of the images",
-        default_words="that of --seed",
-    )
+
+
+@settings
+class RunOptions(ShuffleOptions, VerboseOptions, ReportOptions, FolderOptions):
+    """Folder of the run, its beginning, its reports, and its seeds."""
 
 
 @settings
@@ -166,11 +145,11 @@ class TrainingJob(
         from cryodrgn.training.start import is_over, resolve_resume
 
         if self.verbose:
-            logging.getLogger("cryodrgn").setLevel(logging.DEBUG)
+            _log_every_interval()
         load = self._beginning()
         run = RunDirectory(self.outdir, first_epoch=self._first_epoch(load))
         if load == "latest" and self.overwrite:
-            logger.warning("--load latest has no effect with --overwrite: a new run begins")
+            logger.warning("`load` latest has no effect with `overwrite`: a new run begins")
         resumes_alone = load == "latest" and self.particles is None
         config = self._recorded(run) if resumes_alone else None
         particles = self._data().open() if config is None else config.data.open()
@@ -314,7 +293,7 @@ class TrainingJob(
             # A folder may come from a colleague, and must not say where files are written.
             changes["cache_dir"] = None
             logger.info(
-                "--cache-dir was %s; give it again to use it", config.training.cache_dir
+                "`cache_dir` was %s; give it again to use it", config.training.cache_dir
             )
         if HELD_OUT_STOP in changes:
             held_out = config.training.held_out
@@ -325,6 +304,12 @@ class TrainingJob(
                 raise ConfigError(msg)
             changes["held_out"] = replace(held_out, stop=changes.pop(HELD_OUT_STOP))
         return changes
+
+
+def _log_every_interval() -> None:
+    from cryodrgn.io.log import log_from
+
+    log_from(logging.DEBUG)
 
 
 def _pose_config(options: PoseRefinementOptions) -> "PoseConfig | None":

@@ -60,13 +60,13 @@ class WriteCs(ImageOptions, TableOptions, Job[Path]):
         if images.ctf is not None and images.ctf.correction is not None:
             logger.warning(
                 "%s cannot say that its images were corrected for the CTF, as they were; give "
-                "every command on it --ctf-applied",
+                "every command on it `correction`",
                 self.output,
             )
         for what, table in {"CTF parameters": images.ctf, "poses": images.poses}.items():
             if table is None:
-                flag = "ctf" if what.startswith("CTF") else "poses"
-                logger.warning("no %s are written; give them with --%s", what, flag)
+                setting = "ctf" if what.startswith("CTF") else "poses"
+                logger.warning("no %s are written; give them with `%s`", what, setting)
         logger.info("wrote %d particles to %s", len(names), self.output)
         return self.output
 

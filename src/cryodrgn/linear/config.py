@@ -1,20 +1,20 @@
 """Settings of a linear run."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.imaging.ewald import Curvature
-from cryodrgn.training.config import DataConfig
+from cryodrgn.linear.options import LEAST_RADIUS, RecordedOptions
+from cryodrgn.settings import settings
 
 logger = logging.getLogger(__name__)
 
 LEAST_IMAGES_PER_COMPONENT = 4
-# Coarser shells than these show no shape.
-LEAST_RADIUS = 4
 
 
 def require_radius(box_size: int, source: str) -> None:
@@ -55,42 +55,21 @@ def tell_radius(asked: int, box_size: int) -> None:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinearConfig:
-    """Settings of a linear run.
+@settings
+class LinearConfig(RecordedOptions):
+    """Settings of a linear run: those of its options, and some that follow from them.
 
     Attributes:
         data: The images.
-        num_components: Components that are looked for.
-        fit_images: Images that the model is fitted to; the rest are only embedded.
-        radius: Radius in cycles per box up to which latents are estimated.
-        with_contrast: Whether every image has a contrast of its own; None decides by the
-            images.
-        pose_rounds: How many times poses are corrected and the model is fitted anew.
-        mask: A solvent mask; None makes one from the volumes.
-        focus_mask: A mask outside of which components do not vary.
         symmetry: Point group of the mean and of all components.
         ewald: Hand of the curvature of the Ewald sphere; 0 takes it for flat.
-        seed: Of the random latents it begins with, and of the choice of images.
         on_disk: Whether prepared images are kept in a scratch file; None decides by memory.
-        memory_gb: Memory that they may take, in GB; None takes a share of what is free.
-        cache_dir: Folder in which they stay for other runs.
     """
 
     data: DataConfig
-    num_components: int = 8
-    fit_images: int = 50_000
-    radius: int = 16
-    with_contrast: bool | None = None
-    pose_rounds: int = 0
-    mask: Path | None = None
-    focus_mask: Path | None = None
     symmetry: str = "C1"
     ewald: Curvature = 0
-    seed: int = 0
     on_disk: bool | None = None
-    memory_gb: float | None = None
-    cache_dir: Path | None = None
 
     def storage(self, scratch_dir: Path) -> Storage:
         """Storage of the prepared images."""
@@ -106,33 +85,24 @@ class LinearConfig:
         """Refuse settings with which nothing can be fitted.
 
         Raises:
-            ConfigError: A number is out of range.
+            ConfigError: A number is out of range, or two settings do not go together.
         """
-        least = {
-            "--components": (self.num_components, 1),
-            "--radius": (self.radius, LEAST_RADIUS),
-            "--fit-images": (
-                self.fit_images,
-                2 * LEAST_IMAGES_PER_COMPONENT * self.num_components,
-            ),
-            "--refine-poses": (self.pose_rounds, 0),
-            "--seed": (self.seed, 0),
-        }
-        for option, (value, lowest) in least.items():
-            if value < lowest:
-                msg = f"{option} must be at least {lowest}, got {value}"
-                raise ConfigError(msg)
+        super().__post_init__()
+        least = 2 * LEAST_IMAGES_PER_COMPONENT * self.num_components
+        if self.fit_images < least:
+            msg = f"`fit_images` must be at least {least}, got {self.fit_images}"
+            raise ConfigError(msg)
         if self.pose_rounds and self.data.files.tilted is not None:
             msg = (
-                "--refine-poses does not go with --tilt: a pair has one pose and two shifts; "
+                "`pose_rounds` does not go with `tilt`: a pair has one pose and two shifts; "
                 "leave out one of the two"
             )
             raise ConfigError(msg)
         if self.pose_rounds and self.ewald:
             msg = (
-                "--refine-poses does not go with --ewald: poses are compared with flat slices; "
-                "refine them without --ewald, then give the pose.pkl of that run with --poses "
-                "and --ewald"
+                "`pose_rounds` does not go with `ewald`: poses are compared with flat slices; "
+                "refine them without `ewald`, then give the pose.pkl of that run with `poses` "
+                "and `ewald`"
             )
             raise ConfigError(msg)
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from cryodrgn.devices import sum_dtype
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import resize_volume
+from cryodrgn.imaging.likelihood import kl_divergence
 from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.expectation import Expectation
 from cryodrgn.linear.iteration import DiscImages, joined
 from cryodrgn.linear.subspace import Subspace, grid_size
 from cryodrgn.models.basis import BasisModel
-from cryodrgn.models.losses import kl_divergence
 from cryodrgn.particles.optics_groups import groups_by_optics
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
 from cryodrgn.imaging.masks import resize_mask
@@ -24,7 +25,6 @@ from cryodrgn.linear.prepared_states import prepare_states
 from cryodrgn.linear.states import StateSettings
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 

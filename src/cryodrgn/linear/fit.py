@@ -225,7 +225,7 @@ class PpcaEM:
         if found is not None and found.is_worth_trying:
             return True
         if found is not None:
-            logger.info("%s; --contrast fits them all the same", found.in_words())
+            logger.info("%s; `with_contrast` fits them all the same", found.in_words())
         return False
 
     def _better(self, plain: "_Halves", fitted: "_Halves") -> "_Halves":
@@ -241,7 +241,8 @@ class PpcaEM:
         figures = f"log-likelihood per particle of the other half {mean:+.3g} ± {error:.2g}"
         if is_better:
             logger.info(
-                "contrasts of images vary by %.0f%% and are fitted (%s); --no-contrast takes "
+                "contrasts of images vary by %.0f%% and are fitted (%s); "
+                "`with_contrast=False` takes "
                 "them for 1",
                 100 * fitted.contrast_spread,
                 figures,
@@ -249,7 +250,7 @@ class PpcaEM:
             return fitted
         logger.info(
             "contrasts of images are taken for 1: the model without them explains images as "
-            "well or better (%s); --contrast fits them all the same",
+            "well or better (%s); `with_contrast` fits them all the same",
             figures,
         )
         return plain

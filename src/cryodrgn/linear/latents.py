@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
@@ -21,7 +22,6 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
     """
     dataset = settings.get("dataset_args", {})
     if "particles" not in dataset:
-        msg = "the config of the run names no particles; give them with --particles"
+        msg = "the config of the run names no particles; give them with `particles`"
         raise ConfigError(msg)
     names = {
         "poses": "poses",

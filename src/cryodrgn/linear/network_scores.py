@@ -18,6 +18,7 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import shell_sums
+from cryodrgn.io.log import log_to_file
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.score_table import write_scores
 from cryodrgn.linear.latents import file_latents
@@ -28,7 +29,6 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress, format_duration
 from cryodrgn.reconstruction.trained import TrainedModel, prepare_as_trained
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.run_log import log_to_file
 
 logger = logging.getLogger(__name__)
 

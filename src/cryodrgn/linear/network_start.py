@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.masks import read_mask
@@ -25,7 +26,6 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import DataConfig
 from cryodrgn.training.linear_start import Embedding, LinearStart
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class LinearRun:
         if trained.ewald:
             msg = (
                 f"{folder} was fitted with the curvature of the Ewald sphere (train_linear "
-                "--ewald), which networks do not know; give a run without it"
+                "`ewald`), which networks do not know; give a run without it"
             )
             raise ConfigError(msg)
         return cls(
@@ -131,7 +131,7 @@ class LinearRun:
             msg = (
                 f"{self.folder} has volumes of {box_size} px, but the images of "
                 f"{particles.source} have {particles.box_size} px; fit both at one box size "
-                "(-D)"
+                "(`box_size`)"
             )
             raise ConfigError(msg)
         found = particles.require_pixel_size()
@@ -144,7 +144,7 @@ class LinearRun:
         if invert != self.trained.invert:
             there = "changed" if self.trained.invert else "kept"
             msg = (
-                f"{self.folder} {there} the sign of its images (--invert-data), and this run "
+                f"{self.folder} {there} the sign of its images (`invert`), and this run "
                 "does not; give both the same"
             )
             raise ConfigError(msg)

@@ -165,7 +165,7 @@ def tell_of_junk(scores: ParticleScores, files: JudgedFiles) -> None:
     logger.info("%s", scores.sentence())
     if scores.is_junk().any():
         logger.info(
-            "rows of the original file: %s, and without them %s (for --ind)",
+            "rows of the original file: %s, and without them %s (for `indices`)",
             files.junk,
             files.good,
         )

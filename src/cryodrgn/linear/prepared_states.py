@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.imaging.noise import NoiseModel
@@ -17,7 +18,6 @@ from cryodrgn.models.basis import BasisModel
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.training.config import DataConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

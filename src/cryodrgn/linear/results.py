@@ -78,7 +78,7 @@ def verdict(result: LinearResult) -> str:
     if count == 0:
         return "no heterogeneity above noise found"
     words = "1 component carries" if count == 1 else f"{count} components carry"
-    more = f"; there may be more, ask for them with --components {2 * asked}"
+    more = f"; there may be more, ask for them with `num_components` {2 * asked}"
     return f"{words} signal above noise{more if count == asked else ''}"
 
 
@@ -92,9 +92,9 @@ def advice(result: LinearResult, config: LinearConfig) -> str | None:
         return None
     fewer = []
     if config.num_components > FEW_COMPONENTS:
-        fewer.append(f"--components {FEW_COMPONENTS}")
+        fewer.append(f"`num_components` {FEW_COMPONENTS}")
     if config.radius > SMALL_RADIUS:
-        fewer.append(f"--radius {SMALL_RADIUS}")
+        fewer.append(f"`radius` {SMALL_RADIUS}")
     first = ""
     if fewer:
         first = (

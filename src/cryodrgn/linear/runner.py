@@ -3,7 +3,6 @@
 import logging
 import math
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ from torch import Tensor
 
 import cryodrgn
 from cryodrgn.data.batches import generator_at
-from cryodrgn.data.building import build_training_set
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.moving_poses import PoseSource
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
+from cryodrgn.data.training_set import build_training_set
 from cryodrgn.devices import describe_device
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
@@ -27,6 +27,7 @@ from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.slices import mates_of
 from cryodrgn.io.atomic import make_folder
+from cryodrgn.io.log import log_to_file
 from cryodrgn.io.masks import read_mask
 from cryodrgn.linear.config import (
     LEAST_IMAGES_PER_COMPONENT,
@@ -40,6 +41,7 @@ from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.particle_scores import score_particles, tell_of_junk
 from cryodrgn.linear.pose_refinement import Correction, MovedPoses, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress
+from cryodrgn.linear.reports import reporting
 from cryodrgn.linear.results import LinearResult, advice, verdict, write_results
 from cryodrgn.linear.subspace import Subspace
 from cryodrgn.parallel import ALONE, Team
@@ -47,9 +49,7 @@ from cryodrgn.particles.half_sets import rows_of
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import DataConfig
-from cryodrgn.training.events import StepsTaken
-from cryodrgn.training.run_log import MetricsFile, log_to_file
+from cryodrgn.training.events import FitBegun
 
 logger = logging.getLogger(__name__)
 
@@ -80,16 +80,11 @@ def train_linear(
     """
     device = with_double_precision(device)
     _check(config, particles, run, team, overwrite=overwrite)
-    masks = Masks(
-        solvent=_read_mask(config.mask, particles, device),
-        focus=_read_mask(config.focus_mask, particles, device),
-    )
+    masks = _read_masks(config, particles, device)
     norm = config.data.norm or estimated_norm(config.data, particles)
-    poses = (
-        MovedPoses(particles.first_images.require_poses(), device)
-        if config.pose_rounds
-        else None
-    )
+    poses = None
+    if config.pose_rounds:
+        poses = MovedPoses(particles.first_images.require_poses(), device)
     images = prepare_disc(
         config.data,
         particles,
@@ -105,23 +100,55 @@ def train_linear(
     team.wait()
     if not team.is_writer:
         return _fitted(config, particles, images, poses, masks, lambda *_: None)
+    _empty(run)
+    begun = _beginning(config, particles, norm, run, device, team)
+    with log_to_file(run.log), reporting(run, begun) as reporter:
+        tell_radius(config.radius, particles.box_size)
+        result = _fitted(config, particles, images, poses, masks, reporter.report)
+        write_results(result, config, particles, norm, run)
+        reporter.tell_results(run)
+        for words in (verdict(result), advice(result, config)):
+            if words is not None:
+                logger.info("%s", words)
+        tell_of_junk(result.scores, run.judged)
+    return result
+
+
+def _beginning(
+    config: LinearConfig,
+    particles: ParticleSet,
+    norm: tuple[float, float],
+    run: RunDirectory,
+    device: torch.device,
+    team: Team,
+) -> FitBegun:
+    """The event with which the run begins."""
+    return FitBegun(
+        folder=run.path,
+        num_particles=len(particles),
+        num_components=config.num_components,
+        radius=min(config.radius, particles.box_size // 2 - 1),
+        command=tuple(sys.argv),
+        version=cryodrgn.__version__,
+        device=describe_device(device),
+        num_processes=team.size,
+        norm=norm,
+    )
+
+
+def _read_masks(config: LinearConfig, particles: ParticleSet, device: torch.device) -> Masks:
+    """The masks that settings name."""
+    return Masks(
+        solvent=_read_mask(config.mask, particles, device),
+        focus=_read_mask(config.focus_mask, particles, device),
+    )
+
+
+def _empty(run: RunDirectory) -> None:
+    """Make the folder of a run, without the files of an earlier one."""
     make_folder(run.path)
     for path in run.written_files():
         path.unlink()
-    with log_to_file(run.log):
-        logger.info("%s", " ".join(sys.argv))
-        logger.info("cryodrgn %s on %s", cryodrgn.__version__, describe_device(device))
-        if team.size > 1:
-            logger.info("fitted by %d processes", team.size)
-        tell_radius(config.radius, particles.box_size)
-        result = _fitted(config, particles, images, poses, masks, _Reporter(run).report)
-        write_results(result, config, particles, norm, run)
-        logger.info("%s", verdict(result))
-        tried = advice(result, config)
-        if tried is not None:
-            logger.info("%s", tried)
-        tell_of_junk(result.scores, run.judged)
-    return result
 
 
 def with_double_precision(device: torch.device) -> torch.device:
@@ -349,43 +376,6 @@ def _scattered(
     )
 
 
-class _Reporter:
-    """Writes iterations to the log and to the metrics of the run."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        self._metrics = MetricsFile(run.metrics)
-        self._count, self._seconds, self._images = 0, 0.0, 0
-        self._started = time.monotonic()
-
-    def report(self, reconstruction: float, kl: float, num_images: int) -> None:
-        """One pass over some images: an iteration, or the embedding at the end."""
-        self._images += num_images
-        seconds = time.monotonic() - self._started
-        row = StepsTaken(
-            epoch=self._count,
-            images=self._images,
-            reconstruction=reconstruction,
-            kl=kl,
-            total=reconstruction,
-            beta=1.0,
-            learning_rate=0.0,
-            skipped=0,
-            seconds=seconds,
-        )
-        self._metrics.tell(row)
-        self._count += 1
-        logger.info(
-            "# =====> Epoch: %d Average gen loss = %.6f, KLD = %.6f, total loss = %.6f; "
-            "Finished in %.1f s",
-            self._count,
-            row.reconstruction,
-            row.kl,
-            row.total,
-            seconds - self._seconds,
-        )
-        self._seconds = seconds
-
-
 def _chosen_rows(
     numbers: Int[np.ndarray, " particles"], config: LinearConfig
 ) -> Int[Tensor, " rows"]:
@@ -420,17 +410,18 @@ def _check(
     particles.images.require_poses()
     particles.require_pixel_size()
     if config.pose_rounds:
-        particles.require_single_images("--refine-poses")
+        particles.require_single_images("`pose_rounds`")
     least = 2 * max(LEAST_IMAGES_PER_COMPONENT * config.num_components, team.size)
     if len(particles) < least:
         msg = (
             f"{particles.source} has {len(particles)} particles, but {config.num_components} "
-            f"components need at least {least}; ask for fewer with --components"
+            f"components need at least {least}; ask for fewer with `num_components`"
         )
         raise ShapeMismatchError(msg)
     if (run.config_yaml.exists() or run.weights().exists()) and not overwrite:
         msg = (
-            f"{run.path} holds a run already; choose another -o, or replace it with --overwrite"
+            f"{run.path} holds a run already; choose another folder, or replace it with "
+            "`overwrite`"
         )
         raise ConfigError(msg)
 

@@ -4,7 +4,8 @@ import csv
 import io
 import logging
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import cryodrgn
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import ShellCurve
@@ -42,7 +44,6 @@ from cryodrgn.reconstruction.postprocess_files import (
 )
 from cryodrgn.reconstruction.postprocessing import SharpenedMap, sharpened
 from cryodrgn.rundir import StateFiles
-from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
@@ -139,20 +140,48 @@ def reconstruct_states(
             return []
         _write_model(found, latents, data, settings, particles, norm, files)
         states = reconstruction.states(found, points, pixel_size)
-    summaries: list[StateSummary] = []
     solvent = resize_mask(reconstruction.mask, particles.box_size).cpu()
-    for number, state in enumerate(track(states, len(points), "writing states", "state")):
-        if team.is_writer:
-            _write_state(state, number, files, norm[1], geometry)
-            sharp = _sharpening(state, norm[1], pixel_size, solvent)
-            summaries.append(_summary(state, sharp, norm[1], pixel_size))
-            _write_sharpened(state, sharp, number, files, geometry)
+    tracked = track(states, len(points), "writing states", "state")
     if not team.is_writer:
+        # They take part in what is computed, and write nothing.
+        deque(tracked, maxlen=0)
         return []
+    return _all_written(tracked, files, norm[1], geometry, solvent, latents)
+
+
+def _all_written(
+    states: Iterable[State],
+    files: StateFiles,
+    scale: float,
+    geometry: MapGeometry,
+    solvent: Float[Tensor, "box box box"],
+    latents: Latents,
+) -> list[StateSummary]:
+    """Write states as they come, and their table, and say which of them to trust."""
+    summaries = [
+        _written(state, number, files, scale, geometry, solvent)
+        for number, state in enumerate(states)
+    ]
     write_volume(files.mask, solvent.numpy(), geometry)
     _write_table(summaries, files)
     _say_what_to_trust(summaries, latents)
     return summaries
+
+
+def _written(
+    state: State,
+    number: int,
+    files: StateFiles,
+    scale: float,
+    geometry: MapGeometry,
+    solvent: Float[Tensor, "box box box"],
+) -> StateSummary:
+    """Write a state and its sharpened map, and sum it up."""
+    pixel_size = geometry.pixel_size or 1.0
+    _write_state(state, number, files, scale, geometry)
+    sharp = _sharpening(state, scale, pixel_size, solvent)
+    _write_sharpened(state, sharp, number, files, geometry)
+    return _summary(state, sharp, scale, pixel_size)
 
 
 def _say_what_to_trust(summaries: Sequence[StateSummary], latents: Latents) -> None:
@@ -199,11 +228,11 @@ def check_states(
         )
         raise ConfigError(msg)
     if files.path.exists() and not files.path.is_dir():
-        msg = f"-o {files.path} is a file, expected a folder"
+        msg = f"`outdir` {files.path} is a file, expected a folder"
         raise ConfigError(msg)
     for path in (files.run.log, files.run.metrics):
         if path.exists():
-            msg = f"{files.path} holds a training run; choose another -o"
+            msg = f"{files.path} holds a training run; choose another folder"
             raise ConfigError(msg)
     if mask_path is None:
         return None

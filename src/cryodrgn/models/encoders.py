@@ -177,7 +177,7 @@ class ConvEncoder(CryodrgnEncoder):
     def __init__(self, config: EncoderConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__(config, box_size=box_size, latent_dim=latent_dim)
         if box_size % 16:
-            msg = f"--encode-mode conv needs a box size divisible by 16, got {box_size}"
+            msg = f"`encode_mode` conv needs a box size divisible by 16, got {box_size}"
             raise ConfigError(msg)
         self._lattice = stored_lattice_of(config, box_size)
         channels = _channels(config)
@@ -254,8 +254,8 @@ class TiltEncoder(CryodrgnEncoder):
         """
         if sets.grouping.counts != 2:
             msg = (
-                "--encode-mode tilt needs two images of every particle; give the second one of "
-                "each with --tilt"
+                "`encode_mode` tilt needs two images of every particle; give the second one of "
+                "each with `tilt`"
             )
             raise ConfigError(msg)
         values = self.values_of(sets.images)

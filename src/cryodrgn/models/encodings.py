@@ -35,7 +35,10 @@ def axis_waves(name: EncodingName, box_size: int, count: int) -> Float[Tensor, "
     half = box_size // 2
     if name == "linear_lowf":
         if count != half:
-            msg = f"--pe-type linear_lowf has {half} waves per axis, --pe-dim {count} cannot be"
+            msg = (
+                f"`encoding` linear_lowf has {half} waves per axis, `encoding_dim` {count} "
+                "cannot be"
+            )
             raise ConfigError(msg)
         return torch.arange(1, half + 1, dtype=torch.float32)
     highest, lowest = {

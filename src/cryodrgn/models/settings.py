@@ -70,12 +70,12 @@ class DecoderConfig:
         Raises:
             ConfigError: A number is out of range, or a name is not known.
         """
-        _require_known("--pe-type", self.encoding, EncodingName)
-        _require_known("--domain", self.domain, Domain)
-        _require_known("--activation", self.activation, Activation)
+        _require_known("`encoding`", self.encoding, EncodingName)
+        _require_known("`domain`", self.domain, Domain)
+        _require_known("`activation`", self.activation, Activation)
         _require_positive("the number of nodes in hidden layers", self.hidden_dim)
         _require_positive("the number of hidden layers", self.num_layers)
-        _require_positive("--pe-dim", self.encoding_dim or 1)
+        _require_positive("`encoding_dim`", self.encoding_dim or 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,22 +119,25 @@ class EncoderConfig:
             ConfigError: Options contradict one another, a number is out of range, or a name is
                 not known.
         """
-        _require_known("--encode-mode", self.mode, EncoderMode)
-        _require_known("--activation", self.activation, Activation)
-        _require_positive("--qdim", self.hidden_dim)
-        _require_positive("--qlayers", self.num_layers)
+        _require_known("`encode_mode`", self.mode, EncoderMode)
+        _require_known("`activation`", self.activation, Activation)
+        _require_positive("`encoder_dim`", self.hidden_dim)
+        _require_positive("`encoder_layers`", self.num_layers)
         if self.mode == "conv" and not self.use_real:
-            msg = "--encode-mode conv works on real images; add --use-real"
+            msg = "`encode_mode` conv works on real images; add `use_real`"
             raise ConfigError(msg)
-        _require_positive("--ntilts", self.num_tilts)
-        _require_positive("--t-emb-dim", self.tilt_embedding_dim)
-        _require_positive("--tlayers", self.tilt_layers)
-        _require_positive("--tdim", self.tilt_hidden_dim)
+        _require_positive("`num_tilts`", self.num_tilts)
+        _require_positive("`tilt_embedding_dim`", self.tilt_embedding_dim)
+        _require_positive("`tilt_layers`", self.tilt_layers)
+        _require_positive("`tilt_hidden_dim`", self.tilt_hidden_dim)
         if self.mode == "subtomogram" and self.use_real:
-            msg = "--encode-mode subtomogram adds up transforms; leave out --use-real"
+            msg = "`encode_mode` subtomogram adds up transforms; leave out `use_real`"
             raise ConfigError(msg)
         if self.mode == "tilt" and self.num_layers <= 2:
-            msg = f"--encode-mode tilt needs --qlayers of at least 3, got {self.num_layers}"
+            msg = (
+                "`encode_mode` tilt needs `encoder_layers` of at least 3, got "
+                f"{self.num_layers}"
+            )
             raise ConfigError(msg)
 
     @property
@@ -153,11 +156,12 @@ class EncoderConfig:
             radius = box_size // 2
             radius = min(radius, SUBTOMOGRAM_RADIUS) if self.mode == "subtomogram" else radius
         if radius == -1 and self.mode == "subtomogram":
-            msg = "--encode-mode subtomogram needs a radius with --enc-mask, not −1"
+            msg = "`encode_mode` subtomogram needs a radius with `encoder_mask`, not −1"
             raise ConfigError(msg)
         if radius != -1 and not 0 < radius <= box_size // 2:
             msg = (
-                f"--enc-mask {radius} must be a radius from 1 to {box_size // 2} pixels, or −1 "
+                f"`encoder_mask` {radius} must be a radius from 1 to {box_size // 2} "
+                "pixels, or −1 "
                 "for no mask"
             )
             raise ConfigError(msg)
@@ -378,7 +382,7 @@ class ModelConfig:
             ConfigError: There is an encoder, but no latent.
         """
         if self.encoder is not None:
-            _require_positive("--zdim", self.latent_dim)
+            _require_positive("`zdim`", self.latent_dim)
 
     @property
     def kind(self) -> ModelKind:

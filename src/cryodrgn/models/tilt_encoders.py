@@ -94,7 +94,7 @@ class TiltSeriesEncoder(CryodrgnEncoder):
         if sets.grouping.fewest < count:
             msg = (
                 f"the encoder reads {count} tilts of every particle, but one has "
-                f"{sets.grouping.fewest}: give a smaller --ntilts, or take --encode-mode "
+                f"{sets.grouping.fewest}: give a smaller `num_tilts`, or take `encode_mode` "
                 "subtomogram, which reads any number of them"
             )
             raise ConfigError(msg)
@@ -175,7 +175,7 @@ class SubtomogramEncoder(CryodrgnEncoder):
             ConfigError: Poses are not known.
         """
         if sets.axes is None:
-            msg = "--encode-mode subtomogram adds up images by their poses, which are not known"
+            msg = "`encode_mode` subtomogram adds up images by their poses, which are not known"
             raise ConfigError(msg)
         images = sets.images[:, self.positions]
         transfer = torch.ones_like(images[..., 0])

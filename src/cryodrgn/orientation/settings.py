@@ -45,19 +45,19 @@ class GridSettings:
             ConfigError: A number is out of range.
         """
         at_least = {
-            "--l-start": (self.radius_start, 4),
-            "--l-end": (self.radius_end, self.radius_start),
-            "--niter": (self.num_levels, 0),
-            "--nkeptposes": (self.num_kept, 1),
-            "--t-extent": (self.shift_extent_px, 0),
-            "--t-ngrid": (self.num_shifts, 1),
+            "`l_start`": (self.radius_start, 4),
+            "`l_end`": (self.radius_end, self.radius_start),
+            "`grid_subdivisions`": (self.num_levels, 0),
+            "`kept_poses`": (self.num_kept, 1),
+            "`shift_extent_px`": (self.shift_extent_px, 0),
+            "`num_shifts`": (self.num_shifts, 1),
         }
         for option, (value, least) in at_least.items():
             if not value >= least:
                 msg = f"{option} must be at least {least}, got {value}"
                 raise ConfigError(msg)
         if not 1 <= self.base_level <= 4:
-            msg = f"--base-healpy must lie between 1 and 4, got {self.base_level}"
+            msg = f"`base_level` must lie between 1 and 4, got {self.base_level}"
             raise ConfigError(msg)
 
     def radii(self, learnt: int) -> list[int]:

@@ -77,8 +77,8 @@ def compare_starts(
     if not usable:
         msg = (
             f"no first map can be made of these images: {reasons[0]}; look at them, check "
-            "their sign (--invert-data) and CTF, allow for larger shifts (--t-extent), begin "
-            "with another --seed or more first maps (--starts), or give --load-poses"
+            "their sign (`invert`) and CTF, allow for larger shifts (`shift_extent_px`), begin "
+            "with another `seed` or more first maps (`num_starts`), or give `poses`"
         )
         raise NumericalError(msg)
     best = max(usable, key=lambda start: start.score)

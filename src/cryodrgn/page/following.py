@@ -16,6 +16,9 @@ MOST_STEPS = 2000
 SILENCES = 10
 LEAST_SILENCE = 120.0
 
+# Events with which a run begins: of a network, of a linear model.
+BEGINNINGS = frozenset({"RunBegun", "FitBegun"})
+
 Events = Sequence[Mapping[str, Any]]
 
 
@@ -67,7 +70,7 @@ def progress_of(files: RunDirectory, events: Events) -> dict[str, Any]:
 
 def _told(events: Events) -> dict[str, Any]:
     """Progress in the words of the run's events."""
-    begun = next((e for e in reversed(events) if e["event"] == "RunBegun"), {})
+    begun = next((e for e in reversed(events) if e["event"] in BEGINNINGS), {})
     finished = _all(events, "EpochFinished")
     steps = _all(events, "StepsTaken")
     last = events[-1]

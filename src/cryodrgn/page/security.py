@@ -124,7 +124,7 @@ class Guard:
             raise Refusal(
                 403,
                 "this server is not known by that name: open it as localhost, or start it with "
-                "--host and the name",
+                "`host` and the name",
             )
         self._require_same_origin(scope["method"], headers, host)
         length = headers.get("content-length", "0")

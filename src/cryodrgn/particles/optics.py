@@ -184,14 +184,14 @@ def as_corrected(ctf: CtfTable | None, state: Correction, source: str) -> CtfTab
     """
     if ctf is None:
         msg = (
-            f"{source} has no CTF parameters, without which --ctf-applied {state} says "
-            "nothing; give them with --ctf"
+            f"{source} has no CTF parameters, without which `correction` {state} says "
+            "nothing; give them with `ctf`"
         )
         raise MetadataError(msg)
     number = CORRECTIONS[state]
     if ctf.correction is not None and (ctf.correction != number).any():
         logger.warning(
-            "%s says otherwise of its images: all are taken as --ctf-applied %s says",
+            "%s says otherwise of its images: all are taken as `correction` %s says",
             source,
             state,
         )

@@ -12,7 +12,7 @@ TOLERANCE = 1e-4
 SHOWN = 6
 REMEDY = (
     "choose those of one with cryodrgn select --particles FILE --pixel-size Å -o PKL (and "
-    "--ctf, if it is given here), and give that file with --ind"
+    "`ctf`, if it is given here), and give that file with `indices`"
 )
 
 

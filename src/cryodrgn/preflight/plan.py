@@ -45,7 +45,7 @@ class Plan:
     written: int = 0
     seconds: Callable[[], float]
     is_least: bool = False
-    advice: str = "take a smaller box with -D"
+    advice: str = "take a smaller box with `box_size`"
 
     def announce(self, name: str) -> None:
         """Compare it with what there is, and say it.
@@ -90,17 +90,17 @@ def require_output(folder: Path, size: int = 0) -> None:
     Raises:
         OutputFileError: It cannot be used.
     """
-    place = existing_folder(folder, "-o")
+    place = existing_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        msg = f"{folder} cannot be written: {error.strerror}; give another folder with -o"
+        msg = f"{folder} cannot be written: {error.strerror}; give another folder"
         raise OutputFileError(msg) from error
     if (free := free_bytes(place)) < size:
         msg = (
             f"{folder} cannot be written: it needs {format_size(size)}, but {place.resolve()} "
-            f"has room for {format_size(free)}; make room there, or give another folder with -o"
+            f"has room for {format_size(free)}; make room there, or give another folder"
         )
         raise OutputFileError(msg)
 

@@ -43,7 +43,9 @@ from cryodrgn.training.memory import (
 )
 
 FLOAT = 4
-NETWORKS = "take smaller networks (--pdim, --qdim), or a smaller box with -D"
+NETWORKS = (
+    "take smaller networks (`decoder_dim`, `encoder_dim`), or a smaller box with `box_size`"
+)
 # Bytes that libraries take beyond what they hold before they are used.
 LIBRARIES = 60 * 10**6
 # Copies of all volumes that are held while they are compared, times the share of the box that a
@@ -154,7 +156,7 @@ def linear_plan(
             _preparing(particles, device)
             + cost.fitting(config, images, box_size, device, slices)
         ),
-        advice="take fewer --components, or a smaller box with -D",
+        advice="take fewer `num_components`, or a smaller box with `box_size`",
     )
     return _keeping(plan, _prepared_bytes(particles), config.storage(folder))
 
@@ -172,7 +174,7 @@ def power_plan(config: LinearConfig, particles: ParticleSet, trials: int, folder
         work=f"{_images(particles)}, {trials} planted sets",
         written=10**6,
         seconds=seconds,
-        advice="take fewer --trials or --components, or a smaller box with -D",
+        advice="take fewer `num_trials` or `num_components`, or a smaller box with `box_size`",
     )
 
 
@@ -214,7 +216,7 @@ def states_plan(
         + NEIGHBOURS,
         written=FLOAT * (volumes + 5 * num_states) * box_size**3,
         seconds=seconds,
-        advice="take fewer --functions, or a smaller box with -D",
+        advice="take fewer `num_functions`, or a smaller box with `box_size`",
     )
     return _keeping(plan, _prepared_bytes(particles), storage)
 
@@ -259,7 +261,7 @@ def encoding_plan(
         memory=int(memory) + LIBRARIES,
         written=2 * FLOAT * count * config.latent_dim,
         seconds=seconds,
-        advice="take a smaller -b",
+        advice="take a smaller `batch_size`",
     )
     return _keeping(plan, 8 * points * len(particles.images), storage)
 
@@ -308,7 +310,7 @@ def volumes_plan(
             + cost.decoding(config, count, points, device, stored=max(0, functions))
             + cost.host_seconds(cost.STARTED + cost.WRITTEN_VOXEL * count * voxels)
         ),
-        advice="take smaller volumes with -d",
+        advice="take smaller volumes with `volume_box_size`",
     )
 
 
@@ -341,7 +343,7 @@ def landscape_plan(
         plan,
         memory=max(plan.memory, int(compared) + 100 * voxels),
         written=plan.written + FLOAT * voxels * (2 * num_states + 60),
-        advice="take smaller volumes with -d, or fewer with -N",
+        advice="take smaller volumes with `volume_box_size`, or fewer with `sketch_size`",
     )
 
 
@@ -402,7 +404,7 @@ def simulation_plan(size: StatesSize, settings: SimulationSettings, folder: Path
         + IMAGED_PIXEL * min(count, SIMULATED_TOGETHER) * box_size**2,
         written=pixel * images + FLOAT * (count * box_size**2 + num_states * box_size**3),
         seconds=lambda: cost.simulating(exposures * count, box_size, num_states),
-        advice="take a smaller box with -D, or fewer states",
+        advice="take a smaller box with `box_size`, or fewer states",
     )
 
 
@@ -416,7 +418,7 @@ def nuisance_plan(particles: ParticleSet, num_images: int, folder: Path) -> Plan
         memory=int(sample * math.pi / 2 * radius**2 * 60) + 2**28,
         written=2 * 10**6,
         seconds=lambda: cost.nuisance(count, sample, particles.images.pixels.box_size),
-        advice="take fewer images with -n",
+        advice="take fewer images with `num_images`",
     )
 
 

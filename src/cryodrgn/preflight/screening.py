@@ -10,6 +10,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 from jaxtyping import Int
 
+from cryodrgn.data.config import DataConfig
 from cryodrgn.diagnosis.screening import find_bad, screen_images
 from cryodrgn.errors import BadImageError, InputFileError, MetadataError, ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path
@@ -18,7 +19,6 @@ from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.text import read_text
 from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
 from cryodrgn.rundir import ScreeningFiles
-from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ def screen_data(
         except ShapeMismatchError as error:
             msg = (
                 f"{error}; images were left out, so give poses and CTF of all particles, not "
-                "of those of --ind alone"
+                "of those of `indices` alone"
             )
             raise ShapeMismatchError(msg) from error
     return data, _judged(kept) if how == "sample" else kept
@@ -227,7 +227,7 @@ def _screened(
     if len(bad) > MOST_LEFT_OUT * found.num_screened:
         msg = (
             f"{words}, which is more than {MOST_LEFT_OUT:.0%}; find out what went wrong, or "
-            "choose others with --ind"
+            "choose others with `indices`"
         )
         raise MetadataError(msg)
     logger.warning("%s", words)

@@ -45,7 +45,7 @@ def check_symmetry(particles: ParticleSet, symmetry: str) -> None:
     if particles.images.copies is not None:
         logger.warning(
             "%s lists images more than once: if it was expanded by symmetry already, leave out "
-            "--symmetry, which would add all mates of mates",
+            "`symmetry`, which would add all mates of mates",
             particles.source,
         )
 
@@ -65,7 +65,7 @@ def check_curvature(particles: ParticleSet, ewald: Curvature) -> None:
         if ewald:
             msg = (
                 f"{particles.source} gives no CTF parameters, but the curvature of the Ewald "
-                "sphere (`ewald`) is one of the side bands of the CTF; give them with --ctf"
+                "sphere (`ewald`) is one of the side bands of the CTF; give them with `ctf`"
             )
             raise ConfigError(msg)
         return
@@ -89,7 +89,7 @@ def check_curvature(particles: ParticleSet, ewald: Curvature) -> None:
 
 def _advice(ewald: Curvature, *, matters: bool) -> str:
     if not ewald:
-        return "its curvature matters, account for it with --ewald +1 or -1"
+        return "its curvature matters, account for it with `ewald` +1 or -1"
     return f"curvature {ewald:+d} is accounted for" + (
         "" if matters else ", which changes little"
     )

@@ -129,7 +129,25 @@ def backproject(
         ewald=ewald,
         exposures=exposure_parameters(particles.images),
     )
-    points_per_particle = particles.images_per_particle * len(lattice)
+    _add_all(adder, halves, particles, team)
+    ball = _ball(particles.box_size, settings.window_radius).to(device)
+    first, second = (volume_of_sums(half, ball).cpu() for half in halves)
+    fsc = fourier_shell_correlation(first, second)
+    halves[0].absorb(halves.pop())
+    volume = volume_of_sums(halves[0], ball, fsc).cpu()
+    volume = filter_by_distance(volume, (first, second), fsc)
+    return Reconstruction(volume=volume, half_maps=(first, second), fsc=fsc)
+
+
+def _add_all(
+    adder: "_Adder", halves: list[SliceAccumulator], particles: ParticleSet, team: Team
+) -> None:
+    """Add the images of all particles to the sums of their half sets.
+
+    Raises:
+        BadImageError: An image cannot be computed with.
+    """
+    points_per_particle = particles.images_per_particle * len(adder.lattice)
     batch_size = max(1, int(POINTS_PER_BATCH // points_per_particle))
     numbers = particles.numbers
     mine = team.piece(torch.arange(len(particles)))
@@ -142,16 +160,8 @@ def backproject(
             for sums, half in zip(halves, halves_of(rows, numbers), strict=True):
                 adder.add(sums, particles.image_rows(half))
             progress.advance(len(rows))
-
     for half in halves:
         half.share(team)
-    ball = _ball(particles.box_size, settings.window_radius).to(device)
-    first, second = (volume_of_sums(half, ball).cpu() for half in halves)
-    fsc = fourier_shell_correlation(first, second)
-    halves[0].absorb(halves.pop())
-    volume = volume_of_sums(halves[0], ball, fsc).cpu()
-    volume = filter_by_distance(volume, (first, second), fsc)
-    return Reconstruction(volume=volume, half_maps=(first, second), fsc=fsc)
 
 
 def save_reconstruction(

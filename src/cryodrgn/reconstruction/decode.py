@@ -192,10 +192,10 @@ class PostProcessing:
             ConfigError: The crop is larger than the volume, or the resolution not positive.
         """
         if self.crop is not None and not 0 < self.crop <= box_size:
-            msg = f"--crop {self.crop} must lie between 1 and the box size of {box_size} voxels"
+            msg = f"`crop` {self.crop} must lie between 1 and the box size of {box_size} voxels"
             raise ConfigError(msg)
         if self.low_pass is not None and not self.low_pass > 0:
-            msg = f"--low-pass must be a positive resolution in Å, got {self.low_pass}"
+            msg = f"`low_pass` must be a positive resolution in Å, got {self.low_pass}"
             raise ConfigError(msg)
 
     def apply(
@@ -236,7 +236,10 @@ def straight_path(
         ConfigError: There are fewer than two.
     """
     if count < 2:
-        msg = f"a path from --z-start to --z-end needs at least 2 volumes, got -n {count}"
+        msg = (
+            "a path from `z_start` to `z_end` needs at least 2 volumes, got `num_volumes` "
+            f"{count}"
+        )
         raise ConfigError(msg)
     return start + torch.linspace(0, 1, count)[:, None] * (end - start)
 

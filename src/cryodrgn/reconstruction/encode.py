@@ -14,7 +14,7 @@ from cryodrgn.data.batch import StoredBatch
 from cryodrgn.data.batches import padded
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import NumericalError
-from cryodrgn.models.losses import kl_divergence, reconstruction_loss
+from cryodrgn.imaging.likelihood import kl_divergence, reconstruction_loss
 from cryodrgn.models.model import Model
 from cryodrgn.models.protocols import Posterior
 from cryodrgn.parallel import ALONE, Team

@@ -260,15 +260,9 @@ def sharpened(
     cutoff = agreement.corrected.first_crossing(THRESHOLD) or 0.0
     weighted = _weighted(mean, frequencies, weights, cutoff)
     finest = pixel_size / (cutoff + FALLING_SHELLS / box_size)
-    if b_factor is not None:
-        _require_sensible(b_factor, finest)
+    _require_sensible(b_factor, finest)
     sharp = with_b_factor(weighted, applied or 0.0, pixel_size, finest)
-    if not bool(torch.isfinite(sharp).all()):
-        msg = (
-            f"a B factor of {applied:g} Å² at {pixel_size:g} Å/px makes amplitudes too large "
-            "for numbers; give a smaller one by `b_factor`"
-        )
-        raise NumericalError(msg)
+    _require_finite(sharp, applied or 0.0, pixel_size)
     local = filtered = None
     if with_local:
         local = local_resolution(half_maps[0] * mask, half_maps[1] * mask, pixel_size)
@@ -288,14 +282,28 @@ def sharpened(
     )
 
 
-def _require_sensible(b_factor: float, finest: float) -> None:
+def _require_finite(sharp: Volume, b_factor: float, pixel_size: float) -> None:
+    """Refuse a map whose amplitudes have become too large for numbers.
+
+    Raises:
+        NumericalError: They have.
+    """
+    if not bool(torch.isfinite(sharp).all()):
+        msg = (
+            f"a B factor of {b_factor:g} Å² at {pixel_size:g} Å/px makes amplitudes too large "
+            "for numbers; give a smaller one by `b_factor`"
+        )
+        raise NumericalError(msg)
+
+
+def _require_sensible(b_factor: float | None, finest: float) -> None:
     """Refuse a B factor that leaves nothing of a map, or nothing but its finest noise.
 
     Raises:
         ConfigError: Amplitudes at the resolution would change by more than a million times.
     """
     most = 4 * finest**2 * LARGEST_CHANGE
-    if abs(b_factor) > most:
+    if b_factor is not None and abs(b_factor) > most:
         makes = "blurs everything away" if b_factor > 0 else "leaves nothing but noise"
         msg = (
             f"`b_factor` {b_factor:g} Å² {makes} in a map that ends at {finest:.3g} Å; those "

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
-from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.data.training_set import TrainingSet, build_training_set
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.ewald import Curvature
@@ -99,7 +98,7 @@ class TrainedModel:
             raise InputFileError(msg) from error
         dataset = settings.get("dataset_args", {})
         if dataset.get("norm") is None:
-            msg = f"the config of {weights} holds no norm; give it with --norm"
+            msg = f"the config of {weights} holds no norm; give it with `norm`"
             raise ConfigError(msg)
         offset, scale = (float(value) for value in dataset["norm"])
         ours = settings.get("training", {})

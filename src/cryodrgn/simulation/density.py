@@ -79,7 +79,7 @@ def fitting_centre(
     if 2 * extent > side:
         msg = (
             f"the molecule is {2 * extent:.0f} Å across, but the box only {side:.0f} Å "
-            f"({box_size} px of {pixel_size:g} Å); enlarge -D or --Apix"
+            f"({box_size} px of {pixel_size:g} Å); enlarge `box_size` or `pixel_size`"
         )
         raise InputFileError(msg)
     return centre

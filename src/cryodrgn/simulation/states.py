@@ -105,7 +105,7 @@ def size_of_files(
         msg = f"the volumes have different sizes: {' and '.join(map(str, sizes))} voxels"
         raise ShapeMismatchError(msg)
     if box_size not in {None, sizes[0]}:
-        msg = f"-D {box_size} contradicts the volumes, which have {sizes[0]} voxels"
+        msg = f"`box_size` {box_size} contradicts the volumes, which have {sizes[0]} voxels"
         raise ConfigError(msg)
     _require_even(sizes[0])
     return StatesSize(

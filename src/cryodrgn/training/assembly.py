@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float
 
 from cryodrgn.data.batches import generator_at
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
-from cryodrgn.data.training_set import TrainingSet
+from cryodrgn.data.training_set import TrainingSet, build_training_set
 from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
@@ -25,7 +24,7 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory, latents_at
-from cryodrgn.training.config import LatentTableConfig, Precision, RunConfig, TrainConfig
+from cryodrgn.training.config import LatentTableConfig, RunConfig, TrainConfig
 from cryodrgn.training.focus import Masks, density_outside
 from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.input_weights import weigh_inputs
@@ -37,6 +36,7 @@ from cryodrgn.training.objectives import (
     VaeObjective,
 )
 from cryodrgn.training.optimizers import tuned_adam
+from cryodrgn.training.options import Precision
 from cryodrgn.training.pose_search import FEWEST_SEARCHED, LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import PerParticleParameters, TrainableGroup
@@ -111,20 +111,12 @@ def build_training(
         CryodrgnError: The settings or the data cannot be used.
     """
     training = config.training
-    if training.search is not None and particles.num_different < FEWEST_SEARCHED:
-        msg = (
-            f"{particles.source} has {particles.num_different} images, but initial models need "
-            f"at least {FEWEST_SEARCHED}, of which two judge them"
-        )
-        raise ShapeMismatchError(msg)
+    _require_enough_to_search(training, particles)
     model = _trainable_model(config, device)
     poses = _pose_table(config, particles, device, team)
     # Files of latents are read before the images, so that a wrong one is refused at once.
     latents = _latent_table(config, len(particles), start, device, team)
-    first_latents = None
-    if training.warm_start is not None and not start.is_under_way:
-        dim = config.model.latent_dim
-        first_latents = load_targets(training.warm_start, len(particles), dim)
+    first_latents = _first_latents(config, len(particles), start)
     masks = Masks.read(training, particles)
     norm = start.norm or config.data.norm or _estimated_norm(config, particles)
     if linear is not None:
@@ -134,16 +126,14 @@ def build_training(
     dtype = _network_dtype(start.precision or training.precision, device, team)
     search = _search(training, images, particles, poses, model, latents, dtype, team)
     noise = _noise(training, images, particles, model, latents, dtype, team)
-    if noise is not None and linear is not None and linear.noise is not None:
-        noise.begin_with(linear.noise / norm[1] ** 2)
+    _begin_with(noise, linear, norm[1])
     optimizer = _optimizer(training, model, images)
     if training.input_weighting == "snr" and model.has_encoder:
         weigh_inputs(model.encoder, images, optimizer, start, team)
+    objective = _objective(config, particles, model, latents, norm, dtype, team, masks.decoded)
     return Assembly(
         particles=images,
-        objective=_objective(
-            config, particles, model, latents, norm, dtype, team, masks.decoded
-        ),
+        objective=objective,
         optimizer=optimizer,
         poses=poses,
         refined=_refined(training, poses, latents),
@@ -155,6 +145,36 @@ def build_training(
         norm=norm,
         dtype=dtype,
     )
+
+
+def _begin_with(
+    noise: NoiseAndContrast | None, linear: LinearStart | None, scale: float
+) -> None:
+    """Take the spectrum of the noise from a linear model where there is one."""
+    if noise is not None and linear is not None and linear.noise is not None:
+        noise.begin_with(linear.noise / scale**2)
+
+
+def _first_latents(config: RunConfig, num_particles: int, start: ResumePoint) -> Targets | None:
+    """Latents that the encoder learns before all else; None for none, or if it has."""
+    warm_start = config.training.warm_start
+    if warm_start is None or start.is_under_way:
+        return None
+    return load_targets(warm_start, num_particles, config.model.latent_dim)
+
+
+def _require_enough_to_search(training: TrainConfig, particles: ParticleSet) -> None:
+    """Refuse sets of too few images for initial models.
+
+    Raises:
+        ShapeMismatchError: There are fewer.
+    """
+    if training.search is not None and particles.num_different < FEWEST_SEARCHED:
+        msg = (
+            f"{particles.source} has {particles.num_different} images, but initial models need "
+            f"at least {FEWEST_SEARCHED}, of which two judge them"
+        )
+        raise ShapeMismatchError(msg)
 
 
 def _trainable_model(config: RunConfig, device: torch.device) -> Model:
@@ -376,7 +396,7 @@ def held_out_particles(training: TrainConfig, particles: ParticleSet) -> torch.T
     rows = choose_held_out(count, training.held_out.fraction, training.seed)
     if len(rows) < 2:
         msg = (
-            f"--held-out {training.held_out.fraction:g} of {count} particles keeps out "
+            f"`held_out` {training.held_out.fraction:g} of {count} particles keeps out "
             f"{len(rows)}, at least two are needed"
         )
         raise ConfigError(msg)

@@ -16,16 +16,16 @@ from cryodrgn.data.batches import padded
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import to_device
 from cryodrgn.errors import CryodrgnError
+from cryodrgn.imaging.likelihood import Losses
 from cryodrgn.models.layers import fuse_residual_layers
-from cryodrgn.models.losses import Losses
 from cryodrgn.models.protocols import Posterior
 from cryodrgn.parallel import Team
 from cryodrgn.reconstruction.encode import EncodeStored
-from cryodrgn.training.config import Compilation
 from cryodrgn.training.execution import compiled, why_not_compiled
 from cryodrgn.training.guard import PendingStep, judged
 from cryodrgn.training.objectives import Objective
 from cryodrgn.training.optimizers import step_unless
+from cryodrgn.training.options import Compilation
 from cryodrgn.training.row_table import TrainableGroup
 from cryodrgn.training.whole_step import StepInputs, WholeLoss, value_and_gradients
 
@@ -125,7 +125,9 @@ class CompiledStep:
         if variant == "triton":
             count = fuse_residual_layers(objective.model.decoder)
             if not count:
-                logger.warning("--compile triton: the decoder has no residual layers to fuse")
+                logger.warning(
+                    "`compilation` triton: the decoder has no residual layers to fuse"
+                )
         self.replays = variant in ("graphs", "triton") and self._can_be_replayed(can_replay)
 
     def first_part(self, rows: Int[Tensor, " batch"]) -> Int[Tensor, " part"]:
@@ -195,7 +197,7 @@ class CompiledStep:
         else:
             return False
         reason = why_not_compiled(error)
-        logger.warning("--compile %s: %s; steps are %s", wanted, reason, instead)
+        logger.warning("`compilation` %s: %s; steps are %s", wanted, reason, instead)
         return True
 
     def _can_be_replayed(self, can_replay: bool) -> bool:  # noqa: FBT001 (it is what is said)

@@ -15,8 +15,8 @@ import torch
 
 from cryodrgn.devices import may_wait, operations_per_second, synchronize
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.imaging.likelihood import reconstruction_loss
 from cryodrgn.models.build import build_model, decoder_sizes, encoder_sizes
-from cryodrgn.models.losses import reconstruction_loss
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.processors import useful_threads
 from cryodrgn.progress import format_duration

@@ -1,8 +1,9 @@
-"""Events of a training run, and those who are told of them.
+"""Events of runs, and those who are told of them.
 
-A run tells listeners of what happens in it: its log, its tables, the file ``events.jsonl``
-(see :mod:`cryodrgn.training.run_log`), and whatever a program adds with :func:`listening`.
-Only the process that writes the files of a run tells anybody.
+A run of training, of ``train_linear`` or of ``run`` tells listeners of what happens in it: its
+log, its tables, the file ``events.jsonl`` (see :mod:`cryodrgn.training.run_log`), and what a
+program adds with :func:`listening`. Only the process that writes the files of a run tells
+anybody.
 """
 
 import logging
@@ -22,9 +23,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """Something that happens in a training run.
+    """Something that happens in a run.
 
-    Epochs count from 0. An event with ``epoch`` but no ``images`` is of a whole epoch.
+    Epochs count from 0; those of a linear run are its passes through images. An event with
+    ``epoch`` but no ``images`` is of a whole epoch.
     """
 
     def values(self) -> dict[str, Any]:
@@ -65,6 +67,82 @@ class RunBegun(Event):
     num_processes: int
     norm: tuple[float, float]
     network_dtype: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitBegun(Event):
+    """A fit of the linear model begins; how many passes it takes, the images tell.
+
+    Attributes:
+        folder: Where it writes.
+        num_particles: Particles that are embedded.
+        num_components: Components that are looked for.
+        radius: Radius in Fourier pixels up to which images are compared.
+        command: Words of the command line.
+        version: Of the program.
+        device: Where it computes, in words.
+        num_processes: Processes that fit together.
+        norm: Offset and scale of the images.
+    """
+
+    folder: Path
+    num_particles: int
+    num_components: int
+    radius: int
+    command: tuple[str, ...]
+    version: str
+    device: str
+    num_processes: int
+    norm: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepBegun(Event):
+    """A step of a whole run (``run``) begins; what it trains tells events of its own.
+
+    Attributes:
+        folder: Where the whole run writes.
+        step: Name of the step.
+        steps: Names of all steps, in order.
+        command: The step as a command line.
+        seconds: Expected duration.
+        seconds_after: Expected duration of all steps after it.
+    """
+
+    folder: Path
+    step: str
+    steps: tuple[str, ...]
+    command: str
+    seconds: float
+    seconds_after: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepFinished(Event):
+    """A step of a whole run is complete, or has failed.
+
+    Attributes:
+        step: Name of the step.
+        seconds: Duration.
+        error: Why it failed; None if it is complete.
+    """
+
+    step: str
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportWritten(Event):
+    """A whole run has come to its end.
+
+    Attributes:
+        verdict: What it found, in words.
+        report: The page.
+    """
+
+    verdict: str
+    report: Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,7 +345,9 @@ def added_listeners() -> tuple[Listener, ...]:
 
 @contextmanager
 def listening(*listeners: Listener) -> Iterator[None]:
-    """While it lasts, training runs tell these listeners, too, of what happens in them.
+    """While it lasts, runs tell these listeners, too, of what happens in them.
+
+    Runs of training, of ``train_linear``, and of ``run``, which also tells of its steps.
 
     A listener has a method ``tell(event)``; the events are the classes of
     :mod:`cryodrgn.training.events`. If it fails, the log says so once, and training goes on

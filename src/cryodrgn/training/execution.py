@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from cryodrgn.training.config import Compilation
+from cryodrgn.training.options import Compilation
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +40,13 @@ def choose_variant(wanted: Compilation, device: torch.device) -> Compilation:
         return "off"
     problem = compiler_problem(device)
     if problem is not None:
-        logger.warning("--compile %s: %s; steps are not compiled", wanted, problem)
+        logger.warning("`compilation` %s: %s; steps are not compiled", wanted, problem)
         return "off"
     if wanted in ("graphs", "triton") and device.type != "cuda":
         logger.warning(
-            "--compile %s: %s has no CUDA graphs; steps are compiled without", wanted, device
+            "`compilation` %s: %s has no CUDA graphs; steps are compiled without",
+            wanted,
+            device,
         )
         return "on"
     return wanted

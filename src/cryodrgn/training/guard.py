@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cryodrgn.devices import may_wait
 from cryodrgn.errors import NumericalError
-from cryodrgn.models.losses import Losses
+from cryodrgn.imaging.likelihood import Losses
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,8 @@ class NonFiniteGuard:
             msg = (
                 f"training diverges: {TOLERATED_IN_A_ROW} batches in a row were not finite, "
                 "also after a return to the last good state at half the learning rate; leave "
-                "out the particles named above with --ind, or try a lower --lr or --no-amp"
+                "out the particles named above with `indices`, or try a lower "
+                "`learning_rate` or `precision=float32`"
             )
             raise NumericalError(msg)
         self._in_a_row, self._has_returned = 0, True

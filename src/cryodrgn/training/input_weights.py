@@ -120,7 +120,7 @@ def weigh_inputs(
     found = encoder.input_columns(input_weights(ratio))
     if found is None:
         logger.warning(
-            "--encoder-inputs snr has no effect: the inputs of this encoder are no values at "
+            "`input_weighting` snr has no effect: the inputs of this encoder are no values at "
             "frequencies"
         )
         return

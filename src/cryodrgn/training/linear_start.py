@@ -60,8 +60,8 @@ class LinearStart:
         offset, scale = norm
         if offset:
             msg = (
-                f"the offset of --norm is {offset:g}, but a linear model is of images without "
-                "one; give --norm 0 and a scale"
+                f"the offset of `norm` is {offset:g}, but a linear model is of images without "
+                "one; give `norm` 0 and a scale"
             )
             raise ConfigError(msg)
         decoder = model.decoder

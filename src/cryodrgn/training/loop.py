@@ -19,7 +19,7 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import to_device
 from cryodrgn.errors import CryodrgnError, NumericalError
-from cryodrgn.models.losses import Losses
+from cryodrgn.imaging.likelihood import Losses
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.threads import torch_threads
@@ -169,7 +169,7 @@ class Trainer:
             return None
         if self._team.size > 1 and not self._objective.is_sum_over_particles:
             logger.warning(
-                "steps are not compiled: with --beta-control the processes share the divergence"
+                "steps are not compiled: with `beta_control` the processes share the divergence"
             )
             return None
         return CompiledStep(
@@ -416,7 +416,10 @@ class Trainer:
         share = count if count < self._team.size else -(-count // self._team.size)
         size = min(part_size(self._particles, radius), self._most_together, share)
         if size == 1:
-            advice = "take smaller networks (--pdim, --qdim), a smaller -D, or a smaller -b"
+            advice = (
+                "take smaller networks (`decoder_dim`, `encoder_dim`), a smaller `box_size`, "
+                "or a smaller `batch_size`"
+            )
             msg = f"{self._particles.device} has too little memory for this run; {advice}"
             raise NumericalError(msg) from error
         self._most_together = (size + 1) // 2

@@ -19,10 +19,10 @@ from cryodrgn.data.batch import Batch, StoredBatch
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.grouping import ImageSets
+from cryodrgn.imaging.likelihood import Losses, kl_divergence, reconstruction_loss
 from cryodrgn.imaging.turning import rotate_in_plane
 from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.mrc import write_volume
-from cryodrgn.models.losses import Losses, kl_divergence, reconstruction_loss
 from cryodrgn.models.model import Model, sample_latent
 from cryodrgn.models.protocols import Posterior, VolumeModel
 from cryodrgn.parallel import ALONE, Team

@@ -105,19 +105,6 @@ class Tuning:
     averaging: float = 0.0
     scales_inputs: bool = False
 
-    def __post_init__(self) -> None:
-        """Refuse numbers that are out of range.
-
-        Raises:
-            ConfigError: One is.
-        """
-        if not (math.isfinite(self.warm_up) and self.warm_up >= 0):
-            msg = f"--lr-warmup must not be negative, got {self.warm_up:g}"
-            raise ConfigError(msg)
-        if not 0 <= self.averaging <= 1:
-            msg = f"--average must be a share of the steps from 0 to 1, got {self.averaging:g}"
-            raise ConfigError(msg)
-
     def require_within(self, num_epochs: int) -> None:
         """Refuse a rise of the rate that a run does not reach the end of.
 
@@ -129,9 +116,10 @@ class Tuning:
         """
         if self.warm_up > num_epochs:
             msg = (
-                f"--lr-warmup {self.warm_up:g} must be at most the "
-                f"{counted(num_epochs, 'epoch')} of the run (-n), or its learning rate never "
-                "reaches --lr"
+                f"`rate_warm_up` {self.warm_up:g} must be at most the "
+                f"{counted(num_epochs, 'epoch')} of the run (`num_epochs`), or its "
+                "learning rate never "
+                "reaches `learning_rate`"
             )
             raise ConfigError(msg)
 
@@ -322,7 +310,7 @@ def tuned_adam(
     moved_by_muon: list[nn.Parameter] = []
     if tuning.muon and not hasattr(torch.optim, "Muon"):
         logger.warning(
-            "--optimizer muon: PyTorch %s has no Muon, 2.9 and later have it; Adam moves all "
+            "`optimizer` muon: PyTorch %s has no Muon, 2.9 and later have it; Adam moves all "
             "weights",
             torch.__version__,
         )

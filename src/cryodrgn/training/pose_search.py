@@ -21,9 +21,8 @@ from cryodrgn.errors import NumericalError
 from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import squared_residuals
+from cryodrgn.imaging.likelihood import reconstruction_loss, squared_residuals
 from cryodrgn.imaging.slices import slice_axes, slice_coordinates
-from cryodrgn.models.losses import reconstruction_loss
 from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.orientation.branching import BranchAndBoundSearch, FoundPoses
 from cryodrgn.orientation.comparison import FrequencyDisc
@@ -263,8 +262,9 @@ class PoseSearch:
         if collapsed is not None:
             msg = (
                 f"the poses have collapsed in epoch {epoch + 1}: {collapsed}; begin anew with "
-                "more first maps (--starts), more images of them (--start-images) or another "
-                "--seed"
+                "more first maps (`num_starts`), more images of them (`start_images`) or "
+                "another "
+                "`seed`"
             )
             raise NumericalError(msg)
 

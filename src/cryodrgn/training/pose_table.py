@@ -45,7 +45,7 @@ class PoseConfig:
         """
         if not self.learning_rate > 0 or self.pretrain < 0:
             msg = (
-                f"--pose-lr must be positive and --pretrain not negative, got "
+                f"`pose_learning_rate` must be positive and `pose_pretrain` not negative, got "
                 f"{self.learning_rate} and {self.pretrain}"
             )
             raise ConfigError(msg)

@@ -9,10 +9,8 @@ import json
 import logging
 import math
 import os
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,46 +38,6 @@ logger = logging.getLogger(__name__)
 TAIL_BYTES = 64
 
 
-@contextmanager
-def log_to_file(path: Path) -> Iterator[None]:
-    """Copy what the program logs to a file, each line with date and time.
-
-    A notebook that set no level sees warnings only; the file has the steps all the same.
-    """
-    try:
-        handler = _LogFile(path, encoding="utf-8")
-    except OSError as error:
-        raise OutputFileError(why_not_written(path, error)) from error
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s     %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
-    )
-    package = logging.getLogger("cryodrgn")
-    level = package.level
-    package.addHandler(handler)
-    if level == logging.NOTSET:
-        package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.setLevel(level)
-        package.removeHandler(handler)
-        # What is still to be written may not fit on the disk, either.
-        with suppress(OSError):
-            handler.close()
-
-
-class _LogFile(logging.FileHandler):
-    """A log whose disk may be full, which is then the user's to know."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        error = sys.exception()
-        if not isinstance(error, OSError):
-            super().handleError(record)
-            return
-        path = Path(self.baseFilename)
-        raise OutputFileError(why_not_written(path, error)) from error
-
-
 class RunLog:
     """Logs what happens in a run, in the lines that parsers of learning curves look for."""
 
@@ -101,7 +59,7 @@ class RunLog:
             case ModelsCompared():
                 logger.info("# held out: %s", event.choice.in_words)
             case RunStopped(error=None):
-                logger.info("stopped as asked; go on with --load latest")
+                logger.info("stopped as asked; go on with `load` latest")
             case RunFinished():
                 logger.info("finished in %s", _clock(event.seconds))
             case _:

@@ -19,6 +19,7 @@ from cryodrgn.errors import InputFileError, OutputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.checkpoints import on_host, save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import save_poses
+from cryodrgn.io.log import log_to_file
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import build_model, load_named_weights, named_weights
@@ -51,7 +52,6 @@ from cryodrgn.training.run_log import (
     HeldOutTable,
     MetricsFile,
     RunLog,
-    log_to_file,
 )
 from cryodrgn.training.start import EPOCHS_SETTLING, ResumePoint, require_epochs_left
 from cryodrgn.training.warm_start import Targets, teach_encoder

@@ -38,7 +38,7 @@ class Curriculum:
             ConfigError: The number of epochs is not positive.
         """
         if self.num_epochs < 1:
-            msg = f"--curriculum must last at least 1 epoch, got {self.num_epochs}"
+            msg = f"`curriculum` must last at least 1 epoch, got {self.num_epochs}"
             raise ConfigError(msg)
 
     def radius_at(self, epoch: int, full: int) -> int | None:
@@ -75,16 +75,16 @@ class KlWeighting:
         if isinstance(self.beta, str):
             if self.beta not in SCHEDULES:
                 names = ", ".join(SCHEDULES)
-                msg = f"--beta {self.beta} is neither a number nor one of the schedules {names}"
+                msg = f"`beta` {self.beta} is neither a number nor one of the schedules {names}"
                 raise ConfigError(msg)
             if self.control is None:
                 msg = (
-                    f"--beta {self.beta} is a schedule of KL targets and needs the weight of "
-                    "their control; give --beta-control"
+                    f"`beta` {self.beta} is a schedule of KL targets and needs the weight of "
+                    "their control; give `beta_control`"
                 )
                 raise ConfigError(msg)
         elif self.beta < 0 or self.beta != self.beta:
-            msg = f"--beta must not be negative, got {self.beta}"
+            msg = f"`beta` must not be negative, got {self.beta}"
             raise ConfigError(msg)
 
     def beta_at(self, images_seen: int) -> float:
@@ -131,11 +131,12 @@ class Equivariance:
             ConfigError: A number is out of range.
         """
         if not self.weight > 0:
-            msg = f"--equivariance must be a positive weight, got {self.weight}"
+            msg = f"`equivariance` must be a positive weight, got {self.weight}"
             raise ConfigError(msg)
         if not 0 <= self.start <= self.end:
             msg = (
-                f"--eq-start-it {self.start:g} must lie between 0 and --eq-end-it {self.end:g}"
+                f"`equivariance_start` {self.start:g} must lie between 0 and "
+                f"`equivariance_end` {self.end:g}"
             )
             raise ConfigError(msg)
 

@@ -61,18 +61,18 @@ class SearchConfig:
             ConfigError: A number is out of range.
         """
         at_least = {
-            "--ps-freq": (self.interval, 1),
-            "--l-ramp-epochs": (self.ramp_epochs, 0),
-            "--refine-epochs": (self.refine_epochs, 0),
-            "--starts": (self.num_starts, 1),
-            "--start-images": (self.start_images, 20),
-            "--pretrain": (self.pretrain, 0),
-            "--classes": (self.num_classes, 1),
-            "--references": (self.num_references, 1),
-            "--max-freq": (self.max_radius, 4),
-            "--reset-model-every": (self.model_reset_interval, 1),
-            "--reset-optim-every": (self.optimizer_reset_interval, 1),
-            "--std-z-init": (self.latent_spread, 0),
+            "`search_interval`": (self.interval, 1),
+            "`ramp_epochs`": (self.ramp_epochs, 0),
+            "`refine_epochs`": (self.refine_epochs, 0),
+            "`num_starts`": (self.num_starts, 1),
+            "`start_images`": (self.start_images, 20),
+            "`pretrain`": (self.pretrain, 0),
+            "`num_classes`": (self.num_classes, 1),
+            "`num_references`": (self.num_references, 1),
+            "`max_radius`": (self.max_radius, 4),
+            "`model_reset_interval`": (self.model_reset_interval, 1),
+            "`optimizer_reset_interval`": (self.optimizer_reset_interval, 1),
+            "`latent_spread`": (self.latent_spread, 0),
         }
         for option, (value, least) in at_least.items():
             if value is not None and not value >= least:

@@ -10,7 +10,8 @@ from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import Precision, RunConfig
+from cryodrgn.training.config import RunConfig
+from cryodrgn.training.options import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
         msg = (
             f"nothing is left to train in {run.path}: "
             f"{counted(start.epochs_done, 'epoch is', 'epochs are')} done, {wanted} are asked "
-            "for; ask for more with -n"
+            "for; ask for more with `num_epochs`"
         )
         raise ConfigError(msg)
     held_out = config.training.held_out
@@ -131,7 +132,7 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
     if held_out is not None and held_out.stop and has_stopped:
         msg = (
             f"nothing is left to train in {run.path}: it has converged, and stopped after "
-            f"{counted(start.epochs_done, 'epoch')}; go on with --no-stop-when-converged"
+            f"{counted(start.epochs_done, 'epoch')}; go on with `stop_when_converged=False`"
         )
         raise ConfigError(msg)
 
@@ -206,7 +207,7 @@ def _require_same(run: RunDirectory, recorded: RunConfig | None, config: RunConf
     if differences:
         msg = (
             f"{run.path} holds a run with other settings: {_in_words(differences)}; to change "
-            "them, begin a new folder from its weights with -o NEW --load "
+            "them, begin another folder from its weights with `load` "
             f"{run.path}/weights.pkl"
         )
         raise ConfigError(msg)
@@ -216,16 +217,16 @@ def _refuse_used_folder(run: RunDirectory, recorded: RunConfig, config: RunConfi
     differences = recorded.differences(config)
     what = f"another run: {_in_words(differences)}" if differences else "this run already"
     msg = (
-        f"{run.path} holds {what}; go on with it with --load latest, choose another -o, or "
-        "replace it with --overwrite"
+        f"{run.path} holds {what}; go on with it with `load` latest, choose another folder, or "
+        "replace it with `overwrite`"
     )
     raise ConfigError(msg)
 
 
 def _refuse_foreign(run: RunDirectory) -> None:
     msg = (
-        f"{run.path} holds a run of another program; choose another -o (its weights can be "
-        "loaded with --load), or replace it with --overwrite"
+        f"{run.path} holds a run of another program; choose another folder (its weights can be "
+        "loaded with `load`), or replace it with `overwrite`"
     )
     raise ConfigError(msg)
 

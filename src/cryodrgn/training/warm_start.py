@@ -53,7 +53,7 @@ class WarmStart:
             ConfigError: There is no epoch.
         """
         if self.epochs < 1:
-            msg = f"--init-epochs must be at least 1, got {self.epochs}"
+            msg = f"`initial_epochs` must be at least 1, got {self.epochs}"
             raise ConfigError(msg)
 
 

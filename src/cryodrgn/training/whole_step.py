@@ -78,7 +78,7 @@ def weighted_kl(
 ) -> Float[Tensor, ""]:
     """Sum over particles of the divergence per dimension, over the divisor.
 
-    See :func:`cryodrgn.models.losses.kl_divergence`.
+    See :func:`cryodrgn.imaging.likelihood.kl_divergence`.
     """
     terms = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).mean(1)
     return (terms * inputs.particle_weights).sum() / inputs.numbers[DIVISOR]

@@ -193,7 +193,7 @@ class _Analysis:
     def _checked_source(self, device: str) -> VolumeSource | None:
         options = self._options
         if options.per_component < 2 or options.num_components < 1:
-            msg = "--n-per-pc must be at least 2 and --pc at least 1"
+            msg = "`per_component` must be at least 2 and `num_components` at least 1"
             raise ConfigError(msg)
         if len(self._latents) < 2 or not np.isfinite(self._latents).all():
             msg = f"the latents of {self._run.path} are fewer than two, or not all finite"
@@ -228,7 +228,10 @@ class _Analysis:
     def _paths(self, components: PrincipalComponents) -> list[_Series]:
         options, count = self._options, len(components)
         if count > 1 and options.num_components > count:
-            msg = f"--pc {options.num_components} is more than the {count} components there are"
+            msg = (
+                f"`num_components` {options.num_components} is more than the {count} "
+                "components there are"
+            )
             raise ConfigError(msg)
         if count == 1:
             return [self._line(components)]

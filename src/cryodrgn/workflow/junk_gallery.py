@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from cryodrgn.analysis.junk_plots import COLUMNS, plot_junk
 from cryodrgn.analysis.plots import save_figure
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.preprocessing import (
     Preprocessing,
     ctf_parameters,
@@ -23,7 +24,6 @@ from cryodrgn.linear.particle_scores import ParticleScores
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import DataConfig
 
 # Images are shown up to this radius in cycles per box: a quarter of the box's details hide in
 # noise what is seen without them.

@@ -112,15 +112,7 @@ def make_landscape(
     Raises:
         CryodrgnError: The run or the options cannot be used.
     """
-    if not 1 <= options.num_states <= options.sketch_size or options.num_components < 1:
-        msg = (
-            f"-M {options.num_states} states and --pc-dim {options.num_components} components "
-            f"cannot be made of -N {options.sketch_size} volumes"
-        )
-        raise ConfigError(msg)
-    if options.like is not None and options.skip_volumes:
-        msg = f"--like {options.like} cannot move volumes that --skip-vol keeps; leave one out"
-        raise ConfigError(msg)
+    _require_possible(options)
     geometry = geometry_like(options.like, run.box_size, options.pixel_size or run.pixel_size)
     latents = run.latents(epoch)
     _plan(run, files, options, min(options.sketch_size, len(latents)), device).announce(
@@ -151,6 +143,27 @@ def make_landscape(
     _plot_map(run, epoch, files, options, states, sketch)
     _write_report(run, epoch, files, options, states, sketch, pixel_size)
     logger.info("the report is %s", files.report)
+
+
+def _require_possible(options: LandscapeOptions) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    if not 1 <= options.num_states <= options.sketch_size or options.num_components < 1:
+        msg = (
+            f"`num_states` {options.num_states} states and `num_components` "
+            f"{options.num_components} components "
+            f"cannot be made of `sketch_size` {options.sketch_size} volumes"
+        )
+        raise ConfigError(msg)
+    if options.like is not None and options.skip_volumes:
+        msg = (
+            f"`like` {options.like} cannot move volumes that `skip_volumes` keeps; leave one "
+            "out"
+        )
+        raise ConfigError(msg)
 
 
 def _box_size(run: Run, options: LandscapeOptions) -> int:
@@ -191,7 +204,7 @@ def _sketch_volumes(
     missing = [path for path in paths if not path.is_file()]
     if options.skip_volumes:
         if missing:
-            msg = f"{missing[0]} is missing; leave out --skip-vol to make the volumes"
+            msg = f"{missing[0]} is missing; leave out `skip_volumes` to make the volumes"
             raise InputFileError(msg)
         return paths
     source = run.volume_source(epoch, device)

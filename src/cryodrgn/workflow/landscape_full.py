@@ -111,18 +111,21 @@ def map_all_particles(
     save_pickles(files.all_coordinates, [everyone])
     _assign_states(landscape, files, record, everyone)
     if everyone.shape[1] > 1:
-        density = particle_density(
-            everyone[:, :2], seed=options.seed, numbers=run.copies(len(everyone))
-        )
-        save_density(files.density, density)
-        save_figure(plot_density(density), files.plot("particle_density"))
-        save_figure(
-            plot_hexbin(everyone[:, :2], ("volume PC1", "volume PC2")),
-            files.plot("volpca_landscape"),
-        )
+        _plot_plane(run, files, everyone[:, :2], options.seed)
     _group(files, everyone, options)
     _write_report(run, files, len(everyone), len(sampled), learnt)
     logger.info("the report is %s", files.full_report)
+
+
+def _plot_plane(
+    run: Run, files: LandscapeFiles, plane: Float[np.ndarray, "particles 2"], seed: int
+) -> None:
+    """Estimate and draw the density of particles along the first two components."""
+    density = particle_density(plane, seed=seed, numbers=run.copies(len(plane)))
+    save_density(files.density, density)
+    save_figure(plot_density(density), files.plot("particle_density"))
+    hexbin = plot_hexbin(plane, ("volume PC1", "volume PC2"))
+    save_figure(hexbin, files.plot("volpca_landscape"))
 
 
 def _opened(
@@ -150,8 +153,8 @@ def _check_volumes(
 ) -> None:
     """Volumes are made as those of the landscape, or they could not be compared."""
     for option, name, asked in (
-        ("-d", "box_size", options.box_size),
-        ("--flip", "flip", options.flip),
+        ("`volume_box_size`", "box_size", options.box_size),
+        ("`flip`", "flip", options.flip),
     ):
         if asked is not None and asked != record[name]:
             msg = (
@@ -165,7 +168,7 @@ def _earlier(
     files: LandscapeFiles,
 ) -> tuple[Int[np.ndarray, " sampled"], Float[np.ndarray, "sampled components"]]:
     if not files.sampled_coordinates.is_file():
-        msg = f"{files.sampled_coordinates} is missing; leave out --skip-vol to make it"
+        msg = f"{files.sampled_coordinates} is missing; leave out `skip_volumes` to make it"
         raise InputFileError(msg)
     return load_indices(files.sampled_particles), load_latents(files.sampled_coordinates)
 

@@ -33,7 +33,7 @@ class Manifest:
             try:
                 self._content = json.loads(path.read_text())
             except (ValueError, RecursionError) as error:
-                msg = f"{path} is damaged ({error}); give another folder with -o"
+                msg = f"{path} is damaged ({error}); give another folder"
                 raise InputFileError(msg) from error
 
     def begin(self, request: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class Manifest:
             if before != value:
                 msg = (
                     f"{self._path.parent} holds a run with {name} {_short(before)}, not "
-                    f"{_short(value)}; give another folder with -o, or the settings of that run"
+                    f"{_short(value)}; give another folder, or the settings of that run"
                 )
                 raise ConfigError(msg)
         for name, found in inputs.items():
@@ -59,7 +59,7 @@ class Manifest:
             if before is not None and before["sha256"] != found["sha256"]:
                 msg = (
                     f"{name} has changed since {self._path.parent} was begun; give another "
-                    "folder with -o"
+                    "folder"
                 )
                 raise ConfigError(msg)
         self._content |= {

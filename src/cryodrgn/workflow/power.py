@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.data.batches import generator_at
+from cryodrgn.data.config import DataConfig
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.geometry.rotations import random_rotations
@@ -35,7 +36,6 @@ from cryodrgn.linear.state_resolution import Coverage, StateResolution
 from cryodrgn.linear.subspace import grid_size
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
-from cryodrgn.training.config import DataConfig
 from cryodrgn.workflow.power_scene import (
     LARGEST_TRIAL,
     FitSettings,

@@ -123,7 +123,7 @@ def sentence(power: Power) -> str:
     largest = motions.sizes[-1]
     beginning = f"With these {power.count:,} particles"
     if power.count < len(power.scene.particles):
-        beginning += f" (of {len(power.scene.particles):,}, by --fit-images)"
+        beginning += f" (of {len(power.scene.particles):,}, the number that is fitted)"
     what = f"of {motions.words} in {100 * share:g} % of them"
     if found is None:
         chance = power.probability(Point(size=largest, share=share, count=power.count))
@@ -293,8 +293,9 @@ def _method(power: Power) -> str:
         else "noise drawn from the spectrum of the images, on predictions of the consensus"
     )
     return (
-        f"Motion: {scene.motions.words}. Found means that train_linear --components "
-        f"{fit.num_components} --radius {fit.radius} says that a component carries signal: its "
+        f"Motion: {scene.motions.words}. Found means that a linear model of "
+        f"{counted(fit.num_components, 'component')} up to a radius of {fit.radius} says "
+        "that a component carries signal: its "
         f"volumes from two half sets correlate by more than {SIGNAL_THRESHOLD:g}. The forecast "
         "is the correlation that follows from the signal-to-noise ratio of the difference in "
         "these views, with this CTF and noise, relative to the edge of the noise of a "

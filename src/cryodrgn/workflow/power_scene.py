@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.counts import counted
+from cryodrgn.data.config import DataConfig
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
@@ -47,7 +48,6 @@ from cryodrgn.simulation.motions import (
     turned_domain,
 )
 from cryodrgn.simulation.states import VOLUMES
-from cryodrgn.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
@@ -237,18 +237,14 @@ def open_scene(
     noise = residual_noise(images, rows, density, first, radius)
     if motions.is_model:
         motions = _on_scale(motions, density, images, rows, noise, radius)
-    background = Background(
-        volumes=density[None].to(device),
-        latents=torch.zeros(len(particles), 0, device=device),
-        noise=noise,
-    )
+    latents = torch.zeros(len(particles), 0, device=device)
     scene = Scene(
         particles=particles,
         images=images,
         norm=norm,
         consensus=density,
         motions=motions,
-        background=background,
+        background=Background(volumes=density[None].to(device), latents=latents, noise=noise),
         noise=first,
         num_own=0,
     )
@@ -348,7 +344,7 @@ def _scaled(
     if float(coarse.mean()) <= 0:
         msg = (
             f"{source} does not resemble the images: its density would have the "
-            "other sign; give --invert-data if particles are white on black, and a map in the "
+            "other sign; give `invert` if particles are white on black, and a map in the "
             "frame of the poses"
         )
         raise ConfigError(msg)

@@ -184,7 +184,7 @@ def _model_of(run: Run, first: Run) -> TrainedModel:
     if not run.files.weights().is_file():
         msg = (
             f"{run.path} is not finished, there is no {run.files.weights().name}; wait for it, "
-            "or go on with train_vae --load latest"
+            "or go on with train_vae `load` latest"
         )
         raise ConfigError(msg)
     if run.latent_dim == 0:
@@ -207,15 +207,15 @@ def _model_of(run: Run, first: Run) -> TrainedModel:
     if run.box_size != first.box_size:
         msg = (
             f"{run.path} was trained on images of {run.box_size} px, {first.path} of "
-            f"{first.box_size} px; give train_vae and train_linear the same -D"
+            f"{first.box_size} px; give train_vae and train_linear the same `box_size`"
         )
         raise ConfigError(msg)
     training = _training_of(run)
     for name, is_there in (
-        ("a focus mask (train_vae --focus-mask)", bool(training.get("focus_mask"))),
-        ("the curvature of the Ewald sphere (train_linear --ewald)", trained.ewald != 0),
-        ("an offset (train_vae --norm)", trained.offset != 0),
-        ("tilt pairs (train_vae --tilt)", bool(dataset.get("particles_tilt"))),
+        ("a focus mask (train_vae `focus_mask`)", bool(training.get("focus_mask"))),
+        ("the curvature of the Ewald sphere (train_linear `ewald`)", trained.ewald != 0),
+        ("an offset (train_vae `norm`)", trained.offset != 0),
+        ("tilt pairs (train_vae `tilt`)", bool(dataset.get("particles_tilt"))),
     ):
         if is_there:
             msg = f"{run.path} was trained with {name}, and cannot be compared; leave it out"
@@ -258,7 +258,7 @@ def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[Parti
         common = rows if common is None else np.intersect1d(common, rows)
     for run in without:
         if not run.files.linear.covariances.exists():
-            msg = f"{run.path} kept no particles out of training; use train_vae --held-out 0.05"
+            msg = f"{run.path} kept no particles out of training; use train_vae `held_out` 0.05"
             raise ConfigError(msg)
         if common is not None:
             common = np.intersect1d(common, run.original_rows(len(run.latents())))
@@ -266,7 +266,7 @@ def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[Parti
         names = " and ".join(str(run.path) for run in runs)
         msg = (
             f"{names} are linear models, which leave no particles out by which they could be "
-            "judged; give a run of train_vae --held-out 0.05 on the same particles, too"
+            "judged; give a run of train_vae `held_out` 0.05 on the same particles, too"
         )
         raise ConfigError(msg)
     common = np.sort(common)
@@ -278,8 +278,8 @@ def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[Parti
     if count < LEAST_PARTICLES:
         msg = (
             f"the runs keep {count} particles out of training in common, at least "
-            f"{LEAST_PARTICLES} are needed; give train_vae the same --ind, --held-out and "
-            "--seed each time"
+            f"{LEAST_PARTICLES} are needed; give train_vae the same `indices`, `held_out` and "
+            "`seed` each time"
         )
         raise ConfigError(msg)
     return common, chosen
@@ -304,12 +304,12 @@ def _require_same_images(
     """
     images, known = particles.images, others.images
     if not np.array_equal(images.rows, known.rows):
-        found = f"{len(images)} and {len(known)} images of the same particles", "--ntilts"
+        found = f"{len(images)} and {len(known)} images of the same particles", "`num_tilts`"
     elif not np.allclose(images.side_lengths, known.side_lengths, rtol=1e-3):
         sides = f"{images.side_lengths[0]:.4g} and {known.side_lengths[0]:.4g} Å"
-        found = f"images cut to sides of {sides}", "--box"
+        found = f"images cut to sides of {sides}", "`field_box_size`"
     elif not np.array_equal(_are_multiplied(images.ctf), _are_multiplied(known.ctf)):
-        found = "images that are divided by their CTF and others that are not", "--ctf-applied"
+        found = "images that are divided by their CTF and others that are not", "`correction`"
     else:
         return
     msg = (

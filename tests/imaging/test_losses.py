@@ -3,7 +3,7 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from cryodrgn.fourier.grids import half_to_hartley
-from cryodrgn.models.losses import kl_divergence, reconstruction_loss
+from cryodrgn.imaging.likelihood import kl_divergence, reconstruction_loss
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

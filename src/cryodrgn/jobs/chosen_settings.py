@@ -1,0 +1,61 @@
+"""Settings of the training of a whole run, which the data choose unless they are given."""
+
+from cryodrgn.settings import Settings, option, settings
+
+CHOSEN = "Settings that are otherwise chosen from the data"
+
+
+@settings
+class ChosenSettings(Settings):
+    """Settings of the training that take the place of those chosen from the data."""
+
+    zdim: int = option("--zdim", default=8, group=CHOSEN, help="Dimension of the latent")
+    box_size: float | None = option(
+        "-D", default=None, group=CHOSEN, unit="px", help="Box size of training in pixels"
+    )
+    encoder_dim: float | None = option(
+        "--qdim", default=None, group=CHOSEN, help="Width of the encoder"
+    )
+    decoder_dim: float | None = option(
+        "--pdim", default=None, group=CHOSEN, help="Width of the decoder"
+    )
+    batch_size: float | None = option("-b", default=None, group=CHOSEN, help="Batch size")
+    learning_rate: float | None = option(
+        "--lr", default=None, group=CHOSEN, help="Learning rate"
+    )
+    num_epochs: float | None = option(
+        "-n", default=None, group=CHOSEN, help="Largest number of epochs"
+    )
+    window_radius: float | None = option(
+        "--window-r",
+        default=None,
+        group=CHOSEN,
+        help="Window images from this fraction of half the box on",
+    )
+    held_out: float | None = option(
+        "--held-out",
+        default=None,
+        group=CHOSEN,
+        help="Share of the particles kept out of training, to tell when it has converged; 0 "
+        "for none, and then all epochs are trained",
+    )
+    invert: bool | None = option(
+        "--invert-data",
+        default=None,
+        group=CHOSEN,
+        help="Invert data sign",
+        constants={"--uninvert-data": (False, "Keep data sign")},
+    )
+
+
+# Settings that the data decide unless they are given.
+DECIDED = (
+    "box_size",
+    "encoder_dim",
+    "decoder_dim",
+    "batch_size",
+    "learning_rate",
+    "num_epochs",
+    "window_radius",
+    "held_out",
+)

@@ -1,0 +1,78 @@
+"""Settings of the linear model: options of its command, recorded by its runs."""
+
+from pathlib import Path
+
+from cryodrgn.settings import Settings, at_least, option, settings
+from cryodrgn.training.options import CacheOptions, SeedOptions
+
+MODEL = "Linear model"
+# Coarser shells than these show no shape.
+LEAST_RADIUS = 4
+
+
+@settings
+class LinearModelOptions(Settings):
+    """Settings of the fit of a linear model."""
+
+    num_components: int = option(
+        "--components",
+        default=8,
+        group=MODEL,
+        metavar="K",
+        check=at_least(1),
+        help="Components to look for; those that do not stand out from noise are dropped",
+    )
+    radius: int = option(
+        "--radius",
+        default=16,
+        group=MODEL,
+        metavar="R",
+        check=at_least(LEAST_RADIUS),
+        help="Use the images up to this radius in Fourier pixels to find the latent",
+    )
+    fit_images: int = option(
+        "--fit-images",
+        default=50_000,
+        group=MODEL,
+        metavar="N",
+        help="Fit the model to at most so many images and embed the rest",
+    )
+    with_contrast: bool | None = option(
+        "--contrast",
+        default=None,
+        group=MODEL,
+        help="Fit a contrast for every image",
+        default_words="if contrasts are seen to vary",
+        constants={"--no-contrast": (False, "Take the contrasts of all images for 1")},
+    )
+    pose_rounds: int = option(
+        "--refine-poses",
+        default=0,
+        bare=4,
+        group=MODEL,
+        metavar="ROUNDS",
+        check=at_least(0),
+        default_words="keep poses; without a number: 4",
+        help="Correct poses that are off by a few degrees and pixels, and fit the model anew, "
+        "as often as half maps agree better for it, at most ROUNDS times",
+    )
+    mask: Path | None = option(
+        "--mask",
+        default=None,
+        group=MODEL,
+        metavar="MRC",
+        help="Solvent mask",
+        default_words="found by itself",
+    )
+    focus_mask: Path | None = option(
+        "--focus-mask",
+        default=None,
+        group=MODEL,
+        metavar="MRC",
+        help="Look for heterogeneity within this mask only",
+    )
+
+
+@settings
+class RecordedOptions(LinearModelOptions, CacheOptions, SeedOptions):
+    """All options that a linear run records as they are given."""

@@ -1,0 +1,276 @@
+"""Settings of training that commands take as options and runs record, declared once.
+
+Each group is a base of the jobs that have its options, and of the record of a run
+(:class:`~cryodrgn.training.config.TrainConfig`): a setting that is new here is an option of
+these jobs, is checked, reaches training, and is written to ``config.yaml``.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Check,
+    Settings,
+    at_least,
+    option,
+    settings,
+)
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Compilation = Literal["auto", "off", "on", "graphs", "triton"]
+
+TRAINING, LARGE, LIKELIHOOD = "Training parameters", "Large data sets", "Likelihood"
+
+
+@settings
+class LengthOptions(Settings):
+    """Length of training, and the size of its steps."""
+
+    num_epochs: int = option(
+        "-n",
+        "--num-epochs",
+        default=20,
+        group=TRAINING,
+        check=at_least(1),
+        resumes_as="num_epochs",
+        help="Number of training epochs",
+    )
+    batch_size: int = option(
+        "-b",
+        "--batch-size",
+        default=8,
+        group=TRAINING,
+        check=at_least(1),
+        help="Minibatch size",
+    )
+
+
+@settings
+class AdamOptions(Settings):
+    """Settings of Adam."""
+
+    weight_decay: float = option(
+        "--wd",
+        default=0.0,
+        group=TRAINING,
+        check=NOT_NEGATIVE,
+        help="Weight decay in Adam optimizer",
+    )
+    learning_rate: float = option(
+        "--lr",
+        default=1e-4,
+        group=TRAINING,
+        check=POSITIVE,
+        help="Learning rate in Adam optimizer",
+    )
+
+
+@settings
+class ExecutionOptions(Settings):
+    """Execution of training steps."""
+
+    precision: Precision = option(
+        "--precision",
+        default="auto",
+        group=TRAINING,
+        help="Number type of the matrix products; auto is bfloat16 where the device has units "
+        "for it",
+        constants={"--no-amp": ("float32", "The same as --precision float32")},
+    )
+    compilation: Compilation = option(
+        "--compile",
+        default="auto",
+        group=TRAINING,
+        resumes_as="compilation",
+        help="Compile the training step (on), replay it as one CUDA graph (graphs), with fused "
+        "residual layers (triton), or not at all (off); auto is graphs on CUDA, otherwise off",
+    )
+
+
+@settings
+class TuningOptions(Settings):
+    """Departures from plain Adam, by which networks learn faster."""
+
+    optimizer: Literal["adam", "muon"] = option(
+        "--optimizer",
+        default="adam",
+        group=TRAINING,
+        help="Move all weights by Adam, or the matrices of hidden layers by Muon (PyTorch 2.9 "
+        "or later) and all else by Adam",
+    )
+    rate_schedule: Literal["constant", "linear", "cosine"] = option(
+        "--lr-schedule",
+        default="constant",
+        group=TRAINING,
+        help="Course of the learning rate: constant, or falling to 0 at the end of the last "
+        "epoch, linearly or as half a period of a cosine",
+    )
+    rate_warm_up: float = option(
+        "--lr-warmup",
+        default=0.0,
+        group=TRAINING,
+        metavar="EPOCHS",
+        check=NOT_NEGATIVE,
+        help="Raise the learning rate from 0 within this number of epochs, 0.1 for instance",
+    )
+    averaging: float = option(
+        "--average",
+        default=0.0,
+        group=TRAINING,
+        metavar="SHARE",
+        check=Check(words="from 0 to 1", holds=lambda value: 0 <= value <= 1),
+        help="Write and evaluate averages of the weights over about this share of the steps so "
+        "far, 0.1 for instance; 0 for the weights of the last step",
+    )
+
+
+@settings
+class EncoderInputOptions(Settings):
+    """Weights of an encoder's inputs, see :mod:`cryodrgn.training.input_weights`."""
+
+    input_weighting: Literal["none", "snr"] = option(
+        "--encoder-inputs",
+        default="none",
+        group=TRAINING,
+        help="Weight what the encoder sees at a frequency by the signal-to-noise ratio there, "
+        "which half maps of the images tell when the run begins (snr)",
+    )
+
+
+@settings
+class LikelihoodOptions(Settings):
+    """Noise and contrasts of the images, and masks."""
+
+    noise_model: Literal["white", "radial"] = option(
+        "--noise-model",
+        default="white",
+        group=LIKELIHOOD,
+        help="Noise of the images: white, or with a radial spectrum of every optics group, "
+        "estimated before every epoch but the first from what the network leaves unexplained, "
+        "by whose inverse squared errors are weighted",
+    )
+    with_contrast: bool = option(
+        "--contrast",
+        default=False,
+        group=LIKELIHOOD,
+        help="Fit a contrast for every image, written as contrast.npy; their spread is "
+        "estimated along",
+    )
+    mask: Path | None = option(
+        "--mask",
+        default=None,
+        group=LIKELIHOOD,
+        metavar="MRC",
+        help="Solvent mask, by which volumes are multiplied when they are decoded; training, "
+        "in Fourier space, knows nothing of it",
+    )
+    focus_mask: Path | None = option(
+        "--focus-mask",
+        default=None,
+        group=LIKELIHOOD,
+        metavar="MRC",
+        help="Let the network explain what lies within this mask; outside of it a consensus is "
+        "part of every predicted image. Decoded volumes are multiplied by it, too",
+    )
+    consensus: Path | None = option(
+        "--consensus",
+        default=None,
+        group=LIKELIHOOD,
+        metavar="MRC",
+        help="The consensus outside of the focus mask, in the frame of the poses",
+        default_words="the particles, backprojected",
+    )
+
+
+@settings
+class LinearRunOptions(Settings):
+    """Linear model on which a network is trained."""
+
+    linear_run: Path | None = option(
+        "--from",
+        default=None,
+        group=TRAINING,
+        metavar="RUN",
+        help="Train the network on a linear model, to learn only what that cannot say: volumes "
+        "and latents of this run of train_linear (or of reconstruct_states on it) plus a "
+        "network that begins at zero",
+        default_words="a network alone",
+    )
+
+
+@settings
+class ReportOptions(Settings):
+    """Intervals at which a run writes checkpoints and lines of its log."""
+
+    checkpoint_interval: int = option(
+        "--checkpoint",
+        default=1,
+        check=at_least(1),
+        resumes_as="checkpoint_interval",
+        help="Checkpointing interval in N_EPOCHS",
+    )
+    checkpoint_minutes: float | None = option(
+        "--checkpoint-minutes",
+        default=None,
+        metavar="MINUTES",
+        check=POSITIVE,
+        resumes_as="checkpoint_minutes",
+        help="Also write a checkpoint at this interval within epochs, for queues with a limit",
+    )
+    log_interval: int = option(
+        "--log-interval",
+        default=1000,
+        check=at_least(1),
+        resumes_as="log_interval",
+        help="Logging interval in N_IMGS",
+    )
+
+
+@settings
+class SeedOptions(Settings):
+    """Seed of all random numbers."""
+
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+
+
+@settings
+class ShuffleOptions(SeedOptions):
+    """Seeds of all random numbers, and of the order of the images."""
+
+    shuffle_seed: int | None = option(
+        "--shuffle-seed",
+        default=None,
+        check=SEED,
+        metavar="SEED",
+        help="Random seed of the order of the images",
+        default_words="that of --seed",
+    )
+
+
+@settings
+class CacheOptions(Settings):
+    """Memory and folder for prepared images."""
+
+    memory_gb: float | None = option(
+        "--memory",
+        default=None,
+        group=LARGE,
+        metavar="GB",
+        unit="GB",
+        check=POSITIVE,
+        resumes_as="memory_gb",
+        help="Memory that prepared images may take; beyond, they stream from a file",
+        default_words="60 %% of what is free",
+    )
+    cache_dir: Path | None = option(
+        "--cache-dir",
+        default=None,
+        group=LARGE,
+        metavar="DIR",
+        resumes_as="cache_dir",
+        help="Keep prepared images in this folder, on a fast disk, for other runs on the same "
+        "images",
+    )
