@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import yaml
+from scipy.ndimage import map_coordinates
 
 import cryodrgn
 from cryodrgn.analysis.pca import principal_components
@@ -13,7 +14,7 @@ from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.score_table import read_scores
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star import read_star
-from cryodrgn.page.volumes import Superseded, Support, Turns
+from cryodrgn.page.volumes import Superseded, Support, Turns, for_drawing
 from cryodrgn.particles.half_sets import halves_of
 from page.server import serving
 
@@ -76,11 +77,27 @@ def test_a_volume_is_the_file_that_eval_vol_writes(page, trained, tmp_path, numb
     assert answer.about["pixel_size"] == pytest.approx(pixel_size)
     assert page.get(f"/api/runs/{number}/volume.mrc?z=0.3,-0.2").content == path.read_bytes()
     drawn = page.get(f"/api/runs/{number}/volume?z=0.3,-0.2&precision=half")
-    halves = np.frombuffer(drawn.content, "<f2") / np.float32(drawn.about["factor"])
+    halves = np.frombuffer(drawn.content, "<f2")[: expected.size].astype(float)
+    halves /= drawn.about["factor"]
     np.testing.assert_allclose(halves.reshape(expected.shape), expected, rtol=2**-10, atol=1e-7)
     small = page.get(f"/api/runs/{number}/volume?z=0.3,-0.2&side=8")
     assert len(small.numbers) == 8**3
     assert small.about["pixel_size"] == pytest.approx(2 * pixel_size)
+
+
+@pytest.mark.parametrize("side", [2, 16, 18, 22])
+def test_nothing_that_is_interpolated_within_a_block_exceeds_its_largest(rng, side):
+    volume = rng.normal(size=(side,) * 3).astype(np.float32)
+    numbers, about = for_drawing(volume)
+    voxels, count = numbers[: side**3].reshape(volume.shape), about["blocks"]
+    most = numbers[side**3 :].reshape((count,) * 3)
+    np.testing.assert_allclose(voxels.astype(float), volume * about["factor"], rtol=2**-11)
+    places = rng.uniform(size=(3, 20_000))
+    blocks = tuple(np.floor(places * count).astype(int))
+    # The centre of the first voxel lies half a voxel within the box.
+    within = map_coordinates(voxels.astype(float), places * side - 0.5, order=1, mode="nearest")
+    assert (within <= most[blocks].astype(float) + 1e-9).all()
+    assert set(most.ravel()) <= {0, *voxels.ravel()}
 
 
 def test_models_that_are_sums_of_volumes_are_shown_whole_at_once(page):

@@ -17,6 +17,7 @@ from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.selection_files import load_indices
+from cryodrgn.page.volumes import for_drawing
 from finished_run import SMALL_VAE
 from page.browser import browsing
 from page.server import serving
@@ -104,7 +105,7 @@ def test_the_volume_at_a_click_is_the_one_that_eval_vol_writes(
     halves, factor = browser.run(
         "const { halves, factor } = page.volumes.shown.a; return [Array.from(halves), factor]"
     )
-    drawn = np.array(halves, dtype=np.uint16).view(np.float16) / factor
+    drawn = np.array(halves, dtype=np.uint16).view(np.float16).astype(float) / factor
     np.testing.assert_allclose(drawn, expected.ravel(), rtol=2**-10, atol=2**-24)
     assert "supported" in browser.text("about-a")
     # A molecule is drawn, not an empty picture.
@@ -130,6 +131,21 @@ def test_numbers_are_rounded_to_half_precision_as_numpy_rounds_them(page, browse
     # One in the last place, where a number lies in the middle of two.
     assert (np.abs(got - expected) <= np.spacing(expected.astype(np.float16))).all()
     assert (got == expected).mean() > 0.99
+
+
+@pytest.mark.parametrize("side", [2, 16, 18, 22])
+def test_blocks_of_the_browser_are_those_of_the_server(page, browser, rng, side):
+    values = rng.normal(size=(side,) * 3).astype(np.float32)
+    numbers, about = for_drawing(values)
+    halves = numbers[: side**3].view(np.uint16)
+    browser.driver.get(page.server.link)
+    most, count = browser.wait_for(
+        "import('/static/volume_view.js').then(({ blocksOf }) => {"
+        f"const found = blocksOf(Uint16Array.from({halves.tolist()}), {side});"
+        "return [[...found.most], found.count] })"
+    )
+    assert count == about["blocks"]
+    assert most == numbers[side**3 :].view(np.uint16).tolist()
 
 
 def test_a_picture_is_the_same_whether_empty_blocks_are_passed_over_or_not(page, browser):

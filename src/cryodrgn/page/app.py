@@ -20,7 +20,7 @@ from cryodrgn.io.text import read_bytes
 from cryodrgn.page.columns import shown_groups
 from cryodrgn.page.selections import ChangedSinceError
 from cryodrgn.page.shown_run import ShownRun
-from cryodrgn.page.volumes import Superseded, Wish, halved
+from cryodrgn.page.volumes import Superseded, Wish, for_drawing
 from cryodrgn.web import static_files
 
 try:
@@ -193,7 +193,8 @@ def volume(
     if wanted.latent:
         about |= run.support(shown).of(wanted.latent)
     if precision == "half":
-        found, about["factor"] = halved(found)
+        found, drawn = for_drawing(found)
+        about |= drawn
     return _numbers(found, about)
 
 

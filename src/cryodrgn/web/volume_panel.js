@@ -133,7 +133,9 @@ export class VolumePanel {
     let whole = null;
     // Of that epoch, if a later one has ended since; the finished run is −1.
     const exact = () => (whole ??= getNumbers(path, { ...asked, epoch: about.epoch ?? -1 }).then((got) => got.values));
-    return { halves: values, factor: about.factor, side: about.side, about, point, pixelSize: about.pixel_size, exact };
+    const voxels = about.side ** 3;
+    const blocks = { most: values.subarray(voxels), count: about.blocks };
+    return { halves: values.subarray(0, voxels), blocks, factor: about.factor, side: about.side, about, point, pixelSize: about.pixel_size, exact };
   }
 
   async showMap(name) {

@@ -57,7 +57,6 @@ void main() {
   }
 }`;
 
-
 function compiled(gl, vertex, fragment) {
   const program = gl.createProgram();
   for (const [kind, text] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
@@ -73,7 +72,7 @@ function compiled(gl, vertex, fragment) {
 }
 
 // Milliseconds that a picture may take, while the volume turns and when it rests.
-const COARSE_MS = 30;
+const COARSE_MS = 20;
 const FINE_MS = 350;
 
 export class Camera {
@@ -156,7 +155,7 @@ export class VolumeView {
     this.side = volume.side;
     this.upload("volume", 0, volume);
     const gl = this.gl;
-    const { most, count } = blocksOf(volume.halves, volume.side, both);
+    const { most, count } = volume.blocks ?? blocksOf(volume.halves, volume.side, both);
     this.textures.blocks ??= gl.createTexture();
     gl.activeTexture(gl.TEXTURE3);
     gl.bindTexture(gl.TEXTURE_3D, this.textures.blocks);
@@ -271,33 +270,31 @@ export class VolumeView {
 
 const BLOCK = 4;
 
-// Largest values between which is interpolated within blocks of some 4 voxels: those of their voxels
-// and of the next ones. Blocks are equal shares of the texture, not always whole voxels. Numbers of half
-// precision are compared as the integers that they look like; negative ones reach no level.
-function blocksOf(halves, side, both) {
+// Largest values within blocks, as the server's largest_of_blocks has them, for volumes that are made
+// here; with `both`, largest sizes.
+export function blocksOf(halves, side, both = false) {
   const count = Math.max(Math.ceil(side / BLOCK), 1);
   const first = Int32Array.from({ length: count }, (_, c) => Math.max(Math.floor((c * side) / count - 0.5), 0));
   const last = Int32Array.from({ length: count }, (_, c) => Math.min(Math.floor(((c + 1) * side) / count - 0.5) + 1, side - 1));
-  const negative = both ? 0 : 0x8000;
   // One axis after another, of lines whose values are `stride` apart.
   const along = (from, lines, stride) => {
-    const to = new Uint16Array(lines * count * stride);
+    const to = new Int16Array(lines * count * stride);
     for (let line = 0, n = 0; line < lines; line++) {
       for (let c = 0; c < count; c++) {
         for (let s = 0; s < stride; s++, n++) {
           const end = (line * side + last[c]) * stride + s;
           let most = 0;
-          for (let at = (line * side + first[c]) * stride + s; at <= end; at += stride) {
-            const v = from[at];
-            if ((v & 0x7fff) > most && (v & negative) === 0) most = v & 0x7fff;
-          }
+          for (let at = (line * side + first[c]) * stride + s; at <= end; at += stride) most = Math.max(most, from[at]);
           to[n] = most;
         }
       }
     }
     return to;
   };
-  return { most: along(along(along(halves, side * side, 1), side, count), 1, count * count), count };
+  const signed = new Int16Array(halves.buffer, halves.byteOffset, halves.length);
+  const sizes = both ? signed.map((v) => v & 0x7fff) : signed;
+  const most = along(along(along(sizes, 1, side * side), count, side), count * count, 1);
+  return { most: new Uint16Array(most.buffer), count };
 }
 
 function floatOf(half) {
