@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 FLAGS = """--headless=new --no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader
@@ -21,10 +22,11 @@ class Browser:
 
     Args:
         driver: Selenium's driver of it.
+        folder: Where it keeps what it downloads.
     """
 
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
+    def __init__(self, driver: Any, folder: Path) -> None:
+        self.driver, self.folder = driver, folder
 
     def open(self, link: str) -> None:
         """Open a page of ours, and wait until it is ready."""
@@ -62,6 +64,45 @@ class Browser:
 
     def click(self, name: str) -> None:
         self.run(f"document.getElementById('{name}').click()")
+
+    def take(self, tool: str) -> None:
+        """Take a tool for the particles."""
+        self.run(f"document.querySelector('[data-tool={tool}]').click()")
+
+    def choose(self, name: str, value: str) -> None:
+        """Take an entry of a list, as one does with the pointer."""
+        there = self.run(
+            f"const list = document.getElementById('{name}'); list.value = arguments[0];"
+            "list.dispatchEvent(new Event('change')); return list.value",
+            value,
+        )
+        assert there == value, f"the list {name} has no entry {value}"
+
+    def arrived(self, name: str) -> bytes:
+        """The content of a download once it is whole; its name is free afterwards."""
+        path, end = self.folder / name, time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            under_way = list(self.folder.glob("*.crdownload"))
+            if path.is_file() and path.stat().st_size and not under_way:
+                content = path.read_bytes()
+                path.unlink()
+                return content
+            time.sleep(0.1)
+        found = sorted(path.name for path in self.folder.iterdir())
+        return pytest.fail(f"{name} has not come; there are {found}")
+
+    def volume_at(self, x: float, y: float) -> tuple[int, np.ndarray]:
+        """The particle nearest to a click among the particles, and its whole volume."""
+        self.until("return document.getElementById('busy').innerText === ''")
+        before = self.run("return page.volumes.turn")
+        self.take("volume")
+        self.drag("points", [(x, y), (x, y)])
+        self.until(
+            f"const v = page.volumes; return v.turn > {before} + 1 && v.shown.a.turn === v.turn"
+            " && v.shown.a.side === page.run.box_size"
+        )
+        got = self.wait_for("page.volumes.shown.a.exact().then((v) => Array.from(v))")
+        return self.run("return page.state.a.row"), np.float32(got)
 
     def drag(self, name: str, path: list[tuple[float, float]]) -> None:
         """Press, move and release the pointer, at shares of an element's width and height."""
@@ -110,6 +151,6 @@ def browsing(folder: Path, size: str = "1000,800") -> Iterator[Browser]:
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(helper))
     driver.set_script_timeout(PATIENCE_S)
     try:
-        yield Browser(driver)
+        yield Browser(driver, folder)
     finally:
         driver.quit()

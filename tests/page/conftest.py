@@ -8,6 +8,7 @@ import pytest
 from cryodrgn.cli.main import main
 from cryodrgn.io.cryodrgn_pickle import save_pickles
 from finished_run import SMALL_VAE
+from page.browser import browsing
 from page.server import serving
 
 
@@ -42,3 +43,10 @@ def page(trained):
     """Somebody who looks at both runs, which nobody changes."""
     with serving(trained / "vae", trained / "linear") as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A browser that all tests of the page share."""
+    with browsing(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser

@@ -19,28 +19,11 @@ from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.page.volumes import for_drawing
 from finished_run import SMALL_VAE
-from page.browser import browsing
+from page.polygons import inside
 from page.server import serving
 
 AROUND = [(0.2, 0.2), (0.7, 0.15), (0.6, 0.45), (0.8, 0.7), (0.4, 0.9), (0.15, 0.6)]
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
-
-
-def inside(points: np.ndarray, polygon: list[list[float]]) -> np.ndarray:
-    """Points from which a ray crosses an odd number of edges, in double precision."""
-    x, y = points.astype(np.float64).T
-    crossed = np.zeros(len(points), bool)
-    for (xi, yi), (xj, yj) in zip(polygon, polygon[-1:] + polygon[:-1], strict=True):
-        if yi != yj:
-            crossing = (xj - xi) * (y - yi) / (yj - yi) + xi
-            crossed ^= ((yi > y) != (yj > y)) & (x < crossing)
-    return crossed
 
 
 def test_what_is_drawn_around_is_chosen_saved_exported_and_opened_again(runs, browser):
@@ -92,15 +75,10 @@ def test_the_volume_at_a_click_is_the_one_that_eval_vol_writes(
     page, trained, tmp_path, browser
 ):
     browser.open(page.server.link)
-    browser.run("document.querySelector('[data-tool=volume]').click()")
-    browser.drag("points", [(0.3, 0.4), (0.3, 0.4)])
-    browser.until("return page.volumes.shown.a.side === 16 && page.state.a.row !== null")
-    browser.until("return document.getElementById('busy').innerText === ''")
-    row = browser.run("return page.state.a.row")
+    row, got = browser.volume_at(0.3, 0.4)
     z = cryodrgn.load_latents(trained / "vae/z.pkl")[row]
     cryodrgn.eval_vol(trained / "vae/weights.pkl", tmp_path / "v.mrc", z=tuple(map(float, z)))
     expected, _ = cryodrgn.read_volume(tmp_path / "v.mrc")
-    got = browser.wait_for("page.volumes.shown.a.exact().then((v) => Array.from(v))")
     assert np.abs(got - expected.ravel()).max() <= 1e-6 * np.abs(expected).max()
     halves, factor = browser.run(
         "const { halves, factor } = page.volumes.shown.a; return [Array.from(halves), factor]"
@@ -232,7 +210,7 @@ def test_a_particle_under_the_pointer_is_shown_beside_what_is_predicted_of_it(pa
 
 def test_a_path_becomes_a_film_of_its_volumes(page, browser):
     browser.open(page.server.link)
-    browser.run("document.querySelector('[data-tool=path]').click()")
+    browser.take("path")
     for place in ((0.2, 0.5), (0.8, 0.5)):
         browser.drag("points", [place, place])
     browser.until("return page.state.anchors.length === 2 && page.state.anchors[1].z.length")

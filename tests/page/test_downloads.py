@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 
 import mrcfile
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 import cryodrgn
 from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.selection_files import load_indices
-from page.browser import browsing
 from page.server import serving
 
 CHOSEN = np.array([0, 3, 7, 42, 99], dtype="<u4")
@@ -89,87 +87,61 @@ def test_tables_of_cryosparc_are_those_of_export(tmp_path):
     assert sorted(np.load(io.BytesIO(got[passthrough]))["ctf/df1_A"]) == [10_001, 10_005]
 
 
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory):
-    """A folder of downloads, and the browser that fills it."""
-    folder = tmp_path_factory.mktemp("downloads")
-    with browsing(folder) as browser:
-        yield folder, browser
-
-
-def arrived(folder, name):
-    """The content of a file once it is whole."""
-    for _ in range(300):
-        path = folder / name
-        if path.is_file() and path.stat().st_size and not list(folder.glob("*.crdownload")):
-            return path.read_bytes()
-        time.sleep(0.1)
-    found = sorted(path.name for path in folder.iterdir())
-    pytest.fail(f"{name} has not come; there are {found}")
-
-
 def test_the_page_downloads_volumes_pictures_scripts_and_its_state(
-    page, trained, downloads, tmp_path
+    page, trained, browser, tmp_path
 ):
-    folder, browser = downloads
     browser.open(page.server.link)
     browser.wait_for("page.volumes.decode({z: [0.5, -1], row: null})")
     for name in ("mrc", "png", "save-state"):
         browser.click(name)
     cryodrgn.eval_vol(trained / "vae/weights.pkl", output=tmp_path / "v.mrc", z=(0.5, -1.0))
-    assert arrived(folder, "vae_point.mrc") == (tmp_path / "v.mrc").read_bytes()
-    picture = Image.open(io.BytesIO(arrived(folder, "vae_point.png")))
+    assert browser.arrived("vae_point.mrc") == (tmp_path / "v.mrc").read_bytes()
+    picture = Image.open(io.BytesIO(browser.arrived("vae_point.png")))
     assert np.asarray(picture.convert("L")).std() > 5
-    state = json.loads(arrived(folder, "vae.page.json"))
+    state = json.loads(browser.arrived("vae.page.json"))
     assert state["a"]["z"] == [0.5, -1]
     # An earlier epoch is decoded from its own weights, and named.
-    browser.run("const e = document.getElementById('epoch'); e.value = 0; e.onchange()")
+    browser.choose("epoch", "0")
     browser.until("return page.volumes.shown.a?.about.epoch === 0")
     level = browser.run("return page.volumes.a.level")
     browser.click("cxc")
-    script = arrived(folder, "vae_point_epoch_0.cxc").decode()
+    script = browser.arrived("vae_point_epoch_0.cxc").decode()
     assert "\nopen vae_point_epoch_0.mrc\n" in script
     assert float(script.partition(" level ")[2].split()[0]) == pytest.approx(level, rel=1e-5)
     z = browser.run("return page.volumes.shown.a.point.z")
     early = tmp_path / "early.mrc"
     cryodrgn.eval_vol(trained / "vae/weights.0.pkl", output=early, z=tuple(map(float, z)))
-    assert arrived(folder, "vae_point_epoch_0.mrc") == early.read_bytes()
+    assert browser.arrived("vae_point_epoch_0.mrc") == early.read_bytes()
 
 
-def test_a_stored_map_is_downloaded_as_it_is_stored(page, trained, downloads):
-    folder, browser = downloads
+def test_a_stored_map_is_downloaded_as_it_is_stored(page, trained, browser):
     browser.open(page.server.link)
-    browser.run("document.getElementById('run').value = 1")
-    browser.run("document.getElementById('run').onchange()")
+    browser.choose("run", "1")
     listed = "[...document.getElementById('maps').options].some((o) => o.value)"
     browser.until(f"return page.run.name === 'linear' && {listed}")
-    browser.run(
-        "const m = document.getElementById('maps'); m.value = 'component1.mrc';"
-        "m.dispatchEvent(new Event('change'))"
-    )
+    browser.choose("maps", "component1.mrc")
     browser.until("return page.volumes.shown.a?.map === 'component1.mrc'")
     browser.click("mrc")
     stored = (trained / "linear/component1.mrc").read_bytes()
-    assert arrived(folder, "linear_component1.mrc") == stored
+    assert browser.arrived("linear_component1.mrc") == stored
     with mrcfile.open(trained / "linear/component1.mrc") as file:
         got = browser.wait_for("page.volumes.shown.a.exact().then((v) => Array.from(v))")
         np.testing.assert_array_equal(np.float32(got), file.data.ravel())
 
 
-def test_a_path_is_downloaded_as_gif_and_as_video(page, downloads):
-    folder, browser = downloads
+def test_a_path_is_downloaded_as_gif_and_as_video(page, browser):
     browser.open(page.server.link)
     ends = [{"z": [-1.0, 0.0], "row": 1}, {"z": [1.0, 0.5], "row": 2}]
     browser.run(f"page.state.anchors = {json.dumps(ends)}; page.volumes.showAnchors()")
     browser.run("document.getElementById('path-count').value = 4")
     browser.click("gif")
-    assert Image.open(io.BytesIO(arrived(folder, "vae_path.gif"))).n_frames == 6
+    assert Image.open(io.BytesIO(browser.arrived("vae_path.gif"))).n_frames == 6
     kind = browser.wait_for("import('/static/film.js').then(({ videoKind }) => videoKind())")
     ending, mark = (
         ("mp4", b"ftyp") if kind.startswith("video/mp4") else ("webm", b"\x1aE\xdf\xa3")
     )
     browser.click("video")
-    video = arrived(folder, f"vae_path.{ending}")
+    video = browser.arrived(f"vae_path.{ending}")
     assert mark in video[:12]
     # It is played to its end by the browser that wrote it.
     played = browser.wait_for(

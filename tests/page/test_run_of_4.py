@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import yaml
 
-from page.browser import browsing
 from page.run_of_4 import volume_of_4, write_run_of_4
 from page.server import serving
 
@@ -52,20 +51,14 @@ def test_the_volume_of_4_is_that_of_its_network(foreign):
     assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_a_click_among_the_particles_of_4_shows_the_volume_there(foreign, tmp_path):
+def test_a_click_among_the_particles_of_4_shows_the_volume_there(foreign, browser):
     folder, state, page = foreign
-    with browsing(tmp_path) as browser:
-        browser.open(page.server.link)
-        browser.run("document.querySelector('[data-tool=volume]').click()")
-        browser.drag("points", [(0.4, 0.5), (0.4, 0.5)])
-        browser.until("return page.state.a?.row != null && page.volumes.shown.a.side === 16")
-        browser.until("return document.getElementById('busy').innerText === ''")
-        row = browser.run("return page.state.a.row")
-        got = browser.wait_for("page.volumes.shown.a.exact().then((v) => Array.from(v))")
-        assert browser.run("return page.latent.scatter.count") == 120
-        assert "finished" in browser.text("progress")
+    browser.open(page.server.link)
+    row, got = browser.volume_at(0.4, 0.5)
+    assert browser.run("return page.latent.scatter.count") == 120
+    assert "finished" in browser.text("progress")
     expected = volume_of_4(state, latents(folder / "z.pkl")[row]).ravel()
-    assert np.abs(np.array(got) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_the_image_of_a_particle_of_4_is_shown_beside_its_prediction(foreign):

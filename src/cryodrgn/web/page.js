@@ -178,6 +178,8 @@ class Page {
       } catch {
         state = null;
       }
+      // The same file may be opened once more.
+      event.target.value = "";
       if (state) await this.tried(() => this.reopen(state));
       else this.say(`${file.name} is no state of this page`);
     };
