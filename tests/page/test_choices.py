@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from cryodrgn.io.selection_files import load_indices
+from cryodrgn.io.star import read_star, write_star
 from page.polygons import inside
 from page.server import serving
 
@@ -215,3 +217,59 @@ def test_the_small_file_of_a_state_opens_it_again(chooser, tmp_path):
         "return document.getElementById('messages').innerText.includes('no state of')"
     )
     assert browser.run(known) == state
+
+
+# What users colour by, and the entry of the list that is it.
+COLOURS = {
+    "cluster": "k-means",
+    "density": "density",
+    "defocus": "defocus",
+    "loss": "misfit (loss)",
+    "pose": "view azimuth",
+    "micrograph": "micrograph",
+    "contrast": "contrast",
+    "half": "half set",
+    "time": "row in the file (time)",
+}
+
+
+def test_particles_are_coloured_by_all_that_users_ask_for(runs, browser):
+    star = runs / "sim/particles.star"
+    blocks = {
+        name: {column: table.text(column) for column in table.names}
+        for name, table in read_star(star).items()
+    }
+    micrographs = [f"m{row // 30}.mrc" for row in range(120)]
+    blocks["particles"]["rlnMicrographName"] = micrographs
+    write_star(star, blocks)
+    path = runs / "vae/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["dataset_args"]["particles"] = str(star)
+    path.write_text(yaml.safe_dump(config))
+    with serving(runs / "vae") as page:
+        browser.open(page.server.link)
+        browser.until("return page.latent.fileGroups")
+        shown = {}
+        for what, entry in COLOURS.items():
+            options = "[...document.getElementById('colour').options]"
+            value = browser.run(
+                f"return {options}.find((o) => o.innerText === arguments[0])?.value", entry
+            )
+            assert value, f"no colour for {what}"
+            browser.run("page.latent.coloured = null")
+            browser.choose("colour", value)
+            browser.until("return page.latent.coloured")
+            shown[what] = browser.run(
+                "page.latent.scatter.drawNow(); const { scatter } = page.latent;"
+                "const { width, height } = scatter.canvas;"
+                "const { data } = scatter.context.getImageData(0, 0, width, height);"
+                "return [new Set(new Uint32Array(data.buffer)).size,"
+                " document.getElementById('legend').innerText]"
+            )
+    assert min(colours for colours, _ in shown.values()) > 10
+    assert shown["loss"][1].startswith("misfit (loss): ")
+    assert shown["defocus"][1].endswith(" µm")
+    rows = load_indices(runs / "rows.pkl")
+    names, counts = np.unique(np.array(micrographs)[rows], return_counts=True)
+    expected = [f"{name} ({count})" for name, count in zip(names, counts, strict=True)]
+    assert shown["micrograph"][1].split("\n") == expected

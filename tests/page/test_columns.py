@@ -68,6 +68,8 @@ def series(tmp_path_factory):
     blocks["particles"] = {
         name: [values[row] for row in mixed] for name, values in blocks["particles"].items()
     }
+    owners = blocks["particles"]["rlnTomoParticleName"]
+    blocks["particles"]["rlnTomoName"] = [f"tomogram {ord(owner[-1]) % 2}" for owner in owners]
     blocks["particles"]["rlnNumber"] = [str(row) for row in range(count)]
     write_star(star, blocks)
     chosen = np.array([4, 0, 5])
@@ -98,6 +100,9 @@ def test_particles_of_tilt_series_have_what_the_row_of_their_first_image_has(ser
         run.column("sets", "row in the file", None)
     micrographs = [table.text("rlnMicrographName")[int(row)] for row in first]
     assert told(run, "groups", "micrograph") == micrographs
+    assert told(run, "groups", "tomogram") == [
+        f"tomogram {ord(name[-1]) % 2}" for name in names
+    ]
 
 
 def test_a_particle_file_that_lists_fewer_particles_now_is_refused_in_a_sentence(runs):

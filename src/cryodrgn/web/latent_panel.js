@@ -8,7 +8,9 @@ import { getJson, getNumbers } from "./server.js";
 
 const find = (id) => document.getElementById(id);
 const same = (a, b) => a && b && a[0] === b[0] && a[1] === b[1];
-const label = (column) => column[1];
+// What a column is in words that users look for, where its name is another.
+const WORDS = { misfit: "misfit (loss)", "row in the file": "row in the file (time)" };
+const label = (column) => WORDS[column[1]] ?? column[1];
 
 export class LatentPanel {
   constructor(page) {
@@ -98,7 +100,7 @@ export class LatentPanel {
       for (const { group, names } of [...more, ...groups]) {
         const part = document.createElement("optgroup");
         part.label = group || "computed";
-        part.append(...names.map((name) => new Option(name, JSON.stringify([group, name]))));
+        part.append(...names.map((name) => new Option(label([group, name]), JSON.stringify([group, name]))));
         holder.append(part);
       }
       const value = JSON.stringify(chosen);

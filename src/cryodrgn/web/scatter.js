@@ -149,6 +149,7 @@ export class Scatter {
     return { sx, sy, ox: image.width / 2 - view.cx * sx, oy: image.height / 2 - view.cy * sy };
   }
 
+  // As addDiscs with discs of one pixel, of a million points in half the time.
   addPixels(part) {
     const { x, y, shades, table, chosen, sums, count } = this;
     const { width, height } = this.image;
