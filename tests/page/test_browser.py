@@ -13,6 +13,7 @@ from PIL import Image
 import cryodrgn
 from cryodrgn.analysis.live_views import ShownVolumes, live_views
 from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
@@ -109,6 +110,68 @@ def test_numbers_are_rounded_to_half_precision_as_numpy_rounds_them(page, browse
     # One in the last place, where a number lies in the middle of two.
     assert (np.abs(got - expected) <= np.spacing(expected.astype(np.float16))).all()
     assert (got == expected).mean() > 0.99
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_first_sight_and_the_whole_volume_are_surfaces_on_one_scale(page, browser, number):
+    browser.open(page.server.link)
+    browser.choose("run", str(number))
+    name = ["vae", "linear"][number]
+    browser.until(f"return page.run.name === '{name}' && page.volumes.shown.a?.side === 16")
+    sights = browser.wait_for(
+        "Promise.all([8, 16].map((side) => page.volumes.fetched({ z: [0.2, 0.1], row: 0 },"
+        " side))).then((found) => found.map((volume) => { const { a } = page.volumes;"
+        "page.volumes.show('a', volume); a.size = [60, 60]; a.drawNow(); a.size = null;"
+        "const pixels = new Uint8Array(4 * 3600);"
+        "a.gl.readPixels(0, 0, 60, 60, a.gl.RGBA, a.gl.UNSIGNED_BYTE, pixels);"
+        "return [[...pixels], [...volume.halves], volume.factor] }))"
+    )
+    # A few per cent of the box lie above the level, of either.
+    shares = [np.mean(np.reshape(pixels, (3600, 4))[:, 0] < 250) for pixels, _, _ in sights]
+    assert all(0.02 < share < 0.7 for share in shares), shares
+    (_, small, one), (_, whole, two) = sights
+    small, whole = (
+        np.array(v, np.uint16).view(np.float16).astype(float) for v in (small, whole)
+    )
+    low_passed = downsample_volume(torch.from_numpy(whole.reshape((16,) * 3) / two), 8).numpy()
+    # Values of a smaller side are those of the whole one, but for what lies about its Nyquist
+    # frequency, which a network is asked for within a sphere alone; not larger by 2³.
+    assert 0.6 < small.std() / one / (low_passed.std() / 8) < 1.6
+
+
+def test_a_volume_is_coloured_by_a_map_where_its_surface_lies(page, trained, browser):
+    browser.open(page.server.link)
+    browser.choose("run", "1")
+    browser.until("return page.run.name === 'linear' && page.volumes.shown.a?.side === 16")
+    browser.until(
+        "return [...document.getElementById('tint').options].at(-1).value !== 'other'"
+    )
+    browser.choose("tint", "map:component1.mrc")
+    low, high = browser.until("return page.volumes.a.tint")
+    level = browser.run("return page.volumes.a.level")
+    got = browser.wait_for("page.volumes.shown.a.exact().then((v) => Array.from(v))")
+    component, _ = cryodrgn.read_volume(trained / "linear/component1.mrc")
+    shell = (np.array(got) >= level) & (np.array(got) <= 1.5 * level)
+    found = np.sort(component.ravel()[shell])
+    # Half precision may take in, or leave out, a voxel at the level.
+    assert shell.sum() > 20
+    assert low < high
+    slack = 2**-10 * np.abs(found).max()
+    assert (found < low - slack).mean() < 0.04 < (found <= low + 10 * slack).mean() + 0.04
+    assert (found > high + slack).mean() < 0.04
+    np.testing.assert_allclose([low, high], np.quantile(found, [0.02, 0.98]), atol=0.1)
+    legend = browser.text("tint-legend")
+    assert legend.startswith("component1.mrc: ")
+    browser.wait_for("new Promise((done) => setTimeout(done, 400))")
+    browser.open(browser.run("return location.href"))
+    browser.until("return page.volumes.a.tint")
+    assert browser.text("tint-legend") == legend
+    # Another run has no such map, and is shown without.
+    browser.choose("run", "0")
+    browser.until("return page.run.name === 'vae' && page.volumes.a.tint === null")
+    assert browser.text("messages") == browser.text("tint-legend") == ""
+    browser.choose("tint", "other")
+    assert "no B to compare with" in browser.text("messages")
 
 
 @pytest.mark.parametrize("side", [2, 16, 18, 22])

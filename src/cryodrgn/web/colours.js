@@ -45,3 +45,11 @@ export function groupTable() {
 export function cssColour([r, g, b]) {
   return `rgb(${r}, ${g}, ${b})`;
 }
+
+// A palette as a bar between what its ends stand for.
+export function rampBar(palette, low, high) {
+  const bar = document.createElement("canvas");
+  [bar.width, bar.height] = [256, 1];
+  bar.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(rampOf(palette)), 256, 1), 0, 0);
+  return [`${low} `, bar, ` ${high}`];
+}

@@ -1,6 +1,6 @@
 // The latent space: points on two axes, their colours, and the choice among them.
 
-import { cssColour, groupColour, rampOf } from "./colours.js";
+import { cssColour, groupColour, rampBar } from "./colours.js";
 import { shortNumber } from "./charts.js";
 import { combined, countOf, groupMask, inverted, polygonMask, rangeMask, rowsMask, rowsOf } from "./choosing.js";
 import { Scatter, densityOf, robustExtent, shadesOf, tableOf } from "./scatter.js";
@@ -175,11 +175,8 @@ export class LatentPanel {
       if (column.names.length > 200) holder.append(`… of ${column.names.length}`);
       return;
     }
-    const bar = document.createElement("canvas");
-    [bar.width, bar.height] = [256, 1];
-    bar.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(rampOf(palette)), 256, 1), 0, 0);
     const ends = same(this.page.state.colour, ["", "density"]) ? ["few", "many particles"] : this.range.map((v, i) => shortNumber(v) + (i ? ` ${column.unit}` : ""));
-    holder.append(`${label(this.page.state.colour)}: ${ends[0]} `, bar, ` ${ends[1]}`);
+    holder.append(...rampBar(palette, `${label(this.page.state.colour)}: ${ends[0]}`, ends[1]));
   }
 
   // Choices

@@ -11,6 +11,8 @@ import { TrainingPanel } from "./training_panel.js";
 import { VolumePanel } from "./volume_panel.js";
 
 const MOST_COLUMNS = 24;
+// What another run need not have.
+const OF_A_RUN = { epoch: null, x: null, y: null, colour: ["", "density"], view: null };
 const ARROWS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
 export const find = (id) => document.getElementById(id);
 
@@ -141,14 +143,14 @@ class Page {
   }
 
   async reopen(state) {
-    Object.assign(this.state, { steps: [], anchors: [], a: null, b: null }, state);
+    Object.assign(this.state, { steps: [], anchors: [], a: null, b: null, map: "", tint: "", difference: false }, state);
     this.paint();
     await this.openRun();
   }
 
   listen() {
     find("palette").replaceChildren(...PALETTES.map((name) => new Option(name)));
-    find("run").onchange = () => this.tried(() => this.reopen({ run: Number(find("run").value), epoch: null, x: null, y: null, view: null }));
+    find("run").onchange = () => this.tried(() => this.reopen({ ...OF_A_RUN, run: Number(find("run").value) }));
     find("epoch").onchange = () => {
       this.state.epoch = find("epoch").value === "" ? null : Number(find("epoch").value);
       this.columns.clear();

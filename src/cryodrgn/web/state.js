@@ -30,6 +30,7 @@ export function checked(state) {
   if (state.epoch === null || Number.isInteger(state.epoch)) found.epoch = state.epoch;
   if (Array.isArray(state.steps)) found.steps = state.steps.filter((step) => typeof step === "object" && step && typeof step.kind === "string");
   for (const name of ["a", "b"]) if (isPoint(state[name])) found[name] = { z: state[name].z.map(Number), row: Number.isInteger(state[name].row) ? state[name].row : null };
+  if (typeof state.b?.map === "string") found.b = { map: state.b.map };
   if (Array.isArray(state.anchors)) found.anchors = state.anchors.filter(isPoint);
   if (state.view && ["cx", "cy", "wx", "wy"].every((n) => Number.isFinite(state.view[n]))) found.view = state.view;
   const { camera } = state;

@@ -105,13 +105,18 @@ export class TrainingPanel {
       if (!card) {
         const { z } = await getJson(`${page.api}/latent`, { row, epoch });
         const { values, about } = await getNumbers(`${page.api}/volume`, { z: z.join(","), side, epoch });
-        card = this.card(row, epoch, values, { ...halved(values), side: about.side, about, point: { z, row }, pixelSize: about.pixel_size, exact: async () => values });
+        card = this.card(row, epoch, values, { ...this.scaled(values, about.side), about, point: { z, row }, pixelSize: about.pixel_size, exact: async () => values });
       }
       if (this.cards !== cards) return;
       cards.push(card);
       find("strip").replaceChildren(...cards.map((one) => one.figure));
       find("strip-at").max = cards.length - 1;
     }
+  }
+
+  scaled(values, side) {
+    const { halves, factor } = halved(values);
+    return { halves, ...this.page.volumes.onScale({ factor, side }) };
   }
 
   card(row, epoch, values, volume) {

@@ -1,8 +1,10 @@
 // Volumes: decoded where one points, two side by side, their difference, films of paths.
 
+import { shortNumber } from "./charts.js";
+import { rampBar } from "./colours.js";
 import { download, frameOf, gifOf, videoKind, videoOf } from "./film.js";
 import { getJson, getNumbers, query } from "./server.js";
-import { Camera, VolumeView, halved, levelOf } from "./volume_view.js";
+import { Camera, VolumeView, halved, levelOf, rangeOnSurface } from "./volume_view.js";
 
 const find = (id) => document.getElementById(id);
 const MOST_FILM_BYTES = 4e8;
@@ -18,6 +20,8 @@ export class VolumePanel {
     this.turn = 0;
     this.frames = [];
     this.shown = { a: null, b: null };
+    // What one step of the slider adds to the level, by side.
+    this.levels = new Map();
     this.a.painted = () => this.timed();
     this.listen();
   }
@@ -46,12 +50,13 @@ export class VolumePanel {
     find("maps").replaceChildren(new Option("decoded", ""), ...page.run.maps.map((name) => new Option(name)));
     find("tint").replaceChildren(new Option("nothing", ""), new Option("difference to B", "other"), ...page.run.maps.map((name) => new Option(name, `map:${name}`)));
     find("tint").value = state.tint ?? "";
+    await page.tried(() => this.takeTint(find("tint").value));
     find("difference").checked = Boolean(state.difference);
     this.shown = { a: null, b: null };
     this.frames = [];
     this.showAnchors();
     if (!page.run.latent_dim) return page.tried(() => this.decode({ z: [], row: null }));
-    if (state.b) await page.tried(() => this.decode(state.b, { into: "b" }));
+    if (state.b) await page.tried(() => (state.b.map ? this.showMap(state.b.map, "b") : this.decode(state.b, { into: "b" })));
     if (state.a) await page.tried(() => this.decode(state.a));
     else await page.tried(() => this.first());
     if (state.map) await page.tried(() => this.showMap(state.map));
@@ -71,7 +76,7 @@ export class VolumePanel {
   // While a training is under way, networks are not asked for more than a small volume of every epoch.
   async refresh({ whole = true } = {}) {
     const { a, b } = this.page.state;
-    if (b) await this.page.tried(async () => this.decode({ z: await this.latentOf(b), row: b.row }, { into: "b", whole }));
+    if (b?.z) await this.page.tried(async () => this.decode({ z: await this.latentOf(b), row: b.row }, { into: "b", whole }));
     if (a) await this.page.tried(async () => this.decode({ z: await this.latentOf(a), row: a.row }, { whole }));
   }
 
@@ -135,12 +140,18 @@ export class VolumePanel {
     const exact = () => (whole ??= getNumbers(path, { ...asked, epoch: about.epoch ?? -1 }).then((got) => got.values));
     const voxels = about.side ** 3;
     const blocks = { most: values.subarray(voxels), count: about.blocks };
-    return { halves: values.subarray(0, voxels), blocks, factor: about.factor, side: about.side, about, point, pixelSize: about.pixel_size, exact };
+    return { halves: values.subarray(0, voxels), blocks, ...this.onScale(about), about, point, pixelSize: about.pixel_size, exact };
   }
 
-  async showMap(name) {
+  // Sides share the values of the transform, so that voxels of a smaller one are larger in value:
+  // factors count from the values of the whole box, and one level fits all.
+  onScale({ factor, side }) {
+    return { factor: factor * (this.page.run.box_size / side) ** 3, side };
+  }
+
+  async showMap(name, into = "a") {
     const { page } = this;
-    page.state.map = name;
+    if (into === "a") page.state.map = name;
     if (!name) {
       if (page.state.a) await this.decode(page.state.a);
       return;
@@ -153,14 +164,18 @@ export class VolumePanel {
     find("busy").textContent = "";
     const [nz, ny, nx] = about.sides;
     if (nz !== ny || ny !== nx) throw Object.assign(new Error(`${name} is no cube, but ${nz} × ${ny} × ${nx}`), { status: 0 });
-    this.show("a", { ...halved(values), side: nx, about: {}, point: null, pixelSize: about.pixel_size, name, map: name, exact: async () => values });
+    find("maps").value = page.state.map ?? "";
+    this.show(into, { ...halved(values), side: nx, about: {}, point: null, pixelSize: about.pixel_size, name, map: name, exact: async () => values });
     page.changed();
   }
 
   show(into, volume) {
     const { state } = this.page;
-    // The level belongs to the scale of the values, which all sides and states of a run share.
-    if (into === "a" && (!this.levelScale || volume.name || !this.shown.a || this.shown.a.name)) this.levelScale = levelOf(volume) / 0.3;
+    // The level belongs to a side, whose states share it: what is small is smooth and low.
+    if (into === "a") {
+      if (volume.name || !this.shown.a || this.shown.a.name) this.levels.clear();
+      if (!this.levels.has(volume.side)) this.levels.set(volume.side, levelOf(volume) / 300);
+    }
     this.shown[into] = volume;
     this.describe(into, volume);
     if (into === "a") this.a.setVolume(volume);
@@ -201,10 +216,10 @@ export class VolumePanel {
   // Level, slab, tint and the second view follow their controls.
   render() {
     const { a, b, shown } = this;
-    const level = (Number(find("level").value) / 1000) * (this.levelScale ?? 1);
     const slab = Number(find("slab").value) / 1000;
-    for (const view of [a, b]) {
-      view.level = level;
+    const scale = this.levels.get(shown.a?.side) ?? 0;
+    for (const [name, view] of [["a", a], ["b", b]]) {
+      view.level = Number(find("level").value) * (this.levels.get(shown[name]?.side) ?? scale);
       view.slab = [-0.87 + (1 - slab) * 0.87, 0.87];
     }
     const difference = this.difference();
@@ -215,12 +230,36 @@ export class VolumePanel {
     } else if (shown.b) b.setVolume(shown.b);
     find("pair").classList.toggle("one", !shown.b);
     find("figure-b").hidden = !shown.b;
-    const tint = find("tint").value;
-    if (tint === "other" && difference) a.setTint(difference, [-difference.most, difference.most], "blue–orange");
-    else if (tint.startsWith("map:") && this.tintMap?.name === tint) a.setTint(this.tintMap, this.tintMap.range, "viridis");
-    else a.setTint(null);
+    this.colour(difference);
     a.draw(true);
     b.draw(true);
+  }
+
+  // A in the colours of the difference, or of a map where its surface lies.
+  colour(difference) {
+    const { a, shown } = this;
+    const tint = find("tint").value;
+    const legend = find("tint-legend");
+    legend.replaceChildren();
+    if (tint === "other" && difference) {
+      a.setTint(difference, [-difference.most, difference.most], "blue–orange");
+      legend.append(...rampBar("blue–orange", "less in B", "more in B"));
+    } else if (tint && this.tintMap?.name === tint && shown.a) {
+      const range = rangeOnSurface(this.tintMap, shown.a, a.level);
+      a.setTint(this.tintMap, range, "viridis");
+      const unit = tint.includes("local_resolution") ? " Å" : "";
+      legend.append(...rampBar("viridis", `${tint.slice(4)}: ${shortNumber(range[0])}`, shortNumber(range[1]) + unit));
+    } else a.setTint(null);
+  }
+
+  // What A is coloured by: nothing, the difference to B, or a map of the run.
+  async takeTint(value) {
+    const { page } = this;
+    page.state.tint = value;
+    if (value === "other" && !page.state.b) page.say("there is no B to compare with yet: A → B keeps the volume in A as B");
+    if (!value.startsWith("map:")) return;
+    const { values, about } = await getNumbers(`${page.api}/map`, { name: value.slice(4) });
+    this.tintMap = { name: value, ...halved(values), side: about.sides[0] };
   }
 
   moveLevel(factor) {
@@ -338,24 +377,19 @@ export class VolumePanel {
     }
     bound("difference", "change", () => {
       page.state.difference = find("difference").checked;
+      if (page.state.difference && !this.shown.b) page.say("there is no B to compare with yet: A → B keeps the volume in A as B");
       this.render();
       page.changed();
     });
     bound("tint", "change", async () => {
-      const value = find("tint").value;
-      page.state.tint = value;
-      if (value.startsWith("map:")) {
-        const { values, about } = await getNumbers(`${page.api}/map`, { name: value.slice(4) });
-        const sorted = values.filter((v) => v !== 0).sort();
-        this.tintMap = { name: value, ...halved(values), side: about.sides[0], range: [sorted[Math.floor(sorted.length * 0.02)] ?? 0, sorted[Math.floor(sorted.length * 0.98)] ?? 1] };
-      }
+      await this.takeTint(find("tint").value);
       this.render();
       page.changed();
     });
     bound("keep-b", "click", () => {
       if (!this.shown.a) return;
       this.shown.b = this.shown.a;
-      page.state.b = page.state.a;
+      page.state.b = this.shown.a.map ? { map: this.shown.a.map } : page.state.a;
       this.describe("b", this.shown.b);
       this.render();
       page.latent.drawOverlay();

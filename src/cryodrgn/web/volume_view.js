@@ -111,6 +111,22 @@ export function levelOf({ halves, factor }) {
   return Math.max(share(0.965), share(0.999) * 0.25, 0);
 }
 
+// Values of another volume where the surface of one lies, but for the outermost: ends of its colours.
+export function rangeOnSurface(other, { halves, factor, side }, level) {
+  const found = [];
+  const step = Math.max(1, Math.floor(halves.length / 300000));
+  const place = (at) => Math.floor(((at + 0.5) * other.side) / side);
+  for (let i = 0; i < halves.length; i += step) {
+    const value = floatOf(halves[i]) / factor;
+    if (value < level || value > 1.5 * level) continue;
+    const [x, y, z] = [i % side, Math.floor(i / side) % side, Math.floor(i / side / side)].map(place);
+    found.push(floatOf(other.halves[(z * other.side + y) * other.side + x]) / other.factor);
+  }
+  const sorted = Float32Array.from(found).sort();
+  const [low, high] = [0.02, 0.98].map((part) => sorted[Math.floor((sorted.length - 1) * part)] ?? 0);
+  return high > low ? [low, high] : [low, low + (Math.abs(low) || 1) * 1e-3];
+}
+
 export class VolumeView {
   constructor(canvas, camera) {
     this.canvas = canvas;
