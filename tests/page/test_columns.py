@@ -84,6 +84,19 @@ def series(tmp_path_factory):
     return run, star, chosen
 
 
+def test_a_finished_run_has_the_analysis_of_the_epoch_it_ended_with(runs):
+    run = runs / "vae"
+    places = np.random.default_rng(0).normal(size=(100, 2)).astype("f4")
+    (run / "analyze.1").mkdir()
+    save_pickles(run / "analyze.1/umap.pkl", [places])
+    assert (run / "z.pkl").read_bytes() == (run / "z.1.pkl").read_bytes()
+    assert shown(run).column("analysis", "UMAP2", None).values.tolist() == places[:, 1].tolist()
+    # Of other latents, it is that epoch's alone.
+    save_latents(run / "z.1.pkl", places, places)
+    assert not shown(run).column_groups(None)["analysis"]
+    assert set(shown(run).column_groups(1)["analysis"]) == {"UMAP1", "UMAP2"}
+
+
 def test_particles_of_tilt_series_have_what_the_row_of_their_first_image_has(series):
     path, star, chosen = series
     particles = open_particles(ParticleFiles(particles=star))

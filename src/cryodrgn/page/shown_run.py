@@ -1,5 +1,6 @@
 """One run as the page shows it: what is there, and what is missing in a sentence."""
 
+import filecmp
 import logging
 import threading
 from collections import OrderedDict
@@ -28,7 +29,7 @@ from cryodrgn.page.selections import Selections
 from cryodrgn.page.volumes import Support, Turns, VolumeDesk
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
-from cryodrgn.rundir import LinearFiles, StateFiles
+from cryodrgn.rundir import AnalysisFiles, LinearFiles, StateFiles
 from cryodrgn.runs.run import Run, open_run
 from cryodrgn.training.run_log import GrowingEvents
 
@@ -188,7 +189,7 @@ class ShownRun:
         # A run may end, and an analysis be made, while the page is open.
         return found | {
             "scores": self._scores([]),
-            "analysis": kinds.analysis_columns(self.files.analysis(epoch)),
+            "analysis": kinds.analysis_columns(self._analysis(epoch)),
             "landscape": kinds.landscape_columns(self.files.landscape(epoch)),
         }
 
@@ -224,7 +225,7 @@ class ShownRun:
     def column_notes(self, epoch: int | None) -> list[str]:
         """Sentences on columns that may not belong to the latents of an epoch."""
         latents = self.files.latents(epoch)
-        notes = kinds.older_than(latents, self.files.analysis(epoch))
+        notes = kinds.older_than(latents, self._analysis(epoch))
         notes += kinds.older_than(latents, self.files.landscape(epoch))
         self._scores(notes)
         return notes
@@ -343,7 +344,7 @@ class ShownRun:
         """Volumes that lie in the folder of the run."""
         files = set(StateFiles(self.run.path).written_files())
         files |= set(self.files.written_files())
-        analysis = self.files.analysis(None)
+        analysis = self._analysis(None)
         for series in [*analysis.components(), analysis.line]:
             files |= set(series.volumes())
         return sorted(path for path in files if path.suffix == ".mrc")
@@ -389,6 +390,17 @@ class ShownRun:
         return found
 
     # Inside
+
+    def _analysis(self, epoch: int | None) -> AnalysisFiles:
+        """The analysis of an epoch; of a finished run also that of the epoch it ended with."""
+        own, ends = self.files.analysis(epoch), self.files.latent_epochs()
+        if epoch is not None or own.path.is_dir() or not ends:
+            return own
+        last, latents = self.files.analysis(ends[-1]), self.files.latents()
+        if not (last.path.is_dir() and latents.is_file()):
+            return own
+        is_same = filecmp.cmp(latents, self.files.latents(ends[-1]), shallow=False)
+        return last if is_same else own
 
     @property
     def _source(self) -> Path | None:
