@@ -48,6 +48,9 @@ class Visitor:
     def go(self):
         self._is_open.clear()
 
+    def cpu_seconds(self):
+        return 0.0
+
     def _live(self):
         while True:
             self._is_open.wait()
@@ -91,6 +94,20 @@ class Browsing:
 
     def go(self):
         self._browser.driver.get("about:blank")
+
+    def cpu_seconds(self):
+        """Of all processes that the driver has begun."""
+        parents = {}
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                after = status.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(status.parent.name)] = int(after[1])
+        ours = {self._browser.driver.service.process.pid}
+        while more := {one for one, parent in parents.items() if parent in ours} - ours:
+            ours |= more
+        return sum(cpu_seconds(process) for process in ours)
 
 
 def main():
@@ -146,17 +163,21 @@ def begin_page(run):
 
 
 def measure(visitor, server, trainer, run, pairs):
-    """Seconds of epochs, and of the trainer's and the server's processors: (blocks, 3)."""
+    """Seconds of epochs, and those of processors of trainer, server, browser: (blocks, 4)."""
+
+    def used():
+        return np.array([cpu_seconds(trainer), cpu_seconds(server), visitor.cpu_seconds()])
+
     found = []
     for block in range(2 * pairs + 1):
         (visitor.come if block % 2 else visitor.go)()
         # The epoch in which the page is opened or closed does not count.
         begun = wait_for(run, len(epochs(run)) + 1)
-        before = np.array([cpu_seconds(trainer), cpu_seconds(server)])
+        before = used()
         wait_for(run, begun + IN_A_ROW)
-        used = np.array([cpu_seconds(trainer), cpu_seconds(server)]) - before
+        spent = used() - before
         seconds = sum(e["seconds"] for e in epochs(run)[begun : begun + IN_A_ROW])
-        found.append([seconds, *used])
+        found.append([seconds, *spent])
     return np.array(found)
 
 
@@ -178,11 +199,10 @@ def report(measured):
             f"with the page, {name}: {100 * (middle - 1):+.1f} % ({100 * (low - 1):+.1f} to "
             f"{100 * (high - 1):+.1f})"
         )
-    share = np.median(with_page[:, 2] / with_page[:, 0])
-    idle = np.median(without[:, 2] / without[:, 0])
-    print(
-        f"the server took {100 * share:.1f} % of a core, {100 * idle:.1f} % with no page open"
-    )
+    for place, name in ((2, "server"), (3, "browser")):
+        share, idle = (np.median(b[:, place] / b[:, 0]) for b in (with_page, without))
+        shown = f"{100 * share:.1f} % of a core, {100 * idle:.1f} % with no page open"
+        print(f"the {name} took {shown}")
 
 
 def epochs(run):

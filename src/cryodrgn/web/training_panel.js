@@ -82,10 +82,10 @@ export class TrainingPanel {
     find("progress").textContent = parts.join(" · ");
     const lines = [{ name: "total", points: told.losses.map((e) => [e.epoch + 1, e.total]) }];
     if (told.losses.some((e) => Number.isFinite(e.reconstruction))) lines.push({ name: "reconstruction", points: told.losses.filter((e) => Number.isFinite(e.reconstruction)).map((e) => [e.epoch + 1, e.reconstruction]) });
-    if (told.losses.length > 0) lineChart(find("losses"), lines, { xName: "epoch", yName: "loss" });
+    if (told.losses.length > 0) lineChart(find("losses"), lines, { xName: "epochs done", yName: "loss" });
     else lineChart(find("losses"), [{ name: "total", points: told.steps.map((s) => [s.images, s.total]) }], { xName: "images", yName: "loss" });
     const explained = (told.held_out ?? []).filter((r) => Number.isFinite(r.explained)).map((r) => [r.epoch + 1, r.explained]);
-    if (explained.length) lineChart(find("held-out"), [{ name: "explained", points: explained }], { xName: "epoch", yName: "power explained, particles kept out" });
+    if (explained.length) lineChart(find("held-out"), [{ name: "explained", points: explained }], { xName: "epochs done", yName: "power explained, particles kept out" });
     else find("held-out").replaceChildren();
   }
 

@@ -153,6 +153,8 @@ export class VolumeView {
     const gl = this.canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
     if (!gl) throw Object.assign(new Error("this browser has no WebGL2, which drawing volumes needs; particles, choices and .mrc files work without"), { status: 0 });
     this.gl = gl;
+    // Rows of half precision, of odd numbers of blocks too.
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 2);
     this.program = compiled(gl, VERTEX, FRAGMENT);
     this.at = (name) => gl.getUniformLocation(this.program, name);
     const corners = gl.createBuffer();
