@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -19,6 +20,7 @@ from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.page.volumes import for_drawing
+from cryodrgn.web import static_files
 from finished_run import SMALL_VAE
 from page.polygons import inside
 from page.server import serving
@@ -336,6 +338,18 @@ def test_views_of_any_number_of_particles_and_volumes_leave_room_in_a_report(tmp
     files = (tmp_path / name for name in ("z.pkl", "umap.pkl", "labels.pkl"))
     # The rest of 10 MB is for pictures.
     assert 4_000_000 < len(live_views(*files, [shown])) < 7_000_000
+
+
+def test_the_front_end_is_small_and_its_modules_are_fetched_at_once():
+    files = static_files()
+    assert sum(len(one.content) for one in files.values()) < 4_000_000
+    needed, more = set(), {"page.js"}
+    while more:
+        text = files[more.pop()].content.decode()
+        found = set(re.findall(r'from "\./(\w+\.js)"', text)) - needed
+        needed, more = needed | found, more | found
+    html = files["index.html"].content.decode()
+    assert needed == set(re.findall(r'modulepreload" href="/static/(\w+\.js)"', html))
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from cryodrgn.errors import CryodrgnError
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.jobs.demo import Simulate, demo
+from cryodrgn.rundir import DemoFiles
 
 
 def small(path):
@@ -63,3 +65,11 @@ def test_a_command_that_fails_stops_the_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(Simulate, "run", fail)
     with pytest.raises(CryodrgnError, match="stopped because this failed: cryodrgn simulate"):
         demo(tmp_path)
+
+
+def test_make_demo_ends_with_the_way_to_open_its_run():
+    """The program is in the environment that make has built, which no shell knows yet."""
+    text = (Path(__file__).parents[2] / "Makefile").read_text()
+    (told,) = re.findall(r"@echo 'In the browser: (.*)'", text)
+    assert told == f"$(BIN)/cryodrgn dashboard {DemoFiles(Path('demo')).run.path}"
+    assert "$(INSTALL) --editable '.[analysis,dashboard]'" in text
