@@ -11,6 +11,8 @@ import { TrainingPanel } from "./training_panel.js";
 import { VolumePanel } from "./volume_panel.js";
 
 const MOST_COLUMNS = 24;
+// Nothing chosen, shown or compared.
+const BLANK = { steps: [], anchors: [], a: null, b: null, map: "", tint: "", difference: false };
 // What another run need not have.
 const OF_A_RUN = { epoch: null, x: null, y: null, colour: ["", "density"], view: null };
 const ARROWS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
@@ -18,7 +20,7 @@ export const find = (id) => document.getElementById(id);
 
 class Page {
   constructor() {
-    this.state = { run: 0, epoch: null, x: null, y: null, colour: ["", "density"], palette: "viridis", k: 10, tool: "lasso", steps: [], anchors: [], dark: matchMedia("(prefers-color-scheme: dark)").matches };
+    this.state = { ...structuredClone(BLANK), run: 0, epoch: null, x: null, y: null, colour: ["", "density"], palette: "viridis", k: 10, tool: "lasso", dark: matchMedia("(prefers-color-scheme: dark)").matches };
     this.columns = new Map();
     this.timings = {};
     this.said = new Set();
@@ -143,7 +145,7 @@ class Page {
   }
 
   async reopen(state) {
-    Object.assign(this.state, { steps: [], anchors: [], a: null, b: null, map: "", tint: "", difference: false }, state);
+    Object.assign(this.state, structuredClone(BLANK), state);
     this.paint();
     await this.openRun();
   }
