@@ -102,7 +102,7 @@ class Browser:
             " && v.shown.a.side === page.run.box_size"
         )
         got = self.wait_for("page.volumes.shown.a.exact().then((v) => Array.from(v))")
-        return self.run("return page.state.a.row"), np.float32(got)
+        return self.run("return page.state.a.row"), np.array(got, dtype=np.float32)
 
     def drag(self, name: str, path: list[tuple[float, float]]) -> None:
         """Press, move and release the pointer, at shares of an element's width and height."""
