@@ -4,6 +4,8 @@ import pytest
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.cryodrgn_pickle import load_poses
 from cryodrgn.io.cryosparc import CryosparcParticles
+from cryodrgn.io.mrc import MrcFile, stack_writer
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
 
 FIELDS = {
     "blob/path": ("S20", [b">J1/extract/a.mrc", b"J1/extract/b.mrc"]),
@@ -156,3 +158,48 @@ def test_pixels_of_another_size_need_the_size_of_the_images(run, fail, tmp_path)
     message = fail("parse_pose_csparc", path, "-o", tmp_path / "new.pkl")
     assert "does not say the pixel size; give it with --Apix" in message
     assert parsed(run, path, "--Apix", 1.5)[0] == [2 / 32, 1 / 32]
+
+
+def signed(tmp_path, rng, signs):
+    """Images whose stack holds those of sign -1 inverted."""
+    pixels = rng.normal(size=(4, 8, 8)).astype(np.float32)
+    with stack_writer(tmp_path / "a.mrc", 8, 1.5) as writer:
+        writer.append(pixels * np.array(signs, np.float32)[:, None, None])
+    array = np.zeros(
+        4,
+        [("blob/path", "S8"), ("blob/idx", "u4"), ("blob/psize_A", "f4"), ("blob/sign", "f4")],
+    )
+    array["blob/path"], array["blob/idx"] = b"a.mrc", np.arange(4)
+    array["blob/psize_A"], array["blob/sign"] = 1.5, signs
+    with (tmp_path / "signed.cs").open("wb") as file:
+        np.save(file, array)
+    return tmp_path / "signed.cs", pixels
+
+
+def test_images_of_both_contrasts_are_read_as_of_one(tool, fail_tool, tmp_path, rng, caplog):
+    caplog.set_level("INFO")
+    path, pixels = signed(tmp_path, rng, [1, -1, -1, 1])
+    images = open_particles(ParticleFiles(particles=path)).images
+    np.testing.assert_array_equal(images.read(np.array([2, 0, 1])), pixels[[2, 0, 1]])
+    assert "2 of 4 images have the inverse contrast of others (blob/sign -1)" in caplog.text
+    np.save(tmp_path / "ind.npy", np.array([2, 1]))
+    chosen = ParticleFiles(particles=path, indices=tmp_path / "ind.npy")
+    np.testing.assert_array_equal(
+        open_particles(chosen).images.read(np.arange(2)), pixels[[2, 1]]
+    )
+    tool("filter_mrcs", path, "--ind", tmp_path / "ind.npy", "-o", tmp_path / "b.mrcs")
+    np.testing.assert_array_equal(
+        MrcFile.open(tmp_path / "b.mrcs").sections(0, 2), pixels[[2, 1]]
+    )
+    tool("write_cs", path, "--ind", tmp_path / "ind.npy", "-o", tmp_path / "c.cs")
+    assert "blob/sign" in fail_tool("write_star", path, "-o", tmp_path / "no.star")
+
+
+def test_one_contrast_for_all_changes_nothing(tmp_path, rng, caplog):
+    path, pixels = signed(tmp_path, rng, [-1, -1, -1, -1])
+    images = open_particles(ParticleFiles(particles=path)).images
+    np.testing.assert_array_equal(images.read(np.arange(4)), -pixels)
+    assert "blob/sign" not in caplog.text
+    wrong, _ = signed(tmp_path, rng, [1, -1, 0.5, 1])
+    with pytest.raises(MetadataError, match="blob/sign of row 2 is 0.5, expected 1 or -1"):
+        open_particles(ParticleFiles(particles=wrong))

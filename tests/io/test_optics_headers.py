@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cryodrgn.errors import MetadataError
 from cryodrgn.imaging.aberrations import zernike_orders
 from cryodrgn.io.cryosparc import CryosparcParticles
-from cryodrgn.io.optics_report import aberrations_in_words, tell_of_detector
+from cryodrgn.io.optics_report import BY_ALL, WITHOUT_FILE, tell_of_ignored
 from cryodrgn.io.parse import parse_ctf
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.relion_optics import parse_vector
@@ -345,6 +345,7 @@ def test_parsing_says_once_what_a_pickle_cannot_hold(tmp_path, caplog):
     assert "B factors (amplitudes down to 0.33 at the Nyquist frequency, optics group" in said
     assert "anisotropic magnifications (by up to 2 %, optics group 2)" in said
     assert "a ctf.pkl cannot hold that; give particles.star itself to the commands" in said
+    assert said.startswith("ignored of ")
     caplog.clear()
     parse_ctf(read(tmp_path, RELION_4.replace("1.5 64 2 1", "1.5 64 2 0")), tmp_path / "b.pkl")
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
@@ -352,21 +353,37 @@ def test_parsing_says_once_what_a_pickle_cannot_hold(tmp_path, caplog):
 
 def test_an_mtf_that_is_ignored_is_said_with_its_groups(tmp_path, caplog):
     caplog.set_level("INFO")
-    tell_of_detector(read(tmp_path, RELION_4))
+    tell_of_ignored(read(tmp_path, RELION_4), np.full(2, 1.5), BY_ALL)
     (said,) = caplog.messages
     assert "mtf_k2_300kV.star of optics group 1, mtf_k2_300kV.star of optics group 2" in said
     assert "0° at the Nyquist frequency" in said
     caplog.clear()
-    tell_of_detector(read(tmp_path, RELION_31))
-    tell_of_detector(read(tmp_path, RELION_4.replace("mtf_k2_300kV.star", "None")))
+    for text in (RELION_31, RELION_4.replace("mtf_k2_300kV.star", "None")):
+        tell_of_ignored(read(tmp_path, text), np.full(2, 1.5), BY_ALL)
     assert not caplog.messages
 
 
-def test_the_phase_said_is_that_at_the_nyquist_frequency(tmp_path):
+def test_scales_of_a_refinement_are_said_to_be_ignored(tmp_path, caplog):
+    caplog.set_level("INFO")
+    text = RELION_30.replace("_rlnBeamTiltClass", "_rlnNormCorrection")
+    tell_of_ignored(read(tmp_path, text), None, BY_ALL)
+    fields = CRYOSPARC_4 | {"alignments3D/alpha": ("f4", np.array([0.5, 0.75]))}
+    tell_of_ignored(read_cs(tmp_path, fields), None, BY_ALL)
+    relion, cryosparc = caplog.messages
+    assert "(rlnNormCorrection from 1 to 2)" in relion
+    assert "(alignments3D/alpha from 0.5 to 0.75, optics group 1)" in cryosparc
+    caplog.clear()
+    tell_of_ignored(read(tmp_path, RELION_30), None, BY_ALL)
+    tell_of_ignored(read_cs(tmp_path, CRYOSPARC_4), None, BY_ALL)
+    assert not caplog.messages
+
+
+def test_the_phase_said_is_that_at_the_nyquist_frequency(tmp_path, caplog):
     particles = read(tmp_path, RELION_30)
     size = -2 * np.pi * 2.7e7 * 0.0196868**2 * 1e-3 * np.hypot(0.15, 0.30) / 3**3
-    (words,) = aberrations_in_words(particles, np.full(2, 1.5))
-    assert f"of up to {abs(np.rad2deg(size)):.0f}° at the Nyquist frequency" in words
+    tell_of_ignored(particles, np.full(2, 1.5), WITHOUT_FILE)
+    words = f"of up to {abs(np.rad2deg(size)):.0f}° at the Nyquist frequency"
+    assert words in caplog.messages[0]
 
 
 @given(st.text(alphabet="[]0123456789.,-+eE naifx_", max_size=60))

@@ -65,6 +65,8 @@ class CryosparcParticles:
             read_table(path), path, ("blob", "ctf", "location"), wanted
         )
         refuse_other_tables(self._table, path)
+        # Images of a selection are what they are in the set.
+        self._whole = self._table
 
     def __len__(self) -> int:
         return len(self._table)
@@ -90,6 +92,27 @@ class CryosparcParticles:
             msg = f"{self.path}: blob/idx of row {row} is {frames[row]}, expected 0 or more"
             raise MetadataError(msg)
         return names, frames
+
+    def contrasts(self) -> Int[np.ndarray, " particles"] | None:
+        """The ``blob/sign`` of each image, 1 or -1.
+
+        None where all images of the file have the same: it changes nothing among them, and
+        whether particles are bright is what ``invert_data`` says and ``check`` finds out.
+
+        Raises:
+            MetadataError: A sign is neither 1 nor -1.
+        """
+        if not self._has("blob/sign"):
+            return None
+        signs = self._numbers("blob/sign")
+        wrong = np.flatnonzero(np.abs(signs) != 1)
+        # A column of zeros is one that no job has filled.
+        if len(wrong) and signs.any():
+            row = int(wrong[0])
+            msg = f"{self.path}: blob/sign of row {row} is {signs[row]:g}, expected 1 or -1"
+            raise MetadataError(msg)
+        has_both = np.ptp(self._whole["blob/sign"]) > 0
+        return signs.astype(np.int64) if has_both else None
 
     def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
         """Side of each image in pixels, the longer one of oblong images, if the file says.
@@ -242,6 +265,16 @@ class CryosparcParticles:
     def detector_curves(self) -> dict[str, str]:
         """None: these tables name no MTF."""
         return {}
+
+    def refined_scales(self) -> tuple[str, Float[np.ndarray, " particles"]] | None:
+        """Contrasts of images by a refinement, and their column; None if all are one.
+
+        A column of zeros is one that no job has filled.
+        """
+        if not self._has("alignments3D/alpha"):
+            return None
+        values = self._numbers("alignments3D/alpha")
+        return None if np.ptp(values) == 0 else ("alignments3D/alpha", values)
 
     def optics_terms(self) -> dict[str, np.ndarray]:
         """Aberrations: optional columns of a CTF table.

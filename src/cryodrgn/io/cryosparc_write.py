@@ -13,7 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 def cryosparc_table(
-    images: ImageTable, names: list[str], shapes: Int[np.ndarray, "images 2"]
+    images: ImageTable,
+    names: list[str],
+    shapes: Int[np.ndarray, "images 2"],
+    signs: Int[np.ndarray, " images"],
 ) -> np.ndarray:
     """A table of images: where they lie, and their CTF parameters and poses where known.
 
@@ -24,6 +27,7 @@ def cryosparc_table(
         images: The images.
         names: ``NUMBER@STACK`` of each, numbers from 1.
         shapes: Height and width of each in pixels.
+        signs: Contrast of each, 1 or -1.
     """
     frames, stacks = zip(*(name.split("@", 1) for name in names), strict=True)
     paths = np.char.encode(np.array(stacks), "utf-8")
@@ -36,6 +40,8 @@ def cryosparc_table(
         "blob/shape": shapes.astype(np.uint32),
         "blob/psize_A": pixel_sizes,
     }
+    if (signs < 0).any():
+        columns["blob/sign"] = signs.astype(np.float32)
     columns |= _of_ctf(images) | _of_poses(images, pixel_sizes)
     fields = [(name, values.dtype.str, values.shape[1:]) for name, values in columns.items()]
     table = np.empty(count, dtype=fields)

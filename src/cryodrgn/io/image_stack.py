@@ -18,6 +18,7 @@ from cryodrgn.particles.pixel_sizes import rows_by_pixel_size
 Judge = Callable[
     [Float[np.ndarray, "batch height width"]], Mapping[str, Int[np.ndarray, " bad"]]
 ]
+Signs = Int[np.ndarray, " images"] | None
 NOT_FINITE = "pixels that are not finite numbers"
 
 
@@ -39,6 +40,8 @@ class ImageStack:
         file_numbers: Stack of each image.
         frames: Number of each image in its stack, from 0.
         judge: Which images are refused when they are read.
+        signs: 1 or -1 for each image, by which it is multiplied when it is read; None
+            multiplies none.
 
     Raises:
         InputFileError: A stack is shorter than the highest frame asked of it, or has another
@@ -51,22 +54,29 @@ class ImageStack:
         file_numbers: Int[np.ndarray, " particles"],
         frames: Int[np.ndarray, " particles"],
         judge: Judge = not_finite,
+        signs: Signs = None,
     ) -> None:
         self._files = files
         self._file_numbers = file_numbers
         self._frames = frames
         self._judge = judge
+        self._signs = signs
         self._check()
 
     @classmethod
     def from_names(
-        cls, paths: dict[str, Path], names: Sequence[str], frames: Int[np.ndarray, " particles"]
+        cls,
+        paths: dict[str, Path],
+        names: Sequence[str],
+        frames: Int[np.ndarray, " particles"],
+        signs: Signs = None,
     ) -> Self:
-        """Images given by the name of their stack and their number in it."""
+        """Images given by the name of their stack and their number in it, and by their sign."""
         unique = list(paths)
         number = {name: index for index, name in enumerate(unique)}
         files = [open_images(paths[name]) for name in unique]
-        return cls(files, np.array([number[name] for name in names], dtype=np.int64), frames)
+        numbers = np.array([number[name] for name in names], dtype=np.int64)
+        return cls(files, numbers, frames, signs=signs)
 
     @classmethod
     def whole_files(cls, paths: Sequence[Path]) -> Self:
@@ -125,6 +135,11 @@ class ImageStack:
             stacks = [os.path.relpath(path, folder.resolve()) for path in paths]
         pairs = zip(self._file_numbers.tolist(), self._frames.tolist(), strict=True)
         return [f"{frame + 1:06d}@{stacks[number]}" for number, frame in pairs]
+
+    @property
+    def signs(self) -> Int[np.ndarray, " images"]:
+        """1 or -1 for every image, by which it is multiplied when it is read."""
+        return np.ones(len(self), dtype=np.int64) if self._signs is None else self._signs
 
     @property
     def paths(self) -> list[Path]:
@@ -205,7 +220,8 @@ class ImageStack:
     def select(self, rows: Int[np.ndarray, " rows"]) -> Self:
         """The view of only these images, in this order."""
         frames = self._frames[rows]
-        return type(self)(self._files, self._file_numbers[rows], frames, self._judge)
+        signs = None if self._signs is None else self._signs[rows]
+        return type(self)(self._files, self._file_numbers[rows], frames, self._judge, signs)
 
     def interleaved(self, other: Self) -> Self:
         """The images of two views in turn, the first of this one first.
@@ -222,11 +238,14 @@ class ImageStack:
         file_numbers = np.stack([self._file_numbers, other._file_numbers + len(self._files)], 1)
         frames = np.stack([self._frames, other._frames], axis=1)
         files = [*self._files, *other._files]
-        return type(self)(files, file_numbers.ravel(), frames.ravel(), self._judge)
+        signs = None
+        if self._signs is not None or other._signs is not None:
+            signs = np.stack([self.signs, other.signs], axis=1).ravel()
+        return type(self)(files, file_numbers.ravel(), frames.ravel(), self._judge, signs)
 
     def judged_by(self, judge: Judge) -> Self:
         """The view that refuses images when they are read, as somebody else judges them."""
-        return type(self)(self._files, self._file_numbers, self._frames, judge)
+        return type(self)(self._files, self._file_numbers, self._frames, judge, self._signs)
 
     def read(
         self, rows: Int[np.ndarray, " rows"], *, with_bad: bool = False
@@ -256,6 +275,8 @@ class ImageStack:
                 images[order[run]] = self._files[int(files[run[0]])].sections(start, stop)
         if not with_bad:
             self.refuse_bad(images, rows)
+        if self._signs is not None:
+            images *= self._signs[rows][:, None, None]
         return images
 
     def refuse_bad(
@@ -284,6 +305,8 @@ class ImageStack:
             digest.update(repr(words).encode())
         for numbers in (self._file_numbers, self._frames):
             digest.update(np.ascontiguousarray(numbers, np.int64).tobytes())
+        if self._signs is not None:
+            digest.update(np.ascontiguousarray(self._signs, np.int64).tobytes())
         return digest.digest()
 
     def chunks(self, size: int) -> Iterator[Float[np.ndarray, "rows height width"]]:

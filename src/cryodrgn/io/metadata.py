@@ -35,6 +35,10 @@ class ParticleMetadata(Protocol):
         """Stack of each particle as the file names it, and the image's number in it from 0."""
         ...
 
+    def contrasts(self) -> Int[np.ndarray, " particles"] | None:
+        """1 or -1 for each image, where the file says that contrasts differ; else None."""
+        ...
+
     def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
         """Side of each image in pixels, if the file says."""
         ...
@@ -92,6 +96,10 @@ class ParticleMetadata(Protocol):
 
     def detector_curves(self) -> dict[str, str]:
         """Files of the detector's MTF that the table names, by optics group."""
+        ...
+
+    def refined_scales(self) -> tuple[str, Float[np.ndarray, " particles"]] | None:
+        """Contrasts of images by a refinement, and their column; None if all are one."""
         ...
 
 

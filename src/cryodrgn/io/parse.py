@@ -15,7 +15,7 @@ from cryodrgn.io.metadata import (
     resolve_box_sizes,
     resolve_pixel_sizes,
 )
-from cryodrgn.io.optics_report import tell_of_detector, warn_of_ignored_terms
+from cryodrgn.io.optics_report import WITHOUT_FILE, Term, tell_of_ignored
 from cryodrgn.io.particle_files import open_images
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
@@ -23,8 +23,8 @@ from cryodrgn.particles.poses import Poses
 logger = logging.getLogger(__name__)
 
 NOT_IN_PICKLES = (
-    "a ctf.pkl cannot hold that; give {} itself to the commands, with or without `ctf`, and "
-    "it is accounted for"
+    "a {} cannot hold that; give {} itself to the commands, with or without `ctf`, and all but "
+    "MTF and scales of a refinement is accounted for"
 )
 
 
@@ -65,6 +65,12 @@ def parse_poses(
     return poses
 
 
+def tell_what_poses_lack(metadata: ParticleMetadata) -> None:
+    """Say which terms that belong to poses a ``poses.pkl`` cannot hold."""
+    advice = NOT_IN_PICKLES.format("poses.pkl", metadata.path.name)
+    tell_of_ignored(metadata, metadata.pixel_sizes(), {Term.MAGNIFICATION}, advice)
+
+
 def parse_ctf(
     metadata: ParticleMetadata,
     output: Path,
@@ -89,8 +95,8 @@ def parse_ctf(
     pixel_sizes = _pixel_sizes(metadata, box_sizes, pixel_size)
     ctf = metadata.ctf()
     save_ctf(output, ctf, box_sizes, pixel_sizes)
-    tell_of_detector(metadata)
-    warn_of_ignored_terms(metadata, pixel_sizes, NOT_IN_PICKLES.format(metadata.path.name))
+    advice = NOT_IN_PICKLES.format("ctf.pkl", metadata.path.name)
+    tell_of_ignored(metadata, pixel_sizes, WITHOUT_FILE, advice)
     logger.info(
         "wrote CTF parameters of %d particles to %s (box of %s px, %s Å/px, defocus %.2f to "
         "%.2f µm, %g kV, Cs %g mm, amplitude contrast %g)",

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,19 +12,19 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.geometry.rotations import rotation_about_x
+from cryodrgn.io.chosen_rows import ChosenImages, ChosenRows
 from cryodrgn.io.cryodrgn_pickle import load_ctf, load_poses
 from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.metadata import ParticleMetadata, resolve_pixel_sizes
-from cryodrgn.io.optics_report import tell_of_detector, warn_of_ignored_terms
+from cryodrgn.io.optics_report import BY_ALL, WITHOUT_CTF, WITHOUT_FILE, Term, tell_of_ignored
 from cryodrgn.io.relion import RelionParticles
-from cryodrgn.io.selection_files import load_selection
 from cryodrgn.io.text import read_text, require_file
 from cryodrgn.io.volume_headers import refuse_volume, volume_in_words
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.optics import Correction, CtfTable, as_corrected
-from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
+from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.pixel_sizes import common_pixel_size, in_words, rows_by_pixel_size
 from cryodrgn.particles.poses import Poses
 from cryodrgn.particles.sampling import Sampling, are_of, common_sampling, kinds_in_words
@@ -144,7 +144,17 @@ def _open_images(
 ) -> ImageStack:
     if metadata is not None:
         names, frames = metadata.image_names()
-        return ImageStack.from_names(locate_stacks(names, path, datadir, known), names, frames)
+        signs = metadata.contrasts()
+        if signs is not None:
+            logger.info(
+                "%s says that %d of %d images have the inverse contrast of others (blob/sign "
+                "-1): they are multiplied by -1",
+                path,
+                np.count_nonzero(signs < 0),
+                len(signs),
+            )
+        stacks = locate_stacks(names, path, datadir, known)
+        return ImageStack.from_names(stacks, names, frames, signs)
     if path.suffix != ".txt":
         return ImageStack.whole_files([path])
     lines = [line.strip() for line in read_text(path).splitlines()]
@@ -156,15 +166,26 @@ def _open_images(
 
 
 def open_stack(
-    path: Path, datadir: Path | None = None, *, as_they_are: bool = False
+    path: Path,
+    datadir: Path | None = None,
+    *,
+    as_they_are: bool = False,
+    ignored: Collection[Term] = WITHOUT_FILE,
 ) -> tuple[ImageStack, float | None]:
     """The images that a particle file lists, and their Å/px if it is known and one for all.
 
-    Arguments and errors are those of :func:`open_images`.
+    Args:
+        path: As :func:`open_images` takes it, whose errors these are.
+        datadir: Folder of the stacks.
+        as_they_are: Whether images are only copied or looked at.
+        ignored: Terms of the optics that are ignored, of which the log tells.
     """
     metadata = open_metadata(path)
     images = open_images(path, metadata, datadir, as_they_are=as_they_are)
     pixel_sizes = metadata.pixel_sizes() if metadata else None
+    if metadata is not None:
+        advice = f"{path.name} says them to commands that read particles"
+        tell_of_ignored(metadata, pixel_sizes, ignored, advice)
     if pixel_sizes is None:
         pixel_sizes = images.pixel_sizes
     if pixel_sizes is None:
@@ -187,27 +208,27 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
     Raises:
         CryodrgnError: A file cannot be used, or two of them disagree; the message names both.
     """
-    metadata = open_metadata(files.particles)
+    metadata, source = open_metadata(files.particles), str(files.particles)
     series = None
     if metadata is not None:
         series = metadata.tilt_series(files.series)
         if series is None:
-            selection = _Selection.read(files, len(metadata))
+            selection = ChosenRows.read(files.indices, len(metadata), source)
         else:
-            selection = _TiltSelection.of_series(files, series)
+            selection = ChosenImages.of_series(files.indices, series, source)
         metadata = metadata.select(selection.rows)
         images = open_images(
             files.particles, metadata, files.datadir, of_any_shape=True, known=files.found_in
         )
     else:
-        files.series.require_none(str(files.particles))
+        files.series.require_none(source)
         images = open_images(files.particles, None, of_any_shape=True)
-        selection = _Selection.read(files, len(images))
+        selection = ChosenRows.read(files.indices, len(images), source)
         images = images.select(selection.rows)
 
     ctf, side_lengths = _ctf(files, metadata, selection)
     if files.correction is not None:
-        ctf = as_corrected(ctf, files.correction, str(files.particles))
+        ctf = as_corrected(ctf, files.correction, source)
     pixel_sizes = _pixel_sizes(files, metadata, images, side_lengths)
     poses = _poses(files, metadata, selection, pixel_sizes, images.shapes.max(1))
     table = ImageTable(
@@ -216,18 +237,16 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         poses=poses,
         ctf=ctf,
         rows=selection.rows,
-        source=str(files.particles),
+        source=source,
         magnifications=_magnifications(files, metadata),
         copies=images.copies(),
     )
     if metadata is not None:
         table = replace(table, **metadata.attenuation())
-        tell_of_detector(metadata)
-        if ctf is None:
-            words = "without CTF parameters that is ignored; give them with `ctf`"
-            warn_of_ignored_terms(metadata, pixel_sizes, words, with_others=False)
+        ignored = WITHOUT_CTF if ctf is None else BY_ALL
+        tell_of_ignored(metadata, pixel_sizes, ignored, "give CTF parameters with `ctf`")
     table = _on_one_lattice(table, files)
-    if series is not None and isinstance(selection, _TiltSelection):
+    if series is not None and isinstance(selection, ChosenImages):
         return _in_series(table, series, selection, files)
     particles = ParticleSet.of_single_images(table)
     if table.copies is not None:
@@ -246,7 +265,7 @@ def _tell_of_copies(particles: ParticleSet, path: Path) -> None:
 
 
 def _in_series(
-    table: ImageTable, series: TiltImages, selection: "_TiltSelection", files: ParticleFiles
+    table: ImageTable, series: TiltImages, selection: "ChosenImages", files: ParticleFiles
 ) -> ParticleSet:
     """Particles of tilt series, with dose and tilt of their images.
 
@@ -341,66 +360,8 @@ def _paired(particles: ParticleSet, images: ImageStack, files: ParticleFiles) ->
     return ParticleSet(images=table, original_rows=particles.original_rows, offsets=offsets)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Selection:
-    """Rows taken from a file of ``whole`` particles."""
-
-    rows: Int[np.ndarray, " rows"]
-    whole: int
-    source: str
-
-    @classmethod
-    def read(cls, files: ParticleFiles, whole: int) -> "_Selection":
-        rows = np.arange(whole)
-        if files.indices is not None:
-            rows = load_selection(files.indices).rows_of(whole, str(files.particles))
-        return cls(rows=rows, whole=whole, source=str(files.particles))
-
-    def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
-        """The rows to take from a table of ``length`` rows that goes with the particles."""
-        if length == self.whole:
-            return self.rows
-        if length == len(self.rows):
-            logger.info("%s has one row per selected particle: taken as it is", source)
-            return np.arange(length)
-        msg = (
-            f"{self.source} lists {self.whole} particles, but {source} has {length} rows; "
-            "both must come from the same particle file"
-        )
-        raise ShapeMismatchError(msg)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _TiltSelection(_Selection):
-    """Images of particles taken from a file of tilt series, particle after particle."""
-
-    particles: Int[np.ndarray, " particles"]
-
-    @classmethod
-    def of_series(cls, files: ParticleFiles, series: TiltImages) -> "_TiltSelection":
-        particles, source = np.arange(len(series.names)), str(files.particles)
-        if files.indices is not None:
-            chosen = load_selection(files.indices)
-            particles = chosen.rows_of(len(particles), f"the tilt series of {source}")
-        stops = np.cumsum(series.counts)
-        places = rows_in_ranges((stops - series.counts)[particles], stops[particles])
-        return cls(
-            rows=series.order[places],
-            whole=len(series),
-            source=source,
-            particles=particles,
-        )
-
-    def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
-        """The rows to take from a table of ``length`` rows, which are in the file's order."""
-        if length == self.whole or length != len(self.rows):
-            return super(_TiltSelection, self).of_table(length, source)
-        logger.info("%s has one row per selected image: taken as it is", source)
-        return np.searchsorted(np.unique(self.rows), self.rows)
-
-
 def _ctf(
-    files: ParticleFiles, metadata: ParticleMetadata | None, selection: _Selection
+    files: ParticleFiles, metadata: ParticleMetadata | None, selection: ChosenRows
 ) -> tuple[CtfTable | None, Float[np.ndarray, " rows"] | None]:
     """CTF parameters, and the side of the images in Å if a pickle gives it."""
     if files.ctf is not None:
@@ -479,7 +440,7 @@ def _require_agreement(
 def _poses(
     files: ParticleFiles,
     metadata: ParticleMetadata | None,
-    selection: _Selection,
+    selection: ChosenRows,
     pixel_sizes: Float[np.ndarray, " rows"],
     box_sizes: Int[np.ndarray, " rows"],
 ) -> Poses | None:

@@ -40,6 +40,7 @@ OPTICS_COLUMNS = {
     "phase_shift": ("rlnPhaseShift", "`phase_shift_deg`"),
 }
 MTF = "rlnMtfFileName"
+NORM = "rlnNormCorrection"
 NO_FILE = {"", "None", "."}
 MAGNIFICATION = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 
@@ -100,6 +101,9 @@ class RelionParticles:
             names.append(name)
             numbers.append(int(number) - 1)
         return names, np.array(numbers, dtype=np.int64)
+
+    def contrasts(self) -> None:
+        """None: RELION takes all images for of one contrast."""
 
     def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
         """Side of each image in pixels, if the file says.
@@ -292,6 +296,13 @@ class RelionParticles:
         used = np.unique(self._groups[self._rows]).tolist()
         names, groups = self._optics.text(MTF), self._optics.text("rlnOpticsGroup")
         return {groups[row]: names[row] for row in used if names[row] not in NO_FILE}
+
+    def refined_scales(self) -> tuple[str, Float[np.ndarray, " particles"]] | None:
+        """Contrasts of images by a refinement, and their column; None if all are one."""
+        if not self._has(NORM):
+            return None
+        values = self._numbers(NORM)
+        return None if np.ptp(values) == 0 else (NORM, values)
 
     def _refuse_half_of_shifts(self) -> None:
         for pair in (SHIFTS_IN_ANGSTROM, SHIFTS_IN_PIXELS):

@@ -75,12 +75,14 @@ class ParsePoseStar(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
 
     def run(self) -> "Poses":
         """Write the poses."""
-        from cryodrgn.io.parse import parse_poses
+        from cryodrgn.io.parse import parse_poses, tell_what_poses_lack
         from cryodrgn.io.relion import RelionParticles
 
         require_ending(self.output, PICKLE_ENDINGS, "output")
         particles = RelionParticles(self.input)
-        return parse_poses(particles, self.output, self.box_size, self.pixel_size)
+        poses = parse_poses(particles, self.output, self.box_size, self.pixel_size)
+        tell_what_poses_lack(particles)
+        return poses
 
 
 @settings
@@ -122,7 +124,7 @@ class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
         from cryodrgn.io.cryosparc import CryosparcParticles
         from cryodrgn.io.cryosparc_poses import WantedPoses
         from cryodrgn.io.metadata import require_box_size
-        from cryodrgn.io.parse import parse_poses
+        from cryodrgn.io.parse import parse_poses, tell_what_poses_lack
 
         require_ending(self.output, PICKLE_ENDINGS, "output")
         require_box_size(self.box_size)
@@ -133,7 +135,9 @@ class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
             refined_box_size=self.box_size,
         )
         box_size = self.box_size if particles.box_sizes() is None else None
-        return parse_poses(particles, self.output, box_size, self.pixel_size)
+        poses = parse_poses(particles, self.output, box_size, self.pixel_size)
+        tell_what_poses_lack(particles)
+        return poses
 
 
 @settings
@@ -261,7 +265,7 @@ class ParseStar(StarCtf, ImageSizeOptions, InputFile, Job[ParsedStar]):
         Raises:
             ConfigError: Nothing was asked for, or an output is there already.
         """
-        from cryodrgn.io.parse import parse_ctf, parse_poses
+        from cryodrgn.io.parse import parse_ctf, parse_poses, tell_what_poses_lack
 
         self._check_outputs()
         table = self.table_of(self.input)
@@ -272,6 +276,8 @@ class ParseStar(StarCtf, ImageSizeOptions, InputFile, Job[ParsedStar]):
             parsed = parse_ctf(table, self.ctf, self.box_size, self.pixel_size)
             ctf, box_size, pixel_size = parsed
             _draw_first(ctf, box_size, pixel_size, self.png)
+        else:
+            tell_what_poses_lack(table)
         return ParsedStar(poses=poses, ctf=ctf)
 
     def _check_outputs(self) -> None:

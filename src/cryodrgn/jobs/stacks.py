@@ -29,10 +29,13 @@ from cryodrgn.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from matplotlib.figure import Figure
 
     from cryodrgn.data.stack_changes import Change
     from cryodrgn.io.image_stack import ImageStack
+    from cryodrgn.io.optics_report import Term
     from cryodrgn.particles.poses import Poses
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,16 @@ class StackInput(Settings):
         """The images, and their pixel size if it is known."""
         from cryodrgn.io.particle_files import open_stack
 
-        return open_stack(self.particles, self.datadir, as_they_are=as_they_are)
+        ignored = self.ignored_terms()
+        return open_stack(
+            self.particles, self.datadir, as_they_are=as_they_are, ignored=ignored
+        )
+
+    def ignored_terms(self) -> "Collection[Term]":
+        """Terms of the optics that the work ignores."""
+        from cryodrgn.io.optics_report import WITHOUT_FILE
+
+        return WITHOUT_FILE
 
 
 @settings
@@ -188,6 +200,12 @@ class PhaseFlip(StackChange):
         except ShapeMismatchError as error:
             msg = f"{error}; a stack holds images of one box: give `output` a name.star"
             raise ShapeMismatchError(msg) from error
+
+    def ignored_terms(self) -> "Collection[Term]":
+        """Terms that do not change the sign of the CTF."""
+        from cryodrgn.io.optics_report import BY_PHASE_FLIPPING
+
+        return BY_PHASE_FLIPPING
 
     def _listed(self) -> Path:
         """A stack of each kind of images, and the file that lists them.

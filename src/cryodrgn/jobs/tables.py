@@ -221,7 +221,15 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
             self.particles, open_metadata(self.particles), self.datadir, of_any_shape=True
         )
         folder = None if self.full_path else self.output.parent
-        names = images.select(particles.original_rows).names(folder)
+        listed = images.select(particles.original_rows)
+        if (listed.signs < 0).any():
+            msg = (
+                f"{self.particles} lists images of both contrasts (blob/sign), which a .star "
+                "file cannot say; write a stack of one contrast with cryodrgn_utils "
+                "filter_mrcs, and give that with `poses` and `ctf`"
+            )
+            raise ConfigError(msg)
+        names = listed.names(folder)
         if particles.images.ctf is None:
             logger.warning(
                 "%s has no CTF parameters, and neither has %s; give them with `ctf`",

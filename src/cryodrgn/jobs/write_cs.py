@@ -56,7 +56,7 @@ class WriteCs(ImageOptions, TableOptions, Job[Path]):
         folder = None if self.full_path else self.output.parent
         chosen = stack.select(images.rows)
         names = chosen.names(folder)
-        write_table(self.output, cryosparc_table(images, names, chosen.shapes))
+        write_table(self.output, cryosparc_table(images, names, chosen.shapes, chosen.signs))
         if images.ctf is not None and images.ctf.correction is not None:
             logger.warning(
                 "%s cannot say that its images were corrected for the CTF, as they were; give "

@@ -228,7 +228,8 @@ def _run(
         of_empty = _normal(grid, 0.0, now.chance)
         particles = (1 - now.share) * (table @ of_particles)
         empty = now.share * (table @ of_empty)
-        total = (particles + empty).clamp_min(1e-300)
+        # Of an image that is exact to less than a step, no kind may know anything.
+        total = (particles + empty).clamp_min(torch.finfo(table.dtype).tiny)
         likelihood = float(total.log().sum())
         probabilities = (empty / total).float()
         if likelihood - before <= CONVERGED:

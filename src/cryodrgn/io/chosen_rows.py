@@ -1,0 +1,85 @@
+"""Rows of a particle file that are chosen, and the rows of its tables that go with them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from cryodrgn.errors import ShapeMismatchError
+from cryodrgn.io.selection_files import load_selection
+from cryodrgn.particles.particle_set import rows_in_ranges
+from cryodrgn.particles.tilt_series import TiltImages
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ChosenRows:
+    """Rows taken from a file of ``whole`` particles.
+
+    Attributes:
+        rows: Their numbers, in the order wanted.
+        whole: Number of rows of the file.
+        source: The file, for messages.
+    """
+
+    rows: Int[np.ndarray, " rows"]
+    whole: int
+    source: str
+
+    @classmethod
+    def read(cls, indices: Path | None, whole: int, source: str) -> "ChosenRows":
+        """Rows that a file selects; all of them without one."""
+        rows = np.arange(whole)
+        if indices is not None:
+            rows = load_selection(indices).rows_of(whole, source)
+        return cls(rows=rows, whole=whole, source=source)
+
+    def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
+        """The rows to take from a table of ``length`` rows that goes with the particles."""
+        if length == self.whole:
+            return self.rows
+        if length == len(self.rows):
+            logger.info("%s has one row per selected particle: taken as it is", source)
+            return np.arange(length)
+        msg = (
+            f"{self.source} lists {self.whole} particles, but {source} has {length} rows; "
+            "both must come from the same particle file"
+        )
+        raise ShapeMismatchError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ChosenImages(ChosenRows):
+    """Images of particles taken from a file of tilt series, particle after particle.
+
+    Attributes:
+        particles: Numbers of the particles.
+    """
+
+    particles: Int[np.ndarray, " particles"]
+
+    @classmethod
+    def of_series(cls, indices: Path | None, series: TiltImages, source: str) -> "ChosenImages":
+        """Images of the particles that a file selects; of all particles without one."""
+        particles = np.arange(len(series.names))
+        if indices is not None:
+            chosen = load_selection(indices)
+            particles = chosen.rows_of(len(particles), f"the tilt series of {source}")
+        stops = np.cumsum(series.counts)
+        places = rows_in_ranges((stops - series.counts)[particles], stops[particles])
+        return cls(
+            rows=series.order[places],
+            whole=len(series),
+            source=source,
+            particles=particles,
+        )
+
+    def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
+        """The rows to take from a table of ``length`` rows, which are in the file's order."""
+        if length == self.whole or length != len(self.rows):
+            return super(ChosenImages, self).of_table(length, source)
+        logger.info("%s has one row per selected image: taken as it is", source)
+        return np.searchsorted(np.unique(self.rows), self.rows)
