@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gemmi
+import mrcfile
 import numpy as np
 
 BOX, PIXEL_SIZE, TILT_PIXEL_SIZE = 16, 4.0, 2.0
@@ -234,6 +235,100 @@ def write_relion5(project: Project, folder: Path, order=None, name="particles") 
             }
         },
     )
+
+
+def write_relion4(project: Project, folder: Path, size=(160, 140), depth=100) -> Path:
+    """A project of RELION 4 with its tilt series; returns the particles.
+
+    Every particle is one bright pixel of each tilt image, the one nearest to it.
+    """
+    corner, tables = np.array([*size, depth]) / 2, {}
+    for tomogram, tilts in project.tilts.items():
+        matrices = projections(tilts, size, corner)
+        tables[tomogram] = tilts_of_relion4(tilts, matrices)
+        own = [p for p in project.particles if p.tomogram == tomogram]
+        write_tilt_series(folder / f"{tomogram}.mrc", own, matrices, size, corner)
+    listed = {
+        "rlnTomoName": list(HANDS),
+        "rlnTomoTiltSeriesName": [f"{tomogram}.mrc:mrc" for tomogram in HANDS],
+        "rlnTomoFrameCount": [len(ANGLES)] * len(HANDS),
+        "rlnTomoSizeX": [size[0]] * len(HANDS),
+        "rlnTomoSizeY": [size[1]] * len(HANDS),
+        "rlnTomoSizeZ": [depth] * len(HANDS),
+        "rlnTomoHand": list(HANDS.values()),
+        "rlnTomoTiltSeriesPixelSize": [TILT_PIXEL_SIZE] * len(HANDS),
+        "rlnAmplitudeContrast": [0.07] * len(HANDS),
+    }
+    write(folder / "tomograms.star", {"global": listed, **tables})
+    optics = {name: values for name, values in OPTICS.items() if name != "rlnAmplitudeContrast"}
+    optics |= {"rlnImageDimensionality": [3], "rlnTomoSubtomogramBinning": [2.0]}
+    optics |= {"rlnCtfDataAreCtfPremultiplied": [1]}
+    blocks = {"optics": optics, "particles": particles_of_relion4(project.particles, corner)}
+    return write(folder / "particles.star", blocks)
+
+
+def projections(tilts, size, corner):
+    """Rows X, Y, Z of the matrix of every tilt, from places in the tomogram to the image."""
+    found = []
+    for x, y, z, shift in zip(*(tilts[n] for n in ("x", "y", "z", "shift")), strict=True):
+        turned = turn(2, z) @ turn(1, y) @ turn(0, x)
+        middle = np.array([*(np.array(size) / 2 + shift / TILT_PIXEL_SIZE), 7.0])
+        found.append(np.column_stack([turned, middle - turned @ corner]))
+    return found
+
+
+def tilts_of_relion4(tilts, matrices):
+    """The table of a tomogram."""
+    table = {
+        f"rlnTomoProj{axis}": [
+            "[" + ",".join(f"{v:.12g}" for v in matrix[row]) + "]" for matrix in matrices
+        ]
+        for row, axis in enumerate("XYZ")
+    }
+    table["rlnTomoProjW"] = ["[0,0,0,1]"] * len(matrices)
+    for name, key in (("U", "u"), ("V", "v"), ("Angle", "a")):
+        table[f"rlnDefocus{name}"] = tilts[key].tolist()
+    table["rlnMicrographPreExposure"] = tilts["dose"].tolist()
+    table["rlnCtfScalefactor"] = np.cos(np.deg2rad(tilts["y"])).tolist()
+    return table
+
+
+def write_tilt_series(path, particles, matrices, size, corner):
+    """Noisy tilt images with a bright pixel where a particle is."""
+    shape = (len(matrices), size[1], size[0])
+    pictures = np.random.default_rng(1).normal(5, 2, shape).astype(np.float32)
+    for tilt, matrix in enumerate(matrices):
+        for particle in particles:
+            x, y = np.rint(place_in_tilt(particle, matrix, corner)).astype(int)
+            if 0 <= x < size[0] and 0 <= y < size[1]:
+                pictures[tilt, y, x] = 100
+    with mrcfile.new(path, data=pictures, overwrite=True) as file:
+        file.voxel_size = TILT_PIXEL_SIZE
+
+
+def particles_of_relion4(particles, corner):
+    """Columns of a list of particles."""
+    columns = {
+        "rlnTomoName": [p.tomogram for p in particles],
+        "rlnTomoParticleName": [p.name for p in particles],
+        "rlnOpticsGroup": [1] * len(particles),
+        "rlnImageName": [f"PseudoSubtomo/{p.name}_data.mrc" for p in particles],
+    }
+    places = np.array([p.coordinate for p in particles]) / TILT_PIXEL_SIZE + corner
+    for axis, letter in enumerate("XYZ"):
+        columns[f"rlnCoordinate{letter}"] = places[:, axis].tolist()
+        columns[f"rlnOrigin{letter}Angst"] = [float(p.origin[axis]) for p in particles]
+    for place, word in enumerate(("Rot", "Tilt", "Psi")):
+        columns[f"rlnTomoSubtomogram{word}"] = [float(p.subtomogram[place]) for p in particles]
+        columns[f"rlnAngle{word}"] = [float(p.angles[place]) for p in particles]
+    return columns
+
+
+def place_in_tilt(particle: Particle, matrix, corner):
+    """Where a particle is in a tilt image, in pixels."""
+    box = euler_matrix(*particle.subtomogram)
+    inside = (particle.coordinate - box @ particle.origin) / TILT_PIXEL_SIZE + corner
+    return (matrix @ [*inside, 1.0])[:2]
 
 
 def write_warp(project: Project, path: Path, order=None) -> Path:

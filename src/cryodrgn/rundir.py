@@ -445,6 +445,9 @@ class WholeRunFiles(Folder):
     )
     log = One(Path, "run.log", "Log of all steps, one line per message")
     check = One(CheckFiles, "check", "The check of the particles")
+    consensus = One(
+        ReconstructionFiles, "consensus", "The map with its symmetry (`--symmetry`)"
+    )
     linear = One(RunDirectory, "linear", "The linear run, whose mean is the first volume")
     linear_round = Numbered(
         RunDirectory,

@@ -173,6 +173,7 @@ CASES = {
             "--datadir": "IN/gt",
             "--screen": "all",
             "--ind": "IN/ind.pkl",
+            "--box": "10",
         },
         quiet="--datadir --screen",
     ),
@@ -325,7 +326,15 @@ CASES = {
         stubs=("cryodrgn.workflow.check:check_particles",),
         quiet="--accept",
     ),
-    "run": Case(line=STAR, values=DATA, stubs=("cryodrgn.jobs.run:_Pipeline",), refused=SERIES),
+    "run": Case(
+        line=STAR,
+        values={**DATA, "--symmetry": "D2"},
+        stubs=(
+            "cryodrgn.jobs.run:_Pipeline",
+            "cryodrgn.reconstruction.assumptions:check_symmetry",
+        ),
+        refused=SERIES,
+    ),
     "dashboard": Case(
         line="IN/",
         values={"--host": "localhost", "--port": "7000"},
@@ -475,7 +484,7 @@ CASES = {
             "cryodrgn.io.cryodrgn_pickle:save_pickles",
         ),
         quiet="--window --ctf --datadir --single-images",
-        refused=SERIES,
+        refused=f"{SERIES} --box",
     ),
     "pc_traversal": Case(
         line="IN/z.pkl", values={"--pc": "2", "--lim": "10 80", "--outdir": "OUT"}
@@ -673,6 +682,7 @@ TOOL_CASES = {
     "parse_relion": Case(
         line="-t IN/tomograms.star -p IN/tomogram_particles.star -o OUT/tilts.star",
         values={"--tilt-dim": "40 30"},
+        refused="--box",
     ),
     "analyze_convergence": Case(
         line="IN 3",

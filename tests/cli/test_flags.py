@@ -51,7 +51,7 @@ OVERRIDES = (
 )
 # Flags of the cryoDRGN 0.2.0 documentation come first, our additions after the bar.
 FROZEN_FLAGS: dict[str, str] = {
-    "downsample": "mrcs -D -o --is-vol --chunk --datadir --ind | --screen",
+    "downsample": "mrcs -D -o --is-vol --chunk --datadir --ind | --screen --box",
     "parse_pose_star": "--Apix input -D -o",
     "parse_star": "input --poses --ctf --png -D --Apix --kv --cs -w --ps --overwrite",
     "parse_pose_csparc": "--Apix input --abinit --class --hetrefine -D -o",
@@ -87,7 +87,8 @@ FROZEN_FLAGS: dict[str, str] = {
     ),
     "eval_images": (
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
-        f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device --ctf-applied"
+        f"-v --verbose --tilt --tilt-deg {DATASET} {OVERRIDES} | --out-z --device "
+        "--ctf-applied --box"
     ),
     "doctor": "--device",
     "benchmark": "--json --boxes --batches --widths --seconds --steps-only --device",
@@ -139,7 +140,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "run": (
         "particles --poses --ctf -o --outdir --ind --datadir --quick --full --seed --zdim -D "
         "--qdim --pdim -b --lr -n --window-r --held-out --invert-data --uninvert-data --box "
-        "--rounds --ctf-applied"
+        "--rounds --ctf-applied --symmetry"
     ),
     "compare_models": "runs --device -o --output --outfile --outcsv --seed",
     "power": (
@@ -274,7 +275,7 @@ FROZEN_TOOL_FLAGS: dict[str, str] = {
         "particles -o --ctf --poses --ind --datadir --full-path --outcs --outfile --output "
         "--ctf-applied"
     ),
-    "parse_relion": "-t --tomograms -p --particles --tilt-dim -o",
+    "parse_relion": "-t --tomograms -p --particles --tilt-dim -o --box",
     "write_star": (
         "particles -o --ctf --poses --ind --datadir --full-path --relion30 --ctf-applied"
     ),

@@ -33,7 +33,10 @@ def test_an_unknown_option_is_answered_by_its_command(capsys, line, hint):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("run p.star -o o --symmetry D7", "cryodrgn expand FILE --symmetry GROUP -o expanded"),
+        (
+            "train_vae p.star -o o --symmetry D7",
+            "cryodrgn expand FILE --symmetry GROUP -o",
+        ),
         ("train_dec p.star -o o --ewald 1", "or give smaller images, -D"),
         ("abinit_homo p.star -o o --symmetry D7", "give backproject_voxel --symmetry"),
     ],

@@ -111,6 +111,14 @@ def test_contrasts_are_fitted_where_they_vary_more_than_images_tell(spread):
         assert gain < -0.1
 
 
+def test_contrasts_far_from_all_others_are_no_reason_for_no_number():
+    contrasts = np.ones(300)
+    contrasts[:3] = 3.5
+    found = ContrastVariation.of(1e4 * simulated(300, contrasts))
+    assert np.isfinite([found.spread, found.error, found.share_empty]).all()
+    assert found.share_empty == 0
+
+
 def test_the_evidence_is_the_integral_over_contrasts():
     rng = np.random.default_rng(6)
     vectors = rng.normal(size=(3, 4))

@@ -31,9 +31,9 @@ def run_all(monkeypatch):
     """Runs all steps, of which each but leaves its result behind."""
 
     def run(settings, commands):
-        for job in (module.Check, module.TrainLinear, module.TrainVae, module.Analyze):
+        jobs = (module.Check, module.Backproject, module.TrainLinear, module.TrainVae)
+        for job in (*jobs, module.Analyze, module.Nuisance):
             monkeypatch.setattr(job, "run", commands)
-        monkeypatch.setattr(module.Nuisance, "run", commands)
         return RunAll.with_given(**settings).run()
 
     return run
@@ -58,6 +58,7 @@ class Commands:
             raise CryodrgnError(msg)
         results = {
             "check": lambda: output / "check.json",
+            "backproject_voxel": lambda: output / "backproject.mrc",
             "train_linear": lambda: output / "weights.pkl",
             "train_vae": lambda: output / "weights.pkl",
             "analyze": lambda: Path(words[1]) / "analyze/report.html",
@@ -97,6 +98,20 @@ def test_a_run_that_ended_in_any_step_goes_on_with_it(settings, run_all, step):
     commands = Commands()
     run_all(settings, commands)
     assert commands.names == STEPS[STEPS.index(step) :]
+
+
+def test_the_consensus_and_the_linear_model_have_the_symmetry(settings, run_all):
+    commands = Commands()
+    files = run_all(settings | {"symmetry": "d7"}, commands)
+    check, consensus, linear, network, *_ = commands.typed
+    assert commands.names == ["check", "backproject_voxel", *STEPS[1:]]
+    assert consensus[consensus.index("-o") + 1] == str(files.consensus.path)
+    assert int(consensus[consensus.index("--first") + 1]) == 12
+    for words in (consensus, linear):
+        assert words[words.index("--symmetry") + 1] == "D7"
+    assert "--symmetry" not in check + network
+    with pytest.raises(ConfigError, match="holds a run with symmetry D7, not None"):
+        run_all(settings, Commands())
 
 
 def test_training_takes_up_what_an_earlier_call_left(settings, run_all):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-NETWORKS = ("run", "train_vae", "train_nn", "train_dec", "power")
+NETWORKS = ("train_vae", "train_nn", "train_dec", "power")
 SEARCHES = ("abinit", "abinit_homo", "abinit_het")
 OF_NETWORKS: Mapping[str, str] = {
     "--symmetry": "list every particle at all of its mates first (cryodrgn expand FILE "
@@ -20,6 +20,7 @@ OF_SEARCHES: Mapping[str, str] = {
 OPTIONS: Mapping[str, Mapping[str, str]] = {
     **dict.fromkeys(NETWORKS, OF_NETWORKS),
     **dict.fromkeys(SEARCHES, OF_SEARCHES),
+    "run": {"--ewald": OF_NETWORKS["--ewald"]},
     "check": {
         "--symmetry": "it compares poses with the images as they stand, which takes no "
         "symmetry; give backproject_voxel --symmetry",

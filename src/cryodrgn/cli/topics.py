@@ -129,7 +129,7 @@ TOOLS: Mapping[str, Mapping[str, str]] = {
         "write_star": "Write a RELION .star file of a particle stack",
         "write_cs": "Write a cryoSPARC .cs file of a particle stack",
         "make_train_test": "Divide particles at random, to train on and to test with",
-        "parse_relion": "Write a row for every tilt image of RELION 5 tomograms",
+        "parse_relion": "Write a row for every tilt image of tomograms of RELION 5 or 4",
     },
     "Volumes": {
         "add_psize": "Write the pixel size into the header of a volume or stack",

@@ -40,19 +40,34 @@ class ImageKinds:
         pixel_sizes: Float[np.ndarray, " images"] | None,
         box_size: int,
         source: str,
+        field_box_size: int | None = None,
     ) -> "ImageKinds":
         """Pixel sizes and shapes of some images, and their common lattice.
 
+        Args:
+            images: The images.
+            pixel_sizes: Å/px of each; None if it is not known.
+            box_size: Side of the results in pixels.
+            source: The file, for messages.
+            field_box_size: Side to which images are cut or padded before, in pixels of the most
+                frequent pixel size; None keeps theirs.
+
         Raises:
-            ConfigError: The box size is odd or too large for some of the images, or they are of
-                several shapes and unknown pixel size.
+            ConfigError: The box size is odd or too large for some of the images, or they are
+                cut or padded, and of unknown pixel size.
             ShapeMismatchError: They are oblong, and of unknown pixel size.
         """
         whole = None
         if pixel_sizes is None:
             images.require_one_shape()
+            if field_box_size is not None:
+                msg = (
+                    f"{source} does not say its pixel size, which cutting and padding need; "
+                    "write it with cryodrgn_utils add_psize"
+                )
+                raise ConfigError(msg)
         else:
-            whole = common_sampling(pixel_sizes, images.shapes)
+            whole = common_sampling(pixel_sizes, images.shapes, field_box_size)
         if whole is None:
             check_new_box_size(images.box_size, box_size)
             return cls(images=images, pixel_sizes=pixel_sizes, sampling=None, box_size=box_size)
@@ -81,6 +96,23 @@ class ImageKinds:
         """The pixel sizes and shapes of the images, where these are of several, or odd."""
         assert self.pixel_sizes is not None
         return f"images of {kinds_in_words(self.pixel_sizes, self.images.shapes)}"
+
+    @property
+    def are_several(self) -> bool:
+        """True for images of more than one shape or pixel size."""
+        shapes = self.images.shapes
+        sizes = self.pixel_sizes
+        return bool((shapes != shapes[0]).any()) or (
+            sizes is not None and len(rows_by_pixel_size(sizes)) > 1
+        )
+
+    @property
+    def changes_field(self) -> bool:
+        """True where images are cut or padded, so that they show another area."""
+        if self.sampling is None or self.pixel_sizes is None:
+            return False
+        sides = self.images.shapes.max(1) * self.pixel_sizes
+        return bool((np.abs(sides / self.sampling.side_length - 1) > 1e-6).any())
 
     @property
     def new_pixel_size(self) -> float | None:

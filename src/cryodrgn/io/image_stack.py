@@ -19,6 +19,7 @@ Judge = Callable[
     [Float[np.ndarray, "batch height width"]], Mapping[str, Int[np.ndarray, " bad"]]
 ]
 Signs = Int[np.ndarray, " images"] | None
+MENDS = "cryodrgn downsample --box PX -D PX cuts or pads images to an even square"
 NOT_FINITE = "pixels that are not finite numbers"
 
 
@@ -200,7 +201,7 @@ class ImageStack:
             if file.shape[1:] != (first.shape[1], first.shape[1]):
                 msg = (
                     f"{file.path} has images of {file.shape[2]} × {file.shape[1]} pixels, "
-                    f"expected squares of {first.shape[1]} as in {first.path}"
+                    f"expected squares of {first.shape[1]} as in {first.path}; {MENDS}"
                 )
                 raise ShapeMismatchError(msg)
 
@@ -212,8 +213,8 @@ class ImageStack:
         """
         if self.box_size % 2:
             msg = (
-                f"{self._files[0].path} has images of {self.box_size} pixels; it must be an "
-                "even number"
+                f"{self._files[0].path} has images of {self.box_size} pixels, which must be an "
+                f"even number; {MENDS}"
             )
             raise ConfigError(msg)
 

@@ -170,6 +170,7 @@ def open_stack(
     datadir: Path | None = None,
     *,
     as_they_are: bool = False,
+    of_any_shape: bool = False,
     ignored: Collection[Term] = WITHOUT_FILE,
 ) -> tuple[ImageStack, float | None]:
     """The images that a particle file lists, and their Å/px if it is known and one for all.
@@ -178,10 +179,13 @@ def open_stack(
         path: As :func:`open_images` takes it, whose errors these are.
         datadir: Folder of the stacks.
         as_they_are: Whether images are only copied or looked at.
+        of_any_shape: Whether images may be oblong, of odd sides, and of several sizes.
         ignored: Terms of the optics that are ignored, of which the log tells.
     """
     metadata = open_metadata(path)
-    images = open_images(path, metadata, datadir, as_they_are=as_they_are)
+    images = open_images(
+        path, metadata, datadir, as_they_are=as_they_are, of_any_shape=of_any_shape
+    )
     pixel_sizes = metadata.pixel_sizes() if metadata else None
     if metadata is not None:
         advice = f"{path.name} says them to commands that read particles"

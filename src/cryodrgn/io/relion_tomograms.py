@@ -32,7 +32,8 @@ from cryodrgn.io.star import StarTable, particle_block, read_star
 
 Blocks = Mapping[str, StarTable]
 PARTICLES_FILE, TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
-SERIES_FILE = "rlnTomoTiltSeriesStarFile"
+# Of RELION 5, and of RELION 4.
+SERIES_FILE, SERIES = "rlnTomoTiltSeriesStarFile", "rlnTomoTiltSeriesName"
 COORDINATES = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 ORIGINS = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
 ANGLES = tuple(f"rlnAngle{angle}" for angle in ("Rot", "Tilt", "Psi"))
@@ -48,6 +49,12 @@ EXTRACTED = "extract the particles as 2-D stacks (Extract subtomos, Write output
 def is_optimisation_set(blocks: Blocks) -> bool:
     """True if a file names the particles and tomograms of a job."""
     return any(PARTICLES_FILE in table for table in blocks.values())
+
+
+def is_relion4(tomograms: Path) -> bool:
+    """True for a ``tomograms.star`` of RELION 4."""
+    table = read_star(tomograms).get("global")
+    return table is not None and SERIES in table and SERIES_FILE not in table
 
 
 def rows_of_optimisation_set(path: Path, blocks: Blocks) -> dict[str, StarTable]:
@@ -94,9 +101,16 @@ def tilt_rows(
     Raises:
         CryodrgnError: A file lacks what is needed, or two of them do not fit together.
     """
+    if is_relion4(tomograms):
+        msg = (
+            f"{tomograms} is of RELION 4, which writes no images of particles: cut them out of "
+            f"the tilt series with cryodrgn_utils parse_relion -t {tomograms} -p {particles} "
+            "--box PX -o tilts.star, and pass that file"
+        )
+        raise InputFileError(msg)
     blocks = read_star(particles)
     table = blocks[particle_block(particles, {n: len(t) for n, t in blocks.items()})]
-    _require(table, ("rlnTomoName", FRAMES, "rlnImageName", *COORDINATES))
+    require_columns(table, ("rlnTomoName", FRAMES, "rlnImageName", *COORDINATES))
     optics = blocks.get("optics")
     if optics is None:
         msg = f"{particles} has no table of optics groups, which RELION 5 writes"
@@ -144,16 +158,16 @@ class _Listed:
             found = stacks[~are_stacks][0]
             msg = f"{table.path}: {found} is no stack of images (.mrcs); {EXTRACTED}"
             raise MetadataError(msg)
-        subtomograms = matrices_from_relion_angles(_vectors(table, SUBTOMOGRAM))
-        origins = np.einsum("nij,nj->ni", subtomograms, _vectors(table, ORIGINS))
+        subtomograms = matrices_from_relion_angles(vectors(table, SUBTOMOGRAM))
+        origins = np.einsum("nij,nj->ni", subtomograms, vectors(table, ORIGINS))
         return cls(
             table=table,
             tomograms=tomograms,
             names=names,
             stacks=stacks,
-            coordinates=_vectors(table, COORDINATES),
+            coordinates=vectors(table, COORDINATES),
             origins=origins,
-            rotations=subtomograms @ matrices_from_relion_angles(_vectors(table, ANGLES)),
+            rotations=subtomograms @ matrices_from_relion_angles(vectors(table, ANGLES)),
             kept={n: table.numbers(n).astype(np.int64) for n in KEPT if n in table},
         )
 
@@ -199,10 +213,10 @@ def _tomograms(path: Path, wanted: set[str]) -> dict[str, _Tomogram]:
     if table is None or SERIES_FILE not in table:
         msg = (
             f"{path} is no tomograms.star of RELION 5: it has no table global with a column "
-            f"{SERIES_FILE}; projects of RELION 4 must be imported into RELION 5 again"
+            f"{SERIES_FILE}"
         )
         raise InputFileError(msg)
-    _require(table, ("rlnTomoName", "rlnTomoTiltSeriesPixelSize", "rlnTomoHand"))
+    require_columns(table, ("rlnTomoName", "rlnTomoTiltSeriesPixelSize", "rlnTomoHand"))
     names = table.text("rlnTomoName")
     missing = wanted - set(names)
     if missing:
@@ -223,14 +237,14 @@ def _tomogram(path: Path, pixel_size: float, hand: float) -> _Tomogram:
     blocks = read_star(path)
     table = max(blocks.values(), key=len)
     dose, defocus = "rlnMicrographPreExposure", ("rlnDefocusU", "rlnDefocusV")
-    _require(table, (*TILTS, *defocus, "rlnDefocusAngle", dose))
+    require_columns(table, (*TILTS, *defocus, "rlnDefocusAngle", dose))
     if hand not in {-1.0, 1.0} or not pixel_size > 0:
         msg = (
             f"{path}: the tomogram has rlnTomoHand {hand:g} and {pixel_size:g} Å/px; expected "
             "a hand of 1 or −1 and a positive pixel size"
         )
         raise MetadataError(msg)
-    angles_deg = _vectors(table, TILTS)
+    angles_deg = vectors(table, TILTS)
     columns = {name: table.numbers(name) for name in (*defocus, "rlnDefocusAngle", dose)}
     if "rlnCtfScalefactor" in table:
         columns["rlnCtfScalefactor"] = table.numbers("rlnCtfScalefactor")
@@ -240,7 +254,7 @@ def _tomogram(path: Path, pixel_size: float, hand: float) -> _Tomogram:
         columns["rlnMicrographName"] = np.array(table.text("rlnMicrographName"))
     return _Tomogram(
         rotations=matrices_from_tilts(angles_deg),
-        shifts=_vectors(table, ("rlnTomoXShiftAngst", "rlnTomoYShiftAngst")),
+        shifts=vectors(table, ("rlnTomoXShiftAngst", "rlnTomoYShiftAngst")),
         pixel_size=pixel_size,
         hand=hand,
         columns=columns,
@@ -300,7 +314,7 @@ def _typed(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def _vectors(table: StarTable, names: Sequence[str]) -> Float[np.ndarray, "rows axes"]:
+def vectors(table: StarTable, names: Sequence[str]) -> Float[np.ndarray, "rows axes"]:
     """Columns side by side; all of them zero where the first is not there.
 
     Raises:
@@ -309,15 +323,20 @@ def _vectors(table: StarTable, names: Sequence[str]) -> Float[np.ndarray, "rows 
     present = [name for name in names if name in table]
     if not present:
         return np.zeros((len(table), len(names)))
-    _require(table, names)
+    require_columns(table, names)
     return np.stack([table.numbers(name) for name in names], axis=1)
 
 
-def _require(table: StarTable, names: Sequence[str]) -> None:
+def require_columns(table: StarTable, names: Sequence[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Raises:
+        MetadataError: It does.
+    """
     missing = [name for name in names if name not in table]
     if missing:
         msg = (
             f"{table.path} has no column {missing[0]}, which the images of particles in "
-            f"tomograms need; it must be a file of RELION 5"
+            f"tomograms need; it must be a file of RELION"
         )
         raise MetadataError(msg)

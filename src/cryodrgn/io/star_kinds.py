@@ -14,8 +14,9 @@ COLUMNS_SHOWN = 8
 # is; and which one lists the particles.
 _DATA_STAR = "take the data file of the same iteration (run_data.star, run_itNNN_data.star)"
 _OF_TOMOGRAMS = (
-    "take the optimisation_set.star of a job of RELION 5 that wrote 2-D stacks, or list the "
-    "tilt images with cryodrgn_utils parse_relion"
+    "take the optimisation_set.star of a job of RELION 5 that wrote 2-D stacks, list the tilt "
+    "images with cryodrgn_utils parse_relion, which cuts those of RELION 4 out, or export "
+    "particles of Warp and M as 2-D series"
 )
 _EXTRACTED = "extract the particles and take the particles.star of that job"
 _BLOCKS = {
@@ -70,7 +71,8 @@ _OF_CISTEM = {
     "amplitude contrast": ("cisTEMAmplitudeContrast",),
 }
 # Beginnings of columns of other programs.
-_PROGRAMS = {"wrp": "WARP", "EMAN": "EMAN2"}
+WARP = "WARP or M"
+_PROGRAMS = {"wrp": WARP, "EMAN": "EMAN2"}
 _SUBTOMOGRAM_COLUMNS = (
     *(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi")),
     *("rlnTomoVisibleFrames", "rlnCtfImage"),
@@ -136,9 +138,10 @@ def _whose(names: list[str]) -> str:
     for beginning, other in _PROGRAMS.items():
         if any(name.startswith(beginning) for name in names):
             program = other
+    series = ", particles of tilt series as 2-D series," if program == WARP else ""
     return (
         f"is a table of {program} with the columns {shown}, and lacks {needed}; export it from "
-        "there in RELION's format and pass that file"
+        f"there in RELION's format{series} and pass that file"
     )
 
 

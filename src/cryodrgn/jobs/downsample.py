@@ -8,6 +8,7 @@ from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import (
     MRC_ENDINGS,
+    BoxOptions,
     ParticleOptions,
     SelectionOptions,
     output_flags,
@@ -28,7 +29,7 @@ _AS_STAR = ", and give a .star file, which cryodrgn_utils write_star makes of ot
 
 
 @settings
-class Downsample(Job[list[Path]]):
+class Downsample(BoxOptions, Job[list[Path]]):
     """Downsample an image stack or volume by clipping Fourier frequencies."""
 
     input: Path = positional(
@@ -74,6 +75,9 @@ class Downsample(Job[list[Path]]):
         Raises:
             CryodrgnError: The input or the box size cannot be used.
         """
+        if self.is_volume and self.field_box_size is not None:
+            msg = "`field_box_size` cuts and pads images, not volumes; leave it out"
+            raise ConfigError(msg)
         if self.output.suffix in LISTS and not self.is_volume:
             return self._listed_stacks()
         require_ending(
@@ -148,7 +152,7 @@ class Downsample(Job[list[Path]]):
         images = open_images(self.input, metadata, self.datadir, of_any_shape=True)
         known = None if metadata is None else metadata.pixel_sizes()
         sizes = images.pixel_sizes if known is None else known
-        return ImageKinds.of(images, sizes, self.box_size, str(self.input))
+        return ImageKinds.of(images, sizes, self.box_size, str(self.input), self.field_box_size)
 
     def _require_list(self) -> None:
         """Refuse an input and settings that do not go with a list of stacks."""
@@ -191,15 +195,15 @@ class Downsample(Job[list[Path]]):
 
         self._refuse_volume()
         kinds = self._kinds()
-        if kinds.sampling is not None:
+        if kinds.are_several:
             msg = (
-                f"{self.input} holds {kinds.in_words}: several pixel sizes or boxes, or odd or "
-                "oblong ones, need a table that lists them; name a .star file as `output`"
+                f"{self.input} holds {kinds.in_words}: several pixel sizes or boxes need a table "
+                "that lists them; name a .star file as `output`"
             )
             if self.input.suffix != ".star":
                 msg += _AS_STAR
             raise ConfigError(msg)
-        images, pixel_size = open_stack(self.input, self.datadir)
+        images, pixel_size = open_stack(self.input, self.datadir, of_any_shape=True)
         rows = np.arange(len(images))
         if self.indices is not None:
             rows = load_selection(self.indices).rows_of(len(images), str(self.input))
@@ -210,7 +214,15 @@ class Downsample(Job[list[Path]]):
                 self.input,
                 len(images),
             )
-        check_new_box_size(images.box_size, self.box_size)
+        if kinds.sampling is None:
+            check_new_box_size(images.box_size, self.box_size)
+        elif kinds.changes_field:
+            logger.warning(
+                "images of %s show another area than those of %s: a poses.pkl or ctf.pkl of "
+                "the old box does not fit them; a .star file as `output` has both right",
+                self.output,
+                self.input,
+            )
         plan = downsampling_plan(images, self.box_size, self.output.parent)
         plan.announce("downsampling")
 
@@ -227,14 +239,15 @@ class Downsample(Job[list[Path]]):
                 pixel_size=pixel_size,
                 chunk=self.chunk,
                 known_bad=known_bad,
+                sampling=kinds.sampling,
             )
 
         paths = run_excluding_bad_images(screened, work, self.screen)
         names = str(paths[0])
         if self.chunk is not None:
             names += f" … {paths[-2]}, listed in {paths[-1]}"
-        new = pixel_size and pixel_size * images.box_size / self.box_size
-        logger.info("wrote %d images to %s (%s)", len(images), names, _sampling(new))
+        new = _sampling(kinds.new_pixel_size)
+        logger.info("wrote %d images to %s (%s)", len(images), names, new)
         return paths
 
     def _refuse_volume(self) -> None:

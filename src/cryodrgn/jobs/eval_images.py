@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import (
     PICKLE_ENDINGS,
+    BoxOptions,
     DataOptions,
     DeviceOptions,
     TableOptions,
@@ -51,6 +52,7 @@ class EvaluatedParticles(Settings):
 class EvalImages(
     DeviceOptions,
     TiltOptions,
+    BoxOptions,
     DataOptions,
     TableOptions,
     TrainedModelOptions,
@@ -100,7 +102,14 @@ class EvalImages(
                 trained.correction,
             )
             files = replace(files, correction=trained.correction)
+        if trained.sampling is not None and self.field_box_size is not None:
+            msg = (
+                "`field_box_size` is that of the run, whose images were of several boxes or "
+                "pixel sizes; leave it out"
+            )
+            raise ConfigError(msg)
         particles = open_particles(replace(files, sampling=trained.sampling))
+        trained.require_field_of_view(particles)
         if trained.sampling is None and particles.images.sampling is not None:
             sizes = particles.images.pixel_sizes_in_files
             common_pixel_size(sizes, f"{particles.source} (unlike the model)")

@@ -114,7 +114,7 @@ class BoxOptions(Settings):
         group=LOADING,
         unit="px",
         check=EVEN,
-        help="Cut images in real space to this even side about their centre, or pad them with "
+        help="Cut images in real space to this even side about the particle, or pad them with "
         "zeros, before anything else; in pixels of the most frequent pixel size",
         default_words="that of the images; of odd or oblong ones, the largest even side that "
         "all show",

@@ -13,10 +13,12 @@ from cryodrgn import compat
 from cryodrgn.counts import counted
 from cryodrgn.errors import CryodrgnError, MetadataError
 from cryodrgn.jobs.analyze import Analyze
+from cryodrgn.jobs.backproject import Backproject
 from cryodrgn.jobs.check import Check
 from cryodrgn.jobs.chosen_settings import DECIDED, ChosenSettings
 from cryodrgn.jobs.nuisance import Nuisance
 from cryodrgn.jobs.options import BoxOptions, ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.reconstruction_options import SymmetryOptions
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.jobs.train_vae import TrainVae
@@ -46,6 +48,7 @@ logger = logging.getLogger(__name__)
 FEWEST_LINEAR = 200
 WORDS = {
     "check": "do poses, CTF and sign fit the images?",
+    "consensus": "the map with its symmetry, half maps and their FSC",
     "linear": "a first volume, and what moves",
     "training": "the heterogeneous reconstruction",
     "analysis": "volumes and plots",
@@ -56,6 +59,7 @@ WORDS = {
 @settings
 class RunAll(
     ChosenSettings,
+    SymmetryOptions,
     BoxOptions,
     TiltSeriesOptions,
     ParticleOptions,
@@ -114,7 +118,16 @@ class RunAll(
             "rounds": self.rounds,
             "given": {_flag(name): value for name, value in self.decided.items()},
             "invert": self.invert,
+            "symmetry": self.point_group,
         }
+
+    @property
+    def point_group(self) -> str | None:
+        """Name of the point group; None without symmetry."""
+        from cryodrgn.geometry.point_groups import canonical_name
+
+        name = canonical_name(self.symmetry)
+        return None if name == "C1" else name
 
     def run(self) -> "WholeRunFiles":
         """Check, train, analyse, report; what an earlier call with these settings made is kept.
@@ -126,6 +139,7 @@ class RunAll(
         from cryodrgn.io.atomic import make_folder
         from cryodrgn.io.log import log_to_file
         from cryodrgn.io.particle_files import open_particles
+        from cryodrgn.reconstruction.assumptions import check_symmetry
         from cryodrgn.rundir import WholeRunFiles
         from cryodrgn.training.events import Listeners, added_listeners
         from cryodrgn.training.run_log import EventsFile
@@ -135,6 +149,7 @@ class RunAll(
         particles = open_particles(given)
         particles.images.require_poses()
         particles.require_pixel_size()
+        check_symmetry(particles, self.symmetry)
         manifest = Manifest(files.manifest)
         manifest.begin(self.request(), input_files(given))
         make_folder(files.path)
@@ -187,6 +202,7 @@ class _Pipeline:
         self._manifest, self._listeners = manifest, listeners
         self._results = {
             "check": files.check.json,
+            **({"consensus": files.consensus.volume} if run.point_group else {}),
             "linear": files.linear.weights(),
             **{
                 f"linear {number}": files.linear_round(number).weights()
@@ -216,6 +232,8 @@ class _Pipeline:
         choices = self._choose(_read(files.check.json).get("density_radius"))
         self._log_choices(choices, invert=invert)
         data = self._data(choices, invert=invert)
+        if run.point_group is not None:
+            self._step("consensus", choices, self._consensus(run.point_group, invert=invert))
         if "linear" in self._results:
             run = self._run = self._fit_linear(choices, data)
             run = self._with_corrected_poses(run)
@@ -224,10 +242,22 @@ class _Pipeline:
         step = Analyze.with_given(workdir=files.training.path, epoch=-1)
         self._step("analysis", choices, step)
         self._step("nuisance", choices, self._nuisance())
-        sentence = write_run_page(files, self._manifest.content)
+        sentence = write_run_page(files, self._manifest.content, run.point_group)
         self._manifest.record(verdict=sentence)
         self._listeners.tell(ReportWritten(verdict=sentence, report=files.report))
         logger.info("\n%s\nThe report is %s", sentence, files.report)
+
+    def _consensus(self, group: str, *, invert: bool) -> Job[Any]:
+        """The map that all images make with their symmetry."""
+        sign = {"invert": True} if invert else {}
+        return _about(
+            self._run,
+            Backproject,
+            output=self._files.consensus.path,
+            symmetry=group,
+            first=len(self._particles),
+            **sign,
+        )
 
     def _fit_linear(self, choices: Sequence["Choice"], data: Mapping[str, Any]) -> RunAll:
         """Fit the linear model, again without junk as often as asked.
@@ -240,6 +270,8 @@ class _Pipeline:
         run = self._run
         rounds = rounds_for(self._particles)
         data = {**data, **({"pose_rounds": rounds} if rounds else {})}
+        if run.point_group is not None:
+            data["symmetry"] = run.point_group
         for number in range(1, run.rounds + 1):
             name = "linear" if number == 1 else f"linear {number}"
             here = self._files.linear if number == 1 else self._files.linear_round(number)
@@ -352,7 +384,13 @@ class _Pipeline:
         from cryodrgn.workflow.estimates import estimated_seconds
 
         values = {choice.setting: choice.value for choice in choices}
-        linear = _about(self._run, TrainLinear, outdir=self._linear.path, **self._data(choices))
+        linear = _about(
+            self._run,
+            TrainLinear,
+            outdir=self._linear.path,
+            symmetry=self._run.symmetry,
+            **self._data(choices),
+        )
         seconds = estimated_seconds(self._particles, values, linear.config())
         names = list(self._results)
         after = [later for later in names[names.index(name) + 1 :] if not self._is_done(later)]

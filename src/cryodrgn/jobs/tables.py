@@ -8,6 +8,7 @@ from cryodrgn import compat
 from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
+    EVEN,
     PICKLE_ENDINGS,
     TableOptions,
     output_flags,
@@ -83,11 +84,11 @@ class FilterStar(RowOptions, Job[list[Path]]):
 
 @settings
 class ParseRelion(Job[Path]):
-    """Write a row for every tilt image of RELION 5 tomograms."""
+    """Write a row for every tilt image of tomograms of RELION 5 or 4."""
 
     tomograms: Path = option("-t", "--tomograms", help="Tomograms (tomograms.star)")
     particles: Path = option(
-        "-p", "--particles", help="Particles (.star), extracted as 2-D stacks"
+        "-p", "--particles", help="Particles (.star), of RELION 5 extracted as 2-D stacks"
     )
     tilt_dim: tuple[int, int] | None = option(
         "--tilt-dim",
@@ -98,17 +99,41 @@ class ParseRelion(Job[Path]):
         "are written",
         default_words="no places",
     )
+    box_size: int | None = option(
+        "--box",
+        default=None,
+        unit="px",
+        check=EVEN,
+        help="For projects of RELION 4, which write no images: cut them out of the tilt series "
+        "in boxes of this even side, into stacks in a folder named as the output",
+    )
     output: Path = option(
         *output_flags("star"), metavar="STAR", help="Output (.star), of a row for every image"
     )
 
     def run(self) -> Path:
-        """Write the images; returns the file."""
-        from cryodrgn.io.relion_tomograms import tilt_rows
+        """Write the images; returns the file.
+
+        Raises:
+            CryodrgnError: A file cannot be used, or the box goes with another version.
+        """
+        from cryodrgn.io.relion4_tomograms import cut_tilt_images
+        from cryodrgn.io.relion_tomograms import is_relion4, tilt_rows
         from cryodrgn.io.star import write_star
 
         require_ending(self.output, (".star",), "output")
-        blocks = tilt_rows(self.particles, self.tomograms, self.tilt_dim)
+        if self.box_size is None:
+            blocks = tilt_rows(self.particles, self.tomograms, self.tilt_dim)
+        elif is_relion4(self.tomograms):
+            if self.tilt_dim is not None:
+                logger.warning("`tilt_dim` has no effect: tilt images are read, and say it")
+            blocks = cut_tilt_images(self.particles, self.tomograms, self.box_size, self.output)
+        else:
+            msg = (
+                f"{self.tomograms} is not of RELION 4: particles of RELION 5 have images, "
+                "which are not cut out anew; leave out `box_size`"
+            )
+            raise ConfigError(msg)
         write_star(self.output, blocks)
         count = len(blocks["particles"]["rlnImageName"])
         logger.info("wrote %d tilt images to %s", count, self.output)

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 # A config may describe a model of so many times the numbers of its weight file, to be refused
 # by name when the weights are put into it, before it is refused for its size alone.
 LARGER = 16
+# Relative difference of sides in Å that pixel sizes of a file may have.
+SAME_FIELD = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -117,6 +119,27 @@ class TrainedModel:
             ctf=None if dataset.get("ctf") is None else str(dataset["ctf"]),
             mask=_mask_of(ours, weights.parent, config.box_size),
         )
+
+    def require_field_of_view(self, particles: ParticleSet) -> None:
+        """Refuse images that show another area than those that the model was trained on.
+
+        Their frequencies would be others. Nothing is asked of those whose pixel size, or that
+        of the run, nobody says (1 Å/px).
+
+        Raises:
+            ShapeMismatchError: Their sides in Å differ by more than 1 %.
+        """
+        images = particles.images
+        own, known = float(images.side_lengths[0]), self.config.box_size * self.pixel_size
+        stored = float(images.pixel_sizes_in_files[0])
+        if 1.0 in {self.pixel_size, stored} or abs(own / known - 1) <= SAME_FIELD:
+            return
+        msg = (
+            f"images of {particles.source} are {own:.4g} Å wide, but the model was trained on "
+            f"images of {known:.4g} Å; give `field_box_size` {2 * round(known / stored / 2)}, "
+            "to which they are cut or padded"
+        )
+        raise ShapeMismatchError(msg)
 
     def volume_decoder(
         self, device: torch.device, dtype: torch.dtype = torch.float32

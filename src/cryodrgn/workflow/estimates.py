@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from cryodrgn.devices import choose_device, choose_network_dtype
+from cryodrgn.geometry.symmetry import point_group
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.models.build import decoder_sizes
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
@@ -47,7 +48,11 @@ def estimated_seconds(
     points = math.pi / 12 * box_size**3
     stored_volumes = decoder_sizes(model).stored_volumes
     reading = cost.preparing(images, stored, device)
-    return {
+    mates, consensus = len(point_group(linear.symmetry)), {}
+    if mates > 1:
+        adding = cost.backprojecting(images, stored, mates, device)
+        consensus = {"consensus": reading + adding}
+    return consensus | {
         "check": cost.checking(sample, stored),
         "linear": reading + cost.fitting(linear, images, box_size, device),
         "training": reading + cost.sustained(visits * step, device),

@@ -11,18 +11,31 @@ from cryodrgn.rundir import RunDirectory, WholeRunFiles
 from cryodrgn.training.epoch_records import exchange_of, read_records, verdict_of
 from cryodrgn.training.run_log import model_choice_in_words
 
+# What each step does with a symmetry, by its point group and the file that has none yet.
+SYMMETRY = (
+    "{group}: images are added at all mates in the consensus map and its half maps, and in the "
+    "linear model, which finds motions of all subunits together. The network knows no "
+    "symmetry: it learns every image at its own pose alone. For motions of single subunits "
+    "run on the file that cryodrgn expand FILE --symmetry {group} -o expanded.star writes."
+)
 
-def write_run_page(files: WholeRunFiles, manifest: Mapping[str, Any]) -> str:
+
+def write_run_page(
+    files: WholeRunFiles, manifest: Mapping[str, Any], symmetry: str | None = None
+) -> str:
     """Write the page from the files of all steps.
 
     Args:
         files: Where they are.
         manifest: What is recorded of the run.
+        symmetry: Point group of the map; None without one.
 
     Returns:
         What was found, in words.
     """
     verdicts = verdicts_of(files)
+    if symmetry is not None:
+        verdicts["Symmetry"] = SYMMETRY.format(group=symmetry)
     page = HtmlReport(f"{files.path.resolve().name}: from particles to states")
     for name, sentence in verdicts.items():
         page.verdict(f"{name}: {sentence}")
@@ -97,6 +110,8 @@ def _places(files: WholeRunFiles) -> list[tuple[str, str]]:
         "what the latent follows": files.nuisance.page,
         "the analysis": files.analysis.report,
         "a first map": files.check.map,
+        "the map with its symmetry": files.consensus.volume,
+        "its half maps' correlation": files.consensus.fsc_text,
         "the mean map of the linear model": last_linear(files).linear.mean,
         "particles that look like junk": last_linear(files).judged.picture,
         "the trained model": files.training.weights(),

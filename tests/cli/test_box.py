@@ -1,0 +1,80 @@
+"""Odd, oblong and larger images: cut or padded, or refused with what mends them."""
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryodrgn.io.cryodrgn_pickle import load_latents
+from cryodrgn.io.mrc import MrcFile, stack_writer
+from cryodrgn.io.star import read_star, write_star
+from finished_run import SMALL_VAE
+
+PIXEL_SIZE = 12.0
+
+
+@pytest.fixture
+def odd(write_stack, rng):
+    return write_stack(rng.normal(size=(3, 17, 17)), "odd.mrcs", PIXEL_SIZE)
+
+
+def test_a_stack_of_odd_images_is_cut_and_padded(run, tmp_path, odd):
+    whole = MrcFile.open(odd).sections(0, 3)
+    run("downsample", odd, "-D", 12, "--box", 12, "-o", tmp_path / "cut.mrcs")
+    cut = MrcFile.open(tmp_path / "cut.mrcs")
+    assert cut.pixel_size == pytest.approx(PIXEL_SIZE)
+    # The middle is the pixel at half the side, rounded down.
+    inside = np.fft.fft2(whole[:, 2:14, 2:14])
+    found = np.fft.fft2(cut.sections(0, 3))
+    np.testing.assert_allclose(found[:, :6, :6], inside[:, :6, :6], atol=1e-3)
+    run("downsample", odd, "-D", 20, "--box", 20, "-o", tmp_path / "padded.mrcs")
+    padded = MrcFile.open(tmp_path / "padded.mrcs").sections(0, 3)
+    expected = np.pad(whole, ((0, 0), (2, 1), (2, 1)))
+    found, expected = np.fft.fft2(padded), np.fft.fft2(expected)
+    np.testing.assert_allclose(found[:, :10, :10], expected[:, :10, :10], atol=1e-3)
+
+
+def test_what_takes_even_squares_names_what_makes_them(run, fail, fail_tool, tmp_path, odd):
+    mends = "cryodrgn downsample --box PX -D PX cuts or pads images to an even square"
+    said = fail_tool("add_noise", odd, "--sigma", 1, "-o", tmp_path / "x.mrcs")
+    assert f"must be an even number; {mends}" in said
+    oblong = tmp_path / "oblong.mrcs"
+    with mrcfile.new(oblong, data=np.zeros((2, 12, 16), np.float32)) as file:
+        file.voxel_size = PIXEL_SIZE
+    said = fail_tool("add_noise", oblong, "--sigma", 1, "-o", tmp_path / "x.mrcs")
+    assert "16 × 12 pixels, expected squares" in said
+    assert mends in said
+    run("downsample", odd, "-D", 12, "--box", 12, "-o", tmp_path / "cut.mrcs")
+    line = ("downsample", odd, "--is-vol", "-D", 8, "--box", 8, "-o", tmp_path / "v.mrc")
+    assert "cuts and pads images" in fail(*line)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from cryodrgn.cli.main import main
+
+    folder = tmp_path_factory.mktemp("box")
+    line = f"simulate -D 16 --Apix {PIXEL_SIZE:g} -n 12 --num-states 1 --shift 0 -o {folder}"
+    assert main(line.split()) == 0
+    words = f"train_vae {folder}/particles.star -o {folder}/run --zdim 1 -n 1 --screen none"
+    assert main([*words.split(), *map(str, SMALL_VAE)]) == 0
+    return folder
+
+
+def test_images_of_a_larger_box_are_evaluated_in_that_of_the_run(run, fail, trained, tmp_path):
+    images = MrcFile.open(trained / "particles.mrcs").sections(0, 12)
+    with stack_writer(tmp_path / "particles.mrcs", 20, PIXEL_SIZE) as writer:
+        writer.append(np.pad(images, ((0, 0), (2, 2), (2, 2))))
+    tables = {
+        name: {column: table.text(column) for column in table.names}
+        for name, table in read_star(trained / "particles.star").items()
+    }
+    tables["optics"]["rlnImageSize"] = ["20"]
+    write_star(tmp_path / "larger.star", tables)
+    weights = trained / "run/weights.pkl"
+    line = ("eval_images", tmp_path / "larger.star", weights, "-o")
+    said = fail(*line, tmp_path / "no.pkl")
+    assert "240 Å wide, but the model was trained on images of 192 Å; give --box 16" in said
+    run(*line, tmp_path / "z.pkl", "--box", 16)
+    run("eval_images", trained / "particles.star", weights, "-o", tmp_path / "same.pkl")
+    found, expected = load_latents(tmp_path / "z.pkl"), load_latents(tmp_path / "same.pkl")
+    np.testing.assert_allclose(found, expected, atol=1e-4)
