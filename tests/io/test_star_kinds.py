@@ -158,7 +158,7 @@ def test_picks_of_a_tomogram_are_refused(tmp_path):
         ),
         (
             {"": {"wrpFoo": [1], "wrpBar": [2]}},
-            "table of WARP or M with the columns wrpFoo, wrpBar.*particles of tilt series as 2-D",
+            "table of WARP or M with the columns wrpFoo, wrpBar.*tilt series as 2-D",
         ),
         ({"x": {"atom_site.id": [1]}}, "atomic model"),
         ({"": {"rlnClassNumber": [1]}}, "no column rlnImageName, but rlnClassNumber"),

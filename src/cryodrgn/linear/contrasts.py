@@ -34,6 +34,8 @@ LEAST_SPREAD, LARGEST_SPREAD = 0.08, 0.5
 POINTS, DEVIATES = 81, 5.0
 # Share of images of nothing that is worth a contrast for every image.
 LEAST_EMPTY = 0.01
+# Likelihood of an image that no kind explains, in single precision.
+LEAST_LIKELIHOOD = 1e-30
 # Nats by which a round must still gain.
 CONVERGED = 0.01
 
@@ -228,15 +230,17 @@ def _run(
         of_empty = _normal(grid, 0.0, now.chance)
         particles = (1 - now.share) * (table @ of_particles)
         empty = now.share * (table @ of_empty)
-        # Of an image that is exact to less than a step, no kind may know anything.
-        total = (particles + empty).clamp_min(torch.finfo(table.dtype).tiny)
+        total = particles + empty
+        # Of an image that is exact to less than a step no kind may know anything.
+        known = total > LEAST_LIKELIHOOD
+        total = total.clamp_min(LEAST_LIKELIHOOD)
         likelihood = float(total.log().sum())
         probabilities = (empty / total).float()
         if likelihood - before <= CONVERGED:
             break
         before = likelihood
         # Sums over particles of the posterior of each kind, on the grid.
-        weight = (table.T @ (1 / total).to(table.dtype)).double()
+        weight = (table.T @ torch.where(known, 1 / total, 0).to(table.dtype)).double()
         shown = (1 - now.share) * of_particles.double() * weight
         nothing = now.share * of_empty.double() * weight
         mean = float((shown * grid).sum() / shown.sum())
