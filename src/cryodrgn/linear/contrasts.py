@@ -246,7 +246,8 @@ def _run(
         mean = float((shown * grid).sum() / shown.sum())
         variance = float((shown * (grid - mean).square()).sum() / shown.sum())
         chance = now.chance
-        if now.share > 0:
+        # No image may show nothing, not even by a share of its probability.
+        if float(nothing.sum()) > 0:
             chance = math.sqrt(float((nothing * grid.square()).sum() / nothing.sum()))
         now = _Mixture(
             share=float(nothing.sum() / len(table)),
