@@ -197,7 +197,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
         kinds = self._kinds()
         if kinds.are_several:
             msg = (
-                f"{self.input} holds {kinds.in_words}: several pixel sizes or boxes need a table "
+                f"{self.input} holds {kinds.in_words}: several kinds need a table "
                 "that lists them; name a .star file as `output`"
             )
             if self.input.suffix != ".star":
