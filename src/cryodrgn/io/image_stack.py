@@ -213,7 +213,7 @@ class ImageStack:
         """
         if self.box_size % 2:
             msg = (
-                f"{self._files[0].path} has images of {self.box_size} pixels, which must be an "
+                f"{self._files[0].path} has images of {self.box_size} pixels; it must be an "
                 f"even number; {MENDS}"
             )
             raise ConfigError(msg)
