@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from cryodrgn.cli.main import main
-from cryodrgn.data.building import build_training_set
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
+from cryodrgn.data.training_set import build_training_set
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.mrc import read_volume
