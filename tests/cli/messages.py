@@ -115,6 +115,8 @@ def make_files(folder: Path) -> None:
     (folder / "no_name.star").write_text(star.replace("rlnImageName", "rlnImageTitle"))
     (folder / "lost.star").write_text(star.replace("particles.mrcs", "lost.mrcs"))
     (folder / "word.star").write_text(star.replace("000001@particles.mrcs", "particles.mrcs"))
+    no_kv = star.replace("rlnVoltage", "rlnVolts").replace("@", "@sim/")
+    (folder / "no_kv.star").write_text(no_kv)
     (folder / "box.star").write_text(star.replace(f" {BOX} ", " 300 "))
     (folder / "table.cs").write_bytes(b"no table")
     (folder / "z.txt").write_text("1 2 3\n")
@@ -462,6 +464,24 @@ OTHERS: list[tuple[str, str]] = [
         "parse_ctf_star {0}/sim/particles.star --Apix 3 -o {0}/out/x.pkl",
         "--Apix 3 contradicts {0}/sim/particles.star, which says 12 Å/px; leave out --Apix, or "
         "pass the file that belongs to the other pixel size",
+    ),
+    (
+        "backproject_voxel {0}/no_kv.star -o {0}/out/x.mrc",
+        "{0}/no_kv.star has no column rlnVoltage; give the value with cryodrgn parse_ctf_star "
+        "--kv; give its output with --ctf",
+    ),
+    (
+        "parse_ctf_star {0}/no_kv.star -o {0}/out/x.pkl",
+        "{0}/no_kv.star has no column rlnVoltage; give the value with cryodrgn parse_ctf_star "
+        "--kv",
+    ),
+    (
+        "backproject_voxel {0}/sim/particles.star --first 0 -o {0}/out/x.mrc",
+        "--first must be at least 1, got 0",
+    ),
+    (
+        "eval_vol {0}/weights.pkl -o {0}/out/x.mrc -z 0 --Apix 0",
+        "--Apix must be positive, got 0.0",
     ),
     (
         "parse_pose_star {0}/missing.star -o {0}/out/x.pkl",

@@ -635,7 +635,9 @@ TOOL_CASES = {
         values={"--datadir": "IN/gt"},
         quiet="--datadir",
     ),
-    "plot_fsc": Case(line="IN/fsc.txt -o OUT/f.png"),
+    "plot_fsc": Case(
+        line="IN/fsc.txt -o OUT/f.png", values={"--threshold": "0.5", "-t": "0.5"}
+    ),
     "plot_loss": Case(line="IN/run.log -o OUT/l.png"),
     "plot_z1": Case(line="IN/z1.pkl", values={**LATENT_PICTURE, "--axis": "0"}, stubs=DRAWN),
     "plot_z2": Case(line="IN/z2.pkl", values=LATENT_PICTURE, stubs=DRAWN),

@@ -246,6 +246,9 @@ def test_settings_of_tilt_series_are_refused_for_single_images(write, rng):
     for name in ("dose_per_tilt", "angle_per_tilt_deg", "num_tilts"):
         with pytest.raises(ConfigError, match=f"`{name}` is for tilt series"):
             opened(path, **{name: 3})
+    # cryoDRGN's encoder implies a number of tilts.
+    with pytest.raises(ConfigError, match="leave out `num_tilts`, or `encode_mode` tilt"):
+        opened(path, num_tilts=3)
 
 
 def test_a_negative_dose_is_refused(write, rng):

@@ -325,7 +325,10 @@ class RelionParticles:
         if field == "phase_shift":
             logger.info("%s has no phase shift (%s): taken as 0", self.path, name)
             return np.zeros(len(self))
-        msg = f"{self.path} has no column {name}; give the value with {option}"
+        msg = (
+            f"{self.path} has no column {name}; give the value with cryodrgn parse_ctf_star "
+            f"{option}; give its output with `ctf`"
+        )
         raise MetadataError(msg)
 
     def _has(self, name: str) -> bool:

@@ -10,10 +10,12 @@ from cryodrgn import compat
 from cryodrgn.jobs.options import ComputeOptions, DeviceOptions, LikeOptions, VolumeOptions
 from cryodrgn.jobs.processes import joined
 from cryodrgn.settings import (
+    POSITIVE,
     SEED,
     Check,
     Job,
     Settings,
+    at_least,
     function_of,
     option,
     positional,
@@ -259,18 +261,24 @@ class AnalyzeLandscapeFull(DeviceOptions, SeededEpochOptions, Job["LandscapeFile
         "--epochs", default=200, group=MAPPING, help="Passes through the volumes"
     )
     hidden_dim: int = option(
-        "--dim", default=512, group=MAPPING, help="Number of nodes in hidden layers"
+        "--dim",
+        default=512,
+        group=MAPPING,
+        check=at_least(1),
+        help="Number of nodes in hidden layers",
     )
     num_layers: int = option(
-        "--layers", default=3, group=MAPPING, help="Number of hidden layers"
+        "--layers", default=3, group=MAPPING, check=at_least(1), help="Number of hidden layers"
     )
     learning_rate: float = option(
-        "--lr", default=1e-4, group=MAPPING, help="Learning rate of Adam"
+        "--lr", default=1e-4, group=MAPPING, check=POSITIVE, help="Learning rate of Adam"
     )
     skip_umap: bool = option(
         "--skip-umap", default=False, group=MAP, help="Make no UMAP embedding"
     )
-    num_neighbours: int = option("--num-neighbors", default=50, group=MAP, help="Of a particle")
+    num_neighbours: int = option(
+        "--num-neighbors", default=50, group=MAP, check=at_least(2), help="Of a particle"
+    )
     resolution: float = option(
         "--resolution",
         default=1.5,

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.settings import Settings, at_least, option, settings
+from cryodrgn.settings import POSITIVE, Settings, at_least, option, settings
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import DecoderSettings, EncoderSettings, ModelConfig
@@ -87,6 +87,7 @@ class DecoderOptions(Settings):
     feature_sigma: float = option(
         "--feat-sigma",
         default=0.5,
+        check=POSITIVE,
         group=DECODER,
         help="Scale of the wave vectors of --pe-type gaussian",
     )

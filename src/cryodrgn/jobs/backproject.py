@@ -18,7 +18,7 @@ from cryodrgn.jobs.options import (
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
 from cryodrgn.jobs.tilt_options import TILT_SERIES, TILTS_OF_4, TiltOptions
-from cryodrgn.settings import Job, function_of, option, positional, settings
+from cryodrgn.settings import Job, at_least, function_of, option, positional, settings
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +99,7 @@ class Backproject(
     first: int = option(
         "--first",
         default=10000,
+        check=at_least(1),
         group=LOADING,
         metavar="N",
         default_words="10000, or all of --ind",

@@ -17,8 +17,10 @@ from cryodrgn.jobs.tool_options import (
     save_picture,
 )
 from cryodrgn.settings import (
+    POSITIVE,
     Job,
     at_least,
+    between,
     function_of,
     option,
     positional,
@@ -63,6 +65,7 @@ class Fsc(PixelSizeOptions, Job["dict[str, ShellCurve]"]):
     corrected_beyond: float | None = option(
         "--corrected",
         default=None,
+        check=POSITIVE,
         metavar="RES",
         help="Correct for the mask by random phases beyond this resolution (Å, or cycles per "
         "pixel if below 1)",
@@ -144,6 +147,7 @@ class PlotFsc(PictureOutput, Job["dict[str, ShellCurve]"]):
         "-a",
         "--Apix",
         default=None,
+        check=POSITIVE,
         unit="Å/px",
         help="Å/px, to label the axis with resolutions (default: 1)",
     )
@@ -151,6 +155,7 @@ class PlotFsc(PictureOutput, Job["dict[str, ShellCurve]"]):
         "-t",
         "--threshold",
         default=0.143,
+        check=between(0, 1),
         help="Correlation at which resolutions are read",
     )
     output: Path = with_default(PictureOutput, "output", default=CURVES)
@@ -209,6 +214,7 @@ class Align3d(Job["Alignment"]):
     num_kept: int = option(
         "--keep-r",
         default=30,
+        check=at_least(1),
         group=SEARCH,
         help="Rotations refined after the first search",
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.tilt_options import TiltOptions, TiltSeriesOptions
 from cryodrgn.settings import (
+    POSITIVE,
     Check,
     Settings,
     between,
@@ -381,6 +382,7 @@ class VolumeOptions(LikeOptions):
         "--Apix",
         default=None,
         group="Volume arguments",
+        check=POSITIVE,
         unit="Å/px",
         help="Angstroms per pixel of the training images (default: as in the config, else 1)",
     )

@@ -14,6 +14,7 @@ from cryodrgn.jobs.options import (
 )
 from cryodrgn.settings import (
     NOT_NEGATIVE,
+    POSITIVE,
     Job,
     Settings,
     function_of,
@@ -55,6 +56,7 @@ class ImageSizeOptions(Settings):
         "--Apix",
         default=None,
         metavar="APIX",
+        check=POSITIVE,
         unit="Å/px",
         help=f"Angstroms per pixel {BEFORE}; needed only where the file does not say it",
     )

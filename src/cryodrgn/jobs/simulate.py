@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.counts import counted
 from cryodrgn.jobs.tilt_options import TILT_SERIES
-from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
+from cryodrgn.settings import (
+    POSITIVE,
+    SEED,
+    Job,
+    at_least,
+    function_of,
+    option,
+    positional,
+    settings,
+)
 
 if TYPE_CHECKING:
     from cryodrgn.rundir import SimulationFiles
@@ -42,6 +51,7 @@ class Simulate(Job["SimulationFiles"]):
         "--Apix",
         default=None,
         group=VOLUMES,
+        check=POSITIVE,
         unit="Å/px",
         help="Angstroms per pixel (default: 3, or the volumes')",
     )

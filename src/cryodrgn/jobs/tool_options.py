@@ -11,7 +11,7 @@ from cryodrgn.jobs.options import (
     output_flags,
     require_ending,
 )
-from cryodrgn.settings import SEED, Settings, option, settings, with_default
+from cryodrgn.settings import POSITIVE, SEED, Settings, option, settings, with_default
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,11 @@ class PixelSizeOptions(Settings):
     """Pixel size of volumes."""
 
     pixel_size: float | None = option(
-        "--Apix", default=None, unit="Å/px", help="Å/px (default: as in the file, else 1)"
+        "--Apix",
+        default=None,
+        unit="Å/px",
+        check=POSITIVE,
+        help="Å/px (default: as in the file, else 1)",
     )
 
 

@@ -71,6 +71,8 @@ class TiltSeriesSettings:
                     "rlnTomoParticleName, and no rlnGroupName within which rlnCtfScalefactor "
                     f"or rlnMicrographPreExposure differ); leave out `{name}`"
                 )
+                if name == "num_tilts":
+                    msg += ", or `encode_mode` tilt, which implies it"
                 raise ConfigError(msg)
 
 
