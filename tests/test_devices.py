@@ -44,7 +44,7 @@ def no_card(monkeypatch):
 def test_the_number_of_a_card_that_is_not_there_is_the_processor(no_card, caplog):
     assert choose_device("0") == CPU
     assert caplog.messages == [
-        "--device 0: PyTorch finds no CUDA device on this machine; computing on cpu instead"
+        "`device` 0: PyTorch finds no CUDA device on this machine; computing on cpu instead"
     ]
 
 

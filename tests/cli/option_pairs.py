@@ -27,6 +27,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from cryodrgn.cli.declared import settings_given
 from cryodrgn.cli.inactive_options import Inactive
 from cryodrgn.cli.main import Program
 from cryodrgn.cli.parsing import CommandParser, ReadOptions, ignored_options, names_read
@@ -131,12 +132,19 @@ class Pairs:
         clear(self.out)
         with logged() as lines:
             try:
-                self.module.run(options)
+                self._run(options)
             except CryodrgnError as error:
                 refused = True
                 recorded.append(steady(str(error)))
         result = (*recorded, *lines, *digests(self.out))
         return Outcome(result, names_read(options), said, refused)
+
+    def _run(self, options: ReadOptions) -> None:
+        kind = self.module.job
+        job = kind.with_given(**settings_given(kind, options, options.given))
+        job.run()
+        for name in job.names_read:
+            getattr(options, name, None)
 
     def silent(self, is_ours: Callable[[str, str], bool] = lambda *_: True) -> list[str]:
         """Options that had no effect beside another one, and of which nothing was said.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cryodrgn.io.cryodrgn_pickle import save_pickles
+from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.particle_files import open_stack
 
 
@@ -37,11 +38,14 @@ def test_volumes_are_cropped_in_three_dimensions(run, write_stack, tmp_path, rng
         assert mrc.voxel_size.x == 4.0
 
 
-def test_odd_images_are_named_as_such(fail, write_stack, tmp_path, rng):
+def test_odd_images_are_cut_to_an_even_box_which_is_said(
+    run, write_stack, tmp_path, rng, caplog
+):
     stack = write_stack(rng.normal(size=(3, 15, 15)))
-    message = fail("downsample", stack, "-D", 8, "-o", tmp_path / "small.mrcs")
-    assert "holds images of 15 × 15 px at 2 Å/px (3 images)" in message
-    assert "name a .star file as -o, and give a .star file" in message
+    run("downsample", stack, "-D", 8, "-o", tmp_path / "small.mrcs")
+    # 14 of 15 pixels of 2 Å.
+    assert MrcFile.open(tmp_path / "small.mrcs").pixel_size == pytest.approx(14 * 2 / 8)
+    assert "show another area than those of" in caplog.text
 
 
 def test_chunks_together_are_the_whole_stack(run, write_stack, tmp_path, rng):

@@ -51,7 +51,7 @@ def test_a_set_listed_twice_is_as_sure(good):
 def test_white_particles_are_told_by_their_map(good):
     verdict = verdict_on(good, invert=True)
     assert len(verdict.changes) == 1
-    assert "the sign must be inverted (add or drop --invert-data)" in verdict.sentence
+    assert "the sign must be inverted (add or drop `invert`)" in verdict.sentence
 
 
 def inverted_rotations(images):

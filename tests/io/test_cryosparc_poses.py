@@ -168,5 +168,6 @@ def test_the_search_ends_when_nothing_is_missing(job, tmp_path, caplog):
     (tmp_path / "p_passthrough.cs").write_text("nothing")
     CryosparcParticles(path)
     assert "passthrough" not in caplog.text
-    CryosparcParticles(saved(path, job.images() | job.groups() | ctf))
-    assert "p_passthrough.cs is not used" in caplog.text
+    CryosparcParticles(saved(path, job.images() | job.groups()))
+    assert "p_passthrough.cs cannot be read" in caplog.text
+    assert "is not used" in caplog.text

@@ -28,6 +28,7 @@ from cryodrgn.linear.contrasts import (
 from cryodrgn.linear.particle_scores import ParticleScores, scores_of
 from cryodrgn.rundir import RunDirectory, WholeRunFiles
 from cryodrgn.runs.run import open_run
+from cryodrgn.training.events import Listeners
 from cryodrgn.workflow.junk_gallery import _chosen, draw_junk
 from cryodrgn.workflow.manifest import Manifest
 from undrawn import with_pictures
@@ -327,7 +328,7 @@ def test_rounds_leave_junk_out_until_there_is_no_more(spoilt):
     files.path.mkdir()
     manifest = Manifest(files.manifest)
     manifest.begin(asked.request(), {})
-    pipeline = _Pipeline(asked, files, particles, manifest)
+    pipeline = _Pipeline(asked, files, particles, manifest, Listeners((), ()))
     last = pipeline._fit_linear(pipeline._choose(None), {"box_size": 24, "seed": 0})
     junk = load_pickles(files.linear.judged.junk)[0]
     np.testing.assert_array_equal(

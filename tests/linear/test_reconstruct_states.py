@@ -193,7 +193,7 @@ def test_halves_of_latents_are_those_of_all_particles():
         (("-z", 1), "dimensions"),
         (("--latents", "{short}"), "latents of 7 particles"),
         (("--functions", -1), "--functions must be zero or more"),
-        (("--zfile", "{short}"), "is no text"),
+        (("--zfile", "{map}"), "is no text"),
         (
             ("--stable", "--num-states", 2),
             "--stable by maxima of their density, -z and --zfile by hand; give one",

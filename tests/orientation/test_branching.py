@@ -164,11 +164,11 @@ def test_radii_rise_to_what_was_learnt():
 @pytest.mark.parametrize(
     ("change", "option"),
     [
-        ({"radius_start": 2}, "--l-start"),
-        ({"radius_end": 5}, "--l-end"),
-        ({"num_kept": 0}, "--nkeptposes"),
-        ({"base_level": 9}, "--base-healpy"),
-        ({"shift_extent_px": -1.0}, "--t-extent"),
+        ({"radius_start": 2}, "`l_start`"),
+        ({"radius_end": 5}, "`l_end`"),
+        ({"num_kept": 0}, "`kept_poses`"),
+        ({"base_level": 9}, "`base_level`"),
+        ({"shift_extent_px": -1.0}, "`shift_extent_px`"),
     ],
 )
 def test_grids_that_cannot_be_searched_are_refused(change, option):

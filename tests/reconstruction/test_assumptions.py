@@ -53,7 +53,7 @@ def test_curvature_is_named_where_resolution_box_and_voltage_make_it_matter(said
     particles = particles_of(Microscope(box=900, pixel_size=1.0), "particles.star")
     check_curvature(particles, 0)
     assert "450 Å (half of the box) at 300 kV is known to about 2.49 Å" in said.text
-    assert "its curvature matters, account for it with --ewald +1 or -1" in said.text
+    assert "its curvature matters, account for it with `ewald` +1 or -1" in said.text
     said.clear()
     check_curvature(particles, -1)
     assert "curvature -1 is accounted for" in said.text

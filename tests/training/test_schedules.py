@@ -28,7 +28,7 @@ def test_a_number_is_a_constant():
 
 @pytest.mark.parametrize(
     ("beta", "words"),
-    [("a", "give --beta-control"), ("e", "neither a number nor"), (-1.0, "not be negative")],
+    [("a", "give `beta_control`"), ("e", "neither a number nor"), (-1.0, "not be negative")],
 )
 def test_what_has_no_meaning_is_refused(beta, words):
     with pytest.raises(ConfigError, match=words):

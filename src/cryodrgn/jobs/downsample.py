@@ -195,14 +195,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
 
         self._refuse_volume()
         kinds = self._kinds()
-        if kinds.are_several:
-            msg = (
-                f"{self.input} holds {kinds.in_words}: several kinds need a table "
-                "that lists them; name a .star file as `output`"
-            )
-            if self.input.suffix != ".star":
-                msg += _AS_STAR
-            raise ConfigError(msg)
+        self._refuse_several(kinds)
         images, pixel_size = open_stack(self.input, self.datadir, of_any_shape=True)
         rows = np.arange(len(images))
         if self.indices is not None:
@@ -216,13 +209,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
             )
         if kinds.sampling is None:
             check_new_box_size(images.box_size, self.box_size)
-        elif kinds.changes_field:
-            logger.warning(
-                "images of %s show another area than those of %s: a poses.pkl or ctf.pkl of "
-                "the old box does not fit them; a .star file as `output` has both right",
-                self.output,
-                self.input,
-            )
+        self._tell_of_another_area(kinds)
         plan = downsampling_plan(images, self.box_size, self.output.parent)
         plan.announce("downsampling")
 
@@ -249,6 +236,27 @@ class Downsample(BoxOptions, Job[list[Path]]):
         new = _sampling(kinds.new_pixel_size)
         logger.info("wrote %d images to %s (%s)", len(images), names, new)
         return paths
+
+    def _refuse_several(self, kinds: "ImageKinds") -> None:
+        """Refuse images of several shapes or pixel sizes, which one stack cannot hold."""
+        if kinds.are_several:
+            msg = (
+                f"{self.input} holds {kinds.in_words}: several kinds need a table "
+                "that lists them; name a .star file as `output`"
+            )
+            if self.input.suffix != ".star":
+                msg += _AS_STAR
+            raise ConfigError(msg)
+
+    def _tell_of_another_area(self, kinds: "ImageKinds") -> None:
+        """Warn where images are cut or padded: tables of the old box do not fit the new one."""
+        if kinds.changes_field:
+            logger.warning(
+                "images of %s show another area than those of %s: a poses.pkl or ctf.pkl of "
+                "the old box does not fit them; a .star file as `output` has both right",
+                self.output,
+                self.input,
+            )
 
     def _refuse_volume(self) -> None:
         """Refuse a file whose header says that it holds a volume."""

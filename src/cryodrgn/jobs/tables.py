@@ -250,8 +250,8 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
         if (listed.signs < 0).any():
             msg = (
                 f"{self.particles} lists images of both contrasts (blob/sign), which a .star "
-                "file cannot say; write a stack of one contrast with cryodrgn_utils "
-                "filter_mrcs, and give that with `poses` and `ctf`"
+                "file cannot say; give `poses`, `ctf` and a stack of one contrast, which "
+                "cryodrgn_utils filter_mrcs writes"
             )
             raise ConfigError(msg)
         names = listed.names(folder)

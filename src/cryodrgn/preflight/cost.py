@@ -82,7 +82,8 @@ def preparing(count: int, box_size: int, device: torch.device = PROCESSOR) -> fl
 
 def downsampling(count: int, box_size: int, new_box_size: int) -> float:
     """Seconds to make images smaller."""
-    return count * _downsampled_image(box_size, new_box_size)
+    # Images of odd sides, and those that are padded, take what even larger ones do.
+    return count * _downsampled_image(max(box_size // 2 * 2, new_box_size), new_box_size)
 
 
 def simulating(count: int, box_size: int, num_states: int) -> float:
