@@ -147,10 +147,10 @@ def test_functions_stay_shorter_than_a_page():
 def test_docstrings_say_what_a_value_is_and_ask_no_question():
     questions = ("What ", "How ", "Whether ", "Where ", "Why ", "Which ", "As ")
     found = [
-        f"{path.name}: {node.name}: {words.splitlines()[0]}"
+        f"{path.name}: {words.splitlines()[0]}"
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
         and (words := ast.get_docstring(node))
         and words.startswith(questions)
     ]

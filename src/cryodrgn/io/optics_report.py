@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
 from enum import Enum, auto
 
 import numpy as np
@@ -57,21 +58,7 @@ def tell_of_ignored(
         ignored: Kinds of terms that are ignored.
         advice: What to do, for the end of the sentence.
     """
-    found = {
-        Term.ANTISYMMETRIC: _antisymmetric_in_words,
-        Term.SYMMETRIC: _symmetric_in_words,
-        Term.CORRECTION: _correction_in_words,
-        Term.ATTENUATION: _attenuation_in_words,
-        Term.MAGNIFICATION: _magnification_in_words,
-        Term.DETECTOR: _detector_in_words,
-        Term.SCALES: _scales_in_words,
-    }
-    terms = [
-        (kind, text)
-        for kind, in_words in found.items()
-        if kind in ignored
-        for text in in_words(metadata, pixel_sizes)
-    ]
+    terms = _Terms(metadata, pixel_sizes).in_words(ignored)
     if not terms:
         return
     matters = any(kind not in BY_ALL for kind, _ in terms)
@@ -84,115 +71,111 @@ def tell_of_ignored(
     )
 
 
-def _antisymmetric_in_words(
-    metadata: ParticleMetadata, pixel_sizes: Float[np.ndarray, " particles"] | None
-) -> list[str]:
-    words = "antisymmetric aberrations (beam tilt, trefoil)"
-    return _phases_in_words(metadata, pixel_sizes, "odd_zernike", words)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Terms:
+    """Terms that a file gives of its images' optics, in words.
 
+    Attributes:
+        metadata: The file's table.
+        pixel_sizes: Å/px of each image; None where they are not known.
+    """
 
-def _symmetric_in_words(
-    metadata: ParticleMetadata, pixel_sizes: Float[np.ndarray, " particles"] | None
-) -> list[str]:
-    return _phases_in_words(metadata, pixel_sizes, "even_zernike", "symmetric aberrations")
+    metadata: ParticleMetadata
+    pixel_sizes: Float[np.ndarray, " particles"] | None
 
+    def in_words(self, kinds: Collection[Term]) -> list[tuple[Term, str]]:
+        """Those of some kinds, each with its kind."""
+        found = {
+            Term.ANTISYMMETRIC: self._antisymmetric,
+            Term.SYMMETRIC: self._symmetric,
+            Term.CORRECTION: self._correction,
+            Term.ATTENUATION: self._attenuation,
+            Term.MAGNIFICATION: self._magnification,
+            Term.DETECTOR: self._detector,
+            Term.SCALES: self._scales,
+        }
+        return [
+            (kind, text) for kind, told in found.items() if kind in kinds for text in told()
+        ]
 
-def _phases_in_words(
-    metadata: ParticleMetadata,
-    pixel_sizes: Float[np.ndarray, " particles"] | None,
-    name: str,
-    words: str,
-) -> list[str]:
-    """A kind of aberration, with its largest phase at the Nyquist frequency."""
-    terms = metadata.optics_terms()
-    if name not in terms:
-        return []
-    nyquist = _nyquist(metadata, pixel_sizes)
-    sizes = _largest_phases(terms[name], nyquist, is_odd=name == "odd_zernike")
-    row = int(sizes.argmax())
-    size = f" of up to {math.degrees(sizes[row]):.0f}° at the Nyquist frequency"
-    return [f"{words}{'' if pixel_sizes is None else size}{_group(metadata, row)}"]
+    def _antisymmetric(self) -> list[str]:
+        return self._phases("odd_zernike", "antisymmetric aberrations (beam tilt, trefoil)")
 
+    def _symmetric(self) -> list[str]:
+        return self._phases("even_zernike", "symmetric aberrations")
 
-def _correction_in_words(
-    metadata: ParticleMetadata,
-    pixel_sizes: Float[np.ndarray, " particles"] | None,  # noqa: ARG001
-) -> list[str]:
-    corrected = metadata.optics_terms().get("correction")
-    if corrected is None:
-        return []
-    return [f"that {np.count_nonzero(corrected)} images were corrected for the CTF"]
+    def _phases(self, name: str, words: str) -> list[str]:
+        """A kind of aberration, with its largest phase at the Nyquist frequency."""
+        terms = self.metadata.optics_terms()
+        if name not in terms:
+            return []
+        sizes = _largest_phases(terms[name], self._nyquist(), is_odd=name == "odd_zernike")
+        row = int(sizes.argmax())
+        size = f" of up to {math.degrees(sizes[row]):.0f}° at the Nyquist frequency"
+        return [f"{words}{'' if self.pixel_sizes is None else size}{self._group(row)}"]
 
+    def _correction(self) -> list[str]:
+        corrected = self.metadata.optics_terms().get("correction")
+        if corrected is None:
+            return []
+        return [f"that {np.count_nonzero(corrected)} images were corrected for the CTF"]
 
-def _attenuation_in_words(
-    metadata: ParticleMetadata, pixel_sizes: Float[np.ndarray, " particles"] | None
-) -> list[str]:
-    """B factors and scales that a file gives, with their size."""
-    attenuation, found = metadata.attenuation(), []
-    if "b_factors" in attenuation:
-        nyquist = _nyquist(metadata, pixel_sizes)
-        falls = np.exp(-attenuation["b_factors"] / 4 * nyquist**2)
-        row = int(falls.argmin())
-        size = f"up to {attenuation['b_factors'][row]:.3g} Å²"
-        if pixel_sizes is not None:
-            size = f"amplitudes down to {falls[row]:.2g} at the Nyquist frequency"
-        found.append(f"B factors ({size}{_group(metadata, row)})")
-    if "weights" in attenuation:
-        low, high = attenuation["weights"].min(), attenuation["weights"].max()
-        row = int(attenuation["weights"].argmin())
-        found.append(f"scales from {low:.3g} to {high:.3g}{_group(metadata, row)}")
-    return found
+    def _attenuation(self) -> list[str]:
+        """B factors and scales that a file gives, with their size."""
+        attenuation, found = self.metadata.attenuation(), []
+        if "b_factors" in attenuation:
+            falls = np.exp(-attenuation["b_factors"] / 4 * self._nyquist() ** 2)
+            row = int(falls.argmin())
+            size = f"up to {attenuation['b_factors'][row]:.3g} Å²"
+            if self.pixel_sizes is not None:
+                size = f"amplitudes down to {falls[row]:.2g} at the Nyquist frequency"
+            found.append(f"B factors ({size}{self._group(row)})")
+        if "weights" in attenuation:
+            low, high = attenuation["weights"].min(), attenuation["weights"].max()
+            row = int(attenuation["weights"].argmin())
+            found.append(f"scales from {low:.3g} to {high:.3g}{self._group(row)}")
+        return found
 
+    def _magnification(self) -> list[str]:
+        matrices = self.metadata.magnifications()
+        if matrices is None:
+            return []
+        sizes = np.abs(matrices - np.eye(2)).max((1, 2))
+        row = int(sizes.argmax())
+        size = f"up to {100 * sizes[row]:.2g} %{self._group(row)}"
+        return [f"anisotropic magnifications (by {size})"]
 
-def _magnification_in_words(
-    metadata: ParticleMetadata,
-    pixel_sizes: Float[np.ndarray, " particles"] | None,  # noqa: ARG001
-) -> list[str]:
-    matrices = metadata.magnifications()
-    if matrices is None:
-        return []
-    sizes = np.abs(matrices - np.eye(2)).max((1, 2))
-    row = int(sizes.argmax())
-    size = f"up to {100 * sizes[row]:.2g} %{_group(metadata, row)}"
-    return [f"anisotropic magnifications (by {size})"]
+    def _detector(self) -> list[str]:
+        curves = self.metadata.detector_curves()
+        if not curves:
+            return []
+        named = ", ".join(f"{name} of optics group {group}" for group, name in curves.items())
+        words = (
+            f"the detector's MTF ({named}), which weakens amplitudes of a group alike and is "
+            "no error of phases (0° at the Nyquist frequency)"
+        )
+        return [words]
 
+    def _scales(self) -> list[str]:
+        found = self.metadata.refined_scales()
+        if found is None:
+            return []
+        name, values = found
+        words = (
+            f"scales that the refinement gave to images ({name} from {values.min():.3g} to "
+            f"{values.max():.3g}{self._group(int(values.argmin()))}), which are contrasts and "
+            "no errors of phases (0° at the Nyquist frequency)"
+        )
+        return [words]
 
-def _detector_in_words(
-    metadata: ParticleMetadata,
-    pixel_sizes: Float[np.ndarray, " particles"] | None,  # noqa: ARG001
-) -> list[str]:
-    curves = metadata.detector_curves()
-    if not curves:
-        return []
-    named = ", ".join(f"{name} of optics group {group}" for group, name in curves.items())
-    words = (
-        f"the detector's MTF ({named}), which weakens amplitudes of a group alike and is no "
-        "error of phases (0° at the Nyquist frequency)"
-    )
-    return [words]
+    def _nyquist(self) -> Float[np.ndarray, " particles"]:
+        """Nyquist frequency of every image in 1/Å; of 1 Å/px where sizes are not known."""
+        known = np.ones(len(self.metadata)) if self.pixel_sizes is None else self.pixel_sizes
+        return 0.5 / known
 
-
-def _scales_in_words(
-    metadata: ParticleMetadata,
-    pixel_sizes: Float[np.ndarray, " particles"] | None,  # noqa: ARG001
-) -> list[str]:
-    found = metadata.refined_scales()
-    if found is None:
-        return []
-    name, values = found
-    words = (
-        f"scales that the refinement gave to images ({name} from {values.min():.3g} to "
-        f"{values.max():.3g}{_group(metadata, int(values.argmin()))}), which are contrasts and "
-        "no errors of phases (0° at the Nyquist frequency)"
-    )
-    return [words]
-
-
-def _nyquist(
-    metadata: ParticleMetadata, pixel_sizes: Float[np.ndarray, " particles"] | None
-) -> Float[np.ndarray, " particles"]:
-    """Nyquist frequency of every image in 1/Å; of 1 Å/px where sizes are not known."""
-    return 0.5 / (np.ones(len(metadata)) if pixel_sizes is None else pixel_sizes)
+    def _group(self, row: int) -> str:
+        groups = self.metadata.categories().get("optics group")
+        return "" if groups is None else f", optics group {groups[row]}"
 
 
 def _largest_phases(
@@ -209,8 +192,3 @@ def _largest_phases(
     table = torch.from_numpy(different.astype(np.float64))
     phases = zernike_phases(table[:, -1, None, None] * circle, table[:, :-1], is_odd=is_odd)
     return phases.abs().amax(1).numpy()[places.ravel()]
-
-
-def _group(metadata: ParticleMetadata, row: int) -> str:
-    groups = metadata.categories().get("optics group")
-    return "" if groups is None else f", optics group {groups[row]}"

@@ -1,4 +1,4 @@
-"""What a linear run tells its log, its tables, and those who listen."""
+"""Reports of a linear run to its log, its tables, and those who listen."""
 
 import logging
 import time
