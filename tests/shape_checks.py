@@ -16,7 +16,7 @@ from typing import Any
 import jaxtyping
 from jaxtyping import _decorator
 
-FIRST, THEN_ONE_OF = 4, 32
+FIRST, THEN_ONE_OF = 2, 64
 
 _check_all = _decorator.jaxtyped
 _calls: dict[Callable, int] = {}

@@ -1,4 +1,5 @@
 import csv
+import itertools
 
 import numpy as np
 import pytest
@@ -247,10 +248,9 @@ def test_states_are_written_and_drawn(rng, tmp_path, drawn):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
-def test_intervals_cover_the_share_as_often_as_they_say(share):
+def test_intervals_cover_the_share_as_often_as_they_say():
     inside = []
-    for seed in range(100):
+    for seed, share in itertools.product(range(35), (0.05, 0.2, 0.5)):
         rng = np.random.default_rng([seed, round(100 * share)])
         latents, covariances, _ = two_states(rng, share, count=1000, apart=3.5)
         density = conformational_density(latents, covariances, num_bootstraps=10, seed=seed)
@@ -258,8 +258,8 @@ def test_intervals_cover_the_share_as_often_as_they_say(share):
         assert len(found.states) == 2
         low, high = max(found.states, key=lambda state: state.place[0]).interval
         inside.append(low <= share <= high)
-    # 90 ± 3 sets of 100 are expected.
-    assert 83 <= sum(inside) <= 97
+    # 94.5 ± 3 of 105 sets are expected; benchmarks/shares.py has 100 of every share.
+    assert 0.83 <= np.mean(inside) <= 0.97
 
 
 def test_a_maximum_beyond_all_particles_is_no_state(rng, tmp_path):

@@ -33,9 +33,11 @@ from cryodrgn.cli.main import Program
 from cryodrgn.cli.parsing import CommandParser, ReadOptions, ignored_options, names_read
 from cryodrgn.data.config import DataConfig
 from cryodrgn.errors import CryodrgnError
+from cryodrgn.io.log import log_from
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.jobs import training
 from cryodrgn.linear.latents import Latents
+from cryodrgn.models import registry
 from cryodrgn.models.decoders import Decoder
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.align import Alignment
@@ -44,6 +46,8 @@ from cryodrgn.training.start import ResumePoint
 
 OUT = "OUT"
 TRAINING = "cryodrgn.jobs.training"
+PACKAGE = logging.getLogger("cryodrgn")
+UNSTEADY = re.compile(r" at 0x[0-9a-f]+| id='\d+'|(?<![\d.])[\d.]++ (?:s|min|[kMG]B)\b")
 BINARY = (argparse._StoreTrueAction, argparse._StoreConstAction, argparse.BooleanOptionalAction)
 
 
@@ -224,7 +228,12 @@ class Pairs:
                     target, owner = getattr(target, owner), part
                 stack.enter_context(patch.object(target, owner, recorder(owner, self.recorded)))
             stack.enter_context(patch.object(Figure, "savefig", describe))
+            known = functools.cache(registry.entry_points)
+            stack.enter_context(patch.object(registry, "entry_points", known))
+            before = PACKAGE.level
+            log_from(logging.INFO)
             yield
+            log_from(before)
 
 
 def shares(options: Mapping[str, Sequence[str]]) -> dict[str, Callable[[str, str], bool]]:
@@ -298,7 +307,7 @@ def join(recorded: list[object]) -> Any:
 
 def steady(text: str) -> str:
     """A text without what differs from run to run: addresses, times and sizes."""
-    return re.sub(r" at 0x[0-9a-f]+| id='\d+'|[\d.]+ (s|min|[kMG]B)\b", "", text)
+    return UNSTEADY.sub("", text)
 
 
 def show(value: object) -> str:
@@ -383,16 +392,14 @@ def logged() -> Iterator[list[str]]:
     handler.emit = lambda record: lines.append(  # type: ignore[method-assign]
         steady(record.getMessage())
     )
-    package = logging.getLogger("cryodrgn")
-    before, handlers = package.level, package.handlers[:]
-    package.handlers[:] = [handler]
-    package.setLevel(logging.INFO)
+    handlers = PACKAGE.handlers[:]
+    PACKAGE.handlers[:] = [handler]
     try:
         yield lines
-        lines.append(f"level {package.level}")
+        lines.append(f"level {PACKAGE.level}")
     finally:
-        package.setLevel(before)
-        package.handlers[:] = handlers
+        log_from(logging.INFO)
+        PACKAGE.handlers[:] = handlers
 
 
 def clear(folder: Path) -> None:

@@ -61,7 +61,7 @@ def log_to_terminal(named: Naming, advised: Naming) -> None:
     # A command that runs others keeps the file of its own log.
     files = [one for one in _PACKAGE.handlers if isinstance(one, logging.FileHandler)]
     _PACKAGE.handlers[:] = [*files, news, warnings]
-    _PACKAGE.setLevel(logging.INFO)
+    log_from(logging.INFO)
 
 
 @contextmanager
@@ -81,11 +81,11 @@ def log_to_file(path: Path) -> Iterator[None]:
     level = _PACKAGE.level
     _PACKAGE.addHandler(handler)
     if level == logging.NOTSET:
-        _PACKAGE.setLevel(logging.INFO)
+        log_from(logging.INFO)
     try:
         yield
     finally:
-        _PACKAGE.setLevel(level)
+        log_from(level)
         _PACKAGE.removeHandler(handler)
         # What is still to be written may not fit on the disk, either.
         with suppress(OSError):
@@ -94,7 +94,9 @@ def log_to_file(path: Path) -> Iterator[None]:
 
 def log_from(level: int) -> None:
     """Log messages of this level and above."""
-    _PACKAGE.setLevel(level)
+    # Every logger of every library forgets what it knows when a level is set: milliseconds.
+    if _PACKAGE.level != level:
+        _PACKAGE.setLevel(level)
 
 
 def as_named(text: str) -> str:
