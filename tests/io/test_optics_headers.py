@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryodrgn.errors import MetadataError
+from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.imaging.aberrations import zernike_orders
 from cryodrgn.io.cryosparc import CryosparcParticles
 from cryodrgn.io.optics_report import BY_ALL, WITHOUT_FILE, tell_of_ignored
@@ -16,121 +16,16 @@ from cryodrgn.io.parse import parse_ctf
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.relion_optics import parse_vector
 from cryodrgn.io.relion_write import write_particle_star
+from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
-# RELION 3.0: one table, aberrations in every row.
-RELION_30 = """
-data_
-
-loop_
-_rlnImageName #1
-_rlnDefocusU #2
-_rlnDefocusV #3
-_rlnDefocusAngle #4
-_rlnVoltage #5
-_rlnSphericalAberration #6
-_rlnAmplitudeContrast #7
-_rlnMagnification #8
-_rlnDetectorPixelSize #9
-_rlnBeamTiltX #10
-_rlnBeamTiltY #11
-_rlnBeamTiltClass #12
-_rlnCtfBfactor #13
-_rlnCtfScalefactor #14
-000001@a.mrcs 12000.0 11000.0 30.0 300.0 2.7 0.1 10000.0 1.5 0.15 -0.30 1 0.0 1.0
-000002@a.mrcs 12500.0 11500.0 31.0 300.0 2.7 0.1 10000.0 1.5 0.00 0.00 2 25.0 0.8
-
-"""
-# RELION 3.1: the optics table, with aberrations fitted by CtfRefine.
-RELION_31 = """
-# version 30001
-
-data_optics
-
-loop_
-_rlnOpticsGroup #1
-_rlnOpticsGroupName #2
-_rlnAmplitudeContrast #3
-_rlnSphericalAberration #4
-_rlnVoltage #5
-_rlnImagePixelSize #6
-_rlnMicrographOriginalPixelSize #7
-_rlnImageSize #8
-_rlnImageDimensionality #9
-_rlnBeamTiltX #10
-_rlnBeamTiltY #11
-_rlnOddZernike #12
-_rlnEvenZernike #13
-_rlnMagMat00 #14
-_rlnMagMat01 #15
-_rlnMagMat10 #16
-_rlnMagMat11 #17
-1 opticsGroup1 0.1 2.7 300.0 1.5 0.75 64 2 0.0 0.0 [0,0,0,0,0,0] [0,0,0,0,0,0,0,0,0] 1 0 0 1
-2 og2 0.1 2.7 300.0 1.5 0.75 64 2 0.1 0.2 [0.5,0,12.5,0,0,-7] [0,0,0,0,3,0,80,0,-2] 1 0 0 1
-
-
-# version 30001
-
-data_particles
-
-loop_
-_rlnImageName #1
-_rlnDefocusU #2
-_rlnDefocusV #3
-_rlnDefocusAngle #4
-_rlnCtfBfactor #5
-_rlnCtfScalefactor #6
-_rlnPhaseShift #7
-_rlnOpticsGroup #8
-000001@a.mrcs 12000.0 11000.0 30.0 0.0 1.0 0.0 2
-000002@a.mrcs 12500.0 11500.0 31.0 0.0 1.0 0.0 1
-
-"""
-# RELION 4 and 5: extraction can multiply by the CTF, and 2D stacks say so in the optics table.
-RELION_4 = """
-# version 30001
-
-data_optics
-
-loop_
-_rlnOpticsGroupName #1
-_rlnOpticsGroup #2
-_rlnMtfFileName #3
-_rlnMicrographOriginalPixelSize #4
-_rlnVoltage #5
-_rlnSphericalAberration #6
-_rlnAmplitudeContrast #7
-_rlnImagePixelSize #8
-_rlnImageSize #9
-_rlnImageDimensionality #10
-_rlnCtfDataAreCtfPremultiplied #11
-opticsGroup1 1 mtf_k2_300kV.star 0.885 300.000000 1.400000 0.100000 1.5 64 2 0
-opticsGroup2 2 mtf_k2_300kV.star 0.885 300.000000 1.400000 0.100000 1.5 64 2 1
-
-
-# version 30001
-
-data_particles
-
-loop_
-_rlnCoordinateX #1
-_rlnCoordinateY #2
-_rlnImageName #3
-_rlnMicrographName #4
-_rlnOpticsGroup #5
-_rlnCtfMaxResolution #6
-_rlnCtfFigureOfMerit #7
-_rlnDefocusU #8
-_rlnDefocusV #9
-_rlnDefocusAngle #10
-_rlnCtfBfactor #11
-_rlnCtfScalefactor #12
-_rlnPhaseShift #13
-614.2 1240.7 000001@Extract/job018/a.mrcs a.mrc 2 4.8 0.13 10863.8 10575.7 77.9 0 1 0
-1724.1 1485.7 000002@Extract/job018/a.mrcs a.mrc 1 4.8 0.13 10853.4 10565.2 77.9 0 1 0
-
-"""
-RELION_5 = RELION_4.replace("# version 30001", "# version 50001").replace(
-    "_rlnCtfDataAreCtfPremultiplied", "_rlnCtfDataArePhaseFlipped"
+# RELION 3.0: one table, aberrations in every row. 3.1: the optics table, with aberrations fitted
+# by CtfRefine. 4: extraction can multiply by the CTF, and says so in the optics table. 5, after
+# CtfRefine and import of images from elsewhere: both corrections, coefficients and matrices. 5,
+# particles of tomograms as 2-D stacks: sampling of the tilt series and binning stand beside the
+# pixel size of the images, which are multiplied by the CTF unless told otherwise.
+RELION_30, RELION_31, RELION_4, RELION_5, RELION_5_TOMOGRAPHY = (
+    (Path(__file__).parent / "headers" / f"relion_{version}.star").read_text()
+    for version in ("3.0", "3.1", "4", "5", "5_tomography")
 )
 NONE = ("odd_zernike", "even_zernike", "correction")
 
@@ -168,13 +63,59 @@ def test_relion_31_gives_aberrations_by_optics_group(tmp_path):
     assert not particles.attenuation()
 
 
-def test_relion_4_says_which_images_are_multiplied_and_relion_5_which_are_flipped(tmp_path):
-    assert read(tmp_path, RELION_4).ctf().correction.tolist() == [2, 0]
-    assert read(tmp_path, RELION_5).ctf().correction.tolist() == [1, 0]
+def test_relion_4_says_which_images_are_multiplied(tmp_path):
+    particles = read(tmp_path, RELION_4)
+    assert particles.ctf().correction.tolist() == [2, 0]
+    assert particles.pixel_sizes().tolist() == [1.5, 1.5]
     plain = read(tmp_path, RELION_4.replace("1.5 64 2 1", "1.5 64 2 0")).ctf()
     assert all(getattr(plain, name) is None for name in NONE)
-    selected = read(tmp_path, RELION_4).ctf().select(np.array([1, 1, 0]))
+    selected = particles.ctf().select(np.array([1, 1, 0]))
     assert selected.correction.tolist() == [0, 0, 2]
+
+
+def test_relion_5_gives_both_corrections_aberrations_and_magnification(tmp_path):
+    particles = read(tmp_path, RELION_5)
+    ctf = particles.ctf()
+    assert ctf.correction.tolist() == [2, 1]
+    assert particles.pixel_sizes().tolist() == [1.78, 1.78]
+    assert particles.box_sizes().tolist() == [224, 224]
+    odd, even = [0.47, 0.42, 34.4, 0, 0, 10.8], [46.1, 61.3, 71.7, -58.9, -20.4, 21.2, 25.6]
+    np.testing.assert_allclose(ctf.odd_zernike, [[0] * 6, odd], rtol=1e-6)
+    np.testing.assert_allclose(ctf.even_zernike, [[0] * 9, [*even, -20.2, -17]], rtol=1e-6)
+    matrices = [np.eye(2), [[1.007178, 0.00768], [0.007699, 0.993671]]]
+    np.testing.assert_allclose(particles.magnifications(), matrices, rtol=1e-6)
+    assert particles.detector_curves() == dict.fromkeys("12", "mtf_falcon4EC_300kV.star")
+    name, scales = particles.refined_scales()
+    assert (name, scales.tolist()) == ("rlnNormCorrection", [0.812, 1.021])
+    poses = particles.poses(particles.pixel_sizes())
+    np.testing.assert_array_equal(poses.shifts, np.float32([[1.335, -2.225], [0, 0]]))
+
+
+def test_the_images_of_relion_5_tomograms_have_their_own_pixel_size(tmp_path):
+    with pytest.raises(InputFileError, match=r"one row for many images; take the optim"):
+        read(tmp_path, RELION_5_TOMOGRAPHY)
+    (tmp_path / "tomograms.star").write_text(
+        "data_global\nloop_\n_rlnTomoName\n_rlnTomoTiltSeriesStarFile\n"
+        "_rlnTomoTiltSeriesPixelSize\n_rlnTomoHand\nTS_01 TS_01.star 1.35 -1\n"
+    )
+    names = ("XTilt", "YTilt", "ZRot")
+    columns = [f"_rlnTomo{name}" for name in names]
+    columns += [f"_rlnDefocus{name}" for name in ("U", "V", "Angle")]
+    text = "\n".join(["data_TS_01", "loop_", *columns, "_rlnMicrographPreExposure"])
+    tilts = "\n0 -3 85 30000 29000 10 3\n0 0 85 30000 29000 10 0\n0 3 85 30000 29000 10 6\n"
+    (tmp_path / "TS_01.star").write_text(text + tilts)
+    (tmp_path / "set.star").write_text(
+        "data_\n_rlnTomoParticlesFile particles.star\n_rlnTomoTomogramsFile tomograms.star\n"
+    )
+    particles = RelionParticles(tmp_path / "set.star")
+    assert particles.pixel_sizes().tolist() == [2.7, 2.7]
+    assert particles.box_sizes().tolist() == [128, 128]
+    assert particles.ctf().correction.tolist() == [2, 2]
+    # The first frame is not there; the others come in the order of their dose.
+    stack = "Extract/job013/Subtomograms/TS_01/2_stack2d.mrcs"
+    names, frames = particles.image_names()
+    assert (names, frames.tolist()) == ([stack] * 2, [0, 1])
+    assert particles.tilt_series(TiltSeriesSettings()).doses.tolist() == [0, 6]
 
 
 @pytest.mark.parametrize(
