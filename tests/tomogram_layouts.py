@@ -15,6 +15,12 @@ BOX, PIXEL_SIZE, TILT_PIXEL_SIZE = 16, 4.0, 2.0
 ANGLES = np.array([0, 3, 6, -3, -6, 9, 12, -9, -12, 15, 18, -15, -18], dtype=float)
 DOSE = 3.0
 HANDS = {"TS_01": -1.0, "TS_02": 1.0}
+# Of a tomogram, in pixels of the tilt series.
+SIZE_OF_WARP = np.array([480, 500, 460])
+COLUMNS_OF_M = [f"wrpCoordinate{axis}1" for axis in "XYZ"]
+COLUMNS_OF_M += ["wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1", "wrpRandomSubset"]
+COLUMNS_OF_M += ["wrpSourceName", "wrpSourceHash"]
+HASHES = {"TS_01": "daeLrChteH23tsdYwH2geZt8vUE", "TS_02": "pX3yHk0Zt1W5m8QfL2rJc6Vn9sA"}
 
 
 def turn(axis, degrees):
@@ -235,6 +241,76 @@ def write_relion5(project: Project, folder: Path, order=None, name="particles") 
             }
         },
     )
+
+
+def write_warp2(project: Project, folder: Path, order=None) -> Path:
+    """Particles that WarpTools and M export as 2-D stacks; returns their optimisation set.
+
+    Tilts are matrices in the list of tomograms, and coordinates are pixels from their corners.
+    """
+    size = SIZE_OF_WARP
+    rows = project.particles if order is None else [project.particles[i] for i in order]
+    columns = {
+        "rlnTomoName": [f"{p.tomogram}.tomostar" for p in rows],
+        "rlnTomoParticleId": [int(p.name.partition("/")[2]) for p in rows],
+        "rlnTomoParticleName": [p.name for p in rows],
+        "rlnOpticsGroup": [1] * len(rows),
+        "rlnImageName": [f"Subtomograms/{p.name}_stack2d.mrcs" for p in rows],
+        "rlnTomoVisibleFrames": [
+            "[" + ",".join(str(int(v)) for v in p.visible) + "]" for p in rows
+        ],
+    }
+    places = np.array([p.coordinate for p in rows]) / TILT_PIXEL_SIZE + size / 2
+    for axis, letter in enumerate("XYZ"):
+        columns[f"rlnCoordinate{letter}"] = places[:, axis].tolist()
+        columns[f"rlnOrigin{letter}Angst"] = [float(p.origin[axis]) for p in rows]
+    for place, word in enumerate(("Rot", "Tilt", "Psi")):
+        columns[f"rlnTomoSubtomogram{word}"] = [float(p.subtomogram[place]) for p in rows]
+        columns[f"rlnAngle{word}"] = [float(p.angles[place]) for p in rows]
+    stacks = {
+        "rlnTomoTiltSeriesPixelSize": [TILT_PIXEL_SIZE],
+        "rlnCtfDataAreCtfPremultiplied": [1],
+        "rlnImageDimensionality": [2],
+        "rlnTomoSubtomogramBinning": [PIXEL_SIZE / TILT_PIXEL_SIZE],
+    }
+    blocks = {"general": {"rlnTomoSubTomosAre2DStacks": [1]}, "optics": OPTICS | stacks}
+    write(folder / "matching.star", blocks | {"particles": columns})
+    names = [f"{tomogram}.tomostar" for tomogram in HANDS]
+    listed = {
+        "rlnTomoName": names,
+        "rlnTomoTiltSeriesName": ["dummy_tiltseries.mrc"] * len(names),
+        "rlnTomoFrameCount": [len(ANGLES)] * len(names),
+        **{f"rlnTomoSize{axis}": [int(n)] * 2 for axis, n in zip("XYZ", size, strict=True)},
+        "rlnTomoHand": list(HANDS.values()),
+        "rlnTomoTiltSeriesPixelSize": [TILT_PIXEL_SIZE] * len(names),
+    }
+    tables = {
+        f"{name}.tomostar": tilts_of_relion4(t, projections(t, size[:2], size / 2))
+        for name, t in project.tilts.items()
+    }
+    write(folder / "matching_tomograms.star", {"global": listed, **tables})
+    named = {
+        "rlnTomoParticlesFile": ["matching.star"],
+        "rlnTomoTomogramsFile": ["matching_tomograms.star"],
+    }
+    return write(folder / "matching_optimisation_set.star", {"optimisation_set": named})
+
+
+def row_of_m(particle, moved=0.0):
+    """A line of the list of a species."""
+    shift = euler_matrix(*particle.subtomogram) @ particle.origin
+    place = particle.coordinate - shift + SIZE_OF_WARP / 2 * TILT_PIXEL_SIZE + moved
+    numbers = "  ".join(f"{value:10.5f}" for value in [*place, 12.5, 90.0, -143.46941])
+    name = particle.tomogram
+    return f"  {numbers}  {1 + int(place[0]) % 2}  {name}.tomostar  {HASHES[name]}\n"
+
+
+def write_list_of_m(path, particles, columns=COLUMNS_OF_M, moved=0.0):
+    """The list of a species in M; returns the names of its columns, and its rows."""
+    names = "".join(f"_{name} #{number}\n" for number, name in enumerate(columns, 1))
+    rows = [row_of_m(particle, moved) for particle in particles]
+    path.write_text(f"\ndata_\n\nloop_\n{names}{''.join(rows)}\n")
+    return names, rows
 
 
 def write_relion4(project: Project, folder: Path, size=(160, 140), depth=100) -> Path:

@@ -208,9 +208,9 @@ TRAINING: list[tuple[str, str]] = [
     (
         "{0}/tomo.star",
         "{0}/tomo.star lists particles of tomograms (rlnTomoSubtomogramRot), one row for many "
-        "images; take the optimisation_set.star of a job of RELION 5 that wrote 2-D stacks, "
-        "list the tilt images with cryodrgn_utils parse_relion, which cuts those of RELION 4 "
-        "out, or export particles of Warp and M as 2-D series",
+        "images; take the optimisation_set.star that RELION 5, WarpTools or M wrote beside 2-D "
+        "stacks, or list the tilt images with cryodrgn_utils parse_relion, which cuts those of "
+        "RELION 4 out",
     ),
     (
         "{0}/lfs.star",
@@ -413,9 +413,9 @@ OTHERS: list[tuple[str, str]] = [
     (
         "parse_pose_star {0}/volumes_3d.star -D 16 -o {0}/out/x.pkl",
         "{0}/volumes_3d.star lists particles of tomograms (rlnImageDimensionality 3), one row "
-        "for many images; take the optimisation_set.star of a job of RELION 5 that wrote 2-D "
-        "stacks, list the tilt images with cryodrgn_utils parse_relion, which cuts those of "
-        "RELION 4 out, or export particles of Warp and M as 2-D series",
+        "for many images; take the optimisation_set.star that RELION 5, WarpTools or M wrote "
+        "beside 2-D stacks, or list the tilt images with cryodrgn_utils parse_relion, which "
+        "cuts those of RELION 4 out",
     ),
     (
         "parse_ctf_star {0}/cistem.star -o {0}/out/x.pkl",

@@ -530,9 +530,12 @@ CASES = {
             "--scores": "IN/scores.csv",
             "--table-ind": "IN/all.pkl",
             "--passthrough": "IN/particles.cs",
+            "--chosen-from": "IN/expanded.star",
             "--expanded": "IN/expanded.star",
             "--copies": "any",
         },
+        # The particles are of no tomograms; tests/io/test_tomogram_lists.py has some.
+        refused="--chosen-from",
     ),
     "expand": Case(
         line="IN/particles.star --symmetry C2 -o OUT/expanded.star",

@@ -160,8 +160,8 @@ FROZEN_FLAGS: dict[str, str] = {
         "--like --device"
     ),
     "export": (
-        "particles --ind -o --passthrough --labels --latents --scores --table-ind --expanded "
-        "--copies --single-images"
+        "particles --ind -o --passthrough --labels --latents --scores --table-ind "
+        "--chosen-from --expanded --copies --single-images"
     ),
     "expand": "particles --symmetry -o --passthrough",
     "simulate": (

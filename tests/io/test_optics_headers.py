@@ -18,8 +18,8 @@ from cryodrgn.io.relion_optics import parse_vector
 from cryodrgn.io.relion_write import write_particle_star
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
-# RELION 3.0: one table, aberrations in every row. 3.1: the optics table, with aberrations fitted
-# by CtfRefine. 4: extraction can multiply by the CTF, and says so in the optics table. 5, after
+# RELION 3.0: one table, aberrations in every row. 3.1: the optics table, with aberrations
+# fitted by CtfRefine. 4: extraction can multiply by the CTF, and that table says so. 5, after
 # CtfRefine and import of images from elsewhere: both corrections, coefficients and matrices. 5,
 # particles of tomograms as 2-D stacks: sampling of the tilt series and binning stand beside the
 # pixel size of the images, which are multiplied by the CTF unless told otherwise.

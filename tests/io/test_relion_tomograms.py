@@ -12,7 +12,17 @@ from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.star import read_star
-from tomogram_layouts import BOX, HANDS, PIXEL_SIZE, Project, turn, write_relion5, write_warp
+from tomogram_layouts import (
+    BOX,
+    HANDS,
+    PIXEL_SIZE,
+    TILT_PIXEL_SIZE,
+    Project,
+    turn,
+    write_relion5,
+    write_warp,
+    write_warp2,
+)
 
 
 @pytest.fixture
@@ -84,6 +94,43 @@ def test_particles_of_relion_5_are_as_simulated(project, folder, rng, shuffled):
 def test_particles_of_warp_are_as_simulated(project, folder, rng, shuffled):
     order = rng.permutation(len(project.images())).tolist() if shuffled else None
     assert_as_simulated(opened(write_warp(project, folder / "warp.star", order)), project)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_particles_that_warptools_and_m_export_as_stacks_are_as_simulated(
+    project, folder, rng, shuffled
+):
+    order = rng.permutation(len(project.particles)).tolist() if shuffled else None
+    path = write_warp2(project, folder, order)
+    particles = opened(path)
+    assert_as_simulated(particles, project)
+    assert set(particles.images.ctf.correction.tolist()) == {2}
+    changed(folder / "matching_tomograms.star", "data_TS_02.tomostar", "data_TS_02")
+    with pytest.raises(InputFileError, match=r"neither a column .* nor a table data_TS_02.tom"):
+        opened(path)
+
+
+def test_places_in_the_tilt_images_of_warp_are_those_of_its_matrices(project, folder):
+    write_warp2(project, folder)
+    line = ["parse_relion", "-t", str(folder / "matching_tomograms.star"), "--tilt-dim", "1"]
+    output = folder / "tilts.star"
+    assert tools([*line, "1", "-p", str(folder / "matching.star"), "-o", str(output)]) == 0
+    assert_as_simulated(opened(output), project)
+    table = read_star(output)["particles"]
+    images = sorted(
+        project.images(), key=lambda i: (project.particles.index(i.particle), i.dose)
+    )
+    for axis, name in enumerate(("rlnCoordinateX", "rlnCoordinateY")):
+        tilts = [project.tilts[i.particle.tomogram] for i in images]
+        seen = [
+            (turn(2, t["z"][i.tilt]) @ turn(1, t["y"][i.tilt]) @ turn(0, t["x"][i.tilt]))[:2]
+            @ i.particle.coordinate
+            - i.shift
+            + t["shift"][i.tilt]
+            for i, t in zip(images, tilts, strict=True)
+        ]
+        expected = np.array(seen)[:, axis] / TILT_PIXEL_SIZE + [240, 250][axis]
+        np.testing.assert_allclose(table.numbers(name), expected, atol=1e-4)
 
 
 def test_rows_written_by_parse_relion_are_the_same_images(project, folder):

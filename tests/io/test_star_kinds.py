@@ -160,6 +160,10 @@ def test_picks_of_a_tomogram_are_refused(tmp_path):
             {"": {"wrpFoo": [1], "wrpBar": [2]}},
             "table of WARP or M with the columns wrpFoo, wrpBar.*tilt series as 2-D",
         ),
+        (
+            {"": {"wrpCoordinateX1": [1.0], "wrpSourceName": ["TS_01.tomostar"]}},
+            "M's own list of particles .*optimisation_set.star.* cryodrgn export --chosen-from",
+        ),
         ({"x": {"atom_site.id": [1]}}, "atomic model"),
         ({"": {"rlnClassNumber": [1]}}, "no column rlnImageName, but rlnClassNumber"),
     ],

@@ -1,4 +1,4 @@
-"""The command lines of docs/tilt-series-files.md, on the layouts of WARP and of RELION 5."""
+"""The command lines of docs/tilt-series-files.md, on layouts of WARP, RELION 5 and M."""
 
 import json
 import re
@@ -9,7 +9,15 @@ import pytest
 from cryodrgn.io.mrc import read_volume, stack_writer
 from cryodrgn.io.star import read_star
 from pages import lines_of
-from tomogram_layouts import BOX, PIXEL_SIZE, Project, write_relion5, write_warp
+from tomogram_layouts import (
+    BOX,
+    PIXEL_SIZE,
+    Project,
+    write_list_of_m,
+    write_relion5,
+    write_warp,
+    write_warp2,
+)
 
 PAGE = "docs/tilt-series-files.md"
 COUNT = 24
@@ -33,6 +41,8 @@ def folder(rng, tmp_path, monkeypatch):
                 writer.append((np.exp(-squares / 8) + noise).astype(np.float32)[None])
     write_warp(project, tmp_path / "warp.star")
     write_relion5(project, tmp_path)
+    write_warp2(project, tmp_path)
+    write_list_of_m(tmp_path / "species.star", project.particles)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -44,12 +54,19 @@ def lines(source):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["warp.star", "optimisation_set.star"])
+@pytest.mark.parametrize(
+    "source", ["warp.star", "optimisation_set.star", "matching_optimisation_set.star"]
+)
 def test_the_lines_of_the_page_lead_from_the_file_to_a_report_and_back(run, folder, source):
     commands = lines(source)
-    assert len(commands) >= 8
+    assert len(commands) >= 9
+    of_m = source.startswith("matching")
     for command in commands:
-        run(*command)
+        if of_m or "--chosen-from" not in command:
+            run(*command)
+    if of_m:
+        (table,) = read_star(folder / "chosen_in_m.star").values()
+        assert 0 < len(table) < COUNT
     table = read_star(folder / "chosen.star")["particles"]
     name = "rlnGroupName" if source == "warp.star" else "rlnTomoParticleName"
     assert 0 < len(set(table.text(name))) < COUNT

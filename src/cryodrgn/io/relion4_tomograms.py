@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.geometry.conventions import (
@@ -27,55 +27,31 @@ from cryodrgn.geometry.conventions import (
 )
 from cryodrgn.io.locate import locate_file
 from cryodrgn.io.mrc import MrcFile, stack_writer
-from cryodrgn.io.relion_optics import parse_vector
-from cryodrgn.io.relion_tomograms import (
-    ANGLES,
-    KEPT,
-    ORIGINS,
+from cryodrgn.io.relion_tomograms import ANGLES, FROM_CORNER, KEPT, ORIGINS, SUBTOMOGRAM
+from cryodrgn.io.star import StarTable, particle_block, read_star
+from cryodrgn.io.tomograms import (
+    DOSE,
+    PROJECTION,
     SERIES,
-    SUBTOMOGRAM,
+    TOMOGRAM,
+    Tomogram,
+    read_tomograms,
     require_columns,
     vectors,
 )
-from cryodrgn.io.star import StarTable, particle_block, read_star
 
 logger = logging.getLogger(__name__)
 
-COORDINATES = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
-SIZES = tuple(f"rlnTomoSize{axis}" for axis in "XYZ")
-PROJECTION = tuple(f"rlnTomoProj{axis}" for axis in "XYZ")
-DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
-DOSE, SCALE = "rlnMicrographPreExposure", "rlnCtfScalefactor"
-PIXEL_SIZE, HAND = "rlnTomoTiltSeriesPixelSize", "rlnTomoHand"
 OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
-# By which a matrix may differ from a rotation.
-TOLERANCE = 0.02
 Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TiltSeries:
-    """Tilt series of a tomogram.
+    """A tomogram and the images of its tilts."""
 
-    Attributes:
-        name: Of the tomogram.
-        images: The tilt images.
-        pixel_size: Å/px.
-        hand: 1 or -1, the sign with which depth adds to the defocus.
-        centre: Of the tomogram, in pixels from its corner.
-        rotations: M of every tilt.
-        places: W of every tilt, in pixels.
-        columns: What else is known of every tilt.
-    """
-
-    name: str
+    tomogram: Tomogram
     images: MrcFile
-    pixel_size: float
-    hand: float
-    centre: Float[np.ndarray, " 3"]
-    rotations: Float[np.ndarray, "tilts 3 3"]
-    places: Float[np.ndarray, "tilts 3"]
-    columns: Columns
 
 
 def cut_tilt_images(
@@ -103,13 +79,13 @@ def cut_tilt_images(
     """
     blocks = read_star(particles)
     table = blocks[particle_block(particles, {n: len(t) for n, t in blocks.items()})]
-    require_columns(table, ("rlnTomoName", *COORDINATES))
-    names = np.array(table.text("rlnTomoName"))
+    require_columns(table, (TOMOGRAM, *FROM_CORNER))
+    names = np.array(table.text(TOMOGRAM))
     series = _all_series(tomograms, list(dict.fromkeys(names.tolist())))
     folder = output.with_suffix("")
     parts, left_out = [], 0
     for one in series:
-        rows = np.flatnonzero(names == one.name)
+        rows = np.flatnonzero(names == one.tomogram.name)
         part, missing = _cut(one, table, rows, box_size, folder)
         parts.append(part)
         left_out += missing
@@ -126,77 +102,29 @@ def cut_tilt_images(
 
 
 def _all_series(path: Path, names: list[str]) -> list[TiltSeries]:
-    """The tilt series of some tomograms."""
-    blocks = read_star(path)
-    table = blocks["global"]
-    require_columns(table, ("rlnTomoName", SERIES, PIXEL_SIZE, HAND, *SIZES))
-    rows = {name: row for row, name in enumerate(table.text("rlnTomoName"))}
-    missing = [name for name in names if name not in rows or name not in blocks]
-    if missing:
-        msg = f"{path} lists no tomogram {missing[0]}, in which there are particles"
-        raise MetadataError(msg)
-    return [_series(path, table, rows[name], blocks[name], name) for name in names]
-
-
-def _series(path: Path, table: StarTable, row: int, tilts: StarTable, name: str) -> TiltSeries:
-    """One tilt series, from its row of the table of all and its own table.
+    """The tilt series of some tomograms.
 
     Raises:
-        MetadataError: Hand, pixel size or a matrix are impossible.
-        InputFileError: The series has another number of images.
+        InputFileError: A series has another number of images than tilts.
+        MetadataError: Tilts are not given by matrices.
     """
-    require_columns(tilts, (*PROJECTION, *DEFOCUS, DOSE))
-    hand, pixel_size = float(table.numbers(HAND)[row]), float(table.numbers(PIXEL_SIZE)[row])
-    if hand not in {-1.0, 1.0} or not pixel_size > 0:
-        msg = (
-            f"{path}: the tomogram {name} has {HAND} {hand:g} and {pixel_size:g} Å/px; "
-            "expected a hand of 1 or −1 and a positive pixel size"
-        )
-        raise MetadataError(msg)
-    matrices = np.array(
-        [[_four(text, path, axis) for text in tilts.text(axis)] for axis in PROJECTION]
-    ).transpose(1, 0, 2)
-    rotations = matrices[..., :3]
-    errors = np.abs(rotations @ rotations.mT - np.eye(3)).max((1, 2))
-    bad = np.flatnonzero((errors > TOLERANCE) | (np.linalg.det(rotations) < 0))
-    if len(bad):
-        msg = (
-            f"{path}: {', '.join(PROJECTION)} of tilt {bad[0]} of {name} hold no rotation, as "
-            "they do for tilt series that were aligned without changes of magnification"
-        )
-        raise MetadataError(msg)
-    images = MrcFile.open(locate_file(table.text(SERIES)[row].split(":")[0], path))
-    if images.shape[0] != len(tilts):
-        msg = (
-            f"{images.path} holds {images.shape[0]} images, but {path} lists {len(tilts)} "
-            f"tilts of {name}"
-        )
-        raise InputFileError(msg)
-    columns = {column: tilts.numbers(column) for column in (*DEFOCUS, DOSE)}
-    scales = tilts.numbers(SCALE) if SCALE in tilts else rotations[:, 2, 2]
-    return TiltSeries(
-        name=name,
-        images=images,
-        pixel_size=pixel_size,
-        hand=hand,
-        centre=vectors(table, SIZES)[row] / 2,
-        rotations=rotations,
-        places=matrices[..., 3],
-        columns=columns | {SCALE: scales},
-    )
-
-
-def _four(text: str, path: Path, name: str) -> list[float]:
-    """A row of a matrix.
-
-    Raises:
-        MetadataError: It is not of four numbers.
-    """
-    numbers = parse_vector(text, path, name)
-    if len(numbers) != 4:
-        msg = f"{path}: {name} holds {text[:200]}, expected four numbers as [1,0,0,0]"
-        raise MetadataError(msg)
-    return list(numbers)
+    table = read_star(path)["global"]
+    files = dict(zip(table.text(TOMOGRAM), table.text(SERIES), strict=True))
+    found = []
+    for tomogram in read_tomograms(path, names):
+        name = tomogram.name
+        if tomogram.places is None:
+            msg = f"{path}: the tilts of {name} have no column {PROJECTION[0]}"
+            raise MetadataError(msg)
+        images = MrcFile.open(locate_file(files[name].split(":")[0], path))
+        if images.shape[0] != len(tomogram.rotations):
+            msg = (
+                f"{images.path} holds {images.shape[0]} images, but {path} lists "
+                f"{len(tomogram.rotations)} tilts of {name}"
+            )
+            raise InputFileError(msg)
+        found.append(TiltSeries(tomogram=tomogram, images=images))
+    return found
 
 
 def _cut(
@@ -207,32 +135,34 @@ def _cut(
     folder: Path,
 ) -> tuple[Columns, int]:
     """Write the images of a tomogram's particles; their columns, and how many lie beyond."""
+    tomogram = series.tomogram
+    assert tomogram.places is not None
     subtomograms = matrices_from_relion_angles(vectors(table, SUBTOMOGRAM)[rows])
     poses = subtomograms @ matrices_from_relion_angles(vectors(table, ANGLES)[rows])
     moved = np.einsum("nij,nj->ni", subtomograms, vectors(table, ORIGINS)[rows])
-    at = vectors(table, COORDINATES)[rows] - moved / series.pixel_size
-    seen = np.einsum("tij,nj->nti", series.rotations, at) + series.places
-    depths = np.einsum("tj,nj->nt", series.rotations[:, 2], at - series.centre)
+    at = vectors(table, FROM_CORNER)[rows] - moved / tomogram.pixel_size
+    seen = np.einsum("tij,nj->nti", tomogram.rotations, at) + tomogram.places
+    depths = np.einsum("tj,nj->nt", tomogram.rotations[:, 2], at - tomogram.centre)
     corners = np.rint(seen[..., :2]).astype(np.int64) - box_size // 2
     sides = np.array(series.images.shape[:0:-1])
     inside = ((corners >= 0) & (corners + box_size <= sides)).all(-1)
     # Images are read tilt by tilt, and lie so in the stack.
     tilts, owners = np.nonzero(inside.T)
-    path = folder / f"{series.name.replace('/', '_')}.mrcs"
+    path = folder / f"{tomogram.name.replace('/', '_')}.mrcs"
     _write(series, corners, inside, box_size, path)
     names = [f"{frame:06d}@{folder.name}/{path.name}" for frame in range(1, len(tilts) + 1)]
-    angles = relion_angles_from_matrices(series.rotations[tilts] @ poses[owners])
-    rest = (corners + box_size // 2 - seen[..., :2])[owners, tilts] * series.pixel_size
+    angles = relion_angles_from_matrices(tomogram.rotations[tilts] @ poses[owners])
+    rest = (corners + box_size // 2 - seen[..., :2])[owners, tilts] * tomogram.pixel_size
     particles = _names(table, rows)[owners]
     kept = {name: table.numbers(name).astype(np.int64)[rows] for name in KEPT if name in table}
     columns = {
         "row": rows[owners],
         "rlnImageName": np.array(names, dtype=np.str_),
-        "rlnTomoName": np.full(len(tilts), series.name),
+        TOMOGRAM: np.full(len(tilts), tomogram.name),
         "rlnTomoParticleName": particles,
         "rlnGroupName": particles,
         **{name: values[owners] for name, values in kept.items()},
-        **{name: values[tilts] for name, values in series.columns.items()},
+        **{name: values[tilts] for name, values in tomogram.columns.items()},
         "rlnMicrographName": np.array(
             [f"{tilt + 1:06d}@{series.images.path.name}" for tilt in tilts.tolist()], np.str_
         ),
@@ -244,7 +174,9 @@ def _cut(
     }
     columns |= dict(zip(ANGLES, angles.T, strict=True))
     for name in ("rlnDefocusU", "rlnDefocusV"):
-        columns[name] = columns[name] + series.hand * series.pixel_size * depths[owners, tilts]
+        columns[name] = (
+            columns[name] + tomogram.hand * tomogram.pixel_size * depths[owners, tilts]
+        )
     return columns, inside.size - len(tilts)
 
 
@@ -252,7 +184,7 @@ def _names(table: StarTable, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
     """Names of particles."""
     if "rlnTomoParticleName" in table:
         return np.array(table.text("rlnTomoParticleName"))[rows]
-    tomograms = table.text("rlnTomoName")
+    tomograms = table.text(TOMOGRAM)
     return np.array([f"{tomograms[row]}/{row + 1}" for row in rows.tolist()])
 
 
@@ -267,8 +199,8 @@ def _write(
     axis = np.arange(box_size) - box_size // 2
     outside = np.hypot(axis[:, None], axis) > box_size / 2
     path.parent.mkdir(parents=True, exist_ok=True)
-    with stack_writer(path, box_size, series.pixel_size) as writer:
-        for tilt in range(len(series.rotations)):
+    with stack_writer(path, box_size, series.tomogram.pixel_size) as writer:
+        for tilt in range(len(series.tomogram.rotations)):
             places = corners[inside[:, tilt], tilt]
             if not len(places):
                 continue
@@ -291,7 +223,7 @@ def _optics(
     Raises:
         MetadataError: Neither says it, or tilt series differ in pixel size.
     """
-    sizes = {one.pixel_size for one in series}
+    sizes = {one.tomogram.pixel_size for one in series}
     if len(sizes) > 1:
         msg = (
             f"{path} lists tilt series of {' and '.join(map(str, sorted(sizes)))} Å/px; "

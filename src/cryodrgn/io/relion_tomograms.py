@@ -1,16 +1,15 @@
-"""Particles of RELION 5 tomograms, one row for many images, as rows of single tilt images.
+"""Particles of tomograms as 2-D stacks, one row for many images, as rows of single tilt images.
 
-A job of RELION 5 names two files in its ``optimisation_set.star``: the particles, with a row
-and a stack of images each, and the tomograms, each with a file of its tilt series. A particle
-at p (Å, from the centre of the tomogram) with the orientation R is seen by a tilt
-
-    T = Rz(rlnTomoZRot) Ry(rlnTomoYTilt) Rx(rlnTomoXTilt)
-
-in the orientation T R, at the place (T p)x, (T p)y from the middle of the tilt image, and in a
-depth (T p)z that changes its defocus by rlnTomoHand · (T p)z. R is the product of the matrices
-of ``rlnTomoSubtomogramRot`` … and ``rlnAngleRot`` …. Images are centred at the coordinate,
-so that the refined origin o, which lies in the frame of the subtomogram, shifts them by the x
-and y of T S o, and the particle is at p = coordinate − S o, S being the subtomogram's matrix.
+A job of RELION 5, and Warp and M, name two files in an ``optimisation_set.star``: the
+particles, with a row and a stack of images each, and the tomograms with their tilts
+(``io.tomograms``). A particle at p (Å, from the centre of the tomogram) with the orientation R
+is seen by a tilt T in the orientation T R, at the place (T p)x, (T p)y from where the centre
+is seen, and in a depth (T p)z that changes its defocus by rlnTomoHand · (T p)z. R is the
+product of the matrices of ``rlnTomoSubtomogramRot`` … and ``rlnAngleRot`` …. Images are
+centred at the coordinate (``rlnCenteredCoordinateXAngst`` … in Å from the centre, or
+``rlnCoordinateX`` … in pixels of the tilt series from the corner), so that the refined origin
+o, which lies in the frame of the subtomogram, shifts them by the x and y of T S o, and the
+particle is at p = coordinate − S o, S being the subtomogram's matrix.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,21 +23,28 @@ from jaxtyping import Bool, Float, Int
 from cryodrgn.errors import InputFileError, MetadataError, ShapeMismatchError
 from cryodrgn.geometry.conventions import (
     matrices_from_relion_angles,
-    matrices_from_tilts,
     relion_angles_from_matrices,
 )
 from cryodrgn.io.locate import locate_file
 from cryodrgn.io.star import StarTable, particle_block, read_star
+from cryodrgn.io.tomograms import (
+    DOSE,
+    TOMOGRAM,
+    Tomogram,
+    is_relion4,
+    read_tomograms,
+    require_columns,
+    vectors,
+)
 
 Blocks = Mapping[str, StarTable]
 PARTICLES_FILE, TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
-# Of RELION 5, and of RELION 4.
-SERIES_FILE, SERIES = "rlnTomoTiltSeriesStarFile", "rlnTomoTiltSeriesName"
+# In Å from the centre of the tomogram, and in pixels of the tilt series from its corner.
 COORDINATES = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
+FROM_CORNER = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
 ORIGINS = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
 ANGLES = tuple(f"rlnAngle{angle}" for angle in ("Rot", "Tilt", "Psi"))
 SUBTOMOGRAM = tuple(f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi"))
-TILTS = ("rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot")
 FRAMES = "rlnTomoVisibleFrames"
 # What makes an optics table one of tomograms; its other columns hold for single images, too.
 OF_TOMOGRAMS = ("rlnTomo", "rlnImageDimensionality")
@@ -49,12 +55,6 @@ EXTRACTED = "extract the particles as 2-D stacks (Extract subtomos, Write output
 def is_optimisation_set(blocks: Blocks) -> bool:
     """True if a file names the particles and tomograms of a job."""
     return any(PARTICLES_FILE in table for table in blocks.values())
-
-
-def is_relion4(tomograms: Path) -> bool:
-    """True for a ``tomograms.star`` of RELION 4."""
-    table = read_star(tomograms).get("global")
-    return table is not None and SERIES in table and SERIES_FILE not in table
 
 
 def rows_of_optimisation_set(path: Path, blocks: Blocks) -> dict[str, StarTable]:
@@ -101,28 +101,29 @@ def tilt_rows(
     Raises:
         CryodrgnError: A file lacks what is needed, or two of them do not fit together.
     """
-    if is_relion4(tomograms):
+    blocks = read_star(particles)
+    table = blocks[particle_block(particles, {n: len(t) for n, t in blocks.items()})]
+    if FRAMES not in table and is_relion4(tomograms):
         msg = (
             f"{tomograms} is of RELION 4, which writes no images of particles: cut them out of "
             f"the tilt series with cryodrgn_utils parse_relion -t {tomograms} -p {particles} "
             "--box PX -o tilts.star, and pass that file"
         )
         raise InputFileError(msg)
-    blocks = read_star(particles)
-    table = blocks[particle_block(particles, {n: len(t) for n, t in blocks.items()})]
-    require_columns(table, ("rlnTomoName", FRAMES, "rlnImageName", *COORDINATES))
+    require_columns(table, (TOMOGRAM, FRAMES, "rlnImageName"))
     optics = blocks.get("optics")
     if optics is None:
-        msg = f"{particles} has no table of optics groups, which RELION 5 writes"
+        msg = f"{particles} has no table of optics groups, which RELION 5, Warp and M write"
         raise InputFileError(msg)
-    listed = _Listed.read(table)
-    series = _tomograms(tomograms, set(listed.tomograms.tolist()))
+    names = list(dict.fromkeys(table.text(TOMOGRAM)))
+    series = read_tomograms(tomograms, names)
+    listed = _Listed.read(table, series)
     parts = []
-    for name, tomogram in series.items():
-        rows = np.flatnonzero(listed.tomograms == name)
+    for tomogram in series:
+        rows = np.flatnonzero(listed.tomograms == tomogram.name)
         parts.append(_images(listed, rows, tomogram, tilt_dim))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.lexsort((columns["rlnMicrographPreExposure"], columns.pop("row")))
+    order = np.lexsort((columns[DOSE], columns.pop("row")))
     sorted_columns = {name: values[order] for name, values in columns.items()}
     return {"optics": _optics(optics), "particles": _typed(sorted_columns)}
 
@@ -141,13 +142,17 @@ class _Listed:
     kept: dict[str, np.ndarray]
 
     @classmethod
-    def read(cls, table: StarTable) -> "_Listed":
+    def read(cls, table: StarTable, series: Sequence[Tomogram]) -> "_Listed":
         """The particles of a table.
 
+        Args:
+            table: The table.
+            series: The tomograms that it names.
+
         Raises:
-            MetadataError: Images are no 2-D stacks.
+            MetadataError: Images are no 2-D stacks, or there are no coordinates.
         """
-        tomograms = np.array(table.text("rlnTomoName"))
+        tomograms = np.array(table.text(TOMOGRAM))
         if "rlnTomoParticleName" in table:
             names = np.array(table.text("rlnTomoParticleName"))
         else:
@@ -165,7 +170,7 @@ class _Listed:
             tomograms=tomograms,
             names=names,
             stacks=stacks,
-            coordinates=vectors(table, COORDINATES),
+            coordinates=coordinates_from_centre(table, series),
             origins=origins,
             rotations=subtomograms @ matrices_from_relion_angles(vectors(table, ANGLES)),
             kept={n: table.numbers(n).astype(np.int64) for n in KEPT if n in table},
@@ -195,76 +200,38 @@ class _Listed:
         return shown
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Tomogram:
-    """The tilt series of a tomogram."""
+def coordinates_from_centre(
+    table: StarTable, series: Sequence[Tomogram]
+) -> Float[np.ndarray, "particles 3"]:
+    """Coordinates of particles in Å from the centres of their tomograms, without origins.
 
-    rotations: Float[np.ndarray, "tilts 3 3"]
-    shifts: Float[np.ndarray, "tilts 2"]
-    pixel_size: float
-    hand: float
-    columns: dict[str, np.ndarray]
+    Args:
+        table: A table of particles.
+        series: The tomograms that it names.
 
-
-def _tomograms(path: Path, wanted: set[str]) -> dict[str, _Tomogram]:
-    """The tomograms of some names."""
-    blocks = read_star(path)
-    table = blocks.get("global")
-    if table is None or SERIES_FILE not in table:
-        msg = (
-            f"{path} is no tomograms.star of RELION 5: it has no table global with a column "
-            f"{SERIES_FILE}"
-        )
-        raise InputFileError(msg)
-    require_columns(table, ("rlnTomoName", "rlnTomoTiltSeriesPixelSize", "rlnTomoHand"))
-    names = table.text("rlnTomoName")
-    missing = wanted - set(names)
-    if missing:
-        msg = f"{path} lists no tomogram {min(missing)}, in which there are particles"
-        raise MetadataError(msg)
-    files = table.text(SERIES_FILE)
-    sizes = table.numbers("rlnTomoTiltSeriesPixelSize")
-    hands = table.numbers("rlnTomoHand")
-    found = {}
-    for row, name in enumerate(names):
-        if name in wanted:
-            series = locate_file(files[row], path)
-            found[name] = _tomogram(series, float(sizes[row]), float(hands[row]))
-    return found
-
-
-def _tomogram(path: Path, pixel_size: float, hand: float) -> _Tomogram:
-    blocks = read_star(path)
-    table = max(blocks.values(), key=len)
-    dose, defocus = "rlnMicrographPreExposure", ("rlnDefocusU", "rlnDefocusV")
-    require_columns(table, (*TILTS, *defocus, "rlnDefocusAngle", dose))
-    if hand not in {-1.0, 1.0} or not pixel_size > 0:
-        msg = (
-            f"{path}: the tomogram has rlnTomoHand {hand:g} and {pixel_size:g} Å/px; expected "
-            "a hand of 1 or −1 and a positive pixel size"
-        )
-        raise MetadataError(msg)
-    angles_deg = vectors(table, TILTS)
-    columns = {name: table.numbers(name) for name in (*defocus, "rlnDefocusAngle", dose)}
-    if "rlnCtfScalefactor" in table:
-        columns["rlnCtfScalefactor"] = table.numbers("rlnCtfScalefactor")
-    else:
-        columns["rlnCtfScalefactor"] = np.cos(np.deg2rad(angles_deg[:, 1]))
-    if "rlnMicrographName" in table:
-        columns["rlnMicrographName"] = np.array(table.text("rlnMicrographName"))
-    return _Tomogram(
-        rotations=matrices_from_tilts(angles_deg),
-        shifts=vectors(table, ("rlnTomoXShiftAngst", "rlnTomoYShiftAngst")),
-        pixel_size=pixel_size,
-        hand=hand,
-        columns=columns,
-    )
+    Raises:
+        MetadataError: There are none, or the size of a tomogram is not known.
+    """
+    if any(name in table for name in COORDINATES) or FROM_CORNER[0] not in table:
+        require_columns(table, COORDINATES)
+        return vectors(table, COORDINATES)
+    pixels, names = vectors(table, FROM_CORNER), np.array(table.text(TOMOGRAM))
+    for tomogram in series:
+        if tomogram.centre is None:
+            msg = (
+                f"{table.path} counts coordinates from the corner of {tomogram.name}, whose "
+                "size (rlnTomoSizeX, …) the list of tomograms does not give"
+            )
+            raise MetadataError(msg)
+        rows = names == tomogram.name
+        pixels[rows] = (pixels[rows] - tomogram.centre) * tomogram.pixel_size
+    return pixels
 
 
 def _images(
     listed: _Listed,
     rows: Int[np.ndarray, " rows"],
-    tomogram: _Tomogram,
+    tomogram: Tomogram,
     tilt_dim: tuple[int, int] | None,
 ) -> dict[str, np.ndarray]:
     """The images of some particles of one tomogram, column by column."""
@@ -294,9 +261,8 @@ def _images(
     for name in ("rlnDefocusU", "rlnDefocusV"):
         columns[name] = columns[name] + tomogram.hand * seen[:, 2]
     if tilt_dim is not None:
-        middle = (seen[:, :2] + tomogram.shifts[tilts]) / tomogram.pixel_size
-        for axis, name in enumerate(("rlnCoordinateX", "rlnCoordinateY")):
-            columns[name] = middle[:, axis] + tilt_dim[axis] / 2
+        at = seen[:, :2] / tomogram.pixel_size + tomogram.middles(tilt_dim)[tilts]
+        columns |= dict(zip(FROM_CORNER[:2], at.T, strict=True))
     return columns
 
 
@@ -312,31 +278,3 @@ def _typed(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
         name: values if values.dtype.kind == "f" else values.astype(str).tolist()
         for name, values in columns.items()
     }
-
-
-def vectors(table: StarTable, names: Sequence[str]) -> Float[np.ndarray, "rows axes"]:
-    """Columns side by side; all of them zero where the first is not there.
-
-    Raises:
-        MetadataError: Some are there, and others are not.
-    """
-    present = [name for name in names if name in table]
-    if not present:
-        return np.zeros((len(table), len(names)))
-    require_columns(table, names)
-    return np.stack([table.numbers(name) for name in names], axis=1)
-
-
-def require_columns(table: StarTable, names: Sequence[str]) -> None:
-    """Refuse a table that lacks a column.
-
-    Raises:
-        MetadataError: It does.
-    """
-    missing = [name for name in names if name not in table]
-    if missing:
-        msg = (
-            f"{table.path} has no column {missing[0]}, which the images of particles in "
-            f"tomograms need; it must be a file of RELION"
-        )
-        raise MetadataError(msg)

@@ -14,9 +14,8 @@ COLUMNS_SHOWN = 8
 # is; and which one lists the particles.
 _DATA_STAR = "take the data file of the same iteration (run_data.star, run_itNNN_data.star)"
 _OF_TOMOGRAMS = (
-    "take the optimisation_set.star of a job of RELION 5 that wrote 2-D stacks, list the tilt "
-    "images with cryodrgn_utils parse_relion, which cuts those of RELION 4 out, or export "
-    "particles of Warp and M as 2-D series"
+    "take the optimisation_set.star that RELION 5, WarpTools or M wrote beside 2-D stacks, or "
+    "list the tilt images with cryodrgn_utils parse_relion, which cuts those of RELION 4 out"
 )
 _EXTRACTED = "extract the particles and take the particles.star of that job"
 _BLOCKS = {
@@ -70,7 +69,8 @@ _OF_CISTEM = {
     "spherical aberration": ("cisTEMMicroscopeCsMM",),
     "amplitude contrast": ("cisTEMAmplitudeContrast",),
 }
-# Beginnings of columns of other programs.
+# The tilt series of a particle in M's list, and beginnings of columns of other programs.
+_M_SOURCE = "wrpSourceName"
 WARP = "WARP or M"
 _PROGRAMS = {"wrp": WARP, "EMAN": "EMAN2"}
 _SUBTOMOGRAM_COLUMNS = (
@@ -138,7 +138,13 @@ def _whose(names: list[str]) -> str:
     for beginning, other in _PROGRAMS.items():
         if any(name.startswith(beginning) for name in names):
             program = other
-    series = ", particles of tilt series as 2-D series," if program == WARP else ""
+    if _M_SOURCE in names:
+        return (
+            f"is M's own list of particles with the columns {shown}, and lacks {needed}; "
+            "export 2-D stacks with MTools or WarpTools, pass the optimisation_set.star beside "
+            "them, and lead selections back to this list with cryodrgn export --chosen-from"
+        )
+    series = ", particles of tilt series as 2-D stacks," if program == WARP else ""
     return (
         f"is a table of {program} with the columns {shown}, and lacks {needed}; export it from "
         f"there in RELION's format{series} and pass that file"

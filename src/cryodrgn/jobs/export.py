@@ -74,6 +74,14 @@ class Export(Job[list[Path]]):
         "name their rows themselves",
     )
 
+    chosen_from: Path | None = option(
+        "--chosen-from",
+        default=None,
+        metavar="STAR",
+        help="The file whose particles --ind chooses, if it is another one: of images that "
+        "WarpTools or M exported, their optimisation_set.star; they are found in the file that "
+        "is exported (M's list, a list of RELION) by name, or by tilt series and coordinates",
+    )
     expanded: Path | None = option(
         "--expanded",
         default=None,
@@ -107,6 +115,9 @@ class Export(Job[list[Path]]):
         selection = load_selection(self.indices)
         if self.expanded is not None:
             selection = self._collapsed(selection)
+        exported = selection
+        if self.chosen_from is not None:
+            selection, exported = self._found(selection)
         rows = selection.indices
         columns = {}
         if self.labels is not None:
@@ -114,11 +125,12 @@ class Export(Job[list[Path]]):
         if self.latents is not None:
             columns["latent"] = self._for_rows(load_latents(self.latents), rows, self.latents)
         if self.scores is not None:
-            require_scores_of(self.scores, self.particles, single_images=self.single_images)
+            source = self.chosen_from or self.particles
+            require_scores_of(self.scores, source, single_images=self.single_images)
             columns |= scores_for(self.scores, rows)
         paths = export_particles(
             self.particles,
-            selection,
+            exported,
             self.output,
             columns=columns,
             passthrough=None if self.passthrough is None else list(self.passthrough),
@@ -128,6 +140,45 @@ class Export(Job[list[Path]]):
         if self.output.suffix == ".cs":
             logger.info("in cryoSPARC, run Import Result Group on %s", paths[-1])
         return list(paths)
+
+    def _found(self, chosen: "Selection") -> tuple["Selection", "Selection"]:
+        """Chosen particles that the exported file lists, and their numbers there.
+
+        Raises:
+            ConfigError: It lists none of them, or other options do not go with that.
+        """
+        from cryodrgn.io.tomogram_lists import rows_in_list
+        from cryodrgn.particles.selection import Selection
+
+        assert self.chosen_from is not None
+        if self.expanded is not None or self.single_images or self.particles.suffix != ".star":
+            msg = (
+                f"`chosen_from` {self.chosen_from} leads particles of tilt series to rows "
+                "of another .star file; it goes neither with `expanded` nor with "
+                "`single_images` nor with .cs files"
+            )
+            raise ConfigError(msg)
+        numbers = rows_in_list(self.particles, self.chosen_from)
+        rows = chosen.rows_of(len(numbers), str(self.chosen_from))
+        is_there = numbers[rows] >= 0
+        if not is_there.any():
+            msg = f"{self.particles} lists none of the particles that {self.indices} chooses"
+            raise ConfigError(msg)
+        if not is_there.all():
+            logger.warning(
+                "%s lists %d of the %d chosen particles; the first that it lacks is particle "
+                "%d of %s",
+                self.particles,
+                is_there.sum(),
+                len(rows),
+                rows[~is_there][0],
+                self.chosen_from,
+            )
+        source = str(self.indices)
+        return (
+            Selection(indices=rows[is_there], source=source),
+            Selection(indices=numbers[rows[is_there]], source=source),
+        )
 
     def _collapsed(self, chosen: "Selection") -> "Selection":
         """Original particles that a selection of their copies stands for.

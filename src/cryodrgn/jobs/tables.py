@@ -118,8 +118,9 @@ class ParseRelion(Job[Path]):
             CryodrgnError: A file cannot be used, or the box goes with another version.
         """
         from cryodrgn.io.relion4_tomograms import cut_tilt_images
-        from cryodrgn.io.relion_tomograms import is_relion4, tilt_rows
+        from cryodrgn.io.relion_tomograms import tilt_rows
         from cryodrgn.io.star import write_star
+        from cryodrgn.io.tomograms import is_relion4
 
         require_ending(self.output, (".star",), "output")
         if self.box_size is None:
