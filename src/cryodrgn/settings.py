@@ -10,11 +10,8 @@ import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping
-from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from math import isfinite
-from pathlib import Path, PurePath
-from types import NoneType, UnionType
+from pathlib import Path
 from typing import (
     Any,
     ClassVar,
@@ -23,17 +20,14 @@ from typing import (
     ParamSpec,
     Self,
     TypeVar,
-    Union,
     dataclass_transform,
-    get_args,
-    get_origin,
     get_type_hints,
 )
 
 from cryodrgn import compat
 from cryodrgn.errors import ConfigError
-from cryodrgn.given_arrays import GivenArray, is_one_list, lists_numbers
 from cryodrgn.outputs import existing_folder, require_own_outputs
+from cryodrgn.setting_values import converted, in_words, with_name
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -65,8 +59,22 @@ def between(low: float, high: float) -> Check:
     return Check(words=f"between {low:g} and {high:g}", holds=lambda value: low < value < high)
 
 
+def within(low: float, high: float) -> Check:
+    """Condition that a number lies between two others, or is one of these."""
+    return Check(words=f"from {low:g} to {high:g}", holds=lambda value: low <= value <= high)
+
+
+def each(check: Check) -> Check:
+    """Condition that several numbers meet a condition on one."""
+    return Check(
+        words=f"{check.words} in every place",
+        holds=lambda values: all(map(check.holds, values)),
+    )
+
+
 # What the generators of torch and numpy both take.
 SEED = Check(words="from 0 to 4294967295", holds=lambda value: 0 <= value < 2**32)
+EVEN = Check(words="even and at least 2", holds=lambda value: value >= 2 and value % 2 == 0)
 POSITIVE = Check(words="positive", holds=lambda value: value > 0)
 NOT_NEGATIVE = Check(words="zero or more", holds=lambda value: value >= 0)
 
@@ -181,109 +189,6 @@ def hints_of(job: type[Any]) -> Mapping[str, Any]:
     return get_type_hints(job)
 
 
-WORDS = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a finite number",
-    str: "text",
-    Path: "the path of a file or folder",
-    NoneType: "None",
-    GivenArray: "an array of numbers",
-}
-
-
-def _converted(value: Any, hint: Any) -> Any:
-    """A value as a notebook gives it, in the type of its setting.
-
-    Text becomes a path, a whole number a real one, a list or array a tuple, a number of numpy
-    one of Python, and one value where several are taken a tuple of it. Lists and arrays stay
-    arrays where a setting takes them in place of a file.
-
-    Raises:
-        TypeError: The value has no place in the type.
-    """
-    origin, kinds = _parts(hint)
-    if GivenArray in kinds and lists_numbers(value):
-        return GivenArray.of(value)
-    if _takes_arrays(kinds):
-        value = (value,) if is_one_list(value) else value
-    elif hasattr(value, "dtype"):
-        value = value.tolist()
-    if origin in (Union, UnionType):
-        return _first_converted(value, kinds)
-    if origin is Literal:
-        return _required(value, any(value == one and type(value) is type(one) for one in kinds))
-    if origin is tuple:
-        return _converted_tuple(value, kinds)
-    return _converted_one(value, hint)
-
-
-def _takes_arrays(kinds: tuple[Any, ...]) -> bool:
-    """True if the first of some types is a path or an array."""
-    return bool(kinds) and GivenArray in get_args(kinds[0])
-
-
-def _named(value: Any, name: str) -> Any:
-    """A value, in which arrays bear the name of its setting."""
-    if isinstance(value, tuple):
-        return tuple(_named(one, name) for one in value)
-    return replace(value, setting=f"`{name}`") if isinstance(value, GivenArray) else value
-
-
-@functools.cache
-def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    return get_origin(hint), get_args(hint)
-
-
-def _converted_one(value: Any, hint: type) -> Any:
-    # By its type, because True is no whole number, although it is an int.
-    kind = type(value)
-    if hint is float and kind in (int, float):
-        return _required(float(value), isfinite(value))
-    if hint is str and kind is int:
-        return str(value)  # number of a device, or of an epoch
-    if hint is Path and isinstance(value, str | PurePath):
-        return Path(_required(value, value != ""))
-    return _required(value, kind is hint)
-
-
-def _required(value: T, holds: bool) -> T:  # noqa: FBT001 (asks like assert)
-    if not holds:
-        raise TypeError
-    return value
-
-
-def _first_converted(value: Any, kinds: tuple[Any, ...]) -> Any:
-    """A value in the first type of several in which it has a place, its own before others."""
-    for kind in sorted(kinds, key=lambda one: one is not type(value)):
-        with suppress(TypeError):
-            return _converted(value, kind)
-    raise TypeError
-
-
-def _converted_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
-    several = kinds[-1] is Ellipsis
-    if several and not isinstance(value, list | tuple):
-        value = (value,)
-    _required(value, isinstance(value, list | tuple))
-    kinds = kinds[:1] * len(value) if several else kinds
-    _required(value, len(value) == len(kinds))
-    return tuple(_converted(one, kind) for one, kind in zip(value, kinds, strict=True))
-
-
-def _in_words(hint: Any) -> str:
-    """Description of the values that a type takes, to follow "must be" in a message."""
-    kinds = get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(map(_in_words, kinds))
-    if get_origin(hint) is Literal:
-        return " or ".join(map(repr, kinds))
-    if get_origin(hint) is tuple:
-        number = "any number of" if kinds[-1] is Ellipsis else str(len(kinds))
-        return f"{number} values, each {_in_words(kinds[0])}"
-    return WORDS[hint]
-
-
 class Settings:
     """Base of groups of options; checks every value when it is made.
 
@@ -303,13 +208,14 @@ class Settings:
         for name, (_, said) in options_of(type(self)).items():
             given = getattr(self, name)
             try:
-                value = _converted(given, hints[name])
+                value = converted(given, hints[name])
             except (TypeError, OverflowError) as error:
-                msg = f"`{name}` must be {_in_words(hints[name])}, got {given!r}"
+                msg = f"`{name}` must be {in_words(hints[name])}, got {given!r}"
                 raise ConfigError(msg) from error
-            object.__setattr__(self, name, _named(value, name))
+            object.__setattr__(self, name, with_name(value, name))
             if said.check is not None and value is not None and not said.check.holds(value):
-                msg = f"`{name}` must be {said.check.words}, got {value}"
+                found = " ".join(map(str, value)) if isinstance(value, tuple) else value
+                msg = f"`{name}` must be {said.check.words}, got {found}"
                 raise ConfigError(msg)
         self._require_own_outputs()
 

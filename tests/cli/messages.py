@@ -349,7 +349,10 @@ TRAINING: list[tuple[str, str]] = [
         f"{PARTICLES} {POSES} --window-r 2",
         "--window-r must be between 0 and 0.99, got 2.0",
     ),
-    (f"{PARTICLES} {POSES} --norm 0 0", "the scale of --norm must be positive, got 0.0"),
+    (
+        f"{PARTICLES} {POSES} --norm 0 0",
+        "--norm must be a shift and a positive scale, got 0.0 0.0",
+    ),
     (f"{PARTICLES} {POSES} --qdim 0", "--qdim must be at least 1, got 0"),
     (
         f"{PARTICLES} {POSES} --pdim 0",
@@ -441,7 +444,7 @@ OTHERS: list[tuple[str, str]] = [
     ),
     (
         "downsample {0}/sim/particles.mrcs -D 15 -o {0}/out/x.mrcs",
-        "the new box size must be even and positive, got 15",
+        "-D must be even and at least 2, got 15",
     ),
     (
         "downsample {0}/sim/particles.mrcs -D 8 -o {0}/out/x.png",

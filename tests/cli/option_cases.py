@@ -328,7 +328,7 @@ CASES = {
     ),
     "run": Case(
         line=STAR,
-        values={**DATA, "--symmetry": "D2"},
+        values={**DATA, "--symmetry": "D2", "--held-out": "0.1", "--window-r": "0.9"},
         stubs=(
             "cryodrgn.jobs.run:_Pipeline",
             "cryodrgn.reconstruction.assumptions:check_symmetry",
@@ -397,6 +397,7 @@ CASES = {
         stubs=("cryodrgn.runs.run:open_run", "cryodrgn.workflow.landscape:make_landscape"),
         values={
             "--outdir": "OUT/a",
+            "--downsample": "16",
             "--mask": "IN/gt/state_000.mrc",
             "--vol-start-index": "1",
         },
@@ -543,7 +544,7 @@ CASES = {
     ),
     "simulate": Case(
         line="-o OUT",
-        values={"-D": "8", "--Apix": "40", "--hinge-range": "20.5"},
+        values={"-D": "8", "--Apix": "40", "--hinge-range": "20.5", "-w": "0.2"},
         stubs=(
             "cryodrgn.preflight.plans:simulation_plan",
             "cryodrgn.simulation.simulate:simulate",

@@ -78,3 +78,14 @@ def test_images_of_a_larger_box_are_evaluated_in_that_of_the_run(run, fail, trai
     run("eval_images", trained / "particles.star", weights, "-o", tmp_path / "same.pkl")
     found, expected = load_latents(tmp_path / "z.pkl"), load_latents(tmp_path / "same.pkl")
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_use_real_changes_nothing_where_the_encoder_sees_transforms(
+    run, trained, tmp_path, caplog
+):
+    line = ("eval_images", trained / "particles.star", trained / "run/weights.pkl", "-o")
+    run(*line, tmp_path / "plain.pkl")
+    run(*line, tmp_path / "real.pkl", "--use-real")
+    assert "sees transforms of images, and goes on to: `use_real` has no effect" in caplog.text
+    plain, real = (load_latents(tmp_path / f"{name}.pkl") for name in ("plain", "real"))
+    np.testing.assert_array_equal(plain, real)

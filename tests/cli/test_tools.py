@@ -388,7 +388,10 @@ def test_a_notebook_gets_the_results_of_tools(volume, tmp_path):
         ),
         ("project3d IN/gt/state_000.mrc -N 2 -b 0 -o OUT/x.mrcs", "-b must be at least 1"),
         ("project3d IN/gt/state_000.mrc -o OUT/x.mrcs", "with -N or a grid of rotations with"),
-        ("project3d IN/gt/state_000.mrc --grid 9 -o OUT/x.mrcs", "--grid must be a level"),
+        (
+            "project3d IN/gt/state_000.mrc --grid 9 -o OUT/x.mrcs",
+            "--grid must be from 0 to 5, got 9",
+        ),
         ("select_random 9 -n 2 --seed -1 -o OUT/x.pkl", "--seed must be from 0 to 4294967295"),
         ("fsc IN/gt/state_000.mrc IN/gt/state_000.mrc --corrected 9", "needs the --mask"),
     ],

@@ -224,12 +224,15 @@ def test_decoded_volumes_lie_on_the_map_that_is_given(run, fail, trained, tmp_pa
         (("-z", 0, 0, "--zfile", "z.txt"), "give z-values in one way"),
         (("-z", 0), "latent of 2 dimensions, got 1"),
         (("--z-start", 0, 0), "must both be given"),
-        (("--z-start", 0, 0, "--z-end", 1, 1, "-n", 1), "at least 2 volumes"),
+        (("--z-start", 0, 0, "--z-end", 1, 1, "-n", 1), "-n must be at least 2, got 1"),
         (("--zfile", "missing.txt"), "missing.txt does not exist"),
         (("-z", 0, 0, "-d", 18), "larger than"),
         (("-z", 0, 0, "--crop", 17), "--crop 17 must lie"),
-        (("-z", 0, 0, "--low-pass", 0), "--low-pass must be a positive"),
-        (("-z", 0, 0, "--pdim", 5), "does not fit the config: size mismatch"),
+        (("-z", 0, 0, "--low-pass", 0), "--low-pass must be positive, got 0.0"),
+        (
+            ("-z", 0, 0, "--pdim", 5),
+            "with --pdim 5 in place of its own settings; leave that out: size mismatch",
+        ),
     ],
 )
 def test_mistakes_end_in_one_sentence(fail, trained, tmp_path, options, words):

@@ -139,11 +139,13 @@ def test_atomic_models_are_placed_by_their_coordinates(run, tmp_path, ending):
 
 def test_mistakes_end_in_one_sentence_and_leave_no_folder(fail, tmp_path):
     out = tmp_path / "sim"
-    assert "even number" in fail("simulate", "-D", 33, "-o", out)
-    assert "signal-to-noise" in fail("simulate", *SMALL, "--snr", 0, "-o", out)
+    assert "-D must be even" in fail("simulate", "-D", 33, "-o", out)
+    assert "--snr must be positive" in fail("simulate", *SMALL, "--snr", 0, "-o", out)
     assert "Å across, but the box only" in fail("simulate", "-D", 32, "--Apix", 2, "-o", out)
     assert "does not exist" in fail("simulate", tmp_path / "missing.pdb", "-o", out)
-    assert "defocus range" in fail("simulate", *SMALL, "--defocus", 2, 1, "-o", out)
+    assert "--defocus must be two positive numbers, the lower first" in fail(
+        "simulate", *SMALL, "--defocus", 2, 1, "-o", out
+    )
     assert not out.exists()
 
 

@@ -104,7 +104,7 @@ def test_training_stops_once_it_has_converged_and_says_how_to_go_on(
 def test_mistakes_are_named(run, fail, simulated, tmp_path):
     star = simulated / "particles.star"
     line = ("train_vae", star, *SMALL_VAE, "--zdim", 2, "-o", tmp_path / "no")
-    assert "share of the particles up to 0.5, got 0.7" in fail(*line, "--held-out", 0.7)
+    assert "--held-out must be from 0 to 0.5, got 0.7" in fail(*line, "--held-out", 0.7)
     assert "of 60 particles keeps out 1, at least two" in fail(*line, "--held-out", 0.02)
     assert "does not go with poses" in fail(*line, *KEPT_OUT, "--do-pose-sgd")
     assert not (tmp_path / "no").exists()

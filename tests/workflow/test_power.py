@@ -137,8 +137,8 @@ def test_a_mask_says_what_moves(run, folder, tmp_path):
 WRONG = {
     "no poses": (("particles.mrcs", "--ctf", "ctf.pkl"), "poses"),
     "no CTF": (("particles.mrcs", "--poses", "poses.pkl"), "has no CTF parameters"),
-    "no motion": (("particles.star", "--motions", "0"), "motions must be larger than 0 Å"),
-    "all in one state": (("particles.star", "--shares", "1"), "must lie between 0 and 1"),
+    "no motion": (("particles.star", "--motions", "0"), "--motions must be positive"),
+    "all in one state": (("particles.star", "--shares", "1"), "must be between 0 and 1"),
     "one model": (("particles.star", "--model", "a.pdb"), "alone says no motion"),
     "two domains": (
         ("particles.star", "--model", "a.pdb", "b.pdb", "--mask", "m.mrc"), "not both"

@@ -12,6 +12,7 @@ from cryodrgn.jobs.train_nn import BareDecoderOptions
 from cryodrgn.jobs.train_vae import DivergenceOptions
 from cryodrgn.jobs.training import TrainingJob
 from cryodrgn.settings import (
+    NOT_NEGATIVE,
     POSITIVE,
     at_least,
     function_of,
@@ -166,6 +167,7 @@ class EncoderTrainingOptions(DivergenceOptions):
         default=1e5,
         group=ENCODER_TRAINING,
         metavar="IMAGES",
+        check=NOT_NEGATIVE,
         help="Images seen until that penalty begins to rise",
     )
     equivariance_end: float = option(
@@ -173,6 +175,7 @@ class EncoderTrainingOptions(DivergenceOptions):
         default=2e5,
         group=ENCODER_TRAINING,
         metavar="IMAGES",
+        check=NOT_NEGATIVE,
         help="Images seen until that penalty has risen",
     )
 
@@ -203,6 +206,7 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         "--lr-conf-table",
         default=1e-2,
         group=LATENT,
+        check=POSITIVE,
         help="Length of the steps of free latents",
     )
     initial_latents: Path | None = option(
@@ -288,6 +292,7 @@ class Abinit(AbinitHet):
         LatentOptions,
         "zdim",
         default=None,
+        check=at_least(0),
         help="Dimension of latent variable; 0 for a single structure",
     )
     decoder_layers: int = with_default(

@@ -10,6 +10,8 @@ from cryodrgn import compat
 from cryodrgn.jobs.options import ComputeOptions, DeviceOptions, LikeOptions, VolumeOptions
 from cryodrgn.jobs.processes import joined
 from cryodrgn.settings import (
+    EVEN,
+    NOT_NEGATIVE,
     POSITIVE,
     SEED,
     Check,
@@ -47,6 +49,9 @@ class EpochOptions(Settings):
     workdir: Path = positional(help="Folder of a training run")
     epoch: int | Literal["last"] = positional(
         parse=_epoch,
+        check=Check(
+            words="at least -1, or last", holds=lambda value: value == LAST or value >= -1
+        ),
         help="Number of an epoch as in the names of its files (from 0; of cryoDRGN 4 from 1), "
         "-1 for the files without a number, or last",
     )
@@ -106,15 +111,21 @@ class Analyze(
         "--pc",
         default=2,
         group=CONTENT,
+        check=at_least(1),
         help="Principal components along which volumes are made",
     )
     per_component: int = option(
-        "--n-per-pc", default=10, group=CONTENT, help="Volumes along each component"
+        "--n-per-pc",
+        default=10,
+        group=CONTENT,
+        check=at_least(2),
+        help="Volumes along each component",
     )
     num_clusters: int = option(
         "--ksample",
         default=20,
         group=CONTENT,
+        check=at_least(1),
         help="K-means clusters, with a volume at each centre",
     )
 
@@ -161,6 +172,7 @@ class AnalyzeLandscape(
         "--sketch-size",
         default=1000,
         group=VOLUMES,
+        check=at_least(1),
         help="Volumes that stand for all particles",
     )
     volume_box_size: int = option(
@@ -170,6 +182,7 @@ class AnalyzeLandscape(
         group=VOLUMES,
         metavar="BOX",
         unit="px",
+        check=EVEN,
         help="Box size (pixels) at which larger volumes are compared",
     )
     pixel_size: float | None = with_default(
@@ -187,10 +200,15 @@ class AnalyzeLandscape(
         help="Density at which the mask begins (default: half of the high densities)",
     )
     dilation: float = option(
-        "--dilate", default=5.0, group=MASK, unit="Å", help="Widening in Å"
+        "--dilate", default=5.0, group=MASK, unit="Å", check=NOT_NEGATIVE, help="Widening in Å"
     )
     edge: float = option(
-        "--cosine-edge", default=0.0, group=MASK, unit="Å", help="Soft edge in Å"
+        "--cosine-edge",
+        default=0.0,
+        group=MASK,
+        unit="Å",
+        check=NOT_NEGATIVE,
+        help="Soft edge in Å",
     )
     mask: Path | None = option(
         "--mask", default=None, group=MASK, metavar="MRC", help="A mask to use instead"
@@ -201,11 +219,13 @@ class AnalyzeLandscape(
         group=STATES,
         help="Linkage of agglomerative clustering",
     )
-    num_states: int = option("-M", default=10, group=STATES, help="States")
+    num_states: int = option("-M", default=10, group=STATES, check=at_least(1), help="States")
     num_components: int = option(
-        "--pc-dim", default=20, group=STATES, help="Components to keep"
+        "--pc-dim", default=20, group=STATES, check=at_least(1), help="Components to keep"
     )
-    num_plotted: int = option("--plot-dim", default=5, group=STATES, help="Components to plot")
+    num_plotted: int = option(
+        "--plot-dim", default=5, group=STATES, check=at_least(1), help="Components to plot"
+    )
 
     def run(self) -> "LandscapeFiles":
         """Write the landscape; returns the names of its files."""
@@ -241,6 +261,7 @@ class AnalyzeLandscapeFull(DeviceOptions, SeededEpochOptions, Job["LandscapeFile
         "-N",
         "--training-volumes",
         default=10_000,
+        check=at_least(8),
         help="Volumes to learn from, made as those of the landscape",
     )
     volume_box_size: int | None = option(
@@ -248,6 +269,7 @@ class AnalyzeLandscapeFull(DeviceOptions, SeededEpochOptions, Job["LandscapeFile
         "--downsample",
         default=None,
         unit="px",
+        check=EVEN,
         help="Side of the volumes (default: that of the landscape, and no other will do)",
     )
     flip: bool | None = option(
@@ -256,9 +278,15 @@ class AnalyzeLandscapeFull(DeviceOptions, SeededEpochOptions, Job["LandscapeFile
     skip_volumes: bool = option(
         "--skip-vol", default=False, help="Use what an earlier call found of volumes"
     )
-    batch_size: int = option("--batch-size", default=64, group=MAPPING, help="Volumes per step")
+    batch_size: int = option(
+        "--batch-size", default=64, group=MAPPING, check=at_least(1), help="Volumes per step"
+    )
     num_epochs: int = option(
-        "--epochs", default=200, group=MAPPING, help="Passes through the volumes"
+        "--epochs",
+        default=200,
+        group=MAPPING,
+        check=at_least(1),
+        help="Passes through the volumes",
     )
     hidden_dim: int = option(
         "--dim",
@@ -284,6 +312,7 @@ class AnalyzeLandscapeFull(DeviceOptions, SeededEpochOptions, Job["LandscapeFile
         default=1.5,
         group=MAP,
         default_words="1.5",
+        check=POSITIVE,
         help="Larger values make more communities (Leiden)",
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.settings import POSITIVE, Settings, at_least, option, settings
+from cryodrgn.settings import POSITIVE, Check, Settings, at_least, option, settings
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import DecoderSettings, EncoderSettings, ModelConfig
@@ -27,7 +27,9 @@ OF_ENCODERS = frozenset({"encoder_layers", "encoder_dim", "encoder_mask", "use_r
 class LatentOptions(Settings):
     """Dimension of the latent variable."""
 
-    zdim: int | None = option("--zdim", default=None, help="Dimension of latent variable")
+    zdim: int | None = option(
+        "--zdim", default=None, check=at_least(1), help="Dimension of latent variable"
+    )
 
     @property
     def latent_dim(self) -> int:
@@ -195,6 +197,7 @@ class EncoderOptions(Settings):
         default=None,
         group=ENCODER,
         unit="px",
+        check=Check(words="at least 1, or -1", holds=lambda value: value == -1 or value >= 1),
         help="Circular mask of image for encoder",
         default_words="D/2, at most 12 of subtomogram; -1 for no mask",
     )

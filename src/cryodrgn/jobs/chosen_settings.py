@@ -1,7 +1,20 @@
 """Settings of the training of a whole run, which the data choose unless they are given."""
 
-from cryodrgn.settings import Settings, option, settings
+from cryodrgn.settings import (
+    EVEN,
+    POSITIVE,
+    Check,
+    Settings,
+    at_least,
+    between,
+    option,
+    settings,
+    within,
+)
 
+WHOLE = Check(
+    words="a whole number of at least 1", holds=lambda value: value >= 1 and value == int(value)
+)
 CHOSEN = "Settings that are otherwise chosen from the data"
 
 
@@ -9,33 +22,44 @@ CHOSEN = "Settings that are otherwise chosen from the data"
 class ChosenSettings(Settings):
     """Settings of the training that take the place of those chosen from the data."""
 
-    zdim: int = option("--zdim", default=8, group=CHOSEN, help="Dimension of the latent")
+    zdim: int = option(
+        "--zdim", default=8, group=CHOSEN, check=at_least(1), help="Dimension of the latent"
+    )
     box_size: float | None = option(
-        "-D", default=None, group=CHOSEN, unit="px", help="Box size of training in pixels"
+        "-D",
+        default=None,
+        group=CHOSEN,
+        unit="px",
+        check=EVEN,
+        help="Box size of training in pixels",
     )
     encoder_dim: float | None = option(
-        "--qdim", default=None, group=CHOSEN, help="Width of the encoder"
+        "--qdim", default=None, group=CHOSEN, check=WHOLE, help="Width of the encoder"
     )
     decoder_dim: float | None = option(
-        "--pdim", default=None, group=CHOSEN, help="Width of the decoder"
+        "--pdim", default=None, group=CHOSEN, check=WHOLE, help="Width of the decoder"
     )
-    batch_size: float | None = option("-b", default=None, group=CHOSEN, help="Batch size")
+    batch_size: float | None = option(
+        "-b", default=None, group=CHOSEN, check=WHOLE, help="Batch size"
+    )
     learning_rate: float | None = option(
-        "--lr", default=None, group=CHOSEN, help="Learning rate"
+        "--lr", default=None, group=CHOSEN, check=POSITIVE, help="Learning rate"
     )
     num_epochs: float | None = option(
-        "-n", default=None, group=CHOSEN, help="Largest number of epochs"
+        "-n", default=None, group=CHOSEN, check=WHOLE, help="Largest number of epochs"
     )
     window_radius: float | None = option(
         "--window-r",
         default=None,
         group=CHOSEN,
+        check=between(0, 0.99),
         help="Window images from this fraction of half the box on",
     )
     held_out: float | None = option(
         "--held-out",
         default=None,
         group=CHOSEN,
+        check=within(0, 0.5),
         help="Share of the particles kept out of training, to tell when it has converged; 0 "
         "for none, and then all epochs are trained",
     )

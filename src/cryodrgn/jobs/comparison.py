@@ -17,6 +17,7 @@ from cryodrgn.jobs.tool_options import (
     save_picture,
 )
 from cryodrgn.settings import (
+    NOT_NEGATIVE,
     POSITIVE,
     Job,
     at_least,
@@ -201,6 +202,7 @@ class Align3d(Job["Alignment"]):
         default=None,
         group=SEARCH,
         unit="px",
+        check=NOT_NEGATIVE,
         help="Largest shift in pixels (default: a quarter of the box)",
     )
     first_level: int = option(
@@ -219,7 +221,11 @@ class Align3d(Job["Alignment"]):
         help="Rotations refined after the first search",
     )
     num_halvings: int = option(
-        "--niter", default=6, group=SEARCH, help="Halvings of the last, local steps"
+        "--niter",
+        default=6,
+        group=SEARCH,
+        check=at_least(0),
+        help="Halvings of the last, local steps",
     )
     batch_size: int = option(
         "-rb", default=300, group=SEARCH, check=at_least(1), help="Rotations compared at once"

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.traversals import read_anchors
-from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
+from cryodrgn.settings import (
+    SEED,
+    Job,
+    at_least,
+    function_of,
+    option,
+    positional,
+    settings,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +36,9 @@ class ConformationalDensity(Job["Estimate"]):
     """Estimate how many particles are in which conformation."""
 
     workdir: Path = positional(help="Folder of a run")
-    epoch: int | None = positional(help="Epoch of the latents (default: the last)", nargs="?")
+    epoch: int | None = positional(
+        check=at_least(0), help="Epoch of the latents (default: the last)", nargs="?"
+    )
     outdir: Path = option("-o", "--outdir", help="Output folder")
     num_dimensions: int = option(
         "--dims",

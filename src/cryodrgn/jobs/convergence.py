@@ -27,7 +27,8 @@ class AnalyzeConvergence(VolumeOptions, DeviceOptions, Job["list[LatentChange]"]
 
     workdir: Path = positional(help="Folder of a training run")
     epoch: int = positional(
-        help="Last epoch that is compared, as in the names of its files; -1 for the last one"
+        check=at_least(-1),
+        help="Last epoch that is compared, as in the names of its files; -1 for the last one",
     )
     outdir: Path | None = option(
         "-o",

@@ -14,7 +14,16 @@ from cryodrgn.jobs.options import (
     output_flags,
     require_ending,
 )
-from cryodrgn.settings import Job, function_of, option, positional, settings, with_default
+from cryodrgn.settings import (
+    EVEN,
+    Job,
+    at_least,
+    function_of,
+    option,
+    positional,
+    settings,
+    with_default,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,12 +58,13 @@ class Downsample(BoxOptions, Job[list[Path]]):
         default_words="that of the file",
     )
     box_size: int = option(
-        "-D", metavar="D", unit="px", help="New box size in pixels, must be even"
+        "-D", metavar="D", unit="px", check=EVEN, help="New box size in pixels, must be even"
     )
     is_volume: bool = option("--is-vol", default=False, help="Flag if input .mrc is a volume")
     chunk: int | None = option(
         "--chunk",
         default=None,
+        check=at_least(1),
         help="Chunksize (in # of images) to split particle stack when saving",
     )
     datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=None)

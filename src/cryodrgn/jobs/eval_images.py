@@ -20,6 +20,7 @@ from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.tilt_options import TiltOptions
 from cryodrgn.jobs.trained_model import TrainedModelOptions
 from cryodrgn.settings import (
+    NOT_NEGATIVE,
     Job,
     Settings,
     at_least,
@@ -76,7 +77,7 @@ class EvalImages(
     batch_size: int = option(
         "-b", "--batch-size", default=50, check=at_least(1), help="Minibatch size"
     )
-    beta: float = option("--beta", default=1.0, help="KLD weight")
+    beta: float = option("--beta", default=1.0, check=NOT_NEGATIVE, help="KLD weight")
 
     def run(self) -> "Evaluation":
         """Evaluate the images, and write latents and losses.

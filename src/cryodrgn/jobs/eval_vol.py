@@ -16,7 +16,7 @@ from cryodrgn.jobs.options import (
 )
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.trained_model import TrainedModelOptions
-from cryodrgn.settings import Job, function_of, option, settings
+from cryodrgn.settings import Job, at_least, function_of, option, settings
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,7 @@ class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]
         "--vol-start-index",
         default=0,
         metavar="N",
+        check=at_least(0),
         help="Number of the first of several volumes",
     )
     verbose: bool = option("-v", "--verbose", default=False, help="Say every z-value")
@@ -58,7 +59,9 @@ class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]
     z_end: tuple[float, ...] | None = option(
         "--z-end", default=None, nargs="*", group=LATENTS, help="End of the path"
     )
-    num_volumes: int = option("-n", default=10, group=LATENTS, help="Volumes along the path")
+    num_volumes: int = option(
+        "-n", default=10, group=LATENTS, check=at_least(2), help="Volumes along the path"
+    )
     z_file: PathOrArray | None = option(
         "--zfile",
         default=None,

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.jobs.dashboard import PageOptions
-from cryodrgn.settings import Job, function_of, option, positional, settings
+from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    Job,
+    at_least,
+    each,
+    function_of,
+    option,
+    positional,
+    settings,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +37,7 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
         "-e",
         "--epoch",
         default=-1,
+        check=at_least(-1),
         help="Epoch whose latents and clusters count",
         default_words="the last",
     )
@@ -36,6 +46,7 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
         "--kmeans",
         default=-1,
         group=CHOICE,
+        check=at_least(-1),
         help="Which clusters, by their number, if the analysis has several kmeans folders",
         default_words="the only ones, or the most",
     )
@@ -43,6 +54,7 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
         "--clusters",
         default=None,
         group=CHOICE,
+        check=each(at_least(0)),
         help="Choose the particles in these k-means clusters of the analysis",
     )
     outliers: float | None = option(
@@ -50,6 +62,7 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
         default=None,
         group=CHOICE,
         metavar="SD",
+        check=NOT_NEGATIVE,
         help="Choose those whose latents are more than SD standard deviations longer than the "
         "mean",
     )

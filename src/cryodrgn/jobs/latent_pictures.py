@@ -9,11 +9,13 @@ from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.jobs.latents import LatentInput
 from cryodrgn.jobs.tool_options import PictureOutput, SeedOptions, save_picture
 from cryodrgn.settings import (
+    NOT_NEGATIVE,
     POSITIVE,
     Check,
     Job,
     Settings,
     at_least,
+    each,
     function_of,
     option,
     settings,
@@ -31,7 +33,6 @@ logger = logging.getLogger(__name__)
 LOOK, MARKS = "Look", "Marked particles"
 SHARE = Check(words="more than 0 and at most 1", holds=lambda value: 0 < value <= 1)
 ASCENDING = Check(words="two numbers, the lower first", holds=lambda pair: pair[0] < pair[1])
-AXES = Check(words="zero or more", holds=lambda numbers: min(numbers) >= 0)
 
 
 @settings
@@ -148,7 +149,7 @@ class LatentPicture(SampleOptions, LookOptions, PictureOutput, LatentInput, Job[
         "--axis",
         default=None,
         group=LOOK,
-        check=AXES,
+        check=each(NOT_NEGATIVE),
         help="Dimensions of the latent to draw, counted from 0",
         default_words="the first, of a latent that has no others",
     )

@@ -14,6 +14,7 @@ from cryodrgn.jobs.options import (
 )
 from cryodrgn.jobs.tool_options import SeedOptions, save_picture
 from cryodrgn.settings import (
+    POSITIVE,
     Job,
     Settings,
     at_least,
@@ -67,7 +68,7 @@ class LatentInput(Settings):
 class Kmeans(SeedOptions, LatentInput, Job["Clusters"]):
     """Divide particles into clusters of their latents."""
 
-    num_clusters: int = option("-k", help="Number of clusters")
+    num_clusters: int = option("-k", check=at_least(1), help="Number of clusters")
     output: Path = option(
         *output_flags("pkl"),
         metavar="PKL",
@@ -190,6 +191,7 @@ class Tsne(MapOptions):
         "-p",
         "--perplexity",
         default=1000.0,
+        check=POSITIVE,
         help="Neighbours that count, about",
         default_words="1000, or a third of the particles",
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.jobs.options import DeviceOptions
-from cryodrgn.settings import POSITIVE, Job, function_of, option, settings
+from cryodrgn.settings import EVEN, POSITIVE, Job, at_least, each, function_of, option, settings
 
 if TYPE_CHECKING:
     from cryodrgn.preflight.doctor import Findings
@@ -22,13 +22,25 @@ class Benchmark(DeviceOptions, Job[dict[str, Any]]):
         "--json", default=None, metavar="FILE", help="Also write the figures to this file"
     )
     boxes: tuple[int, ...] = option(
-        "--boxes", default=(64, 128, 256), metavar="BOX", help="Box sizes of training"
+        "--boxes",
+        default=(64, 128, 256),
+        metavar="BOX",
+        check=each(EVEN),
+        help="Box sizes of training",
     )
     batches: tuple[int, ...] = option(
-        "--batches", default=(8, 64), metavar="B", help="Batch sizes of training"
+        "--batches",
+        default=(8, 64),
+        metavar="B",
+        check=each(at_least(1)),
+        help="Batch sizes of training",
     )
     widths: tuple[int, ...] = option(
-        "--widths", default=(256, 1024), metavar="W", help="Nodes in hidden layers"
+        "--widths",
+        default=(256, 1024),
+        metavar="W",
+        check=each(at_least(1)),
+        help="Nodes in hidden layers",
     )
     seconds: float = option(
         "--seconds",

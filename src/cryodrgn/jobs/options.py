@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Literal
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.tilt_options import TiltOptions, TiltSeriesOptions
 from cryodrgn.settings import (
+    EVEN,
     POSITIVE,
     Check,
     Settings,
+    at_least,
     between,
     option,
     settings,
+    within,
 )
 from cryodrgn.training.options import (
     LARGE,
@@ -102,9 +105,6 @@ class ParticleOptions(Settings):
     )
 
 
-EVEN = Check(words="even and at least 2", holds=lambda value: value >= 2 and value % 2 == 0)
-
-
 @settings
 class BoxOptions(Settings):
     """Field of view of the images."""
@@ -190,6 +190,7 @@ class TrainingBoxOptions(Settings):
         group=LARGE,
         metavar="BOX",
         unit="px",
+        check=EVEN,
         help="Fourier-crop images to this box size on the fly",
         default_words="as they are",
     )
@@ -214,11 +215,15 @@ class CurriculumOptions(Settings):
         default=None,
         group=TRAINING,
         parse=_epochs,
+        check=Check(words="at least 1", holds=lambda value: value == HALF or value >= 1),
         bare=HALF,
         metavar="EPOCHS",
         help="Low frequencies first: all are compared only after this number of epochs (if "
         "none is given, half of the epochs)",
     )
+
+
+NORM = Check(words="a shift and a positive scale", holds=lambda pair: pair[1] > 0)
 
 
 @settings
@@ -229,6 +234,7 @@ class NormOptions(Settings):
         "--norm",
         default=None,
         group=TRAINING,
+        check=NORM,
         help="Data normalization as shift, 1/scale",
         default_words="0, std of dataset",
     )
@@ -265,6 +271,7 @@ class HeldOutOptions(Settings):
         default=None,
         group=CONVERGENCE,
         metavar="SHARE",
+        check=within(0, 0.5),
         help="Keep this share of the particles, 0.05 for instance, out of training; how well "
         "their images are explained tells whether training has converged and whether there is "
         "heterogeneity above noise. They get latents like all others",
@@ -304,13 +311,18 @@ class PoseRefinementOptions(Settings):
         default=1,
         group=POSES,
         metavar="EPOCHS",
+        check=at_least(0),
         help="Number of epochs with fixed poses before pose SGD",
     )
     pose_embedding: Literal["s2s2", "quat"] = option(
         "--emb-type", default="quat", group=POSES, help="SO(3) embedding type for pose SGD"
     )
     pose_learning_rate: float = option(
-        "--pose-lr", default=3e-4, group=POSES, help="Learning rate for pose optimizer"
+        "--pose-lr",
+        default=3e-4,
+        group=POSES,
+        check=POSITIVE,
+        help="Learning rate for pose optimizer",
     )
 
 
@@ -402,6 +414,7 @@ class VolumeOptions(LikeOptions):
         group="Volume arguments",
         metavar="BOX",
         unit="px",
+        check=EVEN,
         help="Downsample volumes to this box size (pixels)",
     )
     low_pass: float | None = option(
@@ -410,6 +423,7 @@ class VolumeOptions(LikeOptions):
         group="Volume arguments",
         metavar="Å",
         unit="Å",
+        check=POSITIVE,
         help="Low-pass filter in Å",
     )
     crop: int | None = option(
@@ -418,6 +432,7 @@ class VolumeOptions(LikeOptions):
         group="Volume arguments",
         metavar="PIX",
         unit="px",
+        check=at_least(1),
         help="Crop volumes to this box size after filtering",
     )
 

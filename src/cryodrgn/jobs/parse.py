@@ -17,10 +17,12 @@ from cryodrgn.settings import (
     POSITIVE,
     Job,
     Settings,
+    at_least,
     function_of,
     option,
     positional,
     settings,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class ImageSizeOptions(Settings):
         default=None,
         metavar="D",
         unit="px",
+        check=at_least(1),
         help=f"Box size of the reconstruction in pixels, {BEFORE}; needed only where the file "
         "does not say it",
     )
@@ -117,6 +120,7 @@ class ParsePoseCsparc(PoseOutput, ImageSizeOptions, InputFile, Job["Poses"]):
         default=None,
         metavar="D",
         unit="px",
+        check=at_least(1),
         help=f"Box size of the reconstruction in pixels, {BEFORE}: that of the refinement; "
         "needed only where the file does not say it (older jobs)",
     )
@@ -187,13 +191,18 @@ class StarCtf(Settings):
     """CTF parameters in place of those of a RELION .star file."""
 
     voltage_kv: float | None = option(
-        "--kv", default=None, group=REPLACED, unit="kV", help="Accelerating voltage (kV)"
+        "--kv",
+        default=None,
+        group=REPLACED,
+        unit="kV",
+        check=POSITIVE,
+        help="Accelerating voltage (kV)",
     )
     spherical_aberration_mm: float | None = option(
         "--cs", default=None, group=REPLACED, unit="mm", help="Spherical aberration (mm)"
     )
     amplitude_contrast: float | None = option(
-        "-w", default=None, group=REPLACED, help="Amplitude contrast ratio"
+        "-w", default=None, group=REPLACED, check=within(0, 1), help="Amplitude contrast ratio"
     )
     phase_shift_deg: float | None = option(
         "--ps", default=None, group=REPLACED, unit="°", help="Phase shift (deg)"

@@ -3,7 +3,15 @@
 import logging
 from typing import TYPE_CHECKING, Literal
 
-from cryodrgn.settings import Settings, at_least, option, settings
+from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    Settings,
+    at_least,
+    option,
+    settings,
+    within,
+)
 
 if TYPE_CHECKING:
     from cryodrgn.orientation.settings import GridSettings
@@ -21,25 +29,31 @@ class GridOptions(Settings):
         "--l-start",
         default=12,
         group=SEARCH,
+        check=at_least(4),
         help="First radius of the frequencies compared, in cycles per box",
     )
-    l_end: int = option("--l-end", default=32, group=SEARCH, help="Last radius of them")
+    l_end: int = option(
+        "--l-end", default=32, group=SEARCH, check=at_least(4), help="Last radius of them"
+    )
     grid_subdivisions: int = option(
         "--niter",
         default=4,
         group=SEARCH,
+        check=at_least(0),
         help="Number of grid subdivisions, each to half the spacing",
     )
     kept_poses: int = option(
         "--nkeptposes",
         default=8,
         group=SEARCH,
+        check=at_least(1),
         help="Rotations of each image that are refined",
     )
     base_level: int = option(
         "--base-healpy",
         default=2,
         group=SEARCH,
+        check=within(1, 4),
         help="Level of the grid of rotations searched whole; at 2 they are 15° apart",
     )
     shift_extent_px: float = option(
@@ -47,12 +61,14 @@ class GridOptions(Settings):
         default=10.0,
         group=SEARCH,
         unit="px",
+        check=NOT_NEGATIVE,
         help="Largest shift along x and y in pixels of the images trained on",
     )
     num_shifts: int = option(
         "--t-ngrid",
         default=7,
         group=SEARCH,
+        check=at_least(1),
         help="Shifts along each axis at level 1, twice as many at level 2; no finer than the "
         "frequencies compared can tell",
     )
@@ -133,6 +149,7 @@ class ScheduleOptions(Settings):
         default=None,
         group=SCHEDULE,
         metavar="EPOCHS",
+        check=at_least(0),
         help="Search this number of times, before every epoch but the first; from then on "
         "poses follow their gradients. Takes the place of --ps-freq and --refine-epochs",
     )
@@ -199,6 +216,7 @@ class ScheduleOptions(Settings):
         "--lr-pose-table",
         default=3e-3,
         group=SCHEDULE,
+        check=POSITIVE,
         help="Length of the steps of the poses in them",
     )
     pose_embedding: Literal["s2s2", "quat"] = option(

@@ -12,10 +12,13 @@ from cryodrgn.jobs.options import (
 )
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.settings import (
+    EVEN,
     POSITIVE,
     SEED,
     Job,
     at_least,
+    between,
+    each,
     function_of,
     option,
     positional,
@@ -56,6 +59,7 @@ class Power(
         default=None,
         metavar="BOX",
         unit="px",
+        check=EVEN,
         help="Fourier-crop images to this box size on the fly",
         default_words="as they are",
     )
@@ -71,6 +75,7 @@ class Power(
         default=(0.5, 0.2, 0.05),
         nargs="+",
         metavar="SHARE",
+        check=each(between(0, 1)),
         help="Shares of the particles in the minor state; the first is that of the sentence",
     )
     noise: Literal["residuals", "spectrum"] = option(
@@ -148,6 +153,7 @@ class Power(
         nargs="+",
         metavar="Å",
         unit="Å",
+        check=each(POSITIVE),
         help="Sizes of the motion: path of the domain's centre of mass, root mean square path "
         "of atoms, or shares of the way between two maps",
         default_words="those of 5 10 20 30 that the domain can go, or quarters of the way",

@@ -23,6 +23,7 @@ from cryodrgn.settings import (
     NOT_NEGATIVE,
     SEED,
     Job,
+    at_least,
     function_of,
     option,
     positional,
@@ -70,7 +71,9 @@ class ReconstructStates(
     """Reconstruct states of any latent from images, with half maps."""
 
     workdir: Path | None = positional(help="Folder of a run of any trainer", nargs="?")
-    epoch: int | None = positional(help="Epoch of the latents (default: the last)", nargs="?")
+    epoch: int | None = positional(
+        check=at_least(0), help="Epoch of the latents (default: the last)", nargs="?"
+    )
     outdir: Path = option("-o", "--outdir", help="Folder for states and model")
     z: tuple[float, ...] | None = option("-z", default=None, group=CHOICE, help="One z-value")
     z_file: PathOrArray | None = option(
@@ -81,6 +84,7 @@ class ReconstructStates(
         default=10,
         group=CHOICE,
         metavar="N",
+        check=at_least(1),
         help="Particles nearest to N k-means centres",
     )
     stable: bool = option(

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.tool_options import PictureOutput, save_picture
-from cryodrgn.settings import Job, function_of, option, positional, settings, with_default
+from cryodrgn.settings import (
+    Job,
+    at_least,
+    function_of,
+    option,
+    positional,
+    settings,
+    with_default,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +61,7 @@ class Clean(Job["dict[Path, CleaningPlan]"]):
         "-n",
         "--every-n-epochs",
         default=5,
+        check=at_least(1),
         help="Keep the files of epochs divisible by this, and of analysed ones",
     )
     force: bool = option("-f", "--force", default=False, help="Delete without asking")

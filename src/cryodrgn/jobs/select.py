@@ -15,9 +15,14 @@ from cryodrgn.jobs.options import (
     require_ending,
 )
 from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    POSITIVE,
     SEED,
+    Check,
     Job,
     Settings,
+    at_least,
+    each,
     function_of,
     option,
     positional,
@@ -38,6 +43,10 @@ logger = logging.getLogger(__name__)
 TYPED_TOLERANCE = 1e-3
 KNOWN = "Properties of the particles"
 CRITERIA = "Criteria, all of which a particle must meet"
+INTERVAL = Check(
+    words="an axis, from 0, and two numbers, the lower first",
+    holds=lambda three: three[0] >= 0 and three[1] <= three[2],
+)
 
 
 @settings
@@ -80,6 +89,7 @@ class KnownOptions(Settings):
         default=None,
         group=KNOWN,
         metavar="N",
+        check=at_least(1),
         help="Particles in the original file",
     )
     particles: Path | None = option(
@@ -134,6 +144,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         "--clusters",
         default=None,
         group=CRITERIA,
+        check=each(at_least(0)),
         help="In one of these clusters of --labels",
     )
     boxes: tuple[tuple[float, float, float], ...] = option(
@@ -144,6 +155,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         nargs=3,
         is_repeated=True,
         metavar=("AXIS", "LOW", "HIGH"),
+        check=each(INTERVAL),
         help="Coordinate AXIS (from 0) between LOW and HIGH; may be repeated",
     )
     pixel_size: float | None = option(
@@ -152,6 +164,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         group=CRITERIA,
         metavar="Å",
         unit="Å/px",
+        check=POSITIVE,
         help="Images of this pixel size in --particles (or its --ctf), as a command named it",
     )
     outliers: float | None = option(
@@ -159,6 +172,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         default=None,
         group=CRITERIA,
         metavar="SD",
+        check=NOT_NEGATIVE,
         help="Length of the coordinates more than SD standard deviations above the mean",
     )
     all_of: tuple[PathOrArray, ...] = option(
@@ -204,12 +218,15 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         default=None,
         group=CRITERIA,
         metavar="ROW",
+        check=at_least(0),
         help="Nearest to this particle, a row of the original file; see --count",
     )
     random: bool = option(
         "--random", default=False, group=CRITERIA, help="At random; see --count"
     )
-    count: int = option("--count", default=100, group=CRITERIA, help="How many of them")
+    count: int = option(
+        "--count", default=100, group=CRITERIA, check=at_least(1), help="How many of them"
+    )
     seed: int = option("--seed", default=0, group=CRITERIA, check=SEED, help="Random seed")
 
     def run(self) -> "np.ndarray":

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 from cryodrgn.counts import counted
 from cryodrgn.jobs.tilt_options import TILT_SERIES
 from cryodrgn.settings import (
+    EVEN,
+    NOT_NEGATIVE,
     POSITIVE,
     SEED,
+    Check,
     Job,
     at_least,
+    between,
     function_of,
     option,
     positional,
     settings,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -38,13 +43,16 @@ class Simulate(Job["SimulationFiles"]):
         "built-in molecule whose two domains open and close about a hinge",
     )
     outdir: Path = option("-o", "--outdir", help="Folder to write the particle set into")
-    num_images: int = option("-n", "--num-images", default=2000, help="Number of particles")
+    num_images: int = option(
+        "-n", "--num-images", default=2000, check=at_least(1), help="Number of particles"
+    )
     seed: int = option("--seed", default=0, check=SEED, help="Random seed")
     box_size: int | None = option(
         "-D",
         default=None,
         group=VOLUMES,
         unit="px",
+        check=EVEN,
         help="Box size in pixels (default: 64, or the volumes')",
     )
     pixel_size: float | None = option(
@@ -60,12 +68,14 @@ class Simulate(Job["SimulationFiles"]):
         default=None,
         group=VOLUMES,
         unit="Å",
+        check=POSITIVE,
         help="Nominal resolution of atomic models in Å (default: twice the pixel size)",
     )
     num_states: int = option(
         "--num-states",
         default=20,
         group=VOLUMES,
+        check=at_least(1),
         help="Number of hinge angles of the built-in molecule",
     )
     hinge_range_deg: float = option(
@@ -73,12 +83,14 @@ class Simulate(Job["SimulationFiles"]):
         default=90.0,
         group=VOLUMES,
         unit="°",
+        check=NOT_NEGATIVE,
         help="Range of the hinge angle in degrees",
     )
     snr: float = option(
         "--snr",
         default=0.1,
         group=IMAGES,
+        check=POSITIVE,
         help="Signal-to-noise ratio: variance of clean images over that of the noise",
     )
     shift_extent_px: float = option(
@@ -86,6 +98,7 @@ class Simulate(Job["SimulationFiles"]):
         default=3.0,
         group=IMAGES,
         unit="px",
+        check=NOT_NEGATIVE,
         help="Largest shift along x and y in pixels",
     )
     no_ctf: bool = option("--no-ctf", default=False, group=IMAGES, help="Images without CTF")
@@ -95,16 +108,20 @@ class Simulate(Job["SimulationFiles"]):
         group=IMAGES,
         unit="µm",
         metavar=("LOW", "HIGH"),
+        check=Check(
+            words="two positive numbers, the lower first",
+            holds=lambda pair: 0 < pair[0] <= pair[1],
+        ),
         help="Range of the defocus in µm underfocus",
     )
     voltage_kv: float = option(
-        "--kv", default=300.0, group=IMAGES, unit="kV", help="Voltage in kV"
+        "--kv", default=300.0, group=IMAGES, unit="kV", check=POSITIVE, help="Voltage in kV"
     )
     spherical_aberration_mm: float = option(
         "--cs", default=2.7, group=IMAGES, unit="mm", help="Spherical aberration in mm"
     )
     amplitude_contrast: float = option(
-        "-w", default=0.1, group=IMAGES, help="Amplitude contrast"
+        "-w", default=0.1, group=IMAGES, check=within(0, 1), help="Amplitude contrast"
     )
     b_factor: float = option(
         "--b-factor", default=0.0, group=IMAGES, unit="Å²", help="B factor in Å²"
@@ -140,6 +157,7 @@ class Simulate(Job["SimulationFiles"]):
         group=TILT_SERIES,
         metavar="DEG",
         unit="°",
+        check=between(0, 90),
         help="Tilts reach from minus to plus this angle in degrees",
     )
     tilt_step_deg: float = option(
@@ -148,6 +166,7 @@ class Simulate(Job["SimulationFiles"]):
         group=TILT_SERIES,
         metavar="DEG",
         unit="°",
+        check=POSITIVE,
         help="Angle between neighbouring tilts in degrees",
     )
     dose_per_tilt: float = option(
@@ -156,6 +175,7 @@ class Simulate(Job["SimulationFiles"]):
         group=TILT_SERIES,
         metavar="DOSE",
         unit="e/Å²",
+        check=NOT_NEGATIVE,
         help="Dose of an exposure in electrons per Å²",
     )
     particles_per_tomogram: int = option(

@@ -17,6 +17,7 @@ from cryodrgn.jobs.tool_options import (
     save_picture,
 )
 from cryodrgn.settings import (
+    NOT_NEGATIVE,
     POSITIVE,
     Job,
     Settings,
@@ -26,6 +27,7 @@ from cryodrgn.settings import (
     positional,
     settings,
     with_default,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -310,7 +312,7 @@ class AddNoise(SeedOptions, PicturedChange):
         "--snr", default=None, check=POSITIVE, help="Signal-to-noise ratio of the output"
     )
     sigma: float | None = option(
-        "--sigma", default=None, help="Standard deviation of the noise"
+        "--sigma", default=None, check=POSITIVE, help="Standard deviation of the noise"
     )
     mask: Literal["none", "strict", "circular"] = option(
         "--mask",
@@ -319,7 +321,7 @@ class AddNoise(SeedOptions, PicturedChange):
         "or a disc",
     )
     mask_radius: float | None = option(
-        "--mask-r", default=None, unit="px", help="Radius of the disc in pixels"
+        "--mask-r", default=None, unit="px", check=POSITIVE, help="Radius of the disc in pixels"
     )
 
     def change_of(
@@ -355,19 +357,21 @@ class Project3d(SeedOptions, StackPicture, StackOutput, Job["Poses"]):
         "--out-pose", default=None, metavar="PKL", help="Output poses (.pkl)"
     )
     num_projections: int | None = option(
-        "-N", default=None, help="Number of random projections"
+        "-N", default=None, check=at_least(1), help="Number of random projections"
     )
     batch_size: int = option("-b", default=100, check=at_least(1), help="Images made at once")
     max_shift_px: float = option(
         "--t-extent",
         default=5.0,
         unit="px",
+        check=NOT_NEGATIVE,
         help="Largest shift along x and y in pixels",
     )
     grid_level: int | None = option(
         "--grid",
         default=None,
         metavar="LEVEL",
+        check=within(0, 5),
         help="All rotations of a grid: 72 at level 0, eight times as many at each further one",
     )
     tilt_deg: float | None = option(

@@ -8,7 +8,6 @@ from cryodrgn import compat
 from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
-    EVEN,
     PICKLE_ENDINGS,
     TableOptions,
     output_flags,
@@ -16,7 +15,18 @@ from cryodrgn.jobs.options import (
     require_ending,
 )
 from cryodrgn.jobs.tool_options import ROWS, ImageOptions, RowOptions, SeedOptions
-from cryodrgn.settings import Job, between, function_of, option, positional, settings
+from cryodrgn.settings import (
+    EVEN,
+    Job,
+    at_least,
+    between,
+    each,
+    function_of,
+    option,
+    positional,
+    settings,
+    within,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +105,7 @@ class ParseRelion(Job[Path]):
         default=None,
         metavar="PX",
         unit="px",
+        check=each(at_least(1)),
         help="Width and height of the tilt images, by which the places of particles in them "
         "are written",
         default_words="no places",
@@ -171,7 +182,7 @@ class FilterPkl(Job[Path]):
     input: Path = positional(help="Poses, CTF parameters, latents, or other arrays (.pkl)")
     indices: PathOrArray | None = option("--ind", default=None, help=ROWS)
     first: int | None = option(
-        "--first", default=None, metavar="N", help="Keep the first N rows"
+        "--first", default=None, metavar="N", check=at_least(1), help="Keep the first N rows"
     )
     output: Path = option(*output_flags("pkl"), metavar="PKL", help="Output (.pkl)")
 
@@ -285,7 +296,9 @@ class SelectClusters(Job["np.ndarray"]):
     """Indices of the particles in some clusters."""
 
     labels: PathOrArray = positional(help="Cluster of every particle (labels.pkl)")
-    clusters: tuple[int, ...] = option("--sel", help="Clusters to keep, as numbered there")
+    clusters: tuple[int, ...] = option(
+        "--sel", check=each(at_least(0)), help="Clusters to keep, as numbered there"
+    )
     parent_indices: PathOrArray | None = option(
         "--parent-ind",
         default=None,
@@ -295,6 +308,7 @@ class SelectClusters(Job["np.ndarray"]):
     num_original: int | None = option(
         "--N-orig",
         default=None,
+        check=at_least(1),
         help="Number of particles in the original file, to check --parent-ind against",
     )
     output: Path = option(
@@ -331,10 +345,14 @@ class SelectClusters(Job["np.ndarray"]):
 class SelectRandom(SeedOptions, Job["np.ndarray"]):
     """Indices of some particles chosen at random."""
 
-    num_particles: int = positional(metavar="N", help="Number of particles to choose from")
+    num_particles: int = positional(
+        metavar="N", check=at_least(1), help="Number of particles to choose from"
+    )
     output: Path = option(*output_flags("pkl"), metavar="PKL", help="Chosen indices (.pkl)")
-    count: int | None = option("-n", default=None, help="Number to choose")
-    fraction: float | None = option("--frac", default=None, help="Fraction to choose")
+    count: int | None = option("-n", default=None, check=at_least(1), help="Number to choose")
+    fraction: float | None = option(
+        "--frac", default=None, check=within(0, 1), help="Fraction to choose"
+    )
     output_others: Path | None = option(
         "-s", default=None, is_output=True, help="Indices not chosen (.pkl)"
     )
@@ -369,7 +387,9 @@ class SelectRandom(SeedOptions, Job["np.ndarray"]):
 class MakeTrainTest(SeedOptions, Job["tuple[np.ndarray, np.ndarray]"]):
     """Divide particles at random, to train on and to test with."""
 
-    num_particles: int = positional(metavar="N", help="Number of particles to divide")
+    num_particles: int = positional(
+        metavar="N", check=at_least(1), help="Number of particles to divide"
+    )
     output: Path = option(
         *output_flags("pkl"), metavar="PKL", help="Indices of the particles to train on (.pkl)"
     )

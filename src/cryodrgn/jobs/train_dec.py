@@ -9,7 +9,7 @@ from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
 from cryodrgn.jobs.training import TrainingJob
-from cryodrgn.settings import function_of, option, settings, with_default
+from cryodrgn.settings import POSITIVE, at_least, function_of, option, settings, with_default
 from cryodrgn.training.options import LikelihoodOptions
 
 if TYPE_CHECKING:
@@ -41,13 +41,18 @@ class TrainDec(
         "instance)",
     )
     latent_learning_rate: float = option(
-        "--z-lr", default=1e-4, group=LATENTS, help="Learning rate of the latents"
+        "--z-lr",
+        default=1e-4,
+        group=LATENTS,
+        check=POSITIVE,
+        help="Learning rate of the latents",
     )
     latent_pretrain: int = option(
         "--pretrain-z",
         default=0,
         group=LATENTS,
         metavar="EPOCHS",
+        check=at_least(0),
         help="Number of epochs with fixed latents",
     )
     decoder_dim: int = with_default(BareDecoderOptions, "decoder_dim", default=1024)

@@ -6,7 +6,7 @@ from cryodrgn.jobs.architecture import NETWORK, DecoderOptions
 from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
 from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.training import TrainingJob
-from cryodrgn.settings import function_of, option, settings, with_default
+from cryodrgn.settings import POSITIVE, function_of, option, settings, with_default
 from cryodrgn.training.options import LikelihoodOptions
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class BareDecoderOptions(DecoderOptions):
         "--l-extent",
         default=0.5,
         group=NETWORK,
+        check=POSITIVE,
         help="Coordinate lattice size (if not using positional encoding)",
     )
 

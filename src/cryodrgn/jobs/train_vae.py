@@ -12,7 +12,14 @@ from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
 from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.tilt_options import TILTS_OF_4, RandomTiltOptions, TiltOptions
 from cryodrgn.jobs.training import TrainingJob
-from cryodrgn.settings import Settings, at_least, function_of, option, settings
+from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    Settings,
+    at_least,
+    function_of,
+    option,
+    settings,
+)
 from cryodrgn.training.options import TRAINING, EncoderInputOptions, LikelihoodOptions
 
 if TYPE_CHECKING:
@@ -47,6 +54,7 @@ class DivergenceOptions(Settings):
         "--beta-control",
         default=None,
         group=TRAINING,
+        check=NOT_NEGATIVE,
         help="KL-Controlled VAE gamma. Beta is KL target. (default: None)",
     )
 

@@ -1,14 +1,28 @@
 """Settings of a trained model, with those that take the place of its config's."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.jobs.architecture import DecoderOptions, EncoderOptions, Encoding
-from cryodrgn.settings import Settings, option, positional, settings, with_default
+from cryodrgn.jobs.options import NORM
+from cryodrgn.settings import (
+    EVEN,
+    POSITIVE,
+    Settings,
+    at_least,
+    option,
+    positional,
+    settings,
+    with_default,
+)
 
 if TYPE_CHECKING:
     from cryodrgn.reconstruction.trained import TrainedModel
+
+logger = logging.getLogger(__name__)
 
 OVERRIDES = "Overwrite architecture of the config"
 # Names of settings in config files, by our own.
@@ -31,7 +45,7 @@ CONFIG_NAMES = {
 
 def _overrides(owner: type, name: str, **changes: Any) -> Any:
     """A setting of the architecture that is taken from the config unless given."""
-    changes = {"group": OVERRIDES, "check": None, "default_words": None} | changes
+    changes = {"group": OVERRIDES, "default_words": None} | changes
     return with_default(owner, name, default=None, **changes)
 
 
@@ -48,16 +62,28 @@ class TrainedModelOptions(Settings):
         help="Settings of the run, config.pkl or config.yaml (default: beside the weights)",
     )
     norm: tuple[float, float] | None = option(
-        "--norm", default=None, group=OVERRIDES, help="Data normalization: shift, 1/scale"
+        "--norm",
+        default=None,
+        group=OVERRIDES,
+        check=NORM,
+        help="Data normalization: shift, 1/scale",
     )
     box_size: int | None = option(
-        "-D", default=None, group=OVERRIDES, help="Box size of the training images"
+        "-D", default=None, group=OVERRIDES, check=EVEN, help="Box size of the training images"
     )
     latent_dim: int | None = option(
-        "--zdim", default=None, group=OVERRIDES, help="Dimension of latent variable"
+        "--zdim",
+        default=None,
+        group=OVERRIDES,
+        check=at_least(1),
+        help="Dimension of latent variable",
     )
     lattice_extent: float | None = option(
-        "--l-extent", default=None, group=OVERRIDES, help="Coordinate lattice size"
+        "--l-extent",
+        default=None,
+        group=OVERRIDES,
+        check=POSITIVE,
+        help="Coordinate lattice size",
     )
     encoder_layers: int | None = _overrides(EncoderOptions, "encoder_layers")
     encoder_dim: int | None = _overrides(EncoderOptions, "encoder_dim")
@@ -98,12 +124,29 @@ class TrainedModelOptions(Settings):
         if not self.weights.is_file():
             raise InputFileError(missing_in_words(self.weights))
         config = load_run_config(self.config or find_run_config(self.weights))
-        given = {theirs: getattr(self, ours) for ours, theirs in CONFIG_NAMES.items()}
-        config["model_args"] |= {n: value for n, value in given.items() if value is not None}
+        given = {name: getattr(self, name) for name in CONFIG_NAMES}
+        given = {name: value for name, value in given.items() if value is not None}
+        if given.get("use_real") and self.encode_mode is None and _sees_transforms(config):
+            logger.info(
+                "the encoder of the run sees transforms of images, and goes on to: `use_real` "
+                "has no effect"
+            )
+            del given["use_real"]
+        config["model_args"] |= {CONFIG_NAMES[name]: value for name, value in given.items()}
         if self.norm is not None:
             config.setdefault("dataset_args", {})["norm"] = list(self.norm)
         if self.box_size is not None:
             config["lattice_args"]["D"] = self.box_size + 1
         if self.lattice_extent is not None:
             config["lattice_args"]["extent"] = self.lattice_extent
-        return TrainedModel.load(self.weights, config)
+        instead = ", ".join(
+            f"`{name}`" if value is True else f"`{name}` {value}"
+            for name, value in given.items()
+        )
+        return TrainedModel.load(self.weights, config, instead=instead)
+
+
+def _sees_transforms(config: Mapping[str, Any]) -> bool:
+    """True if a config says that its encoder sees no pixels; some of cryoDRGN say nothing."""
+    told = config.get("dataset_args", {}).get("keepreal")
+    return config["model_args"].get("use_real", told) is False

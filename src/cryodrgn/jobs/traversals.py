@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import PathOrArray
-from cryodrgn.settings import Job, Settings, at_least, function_of, option, positional, settings
+from cryodrgn.settings import (
+    POSITIVE,
+    Job,
+    Settings,
+    at_least,
+    each,
+    function_of,
+    option,
+    positional,
+    settings,
+    within,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,13 +42,17 @@ class PcTraversal(Job["dict[int, ComponentPath]"]):
         "--pc",
         default=None,
         metavar="PC",
+        check=each(at_least(1)),
         help="Principal components, counted from 1 (default: all)",
     )
-    num_points: int = option("-n", default=10, help="Points along a component")
+    num_points: int = option(
+        "-n", default=10, check=at_least(1), help="Points along a component"
+    )
     limits: tuple[float, float] = option(
         "--lim",
         default=(5.0, 95.0),
         metavar=("LO", "HI"),
+        check=each(within(0, 100)),
         help="Begin and end, as percentiles from 0 to 100",
     )
     by_percentile: bool = option(
@@ -106,7 +121,7 @@ class DirectTraversal(AnchorOptions, Job["np.ndarray"]):
 
     latents: PathOrArray = positional(metavar="zfile", help="Latents of all particles (z.pkl)")
     num_points: int = option(
-        "-n", default=6, help="Points from anchor to anchor, both included"
+        "-n", default=6, check=at_least(1), help="Points from anchor to anchor, both included"
     )
     loop: bool = option("--loop", default=False, help="Return to the first anchor")
     output: Path | None = option(
@@ -154,10 +169,14 @@ class GraphTraversal(AnchorOptions, Job["GraphPath"]):
     max_neighbours: int = option(
         "--max-neighbors",
         default=10,
+        check=at_least(1),
         help="Neighbours of a particle, at most, itself included",
     )
     average_neighbours: float = option(
-        "--avg-neighbors", default=5.0, help="Neighbours of a particle, on average"
+        "--avg-neighbors",
+        default=5.0,
+        check=POSITIVE,
+        help="Neighbours of a particle, on average",
     )
     block: int = option(
         "--batch-size",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from cryodrgn.jobs.options import output_flags
 from cryodrgn.jobs.tool_options import PixelSizeOptions, require_mrc
 from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    POSITIVE,
     Job,
     Settings,
     function_of,
@@ -79,7 +81,7 @@ class AddPsize(CopyOptions, Job[Path]):
     """Write the pixel size into the header of a volume or stack."""
 
     pixel_size: float = option(
-        "--Apix", "--apix", default=1.0, unit="Å/px", help="Angstroms per pixel"
+        "--Apix", "--apix", default=1.0, unit="Å/px", check=POSITIVE, help="Angstroms per pixel"
     )
     flip: bool = option("--flip", default=False, help="Flip handedness by reversing z")
     invert: bool = option("--invert", default=False, help="Invert contrast")
@@ -133,9 +135,15 @@ class GenMask(PixelSizeOptions, Job["np.ndarray"]):
         help="Density at which the particle begins (default: half of the 99.99th percentile)",
     )
     dilation: float = option(
-        "--dilate", default=25.0, unit="Å", help="Growth of the particle in Å"
+        "--dilate",
+        default=25.0,
+        unit="Å",
+        check=NOT_NEGATIVE,
+        help="Growth of the particle in Å",
     )
-    edge: float = option("--dist", default=15.0, unit="Å", help="Width of the soft edge in Å")
+    edge: float = option(
+        "--dist", default=15.0, unit="Å", check=NOT_NEGATIVE, help="Width of the soft edge in Å"
+    )
     picture: Path | None = option(
         "-p",
         "--png",

@@ -35,6 +35,7 @@ class LinearModelOptions(Settings):
         default=50_000,
         group=MODEL,
         metavar="N",
+        check=at_least(1),
         help="Fit the model to at most so many images and embed the rest",
     )
     with_contrast: bool | None = option(

@@ -77,26 +77,32 @@ class TrainedModel:
     mask: Float[Tensor, "box box box"] | None = None
 
     @classmethod
-    def load(cls, weights: Path, settings: dict[str, Any]) -> "TrainedModel":
+    def load(
+        cls, weights: Path, settings: dict[str, Any], *, instead: str = ""
+    ) -> "TrainedModel":
         """Read a model.
 
         Args:
             weights: The run's ``weights.pkl`` or ``weights.E.pkl``.
             settings: The content of its config file.
+            instead: Settings, with their values, that were given in place of the file's.
 
         Raises:
             InputFileError: The weights cannot be read, or belong to another config.
             ConfigError: The config is incomplete.
         """
         content = load_checkpoint(weights)["model_state_dict"]
+        misfit = f"{weights} does not fit the config"
+        if instead:
+            misfit += f" with {instead} in place of its own settings; leave that out"
         try:
             config = model_config(settings)
-            _require_room_for(config, content, weights)
+            _require_room_for(config, content, misfit)
             model = build_model(config)
             load_named_weights(model, content)
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
-            msg = f"{weights} does not fit the config: {reason}"
+            msg = f"{misfit}: {reason}"
             raise InputFileError(msg) from error
         dataset = settings.get("dataset_args", {})
         if dataset.get("norm") is None:
@@ -239,7 +245,7 @@ def _curvature(recorded: dict[str, Any]) -> Curvature:
     return 1 if sign == 1 else -1 if sign == -1 else 0
 
 
-def _require_room_for(config: ModelConfig, weights: dict[str, Any], path: Path) -> None:
+def _require_room_for(config: ModelConfig, weights: dict[str, Any], misfit: str) -> None:
     """Refuse a config of a model far larger than its weights, before the model is made.
 
     Raises:
@@ -249,5 +255,5 @@ def _require_room_for(config: ModelConfig, weights: dict[str, Any], path: Path) 
     needed = decoder_sizes(config).weights + encoder_sizes(config).weights
     fits = needed <= LARGER * sum(tensor.numel() for tensor in tensors)
     if not fits or len(tensors) < len(weights):
-        msg = f"{path} does not fit the config: the model that it describes is another size"
+        msg = f"{misfit}: the model that it describes is another size"
         raise InputFileError(msg)

@@ -12,11 +12,11 @@ from cryodrgn.settings import (
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
-    Check,
     Settings,
     at_least,
     option,
     settings,
+    within,
 )
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -121,7 +121,7 @@ class TuningOptions(Settings):
         default=0.0,
         group=TRAINING,
         metavar="SHARE",
-        check=Check(words="from 0 to 1", holds=lambda value: 0 <= value <= 1),
+        check=within(0, 1),
         help="Write and evaluate averages of the weights over about this share of the steps so "
         "far, 0.1 for instance; 0 for the weights of the last step",
     )
