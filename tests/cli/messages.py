@@ -30,7 +30,9 @@ def write_others(folder: Path, star: str) -> None:
         "job.star": "data_job\n\n_rlnJobTypeLabel relion.refine3d\n",
         "micrographs.star": "data_micrographs\nloop_\n_rlnMicrographName\n_rlnDefocusU\na 1\n",
         "cistem.star": "data_\nloop_\n_cisTEMPositionInStack\n_cisTEMAnglePsi\n1 20\n",
-        "tomo.star": star.replace("rlnAngleRot", "rlnTomoSubtomogramRot"),
+        "tomo.star": star.replace("rlnAngleRot", "rlnTomoSubtomogramRot").replace(
+            "rlnAngleTilt", "rlnTomoName"
+        ),
         "volumes_3d.star": star.replace(f" {BOX} 2 ", f" {BOX} 3 "),
         "lfs.star": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
         "page.star": "<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n",
@@ -416,9 +418,9 @@ OTHERS: list[tuple[str, str]] = [
     (
         "parse_pose_star {0}/volumes_3d.star -D 16 -o {0}/out/x.pkl",
         "{0}/volumes_3d.star lists particles of tomograms (rlnImageDimensionality 3), one row "
-        "for many images; take the optimisation_set.star that RELION 5, WarpTools or M wrote "
-        "beside 2-D stacks, or list the tilt images with cryodrgn_utils parse_relion, which "
-        "cuts those of RELION 4 out",
+        "for many images; export the particles as 2-D stacks of their tilt images (WarpTools "
+        "ts_export_particles --2d, M, or RELION 5) and take the optimisation_set.star beside "
+        "them",
     ),
     (
         "parse_ctf_star {0}/cistem.star -o {0}/out/x.pkl",

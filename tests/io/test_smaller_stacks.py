@@ -87,13 +87,15 @@ def test_everything_else_in_the_file_stays(run, stacks):
     assert lines[1][-2].endswith("'as it was'")
 
 
-def test_a_choice_of_rows_needs_their_stacks_only(run, stacks, write_pickle):
+def test_a_choice_of_rows_needs_their_stacks_only(run, stacks, write_pickle, caplog):
     source = star_of(stacks, "Angst", [[0, 0]] * 3)
     rows = write_pickle(np.array([1]), "ind.pkl")
     output = stacks / "small.star"
     run("downsample", source, "-D", 16, "-o", output, "--outdir", stacks / "n", "--ind", rows)
     assert read_star(output)["particles"].text("rlnImageName") == ["000002@n/one.mrcs"]
     assert [path.name for path in (stacks / "n").iterdir()] == ["one.mrcs"]
+    assert "wrote 2 images in 1 stack" in caplog.text
+    assert f"{output}, which lists 1 of them; stacks are written whole" in caplog.text
 
 
 def test_a_list_of_stacks_becomes_a_list_of_smaller_ones(run, stacks):

@@ -95,15 +95,30 @@ def test_tilt_images_that_name_no_particle_are_refused(tmp_path):
         ({"rlnTomoSubtomogramRot": [1.0] * ROWS}, "rlnTomoSubtomogramRot"),
         ({"rlnImageDimensionality": [3] * ROWS}, "rlnImageDimensionality 3"),
         ({"rlnCtfImage": ["ctf.mrc"] * ROWS}, "rlnCtfImage"),
-        ({"rlnTomoVisibleFrames": ["[1,1,0]"] * ROWS}, "rlnTomoVisibleFrames"),
+        # As WARP exports volumes.
+        (
+            {
+                "rlnImageName": ["subtomo/TS_1/TS_1_0000001_10.00A.mrc"] * ROWS,
+                "rlnCtfImage": ["subtomo/TS_1/TS_1_0000001_ctf_10.00A.mrc"] * ROWS,
+                "rlnMicrographName": ["TS_1.tomostar"] * ROWS,
+            },
+            "rlnCtfImage",
+        ),
+        (
+            {"rlnTomoVisibleFrames": ["[1,1,0]"] * ROWS, "rlnTomoName": ["TS"] * ROWS},
+            "rlnTomoVisibleFrames",
+        ),
         (
             {"rlnTomoName": ["TS"] * ROWS, "rlnImageName": ["1_stack2d.mrcs"] * ROWS},
             "rlnTomoName",
         ),
     ],
 )
-def test_subtomograms_are_refused(tmp_path, columns, mark):
-    with pytest.raises(InputFileError, match=rf"particles of tomograms \({mark}\).*; take"):
+def test_subtomograms_are_refused_with_what_leads_to_their_images(tmp_path, columns, mark):
+    # Only the name of a tomogram leads back to its tilt series.
+    remedy = "take .* parse_relion" if "rlnTomoName" in columns else "export .* 2-D stacks"
+    said = rf"particles of tomograms \({mark}\), one row for many images; {remedy}"
+    with pytest.raises(InputFileError, match=said):
         RelionParticles(star(tmp_path, IMAGES | columns))
 
 

@@ -4,6 +4,7 @@ The lines are those of scipion-em-cryodrgn, as far as their options are document
 number, threads, and options that have no effect here.
 """
 
+import logging
 import shlex
 
 import numpy as np
@@ -68,6 +69,9 @@ def project(tmp_path_factory):
     out = tmp_path_factory.mktemp("scipion")
     words = f"simulate -D 32 --Apix 6 -n 40 --num-states 3 --snr 3 -o {out}/in"
     assert main(words.split()) == 0
+    said: list[str] = []
+    of_devices = logging.getLogger("cryodrgn.devices")
+    of_devices.addFilter(lambda record: said.append(record.getMessage()) or True)
     with pytest.MonkeyPatch.context() as patch:
         # A UMAP takes longer than all the rest, and its places do not matter here.
         for module in ("workflow.analyze", "workflow.landscape_full"):
@@ -77,7 +81,11 @@ def project(tmp_path_factory):
             )
         for line in (*PREPARATION, *TRAINING, *LINE):
             words = line.replace("IN", f"{out}/in").replace("OUT", str(out))
+            said.clear()
             assert main(shlex.split(words)) == 0, line
+            # What there is in place of a GPU is told once.
+            assert len(said) == len(set(said)), line
+    of_devices.filters.clear()
     return out
 
 

@@ -107,6 +107,11 @@ class ImageKinds:
         )
 
     @property
+    def first_pixel_size(self) -> float | None:
+        """Å/px of the first image, that of all if they are of one kind; None if unknown."""
+        return None if self.pixel_sizes is None else float(self.pixel_sizes[0])
+
+    @property
     def changes_field(self) -> bool:
         """True where images are cut or padded, so that they show another area."""
         if self.sampling is None or self.pixel_sizes is None:

@@ -165,6 +165,21 @@ def _open_images(
     return ImageStack.whole_files(stacks)
 
 
+def tell_of_terms_left(
+    path: Path, metadata: ParticleMetadata | None, ignored: Collection[Term] = WITHOUT_FILE
+) -> None:
+    """Say which terms of the optics a stack does not hold that is made of a file's images.
+
+    Args:
+        path: The file.
+        metadata: What :func:`open_metadata` returned for it.
+        ignored: Terms of the optics that are ignored.
+    """
+    if metadata is not None:
+        advice = f"{path.name} says them to commands that read particles"
+        tell_of_ignored(metadata, metadata.pixel_sizes(), ignored, advice)
+
+
 def open_stack(
     path: Path,
     datadir: Path | None = None,
@@ -187,9 +202,7 @@ def open_stack(
         path, metadata, datadir, as_they_are=as_they_are, of_any_shape=of_any_shape
     )
     pixel_sizes = metadata.pixel_sizes() if metadata else None
-    if metadata is not None:
-        advice = f"{path.name} says them to commands that read particles"
-        tell_of_ignored(metadata, pixel_sizes, ignored, advice)
+    tell_of_terms_left(path, metadata, ignored)
     if pixel_sizes is None:
         pixel_sizes = images.pixel_sizes
     if pixel_sizes is None:

@@ -17,6 +17,11 @@ _OF_TOMOGRAMS = (
     "take the optimisation_set.star that RELION 5, WarpTools or M wrote beside 2-D stacks, or "
     "list the tilt images with cryodrgn_utils parse_relion, which cuts those of RELION 4 out"
 )
+# Without the name of the tomogram, nothing leads back to its tilt images.
+_OF_SUBTOMOGRAMS = (
+    "export the particles as 2-D stacks of their tilt images (WarpTools ts_export_particles "
+    "--2d, M, or RELION 5) and take the optimisation_set.star beside them"
+)
 _EXTRACTED = "extract the particles and take the particles.star of that job"
 _BLOCKS = {
     "model_general": ("describes the maps of a refinement (model.star)", _DATA_STAR),
@@ -177,10 +182,9 @@ def _refuse_subtomograms(
     if mark is None and _is_list_of_tomography(particles):
         mark = next(name for name in _TOMOGRAPHY_COLUMNS if name in particles)
     if mark is not None:
-        msg = (
-            f"{path} lists particles of tomograms ({mark}), one row for many images; "
-            f"{_OF_TOMOGRAMS}"
-        )
+        names_tomograms = any("rlnTomoName" in table for table in blocks.values())
+        remedy = _OF_TOMOGRAMS if names_tomograms else _OF_SUBTOMOGRAMS
+        msg = f"{path} lists particles of tomograms ({mark}), one row for many images; {remedy}"
         raise InputFileError(msg)
 
 

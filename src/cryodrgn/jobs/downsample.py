@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cryodrgn.data.image_kinds import ImageKinds
+    from cryodrgn.io.metadata import ParticleMetadata
     from cryodrgn.preflight.screening import Screen
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
         from cryodrgn.preflight.plans import downsampling_plan
 
         self._require_list()
-        kinds = self._kinds()
+        _, kinds = self._opened()
         chosen = None
         if self.indices is not None:
             chosen = load_selection(self.indices).rows_of(kinds.count, str(self.input))
@@ -140,17 +141,20 @@ class Downsample(BoxOptions, Job[list[Path]]):
             write_star_of_smaller(
                 self.input, self.output, places, self.box_size, kinds.change, chosen
             )
+        listed = kinds.count if chosen is None else len(chosen)
+        lists_all = listed == len(whole)
         logger.info(
-            "wrote %d images in %s and %s (%s)",
+            "wrote %d images in %s and %s%s (%s)",
             len(whole),
             counted(len(places), "stack"),
             self.output,
+            "" if lists_all else f", which lists {listed} of them; stacks are written whole",
             _sampling(kinds.new_pixel_size),
         )
         return [*places.values(), self.output]
 
-    def _kinds(self) -> "ImageKinds":
-        """Pixel sizes and shapes of the images that the input lists.
+    def _opened(self) -> "tuple[ParticleMetadata | None, ImageKinds]":
+        """Metadata of the input, with pixel sizes and shapes of its images.
 
         Raises:
             CryodrgnError: They cannot be brought to the box size.
@@ -162,7 +166,8 @@ class Downsample(BoxOptions, Job[list[Path]]):
         images = open_images(self.input, metadata, self.datadir, of_any_shape=True)
         known = None if metadata is None else metadata.pixel_sizes()
         sizes = images.pixel_sizes if known is None else known
-        return ImageKinds.of(images, sizes, self.box_size, str(self.input), self.field_box_size)
+        source, field = str(self.input), self.field_box_size
+        return metadata, ImageKinds.of(images, sizes, self.box_size, source, field)
 
     def _require_list(self) -> None:
         """Refuse an input and settings that do not go with a list of stacks."""
@@ -197,16 +202,17 @@ class Downsample(BoxOptions, Job[list[Path]]):
         from cryodrgn.data.downsample import downsample_stack
         from cryodrgn.diagnosis.screening import find_bad
         from cryodrgn.fourier.resample import check_new_box_size
-        from cryodrgn.io.particle_files import open_stack
+        from cryodrgn.io.particle_files import tell_of_terms_left
         from cryodrgn.io.selection_files import load_selection
         from cryodrgn.preflight.plans import downsampling_plan
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_stack
         from cryodrgn.rundir import ScreeningFiles
 
         self._refuse_volume()
-        kinds = self._kinds()
+        metadata, kinds = self._opened()
         self._refuse_several(kinds)
-        images, pixel_size = open_stack(self.input, self.datadir, of_any_shape=True)
+        tell_of_terms_left(self.input, metadata)
+        images, pixel_size = kinds.images, kinds.first_pixel_size
         rows = np.arange(len(images))
         if self.indices is not None:
             rows = load_selection(self.indices).rows_of(len(images), str(self.input))

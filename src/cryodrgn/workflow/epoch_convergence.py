@@ -26,6 +26,7 @@ from cryodrgn.analysis.epoch_changes import (
     plot_volume_changes,
 )
 from cryodrgn.analysis.plots import plot_learning_curve, save_figure
+from cryodrgn.devices import choose_device
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
@@ -160,8 +161,9 @@ def _compare_volumes(
     epochs = list(latents)
     particles = _representatives(latents[epochs[-1]], options)
     save_index_text(files.particles, particles)
+    where = str(choose_device(device))
     for epoch in epochs:
-        _write_epoch(run, epoch, latents[epoch][particles], files, options, device)
+        _write_epoch(run, epoch, latents[epoch][particles], files, options, where)
     pixel_size = options.pixel_size or run.pixel_size
     agreements, frequencies = [], []
     masks: list[torch.Tensor] = []

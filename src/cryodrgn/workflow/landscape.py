@@ -115,12 +115,12 @@ def make_landscape(
     _require_possible(options)
     geometry = geometry_like(options.like, run.box_size, options.pixel_size or run.pixel_size)
     latents = run.latents(epoch)
-    _plan(run, files, options, min(options.sketch_size, len(latents)), device).announce(
-        "the landscape"
-    )
+    where = choose_device(device)
+    count = min(options.sketch_size, len(latents))
+    _plan(run, files, options, count, where).announce("the landscape")
     given = _given_mask(run, files, options)
     sketch = cluster_by_means(latents, options.sketch_size, options.seed)
-    paths = _sketch_volumes(run, epoch, files, options, sketch, geometry, device)
+    paths = _sketch_volumes(run, epoch, files, options, sketch, geometry, str(where))
     # An earlier call may have written the volumes of the sketch; all others lie on them.
     geometry = MrcFile.open(paths[0]).geometry
     pixel_size = geometry.pixel_size or 1.0
@@ -175,7 +175,7 @@ def _box_size(run: Run, options: LandscapeOptions) -> int:
 
 
 def _plan(
-    run: Run, files: LandscapeFiles, options: LandscapeOptions, count: int, device: str
+    run: Run, files: LandscapeFiles, options: LandscapeOptions, count: int, device: torch.device
 ) -> Plan:
     config, box_size = model_config(run.settings), _box_size(run, options)
     return landscape_plan(
@@ -184,7 +184,7 @@ def _plan(
         box_size,
         options.num_states,
         files.path,
-        choose_device(device),
+        device,
         with_volumes=not options.skip_volumes,
     )
 

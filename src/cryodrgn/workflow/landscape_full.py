@@ -99,7 +99,7 @@ def map_all_particles(
         sampled, coordinates = _earlier(files)
     else:
         sampled = _sample(len(latents), options)
-        coordinates = _coordinates(run, epoch, latents[sampled], space, record, device)
+        coordinates = _coordinates(run, epoch, latents[sampled], space, record, str(where))
         save_pickles(files.sampled_particles, [sampled])
         save_pickles(files.sampled_latents, [latents[sampled]])
         save_pickles(files.sampled_coordinates, [coordinates])
