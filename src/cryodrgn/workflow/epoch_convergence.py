@@ -26,8 +26,8 @@ from cryodrgn.analysis.epoch_changes import (
     plot_volume_changes,
 )
 from cryodrgn.analysis.plots import plot_learning_curve, save_figure
-from cryodrgn.devices import choose_device
 from cryodrgn.counts import counted
+from cryodrgn.devices import choose_device
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.fourier.shells import fourier_shell_correlation
