@@ -37,6 +37,10 @@ COMMANDS = {
         *("{vae}", 1, "-N", 8, "--epochs", 1, "--dim", 8, "--layers", 1),
         *("--landscape-dir", "{landscape}"),
     ),
+    "simulate": (
+        *("-D", 16, "--Apix", 12, "-n", 24, "--num-states", 2),
+        *("--tilt-series", "--tilt-step", 60, "--b-factor", 20, "--white"),
+    ),
     "train_linear": ("{star}", "--components", 2),
     "reconstruct_states": ("{vae}", "-z", 0.1, 0.2),
     "power": (

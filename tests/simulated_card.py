@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
 from cryodrgn import devices
+from order_of_sums import require_order
 
 CARD, HOST = torch.device("cuda:0"), torch.device("cpu")
 aten = torch.ops.aten
@@ -241,6 +242,7 @@ def compute(func, args, kwargs):
         leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, CardTensor)
     ]
     require_one_device(func, args, kwargs, on_card, others)
+    require_order(func, args, kwargs)
     plain_args, plain_kwargs = mapped(held_of, (args, kwargs))
     if target is not None:
         plain_kwargs["device"] = HOST

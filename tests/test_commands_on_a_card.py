@@ -4,6 +4,8 @@ The card refuses what a real one refuses, and steps are forbidden what is slow t
 ``tests/simulated_card.py``. Results are compared with those of the processor.
 """
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from cryodrgn.cli.main import CRYODRGN, main
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_device, may_wait, to_device
 from cryodrgn.imaging.noise import ResidualPower
+from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.linear import fit
@@ -23,6 +26,8 @@ from cryodrgn.models.pointwise import PointwiseNetwork
 from cryodrgn.orientation import initial, starts
 from cryodrgn.orientation.branching import BranchAndBoundSearch
 from cryodrgn.reconstruction import backproject
+from cryodrgn.rundir import SimulationFiles
+from cryodrgn.simulation import simulate
 from cryodrgn.training.loop import Trainer
 from device_commands import COMMANDS, SLOW, line, make_inputs
 from simulated_card import Card, SlownessError, simulated_card
@@ -41,6 +46,7 @@ STEPS = (
     (volumes, "_inverse"),
     (BranchAndBoundSearch, "find"),
     (initial._Stage, "_images"),
+    (simulate, "_clean_images"),
 )
 
 
@@ -73,12 +79,17 @@ def forbidding(card: Card, step):
     return strict
 
 
+def with_option(flag: str) -> set[str]:
+    """Names of the commands that have an option."""
+    parsers = subparsers().items()
+    return {name for name, parser in parsers if flag in parser._option_string_actions}
+
+
+DETERMINISTIC = with_option("--deterministic")
+
+
 def test_no_command_with_a_device_is_left_out():
-    with_device = {
-        name
-        for name, parser in subparsers().items()
-        if "--device" in parser._option_string_actions
-    }
+    with_device = with_option("--device")
     # The page of dashboard and filter is served until it is stopped; volumes are decoded for it
     # as by eval_vol. A feature is selected in runs of several states alone, by sums over images
     # as in reconstruct_states. Models are compared as a training with held-out particles does.
@@ -94,9 +105,35 @@ def test_a_command_runs_on_a_card(made, request, tmp_path, command, capsys):
     if command == "analyze_landscape_full" and not made["landscape"].exists():
         assert main(line("analyze_landscape", made, made["landscape"], "cpu")) == 0
     card = request.getfixturevalue("card")
-    status = main(line(command, made, tmp_path / "out", "cuda"))
+    # The card refuses what it could add up in another order in every run.
+    ordered = ["--deterministic"] if command in DETERMINISTIC else []
+    status = main([*line(command, made, tmp_path / "out", "cuda"), *ordered])
     assert status == 0, capsys.readouterr().err
     assert card.operations.total() > 20
+
+
+def test_sums_have_one_order_while_a_command_is_asked_for_it(made, card, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    add, seen = SliceAccumulator.add, []
+
+    def noted(self, *values):
+        seen.append(
+            (
+                torch.are_deterministic_algorithms_enabled(),
+                "CUBLAS_WORKSPACE_CONFIG" in os.environ,
+            )
+        )
+        return add(self, *values)
+
+    monkeypatch.setattr(SliceAccumulator, "add", noted)
+    for more, expected in (([], (False, False)), (["--deterministic"], (True, True))):
+        seen.clear()
+        out = tmp_path / str(len(more))
+        assert main([*line("backproject_voxel", made, out, "cuda"), *more]) == 0
+        assert set(seen) == {expected}
+        assert not torch.are_deterministic_algorithms_enabled()
+    maps = [read_volume(tmp_path / f"{number}.mrc")[0] for number in (0, 1)]
+    np.testing.assert_array_equal(*maps)
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0", "0"])
@@ -111,6 +148,18 @@ def test_a_card_gives_the_volumes_of_the_processor(made, card, tmp_path):
     for name in ("backproject_voxel.{}.mrc", "eval_vol.{}/vol_001.mrc"):
         ours, theirs = (read_volume(tmp_path / name.format(d))[0] for d in ("cuda", "cpu"))
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_a_card_simulates_the_particles_of_the_processor(made, card, tmp_path):
+    for device in ("cpu", "cuda"):
+        assert main(line("simulate", made, tmp_path / device, device)) == 0
+    theirs, ours = (SimulationFiles(tmp_path / device) for device in ("cpu", "cuda"))
+    for name in ("star", "poses", "ctf", "labels", "settings"):
+        assert getattr(ours, name).read_bytes() == getattr(theirs, name).read_bytes()
+    stacks = [ImageStack.whole_files([files.particles]) for files in (ours, theirs)]
+    images = [stack.read(np.arange(72)) for stack in stacks]
+    assert images[1].std() > 1
+    np.testing.assert_allclose(*images, atol=1e-4)
 
 
 REFUSED = {

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from cryodrgn import devices
-from cryodrgn.devices import choose_device, choose_network_dtype, describe_device
+from cryodrgn.devices import (
+    choose_device,
+    choose_network_dtype,
+    describe_device,
+    deterministic,
+)
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import DeviceOptions
 from cryodrgn.jobs.processes import joined
@@ -129,3 +134,30 @@ def test_the_number_of_a_card_has_no_effect_where_every_process_has_its_own(
         for name in ("0", "cuda:1", "cuda"):
             with joined(DeviceOptions(device=name)) as (_, device):
                 assert device == torch.device("cuda", 2)
+
+
+def test_what_has_no_order_on_a_card_is_refused_in_a_sentence(monkeypatch):
+    numbers = torch.tensor([0, 1])
+    with simulated_card(monkeypatch):
+        device = choose_device("cuda")
+        counts = torch.bincount(numbers.to(device), numbers.float().to(device))
+        assert counts.tolist() == [0, 1]
+        with (
+            pytest.raises(
+                ConfigError, match=r"aten.bincount does not have a .*; leave it out$"
+            ),
+            deterministic(device, wanted=True),
+        ):
+            torch.bincount(numbers.to(device), numbers.float().to(device))
+        assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("cpu", "sums have one order there"), ("mps", "sums may have another")]
+)
+def test_an_order_of_sums_that_is_not_chosen_is_said(caplog, name, words):
+    with deterministic(torch.device(name), wanted=True):
+        assert not torch.are_deterministic_algorithms_enabled()
+    assert words in caplog.text
+    with deterministic(torch.device(name), wanted=False):
+        assert len(caplog.messages) == 1

@@ -2,12 +2,14 @@
 
 import functools
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,8 @@ BFLOAT16_UNITS = frozenset({"avx512_bf16", "amx_bf16"})
 PROCESSORS = Path("/proc/cpuinfo")
 # The first generation of cards that multiplies bfloat16 numbers, as a compute capability.
 BFLOAT16_CARDS = (8, 0)
+# What the library of products on cards must be told before its sums have one order.
+PRODUCTS_IN_ORDER = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # Files that NVIDIA's driver makes, on Linux and under Windows' subsystem for it.
 DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
 
@@ -242,6 +246,48 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def deterministic(device: torch.device, *, wanted: bool) -> Iterator[None]:
+    """Sums on a CUDA device in the same order in every run while it lasts, if that is wanted.
+
+    Without it many of them are added up in the order in which they come, so that the last
+    digits differ from run to run. On processors they always have one order.
+
+    Args:
+        device: Where is computed.
+        wanted: Whether that is asked for.
+
+    Raises:
+        ConfigError: Something that is done has no such order there.
+    """
+    if wanted and device.type != "cuda":
+        kept = (
+            "have one order" if device.type == "cpu" else "may have another order in every run"
+        )
+        logger.warning("`deterministic` has no effect on %s: sums %s there", device, kept)
+    if not wanted or device.type != "cuda":
+        yield
+        return
+    # The library of products reads it when it is first used.
+    os.environ.setdefault(*PRODUCTS_IN_ORDER)
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    before = torch.are_deterministic_algorithms_enabled()
+    memory.fill_uninitialized_memory = False
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        reason = str(error).partition(". ")[0].splitlines()[0]
+        msg = f"`deterministic` is not possible on {device} ({reason}); leave it out"
+        raise ConfigError(msg) from error
+    finally:
+        torch.use_deterministic_algorithms(before)
+        memory.fill_uninitialized_memory = filled
 
 
 _reasons: ContextVar[tuple[str, ...]] = ContextVar("reasons to wait", default=())

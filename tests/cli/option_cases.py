@@ -544,7 +544,13 @@ CASES = {
     ),
     "simulate": Case(
         line="-o OUT",
-        values={"-D": "8", "--Apix": "40", "--hinge-range": "20.5", "-w": "0.2"},
+        values={
+            "-D": "8",
+            "--Apix": "40",
+            "--hinge-range": "20.5",
+            "-w": "0.2",
+            "--device": "meta",
+        },
         stubs=(
             "cryodrgn.preflight.plans:simulation_plan",
             "cryodrgn.simulation.simulate:simulate",

@@ -299,7 +299,8 @@ def join(recorded: list[object]) -> Any:
 
     @contextlib.contextmanager
     def joined(args: argparse.Namespace) -> Iterator[tuple[object, object]]:
-        recorded.append(("joined", args.device, getattr(args, "multigpu", None)))
+        more = [getattr(args, name, None) for name in ("multigpu", "deterministic")]
+        recorded.append(("joined", args.device, *more))
         yield TEAM, torch.device("cpu")
 
     return joined

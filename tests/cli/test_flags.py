@@ -20,7 +20,8 @@ DATASET = (
 )
 TRAINING = (
     "-n --num-epochs -b --batch-size --wd --lr --norm "
-    "| --precision --no-amp --device --multigpu --curriculum --compile"
+    "| --precision --no-amp --device --multigpu --curriculum --compile "
+    "--deterministic"
 )
 LIKELIHOOD = "--noise-model --contrast --mask --focus-mask --consensus"
 RECIPE = "--recipe --optimizer --lr-schedule --lr-warmup --average"
@@ -59,7 +60,8 @@ FROZEN_FLAGS: dict[str, str] = {
     "parse_ctf_csparc": "cs -o --png | -D --Apix",
     "backproject_voxel": (
         "particles --poses --ctf -o --invert-data --datadir --ind --first --tilt --tilt-deg "
-        "| --ctf-alg --device --screen --like --symmetry --ewald --box --ctf-applied"
+        "| --ctf-alg --device --screen --like --symmetry --ewald --box --ctf-applied "
+        "--deterministic"
     ),
     "train_vae": (
         f"{RUN} {DATASET} {TRAINING} {POSES} --pretrain {DECODER} --players --pdim --zdim "
@@ -117,12 +119,12 @@ FROZEN_FLAGS: dict[str, str] = {
         f"particles -o --outdir --poses --ctf --seed --overwrite --box {DATASET} --tilt "
         "--tilt-deg -D --memory --cache-dir --components --radius --fit-images --contrast "
         "--refine-poses --mask --focus-mask --device --symmetry --ewald --ctf-applied "
-        "--no-contrast"
+        "--no-contrast --deterministic"
     ),
     "reconstruct_states": (
         f"workdir epoch -o --outdir -z --zfile --num-states --method --functions --mask --seed "
         f"--latents --particles --poses --ctf {DATASET} -D --memory --cache-dir --device "
-        "--like --symmetry --ewald --stable --ctf-applied --box"
+        "--like --symmetry --ewald --stable --ctf-applied --box --deterministic"
     ),
     "conformational_density": (
         "workdir epoch -o --outdir --dims --anchors --bootstraps --seed | --labels"
@@ -168,7 +170,7 @@ FROZEN_FLAGS: dict[str, str] = {
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "
         "--hinge-range --snr --shift --no-ctf --defocus --kv --cs -w --b-factor --white "
         "--float16 --tilt-deg "
-        "| --tilt-series --tilt-range --tilt-step --dose-per-tilt --per-tomogram"
+        "| --tilt-series --tilt-range --tilt-step --dose-per-tilt --per-tomogram --device"
     ),
 }
 

@@ -13,6 +13,7 @@ import torch
 from cryodrgn.cli.main import main
 from cryodrgn.devices import choose_network_dtype
 from cryodrgn.io.cryodrgn_pickle import load_latents
+from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.orientation import initial, starts
 from device_commands import COMMANDS, line, make_inputs
@@ -80,6 +81,10 @@ def test_a_command_gives_what_the_processor_gives(device, made, tmp_path, comman
         ending, tolerance = VOLUMES[command]
         found, expected = (read_volume(Path(f"{p}{ending}"))[0] for p in (ours, theirs))
         np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+    if command == "simulate":
+        stacks = [ImageStack.whole_files([path / "particles.mrcs"]) for path in (ours, theirs)]
+        found, expected = (stack.read(np.arange(len(stack))) for stack in stacks)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
     if command == "eval_images":
         found, expected = (load_latents(Path(f"{path}.z.pkl")) for path in (ours, theirs))
         np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
@@ -95,6 +100,19 @@ def test_a_run_goes_on_exactly(device, made, tmp_path):
     finish([*words, "-n", 1, "-o", tmp_path / "parts"])
     finish([*words, "-n", 3, "-o", tmp_path / "parts", "--load", "latest"])
     assert Finished(tmp_path / "parts").has_the_weights_of(Finished(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("command", ["backproject_voxel", "reconstruct_states", "train_vae"])
+def test_sums_of_one_order_give_the_same_files(device, made, tmp_path, command):
+    for name in ("first", "second"):
+        finish([*line(command, made, tmp_path / name, device), "--deterministic"])
+    if command == "train_vae":
+        first, second = (Finished(tmp_path / name) for name in ("first", "second"))
+        assert first.has_the_weights_of(second)
+        return
+    ending, _ = VOLUMES[command]
+    maps = [read_volume(Path(f"{tmp_path / name}{ending}"))[0] for name in ("first", "second")]
+    np.testing.assert_array_equal(*maps)
 
 
 def test_a_batch_that_does_not_fit_is_computed_in_parts(device, tmp_path, monkeypatch, capsys):

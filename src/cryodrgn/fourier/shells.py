@@ -222,5 +222,22 @@ def _half_radii(
 
 
 def _shell_sums(quantity: Tensor, shells: Tensor, num_shells: int) -> Tensor:
-    sums = torch.bincount(shells.flatten(), weights=quantity.flatten().double())
-    return sums[:num_shells]
+    places = shells.flatten().clamp_max(num_shells)
+    return sums_by_place(places, quantity.flatten(), num_shells + 1)[:num_shells]
+
+
+def sums_by_place(
+    places: Int[Tensor, " values"], values: Float[Tensor, " values"], count: int
+) -> Float[Tensor, " places"]:
+    """Sums of values that have the same place, in double precision.
+
+    Args:
+        places: From 0 on.
+        values: What is added up.
+        count: Number of places.
+    """
+    if values.device.type == "cpu":
+        return torch.bincount(places, values.double(), count)
+    # Twice as slow on processors, but cards can do this one in the same order in every run.
+    sums = torch.zeros(count, dtype=torch.float64, device=values.device)
+    return sums.index_add_(0, places, values.double())

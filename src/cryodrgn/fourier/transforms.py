@@ -151,21 +151,27 @@ def _ramp(
 def images_from_lattice(
     values: Float[Tensor, "batch points 2"], lattice: HalfPlaneFrequencies
 ) -> Float[Tensor, "batch box box"]:
-    """Real images whose centred transform is given on a half lattice and zero elsewhere."""
+    """Real images whose centred transform is given on a half lattice and zero elsewhere.
+
+    Args:
+        values: The transforms, on any device.
+        lattice: Their points, in memory of the host.
+    """
     box_size = lattice.box_size
     if not len(values):
         return values.new_zeros(0, box_size, box_size)
     kx, ky = lattice.points.unbind(-1)
-    sign = (1 - 2 * ((kx + ky) % 2)).to(values.dtype)
+    sign = to_device((1 - 2 * ((kx + ky) % 2)).to(values.dtype), values.device)
     centred = torch.view_as_complex((values * sign[:, None]).contiguous())
     half_plane = centred.new_zeros(len(values), box_size // 2 + 1, box_size)
     # Pairs of numbers are written as words of eight bytes, as they are gathered above.
     words = half_plane.flatten(1).view(torch.int64)
     axis = torch.nonzero(ky == 0).squeeze(-1)
+    on_axis = centred[:, to_device(axis, values.device)]
     for places, written in (
-        (-ky * box_size + (-kx) % box_size, centred.conj().resolve_conj()),
-        (kx[axis] % box_size, centred[:, axis]),
+        (-ky * box_size + (-kx) % box_size, centred.conj_physical()),
+        (kx[axis] % box_size, on_axis),
     ):
-        places = places.to(values.device).expand(len(values), -1)
+        places = to_device(places, values.device).expand(len(values), -1)
         words.scatter_(1, places, written.view(torch.int64))
     return torch.fft.irfft2(half_plane, s=(box_size, box_size), dim=(-1, -2))

@@ -9,9 +9,9 @@ from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.jobs.options import (
     LOADING,
     BoxOptions,
-    DeviceOptions,
     LikeOptions,
     SelectionOptions,
+    SumOptions,
     TableOptions,
     particle_files,
 )
@@ -51,7 +51,7 @@ class Backproject(
     EwaldOptions,
     SymmetryOptions,
     LikeOptions,
-    DeviceOptions,
+    SumOptions,
     TiltOptions,
     BoxOptions,
     SelectionOptions,

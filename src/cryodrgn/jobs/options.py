@@ -64,6 +64,18 @@ class ComputeOptions(DeviceOptions):
 
 
 @settings
+class SumOptions(DeviceOptions):
+    """Device to compute on, and the order of sums there."""
+
+    deterministic: bool = option(
+        "--deterministic",
+        default=False,
+        help="On a GPU, add up in the same order in every run, so that the same seed gives the "
+        "same files bit for bit, as on processors; slower",
+    )
+
+
+@settings
 class TableOptions(Settings):
     """Tables of poses and CTF beside the particle file."""
 
@@ -247,6 +259,7 @@ class TrainingOptions(
     AdamOptions,
     CurriculumOptions,
     LengthOptions,
+    SumOptions,
     ComputeOptions,
 ):
     """Optimisation of networks."""

@@ -25,25 +25,26 @@ def joined(where: DeviceOptions) -> "Iterator[tuple[Team, torch.device]]":
     """The team of this process and the device that it computes on.
 
     With ``--multigpu`` the command first starts itself once for every GPU, as ``torchrun``
-    would.
+    would. With ``--deterministic`` sums have one order in all that is done meanwhile.
 
     Raises:
-        ConfigError: The device cannot be used.
+        ConfigError: The device cannot be used, or not so.
         TeamError: The other processes cannot be reached.
     """
     import torch
 
-    from cryodrgn.devices import choose_device
+    from cryodrgn.devices import choose_device, deterministic
     from cryodrgn.io.log import log_from
     from cryodrgn.parallel import join_team
 
+    in_order = getattr(where, "deterministic", False)
     if getattr(where, "multigpu", False) and "WORLD_SIZE" not in os.environ:
         _start_all()
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = choose_device(_name_for_all(where.device, rank), rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    with join_team(device.type) as team:
+    with deterministic(device, wanted=in_order), join_team(device.type) as team:
         if not team.is_writer:
             log_from(logging.ERROR)
         yield team, device

@@ -11,9 +11,9 @@ from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
     BoxOptions,
     DataOptions,
-    DeviceOptions,
     LikeOptions,
     StorageOptions,
+    SumOptions,
     TableOptions,
     data_config,
 )
@@ -64,7 +64,7 @@ class ReconstructStates(
     BoxOptions,
     DataOptions,
     TableOptions,
-    DeviceOptions,
+    SumOptions,
     LikeOptions,
     Job["list[StateSummary]"],
 ):

@@ -47,6 +47,12 @@ class Simulate(Job["SimulationFiles"]):
         "-n", "--num-images", default=2000, check=at_least(1), help="Number of particles"
     )
     seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    device: str = option(
+        "--device",
+        default="cpu",
+        help="Device on which projections are computed: cpu, cuda, cuda:1, auto …; on others "
+        "than the processor images differ in the last digits, poses, CTF and noise do not",
+    )
     box_size: int | None = option(
         "-D",
         default=None,
@@ -190,8 +196,9 @@ class Simulate(Job["SimulationFiles"]):
         """Write the particle set; returns the names of its files.
 
         Raises:
-            CryodrgnError: A model cannot be used, or a setting is impossible.
+            CryodrgnError: A model or the device cannot be used, or a setting is impossible.
         """
+        from cryodrgn.devices import choose_device
         from cryodrgn.preflight.plans import simulation_plan
         from cryodrgn.simulation.simulate import simulate
         from cryodrgn.simulation.states import (
@@ -215,7 +222,9 @@ class Simulate(Job["SimulationFiles"]):
         settings = self._imaging(size.pixel_size)
         if self.resolution is not None and any(path.suffix in VOLUMES for path in models):
             logger.warning("`resolution` has no effect: volumes are taken as they are")
-        simulation_plan(size, settings, self.outdir).announce("the simulation")
+        device = choose_device(self.device)
+        plan = simulation_plan(size, settings, self.outdir, device)
+        plan.announce("the simulation")
         if models:
             states = states_from_files(models, self.box_size, self.pixel_size, self.resolution)
         else:
@@ -226,7 +235,7 @@ class Simulate(Job["SimulationFiles"]):
                 size.pixel_size,
                 self.resolution,
             )
-        files = simulate(states.volumes, settings, self.outdir, states.description)
+        files = simulate(states.volumes, settings, self.outdir, states.description, device)
         logger.info(
             "wrote %d images of %s (%d px of %g Å) to %s",
             self.num_images * settings.images_per_particle,

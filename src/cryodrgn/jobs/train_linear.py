@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from cryodrgn.jobs.options import (
     BoxOptions,
     DataOptions,
-    DeviceOptions,
     StorageOptions,
+    SumOptions,
     TableOptions,
     data_config,
 )
@@ -56,7 +56,7 @@ class TrainLinear(
     FitOptions,
     EwaldOptions,
     SymmetryOptions,
-    DeviceOptions,
+    SumOptions,
     TiltOptions,
     StorageOptions,
     BoxOptions,

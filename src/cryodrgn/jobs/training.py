@@ -52,7 +52,16 @@ logger = logging.getLogger(__name__)
 HELD_OUT_STOP = "held_out.stop"
 # Settings that say how the program is called, not what the run is.
 OF_THE_CALL = frozenset(
-    {"particles", "outdir", "load", "verbose", "device", "multigpu", "overwrite"}
+    {
+        "particles",
+        "outdir",
+        "load",
+        "verbose",
+        "device",
+        "multigpu",
+        "deterministic",
+        "overwrite",
+    }
 )
 
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.devices import to_device
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
 from cryodrgn.imaging.slices import slice_coordinates
@@ -43,7 +44,8 @@ class VolumeSlicer:
             lattice: Frequencies wanted, for images of the volume's box size.
             rotations: From the volume's frame to the image's.
         """
-        points = slice_coordinates(lattice.points.float(), rotations)
+        points = to_device(lattice.points.float(), rotations.device)
+        points = slice_coordinates(points, rotations)
         return self.values_at(points.reshape(-1, 3)).reshape(len(rotations), -1, 2)
 
     def values_at(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 2"]:

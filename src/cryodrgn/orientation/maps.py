@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
+from cryodrgn.fourier.shells import sums_by_place
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import slice_coordinates
 from cryodrgn.kernels.gridding import SliceAccumulator
@@ -51,7 +52,8 @@ def map_of_slices(
     radii = grid.radii(device)
     within = radii <= PADDING * radius + 1
     shells = (radii / PADDING).round().long()[within]
-    means = torch.bincount(shells, reached[within]) / torch.bincount(shells)
+    counts = torch.bincount(shells)
+    means = sums_by_place(shells, reached[within], len(counts)) / counts
     filtered = reached.clone()
     filtered[within] += (RIDGE * means)[shells]
     quotient = values / filtered.clamp_min(1e-12)[..., None]

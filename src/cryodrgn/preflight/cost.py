@@ -86,9 +86,9 @@ def downsampling(count: int, box_size: int, new_box_size: int) -> float:
     return count * _downsampled_image(max(box_size // 2 * 2, new_box_size), new_box_size)
 
 
-def simulating(count: int, box_size: int, num_states: int) -> float:
+def simulating(count: int, box_size: int, num_states: int, device: torch.device) -> float:
     """Seconds to make images of states."""
-    image, state = _simulated(min(box_size, 2 * SOLVED_SIDE))
+    image, state = _simulated(min(box_size, 2 * SOLVED_SIDE), device)
     scale = box_size / min(box_size, 2 * SOLVED_SIDE)
     return count * image * scale**2 + num_states * state * scale**3
 
@@ -231,20 +231,20 @@ def _downsampled_image(box_size: int, new_box_size: int) -> float:
 
 
 @functools.cache
-def _simulated(box_size: int) -> tuple[float, float]:
+def _simulated(box_size: int, device: torch.device) -> tuple[float, float]:
     """Seconds of an image, and of a state."""
-    volume = torch.ones(box_size, box_size, box_size)
+    volume = torch.ones(box_size, box_size, box_size, device=device)
     lattice = HalfPlaneFrequencies.disc(box_size)
     count = max(1, PIXELS // 4 // box_size**2)
-    turns = random_rotations(count, torch.Generator().manual_seed(0))
+    turns = random_rotations(count, torch.Generator().manual_seed(0)).to(device)
     slicer = VolumeSlicer(volume)
 
     def images() -> object:
-        made = images_from_lattice(slicer.slices(lattice, turns), lattice)
+        made = images_from_lattice(slicer.slices(lattice, turns), lattice).cpu()
         return made + torch.randn(made.shape)
 
-    image = _moment(images, PROCESSOR) / count
-    return image, _moment(lambda: VolumeSlicer(volume), PROCESSOR)
+    image = _moment(images, device) / count
+    return image, _moment(lambda: VolumeSlicer(volume), device)
 
 
 def _slices(side: int, columns: int, device: torch.device) -> torch.Tensor:

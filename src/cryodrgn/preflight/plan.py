@@ -28,7 +28,8 @@ class Plan:
         folder: Folder that it writes into.
         device: Where it computes.
         memory: Bytes that it takes beyond what the process holds, where it computes.
-        images: Bytes of prepared images, which stay in the memory of the processor.
+        images: Bytes of images, or of volumes that they are made of, which stay in the memory
+            of the processor.
         in_file: Bytes of images that are kept in a scratch file instead.
         written: Bytes of all files that it writes, a scratch file among them.
         seconds: Measures the expected duration, once the work is known to be possible.

@@ -388,22 +388,27 @@ def downsampling_plan(images: ImageStack, box_size: int, folder: Path) -> Plan:
     )
 
 
-def simulation_plan(size: StatesSize, settings: SimulationSettings, folder: Path) -> Plan:
+def simulation_plan(
+    size: StatesSize, settings: SimulationSettings, folder: Path, device: torch.device
+) -> Plan:
     """The plan of a simulation, whose clean images are in a file until noise is added."""
     num_states, box_size = size.count, size.box_size
     count = settings.num_images * settings.images_per_particle
     exposures = 1 if settings.tilt_deg is None else 2
     pixel = 2 if settings.half_precision else FLOAT
     images = exposures * count * box_size**2
+    volumes = 2 * LIBRARIES + FLOAT * num_states * box_size**3
+    memory = (
+        SLICED_VOXEL * box_size**3 + IMAGED_PIXEL * min(count, SIMULATED_TOGETHER) * box_size**2
+    )
     return Plan(
         work=f"{count} images of {box_size} px, {counted(num_states, 'state')}",
         folder=folder,
-        memory=2 * LIBRARIES
-        + FLOAT * num_states * box_size**3
-        + SLICED_VOXEL * box_size**3
-        + IMAGED_PIXEL * min(count, SIMULATED_TOGETHER) * box_size**2,
+        device=device,
+        memory=memory,
+        images=volumes,
         written=pixel * images + FLOAT * (count * box_size**2 + num_states * box_size**3),
-        seconds=lambda: cost.simulating(exposures * count, box_size, num_states),
+        seconds=lambda: cost.simulating(exposures * count, box_size, num_states, device),
         advice="take a smaller box with `box_size`, or fewer states",
     )
 

@@ -31,7 +31,7 @@ from cryodrgn.devices import to_device
 from cryodrgn.errors import BadImageError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid, interpolation_envelope
-from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation
+from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation, sums_by_place
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.ewald import Curvature, Sidebands, sidebands
 from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
@@ -266,7 +266,7 @@ def volume_of_sums(
     # Plane by plane: what is made of a whole grid besides its transform would weigh more.
     for plane, shells in zip(table, _planes_of_shells(grid, device), strict=True):
         places = shells.flatten()
-        totals[0] += torch.bincount(places, plane[..., 2].flatten().double(), last + 2)
+        totals[0] += sums_by_place(places, plane[..., 2].flatten(), last + 2)
         totals[1] += torch.bincount(places, minlength=last + 2)
     damping = (totals[0] / totals[1]).float()
     damping[:-1] *= _prior(last + 1, grid, fsc).to(damping)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cryodrgn.fourier.shells import ShellCurve, shell_numbers, weight_shells
+from cryodrgn.fourier.shells import ShellCurve, shell_numbers, sums_by_place, weight_shells
 
 # No shell and no distance is damped to less than a hundredth.
 LEAST_SNR = 1e-2
@@ -53,6 +53,7 @@ def _near(
     distances: Tensor, quantity: Float[Tensor, "box box box"]
 ) -> Float[Tensor, " distances"]:
     """Sums of a quantity over voxels at about each distance from the centre."""
-    sums = torch.bincount(distances.flatten(), quantity.flatten().double())
+    count = int(distances.max()) + 1
+    sums = sums_by_place(distances.flatten(), quantity.flatten(), count)
     weights = sums.new_tensor([[NEIGHBOURS]])
     return torch.nn.functional.conv1d(sums[None, None], weights, padding="same")[0, 0]

@@ -13,6 +13,7 @@ import yaml
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.devices import may_wait, to_device
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.shifts import shift_transform
@@ -35,6 +36,7 @@ from cryodrgn.units import ANGSTROM_PER_MICRON
 
 logger = logging.getLogger(__name__)
 
+HOST = torch.device("cpu")
 # Images that noise is added to at once; random numbers depend on it.
 BATCH = 200
 # Images that a thread projects at once: enough for each plane of a transform to be read many
@@ -125,6 +127,7 @@ def simulate(
     settings: SimulationSettings,
     output: Path,
     description: dict[str, Any] | None = None,
+    device: torch.device = HOST,
 ) -> SimulationFiles:
     """Write a particle set of known truth.
 
@@ -133,6 +136,8 @@ def simulate(
         settings: How images are made.
         output: Folder to write into.
         description: More that is known of the states, kept beside the settings.
+        device: Where projections are computed. Random numbers are those of the processor
+            everywhere, so that poses, CTF and noise depend on the seed alone.
 
     Returns:
         The files written.
@@ -145,12 +150,12 @@ def simulate(
 
     for number, volume in enumerate(volumes):
         write_volume(files.state(number), volume, settings.pixel_size)
-    _write_images(volumes, views, settings, generator, files, files.particles)
+    _write_images(volumes, views, settings, generator, files, files.particles, device)
     if settings.tilt_deg is not None:
         tilt = rotation_about_x(math.radians(settings.tilt_deg)).numpy()
         poses = replace(views.poses, rotations=tilt @ views.poses.rotations)
         tilted = replace(views, poses=poses)
-        _write_images(volumes, tilted, settings, generator, files, files.tilted)
+        _write_images(volumes, tilted, settings, generator, files, files.tilted, device)
     _write_metadata(labels, views, settings, volumes[0].shape[0], files)
     with atomic_path(files.settings) as partial:
         content = {"simulation": asdict(settings) | {"num_states": len(volumes)}}
@@ -214,6 +219,7 @@ def _write_images(
     generator: torch.Generator,
     files: SimulationFiles,
     stack: Path,
+    device: torch.device,
 ) -> None:
     """Clean images state by state into a scratch file, then noise on them in their order."""
     box_size, count = volumes[0].shape[0], len(views)
@@ -223,7 +229,7 @@ def _write_images(
         # A file with holes would end the program when the disk is full.
         reserve(scratch, size)
         clean = np.memmap(scratch, np.float32, "r+", shape=shape)
-        deviation = _project(volumes, views, settings, clean)
+        deviation = _project(volumes, views, settings, clean, device)
         _add_noise(clean, deviation / math.sqrt(settings.snr), settings, generator, stack)
         del clean
     files.clean_images.unlink()
@@ -234,26 +240,30 @@ def _project(
     views: Views,
     settings: SimulationSettings,
     clean: Float[np.ndarray, "particles box box"],
+    device: torch.device,
 ) -> float:
     """Write clean images; returns the standard deviation of their pixels."""
     total = squares = 0.0
+    lattice = HalfPlaneFrequencies.disc(clean.shape[-1])
+    # A card has threads of its own.
+    each = in_order if device.type == "cpu" else map
     with Progress(len(views), "projecting") as progress:
         for state, volume in enumerate(volumes):
             members = np.flatnonzero(views.labels == state)
             if not len(members):
                 continue
-            slicer = VolumeSlicer(torch.from_numpy(volume))
+            slicer = VolumeSlicer(to_device(torch.from_numpy(volume), device))
 
             def work(
                 rows: Int[np.ndarray, " rows"], slicer: VolumeSlicer = slicer
             ) -> tuple[int, float, float]:
-                images = _clean_images(slicer, rows, views, settings)
+                images = _clean_images(slicer, lattice, rows, views, settings, device)
                 clean[rows] = images
                 power = np.square(images, dtype=np.float64).sum()
                 return len(rows), float(images.sum(dtype=np.float64)), float(power)
 
             pieces = np.array_split(members, -(-len(members) // PROJECTED_TOGETHER))
-            for count, of_piece, squares_of_piece in in_order(work, pieces):
+            for count, of_piece, squares_of_piece in each(work, pieces):
                 total, squares = total + of_piece, squares + squares_of_piece
                 progress.advance(count)
     mean = total / clean.size
@@ -287,26 +297,32 @@ def _add_noise(
 
 def _clean_images(
     slicer: VolumeSlicer,
+    lattice: HalfPlaneFrequencies,
     rows: Int[np.ndarray, " rows"],
     views: Views,
     settings: SimulationSettings,
+    device: torch.device,
 ) -> Float[np.ndarray, "rows box box"]:
-    lattice = HalfPlaneFrequencies.disc(slicer.box_size)
-    frequencies = (lattice.frequencies / settings.pixel_size)[None]
-    values = slicer.slices(lattice, torch.from_numpy(views.poses.rotations[rows]))
+    def sent(values: np.ndarray) -> Tensor:
+        return to_device(torch.from_numpy(values[rows]), device)
+
+    frequencies = to_device((lattice.frequencies / settings.pixel_size)[None], device)
+    values = slicer.slices(lattice, sent(views.poses.rotations))
     # The shift of a pose centres the particle, so the particle lies at its negative.
-    values = shift_transform(values, frequencies, -torch.from_numpy(views.poses.shifts[rows]))
+    values = shift_transform(values, frequencies, -sent(views.poses.shifts))
     amplitude = torch.exp(-settings.b_factor / 4 * frequencies.square().sum(-1))
     if views.ctf is not None:
-        columns = {name: torch.from_numpy(v[rows]) for name, v in views.ctf.columns().items()}
+        columns = {name: sent(column) for name, column in views.ctf.columns().items()}
         amplitude = amplitude * contrast_transfer(frequencies, CtfParameters(**columns))
     if views.exposures is not None:
-        exposures = views.exposures[torch.from_numpy(rows)]
+        exposures = views.exposures[torch.from_numpy(rows)].to(device)
         amplitude = amplitude * exposure_weights(
             frequencies.expand(len(rows), -1, -1), exposures
         )
     values = values * (-amplitude if settings.invert else amplitude)[..., None]
-    return images_from_lattice(values, lattice).numpy()
+    images = images_from_lattice(values, lattice)
+    with may_wait("images are written"):
+        return images.cpu().numpy()
 
 
 def _write_metadata(
