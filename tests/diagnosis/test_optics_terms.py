@@ -13,7 +13,7 @@ from cryodrgn.diagnosis.image_state import (
     as_multiplied,
     multiplication_test,
 )
-from cryodrgn.diagnosis.optics_terms import radius_of_terms, term_comparisons
+from cryodrgn.diagnosis.optics_terms import borne_out, radius_of_terms, term_comparisons
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.star import read_star, write_star
 
@@ -52,11 +52,17 @@ def test_the_sign_of_an_aberration_is_told(read, term, column):
     best = max(found, key=lambda comparison: comparison.gain)
     assert best.is_better
     assert best.words.endswith("have the wrong sign")
+    kind = right[0].words.removesuffix(" have the wrong sign")
+    said = f"The images bear out the {kind} that the file gives, and their signs."
+    assert borne_out(right) == said
 
 
 def test_b_factors_of_other_images_are_told(read):
     images = read(optics.b_factors(0, 80))
-    assert all(c.is_worse for c in term_comparisons(images, ROWS, STATED))
+    right = term_comparisons(images, ROWS, STATED)
+    assert all(c.is_worse for c in right)
+    said = "The images bear out the B factors and scales that the file gives."
+    assert borne_out(right) == said
     exchanged = replace(images, b_factors=images.b_factors[::-1].copy())
     assert all(c.is_better for c in term_comparisons(exchanged, ROWS, STATED))
 

@@ -111,7 +111,7 @@ def with_terms(
     elif unclear:
         sentence = f"{sentence} The images do not tell if {', or if '.join(unclear)}."
     elif comparisons:
-        sentence = f"{sentence} The signs of the aberrations and B factors given are right."
+        sentence = f"{sentence} {borne_out(comparisons)}"
     return replace(
         verdict,
         passed=verdict.passed and not wrong,
@@ -119,6 +119,13 @@ def with_terms(
         changes=(*verdict.changes, *wrong),
         comparisons=(*verdict.comparisons, *comparisons),
     )
+
+
+def borne_out(comparisons: Sequence[Comparison]) -> str:
+    """The sentence on terms that fit the images better than others do."""
+    terms = " and ".join(dict.fromkeys(_term(c.words).strip() for c in comparisons))
+    signs = any(c.words.endswith(WRONG_SIGN) for c in comparisons)
+    return f"The images bear out the {terms} that the file gives{', and their signs' * signs}."
 
 
 def _term(words: str) -> str:

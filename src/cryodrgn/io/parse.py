@@ -98,7 +98,7 @@ def parse_ctf(
     advice = NOT_IN_PICKLES.format("ctf.pkl", metadata.path.name)
     tell_of_ignored(metadata, pixel_sizes, WITHOUT_FILE, advice)
     logger.info(
-        "wrote CTF parameters of %d particles to %s (box of %s px, %s Å/px, defocus %.2f to "
+        "wrote CTF parameters of %d images to %s (box of %s px, %s Å/px, defocus %.2f to "
         "%.2f µm, %g kV, Cs %g mm, amplitude contrast %g)",
         len(ctf),
         output,

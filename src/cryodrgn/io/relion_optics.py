@@ -122,7 +122,10 @@ def attenuation(columns: Columns) -> dict[str, Float[np.ndarray, " particles"]]:
             )
             raise MetadataError(msg)
         if (values < 0).any():
-            words = "%s: %s is negative, as Warp and M write it: its size is taken"
+            words = (
+                "%s: %s is negative, as Warp and M write it: its size is taken, and that of "
+                "tilt images for their dose alone"
+            )
             logger.info(words, columns.path, B_FACTOR)
         if values.any():
             found["b_factors"] = np.abs(values).astype(np.float32)

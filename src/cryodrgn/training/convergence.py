@@ -157,6 +157,6 @@ def verdict_in_words(converged_at: int | None, exchange: HalfImageExchangeTest |
         f"states, {gain}"
     )
     found = "no heterogeneity above noise found"
-    return (
-        f"{found} ({words}): {reason}" if has_converged else f"{words}; {found} yet: {reason}"
-    )
+    if has_converged:
+        return f"{found} ({words}): {reason}"
+    return f"{found} so far ({words}; more epochs may find it): {reason}"
