@@ -197,7 +197,7 @@ def test_two_processes_embed_the_images_as_one_does(pair, run, simulated, tmp_pa
     run(*line("train_vae", simulated, tmp_path / "run"))
     words = ("eval_images", simulated, tmp_path / "run/weights.pkl", "-o", tmp_path / "l.pkl")
     said = pair((*words, "--out-z", tmp_path / "z.pkl"))
-    assert said.count("41 images: reconstruction") == 1
+    assert said.count("41 particles: reconstruction") == 1
     latents = Finished(tmp_path / "run").latents
     np.testing.assert_allclose(load_latents(tmp_path / "z.pkl"), latents, atol=1e-4)
 

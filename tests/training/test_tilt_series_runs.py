@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 import starfile
 import torch
-import yaml
 
 from cryodrgn.cli.main import main
-from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.models.build import build_model, named_weights
-from cryodrgn.models.config_file import model_config, model_mapping
-from cryodrgn.models.settings import EncoderConfig
-from cryodrgn.reconstruction.trained import TrainedModel
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
 PARTICLES, TILTS = 50, 5
@@ -120,72 +114,6 @@ class TestEncoderOfCryodrgn4:
         words = ("--encode-mode", "tilt", "--qlayers", 3, "--single-images", "-o", tmp_path)
         said = fail("train_vae", series, "--zdim", 2, *words)
         assert "--encode-mode tilt needs the second images of the tilt pairs" in said
-
-
-def test_checkpoints_of_cryodrgn_4_on_tilt_series_open(tmp_path, series, run):
-    """A config in the layout that reference files of 4.3 have, and weights of its shapes."""
-    config = {
-        "cmd": ["cryodrgn", "train_vae"],
-        "dataset_args": {
-            "particles": str(series),
-            "norm": [0, 35.0],
-            "invert_data": False,
-            "ind": None,
-            "keepreal": False,
-            "window": True,
-            "window_r": 0.85,
-            "datadir": None,
-            "ctf": None,
-            "poses": None,
-            "do_pose_sgd": False,
-            "ntilts": 4,
-        },
-        "lattice_args": {"D": 17, "extent": 0.5, "ignore_DC": True},
-        "model_args": {
-            "qlayers": 2,
-            "qdim": 8,
-            "players": 1,
-            "pdim": 8,
-            "zdim": 2,
-            "enc_mask": 8,
-            "encode_mode": "tilt",
-            "pe_type": "gaussian",
-            "feat_sigma": 0.5,
-            "pe_dim": None,
-            "domain": "fourier",
-            "activation": "relu",
-            "tilt_params": {"tdim": 12, "tlayers": 2, "t_emb_dim": 5, "ntilts": 4},
-        },
-        "seed": 0,
-        "version": "4.3.0",
-    }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    model = model_config(config)
-    assert model_mapping(model)["model_args"]["tilt_params"] == {
-        "ntilts": 4,
-        "t_emb_dim": 5,
-        "tlayers": 2,
-        "tdim": 12,
-    }
-    weights = named_weights(build_model(model, seed=3))
-    assert {
-        n: tuple(w.shape) for n, w in weights.items() if "encoder1" in n and "weight" in n
-    } == {
-        "encoder.encoder1.main.0.weight": (8, 196),
-        "encoder.encoder1.main.2.linear.weight": (8, 8),
-        "encoder.encoder1.main.4.linear.weight": (8, 8),
-        "encoder.encoder1.main.6.weight": (5, 8),
-    }
-    torch.save(
-        {"epoch": 1, "model_state_dict": weights, "optimizer_state_dict": {}},
-        tmp_path / "weights.pkl",
-    )
-    assert load_checkpoint(tmp_path / "weights.pkl")["epoch"] == 1
-    trained = TrainedModel.load(tmp_path / "weights.pkl", config)
-    assert isinstance(trained.config.encoder, EncoderConfig)
-    assert trained.config.encoder.name == "tilt_series"
-    run("eval_images", series, tmp_path / "weights.pkl", "-o", tmp_path / "z.pkl")
-    assert load_latents(tmp_path / "z.pkl").shape == (PARTICLES, 2)
 
 
 def test_the_plan_counts_images(series, run, caplog, tmp_path):

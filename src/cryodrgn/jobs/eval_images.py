@@ -202,7 +202,7 @@ class EvalImages(
             losses = {"loss": result.loss, "recon": result.reconstruction, "kld": result.kl}
             save_pickles(self.output, [losses])
         logger.info(
-            "%d images: reconstruction %.7f, KL %.7f, loss %.7f",
+            "%d particles: reconstruction %.7f, KL %.7f, loss %.7f",
             count,
             result.reconstruction,
             result.kl,
