@@ -76,3 +76,6 @@ def test_the_verdict_says_what_counts():
     assert sentence.startswith(
         "No nuisance explains what changes along PC1, PC2: it is structure, or"
     )
+    sentence, _ = describe(labels, [axis(0.01), axis(0.2)], [none])
+    assert sentence.startswith("No nuisance explains what changes along PC2: it is")
+    assert sentence.endswith("; no change above noise was found along PC1.")

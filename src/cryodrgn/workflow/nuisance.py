@@ -177,6 +177,9 @@ def describe(
             f"no nuisance explains what changes along {axes}: it is structure, or noise that "
             "the latent took for it"
         )
+    unseen = [not change.is_real for change in changes]
+    if real and any(unseen):
+        parts.append(f"no change above noise was found along {_names(labels, unseen)}")
     sentence = "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:], is_pose_driven
 
