@@ -203,6 +203,25 @@ def test_files_that_do_not_fit_are_named(project, folder, name, old, new, words)
         RelionParticles(path)
 
 
+def test_two_particles_of_one_name_are_refused_and_one_listed_twice_is_one(project, folder):
+    path = write_relion5(project, folder)
+    listed = folder / "particles.star"
+    text = listed.read_text()
+    (row,) = [line for line in text.splitlines() if "TS_01/3_stack" in line]
+    listed.write_text(f"{text.rstrip()}\n{row}\n")
+    particles = open_particles(ParticleFiles(particles=path))
+    assert len(particles) == len(project.particles)
+    listed.write_text(text.replace(row, row.replace(" TS_01/3 ", " TS_01/1 ")))
+    with pytest.raises(MetadataError, match="rows 0 and 2 are particles of the name TS_01/1"):
+        RelionParticles(path)
+    # As rows of images, there are two of every dose.
+    project.particles[2].visible[:] = project.particles[0].visible
+    text = write_warp(project, folder / "warp.star").read_text()
+    (folder / "warp.star").write_text(text.replace(" TS_01/3 ", " TS_01/1 "))
+    with pytest.raises(MetadataError, match=r"TS_01/1 .* has 2 images or more of every dose"):
+        open_particles(ParticleFiles(particles=folder / "warp.star"))
+
+
 def test_the_list_of_particles_alone_names_the_file_to_take(project, folder):
     write_relion5(project, folder)
     for name in ("particles", "tomograms", "tilt_series/TS_01"):

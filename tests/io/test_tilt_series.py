@@ -148,9 +148,15 @@ def test_missing_and_doubled_tilts_leave_the_others_as_they_are(write, rng, capl
 
 def test_particles_of_the_same_name_in_two_tomograms_are_two(write, rng):
     table = columns(rng)
-    table["rlnTomoParticleName"] = ["1"] * len(table["rlnTomoName"])
-    particles = opened(write(table))
+    tomograms = np.array(table["rlnTomoName"])
+    first = [np.flatnonzero(tomograms == name)[: len(ANGLES)] for name in ("TS_01", "TS_02")]
+    table["rlnTomoParticleName"] = ["1"] * len(tomograms)
+    particles = opened(write(chosen(table, np.concatenate(first).tolist())))
     assert particles.names.tolist() == ["TS_01/1", "TS_02/1"]
+    with pytest.raises(
+        MetadataError, match=r"1 \(rlnTomoParticleName\) has . images or more of"
+    ):
+        opened(write(table))
 
 
 def test_the_best_images_are_those_of_the_smallest_dose(write, rng):

@@ -163,6 +163,7 @@ class _Listed:
             found = stacks[~are_stacks][0]
             msg = f"{table.path}: {found} is no stack of images (.mrcs); {EXTRACTED}"
             raise MetadataError(msg)
+        _require_one_stack(table.path, tomograms, names, stacks)
         subtomograms = matrices_from_relion_angles(vectors(table, SUBTOMOGRAM))
         origins = np.einsum("nij,nj->ni", subtomograms, vectors(table, ORIGINS))
         return cls(
@@ -198,6 +199,27 @@ class _Listed:
                 raise ShapeMismatchError(msg)
             shown[place] = flags
         return shown
+
+
+def _require_one_stack(
+    path: Path, tomograms: np.ndarray, names: np.ndarray, stacks: np.ndarray
+) -> None:
+    """Refuse particles of one name whose images are not the same.
+
+    Raises:
+        MetadataError: There are some.
+    """
+    known: dict[tuple[str, str], tuple[int, str]] = {}
+    rows = zip(tomograms.tolist(), names.tolist(), stacks.tolist(), strict=True)
+    for row, (tomogram, name, stack) in enumerate(rows):
+        first, other = known.setdefault((tomogram, name), (row, stack))
+        if other != stack:
+            msg = (
+                f"{path}: rows {first} and {row} are particles of the name {name} "
+                f"(rlnTomoParticleName) in {tomogram} (rlnTomoName) with different stacks; "
+                "give every particle a name of its own, or leave the column out"
+            )
+            raise MetadataError(msg)
 
 
 def coordinates_from_centre(

@@ -28,6 +28,8 @@ PRE_EXPOSURE, SCALE, B_FACTOR = "rlnMicrographPreExposure", "rlnCtfScalefactor",
 STAGE_ANGLES = ("rlnTomoNominalStageTiltAngle", "rlnTomoYTilt")
 # Tilts of a particle differ in dose and scale; those of opposite angles may share the scale.
 ROWS_PER_VALUE = 2.5
+# Doses from which on two images of each tell that there are two particles.
+FEWEST_DOSES = 3
 # WARP and M write the dose d as a B factor of −4 d.
 B_FACTOR_OF_DOSE = -4.0
 
@@ -102,6 +104,7 @@ def tilt_images(particles: StarTable, identity: str, columns: Columns) -> TiltIm
             tomograms = micrographs
     of_doses = _are_doses(columns, owners)
     doses, dose_words = _doses(particles, columns, b_factors_are_doses=of_doses)
+    _require_one_particle(particles, identity, owners, doses)
     scales, angles, tilt_words = _tilts(particles, columns)
     logger.info(
         "%s lists %d images of %d particles in tilt series (%s): dose %s, tilt %s; "
@@ -154,6 +157,40 @@ def numbered(
         joined = np.char.add(np.char.add(tomograms[first], "/"), names)
         names = joined
     return numbers[of_row.ravel()], names, first
+
+
+def _require_one_particle(
+    particles: StarTable,
+    identity: str,
+    owners: Int[np.ndarray, " rows"],
+    doses: Float[np.ndarray, " rows"] | None,
+) -> None:
+    """Refuse a name that two particles have: every dose then has two images, or more.
+
+    Raises:
+        MetadataError: There is one.
+    """
+    if doses is None or "rlnImageName" not in particles:
+        return
+    images = np.unique(particles.text("rlnImageName"), return_inverse=True)[1].ravel()
+    # Images that are listed several times are the same ones.
+    different = np.unique(np.stack([owners, images]), axis=1, return_index=True)[1]
+    pairs, counts = np.unique(
+        np.stack([owners[different], doses[different]]), axis=1, return_counts=True
+    )
+    num_doses = np.bincount(pairs[0].astype(np.int64))
+    fewest = np.full(len(num_doses), np.iinfo(np.int64).max)
+    np.minimum.at(fewest, pairs[0].astype(np.int64), counts)
+    several = np.flatnonzero((fewest > 1) & (num_doses >= FEWEST_DOSES))
+    if len(several):
+        row = int(np.flatnonzero(owners == several[0])[0])
+        name = particles.text(identity)[row]
+        msg = (
+            f"{particles.path}: {name} ({identity}) has {fewest[several[0]]} images or more of "
+            "every dose, as several particles of one name have; give every particle a name of "
+            f"its own, or a column {TOMOGRAM} if they are in different tomograms"
+        )
+        raise MetadataError(msg)
 
 
 def _is_of_tilts(values: Float[np.ndarray, " rows"], groups: Int[np.ndarray, " rows"]) -> bool:
