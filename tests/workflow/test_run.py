@@ -9,7 +9,10 @@ from cryodrgn.diagnosis.verdict import WRONG_SIGN
 from cryodrgn.errors import ConfigError, CryodrgnError, MetadataError
 from cryodrgn.jobs import run as module
 from cryodrgn.jobs.run import RunAll
+from cryodrgn.rundir import WholeRunFiles
 from cryodrgn.settings import words_of
+from cryodrgn.training.convergence import HalfImageExchangeTest
+from cryodrgn.training.epoch_records import EpochRecord, write_records
 from cryodrgn.training.events import StepBegun, StepFinished, listening
 from cryodrgn.training.run_log import read_events
 from cryodrgn.workflow import run_page
@@ -246,3 +249,27 @@ def test_quick_is_coarser_and_shorter_and_full_finer_and_longer():
     for option in ("box_size", "num_epochs"):
         assert quick[option] < normal[option] < full[option]
     assert quick["decoder_dim"] < normal["decoder_dim"]
+
+
+@pytest.mark.parametrize("converged", [False, True])
+def test_a_latent_is_not_said_to_be_noise_before_training_has_converged(tmp_path, converged):
+    files = WholeRunFiles(tmp_path)
+    for path in (files.check.json, files.nuisance.json):
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"verdict": "It is structure."}))
+    files.training.path.mkdir()
+    found = HalfImageExchangeTest(gain=0.1, error=0.2, score=0.5, num_images=60)
+    record = EpochRecord(
+        epoch=2,
+        error=0.5,
+        explained=0.5,
+        map_change=0.1,
+        exchange=found,
+        shells=(0.5,),
+        converged=converged,
+    )
+    write_records(files.training.convergence, [record])
+    verdicts = run_page.verdicts_of(files)
+    assert verdicts["Training"].startswith("no heterogeneity above noise found")
+    assert ("is no structure" in verdicts["Latent"]) == converged
+    assert ("more epochs" in verdicts["Latent"]) == (not converged)

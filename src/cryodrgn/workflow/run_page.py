@@ -18,6 +18,15 @@ SYMMETRY = (
     "symmetry: it learns every image at its own pose alone. For motions of single subunits "
     "run on the file that cryodrgn expand FILE --symmetry {group} -o expanded.star writes."
 )
+# What the latent of a network is in which no heterogeneity was found, and not found yet.
+NOISE = (
+    "without heterogeneity it describes the noise of single images; what changes along its "
+    "axes is no structure."
+)
+TOO_EARLY = (
+    "as long as no heterogeneity is found, it may describe nothing but the noise of single "
+    "images; train for more epochs before anything is read from its axes."
+)
 
 
 def write_run_page(
@@ -74,10 +83,7 @@ def verdicts_of(files: WholeRunFiles) -> dict[str, str]:
     exchange = exchange_of(records) if records else None
     if exchange is not None and not exchange.is_suspected:
         # An encoder gives the noise of an image a latent, too, which that image then confirms.
-        found["Latent"] = (
-            "without heterogeneity it describes the noise of single images; what changes along "
-            "its axes is no structure."
-        )
+        found["Latent"] = NOISE if any(record.converged for record in records) else TOO_EARLY
     else:
         found["Latent"] = read_json(files.nuisance.json)["verdict"]
     return found
