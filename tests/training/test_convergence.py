@@ -117,9 +117,9 @@ def test_verdicts_are_said_in_words():
     doubtful = HalfImageExchangeTest(gain=6.0, error=1.4, score=3.9, num_images=60)
     assert "heterogeneity is suspected, but not clear" in verdict_in_words(13, doubtful)
     assert verdict_in_words(None, none).startswith(
-        "no heterogeneity above noise found so far (still improving; more epochs may find it): "
+        "no heterogeneity above noise found so far (not converged; more epochs may find it): "
     )
-    assert verdict_in_words(None, None) == "still improving"
+    assert verdict_in_words(None, None) == "not converged"
 
 
 def test_records_come_back_from_their_table_and_from_checkpoints(tmp_path):

@@ -82,7 +82,7 @@ def test_every_epoch_is_said_in_log_and_table(run, simulated, tmp_path):
     assert rows[0]["map_change"] == ""
     assert float(rows[2]["map_change"]) > 0
     assert {f"shell_{shell}" for shell in range(9)} <= rows[0].keys()
-    assert Finished(tmp_path).log.count("still improving") == 3
+    assert Finished(tmp_path).log.count("not converged") == 3
 
 
 def test_training_stops_once_it_has_converged_and_says_how_to_go_on(

@@ -136,7 +136,7 @@ def verdict_in_words(converged_at: int | None, exchange: HalfImageExchangeTest |
             few images to tell.
     """
     has_converged = converged_at is not None
-    words = "still improving"
+    words = "not converged"
     if converged_at is not None:
         words = f"converged at epoch {converged_at + 1}"
     if exchange is None:
