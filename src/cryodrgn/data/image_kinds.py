@@ -107,9 +107,9 @@ class ImageKinds:
         )
 
     @property
-    def first_pixel_size(self) -> float | None:
-        """Å/px of the first image, that of all if they are of one kind; None if unknown."""
-        return None if self.pixel_sizes is None else float(self.pixel_sizes[0])
+    def pixel_size(self) -> float | None:
+        """Å/px of the images, the median where they have several; None if it is not known."""
+        return None if self.pixel_sizes is None else float(np.median(self.pixel_sizes))
 
     @property
     def changes_field(self) -> bool:
@@ -124,9 +124,9 @@ class ImageKinds:
         """Å/px of the results, None if it is not known."""
         if self.sampling is not None:
             return self.sampling.pixel_size
-        if self.pixel_sizes is None:
+        if self.pixel_size is None:
             return None
-        return float(np.median(self.pixel_sizes)) * self.images.box_size / self.box_size
+        return self.pixel_size * self.images.box_size / self.box_size
 
     @property
     def change(self) -> "tuple[Float[np.ndarray, ' images'], float] | float":
@@ -145,7 +145,7 @@ class ImageKinds:
             return None
         own = self.pixel_sizes[self.images.rows_in(stack)]
         if not len(own) or self.sampling is None:
-            return float(np.median(self.pixel_sizes))
+            return self.pixel_size
         if len(rows_by_pixel_size(own)) > 1:
             msg = (
                 f"{stack} holds images of {kinds_in_words(own, self.images.shapes[: len(own)])}"

@@ -212,7 +212,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
         metadata, kinds = self._opened()
         self._refuse_several(kinds)
         tell_of_terms_left(self.input, metadata)
-        images, pixel_size = kinds.images, kinds.first_pixel_size
+        images, pixel_size = kinds.images, kinds.pixel_size
         rows = np.arange(len(images))
         if self.indices is not None:
             rows = load_selection(self.indices).rows_of(len(images), str(self.input))
