@@ -141,7 +141,9 @@ def test_shifts_of_a_refinement_at_another_box_are_fractions_of_that_box(
         assert parsed(run, newer, *options)[0] == [2 / 32, 1 / 32]
     message = fail("parse_pose_csparc", newer, "-D", 48, "-o", tmp_path / "new.pkl")
     assert "images have 64 pixels and whose refinement had 32" in message
-    assert "got -D 0" in fail("parse_pose_csparc", older, "-D", 0, "-o", tmp_path / "n.pkl")
+    assert "-D must be at least 1, got 0" in fail(
+        "parse_pose_csparc", older, "-D", 0, "-o", tmp_path / "n.pkl"
+    )
 
 
 @pytest.mark.parametrize("refined_at", [None, ("f4", [3.0, 3.0])])
