@@ -1,8 +1,8 @@
 """Memory and time of commands, compared with their plans: ``python benchmarks/plans.py``.
 
-Every command runs in a process of its own on one thread. Memory is the peak of what was
-resident. Time is that of the processor since the plan was said, which others who use the
-machine change less than the clock.
+Every command runs in a process of its own. Memory is the peak of what was resident. Time is
+that of the processor since the plan was said, which others who use the machine change less than
+the clock; while threads share work, that of the slowest of them.
 """
 
 import argparse
@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,13 +55,23 @@ COMMANDS = {
     "power": "power {0}/sim/particles.star -o {0}/power --trials 4",
     "nuisance": "nuisance {0}/sim/particles.star {0}/run/z.pkl -o {0}/nuisance",
 }
+# Boxes and numbers of images of the sets on which commands run on one thread and on more, and
+# the commands, in this order.
+SIZES = ((64, 6000), (96, 1500))
+THREADS = (1, 2)
+SIMULATED = "simulate -D {1} --Apix {2} -n {3} --num-states 10 -o {0}/sim"
+SIZED = {
+    "train_linear": "train_linear {0}/sim/particles.star -o {0}/linear --overwrite",
+    "backproject_voxel": "backproject_voxel {0}/sim/particles.star -o {0}/volume.mrc",
+    "reconstruct_states": "reconstruct_states {0}/linear -o {0}/states",
+}
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a plan said and what the command took, in bytes and seconds of a processor."""
+    """What a plan said and what the command took, in bytes and seconds."""
 
     name: str
     memory: tuple[float, float]
@@ -71,17 +83,41 @@ class _Stopwatch(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.plan, self.started = "", time.process_time()
+        self.plan, self.started = "", _busy_seconds()
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().startswith("plan: "):
-            self.plan, self.started = record.getMessage(), time.process_time()
+            self.plan, self.started = record.getMessage(), _busy_seconds()
+
+
+class _TimedThreads(ThreadPoolExecutor):
+    """Threads that share loops, and the seconds that the slowest of each loop had."""
+
+    seconds = 0.0
+
+    def map(self, work: Callable[[Any], Any], pieces: list[Any]) -> list[Any]:
+        def timed(piece: Any) -> tuple[Any, float]:
+            begun = time.thread_time()
+            return work(piece), time.thread_time() - begun
+
+        done = list(super().map(timed, pieces))
+        _TimedThreads.seconds += max(seconds for _, seconds in done)
+        return [result for result, _ in done]
+
+
+def _busy_seconds() -> float:
+    """Seconds that this process would have taken if others had left its processors free."""
+    if os.environ["OMP_NUM_THREADS"] == "1":
+        return time.process_time()
+    # The first thread takes part in loops of torch, and waits for loops of numba.
+    return time.thread_time() + _TimedThreads.seconds
 
 
 def observe(words: list[str]) -> int:
     """Run a command in this process, and print what it took."""
     from cryodrgn.cli.main import main as run
     from cryodrgn.io import log
+    from cryodrgn.kernels.loops import compiling
 
     watch, configure = _Stopwatch(), log.log_to_terminal
 
@@ -89,18 +125,18 @@ def observe(words: list[str]) -> int:
         configure(*namings)
         logging.getLogger("cryodrgn").addHandler(watch)
 
-    log.log_to_terminal = configured
+    log.log_to_terminal, compiling.ThreadPoolExecutor = configured, _TimedThreads
     status = run(words)
-    seconds = time.process_time() - watch.started
+    seconds = _busy_seconds() - watch.started
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"plan": watch.plan, "seconds": seconds, "peak": peak}))
     return status
 
 
-def measure(name: str, words: list[object]) -> Case:
-    """Run a command and compare it with its plan."""
+def measure(name: str, words: list[object], threads: int = 1) -> Case:
+    """Run a command on so many threads and compare it with its plan."""
     line = [sys.executable, __file__, "--observe", *map(str, words)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -144,13 +180,27 @@ def commands(folder: Path) -> Iterator[Case]:
         yield measure(name, list(line.format(folder).split()))
 
 
+def sizes(folder: Path) -> Iterator[Case]:
+    """Commands on sets of several sizes, on one thread and on more."""
+    for box, count in SIZES:
+        place = folder / f"{box}"
+        measure("simulate", list(SIMULATED.format(place, box, 384 / box, count).split()))
+        for threads in THREADS:
+            for command, line in SIZED.items():
+                name = f"{command} | {count} | {box} | {threads}"
+                yield measure(name, list(line.format(place).split()), threads)
+
+
+TABLES = {"trainings": trainings, "commands": commands, "sizes": sizes}
+
+
 def main() -> None:
     """Measure one table, or run a command that is measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", choices=("trainings", "commands"), default="commands")
+    parser.add_argument("--table", choices=TABLES, default="commands")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    table = trainings if options.table == "trainings" else commands
+    table = TABLES[options.table]
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps([asdict(case) for case in table(Path(folder))]))
 

@@ -107,8 +107,7 @@ class FeatureOptions(DeviceOptions):
         mask = feature_mask(self.feature or "", particles.box_size, geometry)
         with joined(self) as (team, device):
             storage = Storage(scratch_dir=output.parent)
-            dimensions = latents.mean.shape[1]
-            plan = states_plan(particles, dimensions, choice, 0, output.parent, device, storage)
+            plan = states_plan(particles, own, choice, 0, output.parent, device, storage)
             plan.announce("the comparison of the images with the feature")
             if own.half_means is None:
                 logger.info("%s", SHARED_NOTE)

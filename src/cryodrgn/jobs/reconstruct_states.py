@@ -220,7 +220,7 @@ class ReconstructStates(
         )
         plan = states_plan(
             particles,
-            latents.mean.shape[1],
+            latents,
             choice,
             len(points),
             self.outdir,

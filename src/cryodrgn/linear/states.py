@@ -351,6 +351,15 @@ def _linear_model(latents: Latents, box_size: int) -> BasisModel:
     )
 
 
+def takes_coordinates(latents: Latents, settings: StateSettings) -> bool:
+    """True if the functions that volumes are first regressed on are the coordinates of z."""
+    return settings.functions == "linear" or (
+        settings.functions in {"auto", "best"}
+        and latents.is_linear
+        and latents.mean.shape[1] <= DIMENSIONS_KEPT_LINEAR
+    )
+
+
 def functions_of(latents: Latents, settings: StateSettings, box_size: int) -> BasisModel:
     """A model whose functions are known and whose volumes are not yet.
 
@@ -359,13 +368,7 @@ def functions_of(latents: Latents, settings: StateSettings, box_size: int) -> Ba
         settings: Which functions.
         box_size: Side of the volumes.
     """
-    dimensions = latents.mean.shape[1]
-    is_linear = settings.functions == "linear" or (
-        settings.functions in {"auto", "best"}
-        and latents.is_linear
-        and dimensions <= DIMENSIONS_KEPT_LINEAR
-    )
-    if is_linear:
+    if takes_coordinates(latents, settings):
         return _linear_model(latents, box_size)
     from cryodrgn.analysis.diffusion_map import diffusion_map  # noqa: PLC0415
 
@@ -380,7 +383,7 @@ def functions_of(latents: Latents, settings: StateSettings, box_size: int) -> Ba
         BasisConfig(
             kind="basis",
             box_size=box_size,
-            latent_dim=dimensions,
+            latent_dim=latents.mean.shape[1],
             num_functions=settings.num_functions,
             num_landmarks=len(found.landmarks),
             num_neighbours=found.num_neighbours,

@@ -2,23 +2,29 @@
 
 What most time goes into is measured: a moment of the real operation on the device that will do
 it, no more than once in a process. Training steps and other passes of networks are measured by
-:mod:`cryodrgn.training.cost`. What is not worth a measurement (figures, statistics of latents)
-is told in operations of matrix products that take a processor as long, of which this machine
-has a rate; ``benchmarks/plans.py`` compares all of it with what commands take.
+:mod:`cryodrgn.training.cost`. What is not worth a measurement (statistics of latents) is told
+in operations of matrix products that take a processor as long, of which this machine has a
+rate. Times are those of a process whose threads find processors free: what it waits for others
+is not in them. ``benchmarks/plans.py`` compares all of it with what commands take.
 """
 
 import functools
+import io
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from cryodrgn.data.preprocessing import Preprocessing, preparing_device, preprocess
 from cryodrgn.devices import operations_per_second
+from cryodrgn.errors import BadImageError, MissingDependencyError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.resample import downsample_images
+from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.fourier.transforms import images_from_lattice
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
@@ -28,29 +34,35 @@ from cryodrgn.kernels.backends import kernels_for
 from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.linear.config import LinearConfig
+from cryodrgn.linear.halves import correlations
+from cryodrgn.linear.held_out import number_of_groups
 from cryodrgn.linear.iteration import POINTS_PER_VOXEL
 from cryodrgn.linear.maximisation import solve
-from cryodrgn.linear.subspace import MARGIN, grid_size
+from cryodrgn.linear.subspace import MARGIN, Subspace, grid_size
 from cryodrgn.models.build import build_model
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.models.volumes import MOST_AT_A_TIME
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.processors import useful_threads
 from cryodrgn.reconstruction.backproject import PADDING, volume_of_sums
+from cryodrgn.reconstruction.local_quality import local_resolution
+from cryodrgn.reconstruction.postprocessing import sharpened
 from cryodrgn.training.cost import shortest_time
 
 PROCESSOR = torch.device("cpu")
-# Share of the speed measured for a moment that long work reaches on a machine that others use,
-# too; others take nothing of a card.
-SUSTAINED = 0.7
 # Numbers that are computed with for a moment: pixels of images, points of slices (times the
 # columns that each adds to), bytes of a table of sums.
 PIXELS, POINTS, LEAST_POINTS, TABLE_BYTES = 1 << 18, 1 << 22, 4000, 1 << 24
 # Side of a volume that is made of sums for a moment.
 SOLVED_SIDE = 32
 
-# Work told in operations of products. Loading and compiling what is used first; a voxel of a
-# state with its local resolution and errors; one of a decoded volume; the figure of all states.
-STARTED, STATE_VOXEL, WRITTEN_VOXEL, FIGURED = 1e11, 5e4, 2e3, 5e11
+# Side of a state that is described for a moment, and images that are read.
+DESCRIBED_SIDE, READ_IMAGES = 32, 64
+# Axes in the pictures of a state, those that it has in the figure of all, and the most states
+# there; axes in the gallery of a linear run.
+AXES_OF_STATE, AXES_IN_FIGURE, MOST_IN_FIGURE, AXES_OF_JUNK = 4, 3, 8, 50
+# Work told in operations of products. A voxel of a decoded volume that is written.
+WRITTEN_VOXEL = 2e3
 # An analysis without its volumes, a volume that is drawn, a particle in an embedding, and at
 # most so many of them.
 ANALYSED, DRAWN, MAPPED, MAPPED_AT_MOST = 4e11, 3.5e10, 2.5e8, 100_000
@@ -61,23 +73,38 @@ COMPARED_VOXEL, LEARNT, GROUPED = 5e3, 1e7, 5e7
 # looks at, and every image and particle of it.
 CHECKED, CHECKED_IMAGE = 5e11, 5e8
 NUISANCE, SEEN_PIXEL, NUISANCE_IMAGE, NUISANCE_PARTICLE = 1e11, 1e3, 4e7, 5e6
-# Volumes that a regression and an iteration of the linear model solve for.
-SOLVED_PER_REGRESSION, SOLVED_PER_ITERATION = 5, 3
+# Times that a regression solves for all of its volumes, those that half maps of independent
+# latents add, and volumes that an iteration of the linear model solves for.
+SOLVED_PER_REGRESSION, SOLVED_FOR_HALVES, SOLVED_PER_ITERATION = 5, 2, 3
 
 
 def host_seconds(operations: float) -> float:
     """Seconds of work on the processor, told in operations of matrix products."""
-    return operations / operations_per_second(PROCESSOR) / SUSTAINED
+    return operations / operations_per_second(PROCESSOR)
 
 
-def sustained(seconds: float, device: torch.device) -> float:
-    """Seconds of long work of which a moment on an idle device would take so many."""
-    return seconds / SUSTAINED if device.type == "cpu" else seconds
+def reading(images: ImageTable, *, step: int = 1) -> float:
+    """Seconds to read all images of a table, every so many-th of a file at a time."""
+    rows = np.arange(0, len(images), step)[:READ_IMAGES]
+    rows = rows[(images.shapes[rows] == images.shapes[0]).all(1)]
+
+    def read() -> None:
+        # A bad image is refused after it has been read.
+        with suppress(BadImageError):
+            images.read(rows)
+
+    seconds = shortest_time(read, PROCESSOR)
+    return len(images) * seconds / len(rows)
 
 
 def preparing(count: int, box_size: int, device: torch.device = PROCESSOR) -> float:
-    """Seconds to window and transform images of a side in pixels."""
+    """Seconds to window and transform images of a side in pixels, which have been read."""
     return count * _prepared_image(box_size, preparing_device(device))
+
+
+def drawing(num_axes: int) -> float:
+    """Seconds to draw so many axes of pictures; 0 where there is nothing to draw with."""
+    return num_axes * _drawn_axes() if num_axes else 0.0
 
 
 def downsampling(count: int, box_size: int, new_box_size: int) -> float:
@@ -99,11 +126,17 @@ def backprojecting(count: int, box_size: int, num_slices: int, device: torch.dev
     added = _added_point(PADDING * box_size, 0, device)
     solved = _backprojected_voxel(device) * box_size**3
     point = num_slices * added + _compared_point(device)
-    return host_seconds(STARTED) + points * point + solved
+    return points * point + solved
 
 
 def regressing(
-    points: float, box_size: int, volumes: int, device: torch.device, num_slices: int = 1
+    points: float,
+    box_size: int,
+    volumes: int,
+    device: torch.device,
+    num_slices: int = 1,
+    *,
+    with_half_latents: bool = False,
 ) -> float:
     """Seconds to regress volumes on images.
 
@@ -113,10 +146,43 @@ def regressing(
         volumes: Number of the volumes.
         device: Where.
         num_slices: Slices that an image adds.
+        with_half_latents: Whether half maps have latents of their own.
     """
-    added = num_slices * _added_point(box_size, volumes, device) + _compared_point(device)
-    solved = SOLVED_PER_REGRESSION * _solved_voxel(volumes, device)
-    return points * added + solved * box_size**3
+    solutions = SOLVED_PER_REGRESSION + SOLVED_FOR_HALVES * with_half_latents
+    passes, side = 1 + with_half_latents, min(box_size, SOLVED_SIDE)
+    voxel = solutions * _solved_voxel(volumes, device)
+    voxel += passes * volumes * _correlated_voxel(side, device)
+    added = _regressed_point(box_size, volumes, device, num_slices)
+    return passes * points * added + voxel * box_size**3
+
+
+def comparing(
+    points: float, box_size: int, volumes: int, count: int, device: torch.device, slices: int
+) -> float:
+    """Seconds to compare two sets of volumes with maps of groups of particles of each half.
+
+    Args:
+        points: Points of all images together.
+        box_size: Side of the volumes in voxels.
+        volumes: Number of the volumes of the second set, which are regressed for it.
+        count: Number of particles.
+        device: Where.
+        slices: Slices that an image adds.
+    """
+    side, maps = min(box_size, SOLVED_SIDE), 2 * number_of_groups(count)
+    voxel = maps * (_solved_voxel(1, device) + 2 * _correlated_voxel(side, device))
+    added = points * _regressed_point(box_size, 1, device, slices)
+    again = regressing(points, box_size, volumes, device, slices)
+    return again + added + voxel * box_size**3
+
+
+def describing(num_states: int, box_size: int, device: torch.device) -> float:
+    """Seconds to describe, sharpen and draw states whose half maps are there."""
+    if not num_states:
+        return 0.0
+    side = min(box_size, DESCRIBED_SIDE)
+    axes = AXES_OF_STATE * num_states + AXES_IN_FIGURE * min(num_states, MOST_IN_FIGURE)
+    return num_states * _described_voxel(side, device) * box_size**3 + drawing(axes)
 
 
 def fitting(
@@ -133,11 +199,11 @@ def fitting(
     """
     volumes, fitted = config.num_components + 1, min(count, config.fit_images)
     whole = fitted * len(HalfPlaneFrequencies.disc(box_size))
-    fine = regressing(2 * whole, box_size, volumes, device, num_slices)
+    fine = regressing(whole, box_size, volumes, device, num_slices, with_half_latents=True)
     # Halves are fitted again if contrasts may pay, which is not known before.
     again = 0.5 if config.with_contrast is None else 0
     coarse = finding_latents(config, count, box_size, device, num_slices, again=again)
-    return host_seconds(STARTED) + (1 + config.pose_rounds) * (coarse + fine)
+    return (1 + config.pose_rounds) * (coarse + fine) + drawing(AXES_OF_JUNK)
 
 
 def finding_latents(
@@ -208,9 +274,9 @@ def nuisance(count: int, sample: int, box_size: int) -> float:
 
 
 def _moment(step: Callable[[], object], device: torch.device) -> float:
-    """Seconds of a piece of work in the long run, by all threads that find a processor."""
+    """Seconds of a piece of work, by all threads that find a processor."""
     seconds = shortest_time(step, device)
-    return sustained(seconds / useful_threads() if device.type == "cpu" else seconds, device)
+    return seconds / useful_threads() if device.type == "cpu" else seconds
 
 
 @functools.cache
@@ -284,6 +350,11 @@ def _added_point(side: int, volumes: int, device: torch.device) -> float:
     )
 
 
+def _regressed_point(side: int, volumes: int, device: torch.device, num_slices: int) -> float:
+    """Seconds of a point of an image in a regression of volumes."""
+    return num_slices * _added_point(side, volumes, device) + _compared_point(device)
+
+
 @functools.cache
 def _expected_point(side: int, volumes: int, device: torch.device) -> float:
     """Seconds of the inner products of a point of slices of volumes."""
@@ -332,6 +403,53 @@ def _solved_voxel(volumes: int, device: torch.device) -> float:
     sums = SliceAccumulator(RfftVolumeGrid(side), volumes, products, device)
     prior = torch.ones(volumes, side // 2 + 1, device=device)
     return _moment(lambda: solve(sums, prior, None, side // 2 - 1), device) / side**3
+
+
+@functools.cache
+def _correlated_voxel(side: int, device: torch.device) -> float:
+    """Seconds of the Fourier shell correlation of two volumes, by voxel."""
+    radius = side // 2 - 1
+    volume, prior = torch.ones(1, side, side, side), torch.ones(1, radius + 2)
+    model = Subspace(volumes=volume.to(device), prior=prior.to(device), radius=radius)
+    return _moment(lambda: correlations(model, model), device) / side**3
+
+
+@functools.cache
+def _described_voxel(side: int, device: torch.device) -> float:
+    """Seconds of local resolution, FSC, B factor and sharpening of a state, by voxel."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, side, side, side, generator=generator)
+    mask, halves = torch.ones_like(first), (first, first + second)
+    on_device = [half.to(device) for half in halves]
+
+    def describe() -> object:
+        local_resolution(on_device[0], on_device[1], 1.0)
+        fourier_shell_correlation(*halves)
+        return sharpened(halves, mask, 1.0, with_local=False)
+
+    return shortest_time(describe, PROCESSOR) / side**3
+
+
+@functools.cache
+def _drawn_axes() -> float:
+    """Seconds to draw axes with an image, or with labels and a curve, and to write them."""
+    try:
+        from cryodrgn.analysis.plots import new_figure  # noqa: PLC0415 (it is optional)
+    except MissingDependencyError:
+        return 0.0
+
+    def draw() -> None:
+        figure = new_figure(6, 3)
+        section, curve = figure.subplots(1, 2)
+        section.imshow(np.eye(2 * SOLVED_SIDE), cmap="gray")
+        section.set(xticks=[], yticks=[], title="section")
+        curve.plot(np.arange(SOLVED_SIDE), label="curve")
+        curve.set(xlabel="resolution", ylabel="correlation")
+        curve.legend()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120)
+
+    return shortest_time(draw, PROCESSOR) / 2
 
 
 @functools.cache

@@ -22,7 +22,8 @@ from cryodrgn.geometry.symmetry import point_group
 from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.linear.config import LinearConfig
-from cryodrgn.linear.states import StateSettings
+from cryodrgn.linear.latents import Latents
+from cryodrgn.linear.states import StateSettings, takes_coordinates
 from cryodrgn.models.build import decoder_sizes
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.models.volumes import BYTES_AT_A_TIME, MOST_AT_A_TIME
@@ -58,6 +59,8 @@ SLICED_VOXEL, IMAGED_PIXEL = 216, 80
 # Grids of sums that a regression holds at a time, and stacks of volumes; of states there are
 # twice as many, and what finds neighbours among latents.
 GRIDS, STACKS, NEIGHBOURS = 3, 3, 200 * 10**6
+# Times that all images are added up for a state by kernels.
+KERNEL_PASSES = 12.0
 # What draws volumes.
 PICTURES = 150 * 10**6
 
@@ -93,7 +96,7 @@ def training_plan(
         each = seconds_per_particle(
             config.model, device, dtype, min(config.training.batch_size, count), images_visited
         )
-        return _preparing(particles, device) + cost.sustained(epochs * count * each, device)
+        return _preparing(particles, device) + epochs * count * each
 
     plan = Plan(
         work=(
@@ -129,9 +132,11 @@ def backprojection_plan(
         device=device,
         memory=LIBRARIES + BYTES_PER_BACKPROJECTED * box_size**3 + BYTES_PER_SPREAD * points,
         written=3 * FLOAT * box_size**3,
+        # Each half holds every other image.
         seconds=lambda: (
-            _preparing(particles, device)
+            _preparing(particles, device, step=2)
             + cost.backprojecting(count, box_size, num_slices, device)
+            + cost.drawing(1)
         ),
         advice="downsample the images first",
     )
@@ -180,7 +185,7 @@ def power_plan(config: LinearConfig, particles: ParticleSet, trials: int, folder
 
 def states_plan(
     particles: ParticleSet,
-    latent_dim: int,
+    latents: Latents,
     settings: StateSettings,
     num_states: int,
     folder: Path,
@@ -188,22 +193,34 @@ def states_plan(
     storage: Storage,
 ) -> Plan:
     """The plan of the reconstruction of states; by kernels, every state is a regression."""
-    count, box_size = len(particles), particles.box_size
-    is_smooth = settings.functions != "linear" and settings.num_functions > 0
+    count, box_size, latent_dim = len(particles), particles.box_size, latents.mean.shape[1]
+    is_smooth = settings.num_functions > 0 and not takes_coordinates(latents, settings)
     volumes = 1 + (settings.num_functions if is_smooth else latent_dim)
-    passes = 2.0
-    if settings.method == "kernel":
-        volumes, passes = 1, 12.0 * num_states
+    is_kernel, halves = settings.method == "kernel", latents.half_means is not None
+    summed = 1 if is_kernel else volumes
     slices = slices_of(settings.symmetry, settings.ewald)
     points = count * particles.images_per_particle * points_of(box_size)
-    compares = settings.functions == "best" and settings.method == "basis"
+
+    def regressing(volumes: int, passes: float, *, with_half_latents: bool = halves) -> float:
+        return cost.regressing(
+            passes * points,
+            box_size,
+            volumes,
+            device,
+            slices,
+            with_half_latents=with_half_latents,
+        )
 
     def seconds() -> float:
-        of_states = cost.STATE_VOXEL * num_states * box_size**3 + cost.FIGURED
-        total = _preparing(particles, device) + cost.host_seconds(of_states)
-        total += cost.regressing(passes * points, box_size, volumes, device, slices)
-        if compares:
-            total += cost.regressing(points, box_size, 2 + latent_dim, device, slices)
+        total = _preparing(particles, device) + cost.describing(num_states, box_size, device)
+        if is_kernel:
+            passes = KERNEL_PASSES * num_states
+            return total + regressing(1, passes, with_half_latents=False)
+        total += regressing(volumes, 1)
+        if is_smooth and latents.is_linear and settings.functions == "best":
+            total += cost.comparing(points, box_size, 1 + latent_dim, count, device, slices)
+            # Coordinates that agree better are regressed on again, which is not known before.
+            total += regressing(1 + latent_dim, 1) / 2
         return total
 
     states = f", {counted(num_states, 'state')}" if num_states else ""
@@ -211,10 +228,10 @@ def states_plan(
         work=f"{_images(particles)}{states}, {counted(latent_dim, 'latent dimension')}",
         folder=folder,
         device=device,
-        memory=_grid_bytes(box_size, volumes)
-        + FLOAT * STACKS * volumes * box_size**3
+        memory=_grid_bytes(box_size, summed)
+        + FLOAT * STACKS * summed * box_size**3
         + NEIGHBOURS,
-        written=FLOAT * (volumes + 5 * num_states) * box_size**3,
+        written=FLOAT * (summed + 5 * num_states) * box_size**3,
         seconds=seconds,
         advice="take fewer `num_functions`, or a smaller box with `box_size`",
     )
@@ -252,7 +269,7 @@ def encoding_plan(
         each = seconds_per_particle(
             config, device, dtype, together, per_particle, is_trained=False
         )
-        return prepared + cost.sustained(count * each, device)
+        return prepared + count * each
 
     plan = Plan(
         work=_images(particles),
@@ -308,7 +325,7 @@ def volumes_plan(
         seconds=lambda: (
             more()
             + cost.decoding(config, count, points, device, stored=max(0, functions))
-            + cost.host_seconds(cost.STARTED + cost.WRITTEN_VOXEL * count * voxels)
+            + cost.host_seconds(cost.WRITTEN_VOXEL * count * voxels)
         ),
         advice="take smaller volumes with `volume_box_size`",
     )
@@ -434,9 +451,11 @@ def _images(particles: ParticleSet) -> str:
     return f"{len(particles)} particles, {len(particles.images)} images {of_size}"
 
 
-def _preparing(particles: ParticleSet, device: torch.device) -> float:
+def _preparing(particles: ParticleSet, device: torch.device, step: int = 1) -> float:
+    """Seconds to read and prepare all images, every so many-th of a file at a time."""
     images = particles.images
-    return cost.preparing(len(images), images.pixels.box_size, device)
+    prepared = cost.preparing(len(images), images.pixels.box_size, device)
+    return cost.reading(images, step=step) + prepared
 
 
 def _prepared_bytes(particles: ParticleSet) -> int:

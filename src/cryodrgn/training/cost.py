@@ -26,7 +26,7 @@ from cryodrgn.training.objectives import ROWS_IN_CACHE
 logger = logging.getLogger(__name__)
 
 # Measured at least so long, and so often, of which the shortest counts.
-SECONDS, TIMES = 0.03, 2
+SECONDS, TIMES = 0.05, 2
 # Floating point operations of a pass that is measured, by the kind of device.
 MEASURED_OPERATIONS = {"cpu": 1e9}
 MEASURED_ON_CARDS = 4e12

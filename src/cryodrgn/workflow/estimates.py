@@ -47,7 +47,7 @@ def estimated_seconds(
     visits = WITH_HELD_OUT * settings["num_epochs"] * len(particles)
     points = math.pi / 12 * box_size**3
     stored_volumes = decoder_sizes(model).stored_volumes
-    reading = cost.preparing(images, stored, device)
+    reading = cost.reading(particles.images) + cost.preparing(images, stored, device)
     mates, consensus = len(point_group(linear.symmetry)), {}
     if mates > 1:
         adding = cost.backprojecting(images, stored, mates, device)
@@ -55,7 +55,7 @@ def estimated_seconds(
     return consensus | {
         "check": cost.checking(sample, stored),
         "linear": reading + cost.fitting(linear, images, box_size, device),
-        "training": reading + cost.sustained(visits * step, device),
+        "training": reading + visits * step,
         "analysis": cost.decoding(model, VOLUMES, points, device, stored=stored_volumes)
         + cost.analysing(len(particles), VOLUMES, with_map=True),
         "nuisance": cost.nuisance(len(particles), sample, stored),
