@@ -13,11 +13,12 @@ from cryodrgn.training.run_log import model_choice_in_words
 
 # What each step does with a symmetry, by its point group and the file that has none yet.
 SYMMETRY = (
-    "{group}: images are added at all mates in the consensus map and its half maps, and in the "
-    "linear model, which finds motions of all subunits together. The network knows no "
-    "symmetry: it learns every image at its own pose alone. For motions of single subunits "
-    "run on the file that cryodrgn expand FILE --symmetry {group} -o expanded.star writes."
+    "{group}: images are added at all mates in the consensus map and its half maps{linear}. "
+    "The network knows no symmetry: it learns every image at its own pose alone. For motions "
+    "of single subunits run on the file that cryodrgn expand FILE --symmetry {group} -o "
+    "expanded.star writes."
 )
+LINEAR = ", and in the linear model, which finds motions of all subunits together"
 # What the latent of a network is in which no heterogeneity was found, and not found yet.
 NOISE = (
     "without heterogeneity it describes the noise of single images; what changes along its "
@@ -44,7 +45,8 @@ def write_run_page(
     """
     verdicts = verdicts_of(files)
     if symmetry is not None:
-        verdicts["Symmetry"] = SYMMETRY.format(group=symmetry)
+        linear = LINEAR if "Linear model" in verdicts else ""
+        verdicts["Symmetry"] = SYMMETRY.format(group=symmetry, linear=linear)
     page = HtmlReport(f"{files.path.resolve().name}: from particles to states")
     for name, sentence in verdicts.items():
         page.verdict(f"{name}: {sentence}")
