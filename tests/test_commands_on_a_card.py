@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from command_line import subparsers
+from cryodrgn import compiled_code
 from cryodrgn.cli.main import CRYODRGN, main
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import choose_device, may_wait, to_device
@@ -148,6 +149,22 @@ def test_a_card_gives_the_volumes_of_the_processor(made, card, tmp_path):
     for name in ("backproject_voxel.{}.mrc", "eval_vol.{}/vol_001.mrc"):
         ours, theirs = (read_volume(tmp_path / name.format(d))[0] for d in ("cuda", "cpu"))
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_a_card_compiles_the_decoding_of_volumes(made, card, tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled_code, "compiled", lambda function: function)
+    monkeypatch.setattr(compiled_code, "compiler_problem", lambda device: None)
+    calls = []
+    program = PointwiseNetwork._of_several
+    monkeypatch.setattr(
+        PointwiseNetwork, "_of_several", lambda *values: (calls.append(1), program(*values))[1]
+    )
+    assert main(line("eval_vol", made, tmp_path / "cpu", "cpu")) == 0
+    assert not calls
+    assert main([*line("eval_vol", made, tmp_path / "cuda", "cuda"), "--compile", "on"]) == 0
+    assert calls
+    ours, theirs = (read_volume(tmp_path / d / "vol_001.mrc")[0] for d in ("cuda", "cpu"))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 def test_a_card_simulates_the_particles_of_the_processor(made, card, tmp_path):

@@ -467,6 +467,7 @@ CASES = {
         line="IN/z.pkl -o OUT/v.mrc -z 1 2",
         values=GENERATED,
         stubs=DECODING,
+        quiet="--compile",
         refused="--z-start --z-end --zfile",
     ),
     "eval_images": Case(

@@ -85,7 +85,7 @@ FROZEN_FLAGS: dict[str, str] = {
     "eval_vol": (
         f"weights -c --config -o --prefix -v --verbose -z --z-start --z-end -n --zfile --Apix "
         f"--flip -d --downsample {OVERRIDES} | --invert --low-pass --crop --vol-start-index "
-        "--device --multigpu --like"
+        "--device --multigpu --like --compile"
     ),
     "eval_images": (
         f"particles weights -c --config -o --poses --ctf --log-interval -b --batch-size --beta "
@@ -97,17 +97,17 @@ FROZEN_FLAGS: dict[str, str] = {
     "analyze": (
         "workdir epoch --device -o --outdir --skip-vol --skip-umap --Apix --flip -d "
         "--downsample | --invert --low-pass --crop --pc --n-per-pc --ksample --seed --multigpu "
-        "--like"
+        "--like --compile"
     ),
     "analyze_landscape": (
         "workdir epoch | --device -o --outdir --seed -N --sketch-size -d --downsample --Apix "
         "--flip --skip-vol --thresh --dilate --cosine-edge --mask --linkage -M --pc-dim "
-        "--plot-dim --like"
+        "--plot-dim --like --compile"
     ),
     "analyze_landscape_full": (
         "workdir epoch | --device --landscape-dir -o --outdir --seed -N --training-volumes "
         "--flip -d --skip-vol --batch-size --epochs --dim --layers --lr --num-neighbors "
-        "--resolution | --skip-umap --downsample"
+        "--resolution | --skip-umap --downsample --compile"
     ),
     "pc_traversal": "z --dim -n --lim -o | --pc --use-percentile-spacing --outdir",
     "direct_traversal": "zfile --anchors -n --loop -o --outtxt",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryodrgn import compiled_code
 from cryodrgn.cli.main import main
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.io.cryodrgn_pickle import load_latents
@@ -30,8 +31,9 @@ def star(tmp_path_factory):
 @pytest.fixture
 def uncompiled(monkeypatch):
     """The function of a step as it is, in place of a compiled one."""
-    monkeypatch.setattr(compiled_step, "compiled", lambda function: function)
-    monkeypatch.setattr(execution, "compiler_problem", lambda device: None)
+    for place in (compiled_step, compiled_code):
+        monkeypatch.setattr(place, "compiled", lambda function: function)
+    monkeypatch.setattr(compiled_code, "compiler_problem", lambda device: None)
 
 
 def line(star, out, *more):
@@ -105,7 +107,8 @@ def test_a_step_that_is_replayed_is_the_step(
 
 @pytest.mark.slow  # a compiler's minute
 @pytest.mark.skipif(
-    execution.compiler_problem(torch.device("cpu")) is not None, reason="needs a C++ compiler"
+    compiled_code.compiler_problem(torch.device("cpu")) is not None,
+    reason="needs a C++ compiler",
 )
 def test_compiled_runs_learn_as_plain_ones_do(star, tmp_path):
     lines = []
@@ -120,7 +123,7 @@ def test_compiled_runs_learn_as_plain_ones_do(star, tmp_path):
     # Without the checks of shapes, which compilers cannot look through.
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps([[str(w) for w in one] for one in lines])],
-        env=os.environ | {execution.CACHE_VARIABLE: str(tmp_path / "compiled")},
+        env=os.environ | {compiled_code.CACHE_VARIABLE: str(tmp_path / "compiled")},
         capture_output=True,
         text=True,
         check=False,
@@ -194,8 +197,9 @@ def test_a_compiler_that_fails_is_said_and_done_without(
         return fail
 
     expected = in_parts("plain")
-    monkeypatch.setattr(execution, "compiler_problem", lambda device: None)
-    monkeypatch.setattr(compiled_step, "compiled", broken)
+    monkeypatch.setattr(compiled_code, "compiler_problem", lambda device: None)
+    for place in (compiled_step, compiled_code):
+        monkeypatch.setattr(place, "compiled", broken)
     capsys.readouterr()
     found = train(star, tmp_path / "on", "--compile", "on")
     said = capsys.readouterr().err
@@ -245,7 +249,7 @@ def test_slices_are_computed_within_few_radii():
 
 def test_compiled_code_is_kept_in_the_users_cache(tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path)}
-    execution.keep_compiled_code(environment)
-    assert environment[execution.CACHE_VARIABLE] == str(tmp_path / "cryodrgn" / "compiled")
-    execution.keep_compiled_code(named := {execution.CACHE_VARIABLE: "there"})
-    assert named == {execution.CACHE_VARIABLE: "there"}
+    compiled_code.keep_compiled_code(environment)
+    assert environment[compiled_code.CACHE_VARIABLE] == str(tmp_path / "cryodrgn" / "compiled")
+    compiled_code.keep_compiled_code(named := {compiled_code.CACHE_VARIABLE: "there"})
+    assert named == {compiled_code.CACHE_VARIABLE: "there"}

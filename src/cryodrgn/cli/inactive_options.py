@@ -179,16 +179,18 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     "analyze": (
         Inactive(
             "--Apix --flip --invert --downsample --low-pass --crop --device --multigpu --like "
-            "--vol-start-index",
+            "--vol-start-index --compile",
             "with --skip-vol",
             NO_VOLUMES,
         ),
     ),
     "analyze_landscape": (
         Inactive("--thresh --dilate --cosine-edge", "with --mask", "the mask is given"),
-        Inactive("--Apix --downsample", "with --skip-vol", KEPT),
+        Inactive("--Apix --downsample --compile", "with --skip-vol", KEPT),
     ),
-    "analyze_landscape_full": (Inactive("--training-volumes", "with --skip-vol", KEPT),),
+    "analyze_landscape_full": (
+        Inactive("--training-volumes --compile", "with --skip-vol", KEPT),
+    ),
     "downsample": (
         Inactive("--chunk --datadir --ind --screen", "with --is-vol", "a volume is one file"),
     ),

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn import compat
-from cryodrgn.jobs.options import ComputeOptions, DeviceOptions, LikeOptions, VolumeOptions
+from cryodrgn.jobs.options import (
+    ComputeOptions,
+    DecodingOptions,
+    DeviceOptions,
+    LikeOptions,
+    VolumeOptions,
+)
 from cryodrgn.jobs.processes import joined
 from cryodrgn.settings import (
     EVEN,
@@ -95,7 +101,12 @@ class SeededEpochOptions(EpochOptions):
 
 @settings
 class Analyze(
-    NumberingOptions, VolumeOptions, ComputeOptions, SeededEpochOptions, Job["AnalysisFiles"]
+    DecodingOptions,
+    NumberingOptions,
+    VolumeOptions,
+    ComputeOptions,
+    SeededEpochOptions,
+    Job["AnalysisFiles"],
 ):
     """Look at a run: volumes, plots, a page, a notebook."""
 
@@ -147,6 +158,7 @@ class Analyze(
             like=self.like,
             seed=self.seed,
             command=shlex.join(["cryodrgn", *sys.argv[1:]]),
+            compilation=self.compilation,
         )
         files = AnalysisFiles(self.outdir) if self.outdir else run.files.analysis(epoch)
         files = replace(files, first_number=self.numbered_from(run))
@@ -157,7 +169,12 @@ class Analyze(
 
 @settings
 class AnalyzeLandscape(
-    NumberingOptions, LikeOptions, DeviceOptions, SeededEpochOptions, Job["LandscapeFiles"]
+    DecodingOptions,
+    NumberingOptions,
+    LikeOptions,
+    DeviceOptions,
+    SeededEpochOptions,
+    Job["LandscapeFiles"],
 ):
     """Compare volumes of a run: their components and states."""
 
@@ -243,7 +260,9 @@ class AnalyzeLandscape(
 
 
 @settings
-class AnalyzeLandscapeFull(DeviceOptions, SeededEpochOptions, Job["LandscapeFiles"]):
+class AnalyzeLandscapeFull(
+    DecodingOptions, DeviceOptions, SeededEpochOptions, Job["LandscapeFiles"]
+):
     """Map every particle into the landscape of volumes."""
 
     landscape_dir: Path | None = option(
@@ -340,6 +359,7 @@ class AnalyzeLandscapeFull(DeviceOptions, SeededEpochOptions, Job["LandscapeFile
             seed=self.seed,
             box_size=self.volume_box_size,
             flip=self.flip,
+            compilation=self.compilation,
         )
         landscape = run.files.landscape(epoch)
         if self.landscape_dir is not None:

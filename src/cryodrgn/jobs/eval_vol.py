@@ -10,6 +10,7 @@ from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
     MRC_ENDINGS,
     ComputeOptions,
+    DecodingOptions,
     VolumeOptions,
     output_flags,
     require_ending,
@@ -30,7 +31,9 @@ LATENTS = "Specify z values, in one of three ways"
 
 
 @settings
-class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]]):
+class EvalVol(
+    DecodingOptions, ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]]
+):
     """Generate volumes from a trained model."""
 
     output: Path = option(
@@ -81,7 +84,7 @@ class EvalVol(ComputeOptions, VolumeOptions, TrainedModelOptions, Job[list[Path]
         from cryodrgn.reconstruction.decode import help_to_write, write_volumes
 
         trained = self.trained()
-        decoder = trained.volume_decoder(device)
+        decoder = trained.volume_decoder(device, compilation=self.compilation)
         if not team.is_writer:
             help_to_write(decoder, team)
             return []

@@ -64,6 +64,18 @@ class ComputeOptions(DeviceOptions):
 
 
 @settings
+class DecodingOptions(Settings):
+    """Execution of networks that make volumes."""
+
+    compilation: Literal["auto", "on", "off"] = option(
+        "--compile",
+        default="auto",
+        help="Make volumes by compiled code (on) or not (off); auto compiles on CUDA where the "
+        "volumes would take longer than compiling",
+    )
+
+
+@settings
 class SumOptions(DeviceOptions):
     """Device to compute on, and the order of sums there."""
 

@@ -96,7 +96,9 @@ class Decoder(VolumeModel[DecoderConfig]):
 
     def fast_evaluation(self, dtype: torch.dtype = torch.float32) -> PointwiseNetwork:
         """The perceptron with what all latents have in common computed once."""
-        return PointwiseNetwork(self.decoder, self.features, self.latent_dim, dtype)
+        return PointwiseNetwork(
+            self.decoder, self.features, self.latent_dim, dtype, is_compiled=self.compiles
+        )
 
     @property
     def renamed_weights(self) -> tuple[str, str]:

@@ -3,6 +3,9 @@
 The features of a point and their share of the first layer do not depend on the latent, so
 they are computed once for all volumes. A residual layer x ↦ W x + b + x is the plain layer
 with the weights W + 1.
+
+What follows the first layer may be one compiled program for several latents. Its shapes never
+change: points are cut into equal parts, the last of which is filled up, and so are latents.
 """
 
 from collections.abc import Callable
@@ -11,11 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cryodrgn.compiled_code import CompiledFunction
 from cryodrgn.models.layers import Mlp, ResidualLinear
 
 # Hidden values of one part: they stay in a processor's cache, or fill a GPU.
 VALUES_PER_PART = {"cpu": 1 << 19}
 VALUES_PER_PART_ON_GPU = 1 << 26
+NAME = "the decoding of volumes is"
 
 
 class PointwiseNetwork:
@@ -26,6 +31,7 @@ class PointwiseNetwork:
         features: Its input at frequencies in cycles per pixel, in a number type.
         latent_dim: Dimensions of the latent, which follows the features.
         dtype: Number type of the matrix products.
+        is_compiled: Whether all that follows the first layer is compiled.
     """
 
     def __init__(
@@ -34,6 +40,8 @@ class PointwiseNetwork:
         features: Callable[[Tensor, torch.dtype], Tensor],
         latent_dim: int,
         dtype: torch.dtype,
+        *,
+        is_compiled: bool = False,
     ) -> None:
         layers = [_as_plain(layer) for layer in list(network.main)[::2]]
         self._features = features
@@ -44,6 +52,8 @@ class PointwiseNetwork:
         of_features, self._of_latent = first.split([num_features, latent_dim], dim=1)
         self._of_features = of_features.to(dtype)
         self._others = [(weight.to(dtype).mT, bias.to(dtype)) for weight, bias in others]
+        self._program = CompiledFunction(self._of_several, NAME) if is_compiled else None
+        self._size, self._together = 0, 1
 
     @property
     def outputs(self) -> int:
@@ -69,6 +79,8 @@ class PointwiseNetwork:
         shares = nn.functional.linear(latents, self._of_latent, self._first_bias)
         shares = shares.to(self._dtype)
         values = points.new_empty(len(latents), len(points), self.outputs)
+        if self._program is not None:
+            return self._in_equal_parts(points, shares, values)
         size = self.points_per_part
         buffers = [shares.new_empty(size, len(self._of_latent)) for _ in range(2)]
         for start in range(0, len(points), size):
@@ -78,6 +90,44 @@ class PointwiseNetwork:
             for number, share in enumerate(shares):
                 values[number, part] = self._rest(first, share, buffers)
         return values
+
+    def _in_equal_parts(
+        self,
+        points: Float[Tensor, "points 3"],
+        shares: Float[Tensor, "volumes hidden"],
+        values: Float[Tensor, "volumes points out"],
+    ) -> Float[Tensor, "volumes points out"]:
+        """The values, by the compiled program."""
+        assert self._program is not None
+        most = self.points_per_part
+        size = -(-len(points) // -(-len(points) // most))
+        if size != self._size:
+            self._size, self._together = size, 1
+        # A power of two, so that few shapes are compiled; once compiled, it does not shrink.
+        while self._together < len(shares) and 2 * self._together * size <= most:
+            self._together *= 2
+        for start in range(0, len(points), size):
+            part = slice(start, start + size)
+            chosen = points[part]
+            count = len(chosen)
+            chosen = nn.functional.pad(chosen, (0, 0, 0, size - count))
+            features = self._features(chosen, self._dtype)
+            first = nn.functional.linear(features, self._of_features)
+            for number in range(0, len(shares), self._together):
+                few = shares[number : number + self._together]
+                filled = nn.functional.pad(few, (0, 0, 0, self._together - len(few)))
+                found = self._program(first, filled)
+                values[number : number + len(few), part] = found[: len(few), :count]
+        return values
+
+    def _of_several(
+        self, first: Float[Tensor, "points hidden"], shares: Float[Tensor, "volumes hidden"]
+    ) -> Float[Tensor, "volumes points out"]:
+        """All that follows the product of the first layer's features, for several latents."""
+        found = first + shares[:, None]
+        for weight, bias in self._others:
+            found = self._activation(found) @ weight + bias
+        return found
 
     def _rest(
         self,

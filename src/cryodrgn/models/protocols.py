@@ -95,6 +95,7 @@ class VolumeModel(nn.Module, ABC, Generic[D]):
             run turns into those of the images; otherwise they are in units of the images.
         domain: Values of its fast evaluation: ``fourier`` for (real, imaginary), ``hartley``
             for Hartley values.
+        compiles: Whether its fast evaluation should be compiled, if it knows how.
 
     Args:
         config: Its settings.
@@ -105,6 +106,7 @@ class VolumeModel(nn.Module, ABC, Generic[D]):
     settings_type: ClassVar[type]
     is_normalised: ClassVar[bool] = True
     domain: Domain = "fourier"
+    compiles: bool = False
 
     def __init__(self, config: D, *, box_size: int, latent_dim: int) -> None:
         super().__init__()

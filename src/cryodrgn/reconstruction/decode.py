@@ -1,14 +1,16 @@
 """Volumes from a trained decoder."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.compiled_code import can_compile
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
@@ -19,6 +21,10 @@ from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import track
+
+DecodingCompilation = Literal["auto", "on", "off"]
+# Operations from which on compiling pays: a minute of a card, which compiles in a third of it.
+LEAST_OPERATIONS = 1e16
 
 
 @runtime_checkable
@@ -66,6 +72,8 @@ class VolumeDecoder:
         whole_cube: Whether to ask the model also beyond the Nyquist sphere, where no image
             has told it anything. cryoDRGN does so with decoders of Hartley values.
         mask: What volumes are multiplied by; None for nothing.
+        compilation: ``on`` compiles the evaluation of the model, ``auto`` where it is on CUDA
+            and long enough for that, ``off`` does not.
     """
 
     def __init__(
@@ -78,7 +86,9 @@ class VolumeDecoder:
         *,
         whole_cube: bool = False,
         mask: Float[Tensor, "box box box"] | None = None,
+        compilation: DecodingCompilation = "off",
     ) -> None:
+        self._compilation, self._can_compile = compilation, True
         self._mask = mask
         self._decoder = decoder.to(device).eval()
         self._norm = (offset, scale) if decoder.is_normalised else (0.0, 1.0)
@@ -116,6 +126,10 @@ class VolumeDecoder:
             ConfigError: The side is odd or too large.
         """
         offset, scale = self._norm
+        compiles = self._compiles(len(latents), box_size or self.box_size)
+        for module in self._decoder.modules():
+            if isinstance(module, VolumeModel):
+                module.compiles = compiles
         volumes = self._decoder.make_volumes(
             latents.to(self.device),
             box_size,
@@ -128,6 +142,25 @@ class VolumeDecoder:
             return volumes
         mask = resize_mask(self._mask, box_size or self.box_size)
         return (volume * mask for volume in volumes)
+
+    def _compiles(self, count: int, box_size: int) -> bool:
+        """True if so many volumes are to be decoded by compiled code, and can be."""
+        if self._compilation == "off" or not self._can_compile:
+            return False
+        if self._compilation == "auto":
+            if self.device.type != "cuda":
+                return False
+            model = self._decoder
+            sizes = type(model).sizes(
+                model.config, box_size=model.box_size, latent_dim=model.latent_dim
+            )
+            points = math.pi / 12 * box_size**3
+            if 2 * sizes.volume_multiply_adds * points * count < LEAST_OPERATIONS:
+                return False
+        self._can_compile = can_compile(
+            self._compilation, self.device, "volumes are decoded by code that is not"
+        )
+        return self._can_compile
 
 
 def decode_volumes(

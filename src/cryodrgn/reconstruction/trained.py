@@ -31,7 +31,7 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.optics import Correction, correction_of_record
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
-from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.reconstruction.decode import DecodingCompilation, VolumeDecoder
 from cryodrgn.rundir import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -148,13 +148,17 @@ class TrainedModel:
         raise ShapeMismatchError(msg)
 
     def volume_decoder(
-        self, device: torch.device, dtype: torch.dtype = torch.float32
+        self,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        compilation: DecodingCompilation = "off",
     ) -> VolumeDecoder:
         """Volume source with the conventions of the program that trained the model.
 
         Args:
             device: Where to compute.
             dtype: Number type of the network's matrix products.
+            compilation: See :class:`~cryodrgn.reconstruction.decode.VolumeDecoder`.
         """
         decoder = self.model.decoder
         whole_cube = self.is_foreign and decoder.domain == "hartley"
@@ -166,6 +170,7 @@ class TrainedModel:
             dtype,
             whole_cube=whole_cube,
             mask=self.mask,
+            compilation=compilation,
         )
 
 

@@ -21,7 +21,7 @@ from cryodrgn.particles.optics import correction_of_record
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
-from cryodrgn.reconstruction.decode import VolumeSource, decode_volumes
+from cryodrgn.reconstruction.decode import DecodingCompilation, VolumeSource, decode_volumes
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.epoch_records import EpochRecord, read_records
@@ -121,10 +121,23 @@ class Run:
         weights = self._existing(self.files.weights(epoch), epoch)
         return TrainedModel.load(weights, self.settings)
 
-    def volume_source(self, epoch: int | None = None, device: str = "auto") -> VolumeSource:
-        """Volume source of the run's model, in the precision that is fast on the device."""
+    def volume_source(
+        self,
+        epoch: int | None = None,
+        device: str = "auto",
+        compilation: DecodingCompilation = "auto",
+    ) -> VolumeSource:
+        """Volume source of the run's model, in the precision that is fast on the device.
+
+        Args:
+            epoch: Whose weights to use.
+            device: Where to compute.
+            compilation: Whether the evaluation of the model is compiled, see
+                :class:`~cryodrgn.reconstruction.decode.VolumeDecoder`.
+        """
         where = choose_device(device)
-        return self.model(epoch).volume_decoder(where, choose_network_dtype(where))
+        dtype = choose_network_dtype(where)
+        return self.model(epoch).volume_decoder(where, dtype, compilation)
 
     def volumes(
         self,

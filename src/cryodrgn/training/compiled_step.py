@@ -11,17 +11,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cryodrgn.compiled_code import CompiledFunction, compiled, why_not_compiled
 from cryodrgn.data.batch import StoredBatch
 from cryodrgn.data.batches import padded
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import to_device
-from cryodrgn.errors import CryodrgnError
 from cryodrgn.imaging.likelihood import Losses
 from cryodrgn.models.layers import fuse_residual_layers
-from cryodrgn.models.protocols import Posterior
 from cryodrgn.parallel import Team
-from cryodrgn.reconstruction.encode import EncodeStored
-from cryodrgn.training.execution import compiled, why_not_compiled
 from cryodrgn.training.guard import PendingStep, judged
 from cryodrgn.training.objectives import Objective
 from cryodrgn.training.optimizers import step_unless
@@ -121,7 +118,7 @@ class CompiledStep:
         self._slots: dict[tuple[int | None, bool], Slot] = {}
         self._weights: dict[int | None, Tensor] = {}
         self._has_worked, self.is_usable = False, True
-        objective.encode_by(CompiledEncoder)
+        objective.encode_by(lambda encode: CompiledFunction(encode, "the encoder is"))
         if variant == "triton":
             count = fuse_residual_layers(objective.model.decoder)
             if not count:
@@ -362,32 +359,6 @@ class CompiledStep:
                 compared = computed
             self._weights[radius] = torch.isin(computed, compared).float()
         return self._weights[radius]
-
-
-class CompiledEncoder:
-    """An encoder as a compiled function of what is stored of particles.
-
-    Args:
-        encode: The encoder, as it is.
-    """
-
-    def __init__(self, encode: EncodeStored) -> None:
-        self._plain, self._fast = encode, compiled(encode)
-        self._has_failed = False
-
-    def __call__(
-        self, stored: StoredBatch, frequencies: Float[Tensor, "points 2"]
-    ) -> Posterior:
-        """Mean and log-variance of the latents of the particles."""
-        if not self._has_failed:
-            try:
-                return self._fast(stored, frequencies)
-            except (torch.OutOfMemoryError, CryodrgnError):
-                raise
-            except Exception as error:  # noqa: BLE001 (compilers raise anything)
-                self._has_failed = True
-                logger.warning("the encoder is not compiled: %s", why_not_compiled(error))
-        return self._plain(stored, frequencies)
 
 
 def _filled_up(noise: Float[Tensor, "batch noise"], size: int) -> Float[Tensor, "size noise"]:

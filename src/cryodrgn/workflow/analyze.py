@@ -53,6 +53,7 @@ from cryodrgn.preflight.plan import PROCESSOR, Plan
 from cryodrgn.preflight.plans import PICTURES, volumes_plan
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import (
+    DecodingCompilation,
     PostProcessing,
     VolumeSource,
     help_to_write,
@@ -87,6 +88,7 @@ class AnalysisOptions:
         like: A map that the volumes lie on.
         seed: Of clusters and map.
         command: The command line, for the record.
+        compilation: Whether volumes are decoded by compiled code.
     """
 
     num_components: int = 2
@@ -100,6 +102,7 @@ class AnalysisOptions:
     like: Path | None = None
     seed: int = 0
     command: str = ""
+    compilation: DecodingCompilation = "auto"
 
 
 def analyze(
@@ -128,7 +131,7 @@ def analyze(
         with unfinished_work_named(files.path, files.report):
             analysis.perform(device)
     elif not options.skip_volumes:
-        help_to_write(run.volume_source(epoch, device), team)
+        help_to_write(run.volume_source(epoch, device, options.compilation), team)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -200,7 +203,7 @@ class _Analysis:
             raise ConfigError(msg)
         if options.skip_volumes:
             return None
-        source = self._run.volume_source(self._epoch, device)
+        source = self._run.volume_source(self._epoch, device, options.compilation)
         check_new_box_size(source.box_size, options.box_size or source.box_size)
         options.processing.check(options.box_size or source.box_size)
         return source

@@ -44,7 +44,7 @@ from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plan import Plan
 from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
-from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
+from cryodrgn.reconstruction.decode import DecodingCompilation, PostProcessing, write_volumes
 from cryodrgn.rundir import LandscapeFiles
 from cryodrgn.runs.run import Run
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
@@ -74,6 +74,7 @@ class LandscapeOptions:
         num_components: Principal components of the volumes that are kept.
         num_plotted: Components that are plotted, and along which volumes are made.
         seed: Of the sketch.
+        compilation: Whether volumes are decoded by compiled code.
     """
 
     sketch_size: int = 1000
@@ -91,6 +92,7 @@ class LandscapeOptions:
     num_components: int = 20
     num_plotted: int = 5
     seed: int = 0
+    compilation: DecodingCompilation = "auto"
 
 
 def make_landscape(
@@ -207,7 +209,7 @@ def _sketch_volumes(
             msg = f"{missing[0]} is missing; leave out `skip_volumes` to make the volumes"
             raise InputFileError(msg)
         return paths
-    source = run.volume_source(epoch, device)
+    source = run.volume_source(epoch, device, options.compilation)
     save_pickles(folder.labels, [sketch.labels])
     save_latent_text(folder.centres, sketch.centres)
     save_latent_text(folder.z_values, sketch.centres)

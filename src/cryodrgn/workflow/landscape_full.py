@@ -27,7 +27,12 @@ from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import read_yaml
 from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plans import full_landscape_plan
-from cryodrgn.reconstruction.decode import PostProcessing, decode_volumes
+from cryodrgn.reconstruction.decode import (
+    DecodingCompilation,
+    PostProcessing,
+    VolumeSource,
+    decode_volumes,
+)
 from cryodrgn.rundir import LandscapeFiles, LandscapeStates
 from cryodrgn.runs.run import Run
 
@@ -48,6 +53,7 @@ class FullLandscapeOptions:
         seed: Of the choice of particles, and of the map.
         box_size: Side of the volumes, which must be that of the landscape; None takes it.
         flip: Whether their z axis is reversed, as that of the landscape; None does the same.
+        compilation: Whether volumes are decoded by compiled code.
     """
 
     num_volumes: int = 10_000
@@ -59,6 +65,7 @@ class FullLandscapeOptions:
     seed: int = 0
     box_size: int | None = None
     flip: bool | None = None
+    compilation: DecodingCompilation = "auto"
 
 
 def map_all_particles(
@@ -99,7 +106,8 @@ def map_all_particles(
         sampled, coordinates = _earlier(files)
     else:
         sampled = _sample(len(latents), options)
-        coordinates = _coordinates(run, epoch, latents[sampled], space, record, str(where))
+        source = run.volume_source(epoch, str(where), options.compilation)
+        coordinates = _coordinates(source, latents[sampled], space, record)
         save_pickles(files.sampled_particles, [sampled])
         save_pickles(files.sampled_latents, [latents[sampled]])
         save_pickles(files.sampled_coordinates, [coordinates])
@@ -180,15 +188,12 @@ def _sample(count: int, options: FullLandscapeOptions) -> Int[np.ndarray, " samp
 
 
 def _coordinates(
-    run: Run,
-    epoch: int | None,
+    source: VolumeSource,
     latents: Float[np.ndarray, "sampled z"],
     space: VolumeSpace,
     record: dict[str, Any],
-    device: str,
 ) -> Float[np.ndarray, "sampled components"]:
     """Coordinates of the volumes at some latents, made as those of the landscape were."""
-    source = run.volume_source(epoch, device)
     processing, geometry = PostProcessing(flip=record["flip"]), MapGeometry(pixel_size=None)
 
     def volumes() -> Iterator[Volume]:
