@@ -64,10 +64,28 @@ def test_commands_on_the_run_ask_for_no_datadir(project, run):
     assert open_run(out).particles().images.pixels.paths == [project / "stacks/particles.mrcs"]
 
 
-def test_stacks_that_have_moved_are_looked_for_as_ever(project, run, monkeypatch):
+def test_stacks_that_have_moved_are_looked_for_and_named(project, run, monkeypatch, caplog):
     monkeypatch.chdir(project)
     (project / "stacks").rename(project / "job/stacks")
     run("train_vae", "-o", project / "run", "--load", "latest", "-n", 2)
+    there = project / "job/stacks/particles.mrcs"
+    said = f"stacks/particles.mrcs is no more where the run found it ({project}/stacks): {there}"
+    assert caplog.text.count(said) == 1
+    caplog.clear()
+    # From then on they are where the run found them last.
+    run("train_vae", "-o", project / "run", "--load", "latest", "-n", 3)
+    assert "is no more" not in caplog.text
+
+
+def test_a_run_goes_on_with_stacks_in_a_folder_that_is_named(project, run):
+    (project / "stacks").rename(project / "moved")
+    words = ("train_vae", "-o", project / "run", "--load", "latest", "--datadir")
+    run(*words, project / "moved", "-n", 2)
+    whole = ("--zdim", 2, "--qdim", 8, "--pdim", 8, "-n", 3)
+    run(*words, project / "moved", project / "job/particles.star", *whole)
+    assert open_run(project / "run").particles().images.pixels.paths == [
+        project / "moved/particles.mrcs"
+    ]
 
 
 def test_of_several_folders_the_one_that_ends_like_the_name_is_taken(tmp_path):

@@ -58,7 +58,7 @@ PLANS = {
     f"downsample {STAR} -D 8": "60 images from 16 to 8 px",
     "simulate -D 16 --Apix 12 -n 30 --num-states 2": "30 images of 16 px, 2 states",
     f"power {STAR} --components 1 --radius 5 --trials 1 --domain-kda 20 --motions 5": (
-        "60 particles of 16 px, 1 planted sets"
+        "60 particles of 16 px, 1 planted set"
     ),
     f"nuisance {STAR} {RUN}/z.pkl": "60 particles of 16 px, 60 of them in maps",
 }

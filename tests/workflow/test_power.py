@@ -47,6 +47,8 @@ def test_the_worked_example_of_the_page_answers(run, tmp_path, monkeypatch):
     said = [run(*line.words) for line in lines_of(PAGE)[:2]]
     assert "With these 400 particles a motion of" in said[1]
     assert " in 50 % of them is found in 95 % of trials" in said[1]
+    # What is found in planted sets is no news of the user's.
+    assert said[1].count("contrasts of images") == 1
     assert "the outermost 15 kDa" in (ROOT / PAGE).read_text()
     assert (tmp_path / "power/power.html").exists()
 

@@ -324,6 +324,7 @@ class ImageStack:
             file = self._files[int(self._file_numbers[beyond[0]])]
             msg = (
                 f"{file.path} holds {file.shape[0]} images, but image "
-                f"{int(self._frames[beyond[0]]) + 1} of it is asked for; is it the right stack?"
+                f"{int(self._frames[beyond[0]]) + 1} of it is asked for; if another stack of "
+                "that name is meant, give its folder with `datadir`"
             )
             raise InputFileError(msg)

@@ -46,8 +46,12 @@ def locate_stacks(
     found: dict[str, Path] = {}
     by_path: dict[Path, tuple[str, bool]] = {}
     for name in dict.fromkeys(names):
-        place = _in_known_folder(name, known) or _locate(name, metadata_path, datadir)
+        place = _in_known_folder(name, known)
+        has_moved = place is None and bool(known)
+        place = place or _locate(name, metadata_path, datadir)
         path = found[name] = place.resolve()
+        if has_moved:
+            _tell_of_another(name, path, known)
         whole = place.parts[-len(_parts(name)) :] == _parts(name)
         other, other_whole = by_path.setdefault(path, (name, whole))
         # Two names that both stand as they are lead to one file by links.
@@ -58,6 +62,18 @@ def locate_stacks(
             )
             raise InputFileError(msg)
     return found
+
+
+def _tell_of_another(name: str, path: Path, known: Sequence[Path]) -> None:
+    """Warn where a stack is no more in the folders in which a run found it."""
+    folders = ", ".join(map(str, known[:SHOWN_PLACES]))
+    logger.warning(
+        "%s is no more where the run found it (%s): %s is read; if another stack of that name "
+        "is meant, move it back, or give its folder with `datadir`",
+        name,
+        folders,
+        path,
+    )
 
 
 def locate_file(name: str, metadata_path: Path) -> Path:

@@ -92,6 +92,17 @@ def log_to_file(path: Path) -> Iterator[None]:
             handler.close()
 
 
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Leave news out of the log, of work that is repeated on other images than the user's."""
+    level = _PACKAGE.level
+    log_from(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        log_from(level)
+
+
 def log_from(level: int) -> None:
     """Log messages of this level and above."""
     # Every logger of every library forgets what it knows when a level is set: milliseconds.

@@ -55,6 +55,7 @@ OF_THE_CALL = frozenset(
     {
         "particles",
         "outdir",
+        "datadir",
         "load",
         "verbose",
         "device",
@@ -163,6 +164,7 @@ class TrainingJob(
         config = self._recorded(run) if resumes_alone else None
         particles = self._data().open() if config is None else config.data.open()
         config = config or self._described(particles)
+        config = replace(config, data=config.data.with_places(particles))
         require_output(run.path)
 
         def screened(how: "Screen") -> "tuple[RunConfig, ParticleSet]":
@@ -260,7 +262,7 @@ class TrainingJob(
             )
             raise ConfigError(msg)
         return RunConfig(
-            data=self._data().with_places(particles),
+            data=self._data(),
             model=self.model(particles),
             training=self.optimisation(),
         )
@@ -292,7 +294,12 @@ class TrainingJob(
             for name, target in resumable.items()
             if target is not None and name in self.given
         }
-        return config.with_training(**self._allowed(changes, config, run))
+        config = config.with_training(**self._allowed(changes, config, run))
+        if self.datadir is None:
+            return config
+        # The stacks have moved since the run began.
+        files = replace(config.data.files, datadir=self.datadir, found_in=())
+        return replace(config, data=replace(config.data, files=files))
 
     def _allowed(
         self, changes: dict[str, Any], config: "RunConfig", run: "RunDirectory"

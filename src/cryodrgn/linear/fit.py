@@ -38,6 +38,8 @@ MOST_DECIDING = 3000
 # Standard errors by which contrasts must make images of the other half more likely.
 CLEARLY = 3.0
 STARTING_CONTRAST_SPREAD = 0.15
+# Fits are parts of commands that have no such option, too.
+FITS_ALL = "cryodrgn train_linear `with_contrast` fits them all the same"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -225,7 +227,7 @@ class PpcaEM:
         if found is not None and found.is_worth_trying:
             return True
         if found is not None:
-            logger.info("%s; `with_contrast` fits them all the same", found.in_words())
+            logger.info("%s; %s", found.in_words(), FITS_ALL)
         return False
 
     def _better(self, plain: "_Halves", fitted: "_Halves") -> "_Halves":
@@ -241,17 +243,17 @@ class PpcaEM:
         figures = f"log-likelihood per particle of the other half {mean:+.3g} ± {error:.2g}"
         if is_better:
             logger.info(
-                "contrasts of images vary by %.0f%% and are fitted (%s); "
-                "`with_contrast=False` takes "
-                "them for 1",
+                "contrasts of images vary by %.0f%% and are fitted (%s); cryodrgn train_linear "
+                "`with_contrast=False` takes them for 1",
                 100 * fitted.contrast_spread,
                 figures,
             )
             return fitted
         logger.info(
             "contrasts of images are taken for 1: the model without them explains images as "
-            "well or better (%s); `with_contrast` fits them all the same",
+            "well or better (%s); %s",
             figures,
+            FITS_ALL,
         )
         return plain
 

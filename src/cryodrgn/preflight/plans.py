@@ -176,7 +176,7 @@ def power_plan(config: LinearConfig, particles: ParticleSet, trials: int, folder
 
     return replace(
         once,
-        work=f"{_images(particles)}, {trials} planted sets",
+        work=f"{_images(particles)}, {counted(trials, 'planted set')}",
         written=10**6,
         seconds=seconds,
         advice="take fewer `num_trials` or `num_components`, or a smaller box with `box_size`",

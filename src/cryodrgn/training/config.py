@@ -50,7 +50,7 @@ CHANGEABLE = frozenset(
         "compilation",
         "held_out.stop",
     )
-) | {"data.files.found_in"}
+) | {"data.files.found_in", "data.files.datadir"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

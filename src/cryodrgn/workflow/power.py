@@ -18,6 +18,7 @@ from cryodrgn.data.config import DataConfig
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.geometry.rotations import random_rotations
+from cryodrgn.io.log import only_warnings
 from cryodrgn.linear.detection import (
     Calibration,
     Component,
@@ -367,7 +368,8 @@ def _with_trial(power: Power, point: Point | None, number: int) -> Power:
         radius,
         simulated_noise=generator if power.noise == "spectrum" else None,
     )
-    found = fitted(planted, rows, scene.noise, fit, seed).agreement
+    with only_warnings():
+        found = fitted(planted, rows, scene.noise, fit, seed).agreement
     trial = power.tried(point, float(found.correlation.max()))
     trials = (*power.trials, (point, trial))
     return replace(power, trials=trials, calibration=calibrated([trial for _, trial in trials]))
