@@ -69,7 +69,7 @@ def test_stacks_that_have_moved_are_looked_for_and_named(project, run, monkeypat
     (project / "stacks").rename(project / "job/stacks")
     run("train_vae", "-o", project / "run", "--load", "latest", "-n", 2)
     there = project / "job/stacks/particles.mrcs"
-    said = f"stacks/particles.mrcs is no more where the run found it ({project}/stacks): {there}"
+    said = f"particles.mrcs is no more where the run found it ({project}/stacks): {there}"
     assert caplog.text.count(said) == 1
     caplog.clear()
     # From then on they are where the run found them last.

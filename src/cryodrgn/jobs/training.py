@@ -160,11 +160,7 @@ class TrainingJob(
         run = RunDirectory(self.outdir, first_epoch=self._first_epoch(load))
         if load == "latest" and self.overwrite:
             logger.warning("`load` latest has no effect with `overwrite`: a new run begins")
-        resumes_alone = load == "latest" and self.particles is None
-        config = self._recorded(run) if resumes_alone else None
-        particles = self._data().open() if config is None else config.data.open()
-        config = config or self._described(particles)
-        config = replace(config, data=config.data.with_places(particles))
+        config, particles = self._begun(run)
         require_output(run.path)
 
         def screened(how: "Screen") -> "tuple[RunConfig, ParticleSet]":
@@ -190,7 +186,9 @@ class TrainingJob(
                     self.judge(config, particles, run, device, team)
 
             # A resumed run left bad images out when it began.
-            run_excluding_bad_images(screened, work, "none" if resumes_alone else self.screen)
+            run_excluding_bad_images(
+                screened, work, "none" if self._resumes_alone else self.screen
+            )
             # Processes that write nothing open the run once it is written.
             team.wait()
         return open_run(run.path)
@@ -249,6 +247,18 @@ class TrainingJob(
         if is_another or self.particles is None or not config.is_file():
             return ()
         return stack_folders_of(load_run_config(config), self.particles)
+
+    @property
+    def _resumes_alone(self) -> bool:
+        """True if a run goes on by what it recorded, without a command line of its own."""
+        return self.load == "latest" and self.particles is None
+
+    def _begun(self, run: "RunDirectory") -> "tuple[RunConfig, ParticleSet]":
+        """The run, recorded or described by the settings, and its particles."""
+        config = self._recorded(run) if self._resumes_alone else None
+        particles = self._data().open() if config is None else config.data.open()
+        config = config or self._described(particles)
+        return replace(config, data=config.data.with_places(particles)), particles
 
     def _described(self, particles: "ParticleSet") -> "RunConfig":
         """The run that the settings describe."""
