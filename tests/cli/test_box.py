@@ -89,3 +89,36 @@ def test_use_real_changes_nothing_where_the_encoder_sees_transforms(
     assert "sees transforms of images, and goes on to: `use_real` has no effect" in caplog.text
     plain, real = (load_latents(tmp_path / f"{name}.pkl") for name in ("plain", "real"))
     np.testing.assert_array_equal(plain, real)
+
+
+def test_the_shorter_side_of_oblong_images_is_no_box(run, fail, tmp_path):
+    """The 12 × 16 images of a file that says 12, and of a ctf.pkl of 12 px made from it."""
+    with mrcfile.new(tmp_path / "oblong.mrcs") as file:
+        file.set_data(np.random.default_rng(0).normal(size=(4, 12, 16)).astype(np.float32))
+        file.voxel_size = 3.0
+    columns = {
+        "rlnImageName": [f"{n}@oblong.mrcs" for n in range(1, 5)],
+        **dict.fromkeys(("rlnDefocusU", "rlnDefocusV"), np.full(4, 12000.0)),
+        **dict.fromkeys(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), np.arange(4.0) * 50),
+        **dict.fromkeys(("rlnDefocusAngle", "rlnPhaseShift"), np.zeros(4)),
+        "rlnVoltage": np.full(4, 300.0),
+        "rlnSphericalAberration": np.full(4, 2.7),
+        "rlnAmplitudeContrast": np.full(4, 0.1),
+        "rlnImagePixelSize": np.full(4, 3.0),
+    }
+    star, out = tmp_path / "oblong.star", tmp_path / "map.mrc"
+    write_star(star, {"": columns | {"rlnImageSize": np.full(4, 12.0)}})
+    said = fail("backproject_voxel", star, "-o", out)
+    assert "12 pixels, which is the shorter side of its oblong images" in said
+    tables = ("--poses", tmp_path / "poses.pkl", "--ctf", tmp_path / "ctf.pkl")
+    write_star(star, {"": columns})
+    for size, is_right in ((12, False), (16, True)):
+        run("parse_pose_star", star, "-D", size, "--Apix", 3, "-o", tables[1])
+        run("parse_ctf_star", star, "-D", size, "--Apix", 3, "-o", tables[3])
+        line = ("backproject_voxel", tmp_path / "oblong.mrcs", *tables, "-o", out)
+        if is_right:
+            run(*line)
+            assert mrcfile.open(out).voxel_size.x == pytest.approx(3)
+        else:
+            assert "the shorter side of images of 16 × 12 pixels (36 Å)" in fail(*line)
+            assert not out.exists()

@@ -60,3 +60,13 @@ def test_particles_that_stand_out_are_no_hot_pixels_in_passing(rng):
     assert find_bad(images) == {}
     images[7, 3, 3] = 200
     assert find_bad(images)["hot pixels"].tolist() == [7]
+
+
+@pytest.mark.parametrize("shape", [(12, 16), (16, 12)])
+def test_oblong_images_are_screened_to_their_last_pixel(rng, shape):
+    images = rng.normal(size=(8, *shape)).astype(np.float32)
+    images[3, -1, -1] = 1000
+    assert find_bad(images)["hot pixels"].tolist() == [3]
+    # A bright corner is no single pixel, also where it goes on at the opposite edges.
+    images[3, -1, 0] = images[3, 0, -1] = 900
+    assert find_bad(images) == {}

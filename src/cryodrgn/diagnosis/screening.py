@@ -129,7 +129,7 @@ def screen_images(images: ImageStack, rows: Int[np.ndarray, " rows"]) -> Screeni
 
 
 def find_bad(
-    images: Float[np.ndarray, "batch box box"],
+    images: Float[np.ndarray, "batch height width"],
 ) -> dict[str, Int[np.ndarray, " _"]]:
     """Images of a batch that cannot be computed with, found in passing.
 
@@ -156,7 +156,7 @@ def find_bad(
 
 
 def _is_suspect(
-    images: Float[np.ndarray, "batch box box"],
+    images: Float[np.ndarray, "batch height width"],
 ) -> Bool[np.ndarray, " batch"]:
     pixels = images.reshape(len(images), -1)
     # An odd step, so that not always the same columns are taken.
@@ -171,7 +171,7 @@ def _is_suspect(
         return ~(away <= limit * deviation) | (highest == lowest)
 
 
-def _measured(images: Float[np.ndarray, "batch box box"]) -> _Measures:
+def _measured(images: Float[np.ndarray, "batch height width"]) -> _Measures:
     good = np.asarray(np.isfinite(images).all((1, 2)))
     pixels = np.where(good[:, None, None], images, 0.0).reshape(len(images), -1)
     away = np.abs(pixels - np.median(pixels, axis=1, keepdims=True))
@@ -185,12 +185,12 @@ def _measured(images: Float[np.ndarray, "batch box box"]) -> _Measures:
     )
 
 
-def _stands_alone(away: Float[np.ndarray, "images box box"]) -> np.ndarray:
+def _stands_alone(away: Float[np.ndarray, "images height width"]) -> np.ndarray:
     """True if the pixel farthest from the others is at least twice as far as its neighbours."""
-    box_size, number = away.shape[-1], np.arange(len(away))
+    (height, width), number = away.shape[1:], np.arange(len(away))
     y, x = np.unravel_index(away.reshape(len(away), -1).argmax(1), away.shape[1:])
     steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
-    beside = [away[number, (y + dy) % box_size, (x + dx) % box_size] for dy, dx in steps]
+    beside = [away[number, (y + dy) % height, (x + dx) % width] for dy, dx in steps]
     return np.max(beside, axis=0) < away[number, y, x] / 2
 
 

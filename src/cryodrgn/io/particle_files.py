@@ -20,6 +20,11 @@ from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.metadata import ParticleMetadata, resolve_pixel_sizes
 from cryodrgn.io.optics_report import BY_ALL, WITHOUT_CTF, WITHOUT_FILE, Term, tell_of_ignored
 from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.stack_agreement import (
+    refuse_shorter_side,
+    require_agreement,
+    require_box_size,
+)
 from cryodrgn.io.text import read_text, require_file
 from cryodrgn.io.volume_headers import refuse_volume, volume_in_words
 from cryodrgn.particles.image_table import ImageTable
@@ -32,8 +37,6 @@ from cryodrgn.particles.tilt_series import TiltImages, TiltSeriesSettings
 from cryodrgn.units import pixel_size_or_one
 
 logger = logging.getLogger(__name__)
-
-PIXEL_SIZE_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -404,11 +407,13 @@ def _pixel_sizes(
     from_metadata = None if metadata is None else metadata.pixel_sizes()
     needs_metadata = files.ctf is None or files.poses is None
     if metadata is not None and needs_metadata:
-        _require_box_size(metadata, images)
+        require_box_size(metadata, images)
     if side_lengths is not None:
         pixel_sizes = side_lengths / images.shapes.max(1)
+        assert files.ctf is not None
+        refuse_shorter_side(files.ctf, images, side_lengths)
         if from_metadata is not None and needs_metadata:
-            _require_agreement(files, pixel_sizes, from_metadata)
+            require_agreement(files.ctf, pixel_sizes, files.particles, from_metadata)
         return pixel_sizes
     if metadata is not None and _need_pixel_size(files, metadata):
         kind = "star" if files.particles.suffix == ".star" else "csparc"
@@ -428,30 +433,6 @@ def _need_pixel_size(files: ParticleFiles, metadata: ParticleMetadata) -> bool:
     has_poses = files.poses is None and metadata.has_poses()
     has_ctf = files.ctf is None and metadata.has_ctf()
     return has_ctf or (has_poses and metadata.shifts_need_pixel_size())
-
-
-def _require_box_size(metadata: ParticleMetadata, images: ImageStack) -> None:
-    said, found = metadata.box_sizes(), images.shapes.max(1)
-    if said is not None and (said != found).any():
-        row = int((said != found).argmax())
-        msg = (
-            f"{metadata.path} says that images have {said[row]} pixels, but their stacks have "
-            f"{found[row]}; were they downsampled? Pass the file that belongs to the "
-            "stacks, or give `poses` and `ctf`"
-        )
-        raise ShapeMismatchError(msg)
-
-
-def _require_agreement(
-    files: ParticleFiles, from_ctf: np.ndarray, from_metadata: np.ndarray
-) -> None:
-    if np.abs(from_ctf / from_metadata - 1).max() > PIXEL_SIZE_TOLERANCE:
-        row = int(np.abs(from_ctf / from_metadata - 1).argmax())
-        msg = (
-            f"{files.ctf} gives {from_ctf[row]:.4g} Å/px, but {files.particles} gives "
-            f"{from_metadata[row]:.4g} (row {row}); do both describe the same images?"
-        )
-        raise ConfigError(msg)
 
 
 def _poses(
