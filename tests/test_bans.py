@@ -162,7 +162,7 @@ FLAG = re.compile(r"(?<![\w`/.-])--?[A-Za-z][\w-]*")
 FLAGS_OF = ("jobs/", "cli/", "benchmarking/", "compat.py", "outputs.py", "settings.py")
 # Texts that show what is typed: lines of this program, and of others.
 SHOWN = re.compile(r"cryodrgn|ssh -L|(gzip|bzip2|xz|zstd|lz4|7z|tar) -?[dx]")
-DECLARED = {"option", "positional", "with_default"}
+DECLARED = {"option", "positional", "same_as"}
 
 
 def messages_of(tree):

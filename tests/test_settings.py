@@ -24,8 +24,8 @@ from cryodrgn.settings import (
     option,
     options_of,
     positional,
+    same_as,
     settings,
-    with_default,
     words_of,
 )
 from cryodrgn.training.config import TrainConfig
@@ -59,7 +59,7 @@ class FilterVolume(Filtering, Job[tuple[object, ...]]):
     output: Path = option("-o", "--output", kw_only=False, help="Result")
     norm: tuple[float, float] | None = option("--norm", default=None, help="Offset, scale")
     flip: bool = option("--flip", default=False, help="Flip the hand")
-    radius: int = with_default(Filtering, "radius", default=5)
+    radius: int = same_as(Filtering, "radius", default=5)
 
     def run(self) -> tuple[object, ...]:
         """Its settings, for the tests."""

@@ -30,7 +30,8 @@ from cryodrgn.simulation.simulate import SimulationSettings, simulate
 from cryodrgn.simulation.states import hinge_states
 from cryodrgn.training.held_out import image_powers, shell_errors
 from cryodrgn.training.objectives import VaeObjective
-from cryodrgn.training.pose_table import PoseConfig, PoseTable
+from cryodrgn.training.options import PoseConfig
+from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.schedules import KlWeighting
 from several_images import repeated
 

@@ -32,7 +32,7 @@ from cryodrgn.setting_values import converted, in_words, with_name
 Result = TypeVar("Result")
 P = ParamSpec("P")
 T = TypeVar("T")
-KEY = "option"
+KEY, PLACE = "option", "place"
 NOTHING: Any = object()
 
 
@@ -154,23 +154,43 @@ def positional(*, help: str, kw_only: Literal[False] = False, **more: Any) -> An
     return option(help=help, kw_only=kw_only, **more)
 
 
-def with_default(owner: type, name: str, *, default: Any, **changes: Any) -> Any:
-    """A setting of another group of options, with a default of its own.
+def same_as(owner: type, name: str, *, default: Any = NOTHING, **changes: Any) -> Any:
+    """A setting that another dataclass declares, but for what differs here.
 
     Args:
-        owner: The dataclass that declares the setting.
-        name: Its name.
-        default: The default to take.
+        owner: The dataclass: a group of options, or a part of what runs record, which
+            :func:`part_of` makes of the settings that are the same as its own.
+        name: Name of the setting there.
+        default: Its default here; NOTHING for the same.
         changes: Other attributes of :class:`Option` that differ.
     """
     declared = next(one for one in fields(owner) if one.name == name)
-    return field(default=default, metadata={KEY: replace(declared.metadata[KEY], **changes)})
+    said = replace(declared.metadata[KEY], **changes)
+    metadata = {PLACE: (owner, name)} | declared.metadata | {KEY: said}
+    default = declared.default if default is NOTHING else default
+    return field(default=default, metadata=metadata, kw_only=True)
+
+
+def part_of(settings: "Settings", part: type[T], **more: Any) -> T:
+    """A part of what runs record, with the values of the settings that are the same as its own.
+
+    Args:
+        settings: The settings.
+        part: Dataclass of the part.
+        more: Fields of the part that are no settings, or are to have other values.
+    """
+    values = {}
+    for name, (one, _) in options_of(type(settings)).items():
+        owner, theirs = one.metadata.get(PLACE, (None, ""))
+        if owner in part.__mro__ and theirs not in more:
+            values[theirs] = getattr(settings, name)
+    return part(**values, **more)
 
 
 @dataclass_transform(
     kw_only_default=True,
     frozen_default=True,
-    field_specifiers=(option, positional, with_default),
+    field_specifiers=(option, positional, same_as),
 )
 def settings(kind: type[T]) -> type[T]:
     """Make a class a frozen dataclass whose fields are declared with :func:`option`."""

@@ -16,7 +16,7 @@ from cryodrgn.settings import Job, in_flags
 ROOT = Path(cryodrgn.__file__).parent
 PROGRAMS = (CRYODRGN, CRYODRGN_UTILS)
 # Texts of declarations, which become help and reference pages.
-DECLARATIONS = {"option", "positional", "with_default", "output_option"}
+DECLARATIONS = {"option", "positional", "same_as", "output_option"}
 # Options of other programs, and places that are filled in.
 FOREIGN = re.compile(r"\b(?:tar|ssh|git) -\w+|`X`|cryodrgn X.*")
 

@@ -34,11 +34,16 @@ def test_values_are_the_hartley_transform_in_raster_order_inside_the_mask():
     )
 
 
-@pytest.mark.parametrize("radius", [0, 9, -2])
-def test_masks_that_cannot_be_are_refused(radius):
-    with pytest.raises(
-        ConfigError, match=f"`encoder_mask` {radius} must be a radius from 1 to 8"
-    ):
+@pytest.mark.parametrize(
+    ("radius", "message"),
+    [
+        (0, "`mask_radius` must be at least 1, or -1, got 0"),
+        (-2, "`mask_radius` must be at least 1, or -1, got -2"),
+        (9, "`encoder_mask` 9 must be a radius from 1 to 8"),
+    ],
+)
+def test_masks_that_cannot_be_are_refused(radius, message):
+    with pytest.raises(ConfigError, match=message):
         encoder(mask_radius=radius)
 
 

@@ -13,7 +13,7 @@ from cryodrgn.kernels import backends
 from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.orientation.branching import BranchAndBoundSearch
 from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
-from cryodrgn.orientation.nearby import local_pose_search
+from cryodrgn.orientation.nearby import local_pose_search, shift_grid
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices, box_within
 
@@ -143,13 +143,13 @@ def test_all_images_may_be_searched_in_any_batches(views):
 
 def test_shifts_are_centred_and_no_finer_than_frequencies_tell():
     settings = GridSettings(shift_extent_px=10.0, num_shifts=7, shift_centre_px=(1.0, -2.0))
-    shifts, spacing = settings.shifts(level=2, radius=12, box_size=64)
+    shifts, spacing = shift_grid(settings, level=2, radius=12, box_size=64)
     assert len(shifts) == 14**2
     assert spacing * 64 == pytest.approx(20 / 14)
     torch.testing.assert_close(shifts.mean(0) * 64, torch.tensor([1.0, -2.0]))
     # The middles of the outermost cells lie half a spacing within the extent; x runs fast.
     torch.testing.assert_close(shifts[1] - shifts[0], torch.tensor([spacing, 0.0]))
-    few, spacing = GridSettings(shift_extent_px=2.0).shifts(level=2, radius=6, box_size=24)
+    few, spacing = shift_grid(GridSettings(shift_extent_px=2.0), 2, 6, 24)
     assert len(few) == 4**2
     assert spacing == pytest.approx(1 / 24)
 
@@ -164,9 +164,9 @@ def test_radii_rise_to_what_was_learnt():
 @pytest.mark.parametrize(
     ("change", "option"),
     [
-        ({"radius_start": 2}, "`l_start`"),
+        ({"radius_start": 2}, "`radius_start`"),
         ({"radius_end": 5}, "`l_end`"),
-        ({"num_kept": 0}, "`kept_poses`"),
+        ({"num_kept": 0}, "`num_kept`"),
         ({"base_level": 9}, "`base_level`"),
         ({"shift_extent_px": -1.0}, "`shift_extent_px`"),
     ],

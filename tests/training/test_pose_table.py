@@ -4,7 +4,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from cryodrgn.particles.poses import Poses
-from cryodrgn.training.pose_table import PoseConfig, PoseTable
+from cryodrgn.training.options import PoseConfig
+from cryodrgn.training.pose_table import PoseTable
 
 
 @pytest.fixture

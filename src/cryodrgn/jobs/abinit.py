@@ -17,9 +17,12 @@ from cryodrgn.settings import (
     at_least,
     function_of,
     option,
+    part_of,
+    same_as,
     settings,
-    with_default,
 )
+from cryodrgn.training.options import LatentTableConfig, PoseConfig
+from cryodrgn.training.search_config import LATENT, SearchConfig
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from cryodrgn.training.config import TrainConfig
     from cryodrgn.training.schedules import Equivariance
 
-LATENT = "Latent"
 ENCODER_TRAINING = "Training of an encoder"
 
 
@@ -35,7 +37,7 @@ ENCODER_TRAINING = "Training of an encoder"
 class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
     """Ab initio reconstruction, whatever its model."""
 
-    poses: Path | None = with_default(
+    poses: Path | None = same_as(
         TableOptions,
         "poses",
         default=None,
@@ -43,15 +45,15 @@ class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
         metavar="PKL",
         help="Begin with these poses instead of initial models made from nothing",
     )
-    num_epochs: int = with_default(TrainingOptions, "num_epochs", default=30)
-    learning_rate: float = with_default(TrainingOptions, "learning_rate", default=5e-4)
-    batch_size: int = with_default(
+    num_epochs: int = same_as(TrainingOptions, "num_epochs", default=30)
+    learning_rate: float = same_as(TrainingOptions, "learning_rate", default=5e-4)
+    batch_size: int = same_as(
         TrainingOptions,
         "batch_size",
         default=8,
         flags=("-b", "--batch-size", "--batch-size-sgd"),
     )
-    window_radius: float | None = with_default(
+    window_radius: float | None = same_as(
         DataOptions,
         "window_radius",
         default=None,
@@ -60,34 +62,23 @@ class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
 
     def search_config(self, **more: Any) -> "TrainConfig":
         """Settings of the optimisation with a pose search; ``more`` are of the optimisation."""
-        from cryodrgn.training.pose_table import PoseConfig
-        from cryodrgn.training.search_config import SearchConfig
-
         if self.curriculum is not None:
             msg = "frequencies rise with `ramp_epochs` here; leave out `curriculum`"
             raise ConfigError(msg)
         interval, refine_epochs = self._intervals()
         mask = self.output_mask
-        search = SearchConfig(
+        search = part_of(
+            self,
+            SearchConfig,
             grids=self.grids(),
             interval=interval,
-            ramp_epochs=self.ramp_epochs,
             refine_epochs=refine_epochs,
             ramps_model=mask == "frequency_marching" if mask else bool(self.ramps_model),
-            max_radius=self.max_radius,
-            model_reset_interval=self.model_reset_interval,
-            optimizer_reset_interval=self.optimizer_reset_interval,
-            num_starts=self.num_starts,
-            start_images=self.start_images,
-            pretrain=self.pretrain,
             takes_given=self.poses is not None,
             **self.of_latents(),
         )
-        poses = PoseConfig(
-            embedding=self.pose_embedding,
-            learning_rate=self.pose_learning_rate,
-            pretrain=max(0, self.num_epochs - refine_epochs),
-        )
+        pretrain = max(0, self.num_epochs - refine_epochs)
+        poses = part_of(self, PoseConfig, pretrain=pretrain)
         return replace(self.train_config(**more), search=search, poses=poses)
 
     def of_latents(self) -> dict[str, Any]:
@@ -116,7 +107,7 @@ class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
 class AbinitHomo(BareDecoderOptions, AbInitioJob):
     """Ab initio reconstruction of a single structure, from images and CTF."""
 
-    domain: Literal["hartley", "fourier"] = with_default(
+    domain: Literal["hartley", "fourier"] = same_as(
         DecoderOptions,
         "domain",
         default="fourier",
@@ -136,7 +127,7 @@ class AbinitHomo(BareDecoderOptions, AbInitioJob):
 class EncoderTrainingOptions(DivergenceOptions):
     """Training of an encoder where poses are searched."""
 
-    beta: str | float = with_default(
+    beta: str | float = same_as(
         DivergenceOptions,
         "beta",
         default="1.0",
@@ -144,7 +135,7 @@ class EncoderTrainingOptions(DivergenceOptions):
         help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight, with an "
         "encoder",
     )
-    beta_control: float | None = with_default(
+    beta_control: float | None = same_as(
         DivergenceOptions, "beta_control", default=None, group=ENCODER_TRAINING
     )
     encoder_only: bool = option(
@@ -201,12 +192,12 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         help="Let an encoder tell latents from images, as train_vae does (default: they are "
         "free numbers of each particle, as in train_dec)",
     )
-    latent_learning_rate: float = option(
-        "--z-lr",
-        "--lr-conf-table",
+    latent_learning_rate: float = same_as(
+        LatentTableConfig,
+        "learning_rate",
         default=1e-2,
+        flags=("--z-lr", "--lr-conf-table"),
         group=LATENT,
-        check=POSITIVE,
         help="Length of the steps of free latents",
     )
     initial_latents: Path | None = option(
@@ -216,31 +207,10 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         metavar="PKL",
         help="Begin with these latents (default: the classes of the initial model tell them)",
     )
-    latent_spread: float = option(
-        "--std-z-init",
-        default=0.1,
-        group=LATENT,
-        check=at_least(0),
-        help="Spread of first latents in directions of which classes say nothing",
-    )
-    num_classes: int = option(
-        "--classes",
-        default=2,
-        group=LATENT,
-        metavar="K",
-        check=at_least(1),
-        help="Classes into which the initial model is split; they tell the first latents",
-    )
-    num_references: int = option(
-        "--references",
-        default=8,
-        group=LATENT,
-        metavar="K",
-        check=at_least(1),
-        help="Latents at most whose volumes images are compared with in a search, each image "
-        "with that of the nearest one",
-    )
-    domain: Literal["hartley", "fourier"] = with_default(
+    latent_spread: float = same_as(SearchConfig, "latent_spread")
+    num_classes: int = same_as(SearchConfig, "num_classes")
+    num_references: int = same_as(SearchConfig, "num_references")
+    domain: Literal["hartley", "fourier"] = same_as(
         DecoderOptions,
         "domain",
         default="fourier",
@@ -254,16 +224,11 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         return self.auto_encoder(particles.box_size)
 
     def of_latents(self) -> dict[str, Any]:
-        """Settings of the search that a latent has need of."""
-        return {
-            name: getattr(self, name)
-            for name in ("latent_spread", "num_classes", "num_references")
-        }
+        """Nothing beside the settings that a latent has need of."""
+        return {}
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation with a pose search and a latent."""
-        from cryodrgn.training.config import LatentTableConfig
-
         if self.encoder_only and self.load is None:
             msg = (
                 "`encoder_only` keeps the decoder as it is; give the weights it has with `load`"
@@ -278,9 +243,7 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
             name = "encoder_only" if self.encoder_only else "equivariance"
             msg = f"`{name}` is about an encoder, and there is none; add `use_conf_encoder`"
             raise ConfigError(msg)
-        latents = LatentTableConfig(
-            learning_rate=self.latent_learning_rate, initial=self.initial_latents
-        )
+        latents = part_of(self, LatentTableConfig, initial=self.initial_latents)
         return self.search_config(latents=latents)
 
 
@@ -288,20 +251,20 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
 class Abinit(AbinitHet):
     """Ab initio reconstruction of a structure and the poses of its images."""
 
-    zdim: int | None = with_default(
+    zdim: int | None = same_as(
         LatentOptions,
         "zdim",
         default=None,
         check=at_least(0),
         help="Dimension of latent variable; 0 for a single structure",
     )
-    decoder_layers: int = with_default(
+    decoder_layers: int = same_as(
         DecoderOptions,
         "decoder_layers",
         default=3,
         flags=("--players", "--dec-layers", "--layers"),
     )
-    decoder_dim: int = with_default(
+    decoder_dim: int = same_as(
         DecoderOptions, "decoder_dim", default=256, flags=("--pdim", "--dec-dim", "--dim")
     )
 

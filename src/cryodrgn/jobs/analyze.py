@@ -27,8 +27,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -202,14 +202,12 @@ class AnalyzeLandscape(
         check=EVEN,
         help="Box size (pixels) at which larger volumes are compared",
     )
-    pixel_size: float | None = with_default(
-        VolumeOptions, "pixel_size", default=None, group=VOLUMES
-    )
-    flip: bool = with_default(VolumeOptions, "flip", default=False, group=VOLUMES)
+    pixel_size: float | None = same_as(VolumeOptions, "pixel_size", default=None, group=VOLUMES)
+    flip: bool = same_as(VolumeOptions, "flip", default=False, group=VOLUMES)
     skip_volumes: bool = option(
         "--skip-vol", default=False, group=VOLUMES, help="Use the volumes that are there"
     )
-    like: Path | None = with_default(LikeOptions, "like", default=None, group=VOLUMES)
+    like: Path | None = same_as(LikeOptions, "like", default=None, group=VOLUMES)
     threshold: float | None = option(
         "--thresh",
         default=None,

@@ -1,18 +1,34 @@
 """Settings of networks, and the models that they describe."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.settings import POSITIVE, Check, Settings, at_least, option, settings
+from cryodrgn.models.settings import (
+    DECODER,
+    ENCODER,
+    ENCODER_MODES,
+    Activation,
+    DecoderConfig,
+    Domain,
+    EncoderConfig,
+    EncodingName,
+    ModelConfig,
+)
+from cryodrgn.settings import (
+    Settings,
+    at_least,
+    option,
+    options_of,
+    part_of,
+    same_as,
+    settings,
+)
 
 if TYPE_CHECKING:
-    from cryodrgn.models.settings import DecoderSettings, EncoderSettings, ModelConfig
+    from cryodrgn.models.settings import DecoderSettings, EncoderSettings
 
-ENCODER, DECODER, NETWORK = "Encoder Network", "Decoder Network", "Network Architecture"
-Encoding = Literal[
-    "geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "none", "gaussian"
-]
+NETWORK = "Network Architecture"
 
 # Settings that describe the perceptron and no other decoder.
 OF_PERCEPTRON = frozenset(
@@ -51,22 +67,8 @@ class LatentOptions(Settings):
 class DecoderOptions(Settings):
     """Architecture of a decoder, under the names of 0.2.0 and of later versions."""
 
-    decoder_layers: int = option(
-        "--players",
-        "--dec-layers",
-        default=3,
-        group=DECODER,
-        check=at_least(1),
-        help="Number of hidden layers",
-    )
-    decoder_dim: int = option(
-        "--pdim",
-        "--dec-dim",
-        default=256,
-        group=DECODER,
-        check=at_least(1),
-        help="Number of nodes in hidden layers",
-    )
+    decoder_layers: int = same_as(DecoderConfig, "num_layers")
+    decoder_dim: int = same_as(DecoderConfig, "hidden_dim")
     decoder_name: str | None = option(
         "--decoder",
         default=None,
@@ -75,30 +77,11 @@ class DecoderOptions(Settings):
         help="Decoder of another installed package, with its settings (default: the "
         "perceptron, which the other options describe)",
     )
-    encoding: Encoding = option(
-        "--pe-type", default="geom_lowf", group=DECODER, help="Type of positional encoding"
-    )
-    encoding_dim: int | None = option(
-        "--pe-dim",
-        default=None,
-        group=DECODER,
-        check=at_least(1),
-        help="Waves per axis of the positional encoding",
-        default_words="D/2",
-    )
-    feature_sigma: float = option(
-        "--feat-sigma",
-        default=0.5,
-        check=POSITIVE,
-        group=DECODER,
-        help="Scale of the wave vectors of --pe-type gaussian",
-    )
-    domain: Literal["hartley", "fourier"] = option(
-        "--domain", default="fourier", group=DECODER, help="Decoder representation domain"
-    )
-    activation: Literal["relu", "leaky_relu"] = option(
-        "--activation", default="relu", group=DECODER, help="Activation"
-    )
+    encoding: EncodingName = same_as(DecoderConfig, "encoding")
+    encoding_dim: int | None = same_as(DecoderConfig, "encoding_dim")
+    feature_sigma: float = same_as(DecoderConfig, "feature_sigma")
+    domain: Domain = same_as(DecoderConfig, "domain")
+    activation: Activation = same_as(DecoderConfig, "activation")
 
     @property
     def extent(self) -> float:
@@ -112,22 +95,12 @@ class DecoderOptions(Settings):
             ConfigError: A decoder of another package is named beside settings of ours.
         """
         from cryodrgn.models.registry import DECODERS
-        from cryodrgn.models.settings import DecoderConfig
 
         if self.decoder_name is not None:
             DECODERS.find(self.decoder_name.partition(":")[0])
             self.refuse_beside(OF_PERCEPTRON, f"the perceptron, not {self.decoder_name}")
             return DECODERS.parse(self.decoder_name)
-        return DecoderConfig(
-            num_layers=self.decoder_layers,
-            hidden_dim=self.decoder_dim,
-            encoding=self.encoding,
-            encoding_dim=self.encoding_dim,
-            feature_sigma=self.feature_sigma,
-            domain=self.domain,
-            activation=self.activation,
-            extent=self.extent,
-        )
+        return part_of(self, DecoderConfig, extent=self.extent)
 
     def refuse_beside(self, names: Collection[str], described: str) -> None:
         """Refuse settings that would have no effect.
@@ -152,10 +125,8 @@ class DecoderOptions(Settings):
             described = f"the perceptron, not {self.decoder_name}"
             self.refuse_beside(["activation"], described)
 
-    def decoder_alone(self, box_size: int, latent_dim: int = 0) -> "ModelConfig":
+    def decoder_alone(self, box_size: int, latent_dim: int = 0) -> ModelConfig:
         """A model without encoder."""
-        from cryodrgn.models.settings import ModelConfig
-
         self.refuse_activation()
         return ModelConfig(
             box_size=box_size, latent_dim=latent_dim, encoder=None, decoder=self.decoder()
@@ -166,22 +137,8 @@ class DecoderOptions(Settings):
 class EncoderOptions(Settings):
     """Architecture of an encoder, under the names of 0.2.0 and of later versions."""
 
-    encoder_layers: int = option(
-        "--qlayers",
-        "--enc-layers",
-        default=3,
-        group=ENCODER,
-        check=at_least(1),
-        help="Number of hidden layers",
-    )
-    encoder_dim: int = option(
-        "--qdim",
-        "--enc-dim",
-        default=256,
-        group=ENCODER,
-        check=at_least(1),
-        help="Number of nodes in hidden layers",
-    )
+    encoder_layers: int = same_as(EncoderConfig, "num_layers")
+    encoder_dim: int = same_as(EncoderConfig, "hidden_dim")
     encode_mode: str | None = option(
         "--encode-mode",
         default=None,
@@ -192,48 +149,17 @@ class EncoderOptions(Settings):
         "of a particle, tilt those of a tilt pair or --ntilts of a tilt series",
         default_words="resid; tilt with --tilt, subtomogram for tilt series",
     )
-    encoder_mask: int | None = option(
-        "--enc-mask",
-        default=None,
-        group=ENCODER,
-        unit="px",
-        check=Check(words="at least 1, or -1", holds=lambda value: value == -1 or value >= 1),
-        help="Circular mask of image for encoder",
-        default_words="D/2, at most 12 of subtomogram; -1 for no mask",
-    )
-    use_real: bool = option(
-        "--use-real",
-        default=False,
-        group=ENCODER,
-        help="Use real space image for encoder (for convolutional encoder)",
-    )
+    encoder_mask: int | None = same_as(EncoderConfig, "mask_radius")
+    use_real: bool = same_as(EncoderConfig, "use_real")
 
 
 @settings
 class TiltEncoderOptions(Settings):
     """Architecture of cryoDRGN's encoder of tilt series."""
 
-    tilt_embedding_dim: int = option(
-        "--t-emb-dim",
-        default=64,
-        group=ENCODER,
-        check=at_least(1),
-        help="Numbers that --encode-mode tilt makes of each image of a tilt series",
-    )
-    tilt_layers: int = option(
-        "--tlayers",
-        default=3,
-        group=ENCODER,
-        check=at_least(1),
-        help="Number of hidden layers behind them",
-    )
-    tilt_hidden_dim: int = option(
-        "--tdim",
-        default=1024,
-        group=ENCODER,
-        check=at_least(1),
-        help="Number of nodes in these hidden layers",
-    )
+    tilt_embedding_dim: int = same_as(EncoderConfig, "tilt_embedding_dim")
+    tilt_layers: int = same_as(EncoderConfig, "tilt_layers")
+    tilt_hidden_dim: int = same_as(EncoderConfig, "tilt_hidden_dim")
 
 
 @settings
@@ -241,19 +167,17 @@ class AutoEncoderOptions(DecoderOptions, EncoderOptions, LatentOptions):
     """Architecture of encoder and decoder."""
 
     def auto_encoder(
-        self, box_size: int, usual: str = "resid", **of_tilts: int
-    ) -> "ModelConfig":
+        self, box_size: int, usual: str = "resid", num_tilts: int | None = None
+    ) -> ModelConfig:
         """Encoder and decoder.
 
         Args:
             box_size: Side of the images in pixels.
             usual: Mode of the encoder where none is given.
-            of_tilts: Settings of the encoder of cryoDRGN's tilt series, which the mode ``tilt``
-                means where they are given.
+            num_tilts: Images of a particle that the encoder of cryoDRGN's tilt series reads,
+                which the mode ``tilt`` means where they are given.
         """
-        from cryodrgn.models.settings import EncoderConfig, ModelConfig
-
-        encoder = self._encoder(usual, of_tilts)
+        encoder = self._encoder(usual, num_tilts)
         if not isinstance(encoder, EncoderConfig):
             self.refuse_activation()
         return ModelConfig(
@@ -263,22 +187,19 @@ class AutoEncoderOptions(DecoderOptions, EncoderOptions, LatentOptions):
             decoder=self.decoder(),
         )
 
-    def _encoder(self, usual: str, of_tilts: dict[str, int]) -> "EncoderSettings":
+    def _encoder(self, usual: str, num_tilts: int | None) -> "EncoderSettings":
         from cryodrgn.models.registry import ENCODERS
-        from cryodrgn.models.settings import ENCODER_MODES, EncoderConfig
 
         mode: Any = self.encode_mode or usual
         if mode not in ENCODER_MODES:
             ENCODERS.find(mode.partition(":")[0])
             self.refuse_beside(OF_ENCODERS, f"encoders of cryoDRGN, not {mode}")
             return ENCODERS.parse(mode)
-        is_of_series = mode == "tilt" and bool(of_tilts)
-        return EncoderConfig(
-            **(of_tilts if is_of_series else {}),
-            mode="tilt_series" if is_of_series else mode,
-            num_layers=self.encoder_layers,
-            hidden_dim=self.encoder_dim,
-            mask_radius=self.encoder_mask,
-            use_real=self.use_real,
-            activation=self.activation,
-        )
+        if mode == "tilt" and num_tilts is not None:
+            more: dict[str, Any] = {"mode": "tilt_series", "num_tilts": num_tilts}
+        else:
+            # Sizes of the encoder of tilt series say nothing of others.
+            usual_sizes = EncoderConfig()
+            more = {one: getattr(usual_sizes, one) for one in options_of(TiltEncoderOptions)}
+            more["mode"] = mode
+        return part_of(self, EncoderConfig, activation=self.activation, **more)

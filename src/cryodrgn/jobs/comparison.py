@@ -25,9 +25,9 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     same_named,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class PlotFsc(PictureOutput, Job["dict[str, ShellCurve]"]):
         check=between(0, 1),
         help="Correlation at which resolutions are read",
     )
-    output: Path = with_default(PictureOutput, "output", default=CURVES)
+    output: Path = same_as(PictureOutput, "output", default=CURVES)
 
     def run(self) -> "dict[str, ShellCurve]":
         """Draw the curves, and log their resolutions; returns them by name."""

@@ -21,8 +21,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -68,15 +68,15 @@ class Downsample(BoxOptions, Job[list[Path]]):
         check=at_least(1),
         help="Chunksize (in # of images) to split particle stack when saving",
     )
-    datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=None)
-    indices: Path | None = with_default(
+    datadir: Path | None = same_as(ParticleOptions, "datadir", default=None, group=None)
+    indices: Path | None = same_as(
         ParticleOptions,
         "indices",
         default=None,
         group=None,
         help="Downsample only the images of these rows, in this order",
     )
-    screen: Literal["sample", "all", "none"] = with_default(
+    screen: Literal["sample", "all", "none"] = same_as(
         SelectionOptions, "screen", default="sample", group=None
     )
 

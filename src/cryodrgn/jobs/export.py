@@ -8,7 +8,7 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import output_flags, require_ending
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
-from cryodrgn.settings import Job, function_of, option, positional, settings, with_default
+from cryodrgn.settings import Job, function_of, option, positional, same_as, settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,9 +40,7 @@ class Export(Job[list[Path]]):
         metavar="OUTPUT",
         help="File to write, of the same type; a .cs gets its .csg and passthrough beside it",
     )
-    single_images: bool = with_default(
-        TiltSeriesOptions, "single_images", default=False, group=None
-    )
+    single_images: bool = same_as(TiltSeriesOptions, "single_images", default=False, group=None)
     passthrough: tuple[Path, ...] | None = option(
         "--passthrough",
         default=None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cryodrgn.errors import ConfigError, MissingDependencyError
 from cryodrgn.jobs.options import DeviceOptions, LikeOptions
 from cryodrgn.jobs.processes import joined
-from cryodrgn.settings import between, option, settings, with_default
+from cryodrgn.settings import between, option, same_as, settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ class FeatureOptions(DeviceOptions):
         check=between(0, 1),
         help="Least probability of what --feature asks for",
     )
-    like: Path | None = with_default(
+    like: Path | None = same_as(
         LikeOptions,
         "like",
         default=None,
@@ -61,7 +61,7 @@ class FeatureOptions(DeviceOptions):
         help="Map in whose frame the place of --feature was read (default: the first voxel "
         "lies at zero, as in volumes of the run)",
     )
-    device: str = with_default(DeviceOptions, "device", default="auto", group=FEATURE)
+    device: str = same_as(DeviceOptions, "device", default="auto", group=FEATURE)
 
     def with_feature(self, workdir: Path | None, output: Path) -> "np.ndarray":
         """Rows of the particles with the density, or without it; table and picture are written.

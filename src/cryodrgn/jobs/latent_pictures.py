@@ -18,8 +18,8 @@ from cryodrgn.settings import (
     each,
     function_of,
     option,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class PlotZ1(LatentPicture):
     """Plot a latent of one dimension."""
 
     num_axes = 1
-    output: Path = with_default(PictureOutput, "output", default=Path("z1.png"))
+    output: Path = same_as(PictureOutput, "output", default=Path("z1.png"))
 
     def figure_of(self, values: "np.ndarray", marked: "Marked") -> "Figure":
         """The latent along the particles, with its histogram."""
@@ -242,7 +242,7 @@ class PlotZ2(LatentPicture):
     """Plot a latent of two dimensions."""
 
     num_axes = 2
-    output: Path = with_default(PictureOutput, "output", default=Path("z2.png"))
+    output: Path = same_as(PictureOutput, "output", default=Path("z2.png"))
 
     def figure_of(self, values: "np.ndarray", marked: "Marked") -> "Figure":
         """The plane with histograms of both dimensions."""
@@ -257,8 +257,8 @@ class PlotZPca(LatentPicture):
     """Plot a latent along its first two principal components."""
 
     num_axes = 2
-    output: Path = with_default(PictureOutput, "output", default=Path("z_pca.png"))
-    axes: tuple[int, ...] | None = with_default(
+    output: Path = same_as(PictureOutput, "output", default=Path("z_pca.png"))
+    axes: tuple[int, ...] | None = same_as(
         LatentPicture,
         "axes",
         default=None,

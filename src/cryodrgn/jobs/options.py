@@ -13,23 +13,28 @@ from cryodrgn.settings import (
     at_least,
     between,
     option,
+    part_of,
+    same_as,
     settings,
     within,
 )
 from cryodrgn.training.options import (
     LARGE,
+    POSES,
     TRAINING,
     AdamOptions,
     CacheOptions,
     ExecutionOptions,
+    HeldOutConfig,
     LengthOptions,
+    PoseConfig,
+    RotationNumbers,
 )
 
 if TYPE_CHECKING:
     from cryodrgn.data.config import DataConfig
     from cryodrgn.io.particle_files import ParticleFiles
     from cryodrgn.reconstruction.decode import PostProcessing
-    from cryodrgn.training.config import HeldOutConfig
     from cryodrgn.training.schedules import Curriculum
 
 # Radius, as a fraction of half the box, at which the window of images begins to fall.
@@ -38,7 +43,7 @@ HALF = "half"
 MRC_ENDINGS = (".mrc", ".mrcs")
 PICKLE_ENDINGS = (".pkl", ".pik")
 Half = Literal["half"]
-LOADING, CONVERGENCE, POSES = "Dataset loading", "Convergence", "Pose SGD"
+LOADING = "Dataset loading"
 
 
 @settings
@@ -291,37 +296,19 @@ class TrainingOptions(
 class HeldOutOptions(Settings):
     """Held-out particles, which tell when training has converged."""
 
-    held_out: float | None = option(
-        "--held-out",
-        default=None,
-        group=CONVERGENCE,
-        metavar="SHARE",
-        check=within(0, 0.5),
-        help="Keep this share of the particles, 0.05 for instance, out of training; how well "
-        "their images are explained tells whether training has converged and whether there is "
-        "heterogeneity above noise. They get latents like all others",
-        default_words="train on all",
+    held_out: float | None = same_as(
+        HeldOutConfig, "fraction", default=None, check=within(0, 0.5)
     )
-    stop_when_converged: bool = option(
-        "--stop-when-converged",
-        default=False,
-        group=CONVERGENCE,
-        resumes_as="held_out.stop",
-        help="Stop before the last epoch once they say that training has converged; keeps out "
-        "0.05 unless --held-out says otherwise (default: train all epochs)",
-        constants={"--no-stop-when-converged": (False, "Train all epochs")},
-    )
+    stop_when_converged: bool = same_as(HeldOutConfig, "stop")
 
     @property
-    def held_out_settings(self) -> "HeldOutConfig | None":
+    def held_out_settings(self) -> HeldOutConfig | None:
         """Settings of the particles that are held out; None for none."""
-        from cryodrgn.training.config import HeldOutConfig
-
         if not self.held_out and not self.stop_when_converged:
             return None
         if self.held_out is None:
             return HeldOutConfig(stop=True)
-        return HeldOutConfig(fraction=self.held_out, stop=self.stop_when_converged)
+        return part_of(self, HeldOutConfig)
 
 
 @settings
@@ -331,24 +318,9 @@ class PoseRefinementOptions(Settings):
     refine_poses: bool = option(
         "--do-pose-sgd", default=False, group=POSES, help="Refine poses with gradient descent"
     )
-    pose_pretrain: int = option(
-        "--pretrain",
-        default=1,
-        group=POSES,
-        metavar="EPOCHS",
-        check=at_least(0),
-        help="Number of epochs with fixed poses before pose SGD",
-    )
-    pose_embedding: Literal["s2s2", "quat"] = option(
-        "--emb-type", default="quat", group=POSES, help="SO(3) embedding type for pose SGD"
-    )
-    pose_learning_rate: float = option(
-        "--pose-lr",
-        default=3e-4,
-        group=POSES,
-        check=POSITIVE,
-        help="Learning rate for pose optimizer",
-    )
+    pose_pretrain: int = same_as(PoseConfig, "pretrain")
+    pose_embedding: RotationNumbers = same_as(PoseConfig, "embedding")
+    pose_learning_rate: float = same_as(PoseConfig, "learning_rate")
 
 
 def particle_files(

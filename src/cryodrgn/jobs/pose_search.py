@@ -1,77 +1,27 @@
 """Settings of a pose search: grids, schedule, frequencies."""
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from cryodrgn.settings import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    Settings,
-    at_least,
-    option,
-    settings,
-    within,
-)
-
-if TYPE_CHECKING:
-    from cryodrgn.orientation.settings import GridSettings
+from cryodrgn.orientation.settings import SEARCH, GridSettings
+from cryodrgn.settings import Settings, at_least, option, part_of, same_as, settings
+from cryodrgn.training.options import PoseConfig, RotationNumbers
+from cryodrgn.training.search_config import SCHEDULE, SearchConfig
 
 logger = logging.getLogger(__name__)
-
-SEARCH, SCHEDULE = "Pose search", "Schedule"
 
 
 @settings
 class GridOptions(Settings):
     """Grids of rotations and shifts that a pose search compares."""
 
-    l_start: int = option(
-        "--l-start",
-        default=12,
-        group=SEARCH,
-        check=at_least(4),
-        help="First radius of the frequencies compared, in cycles per box",
-    )
-    l_end: int = option(
-        "--l-end", default=32, group=SEARCH, check=at_least(4), help="Last radius of them"
-    )
-    grid_subdivisions: int = option(
-        "--niter",
-        default=4,
-        group=SEARCH,
-        check=at_least(0),
-        help="Number of grid subdivisions, each to half the spacing",
-    )
-    kept_poses: int = option(
-        "--nkeptposes",
-        default=8,
-        group=SEARCH,
-        check=at_least(1),
-        help="Rotations of each image that are refined",
-    )
-    base_level: int = option(
-        "--base-healpy",
-        default=2,
-        group=SEARCH,
-        check=within(1, 4),
-        help="Level of the grid of rotations searched whole; at 2 they are 15° apart",
-    )
-    shift_extent_px: float = option(
-        "--t-extent",
-        default=10.0,
-        group=SEARCH,
-        unit="px",
-        check=NOT_NEGATIVE,
-        help="Largest shift along x and y in pixels of the images trained on",
-    )
-    num_shifts: int = option(
-        "--t-ngrid",
-        default=7,
-        group=SEARCH,
-        check=at_least(1),
-        help="Shifts along each axis at level 1, twice as many at level 2; no finer than the "
-        "frequencies compared can tell",
-    )
+    l_start: int = same_as(GridSettings, "radius_start")
+    l_end: int = same_as(GridSettings, "radius_end")
+    grid_subdivisions: int = same_as(GridSettings, "num_levels")
+    kept_poses: int = same_as(GridSettings, "num_kept")
+    base_level: int = same_as(GridSettings, "base_level")
+    shift_extent_px: float = same_as(GridSettings, "shift_extent_px")
+    num_shifts: int = same_as(GridSettings, "num_shifts")
     shift_centre_x_px: float = option(
         "--t-xshift", default=0.0, group=SEARCH, help="Middle of the shifts along x in pixels"
     )
@@ -86,22 +36,17 @@ class GridOptions(Settings):
         help="Search no shifts",
     )
 
-    def grids(self) -> "GridSettings":
+    def grids(self) -> GridSettings:
         """The grids."""
-        from cryodrgn.orientation.settings import GridSettings
-
         if self.l_end < self.l_start:
             logger.warning(
                 "`l_end` has no effect: %d is below `l_start` %d", self.l_end, self.l_start
             )
-        return GridSettings(
-            radius_start=self.l_start,
+        return part_of(
+            self,
+            GridSettings,
             radius_end=max(self.l_start, self.l_end),
-            num_levels=self.grid_subdivisions,
-            num_kept=self.kept_poses,
-            base_level=self.base_level,
             shift_extent_px=0.0 if self.no_shifts else self.shift_extent_px,
-            num_shifts=self.num_shifts,
             shift_centre_px=(self.shift_centre_x_px, self.shift_centre_y_px),
         )
 
@@ -110,40 +55,10 @@ class GridOptions(Settings):
 class ScheduleOptions(Settings):
     """Order of pose searches, training, and refinement of poses."""
 
-    pretrain: int = option(
-        "--pretrain",
-        "--n-imgs-pretrain",
-        default=10000,
-        group=SCHEDULE,
-        metavar="IMAGES",
-        check=at_least(0),
-        help="Slices of the initial model in random poses that the network learns before it "
-        "learns images",
-    )
-    num_starts: int = option(
-        "--starts",
-        default=1,
-        group=SCHEDULE,
-        metavar="K",
-        check=at_least(1),
-        help="Initial models made from different seeds, of which the best is kept",
-    )
-    start_images: int = option(
-        "--start-images",
-        default=1000,
-        group=SCHEDULE,
-        metavar="IMAGES",
-        check=at_least(20),
-        help="Images of which initial models are made",
-    )
-    search_interval: int = option(
-        "--ps-freq",
-        default=5,
-        group=SCHEDULE,
-        metavar="EPOCHS",
-        check=at_least(1),
-        help="Epochs from one search of all poses to the next",
-    )
+    pretrain: int = same_as(SearchConfig, "pretrain")
+    num_starts: int = same_as(SearchConfig, "num_starts")
+    start_images: int = same_as(SearchConfig, "start_images")
+    search_interval: int = same_as(SearchConfig, "interval")
     search_epochs: int | None = option(
         "--epochs-pose-search",
         default=None,
@@ -153,33 +68,9 @@ class ScheduleOptions(Settings):
         help="Search this number of times, before every epoch but the first; from then on "
         "poses follow their gradients. Takes the place of --ps-freq and --refine-epochs",
     )
-    model_reset_interval: int | None = option(
-        "--reset-model-every",
-        default=None,
-        group=SCHEDULE,
-        metavar="EPOCHS",
-        check=at_least(1),
-        help="Begin with weights anew, after a search, each time that this number of epochs is "
-        "done (default: never)",
-    )
-    optimizer_reset_interval: int | None = option(
-        "--reset-optim-every",
-        default=None,
-        group=SCHEDULE,
-        metavar="EPOCHS",
-        check=at_least(1),
-        help="Begin with Adam anew, each time that this number of epochs is done "
-        "(default: never)",
-    )
-    ramp_epochs: int = option(
-        "--l-ramp-epochs",
-        default=10,
-        group=SCHEDULE,
-        metavar="EPOCHS",
-        check=at_least(0),
-        help="Epochs in which the frequencies learnt and compared rise from --l-start to "
-        "--l-end",
-    )
+    model_reset_interval: int | None = same_as(SearchConfig, "model_reset_interval")
+    optimizer_reset_interval: int | None = same_as(SearchConfig, "optimizer_reset_interval")
+    ramp_epochs: int = same_as(SearchConfig, "ramp_epochs")
     ramps_model: Literal[0, 1] = option(
         "--l-ramp-model",
         default=1,
@@ -193,35 +84,19 @@ class ScheduleOptions(Settings):
         group=SCHEDULE,
         help="Another way to say --l-ramp-model 0 or 1",
     )
-    max_radius: int | None = option(
-        "--max-freq",
-        default=None,
-        group=SCHEDULE,
-        metavar="RADIUS",
-        check=at_least(4),
-        help="Largest radius that is learnt, in cycles per box, in the last epochs too "
-        "(default: all)",
-    )
-    refine_epochs: int = option(
-        "--refine-epochs",
-        "--epochs-sgd",
-        default=5,
-        group=SCHEDULE,
-        metavar="EPOCHS",
-        check=at_least(0),
-        help="Epochs at the end in which poses follow their gradients",
-    )
-    pose_learning_rate: float = option(
-        "--pose-lr",
-        "--lr-pose-table",
+    max_radius: int | None = same_as(SearchConfig, "max_radius")
+    refine_epochs: int = same_as(SearchConfig, "refine_epochs")
+    pose_learning_rate: float = same_as(
+        PoseConfig,
+        "learning_rate",
         default=3e-3,
+        flags=("--pose-lr", "--lr-pose-table"),
         group=SCHEDULE,
-        check=POSITIVE,
         help="Length of the steps of the poses in them",
     )
-    pose_embedding: Literal["s2s2", "quat"] = option(
-        "--emb-type",
-        default="quat",
+    pose_embedding: RotationNumbers = same_as(
+        PoseConfig,
+        "embedding",
         group=SCHEDULE,
         help="Numbers that stand for a rotation in them",
     )

@@ -13,8 +13,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -64,12 +64,10 @@ class Postprocess(PixelSizeOptions, SeedOptions, Job["SharpenedMap"]):
         default=False,
         help="Find no local resolution and make no map filtered by it",
     )
-    pixel_size: float | None = with_default(
+    pixel_size: float | None = same_as(
         PixelSizeOptions, "pixel_size", default=None, help="Å/px (default: as in the file)"
     )
-    seed: int = with_default(
-        SeedOptions, "seed", default=0, help="Random seed of the random phases"
-    )
+    seed: int = same_as(SeedOptions, "seed", default=0, help="Random seed of the random phases")
 
     def run(self) -> "SharpenedMap":
         """Write the maps, curves and a picture; returns what was found.

@@ -22,8 +22,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -158,19 +158,19 @@ class Power(
         "of atoms, or shares of the way between two maps",
         default_words="those of 5 10 20 30 that the domain can go, or quarters of the way",
     )
-    num_components: int = with_default(
+    num_components: int = same_as(
         TrainLinear,
         "num_components",
         default=8,
         help="Components that train_linear is to look for",
     )
-    radius: int = with_default(
+    radius: int = same_as(
         TrainLinear,
         "radius",
         default=16,
         help="Radius in Fourier pixels up to which it uses the images",
     )
-    fit_images: int = with_default(
+    fit_images: int = same_as(
         TrainLinear,
         "fit_images",
         default=50_000,

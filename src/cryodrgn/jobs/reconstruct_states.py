@@ -27,8 +27,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class ReconstructStates(
         metavar="MRC",
         help="Solvent mask (default: found by itself)",
     )
-    like: Path | None = with_default(LikeOptions, "like", default=None, group=RECONSTRUCTION)
+    like: Path | None = same_as(LikeOptions, "like", default=None, group=RECONSTRUCTION)
     seed: int = option(
         "--seed", default=0, group=RECONSTRUCTION, check=SEED, help="Random seed"
     )

@@ -15,8 +15,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class PlotLoss(PictureOutput, Job["dict[str, np.ndarray]"]):
     """Plot the learning curves of training runs."""
 
     logs: tuple[Path, ...] = positional(help="Logs of training runs (run.log)")
-    output: Path = with_default(PictureOutput, "output", default=Path("loss.png"))
+    output: Path = same_as(PictureOutput, "output", default=Path("loss.png"))
 
     def run(self) -> "dict[str, np.ndarray]":
         """Draw the curves; returns the loss of every epoch, by log."""

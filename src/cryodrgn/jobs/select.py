@@ -26,8 +26,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class KnownOptions(Settings):
         metavar="FILE",
         help="The original file (.mrcs, .star, .cs, or .txt), for --pixel-size",
     )
-    ctf: Path | None = with_default(TableOptions, "ctf", default=None, group=KNOWN)
-    datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=KNOWN)
+    ctf: Path | None = same_as(TableOptions, "ctf", default=None, group=KNOWN)
+    datadir: Path | None = same_as(ParticleOptions, "datadir", default=None, group=KNOWN)
 
     def table_of_coordinates(self) -> "np.ndarray | None":
         """Coordinates of the particles, if any are given."""

@@ -25,8 +25,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
     within,
 )
 
@@ -51,7 +51,7 @@ class StackInput(Settings):
     """Images of a particle file."""
 
     particles: Path = positional(metavar="mrcs", help=PARTICLES)
-    datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=None)
+    datadir: Path | None = same_as(ParticleOptions, "datadir", default=None, group=None)
 
     def open(self, *, as_they_are: bool = False) -> "tuple[ImageStack, float | None]":
         """The images, and their pixel size if it is known."""

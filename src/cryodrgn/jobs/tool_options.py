@@ -11,7 +11,7 @@ from cryodrgn.jobs.options import (
     output_flags,
     require_ending,
 )
-from cryodrgn.settings import POSITIVE, SEED, Settings, option, settings, with_default
+from cryodrgn.settings import POSITIVE, SEED, Settings, option, same_as, settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,10 +39,10 @@ class RowOptions(Settings):
 class ImageOptions(ParticleOptions):
     """Images to keep, and where their stacks lie."""
 
-    indices: Path | None = with_default(
+    indices: Path | None = same_as(
         ParticleOptions, "indices", default=None, group=None, help=ROWS
     )
-    datadir: Path | None = with_default(ParticleOptions, "datadir", default=None, group=None)
+    datadir: Path | None = same_as(ParticleOptions, "datadir", default=None, group=None)
 
 
 @settings

@@ -9,15 +9,13 @@ from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
 from cryodrgn.jobs.training import TrainingJob
-from cryodrgn.settings import POSITIVE, at_least, function_of, option, settings, with_default
-from cryodrgn.training.options import LikelihoodOptions
+from cryodrgn.settings import function_of, option, part_of, same_as, settings
+from cryodrgn.training.options import LATENTS, LatentTableConfig, LikelihoodOptions
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.training.config import TrainConfig
-
-LATENTS = "Latents"
 
 
 @settings
@@ -40,26 +38,13 @@ class TrainDec(
         help="Begin with the latents of this z.pkl, or of this run (of train_linear, for "
         "instance)",
     )
-    latent_learning_rate: float = option(
-        "--z-lr",
-        default=1e-4,
-        group=LATENTS,
-        check=POSITIVE,
-        help="Learning rate of the latents",
-    )
-    latent_pretrain: int = option(
-        "--pretrain-z",
-        default=0,
-        group=LATENTS,
-        metavar="EPOCHS",
-        check=at_least(0),
-        help="Number of epochs with fixed latents",
-    )
-    decoder_dim: int = with_default(BareDecoderOptions, "decoder_dim", default=1024)
-    pose_pretrain: int = with_default(
+    latent_learning_rate: float = same_as(LatentTableConfig, "learning_rate")
+    latent_pretrain: int = same_as(LatentTableConfig, "pretrain")
+    decoder_dim: int = same_as(BareDecoderOptions, "decoder_dim", default=1024)
+    pose_pretrain: int = same_as(
         PoseRefinementOptions, "pose_pretrain", default=5, flags=("--pretrain-pose",)
     )
-    pose_learning_rate: float = with_default(
+    pose_learning_rate: float = same_as(
         PoseRefinementOptions, "pose_learning_rate", default=1e-4
     )
 
@@ -71,15 +56,8 @@ class TrainDec(
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the decoder and of the latents."""
-        from cryodrgn.training.config import LatentTableConfig
-
-        return self.train_config(
-            latents=LatentTableConfig(
-                learning_rate=self.latent_learning_rate,
-                pretrain=self.latent_pretrain,
-                initial=self.initial_latents or self.linear_run,
-            )
-        )
+        initial = self.initial_latents or self.linear_run
+        return self.train_config(latents=part_of(self, LatentTableConfig, initial=initial))
 
 
 train_dec = function_of(TrainDec)

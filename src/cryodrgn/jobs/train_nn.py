@@ -6,7 +6,7 @@ from cryodrgn.jobs.architecture import NETWORK, DecoderOptions
 from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
 from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.training import TrainingJob
-from cryodrgn.settings import POSITIVE, function_of, option, settings, with_default
+from cryodrgn.settings import POSITIVE, function_of, option, same_as, settings
 from cryodrgn.training.options import LikelihoodOptions
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class BareDecoderOptions(DecoderOptions):
     """Architecture of a decoder that has no encoder beside it."""
 
-    decoder_layers: int = with_default(
+    decoder_layers: int = same_as(
         DecoderOptions, "decoder_layers", default=3, flags=("--layers",), group=NETWORK
     )
-    decoder_dim: int = with_default(
+    decoder_dim: int = same_as(
         DecoderOptions, "decoder_dim", default=256, flags=("--dim",), group=NETWORK
     )
     lattice_extent: float = option(
@@ -49,8 +49,8 @@ class TrainNn(
 ):
     """Train a neural net to model a 3D EM density map."""
 
-    pose_pretrain: int = with_default(PoseRefinementOptions, "pose_pretrain", default=5)
-    pose_learning_rate: float = with_default(
+    pose_pretrain: int = same_as(PoseRefinementOptions, "pose_pretrain", default=5)
+    pose_learning_rate: float = same_as(
         PoseRefinementOptions, "pose_learning_rate", default=1e-4
     )
 

@@ -149,13 +149,7 @@ class TrainVae(
                 "smaller `num_tilts`, or take subtomogram, which reads any number of them"
             )
             raise ConfigError(msg)
-        return self.auto_encoder(
-            particles.box_size,
-            num_tilts=num_tilts,
-            tilt_embedding_dim=self.tilt_embedding_dim,
-            tilt_layers=self.tilt_layers,
-            tilt_hidden_dim=self.tilt_hidden_dim,
-        )
+        return self.auto_encoder(particles.box_size, num_tilts=num_tilts)
 
     def is_to_judge(self, run: "RunDirectory") -> bool:
         """True if the run was interrupted after training, before its particles were judged."""

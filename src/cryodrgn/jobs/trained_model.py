@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cryodrgn.errors import InputFileError
-from cryodrgn.jobs.architecture import DecoderOptions, EncoderOptions, Encoding
+from cryodrgn.jobs.architecture import DecoderOptions, EncoderOptions
 from cryodrgn.jobs.options import NORM
+from cryodrgn.models.settings import Activation, Domain, EncodingName
 from cryodrgn.settings import (
     EVEN,
     POSITIVE,
@@ -15,8 +16,8 @@ from cryodrgn.settings import (
     at_least,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ CONFIG_NAMES = {
 def _overrides(owner: type, name: str, **changes: Any) -> Any:
     """A setting of the architecture that is taken from the config unless given."""
     changes = {"group": OVERRIDES, "default_words": None} | changes
-    return with_default(owner, name, default=None, **changes)
+    return same_as(owner, name, default=None, **changes)
 
 
 @settings
@@ -98,11 +99,11 @@ class TrainedModelOptions(Settings):
     )
     decoder_layers: int | None = _overrides(DecoderOptions, "decoder_layers")
     decoder_dim: int | None = _overrides(DecoderOptions, "decoder_dim")
-    encoding: Encoding | None = _overrides(DecoderOptions, "encoding")
+    encoding: EncodingName | None = _overrides(DecoderOptions, "encoding")
     encoding_dim: int | None = _overrides(DecoderOptions, "encoding_dim", default_words="D/2")
     feature_sigma: float | None = _overrides(DecoderOptions, "feature_sigma")
-    domain: Literal["hartley", "fourier"] | None = _overrides(DecoderOptions, "domain")
-    activation: Literal["relu", "leaky_relu"] | None = _overrides(DecoderOptions, "activation")
+    domain: Domain | None = _overrides(DecoderOptions, "domain")
+    activation: Activation | None = _overrides(DecoderOptions, "activation")
 
     def stack_folders(self, particles: Path) -> tuple[Path, ...]:
         """Folders in which the run found the stacks of a particle file, if it was its own."""

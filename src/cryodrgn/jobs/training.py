@@ -27,11 +27,12 @@ from cryodrgn.settings import (
     Settings,
     option,
     options_of,
+    part_of,
     positional,
     same_named,
     settings,
 )
-from cryodrgn.training.options import ReportOptions, ShuffleOptions
+from cryodrgn.training.options import PoseConfig, ReportOptions, ShuffleOptions
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.runs.run import Run
     from cryodrgn.training.config import RunConfig, TrainConfig
-    from cryodrgn.training.pose_table import PoseConfig
     from cryodrgn.training.start import Load
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class TrainingJob(
         if isinstance(self, HeldOutOptions):
             more.setdefault("held_out", self.held_out_settings)
         if isinstance(self, PoseRefinementOptions):
-            more.setdefault("poses", _pose_config(self))
+            more.setdefault("poses", part_of(self, PoseConfig) if self.refine_poses else None)
         # The setting of this name is a file; poses move only where a group of settings says so.
         more.setdefault("poses", None)
         if isinstance(self, RandomTiltOptions):
@@ -336,15 +336,3 @@ def _log_every_interval() -> None:
     from cryodrgn.io.log import log_from
 
     log_from(logging.DEBUG)
-
-
-def _pose_config(options: PoseRefinementOptions) -> "PoseConfig | None":
-    from cryodrgn.training.pose_table import PoseConfig
-
-    if not options.refine_poses:
-        return None
-    return PoseConfig(
-        embedding=options.pose_embedding,
-        learning_rate=options.pose_learning_rate,
-        pretrain=options.pose_pretrain,
-    )

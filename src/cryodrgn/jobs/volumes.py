@@ -14,8 +14,8 @@ from cryodrgn.settings import (
     function_of,
     option,
     positional,
+    same_as,
     settings,
-    with_default,
 )
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class AddPsize(CopyOptions, Job[Path]):
     )
     flip: bool = option("--flip", default=False, help="Flip handedness by reversing z")
     invert: bool = option("--invert", default=False, help="Invert contrast")
-    output: Path | None = with_default(
+    output: Path | None = same_as(
         CopyOptions, "output", default=None, help="Output file (default: INPUT_psize.mrc)"
     )
 
@@ -101,7 +101,7 @@ class FlipHand(CopyOptions, Job[Path]):
     """Mirror a volume, which changes its hand."""
 
     input: Path = positional(help="Volume (.mrc)")
-    output: Path | None = with_default(
+    output: Path | None = same_as(
         CopyOptions, "output", default=None, help="Output file (default: INPUT_flipped.mrc)"
     )
 
@@ -114,7 +114,7 @@ class FlipHand(CopyOptions, Job[Path]):
 class InvertContrast(CopyOptions, Job[Path]):
     """Change the sign of a volume or stack."""
 
-    output: Path | None = with_default(
+    output: Path | None = same_as(
         CopyOptions, "output", default=None, help="Output file (default: INPUT_inverted.mrc)"
     )
 

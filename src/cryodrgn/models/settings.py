@@ -6,20 +6,29 @@ its model is registered (:mod:`cryodrgn.models.registry`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
+from cryodrgn.settings import (
+    POSITIVE,
+    Check,
+    Settings,
+    at_least,
+    option,
+    settings,
+)
 
 ModelKind = Literal["vae", "nn", "dec"]
 EncodingName = Literal[
-    "geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "gaussian", "none"
+    "geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "none", "gaussian"
 ]
-Domain = Literal["fourier", "hartley"]
+Domain = Literal["hartley", "fourier"]
 Activation = Literal["relu", "leaky_relu"]
 EncoderMode = Literal["conv", "resid", "mlp", "tilt", "tilt_series", "subtomogram"]
 ENCODER_MODES: frozenset[str] = frozenset(get_args(EncoderMode))
+ENCODER, DECODER = "Encoder Network", "Decoder Network"
 BasisKind = Literal["linear", "basis"]
 # Radius in Fourier pixels up to which images are added up for an encoder: motions of parts of
 # a particle show in a map of some 24 voxels across.
@@ -38,48 +47,104 @@ class NamedSettings(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DecoderConfig:
-    """Architecture of the perceptron, the decoder of cryoDRGN.
+@settings
+class ActivationSettings(Settings):
+    """Activation between the layers of a network."""
+
+    activation: Activation = option(
+        "--activation", default="relu", group=DECODER, help="Activation"
+    )
+
+
+@settings
+class PerceptronSettings(ActivationSettings):
+    """Architecture of a perceptron that tells values at frequencies.
 
     Attributes:
-        num_layers: Hidden layers.
-        hidden_dim: Their width.
-        encoding: Positional encoding of the frequencies.
-        encoding_dim: Waves per axis; None means half the box size.
-        feature_sigma: Spread of the wave vectors of the ``gaussian`` encoding.
-        domain: Whether the network returns Fourier or Hartley values.
-        activation: Between the layers.
         extent: Without positional encoding, the number that stands for Nyquist at the input.
     """
 
-    name: ClassVar[str] = "perceptron"
-
-    num_layers: int = 3
-    hidden_dim: int = 256
-    encoding: EncodingName = "geom_lowf"
-    encoding_dim: int | None = None
-    feature_sigma: float = 0.5
-    domain: Domain = "fourier"
-    activation: Activation = "relu"
+    num_layers: int = option(
+        "--players",
+        "--dec-layers",
+        default=3,
+        group=DECODER,
+        check=at_least(1),
+        help="Number of hidden layers",
+    )
+    hidden_dim: int = option(
+        "--pdim",
+        "--dec-dim",
+        default=256,
+        group=DECODER,
+        check=at_least(1),
+        help="Number of nodes in hidden layers",
+    )
+    encoding: EncodingName = option(
+        "--pe-type", default="geom_lowf", group=DECODER, help="Type of positional encoding"
+    )
+    encoding_dim: int | None = option(
+        "--pe-dim",
+        default=None,
+        group=DECODER,
+        check=at_least(1),
+        help="Waves per axis of the positional encoding",
+        default_words="D/2",
+    )
+    feature_sigma: float = option(
+        "--feat-sigma",
+        default=0.5,
+        check=POSITIVE,
+        group=DECODER,
+        help="Scale of the wave vectors of --pe-type gaussian",
+    )
+    domain: Domain = option(
+        "--domain", default="fourier", group=DECODER, help="Decoder representation domain"
+    )
     extent: float = 0.5
 
-    def __post_init__(self) -> None:
-        """Refuse shapes that cannot be built.
 
-        Raises:
-            ConfigError: A number is out of range, or a name is not known.
-        """
-        _require_known("`encoding`", self.encoding, EncodingName)
-        _require_known("`domain`", self.domain, Domain)
-        _require_known("`activation`", self.activation, Activation)
-        _require_positive("the number of nodes in hidden layers", self.hidden_dim)
-        _require_positive("the number of hidden layers", self.num_layers)
-        _require_positive("`encoding_dim`", self.encoding_dim or 1)
+@settings
+class DecoderConfig(PerceptronSettings):
+    """Architecture of the perceptron, the decoder of cryoDRGN."""
+
+    name: ClassVar[str] = "perceptron"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncoderConfig:
+@settings
+class ImagePerceptronSettings(ActivationSettings):
+    """Architecture of a perceptron that sees an image."""
+
+    num_layers: int = option(
+        "--qlayers",
+        "--enc-layers",
+        default=3,
+        group=ENCODER,
+        check=at_least(1),
+        help="Number of hidden layers",
+    )
+    # Of ``conv``, the number of channels of the first layer.
+    hidden_dim: int = option(
+        "--qdim",
+        "--enc-dim",
+        default=256,
+        group=ENCODER,
+        check=at_least(1),
+        help="Number of nodes in hidden layers",
+    )
+    mask_radius: int | None = option(
+        "--enc-mask",
+        default=None,
+        group=ENCODER,
+        unit="px",
+        check=Check(words="at least 1, or -1", holds=lambda value: value == -1 or value >= 1),
+        help="Circular mask of image for encoder",
+        default_words="D/2, at most 12 of subtomogram; -1 for no mask",
+    )
+
+
+@settings
+class EncoderConfig(ImagePerceptronSettings):
     """Architecture of an encoder of cryoDRGN.
 
     Attributes:
@@ -87,30 +152,38 @@ class EncoderConfig:
             network on it, ``tilt`` a perceptron on both exposures of a tilt pair,
             ``tilt_series`` the same on a fixed number of tilts, ``subtomogram`` one on the sum
             of any number of images in the frame of the particle.
-        num_layers: Hidden layers.
-        hidden_dim: Their width; of ``conv``, the number of channels of the first layer.
-        mask_radius: Radius in pixels of the disc that a perceptron sees; None means half the
-            box size, −1 the whole square. Of ``subtomogram`` the radius of the ball, by
-            default at most 12 pixels.
-        use_real: Whether the encoder sees the image rather than its transform.
-        activation: Between the layers.
         num_tilts: Of ``tilt_series``, the number of images of a particle that it reads.
-        tilt_embedding_dim: Of ``tilt_series``, numbers that the first perceptron makes of an
-            image.
-        tilt_layers: Of ``tilt_series``, hidden layers of the second perceptron.
-        tilt_hidden_dim: Of ``tilt_series``, their width.
     """
 
+    use_real: bool = option(
+        "--use-real",
+        default=False,
+        group=ENCODER,
+        help="Use real space image for encoder (for convolutional encoder)",
+    )
+    tilt_embedding_dim: int = option(
+        "--t-emb-dim",
+        default=64,
+        group=ENCODER,
+        check=at_least(1),
+        help="Numbers that --encode-mode tilt makes of each image of a tilt series",
+    )
+    tilt_layers: int = option(
+        "--tlayers",
+        default=3,
+        group=ENCODER,
+        check=at_least(1),
+        help="Number of hidden layers behind them",
+    )
+    tilt_hidden_dim: int = option(
+        "--tdim",
+        default=1024,
+        group=ENCODER,
+        check=at_least(1),
+        help="Number of nodes in these hidden layers",
+    )
     mode: EncoderMode = "resid"
-    num_layers: int = 3
-    hidden_dim: int = 256
-    mask_radius: int | None = None
-    use_real: bool = False
-    activation: Activation = "relu"
     num_tilts: int = 10
-    tilt_embedding_dim: int = 64
-    tilt_layers: int = 3
-    tilt_hidden_dim: int = 1024
 
     def __post_init__(self) -> None:
         """Refuse shapes and combinations that no network has.
@@ -119,17 +192,12 @@ class EncoderConfig:
             ConfigError: Options contradict one another, a number is out of range, or a name is
                 not known.
         """
+        super().__post_init__()
         _require_known("`encode_mode`", self.mode, EncoderMode)
-        _require_known("`activation`", self.activation, Activation)
-        _require_positive("`encoder_dim`", self.hidden_dim)
-        _require_positive("`encoder_layers`", self.num_layers)
+        _require_positive("`num_tilts`", self.num_tilts)
         if self.mode == "conv" and not self.use_real:
             msg = "`encode_mode` conv works on real images; add `use_real`"
             raise ConfigError(msg)
-        _require_positive("`num_tilts`", self.num_tilts)
-        _require_positive("`tilt_embedding_dim`", self.tilt_embedding_dim)
-        _require_positive("`tilt_layers`", self.tilt_layers)
-        _require_positive("`tilt_hidden_dim`", self.tilt_hidden_dim)
         if self.mode == "subtomogram" and self.use_real:
             msg = "`encode_mode` subtomogram adds up transforms; leave out `use_real`"
             raise ConfigError(msg)
@@ -149,7 +217,7 @@ class EncoderConfig:
         """Radius in pixels of what is seen; −1 for all of it.
 
         Raises:
-            ConfigError: The mask is larger than the image or empty.
+            ConfigError: The mask is larger than the image.
         """
         radius = self.mask_radius
         if radius is None:
@@ -158,7 +226,7 @@ class EncoderConfig:
         if radius == -1 and self.mode == "subtomogram":
             msg = "`encode_mode` subtomogram needs a radius with `encoder_mask`, not −1"
             raise ConfigError(msg)
-        if radius != -1 and not 0 < radius <= box_size // 2:
+        if radius > box_size // 2:
             msg = (
                 f"`encoder_mask` {radius} must be a radius from 1 to {box_size // 2} "
                 "pixels, or −1 "
@@ -168,8 +236,8 @@ class EncoderConfig:
         return radius
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinearNetworkConfig:
+@settings
+class LinearNetworkConfig(PerceptronSettings):
     """Shape of a sum of volumes and a perceptron (:mod:`cryodrgn.models.linear_network`).
 
     Attributes:
@@ -179,14 +247,6 @@ class LinearNetworkConfig:
             coordinates.
         num_neighbours: Landmarks that a point is compared with.
         trains_volumes: Whether the volumes learn along with the perceptron.
-        num_layers: Hidden layers of the perceptron.
-        hidden_dim: Their width.
-        encoding: Positional encoding of the frequencies.
-        encoding_dim: Waves per axis; None means half the box size.
-        feature_sigma: Spread of the wave vectors of the ``gaussian`` encoding.
-        domain: Whether the perceptron returns Fourier or Hartley values.
-        activation: Between the layers.
-        extent: Without positional encoding, the number that stands for Nyquist at the input.
     """
 
     name: ClassVar[str] = "linear+network"
@@ -196,14 +256,6 @@ class LinearNetworkConfig:
     num_landmarks: int = 0
     num_neighbours: int = 0
     trains_volumes: bool = False
-    num_layers: int = 3
-    hidden_dim: int = 256
-    encoding: EncodingName = "geom_lowf"
-    encoding_dim: int | None = None
-    feature_sigma: float = 0.5
-    domain: Domain = "fourier"
-    activation: Activation = "relu"
-    extent: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built.
@@ -211,6 +263,7 @@ class LinearNetworkConfig:
         Raises:
             ConfigError: A number is out of range, or a name is not known.
         """
+        super().__post_init__()
         _require_positive("the dimension of the linear model's latent", self.linear_dim)
         if not self.num_landmarks and self.num_functions != self.linear_dim:
             msg = (
@@ -218,20 +271,12 @@ class LinearNetworkConfig:
                 f"functions, got {self.num_functions}"
             )
             raise ConfigError(msg)
-        assert self.network
 
     @property
     def network(self) -> DecoderConfig:
         """The perceptron."""
         return DecoderConfig(
-            num_layers=self.num_layers,
-            hidden_dim=self.hidden_dim,
-            encoding=self.encoding,
-            encoding_dim=self.encoding_dim,
-            feature_sigma=self.feature_sigma,
-            domain=self.domain,
-            activation=self.activation,
-            extent=self.extent,
+            **{one.name: getattr(self, one.name) for one in fields(DecoderConfig)}
         )
 
     def functions(self, box_size: int) -> "BasisConfig":
@@ -246,19 +291,14 @@ class LinearNetworkConfig:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinearEncoderConfig:
+@settings
+class LinearEncoderConfig(ImagePerceptronSettings):
     """Shape of the posterior of a linear model, corrected by a perceptron.
 
     Attributes:
         linear_dim: Dimensions of the latent that the linear model tells.
         radius: Radius in cycles per box up to which it sees the images.
         grid_size: Side in voxels of its volumes, which reach to that radius.
-        num_layers: Hidden layers of the perceptron.
-        hidden_dim: Their width.
-        mask_radius: Radius in pixels of the disc that the perceptron sees; None means half the
-            box size, −1 the whole square.
-        activation: Between the layers.
     """
 
     name: ClassVar[str] = "linear+resid"
@@ -266,10 +306,6 @@ class LinearEncoderConfig:
     linear_dim: int
     radius: int
     grid_size: int
-    num_layers: int = 3
-    hidden_dim: int = 256
-    mask_radius: int | None = None
-    activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built.
@@ -277,19 +313,15 @@ class LinearEncoderConfig:
         Raises:
             ConfigError: A number is out of range, or a name is not known.
         """
+        super().__post_init__()
         _require_positive("the dimension of the linear model's latent", self.linear_dim)
         _require_positive("the radius of the linear model", self.radius)
-        assert self.network
 
     @property
     def network(self) -> EncoderConfig:
         """The perceptron."""
         return EncoderConfig(
-            mode="resid",
-            num_layers=self.num_layers,
-            hidden_dim=self.hidden_dim,
-            mask_radius=self.mask_radius,
-            activation=self.activation,
+            **{one.name: getattr(self, one.name) for one in fields(ImagePerceptronSettings)}
         )
 
 

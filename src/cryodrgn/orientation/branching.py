@@ -20,7 +20,7 @@ from cryodrgn.imaging.likelihood import cross_correlations, slice_energies
 from cryodrgn.imaging.slices import slice_axes
 from cryodrgn.kernels.backends import is_compiled
 from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
-from cryodrgn.orientation.nearby import local_pose_search
+from cryodrgn.orientation.nearby import local_pose_search, shift_grid
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
 
@@ -95,7 +95,7 @@ class BranchAndBoundSearch:
         turn = random_rotations(1, generator_at(*seed))[0]
         self._spacing = grid.spacing
         self._rotations = (grid.rotations() @ turn).to(device)
-        shifts, self._shift_spacing = settings.shifts(grid.level, radii[0], box_size)
+        shifts, self._shift_spacing = shift_grid(settings, grid.level, radii[0], box_size)
         self._shifts = shifts.to(device)
         first = disc.points[: self._counts[0]]
         self._turns = phases(first, self._shifts)[None]

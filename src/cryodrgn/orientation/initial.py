@@ -26,6 +26,7 @@ from cryodrgn.imaging.likelihood import log_likelihood_ratios
 from cryodrgn.orientation.branching import VALUES_AT_ONCE, VALUES_AT_ONCE_ON_GPU
 from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
 from cryodrgn.orientation.maps import at_radius, map_of_slices
+from cryodrgn.orientation.nearby import shift_grid
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
 from cryodrgn.progress import Progress
@@ -181,7 +182,7 @@ class _Stage:
         self._points = sample.disc.points[: self._count]
         device = self._points.device
         self._rotations = So3Grid(level).rotations().to(device)
-        shifts, _ = settings.shifts(level, radius, sample.box_size)
+        shifts, _ = shift_grid(settings, level, radius, sample.box_size)
         self._turns = phases(self._points, shifts.to(device))[None]
 
     @property

@@ -24,14 +24,16 @@ from cryodrgn.training.options import (
     CacheOptions,
     EncoderInputOptions,
     ExecutionOptions,
+    HeldOutConfig,
+    LatentTableConfig,
     LengthOptions,
     LikelihoodOptions,
     LinearRunOptions,
+    PoseConfig,
     ReportOptions,
     ShuffleOptions,
     TuningOptions,
 )
-from cryodrgn.training.pose_table import PoseConfig
 from cryodrgn.training.schedules import Curriculum, Equivariance, KlWeighting
 from cryodrgn.training.search_config import SearchConfig
 from cryodrgn.training.warm_start import WarmStart
@@ -51,46 +53,6 @@ CHANGEABLE = frozenset(
         "held_out.stop",
     )
 ) | {"data.files.found_in", "data.files.datadir"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LatentTableConfig:
-    """Latents that are free numbers of each particle, without an encoder.
-
-    Attributes:
-        learning_rate: Length of their steps, see
-            :class:`cryodrgn.training.row_table.PerParticleParameters`.
-        pretrain: Epochs in which they stay as they are.
-        initial: A ``z.pkl``, or the folder of a run that holds one, to begin with; None draws
-            them from a standard normal.
-    """
-
-    learning_rate: float = 1e-4
-    pretrain: int = 0
-    initial: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HeldOutConfig:
-    """Held-out particles, by which the convergence of training is judged.
-
-    Attributes:
-        fraction: Share of the particles.
-        stop: Whether to stop before the last epoch once training has converged.
-    """
-
-    fraction: float = 0.05
-    stop: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse shares that leave nothing to train with, or nothing to judge by.
-
-        Raises:
-            ConfigError: The share is out of range.
-        """
-        if not 0 < self.fraction <= 0.5:
-            msg = f"`held_out` must be a share of the particles up to 0.5, got {self.fraction}"
-            raise ConfigError(msg)
 
 
 @settings

@@ -2,7 +2,8 @@
 
 Each group is a base of the jobs that have its options, and of the record of a run
 (:class:`~cryodrgn.training.config.TrainConfig`): a setting that is new here is an option of
-these jobs, is checked, reaches training, and is written to ``config.yaml``.
+these jobs, is checked, reaches training, and is written to ``config.yaml``. Parts of the record
+come last: their settings are options under names that say which part they are of.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from cryodrgn.settings import (
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
+    Check,
     Settings,
     at_least,
     option,
@@ -20,9 +22,11 @@ from cryodrgn.settings import (
 )
 
 Precision = Literal["auto", "float32", "bfloat16"]
+RotationNumbers = Literal["s2s2", "quat"]
 Compilation = Literal["auto", "off", "on", "graphs", "triton"]
 
 TRAINING, LARGE, LIKELIHOOD = "Training parameters", "Large data sets", "Likelihood"
+CONVERGENCE, POSES, LATENTS = "Convergence", "Pose SGD", "Latents"
 
 
 @settings
@@ -273,4 +277,83 @@ class CacheOptions(Settings):
         resumes_as="cache_dir",
         help="Keep prepared images in this folder, on a fast disk, for other runs on the same "
         "images",
+    )
+
+
+@settings
+class PoseConfig(Settings):
+    """Settings of the refinement of poses."""
+
+    # The first two rows of a rotation (s2s2, Zhou et al. 2019), or a quaternion (quat).
+    embedding: RotationNumbers = option(
+        "--emb-type", default="quat", group=POSES, help="SO(3) embedding type for pose SGD"
+    )
+    # A step of 0.01 rotates by about 0.01 radians, and shifts by about 0.01 of half the box.
+    learning_rate: float = option(
+        "--pose-lr",
+        default=3e-4,
+        group=POSES,
+        check=POSITIVE,
+        help="Learning rate for pose optimizer",
+    )
+    pretrain: int = option(
+        "--pretrain",
+        default=1,
+        group=POSES,
+        metavar="EPOCHS",
+        check=at_least(0),
+        help="Number of epochs with fixed poses before pose SGD",
+    )
+
+
+@settings
+class LatentTableConfig(Settings):
+    """Settings of latents that are free numbers of each particle, without an encoder.
+
+    Attributes:
+        initial: A ``z.pkl``, or the folder of a run that holds one, to begin with; None draws
+            them from a standard normal.
+    """
+
+    learning_rate: float = option(
+        "--z-lr",
+        default=1e-4,
+        group=LATENTS,
+        check=POSITIVE,
+        help="Learning rate of the latents",
+    )
+    pretrain: int = option(
+        "--pretrain-z",
+        default=0,
+        group=LATENTS,
+        metavar="EPOCHS",
+        check=at_least(0),
+        help="Number of epochs with fixed latents",
+    )
+    initial: Path | None = None
+
+
+@settings
+class HeldOutConfig(Settings):
+    """Held-out particles, by which the convergence of training is judged."""
+
+    fraction: float = option(
+        "--held-out",
+        default=0.05,
+        group=CONVERGENCE,
+        metavar="SHARE",
+        check=Check(words="above 0, up to 0.5", holds=lambda value: 0 < value <= 0.5),
+        help="Keep this share of the particles, 0.05 for instance, out of training; how well "
+        "their images are explained tells whether training has converged and whether there is "
+        "heterogeneity above noise. They get latents like all others",
+        default_words="train on all",
+    )
+    stop: bool = option(
+        "--stop-when-converged",
+        default=False,
+        group=CONVERGENCE,
+        resumes_as="held_out.stop",
+        help="Stop before the last epoch once they say that training has converged; keeps out "
+        "0.05 unless --held-out says otherwise (default: train all epochs)",
+        constants={"--no-stop-when-converged": (False, "Train all epochs")},
     )

@@ -1,14 +1,10 @@
 """Poses that are refined by gradient descent."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.errors import ConfigError
 from cryodrgn.geometry.rotations import (
     orthonormal_columns,
     quaternion_from_rotation,
@@ -16,39 +12,8 @@ from cryodrgn.geometry.rotations import (
 )
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.poses import Poses
+from cryodrgn.training.options import PoseConfig, RotationNumbers
 from cryodrgn.training.row_table import PerParticleParameters
-
-Embedding = Literal["s2s2", "quat"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PoseConfig:
-    """Settings of the refinement of poses.
-
-    Attributes:
-        embedding: Numbers that stand for a rotation: its first two rows (``s2s2``, Zhou et al.
-            2019) or a quaternion (``quat``).
-        learning_rate: Length of the steps, see :class:`PerParticleParameters`. A step of 0.01
-            rotates by about 0.01 radians, and shifts by about 0.01 of half the box.
-        pretrain: Epochs with fixed poses before.
-    """
-
-    embedding: Embedding = "quat"
-    learning_rate: float = 3e-4
-    pretrain: int = 1
-
-    def __post_init__(self) -> None:
-        """Validate the settings.
-
-        Raises:
-            ConfigError: A number is out of range.
-        """
-        if not self.learning_rate > 0 or self.pretrain < 0:
-            msg = (
-                f"`pose_learning_rate` must be positive and `pose_pretrain` not negative, got "
-                f"{self.learning_rate} and {self.pretrain}"
-            )
-            raise ConfigError(msg)
 
 
 class PoseTable:
@@ -70,7 +35,7 @@ class PoseTable:
         device: torch.device,
         team: Team = ALONE,
     ) -> None:
-        self._embedding: Embedding = config.embedding
+        self._embedding: RotationNumbers = config.embedding
         self._device = device
         # Turning by δ moves the rim of the image by δ · side / 2: shifts in units of half the
         # side are as sensitive as angles, and one learning rate serves both.
@@ -139,7 +104,7 @@ class PoseTable:
 
 
 def _embed(
-    rotations: Float[Tensor, "particles 3 3"], embedding: Embedding
+    rotations: Float[Tensor, "particles 3 3"], embedding: RotationNumbers
 ) -> Float[Tensor, "particles numbers"]:
     if embedding == "quat":
         return quaternion_from_rotation(rotations)
@@ -147,7 +112,7 @@ def _embed(
 
 
 def _rotations(
-    numbers: Float[Tensor, "batch numbers"], embedding: Embedding
+    numbers: Float[Tensor, "batch numbers"], embedding: RotationNumbers
 ) -> Float[Tensor, "batch 3 3"]:
     if embedding == "quat":
         return rotation_from_quaternion(numbers)

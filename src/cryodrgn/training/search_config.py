@@ -1,83 +1,131 @@
 """Settings of the ab initio pose search along with training."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from cryodrgn.errors import ConfigError
 from cryodrgn.orientation.settings import GridSettings
+from cryodrgn.settings import Settings, at_least, option, settings
+
+SCHEDULE, LATENT = "Schedule", "Latent"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SearchConfig:
+@settings
+class SearchConfig(Settings):
     """Settings of the search of poses.
 
     Attributes:
         grids: Grids of rotations and shifts.
-        interval: Epochs from one search of all images to the next; in between, poses are kept.
-        ramp_epochs: Epochs in which the radius of the frequencies that are learnt rises from
-            the first to the last one of the grids.
-        refine_epochs: Epochs at the end in which all frequencies are learnt and poses follow
-            their gradients.
-        num_starts: First maps that are made from different seeds, and compared.
-        start_images: Images of which they are made.
-        pretrain: Slices of the first map, in random poses, that the network learns before it
-            learns images; so that it is a reference from the first search on.
-        num_classes: Maps into which a first map is split where there is a latent; how probable
-            each image finds them tells its first latent.
-        num_references: Latents at most whose maps images are compared with, where there is a
-            latent: each image with that of the nearest one.
         takes_given: Whether the run begins with the poses of the particles instead of first
             maps.
         ramps_model: Whether the network learns no higher frequencies than those of the ramp;
             otherwise it learns all from the beginning, and only the search is bound to it.
-        max_radius: Largest radius that is learnt, in the last epochs too; None stands for all.
-        model_reset_interval: Epochs after which the weights are drawn anew, right after a
-            search; None keeps them.
-        optimizer_reset_interval: Epochs after which the optimiser forgets its moments; None
-            lets it remember them.
-        latent_spread: Standard deviation of first latents in directions of which classes say
-            nothing.
     """
 
+    interval: int = option(
+        "--ps-freq",
+        default=5,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(1),
+        help="Epochs from one search of all poses to the next",
+    )
+    ramp_epochs: int = option(
+        "--l-ramp-epochs",
+        default=10,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(0),
+        help="Epochs in which the frequencies learnt and compared rise from --l-start to "
+        "--l-end",
+    )
+    refine_epochs: int = option(
+        "--refine-epochs",
+        "--epochs-sgd",
+        default=5,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(0),
+        help="Epochs at the end in which poses follow their gradients",
+    )
+    num_starts: int = option(
+        "--starts",
+        default=1,
+        group=SCHEDULE,
+        metavar="K",
+        check=at_least(1),
+        help="Initial models made from different seeds, of which the best is kept",
+    )
+    start_images: int = option(
+        "--start-images",
+        default=1000,
+        group=SCHEDULE,
+        metavar="IMAGES",
+        check=at_least(20),
+        help="Images of which initial models are made",
+    )
+    pretrain: int = option(
+        "--pretrain",
+        "--n-imgs-pretrain",
+        default=10000,
+        group=SCHEDULE,
+        metavar="IMAGES",
+        check=at_least(0),
+        help="Slices of the initial model in random poses that the network learns before it "
+        "learns images",
+    )
+    max_radius: int | None = option(
+        "--max-freq",
+        default=None,
+        group=SCHEDULE,
+        metavar="RADIUS",
+        check=at_least(4),
+        help="Largest radius that is learnt, in cycles per box, in the last epochs too "
+        "(default: all)",
+    )
+    model_reset_interval: int | None = option(
+        "--reset-model-every",
+        default=None,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(1),
+        help="Begin with weights anew, after a search, each time that this number of epochs is "
+        "done (default: never)",
+    )
+    optimizer_reset_interval: int | None = option(
+        "--reset-optim-every",
+        default=None,
+        group=SCHEDULE,
+        metavar="EPOCHS",
+        check=at_least(1),
+        help="Begin with Adam anew, each time that this number of epochs is done "
+        "(default: never)",
+    )
+    latent_spread: float = option(
+        "--std-z-init",
+        default=0.1,
+        group=LATENT,
+        check=at_least(0),
+        help="Spread of first latents in directions of which classes say nothing",
+    )
+    num_classes: int = option(
+        "--classes",
+        default=2,
+        group=LATENT,
+        metavar="K",
+        check=at_least(1),
+        help="Classes into which the initial model is split; they tell the first latents",
+    )
+    num_references: int = option(
+        "--references",
+        default=8,
+        group=LATENT,
+        metavar="K",
+        check=at_least(1),
+        help="Latents at most whose volumes images are compared with in a search, each image "
+        "with that of the nearest one",
+    )
     grids: GridSettings = field(default_factory=GridSettings)
-    interval: int = 5
-    ramp_epochs: int = 10
-    refine_epochs: int = 5
-    num_starts: int = 1
-    start_images: int = 1000
-    pretrain: int = 10000
-    num_classes: int = 2
-    num_references: int = 8
     takes_given: bool = False
     ramps_model: bool = True
-    max_radius: int | None = None
-    model_reset_interval: int | None = None
-    optimizer_reset_interval: int | None = None
-    latent_spread: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Validate the settings.
-
-        Raises:
-            ConfigError: A number is out of range.
-        """
-        at_least = {
-            "`search_interval`": (self.interval, 1),
-            "`ramp_epochs`": (self.ramp_epochs, 0),
-            "`refine_epochs`": (self.refine_epochs, 0),
-            "`num_starts`": (self.num_starts, 1),
-            "`start_images`": (self.start_images, 20),
-            "`pretrain`": (self.pretrain, 0),
-            "`num_classes`": (self.num_classes, 1),
-            "`num_references`": (self.num_references, 1),
-            "`max_radius`": (self.max_radius, 4),
-            "`model_reset_interval`": (self.model_reset_interval, 1),
-            "`optimizer_reset_interval`": (self.optimizer_reset_interval, 1),
-            "`latent_spread`": (self.latent_spread, 0),
-        }
-        for option, (value, least) in at_least.items():
-            if value is not None and not value >= least:
-                msg = f"{option} must be at least {least}, got {value}"
-                raise ConfigError(msg)
 
     def learnt_radius(self, epoch: int, num_epochs: int, box_size: int) -> int:
         """Radius in cycles per box of the frequencies that an epoch learns.
