@@ -2,7 +2,8 @@
 # Everything that docs/performance.md wants to know of a card, in one command of at most 8 minutes:
 #
 #   benchmarks/gpu.sh                        all sections, into the folder gpu-figures
-#   benchmarks/gpu.sh table profile          some of them (data whole linear search profile table suite)
+#   benchmarks/gpu.sh table profile          some of them (data whole linear search profile
+#                                            decoding sums table suite)
 #   benchmarks/gpu.sh long                   20 epochs of 100,000 particles and their report
 #   DEVICE=cpu SMALL=1 benchmarks/gpu.sh     the same on a processor at toy sizes, to try the script
 #

@@ -234,6 +234,23 @@ def test_a_card_too_old_for_compiled_code_is_said(monkeypatch, capability, sente
     assert sentence in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("triton", "the package triton, which PyTorch compiles with, is not installed"),
+        ("gcc", "this machine has no compiler (gcc, clang, cc)"),
+    ],
+)
+def test_what_code_of_cards_is_compiled_with_is_missed(monkeypatch, missing, sentence, caplog):
+    found = None if missing == "triton" else "there"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("CC", raising=False)
+    with simulated_card(monkeypatch):
+        assert execution.choose_variant("graphs", torch.device("cuda", 0)) == "off"
+    assert f"graphs: {sentence}; steps are not compiled" in caplog.text
+
+
 def test_a_machine_without_compiler_is_said(monkeypatch, caplog):
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
