@@ -30,6 +30,21 @@ BANNED = {
     "import mrcfile\nmrcfile.open('x')": "TID251",
 }
 
+# What lies in the root of the repository; sets of trials by hand do not.
+IN_THE_ROOT = {
+    *(
+        ".ci",
+        ".gitignore",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+    ),
+    *("README.md", "SECURITY.md", "constraints.txt", "pyproject.toml"),
+    *("benchmarks", "docs", "src", "tests"),
+}
+
 
 # Packages that come with others, and those that others call by another name.
 COME_WITH = {"PIL": "matplotlib", "starlette": "fastapi", "triton": "torch"}
@@ -44,6 +59,15 @@ def imported(path):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield str(node.module).partition(".")[0]
+
+
+def test_nothing_was_committed_by_mistake():
+    done = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("this is no git checkout")
+    assert {line.partition("/")[0] for line in done.stdout.splitlines()} <= IN_THE_ROOT
 
 
 def test_what_is_imported_is_installed_with_the_program():
