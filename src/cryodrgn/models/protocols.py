@@ -152,6 +152,12 @@ class VolumeModel(nn.Module, ABC, Generic[D]):
         """
         return _Forward(self, dtype)
 
+    def compile_evaluation(self, compiles: bool) -> None:  # noqa: FBT001 (what it sets)
+        """Have the fast evaluation of this model and its parts compiled, or not."""
+        parts: list[Any] = [part for part in self.modules() if hasattr(part, "compiles")]
+        for part in parts:
+            part.compiles = compiles
+
     def make_volumes(
         self,
         latents: Float[Tensor, "volumes z"],

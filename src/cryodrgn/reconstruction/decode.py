@@ -126,10 +126,9 @@ class VolumeDecoder:
             ConfigError: The side is odd or too large.
         """
         offset, scale = self._norm
-        compiles = self._compiles(len(latents), box_size or self.box_size)
-        for module in self._decoder.modules():
-            if isinstance(module, VolumeModel):
-                module.compiles = compiles
+        self._decoder.compile_evaluation(
+            self._compiles(len(latents), box_size or self.box_size)
+        )
         volumes = self._decoder.make_volumes(
             latents.to(self.device),
             box_size,
