@@ -18,6 +18,7 @@ from cryodrgn.io.score_table import read_scores, scores_for
 from cryodrgn.io.star import read_star
 from cryodrgn.jobs.options import particle_files
 from cryodrgn.jobs.run import RunAll, _Pipeline
+from cryodrgn.linear import particle_scores
 from cryodrgn.linear.contrasts import (
     ContrastLikelihoods,
     ContrastMixture,
@@ -160,6 +161,30 @@ def test_particles_of_a_rare_state_are_no_junk_and_one_that_nothing_resembles_is
     assert not found.is_junk()[:20].any()
     assert found.distance[:20].min() > 3
     assert "1 of 1000 particles looks like junk (0.1%): 1 stands alone" in found.sentence()
+
+
+def test_a_rare_state_is_looked_for_among_all_particles(monkeypatch):
+    rng = np.random.default_rng(8)
+    latents = rng.normal(size=(2000, DIMENSIONS))
+    latents[:12] = [14, 14, 0]
+    latents[12] = [-14, 14, 0]
+    found = judged(simulated(2000, np.ones(2000), latents=latents))
+    monkeypatch.setattr(particle_scores, "MOST_OTHERS", 300)
+    some = judged(simulated(2000, np.ones(2000), latents=latents))
+    assert found.alone[12]
+    assert some.alone[12]
+    assert not some.alone[:12].any()
+
+
+def test_particles_of_few_images_misfit_no_more_often_than_those_of_many():
+    rng = np.random.default_rng(9)
+    freedoms = np.repeat([400.0, 6400.0], [5000, 15000])
+    values = torch.from_numpy(rng.chisquare(freedoms))
+    everyone = torch.ones(len(values), dtype=torch.bool)
+    found = particle_scores._deviates(values, torch.from_numpy(freedoms), everyone)
+    for group in (found[:5000], found[5000:]):
+        assert group.std() == pytest.approx(1, abs=0.05)
+        assert (group > particle_scores.NORMAL_DEVIATE).float().mean() < 1e-3
 
 
 def test_images_with_more_than_the_model_and_noise_misfit():

@@ -283,8 +283,9 @@ class _Pipeline:
             by_chance = record["junk_by_chance"]
             spread = record.get("junk_by_chance_spread", math.sqrt(by_chance))
             if record["num_junk"] <= by_chance + 3 * spread:
-                if number > 1:
-                    logger.info("no more than by chance: nothing else is left out")
+                if run.rounds > 1:
+                    more = "nothing" if number == 1 else "nothing else"
+                    logger.info("no more than by chance: %s is left out", more)
                 self._forget_linear_after(number)
                 break
             if number < run.rounds:

@@ -75,8 +75,8 @@ class ParticleScores:
         empty: Probability that the image shows nothing of the model.
         misfit: χ² beside the model as a normal deviate; large where the model does not fit.
         distance: Mahalanobis distance of its latent from the mean of all.
-        nearest: Distance to the fifth of its neighbours in units of the uncertainty of both
-            latents.
+        nearest: Distance to the fifth of its neighbours, among 20,000 others if there are more
+            and these do not leave it alone, in units of the uncertainty of both latents.
         alone: Whether that says that it belongs to no state.
         share_empty: Share of images that show nothing, by the mixture.
         numbers: Number of the different particle in every row; None where every row is one.
@@ -179,8 +179,8 @@ def score_particles(
 ) -> ParticleScores:
     """Scores of all particles by a linear model, each half's by the other half's volumes.
 
-    A model that an image has a part in fits it too well; and half maps of a selection stay
-    independent if neither half's model chose its own images.
+    A model that an image has a part in fits it too well. Volumes are weighted by the agreement
+    of the halves, or noise of one half would take part in choosing from the other.
 
     Args:
         images: The images.
@@ -231,7 +231,7 @@ def scores_of(
             contrast_square=posterior.contrast_square,
         )
     shown = mixture.probabilities <= 0.5
-    misfits = _deviates(squares / num_values.cpu(), shown)
+    misfits = _deviates(squares, num_values.cpu(), shown)
     distance, nearest = torch.zeros(2, len(gram))
     alone = torch.zeros(len(gram), dtype=torch.bool)
     own = torch.arange(len(gram)) if numbers is None else torch.from_numpy(numbers)
@@ -253,11 +253,21 @@ def scores_of(
 
 
 def _deviates(
-    values: Float[Tensor, " particles"], typical: Bool[Tensor, " particles"]
+    values: Float[Tensor, " particles"],
+    freedoms: Float[Tensor, " particles"],
+    typical: Bool[Tensor, " particles"],
 ) -> Float[Tensor, " particles"]:
-    """Values distributed like χ² as normal deviates about the typical ones."""
-    roots = values.clamp_min(0) ** (1 / 3)
-    return _robust(roots, roots[typical])
+    """Values distributed like χ² as normal deviates about the typical ones.
+
+    The cube root of χ² / n varies by √(2 / 9n), so that a particle of few images is farther
+    from the others by chance than one of many.
+    """
+    roots = (values.clamp_min(0) / freedoms) ** (1 / 3)
+    if not typical.any():
+        return torch.zeros_like(roots)
+    steadiness = (freedoms / freedoms[typical].median()).sqrt()
+    away = (roots - roots[typical].median()) * steadiness
+    return _robust(away, away[typical])
 
 
 def _robust(
@@ -289,30 +299,47 @@ def _distances(
     whitening = torch.linalg.cholesky(torch.linalg.inv(uncertainty))
     # Uncertainty of a latent in units of the mean one, of each dimension.
     doubt = torch.einsum("ia,bij,ja->b", whitening, covariance, whitening) / dimensions
-    others, owners = mean[shown], numbers[shown]
+    everyone, everyones = mean[shown], numbers[shown]
+    others, owners = everyone, everyones
     if len(others) > MOST_OTHERS:
         order = torch.randperm(len(others), generator=generator_at(0, 0x10E))[:MOST_OTHERS]
         others, owners = others[order], owners[order]
-    different, owners = owners.unique(return_inverse=True)
-    if len(different) <= COMPANIONS:
+    if len(owners.unique()) <= COMPANIONS:
         nothing = torch.zeros(len(mean))
         return nothing, nothing, nothing > 0
     centred = mean - others.mean(0)
     spread = torch.cov(others.T).reshape(dimensions, dimensions)
     spread = spread + 1e-6 * spread.diagonal().mean() * torch.eye(dimensions)
     distance = (centred @ torch.linalg.inv(spread) * centred).sum(1).clamp_min(0).sqrt()
-    places = others @ whitening
-    parts = [
-        _to_nearest(torch.cdist(part, places), owners).kthvalue(COMPANIONS + 1).values
-        for part in (mean @ whitening).split(AT_A_TIME)
-    ]
-    nearest = torch.cat(parts) / (1 + doubt).sqrt()
+    seen = mean @ whitening
+    nearest = _to_fifth(seen, others @ whitening, owners) / (1 + doubt).sqrt()
     # χ² beyond which one in 10,000 lies: of a latent, or of the difference of two of one state.
     bound = dimensions * (1 - 2 / (9 * dimensions) + NORMAL_DEVIATE * _width(dimensions)) ** 3
     logarithms = nearest.clamp_min(1e-9).log()
     lonely = _robust(logarithms, logarithms[shown]) > NORMAL_DEVIATE
-    far = (distance.square() > bound) & (nearest.square() > bound)
-    return distance, nearest, far & lonely
+    alone = (distance.square() > bound) & (nearest.square() > bound) & lonely
+    if len(others) < len(everyone) and alone.any():
+        # A rare state may have less than five particles among some of the others.
+        rows = torch.nonzero(alone).flatten()
+        whole = _to_fifth(seen[rows], everyone @ whitening, everyones)
+        nearest[rows] = whole / (1 + doubt[rows]).sqrt()
+        alone = alone & (nearest.square() > bound)
+    return distance, nearest, alone
+
+
+def _to_fifth(
+    places: Float[Tensor, "rows z"],
+    others: Float[Tensor, "others z"],
+    numbers: Int[Tensor, " others"],
+) -> Float[Tensor, " rows"]:
+    """Distance to the fifth of the different particles that are nearest, itself left out."""
+    _, owners = numbers.unique(return_inverse=True)
+    together = max(1, AT_A_TIME * MOST_OTHERS // max(len(others), MOST_OTHERS))
+    parts = [
+        _to_nearest(torch.cdist(part, others), owners).kthvalue(COMPANIONS + 1).values
+        for part in places.split(together)
+    ]
+    return torch.cat(parts)
 
 
 def _to_nearest(
