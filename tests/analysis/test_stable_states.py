@@ -280,7 +280,7 @@ def test_the_table_has_no_interval_of_a_single_state(rng, tmp_path):
     latents = 0.5 * rng.normal(size=(500, 1)).astype(np.float32)
     found = stable_states(analytic((0.0,), (1.0,)), latents, None)
     write_stable_states(tmp_path / "states.csv", found)
-    write_shares(tmp_path / "shares.csv", found.shares)
+    write_shares(tmp_path / "shares.csv", found.shares, [0])
     for name in ("states.csv", "shares.csv"):
         (row,) = csv.DictReader((tmp_path / name).read_text().splitlines())
         assert row["share"] == "1"

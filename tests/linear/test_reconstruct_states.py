@@ -232,13 +232,16 @@ def test_density_and_a_path_between_two_particles(run, trained, moving, tmp_path
     labels = np.load(moving / "labels.npy")
     ends = [int(np.flatnonzero(labels == state)[0]) for state in (0, 7)]
     out = tmp_path / "density"
-    save_pickles(tmp_path / "labels.pkl", [labels // 4])
+    save_pickles(tmp_path / "labels.pkl", [labels // 4 * 2 + 3])
     options = ("--dims", 1, "--anchors", *ends, "--bootstraps", 3)
     words = (*options, "--labels", tmp_path / "labels.pkl", "-o", out)
     said = run("conformational_density", trained, *words)
     assert "state 0: " in said
     shares = list(csv.DictReader((out / "cluster_shares.csv").read_text().splitlines()))
     assert sum(float(row["share"]) for row in shares) == pytest.approx(1, abs=1e-3)
+    # Clusters keep the numbers that they have among the labels.
+    assert [row["cluster"] for row in shares] == ["3", "5"]
+    assert "cluster 5: " in said
     assert np.load(out / "density.npz")["values"].ndim == 1
     assert (out / "density.png").stat().st_size > 5000
     path = np.loadtxt(out / "path.txt", ndmin=2)

@@ -13,7 +13,7 @@ ln p_k / (1 − p_k), where the errors of small shares are symmetric.
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -255,8 +255,14 @@ def _uncertainty(
     return found
 
 
-def write_shares(path: Path, shares: Shares) -> None:
-    """Write shares with their intervals and free energies as a table, one row per state."""
+def write_shares(path: Path, shares: Shares, names: Sequence[int]) -> None:
+    """Write shares with their intervals and free energies as a table.
+
+    Args:
+        path: A ``.csv`` file.
+        shares: The shares.
+        names: Numbers of the clusters that they are of.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -270,12 +276,12 @@ def write_shares(path: Path, shares: Shares) -> None:
         ]
     )
     columns = (shares.values, *shares.interval(), *shares.free_energies())
-    for number, figures in enumerate(zip(*columns, strict=True)):
+    for name, *figures in zip(names, *columns, strict=True):
         cells = [f"{value:.5g}" for value in figures]
         if len(shares.values) == 1:
             # The share of a single state is not estimated, so it has no interval.
             cells = [cells[0], "", "", cells[3], ""]
-        writer.writerow([number, *cells])
+        writer.writerow([name, *cells])
     with atomic_path(path) as partial:
         partial.write_text(text.getvalue())
 

@@ -215,7 +215,7 @@ def cluster_shares(
     Args:
         latents: Latents.
         covariances: Their uncertainty; None takes them for exact.
-        labels: Cluster of every particle, from 0.
+        labels: Cluster of every particle; states are in ascending order of these numbers.
         numbers: Number of the different particle in every row; None where no particle is
             listed more than once.
     """

@@ -147,16 +147,19 @@ class ConformationalDensity(Job["Estimate"]):
         labels: "np.ndarray",
         numbers: "np.ndarray | None",
     ) -> None:
-        """Shares of given clusters, in the dimensions of the density."""
+        """Shares of given clusters, under their own numbers, in these dimensions."""
+        import numpy as np
+
         from cryodrgn.analysis.shares import write_shares
         from cryodrgn.analysis.stable_states import cluster_shares
 
         kept, doubt = self._kept(latents), latents.covariances
         part = None if doubt is None else doubt[:, kept, kept]
         shares = cluster_shares(latents.mean[:, kept], part, labels, numbers)
-        for number, words in enumerate(shares.in_words()):
-            logger.info("cluster %d: %s", number, words)
-        write_shares(path, shares)
+        names = np.unique(labels).tolist()
+        for name, words in zip(names, shares.in_words(), strict=False):
+            logger.info("cluster %d: %s", name, words)
+        write_shares(path, shares, names)
 
     def _judge(self, work: "RunDirectory", latents: "Latents", found: "StableStates") -> None:
         """Say whether shares depend on view directions and other nuisances."""
