@@ -51,6 +51,8 @@ SAID: Mapping[str, str] = {
     "analyze_landscape": "volumes count from 1",
     "graph_traversal": "`output` names the file of the z-values",
     "select_clusters": "`clusters` count from 1",
+    "select": "but here `clusters` count from 0, as in labels.pkl and on pages",
+    "filter": "but here `clusters` count from 0, as in labels.pkl and on pages",
 }
 # Flags that name another setting in 4.x, by command: the flag, and the setting that it names.
 FLAGS: Mapping[str, Mapping[str, str]] = {"graph_traversal": {"-o": "output"}}

@@ -9,6 +9,7 @@ import pytest
 import cryodrgn
 from cli.said import is_of, modules, speakers_of, texts_below
 from cryodrgn.cli.advice import (
+    FOREIGN,
     OPTION,
     SETTING,
     fitted,
@@ -37,7 +38,7 @@ def texts_of(node):
 
 @cache
 def messages():
-    """Texts of errors and warnings, those that name options or settings."""
+    """Texts of errors, warnings and news, those that name options or settings."""
     return list(found_messages())
 
 
@@ -48,8 +49,9 @@ def found_messages():
                 isinstance(name, ast.Name) and name.id == "msg" for name in node.targets
             )
             called = getattr(getattr(node, "func", None), "attr", "")
-            if is_error or called == "warning":
+            if is_error or called in {"info", "warning"}:
                 for text in texts_of(node.value if is_error else node):
+                    text = FOREIGN.sub("", text)
                     if OPTION.search(text) or SETTING.search(text):
                         yield path.relative_to(SOURCES[0].parent), text
 
@@ -135,6 +137,8 @@ def test_advice_is_left_out_and_what_is_wrong_stays():
     assert fitted(message, {"--datadir"}, ALL_COMMANDS) == message
     either = "-D 8 is wrong; leave out -D, or pass another file"
     assert fitted(either, set(), ALL_COMMANDS) == "D 8 is wrong; pass another file"
+    packed = "t.star is packed; unpack it first (tar -xf), with zstd -d or with ssh -L"
+    assert fitted(packed, set(), ALL_COMMANDS) == packed
     other = "no poses; write them with cryodrgn parse_pose_star -D 8"
     assert fitted(other, set(), ALL_COMMANDS) == other
 

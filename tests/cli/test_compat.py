@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cryodrgn import compat
+from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
 from cryodrgn.io.cryodrgn_pickle import load_pickles, save_latents, save_pickles
 from cryodrgn.io.latent_text import load_index_text, load_latent_text
@@ -111,6 +112,22 @@ def test_clusters_are_counted_from_1(tool, tmp_path):
     assert load_pickles(tmp_path / "i.pkl")[0].tolist() == [2]
     tool(*line, *NEW)
     assert load_pickles(tmp_path / "i.pkl")[0].tolist() == [1, 3]
+
+
+def test_clusters_that_are_not_there_are_named_as_they_count(tmp_path, capsys):
+    save_pickles(tmp_path / "labels.pkl", [np.array([0, 1, 2, 1])])
+    line = ["select_clusters", str(tmp_path / "labels.pkl"), "-o", str(tmp_path / "i.pkl")]
+    for options, last in (((), 2), (NEW, 3)):
+        assert tools.main([*line, *options, "--sel", "0", "4"]) == 2
+        missing = 0 if options else 4
+        found = f"no particle is in cluster {missing}; the labels run from {last - 2} to {last}"
+        assert found in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["select -o i.pkl", "filter"])
+def test_clusters_that_count_from_0_all_the_same_are_said_to(command, tmp_path, capsys):
+    assert main([*command.split(), *NEW, str(tmp_path / "nowhere"), "--clusters", "1"]) == 2
+    assert "but here --clusters count from 0" in capsys.readouterr().err
 
 
 def test_another_version_is_refused(fail, star, monkeypatch, tmp_path):

@@ -69,6 +69,22 @@ def test_a_truncated_pickle_is_refused(tmp_path):
         load_pickles(path)
 
 
+def test_rotations_without_shifts_are_read_and_said_to_be(tmp_path, caplog):
+    rotations = np.eye(3, dtype="f4")[None].repeat(2, 0)
+    save_pickles(tmp_path / "r.pkl", [rotations])
+    read, shifts = load_poses(tmp_path / "r.pkl")
+    np.testing.assert_array_equal(read, rotations)
+    assert not shifts.any()
+    assert shifts.shape == (2, 2)
+    assert "r.pkl holds rotations and no shifts: taken as 0" in caplog.text
+
+
+def test_poses_where_one_array_is_wanted_are_named(tmp_path):
+    save_pickles(tmp_path / "p.pkl", [(np.zeros((2, 3, 3)), np.zeros((2, 2)))])
+    with pytest.raises(InputFileError, match="rotations and shifts, a file for `poses`"):
+        load_ctf(tmp_path / "p.pkl")
+
+
 def test_poses_are_a_tuple_of_matrices_and_fractions_of_the_box(tmp_path):
     poses = Poses(
         rotations=np.eye(3, dtype=np.float32)[None].repeat(2, 0),

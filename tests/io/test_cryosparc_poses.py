@@ -119,6 +119,35 @@ def test_classes_without_probabilities_are_refused_and_one_of_them_is_taken(job,
         CryosparcParticles(path, WantedPoses(class_number=5)).poses(np.full(COUNT, APIX))
 
 
+@pytest.mark.parametrize("layout", ["groups", "arrays"])
+def test_probabilities_that_say_no_class_are_no_choice(job, layout, tmp_path, caplog):
+    def poses():
+        path = saved(tmp_path / "p.cs", job.images() | getattr(job, layout)())
+        return CryosparcParticles(path)
+
+    job.posterior[3] = job.posterior[3].max()
+    assert_poses(poses(), job.poses_of(np.where(np.arange(COUNT) == 3, 0, job.own)))
+    assert "1 particles have two or more classes of the same highest" in caplog.text
+    job.posterior[5, 1] = np.nan
+    with pytest.raises(MetadataError, match="class_posterior of row 5 is no finite number"):
+        poses().poses(np.full(COUNT, APIX))
+    job.posterior[:] = 0
+    with pytest.raises(ConfigError, match="all with the same class_posterior.*`class_number`"):
+        poses().poses(np.full(COUNT, APIX))
+    assert len(CryosparcParticles(tmp_path / "p.cs", WantedPoses(class_number=1))) == COUNT
+
+
+def test_classes_of_a_refinement_are_refused_with_the_options_to_leave_out(job, tmp_path):
+    refined = {
+        "alignments3D/pose": np.zeros((COUNT, 3), "f4"),
+        "alignments3D/shift": np.zeros((COUNT, 2), "f4"),
+    }
+    path = saved(tmp_path / "p.cs", job.images() | refined)
+    for wanted in (WantedPoses(of_classes=True), WantedPoses(class_number=0)):
+        with pytest.raises(ConfigError, match="none of classes; leave out `abinit`"):
+            CryosparcParticles(path, wanted).poses(np.full(COUNT, APIX))
+
+
 def test_a_file_of_one_class_needs_no_probabilities(job, tmp_path):
     one = {name: v for name, v in job.groups(posterior=False).items() if "class_2" in name}
     path = saved(tmp_path / "p.cs", job.images() | one)

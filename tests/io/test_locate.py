@@ -78,6 +78,17 @@ def test_two_folders_may_link_to_one_stack(tmp_path):
     assert list(found.values()) == [tmp_path / "stacks/a.mrcs"] * 2
 
 
+def test_links_by_which_a_run_found_its_stacks_are_its_stacks(tmp_path, caplog):
+    make(tmp_path, "stacks/a.mrcs", "J1/none", "J2/none", "x.star")
+    names = ["J1/a.mrcs", "J2/a.mrcs", "J2/0042_a.mrcs"]
+    for name in names:
+        (tmp_path / name).symlink_to(tmp_path / "stacks/a.mrcs")
+    for datadir in (None, tmp_path):
+        found = locate_stacks(names, tmp_path / "x.star", datadir, [tmp_path / "stacks"])
+        assert list(found.values()) == [tmp_path / "stacks/a.mrcs"] * 3
+    assert not caplog.text
+
+
 def test_one_file_reached_in_two_ways_is_no_conflict(tmp_path):
     make(tmp_path, "project/Extract/a.mrcs", "project/job/x.star")
     (tmp_path / "project/job/Extract").symlink_to(tmp_path / "project/Extract")

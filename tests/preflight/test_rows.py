@@ -1,5 +1,7 @@
 """Poses of a file of their own are compared with a sample of the images."""
 
+import logging
+
 import pytest
 
 from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
@@ -50,3 +52,12 @@ def test_few_images_say_nothing(run, folder, tmp_path, caplog):
     words += f" {folder}/turned.pkl --ind {tmp_path}/ind.pkl -o {tmp_path}/map.mrc"
     run(*words.split())
     assert WARNED not in caplog.text
+
+
+def test_images_without_a_ctf_are_said_to_be(run, folder, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "cryodrgn")
+    words = f"backproject_voxel {folder}/particles.mrcs --poses {folder}/poses.pkl --first 20"
+    for ctf, is_said in ((f"--ctf {folder}/ctf.pkl", False), ("", True)):
+        caplog.clear()
+        run(*f"{words} {ctf} -o {tmp_path}/map.mrc".split())
+        assert ("are taken to carry no CTF" in caplog.text) == is_said

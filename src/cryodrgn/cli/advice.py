@@ -12,6 +12,8 @@ from cryodrgn.settings import Job, in_flags
 # An option, or a setting that the command has no option for.
 OPTION = re.compile(r"(?<![\w`/.-])(--[a-zA-Z][\w-]*|-[A-Za-z]{1,2})(?![\w/.-])")
 SETTING = re.compile(r"`(\w+)(?:=\w+)?`")
+# Command lines of other programs, which have options of their own.
+FOREIGN = re.compile(r"\b(?:git|ssh|tar|zstd|lz4) -[A-Za-z]+")
 CLAUSES, ALTERNATIVES = "; ", ", or "
 
 
@@ -80,7 +82,12 @@ def options_of_others(
 def _lacking(text: str, flags: Collection[str], commands: Collection[str]) -> list[re.Match]:
     """Options and settings in a text that are not the command's, nor another's named before."""
     places = [place for place, _ in _commands_in(text, commands)]
-    named = [match for match in OPTION.finditer(text) if match[1] not in flags]
+    foreign = {match.end() for match in FOREIGN.finditer(text)}
+    named = [
+        match
+        for match in OPTION.finditer(text)
+        if match[1] not in flags and match.end() not in foreign
+    ]
     named += list(SETTING.finditer(text))
     return [match for match in named if not any(place < match.start() for place in places)]
 

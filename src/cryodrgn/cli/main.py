@@ -163,17 +163,15 @@ class Program:
 
         job = self.load_command(args.command).job
 
-        def named(words: str) -> str:
-            return in_flags_of_others(in_flags(words, job), ALL_COMMANDS, job_of_any)
-
         def advised(words: str) -> str:
             flags = commands[command]._option_string_actions
-            return named(fitted(in_flags(words, job), flags, ALL_COMMANDS))
+            words = fitted(in_flags(words, job), flags, ALL_COMMANDS)
+            return in_flags_of_others(words, ALL_COMMANDS, job_of_any)
 
         # Help, which has been shown by now, needs no log and none of what that loads.
         from cryodrgn.io.log import log_to_terminal
 
-        log_to_terminal(named, advised)
+        log_to_terminal(advised)
         keep_freed_memory()
         try:
             self._run(args, commands[command])

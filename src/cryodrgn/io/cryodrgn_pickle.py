@@ -4,6 +4,7 @@ Pickles can run any code when they are loaded. The reader here admits numpy arra
 containers and refuses everything else; all files are written from this module alone.
 """
 
+import logging
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from cryodrgn.io.recognise import PICKLE, unreadable
 from cryodrgn.io.text import read_bytes
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
+
+logger = logging.getLogger(__name__)
 
 # Python 3.7 reads up to 4; the environments of cryoDRGN 0.2 have it.
 PROTOCOL = 4
@@ -93,10 +96,12 @@ def as_array(item: Any, path: Path) -> np.ndarray:
             item = np.asarray(item)
         except (ValueError, OverflowError) as error:
             found = "rows of different length"
-            shapes = [str(part.shape) for part in item if isinstance(part, np.ndarray)]
+            shapes = [part.shape for part in item if isinstance(part, np.ndarray)]
             if len(shapes) == len(item):
-                shown = ", ".join(shapes[:SHAPES_SHOWN])
+                shown = ", ".join(map(str, shapes[:SHAPES_SHOWN]))
                 found = f"arrays of the shapes {shown}, expected one array"
+            if [shape[1:] for shape in shapes] == [(3, 3), (2,)]:
+                found += ": they are rotations and shifts, a file for `poses`"
             msg = f"{path} holds {found}"
             raise InputFileError(msg) from error
     if item.dtype.kind not in "biuf":
@@ -181,12 +186,15 @@ def load_poses(
     parts = content if isinstance(content, tuple | list) and len(content) < 3 else (content,)
     arrays = [as_array(part, path) for part in parts]
     count = len(arrays[0]) if arrays and arrays[0].ndim else 0
-    if len(arrays) == 1:
+    has_shifts = len(arrays) > 1
+    if not has_shifts:
         arrays.append(np.zeros((count, 2)))
     shapes = [array.shape for array in arrays]
     if shapes != [(count, 3, 3), (count, 2)]:
         msg = f"{path} holds no poses: expected arrays (N, 3, 3) and (N, 2), found {shapes}"
         raise InputFileError(msg)
+    if not has_shifts:
+        logger.warning("%s holds rotations and no shifts: taken as 0", path)
     rotations, fractions = (single_precision(array) for array in arrays)
     largest = np.abs(fractions).max(initial=0)
     if largest > 1:

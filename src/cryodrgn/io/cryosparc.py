@@ -214,6 +214,12 @@ class CryosparcParticles:
         """
         found = self._wanted.read(self._table, self.path)
         if found is None:
+            if f"{SINGLE}/pose" in (self._table.dtype.names or ()):
+                msg = (
+                    f"{self.path} has the poses of a refinement ({SINGLE}), none of classes; "
+                    "leave out `abinit` and `class_number`"
+                )
+                raise ConfigError(msg)
             wanted = "alignments_class_0" if self._wanted.of_classes else SINGLE
             self._column(f"{wanted}/pose", JOB)
             msg = f"{self.path} holds no poses"

@@ -69,9 +69,8 @@ class WantedPoses:
         if groups == [MULTI]:
             classes = _of_arrays(table, path)
         else:
-            classes = {
-                int(group.rpartition("_")[2]): _of_one(table, group, path) for group in groups
-            }
+            numbers = sorted((int(group.rpartition("_")[2]), group) for group in groups)
+            classes = {number: _of_one(table, group, path) for number, group in numbers}
         return self._of_classes(classes, path)
 
     def _of_classes(self, classes: "dict[int, PoseColumns]", path: Path) -> "PoseColumns":
@@ -87,15 +86,7 @@ class WantedPoses:
             (number,) = classes
             logger.info("%s: poses are those of class %d, the only one", path, number)
             return classes[number]
-        posteriors = [columns.posterior for columns in classes.values()]
-        if any(values is None for values in posteriors):
-            msg = (
-                f"{path} has poses of classes {_listed(classes)}, but no class_posterior that "
-                "says which class a particle belongs to; choose one with parse_pose_csparc "
-                "`class_number`; give its output with `poses`"
-            )
-            raise ConfigError(msg)
-        best = np.argmax(np.stack([p for p in posteriors if p is not None]), axis=0)
+        best = _most_probable(classes, path)
         counts = np.bincount(best, minlength=len(classes))
         logger.info(
             "%s: every particle has the pose of its most probable class (%s)",
@@ -125,6 +116,41 @@ class PoseColumns:
     shifts: Float[np.ndarray, "particles 2"]
     pixel_sizes: Float[np.ndarray, " particles"] | None
     posterior: Float[np.ndarray, " particles"] | None
+
+
+def _most_probable(
+    classes: dict[int, PoseColumns], path: Path
+) -> Int[np.ndarray, " particles"]:
+    """Place of every particle's most probable class among those of a file.
+
+    Raises:
+        ConfigError: Nothing says which one that is.
+        MetadataError: A probability is no number.
+    """
+    known = [columns.posterior for columns in classes.values() if columns.posterior is not None]
+    posteriors = np.stack(known) if len(known) == len(classes) else None
+    if posteriors is not None and not np.isfinite(posteriors).all():
+        row = int(np.flatnonzero(~np.isfinite(posteriors).all(0))[0])
+        msg = f"{path}: class_posterior of row {row} is no finite number; write the file again"
+        raise MetadataError(msg)
+    # A column of one value is one that no job has filled.
+    if posteriors is None or (posteriors == posteriors[0]).all():
+        lack = "but no" if posteriors is None else "all with the same"
+        msg = (
+            f"{path} has poses of classes {_listed(classes)}, {lack} class_posterior that "
+            "says which class a particle belongs to; choose one with parse_pose_csparc "
+            "`class_number`; give its output with `poses`"
+        )
+        raise ConfigError(msg)
+    num_tied = np.count_nonzero((posteriors == posteriors.max(0)).sum(0) > 1)
+    if num_tied:
+        logger.warning(
+            "%s: %d particles have two or more classes of the same highest class_posterior, "
+            "and take the pose of the first of them",
+            path,
+            num_tied,
+        )
+    return posteriors.argmax(0)
 
 
 def _of_one(table: np.ndarray, group: str, path: Path) -> PoseColumns:

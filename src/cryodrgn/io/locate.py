@@ -46,7 +46,7 @@ def locate_stacks(
     found: dict[str, Path] = {}
     by_path: dict[Path, tuple[str, bool]] = {}
     for name in dict.fromkeys(names):
-        place = _in_known_folder(name, known)
+        place = _as_it_was(name, metadata_path, datadir, known) or _in_known_folder(name, known)
         has_moved = place is None and bool(known)
         place = place or _locate(name, metadata_path, datadir)
         path = found[name] = place.resolve()
@@ -95,9 +95,8 @@ def _locate(
     datadir: Path | None,
     remedy: str = "give its folder with `datadir`",
 ) -> Path:
-    places = _below(datadir, name) if datadir else _around(metadata_path, name)
     tried: list[Path] = []
-    for group in places:
+    for group in _places(name, metadata_path, datadir):
         group = list(dict.fromkeys(group))
         tried += group
         hits = [place for place in group if _is_file(place)]
@@ -129,6 +128,18 @@ def stack_folders(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(path.resolve().parent for path in paths))
 
 
+def _as_it_was(
+    name: str, metadata_path: Path, datadir: Path | None, known: Sequence[Path]
+) -> Path | None:
+    """The first place of a name that leads, by links or not, into a known folder."""
+    folders = frozenset(known)
+    for group in _places(name, metadata_path, datadir) if known else ():
+        for place in group:
+            if _is_file(place) and place.resolve().parent in folders:
+                return place
+    return None
+
+
 def _in_known_folder(name: str, known: Sequence[Path]) -> Path | None:
     """The stack of a name in the known folder that ends most like it; None if there is none."""
     parts = _parts(name)
@@ -152,6 +163,11 @@ def _is_file(place: Path) -> bool:
         return place.is_file()
     except (OSError, ValueError):
         return False
+
+
+def _places(name: str, metadata_path: Path, datadir: Path | None) -> Iterator[Iterable[Path]]:
+    """Groups of places where a name may be, the likelier ones first."""
+    return _below(datadir, name) if datadir else _around(metadata_path, name)
 
 
 def _below(datadir: Path, name: str) -> Iterator[Iterable[Path]]:

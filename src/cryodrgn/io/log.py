@@ -45,16 +45,16 @@ class _LogFile(logging.FileHandler):
         raise OutputFileError(why_not_written(path, error)) from error
 
 
-def log_to_terminal(named: Naming, advised: Naming) -> None:
+def log_to_terminal(advised: Naming) -> None:
     """Log messages to standard output, warnings to standard error.
 
     Args:
-        named: Puts flags in the place of settings.
-        advised: The same for warnings, without advice that the command cannot follow.
+        advised: Puts flags in the place of settings, and leaves out advice that the command
+            cannot follow.
     """
     news = logging.StreamHandler(sys.stdout)
     news.addFilter(lambda record: record.levelno < logging.WARNING)
-    news.setFormatter(_Lines("%(message)s", named))
+    news.setFormatter(_Lines("%(message)s", advised))
     warnings = logging.StreamHandler(sys.stderr)
     warnings.setLevel(logging.WARNING)
     warnings.setFormatter(_Lines("warning: %(message)s", advised))

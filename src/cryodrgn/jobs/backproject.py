@@ -127,7 +127,7 @@ class Backproject(
         from cryodrgn.io.particle_files import open_particles
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.preflight.plan import require_output
-        from cryodrgn.preflight.rows import warn_of_foreign_poses
+        from cryodrgn.preflight.rows import tell_of_missing_ctf, warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ReconstructionFiles, ScreeningFiles
 
@@ -150,6 +150,7 @@ class Backproject(
         with joined(self) as (team, device):
 
             def work(particles: "ParticleSet") -> "Reconstruction":
+                tell_of_missing_ctf(particles)
                 warn_of_foreign_poses(particles, self.poses)
                 return self._reconstructed(particles, folder, device, team)
 

@@ -332,7 +332,7 @@ class SelectClusters(Job["np.ndarray"]):
                 selection.require_length(self.num_original, "the original file")
             parent = selection.indices
         chosen = to_original_rows(
-            rows_with_labels(labels, [one - compat.first_number() for one in self.clusters]),
+            rows_with_labels(labels, self.clusters, compat.first_number()),
             len(labels),
             parent,
             num_original=self.num_original,

@@ -86,7 +86,7 @@ class TrainLinear(
         from cryodrgn.linear.runner import train_linear
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import linear_plan
-        from cryodrgn.preflight.rows import warn_of_foreign_poses
+        from cryodrgn.preflight.rows import tell_of_missing_ctf, warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
         from cryodrgn.reconstruction.assumptions import check_curvature, check_symmetry
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
@@ -109,6 +109,7 @@ class TrainLinear(
 
             def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
                 data, particles = chosen
+                tell_of_missing_ctf(particles)
                 warn_of_foreign_poses(particles, self.poses)
                 settings = replace(config, data=data)
                 linear_plan(settings, particles, self.outdir, device).announce("the fit")

@@ -146,7 +146,7 @@ class TrainingJob(
         """
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import training_plan
-        from cryodrgn.preflight.rows import warn_of_foreign_poses
+        from cryodrgn.preflight.rows import tell_of_missing_ctf, warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
@@ -172,6 +172,7 @@ class TrainingJob(
             def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
                 config, particles = chosen
                 if load is None:
+                    tell_of_missing_ctf(particles)
                     warn_of_foreign_poses(particles, config.data.files.poses)
                 start = resolve_resume(run, config, load, overwrite=self.overwrite)
                 if start.is_same_run and is_over(config, start, run) and self.is_to_judge(run):

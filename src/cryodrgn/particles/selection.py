@@ -137,21 +137,27 @@ def random_subset(count: int, size: int, seed: int) -> Int[np.ndarray, " rows"]:
 
 
 def rows_with_labels(
-    labels: Int[np.ndarray, " particles"], wanted: Sequence[int]
+    labels: Int[np.ndarray, " particles"], wanted: Sequence[int], first: int = 0
 ) -> Int[np.ndarray, " rows"]:
     """Rows that carry one of some labels.
+
+    Args:
+        labels: Label of each row, from 0.
+        wanted: The labels, counted from ``first``.
+        first: What label 0 is called.
 
     Raises:
         ShapeMismatchError: A label does not occur.
     """
-    missing = sorted(set(wanted) - set(labels.tolist()))
+    numbers = labels + first
+    missing = sorted(set(wanted) - set(numbers.tolist()))
     if missing:
         msg = (
-            f"no particle is in cluster {missing[0]}; the labels run from {labels.min()} to "
-            f"{labels.max()}"
+            f"no particle is in cluster {missing[0]}; the labels run from {numbers.min()} to "
+            f"{numbers.max()}"
         )
         raise ShapeMismatchError(msg)
-    return np.flatnonzero(np.isin(labels, wanted))
+    return np.flatnonzero(np.isin(numbers, wanted))
 
 
 def to_original_rows(

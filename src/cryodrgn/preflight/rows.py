@@ -1,4 +1,4 @@
-"""A look, before long work, at whether poses from a file of their own belong to the images."""
+"""A look, before long work, at whether images have a CTF, and poses of their own."""
 
 import logging
 from pathlib import Path
@@ -45,3 +45,17 @@ def warn_of_foreign_poses(particles: ParticleSet, poses_file: Path | None) -> No
         particles.source,
         poses_file,
     )
+
+
+def tell_of_missing_ctf(particles: ParticleSet) -> None:
+    """Say that images are taken to carry no CTF, if no parameters of one are known.
+
+    Args:
+        particles: The particles.
+    """
+    if particles.images.ctf is None:
+        logger.info(
+            "%s comes without CTF parameters: its images are taken to carry no CTF; if they "
+            "do, give its parameters with `ctf`",
+            particles.source,
+        )
