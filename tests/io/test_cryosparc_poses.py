@@ -132,7 +132,7 @@ def test_probabilities_that_say_no_class_are_no_choice(job, layout, tmp_path, ca
     with pytest.raises(MetadataError, match="class_posterior of row 5 is no finite number"):
         poses().poses(np.full(COUNT, APIX))
     job.posterior[:] = 0
-    with pytest.raises(ConfigError, match="all with the same class_posterior.*`class_number`"):
+    with pytest.raises(ConfigError, match="one class_posterior for all.*`class_number`"):
         poses().poses(np.full(COUNT, APIX))
     assert len(CryosparcParticles(tmp_path / "p.cs", WantedPoses(class_number=1))) == COUNT
 

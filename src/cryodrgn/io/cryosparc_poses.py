@@ -135,10 +135,12 @@ def _most_probable(
         raise MetadataError(msg)
     # A column of one value is one that no job has filled.
     if posteriors is None or (posteriors == posteriors[0]).all():
-        lack = "but no" if posteriors is None else "all with the same"
+        says = "no class_posterior that says"
+        if posteriors is not None:
+            says = "one class_posterior for all of them, which does not say"
         msg = (
-            f"{path} has poses of classes {_listed(classes)}, {lack} class_posterior that "
-            "says which class a particle belongs to; choose one with parse_pose_csparc "
+            f"{path} has poses of classes {_listed(classes)}, but {says} which class a "
+            "particle belongs to; choose one with parse_pose_csparc "
             "`class_number`; give its output with `poses`"
         )
         raise ConfigError(msg)
