@@ -82,6 +82,12 @@ def test_no_message_names_an_option_that_its_command_lacks(parsers):
             assert not SETTING.search(words), (path, words)
 
 
+def test_what_is_known_is_said_without_the_advice():
+    said = "8 components; there may be more, ask for them with --components 16, or not"
+    assert fitted(said, (), ()) == "8 components; there may be more, or not"
+    assert fitted("one; take --x, which helps", (), ()) == "one"
+
+
 def test_options_of_other_commands_are_theirs(parsers):
     def job_of(name):
         return parsers[name][0]

@@ -20,8 +20,9 @@ CLAUSES, ALTERNATIVES = "; ", ", or "
 def fitted(message: str, flags: Collection[str], commands: Collection[str]) -> str:
     """A message that names no option which the command lacks.
 
-    Clauses that do are left out, or the alternatives within them that do. The first clause,
-    which says what is wrong, stays, and names what is lacking without dashes.
+    Clauses that do are left out, or the alternatives within them that do, from the comma before
+    what is lacking on. The first clause, which says what is wrong, stays, and names what is
+    lacking without dashes.
 
     Args:
         message: The message, with the options of the command in place of its settings.
@@ -31,8 +32,8 @@ def fitted(message: str, flags: Collection[str], commands: Collection[str]) -> s
     first, *others = message.split(CLAUSES)
     kept = [_without_dashes(first, flags, commands)]
     for clause in others:
-        parts = clause.split(ALTERNATIVES)
-        fitting = [part for part in parts if not _lacking(part, flags, commands)]
+        parts = [_beginning(p, flags, commands) for p in clause.split(ALTERNATIVES)]
+        fitting = [part for part in parts if part]
         if fitting:
             kept.append(ALTERNATIVES.join(fitting))
     return CLAUSES.join(kept)
@@ -90,6 +91,12 @@ def _lacking(text: str, flags: Collection[str], commands: Collection[str]) -> li
     ]
     named += list(SETTING.finditer(text))
     return [match for match in named if not any(place < match.start() for place in places)]
+
+
+def _beginning(text: str, flags: Collection[str], commands: Collection[str]) -> str:
+    """What stands in a text before the comma in front of the first thing that is lacking."""
+    places = [match.start() for match in _lacking(text, flags, commands)]
+    return text[: max(text.rfind(", ", 0, min(places)), 0)] if places else text
 
 
 def _commands_in(text: str, commands: Collection[str]) -> list[tuple[int, str]]:
