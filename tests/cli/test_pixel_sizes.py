@@ -76,7 +76,7 @@ def files(tmp_path_factory):
 )
 def test_they_are_put_on_one_lattice_whatever_file_says_so(files, run, tmp_path, caplog, line):
     run("backproject_voxel", *line.format(files).split(), "-o", tmp_path / "x.mrc")
-    assert f"{FOUND}: all are evaluated at" in caplog.text
+    assert f"{FOUND}: where they are compared or added up, all" in caplog.text
     assert "frequencies of a box of 16 px at 12 Å/px" in caplog.text
     assert read_volume(tmp_path / "x.mrc")[1] == pytest.approx(12)
 

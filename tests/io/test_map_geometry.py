@@ -229,3 +229,14 @@ def test_the_pixel_size_of_the_map_may_be_rounded(tmp_path):
     assert geometry_like(tmp_path / "map.mrc", 4, 2.126) == MapGeometry(
         pixel_size=2.126, origin=ORIGIN
     )
+
+
+def test_voxels_that_are_no_cubes_are_named(volume, tmp_path, caplog):
+    path = write_permuted(tmp_path / "map.mrc", volume, (1, 2, 3), 1.5)
+    read_map(path)
+    assert "cubes" not in caplog.text
+    with mrcfile.open(path, mode="r+") as mrc:
+        mrc.header.cella.z = float(mrc.header.cella.z) * 1.04
+    read_map(path)
+    assert "has voxels of 1.5 × 1.5 × 1.56 Å" in caplog.text
+    assert "taken for cubes of 1.5 Å" in caplog.text

@@ -16,6 +16,7 @@ from cryodrgn.io.parse import parse_ctf
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.relion_optics import parse_vector
 from cryodrgn.io.relion_write import write_particle_star
+from cryodrgn.io.star import write_star
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
 # RELION 3.0: one table, aberrations in every row. 3.1: the optics table, with aberrations
@@ -343,3 +344,46 @@ def test_numbers_beyond_single_precision_are_refused(tmp_path):
         read(tmp_path, RELION_30.replace("1.5 0.15 -0.30", "1.5 1e300 -0.30")).ctf()
     with pytest.raises(MetadataError, match="odd_zernike of row 0"):
         read_cs(tmp_path, CRYOSPARC_4, **{"ctf/shift_A": (3e38, 0)}).ctf()
+
+
+def test_half_of_a_beam_tilt_is_refused(tmp_path):
+    text = RELION_30.replace("_rlnBeamTiltY", "_rlnOther")
+    with pytest.raises(MetadataError, match="rlnBeamTiltX, but no rlnBeamTiltY"):
+        read(tmp_path, text).ctf()
+
+
+def test_images_of_scale_zero_are_named_and_a_file_of_such_alone_is_refused(tmp_path, caplog):
+    path = tmp_path / "x.star"
+    names = ["1@x.mrcs", "2@x.mrcs", "3@x.mrcs"]
+    write_star(path, {"particles": {"rlnImageName": names, "rlnCtfScalefactor": [0, 1, 1]}})
+    assert RelionParticles(path).attenuation()["weights"].tolist() == [0, 1, 1]
+    assert "rlnCtfScalefactor is 0 for 1 of 3 images, which count nothing" in caplog.text
+    write_star(path, {"particles": {"rlnImageName": names, "rlnCtfScalefactor": [0, 0, 0]}})
+    with pytest.raises(MetadataError, match="is 0 for every image that is read"):
+        RelionParticles(path).attenuation()
+
+
+def test_an_optics_group_of_two_rows_that_differ_is_refused(tmp_path):
+    path = tmp_path / "x.star"
+    optics = {"rlnOpticsGroup": [1, 1], "rlnVoltage": [300, 300]}
+    particles = {"rlnImageName": ["1@x.mrcs", "2@x.mrcs"], "rlnOpticsGroup": [1, 1]}
+    write_star(path, {"optics": optics, "particles": particles})
+    assert len(RelionParticles(path)) == 2
+    write_star(path, {"optics": optics | {"rlnVoltage": [300, 200]}, "particles": particles})
+    with pytest.raises(MetadataError, match="2 rows of optics group 1, .* in rlnVoltage"):
+        RelionParticles(path)
+
+
+def test_columns_of_both_tables_that_differ_are_named(tmp_path, caplog):
+    path = tmp_path / "x.star"
+    optics = {"rlnOpticsGroup": [1, 2], "rlnVoltage": ["300", "200"]}
+    names = ["1@x.mrcs", "2@x.mrcs"]
+    particles = {"rlnImageName": names, "rlnOpticsGroup": [2, 1]}
+    particles["rlnVoltage"] = ["200.000", "300.0"]
+    write_star(path, {"optics": optics, "particles": particles})
+    RelionParticles(path)
+    assert caplog.text == ""
+    particles["rlnVoltage"] = ["200", "120"]
+    write_star(path, {"optics": optics, "particles": particles})
+    assert RelionParticles(path).column_if_any("rlnVoltage").tolist() == [200, 300]
+    assert "has rlnVoltage in the table of optics groups and in that of the" in caplog.text

@@ -154,7 +154,7 @@ def test_particles_of_the_same_name_in_two_tomograms_are_two(write, rng):
     particles = opened(write(chosen(table, np.concatenate(first).tolist())))
     assert particles.names.tolist() == ["TS_01/1", "TS_02/1"]
     with pytest.raises(
-        MetadataError, match=r"1 \(rlnTomoParticleName\) has . images or more of"
+        MetadataError, match=r"1 \(rlnTomoParticleName\) has two images or more of"
     ):
         opened(write(table))
 
@@ -262,3 +262,62 @@ def test_a_negative_dose_is_refused(write, rng):
     table["rlnMicrographPreExposure"] = table["rlnMicrographPreExposure"] - 1
     with pytest.raises(MetadataError, match="rlnMicrographPreExposure of row 0 is -1"):
         opened(write(table))
+
+
+def test_two_particles_of_one_name_are_two_though_tilts_are_missing(write, rng):
+    table = columns(rng)
+    owner = np.repeat(np.arange(PARTICLES), len(ANGLES))
+    name = table["rlnTomoParticleName"][0]
+    table["rlnTomoName"] = ["TS_01"] * len(owner)
+    table["rlnTomoParticleName"] = [
+        name if number < 2 else f"TS_01/{number}" for number in owner
+    ]
+    rows = np.setdiff1d(np.arange(len(owner)), [0, 1, 8])
+    with pytest.raises(
+        MetadataError, match=rf"{name} .* has two images or more of 5 of its 6 doses"
+    ):
+        opened(write(chosen(table, rows)))
+
+
+def test_a_dose_that_tilts_of_a_particle_share_is_none_of_tilts(write, rng, caplog):
+    caplog.set_level("INFO")
+    table = columns(rng)
+    table["rlnMicrographPreExposure"] = np.repeat(np.arange(5.0), len(ANGLES))
+    path = write(table)
+    assert opened(path).images.doses is None
+    assert "dose not known (rlnMicrographPreExposure is the same for all tilts" in caplog.text
+    found = opened(path, dose_per_tilt=3.0).images.doses
+    np.testing.assert_allclose(found[: len(ANGLES)], DOSES)
+
+
+def test_columns_of_dose_and_tilt_that_disagree_are_named(write, rng, caplog):
+    table = columns(rng)
+    doses = table["rlnMicrographPreExposure"]
+    tilts = np.tile(ANGLES, PARTICLES)
+    agreeing = {"rlnCtfBfactor": -4 * doses, "rlnTomoNominalStageTiltAngle": tilts}
+    expected = opened(write(table | agreeing)).images
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    others = {"rlnCtfBfactor": -8 * doses, "rlnTomoNominalStageTiltAngle": 5 * tilts}
+    found = opened(write(table | others)).images
+    assert "rlnCtfBfactor / 4 says other doses than rlnMicrographPreExposure" in caplog.text
+    assert "by up to 18 e/Å²" in caplog.text
+    assert "rlnCtfScalefactor is not the cosine of rlnTomoNominalStageTiltAngle" in caplog.text
+    np.testing.assert_array_equal(found.doses, expected.doses)
+
+
+def test_stages_are_not_tilted_by_more_than_a_right_angle(write, rng):
+    table = without(columns(rng), "rlnCtfScalefactor")
+    table["rlnTomoNominalStageTiltAngle"] = 20 * np.tile(ANGLES, PARTICLES)
+    with pytest.raises(MetadataError, match="TiltAngle of row 5 is 180°, expected .* than 90°"):
+        opened(write(table))
+
+
+def test_tilt_images_of_unknown_particles_are_named(write, rng, caplog):
+    table = without(columns(rng, relion=False), "rlnGroupName")
+    assert opened(write(table)).offsets is None
+    assert "no column rlnTomoParticleName or rlnGroupName says which" in caplog.text
+
+
+def test_settings_of_tilt_series_do_not_go_with_single_images(write, rng):
+    with pytest.raises(ConfigError, match="`single_images` takes every image of .*x.star"):
+        opened(write(columns(rng)), is_series=False, num_tilts=3)

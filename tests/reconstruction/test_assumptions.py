@@ -1,6 +1,7 @@
 """Symmetry and curvature that are assumed are said, and doubted where there is reason to."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,13 @@ def test_symmetry_of_a_set_that_may_be_expanded_is_doubted(said):
     check_symmetry(particles, "C2")
     assert "each of 2 different images" in said.text
     assert "mates of mates" in said.text
+
+
+def test_symmetry_counts_particles_of_tilt_series_not_their_images(said):
+    particles = particles_of(Microscope(), "particles.star")
+    series = replace(particles, offsets=np.array([0, 2, 4]), original_rows=np.arange(2))
+    check_symmetry(series, "C2")
+    assert "each of 2 different particles of several images is added at 2" in said.text
 
 
 def test_curvature_is_named_where_resolution_box_and_voltage_make_it_matter(said):

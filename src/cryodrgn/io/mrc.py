@@ -21,7 +21,13 @@ from mrcfile.utils import dtype_from_mode
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
-from cryodrgn.io.map_geometry import STANDARD_ORDER, MapGeometry, axis_order, geometry_of
+from cryodrgn.io.map_geometry import (
+    BOX_TOLERANCE,
+    STANDARD_ORDER,
+    MapGeometry,
+    axis_order,
+    geometry_of,
+)
 from cryodrgn.io.recognise import BEGINNING, MRC, refuse_mistaken, unreadable
 from cryodrgn.io.text import require_plain_file
 
@@ -193,6 +199,7 @@ def read_map(
         sides = " × ".join(str(side) for side in file.shape)
         msg = f"{path} is no cubic volume: {sides}; give a map, not images"
         raise InputFileError(msg)
+    _say_if_voxels_are_no_cubes(path)
     if file.order != STANDARD_ORDER:
         logger.info("%s is stored in axis order %d, %d, %d; read as 1, 2, 3", path, *file.order)
     stored = file.sections().transpose([file.stored_axis(axis) for axis in (3, 2, 1)])
@@ -202,6 +209,23 @@ def read_map(
         msg = f"{path} holds values that are not finite"
         raise InputFileError(msg)
     return volume, file.geometry
+
+
+def _say_if_voxels_are_no_cubes(path: Path) -> None:
+    header = read_header(path)
+    intervals = [int(header[name]) for name in ("mx", "my", "mz")]
+    lengths = [float(header["cella"][axis]) for axis in "xyz"]
+    if min(intervals) <= 0 or not np.isfinite(lengths).all() or min(lengths) <= 0:
+        return
+    sides = np.divide(lengths, intervals)
+    if np.ptp(sides) > BOX_TOLERANCE * sides[1]:
+        logger.warning(
+            "%s has voxels of %.4g × %.4g × %.4g Å by its header: they are taken for cubes of "
+            "%.4g Å",
+            path,
+            *sides,
+            sides[1],
+        )
 
 
 def write_volume(

@@ -318,6 +318,9 @@ def _in_series(
     return particles if count is None else particles.with_best_images(count)
 
 
+ONE_DOSE = ", as if taken at one dose (else training takes `with_contrast`)"
+
+
 def _on_one_lattice(table: ImageTable, files: ParticleFiles) -> ImageTable:
     """The images, on a common lattice if they are of several pixel sizes or shapes."""
     sizes, shapes = table.pixel_sizes, table.shapes
@@ -325,12 +328,13 @@ def _on_one_lattice(table: ImageTable, files: ParticleFiles) -> ImageTable:
     if sampling is None or are_of(sampling, sizes, shapes):
         return table
     logger.info(
-        "%s holds images of %s: all are evaluated at the frequencies of a box of %d px at "
-        "%.6g Å/px, as if taken at one dose (else training takes `with_contrast`)",
+        "%s holds images of %s: where they are compared or added up, all are evaluated at the "
+        "frequencies of a box of %d px at %.6g Å/px%s",
         table.source,
         kinds_in_words(sizes, shapes),
         sampling.box_size,
         sampling.pixel_size,
+        "" if np.ptp(sizes) == 0 else ONE_DOSE,
     )
     return table.sampled(sampling)
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 import re
+from math import isclose
 from pathlib import Path
 from typing import Self
 
@@ -72,7 +73,24 @@ class RelionParticles:
         self._groups = None
         if self._optics is not None:
             self._groups = _group_rows(self._particles, self._optics)
+            self._say_what_contradicts_the_groups()
         self._rows = np.arange(len(self._particles))
+
+    def _say_what_contradicts_the_groups(self) -> None:
+        """Name columns of both tables that differ: those of the optics table are taken."""
+        assert self._optics is not None
+        assert self._groups is not None
+        twice = {*self._optics.names} & {*self._particles.names}
+        for name in sorted(twice - {"rlnOpticsGroup"}):
+            rows, groups = self._particles.text(name), self._optics.text(name)
+            pairs = set(zip(rows, [groups[group] for group in self._groups], strict=True))
+            if any(not _is_same(row, group) for row, group in pairs):
+                logger.warning(
+                    "%s has %s in the table of optics groups and in that of the particles, and "
+                    "they differ: the first is taken",
+                    self.path,
+                    name,
+                )
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -371,6 +389,7 @@ def _group_rows(particles: StarTable, optics: StarTable) -> Int[np.ndarray, " pa
         raise MetadataError(msg)
     numbers = optics.numbers("rlnOpticsGroup")
     wanted = particles.numbers("rlnOpticsGroup")
+    _refuse_doubled_groups(particles.path, optics, numbers)
     order = np.argsort(numbers)
     places = np.searchsorted(numbers, wanted, sorter=order).clip(0, len(numbers) - 1)
     rows = order[places]
@@ -382,6 +401,35 @@ def _group_rows(particles: StarTable, optics: StarTable) -> Int[np.ndarray, " pa
         )
         raise MetadataError(msg)
     return rows
+
+
+def _is_same(first: str, second: str) -> bool:
+    """True for equal words, and for numbers that differ by no more than their last digits."""
+    try:
+        return first == second or isclose(float(first), float(second), rel_tol=1e-4)
+    except ValueError:
+        return False
+
+
+def _refuse_doubled_groups(
+    path: Path, optics: StarTable, numbers: Float[np.ndarray, " groups"]
+) -> None:
+    """Refuse an optics group of two rows that differ: nothing says which of them holds.
+
+    Raises:
+        MetadataError: There is one.
+    """
+    for number in np.unique(numbers):
+        rows = np.flatnonzero(numbers == number)
+        differing = [
+            name for name in optics.names if len({optics.text(name)[row] for row in rows}) > 1
+        ]
+        if differing:
+            msg = (
+                f"{path} has {len(rows)} rows of optics group {number:g}, which differ in "
+                f"{', '.join(differing[:4])}; number the groups differently, in both tables"
+            )
+            raise MetadataError(msg)
 
 
 def _shown(numbers: Float[np.ndarray, " groups"]) -> str:

@@ -62,10 +62,21 @@ def aberrations(
         columns: Of the file.
         microscope: Voltage and spherical aberration of every particle, by field of the table;
             asked for where there is a beam tilt.
+
+    Raises:
+        MetadataError: There is one of the two columns of the beam tilt alone.
     """
     found: dict[str, np.ndarray] = {}
     odd = columns.vectors(ODD) if columns.has(ODD) else None
-    if all(columns.has(name) for name in BEAM_TILT):
+    given = [name for name in BEAM_TILT if columns.has(name)]
+    if len(given) == 1:
+        (missing,) = set(BEAM_TILT) - set(given)
+        msg = (
+            f"{columns.path} has a column {given[0]}, but no {missing}: the tilt is "
+            "known along one axis only; add the other, or remove both to have none"
+        )
+        raise MetadataError(msg)
+    if given:
         tilts = np.stack([columns.numbers(name) for name in BEAM_TILT], axis=1)
         if tilts.any():
             length = microscope("spherical_aberration_mm")
@@ -109,7 +120,7 @@ def attenuation(columns: Columns) -> dict[str, Float[np.ndarray, " particles"]]:
     opposite sign: a column without any positive number is taken to be theirs.
 
     Raises:
-        MetadataError: B factors have both signs, or a scale is negative.
+        MetadataError: B factors have both signs, a scale is negative, or all scales are 0.
     """
     found = {}
     if columns.has(B_FACTOR):
@@ -135,9 +146,24 @@ def attenuation(columns: Columns) -> dict[str, Float[np.ndarray, " particles"]]:
             row = int(np.flatnonzero(values < 0)[0])
             msg = f"{columns.path}: {SCALE} of row {row} is {values[row]:g}, expected 0 or more"
             raise MetadataError(msg)
+        _say_what_counts_nothing(values, columns.path)
         if (values != 1).any():
             found["weights"] = values.astype(np.float32)
     return found
+
+
+def _say_what_counts_nothing(scales: Float[np.ndarray, " particles"], path: Path) -> None:
+    """Name images of scale 0, which count nothing, and refuse a file of such alone."""
+    num_idle = int((scales == 0).sum())
+    if num_idle and num_idle == len(scales):
+        msg = (
+            f"{path}: {SCALE} is 0 for every image that is read, so that none counts; remove "
+            "the column, or set it to 1"
+        )
+        raise MetadataError(msg)
+    if num_idle:
+        words = "%s: %s is 0 for %d of %d images, which count nothing"
+        logger.warning(words, path, SCALE, num_idle, len(scales))
 
 
 def parse_vector(text: str, path: Path, name: str) -> list[float]:

@@ -32,6 +32,11 @@ ROWS_PER_VALUE = 2.5
 FEWEST_DOSES = 3
 # WARP and M write the dose d as a B factor of −4 d.
 B_FACTOR_OF_DOSE = -4.0
+# Stages turn by less, and the signal falls with the cosine.
+UPRIGHT = 90.0
+# Differences between two columns of one file, which round, up to which they agree: in e/Å², and
+# of the scale.
+SAME_DOSE, SAME_SCALE = 0.5, 0.02
 
 Columns = Callable[[str], Float[np.ndarray, " rows"] | None]
 
@@ -59,6 +64,17 @@ def identity_column(particles: StarTable, columns: Columns) -> str | None:
                 "particle of its own"
             )
             raise MetadataError(msg)
+        factors = columns(B_FACTOR)
+        if factors is not None and factors.max() <= 0 and np.ptp(factors) > 0:
+            logger.warning(
+                "%s has B factors as WARP and M write them of tilt images (%s), but no column "
+                "%s or %s says which of these show the same particle: every image is taken "
+                "for a particle of its own",
+                particles.path,
+                B_FACTOR,
+                PARTICLE_NAMES[0],
+                GROUP_NAMES[0],
+            )
         return None
     if TOMOGRAM in particles:
         return group
@@ -103,7 +119,7 @@ def tilt_images(particles: StarTable, identity: str, columns: Columns) -> TiltIm
         if (micrographs[first][owners] == micrographs).all():
             tomograms = micrographs
     of_doses = _are_doses(columns, owners)
-    doses, dose_words = _doses(particles, columns, b_factors_are_doses=of_doses)
+    doses, dose_words = _doses(particles, columns, owners, b_factors_are_doses=of_doses)
     _require_one_particle(particles, identity, owners, doses)
     scales, angles, tilt_words = _tilts(particles, columns)
     logger.info(
@@ -165,7 +181,9 @@ def _require_one_particle(
     owners: Int[np.ndarray, " rows"],
     doses: Float[np.ndarray, " rows"] | None,
 ) -> None:
-    """Refuse a name that two particles have: every dose then has two images, or more.
+    """Refuse a name that two particles have: most doses then have two images, or more.
+
+    Not all, where tilts of one of them are missing.
 
     Raises:
         MetadataError: There is one.
@@ -179,16 +197,17 @@ def _require_one_particle(
         np.stack([owners[different], doses[different]]), axis=1, return_counts=True
     )
     num_doses = np.bincount(pairs[0].astype(np.int64))
-    fewest = np.full(len(num_doses), np.iinfo(np.int64).max)
-    np.minimum.at(fewest, pairs[0].astype(np.int64), counts)
-    several = np.flatnonzero((fewest > 1) & (num_doses >= FEWEST_DOSES))
+    num_doubled = np.bincount(pairs[0].astype(np.int64)[counts > 1], minlength=len(num_doses))
+    several = np.flatnonzero((num_doubled > num_doses / 2) & (num_doses >= FEWEST_DOSES))
     if len(several):
         row = int(np.flatnonzero(owners == several[0])[0])
         name = particles.text(identity)[row]
+        doubled = num_doubled[several[0]]
         msg = (
-            f"{particles.path}: {name} ({identity}) has {fewest[several[0]]} images or more of "
-            "every dose, as several particles of one name have; give every particle a name of "
-            f"its own, or a column {TOMOGRAM} if they are in different tomograms"
+            f"{particles.path}: {name} ({identity}) has two images or more of {doubled} of its "
+            f"{num_doses[several[0]]} doses, as several particles of one name have; give every "
+            f"particle a name of its own, or a column {TOMOGRAM} if they are in different "
+            "tomograms"
         )
         raise MetadataError(msg)
 
@@ -209,21 +228,77 @@ def _is_of_tilts(values: Float[np.ndarray, " rows"], groups: Int[np.ndarray, " r
 
 
 def _doses(
-    particles: StarTable, columns: Columns, *, b_factors_are_doses: bool
+    particles: StarTable,
+    columns: Columns,
+    owners: Int[np.ndarray, " rows"],
+    *,
+    b_factors_are_doses: bool,
 ) -> tuple[Float[np.ndarray, " rows"] | None, str]:
     """Dose of every image, and where it comes from in words."""
     doses = columns(PRE_EXPOSURE)
-    if doses is not None and np.ptp(doses) > 0:
+    if doses is not None and _differs_within(doses, owners):
         if doses.min() < 0:
             row = int(np.argmin(doses))
             msg = f"{particles.path}: {PRE_EXPOSURE} of row {row} is {doses[row]:g}, not a dose"
             raise MetadataError(msg)
+        if b_factors_are_doses:
+            _say_other_doses(particles, columns, doses)
         return doses, f"from {PRE_EXPOSURE}"
     if b_factors_are_doses:
         factors = columns(B_FACTOR)
         assert factors is not None
         return factors / B_FACTOR_OF_DOSE, f"−{B_FACTOR} / 4, as WARP and M write it"
+    if doses is not None and np.ptp(doses) > 0:
+        same = f"{PRE_EXPOSURE} is the same for all tilts of a particle"
+        return None, f"not known ({same}; `dose_per_tilt` says it)"
     return None, "not known (`dose_per_tilt` says it)"
+
+
+def _differs_within(
+    values: Float[np.ndarray, " rows"], owners: Int[np.ndarray, " rows"]
+) -> bool:
+    """True if values differ between images of a particle, or if no particle has two."""
+    order = np.argsort(owners, kind="stable")
+    same = np.diff(owners[order]) == 0
+    if not same.any():
+        return np.ptp(values) > 0
+    return bool((np.diff(values[order])[same] != 0).any())
+
+
+def _say_other_doses(
+    particles: StarTable, columns: Columns, doses: Float[np.ndarray, " rows"]
+) -> None:
+    factors = columns(B_FACTOR)
+    assert factors is not None
+    differences = np.abs(factors / B_FACTOR_OF_DOSE - doses)
+    if differences.max() > SAME_DOSE:
+        logger.warning(
+            "%s: −%s / 4 says other doses than %s, by up to %.3g e/Å²: the latter is taken, "
+            "and B factors count nothing",
+            particles.path,
+            B_FACTOR,
+            PRE_EXPOSURE,
+            differences.max(),
+        )
+
+
+def _say_other_tilts(
+    particles: StarTable, columns: Columns, scales: Float[np.ndarray, " rows"]
+) -> None:
+    for name in STAGE_ANGLES:
+        angles = columns(name)
+        if angles is None or np.ptp(angles) == 0:
+            continue
+        differences = np.abs(np.cos(np.deg2rad(angles)) - scales)
+        if differences.max() > SAME_SCALE:
+            logger.warning(
+                "%s: %s is not the cosine of %s, by up to %.3g: the former is taken",
+                particles.path,
+                SCALE,
+                name,
+                differences.max(),
+            )
+        return
 
 
 def _are_doses(columns: Columns, owners: Int[np.ndarray, " rows"]) -> bool:
@@ -242,10 +317,18 @@ def _tilts(
             row = int(np.argmin(scales))
             msg = f"{particles.path}: {SCALE} of row {row} is {scales[row]:g}, not positive"
             raise MetadataError(msg)
+        _say_other_tilts(particles, columns, scales)
         return scales, None, f"from {SCALE}"
     for name in STAGE_ANGLES:
         angles = columns(name)
         if angles is not None and np.ptp(angles) > 0:
+            if np.abs(angles).max() >= UPRIGHT:
+                row = int(np.argmax(np.abs(angles)))
+                msg = (
+                    f"{particles.path}: {name} of row {row} is {angles[row]:g}°, expected the "
+                    "tilt of a stage, less than 90°"
+                )
+                raise MetadataError(msg)
             return None, np.deg2rad(angles), f"from {name}"
     return None, None, "not known (`angle_per_tilt_deg` says it)"
 

@@ -65,6 +65,12 @@ class TiltSeriesSettings:
             "angle_per_tilt_deg": self.angle_per_tilt_deg,
         }
         for name, value in given.items():
+            if value is not None and self.is_series is False:
+                msg = (
+                    f"`{name}` is for tilt series, but `single_images` takes every image of "
+                    f"{source} for a particle of its own; leave out one of the two"
+                )
+                raise ConfigError(msg)
             if value is not None:
                 msg = (
                     f"`{name}` is for tilt series, but {source} lists single images (no column "

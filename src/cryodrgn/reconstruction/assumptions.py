@@ -28,10 +28,11 @@ def check_symmetry(particles: ParticleSet, symmetry: str) -> None:
     if name == "C1":
         return
     logger.info(
-        "symmetry %s: each of %d different images is added at %d mates, which stay in its half "
+        "symmetry %s: each of %d different %s is added at %d mates, which stay in its half "
         "set; numbers of images count it once",
         name,
         particles.num_different,
+        "images" if particles.offsets is None else "particles of several images",
         len(point_group(name)),
     )
     is_odd = name[0] == "D" and name[-1] != "Y" and int(name[1:]) % 2 == 1
