@@ -21,7 +21,8 @@ def files(tmp_path, write_stack, rng):
         for number, row in enumerate(bad):
             images[row] = (np.nan, 0.0)[number] if number < 2 else images[row]
             images[row, 2, 2] += 1e4 if number == 2 else 0
-        save_pickles(tmp_path / "poses.pkl", [np.tile(np.eye(3), (COUNT, 1, 1))])
+        poses = (np.tile(np.eye(3), (COUNT, 1, 1)), np.zeros((COUNT, 2)))
+        save_pickles(tmp_path / "poses.pkl", [poses])
         return write_stack(images), "--poses", tmp_path / "poses.pkl"
 
     return make

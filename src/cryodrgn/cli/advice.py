@@ -94,7 +94,7 @@ def _lacking(text: str, flags: Collection[str], commands: Collection[str]) -> li
 
 
 def _beginning(text: str, flags: Collection[str], commands: Collection[str]) -> str:
-    """What stands in a text before the comma in front of the first thing that is lacking."""
+    """The part of a text before the comma in front of the first thing that is lacking."""
     places = [match.start() for match in _lacking(text, flags, commands)]
     return text[: max(text.rfind(", ", 0, min(places)), 0)] if places else text
 
