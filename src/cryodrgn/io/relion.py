@@ -324,14 +324,7 @@ class RelionParticles:
 
     def _refuse_half_of_shifts(self) -> None:
         for pair in (SHIFTS_IN_ANGSTROM, SHIFTS_IN_PIXELS):
-            present = [name for name in pair if self._has(name)]
-            if len(present) == 1:
-                (missing,) = set(pair) - set(present)
-                msg = (
-                    f"{self.path} has a column {present[0]}, but no {missing}: shifts are "
-                    "known along one axis only; add the other, or remove both to have none"
-                )
-                raise MetadataError(msg)
+            relion_optics.has_both(self.path, pair, self._has, "shifts are")
 
     def _optics_column(self, field: str) -> Float[np.ndarray, " particles"]:
         name, option = OPTICS_COLUMNS[field]

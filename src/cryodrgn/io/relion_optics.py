@@ -50,6 +50,29 @@ class Columns:
     vectors: Callable[[str], Float[np.ndarray, "particles count"]]
 
 
+def has_both(path: Path, pair: tuple[str, str], has: Callable[[str], bool], said: str) -> bool:
+    """True if a file has the columns of both axes, False if it has neither.
+
+    Args:
+        path: The file, for messages.
+        pair: The columns.
+        has: Whether there is a column of a name.
+        said: Beginning of a sentence on what they hold.
+
+    Raises:
+        MetadataError: It has one of them alone.
+    """
+    given = [name for name in pair if has(name)]
+    if len(given) == 1:
+        (missing,) = set(pair) - set(given)
+        msg = (
+            f"{path} has a column {given[0]}, but no {missing}: {said} known along one axis "
+            "only; add the other, or remove both to have none"
+        )
+        raise MetadataError(msg)
+    return bool(given)
+
+
 def aberrations(
     columns: Columns,
     microscope: Callable[[str], Float[np.ndarray, " particles"]],
@@ -68,15 +91,7 @@ def aberrations(
     """
     found: dict[str, np.ndarray] = {}
     odd = columns.vectors(ODD) if columns.has(ODD) else None
-    given = [name for name in BEAM_TILT if columns.has(name)]
-    if len(given) == 1:
-        (missing,) = set(BEAM_TILT) - set(given)
-        msg = (
-            f"{columns.path} has a column {given[0]}, but no {missing}: the tilt is "
-            "known along one axis only; add the other, or remove both to have none"
-        )
-        raise MetadataError(msg)
-    if given:
+    if has_both(columns.path, BEAM_TILT, columns.has, "the tilt is"):
         tilts = np.stack([columns.numbers(name) for name in BEAM_TILT], axis=1)
         if tilts.any():
             length = microscope("spherical_aberration_mm")

@@ -190,26 +190,41 @@ def _require_one_particle(
     """
     if doses is None or "rlnImageName" not in particles:
         return
-    images = np.unique(particles.text("rlnImageName"), return_inverse=True)[1].ravel()
+    num_doses, num_doubled = _doubled(owners, doses)
+    suspects = np.flatnonzero(num_doubled > num_doses / 2)
+    if not len(suspects):
+        return
     # Images that are listed several times are the same ones.
-    different = np.unique(np.stack([owners, images]), axis=1, return_index=True)[1]
-    pairs, counts = np.unique(
-        np.stack([owners[different], doses[different]]), axis=1, return_counts=True
-    )
-    num_doses = np.bincount(pairs[0].astype(np.int64))
-    num_doubled = np.bincount(pairs[0].astype(np.int64)[counts > 1], minlength=len(num_doses))
+    rows = np.flatnonzero(np.isin(owners, suspects))
+    names = particles.text("rlnImageName")
+    first = dict[tuple[int, str], int]()
+    for row in rows.tolist():
+        first.setdefault((int(owners[row]), names[row]), row)
+    different = np.array([*first.values()])
+    num_doses, num_doubled = _doubled(owners[different], doses[different])
     several = np.flatnonzero((num_doubled > num_doses / 2) & (num_doses >= FEWEST_DOSES))
     if len(several):
-        row = int(np.flatnonzero(owners == several[0])[0])
-        name = particles.text(identity)[row]
-        doubled = num_doubled[several[0]]
+        name = particles.text(identity)[int(np.flatnonzero(owners == several[0])[0])]
         msg = (
-            f"{particles.path}: {name} ({identity}) has two images or more of {doubled} of its "
-            f"{num_doses[several[0]]} doses, as several particles of one name have; give every "
-            f"particle a name of its own, or a column {TOMOGRAM} if they are in different "
-            "tomograms"
+            f"{particles.path}: {name} ({identity}) has two images or more of "
+            f"{num_doubled[several[0]]} of its {num_doses[several[0]]} doses, as several "
+            "particles of one name have; give every particle a name of its own, or a column "
+            f"{TOMOGRAM} if they are in different tomograms"
         )
         raise MetadataError(msg)
+
+
+def _doubled(
+    owners: Int[np.ndarray, " rows"], doses: Float[np.ndarray, " rows"]
+) -> tuple[Int[np.ndarray, " particles"], Int[np.ndarray, " particles"]]:
+    """Numbers of different doses of every particle, and of those that several rows have."""
+    order = np.lexsort((doses, owners))
+    owners, doses = owners[order], doses[order]
+    is_new = np.append(True, (np.diff(owners) != 0) | (np.diff(doses) != 0))
+    starts = np.flatnonzero(is_new)
+    is_several = np.diff(np.append(starts, len(order))) > 1
+    num_doses = np.bincount(owners[starts])
+    return num_doses, np.bincount(owners[starts][is_several], minlength=len(num_doses))
 
 
 def _is_of_tilts(values: Float[np.ndarray, " rows"], groups: Int[np.ndarray, " rows"]) -> bool:

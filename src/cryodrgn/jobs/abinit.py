@@ -75,15 +75,10 @@ class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
             refine_epochs=refine_epochs,
             ramps_model=mask == "frequency_marching" if mask else bool(self.ramps_model),
             takes_given=self.poses is not None,
-            **self.of_latents(),
         )
         pretrain = max(0, self.num_epochs - refine_epochs)
         poses = part_of(self, PoseConfig, pretrain=pretrain)
         return replace(self.train_config(**more), search=search, poses=poses)
-
-    def of_latents(self) -> dict[str, Any]:
-        """Settings of the search that a latent has need of; a single structure has none."""
-        return {"latent_spread": 0.0, "num_classes": 1, "num_references": 1}
 
     def _intervals(self) -> tuple[int, int]:
         """Epochs from search to search, and those at the end that have none."""
@@ -119,8 +114,11 @@ class AbinitHomo(BareDecoderOptions, AbInitioJob):
         return self.decoder_alone(particles.box_size)
 
     def optimisation(self) -> "TrainConfig":
-        """Optimisation with a pose search."""
-        return self.search_config()
+        """Optimisation with a pose search, which has no latents to find."""
+        config = self.search_config()
+        assert config.search is not None
+        of_one = {"latent_spread": 0.0, "num_classes": 1, "num_references": 1}
+        return replace(config, search=replace(config.search, **of_one))
 
 
 @settings
@@ -222,10 +220,6 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         if not self.use_conf_encoder:
             return self.decoder_alone(particles.box_size, self.latent_dim)
         return self.auto_encoder(particles.box_size)
-
-    def of_latents(self) -> dict[str, Any]:
-        """Nothing beside the settings that a latent has need of."""
-        return {}
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation with a pose search and a latent."""

@@ -148,9 +148,9 @@ class Backproject(
             return screen_particles(particles, screening, how)
 
         with joined(self) as (team, device):
+            tell_of_missing_ctf(particles)
 
             def work(particles: "ParticleSet") -> "Reconstruction":
-                tell_of_missing_ctf(particles)
                 warn_of_foreign_poses(particles, self.poses)
                 return self._reconstructed(particles, folder, device, team)
 

@@ -3,7 +3,6 @@
 from cryodrgn.settings import (
     EVEN,
     POSITIVE,
-    Check,
     Settings,
     at_least,
     between,
@@ -12,9 +11,6 @@ from cryodrgn.settings import (
     within,
 )
 
-WHOLE = Check(
-    words="a whole number of at least 1", holds=lambda value: value >= 1 and value == int(value)
-)
 CHOSEN = "Settings that are otherwise chosen from the data"
 
 
@@ -25,7 +21,7 @@ class ChosenSettings(Settings):
     zdim: int = option(
         "--zdim", default=8, group=CHOSEN, check=at_least(1), help="Dimension of the latent"
     )
-    box_size: float | None = option(
+    box_size: int | None = option(
         "-D",
         default=None,
         group=CHOSEN,
@@ -33,20 +29,20 @@ class ChosenSettings(Settings):
         check=EVEN,
         help="Box size of training in pixels",
     )
-    encoder_dim: float | None = option(
-        "--qdim", default=None, group=CHOSEN, check=WHOLE, help="Width of the encoder"
+    encoder_dim: int | None = option(
+        "--qdim", default=None, group=CHOSEN, check=at_least(1), help="Width of the encoder"
     )
-    decoder_dim: float | None = option(
-        "--pdim", default=None, group=CHOSEN, check=WHOLE, help="Width of the decoder"
+    decoder_dim: int | None = option(
+        "--pdim", default=None, group=CHOSEN, check=at_least(1), help="Width of the decoder"
     )
-    batch_size: float | None = option(
-        "-b", default=None, group=CHOSEN, check=WHOLE, help="Batch size"
+    batch_size: int | None = option(
+        "-b", default=None, group=CHOSEN, check=at_least(1), help="Batch size"
     )
     learning_rate: float | None = option(
         "--lr", default=None, group=CHOSEN, check=POSITIVE, help="Learning rate"
     )
-    num_epochs: float | None = option(
-        "-n", default=None, group=CHOSEN, check=WHOLE, help="Largest number of epochs"
+    num_epochs: int | None = option(
+        "-n", default=None, group=CHOSEN, check=at_least(1), help="Largest number of epochs"
     )
     window_radius: float | None = option(
         "--window-r",

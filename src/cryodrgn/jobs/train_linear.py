@@ -106,10 +106,10 @@ class TrainLinear(
             return screen_data(config.data, particles, ScreeningFiles(self.outdir), how)
 
         with joined(self) as (team, device):
+            tell_of_missing_ctf(particles)
 
             def work(chosen: "tuple[DataConfig, ParticleSet]") -> None:
                 data, particles = chosen
-                tell_of_missing_ctf(particles)
                 warn_of_foreign_poses(particles, self.poses)
                 settings = replace(config, data=data)
                 linear_plan(settings, particles, self.outdir, device).announce("the fit")

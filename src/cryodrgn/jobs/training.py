@@ -168,11 +168,12 @@ class TrainingJob(
             return replace(config, data=data), kept
 
         with joined(self) as (team, device), stop_on_signals() as should_stop:
+            if load is None:
+                tell_of_missing_ctf(particles)
 
             def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
                 config, particles = chosen
                 if load is None:
-                    tell_of_missing_ctf(particles)
                     warn_of_foreign_poses(particles, config.data.files.poses)
                 start = resolve_resume(run, config, load, overwrite=self.overwrite)
                 if start.is_same_run and is_over(config, start, run) and self.is_to_judge(run):
