@@ -5,7 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# Modules are compiled as they are first imported: of all that is installed few are.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: demo test check lint format types layers acceptance gpu-test fix clean
 
@@ -25,7 +26,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format --check
 
 types: $(VENV)/.test
-	$(BIN)/pyright
+	$(BIN)/pyright --threads 2
 
 layers: $(VENV)/.test
 	$(BIN)/lint-imports

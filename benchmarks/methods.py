@@ -28,6 +28,7 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.text import read_yaml
+from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.regression import Coefficients, regress
@@ -36,6 +37,7 @@ from cryodrgn.linear.states import StateReconstruction, StateSettings
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory, SimulationFiles, StateFiles
+from cryodrgn.settings import in_flags
 from cryodrgn.training.run_log import model_choice_in_words
 
 IMAGES_SCORED = 100
@@ -132,7 +134,7 @@ def _true_regression(case: Case, labels: np.ndarray, count: int) -> list[np.ndar
 def linear_alone(case: Case) -> dict:
     """``train_linear`` and its own volumes."""
     run, cost = _linear_run(case)
-    verdict = read_yaml(run.config_yaml)["training"]["verdict"]
+    verdict = in_flags(read_yaml(run.config_yaml)["training"]["verdict"], TrainLinear)
     found = asdict(cost) | {"verdict": verdict}
     return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
 

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from cryodrgn.geometry.rotations import rotation_distance
 from cryodrgn.io.cryodrgn_pickle import load_poses, save_pickles
 
-BOX = 32
+BOX, COUNT = 32, 500
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,11 @@ def perturbed(tmp_path_factory):
     from cryodrgn.cli.main import main
 
     folder = tmp_path_factory.mktemp("rigid")
-    line = f"simulate -D {BOX} --Apix 5 -n 800 --num-states 1 --snr 10 -o"
+    line = f"simulate -D {BOX} --Apix 5 -n {COUNT} --num-states 1 --snr 10 -o"
     assert main([*line.split(), str(folder)]) == 0
     rotations, shifts = load_poses(folder / "poses.pkl")
     rng = np.random.default_rng(0)
-    axes, directions = rng.normal(size=(800, 3)), rng.normal(size=(800, 2))
+    axes, directions = rng.normal(size=(COUNT, 3)), rng.normal(size=(COUNT, 2))
     axes *= np.deg2rad(3) / np.linalg.norm(axes, axis=1, keepdims=True)
     directions /= BOX * np.linalg.norm(directions, axis=1, keepdims=True)
     turned = Rotation.from_rotvec(axes).as_matrix() @ rotations
@@ -45,8 +45,8 @@ def median_errors(truth, found):
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("train_nn", ("--dim", 128)),
-        ("train_vae", ("--zdim", 1, "--pdim", 128, "--qdim", 64)),
+        ("train_nn", ("--dim", 64)),
+        ("train_vae", ("--zdim", 1, "--pdim", 64, "--qdim", 32)),
     ],
 )
 def test_perturbed_poses_are_found_again(run, perturbed, tmp_path, command, options):

@@ -34,7 +34,7 @@ def spoil(folder, box_size, pixel_size):
 @pytest.mark.slow
 def test_lines_of_the_page_end_in_a_report(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ("-D", 16, "--Apix", 12, "-n", 240, "--num-states", 3, "--snr", 3)
+    words = ("-D", 16, "--Apix", 12, "-n", 120, "--num-states", 3, "--snr", 3)
     run("simulate", *words, "-o", tmp_path)
     (tmp_path / "run_data.star").symlink_to("particles.star")
     plain, quick = lines_of("docs/run.md")
