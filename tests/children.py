@@ -10,26 +10,43 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import pytest
+
+from cryodrgn import jobs
+
+JOBS = [path.stem for path in Path(jobs.__file__).parent.glob("[a-z]*.py")]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
+        *(
+            f"cryodrgn.jobs.{path.stem}"
+            for path in Path(jobs.__file__).parent.glob("[a-z]*.py")
+        ),
         "cryodrgn.analysis.trajectories",
         "cryodrgn.cli.main",
         "cryodrgn.cli.tools",
+        "cryodrgn.diagnosis.verdict",
         "cryodrgn.kernels.numba_kernels",
+        "cryodrgn.linear.network_scores",
+        "cryodrgn.linear.network_start",
         "cryodrgn.linear.runner",
+        "cryodrgn.preflight.rows",
+        "cryodrgn.reconstruction.assumptions",
         "cryodrgn.training.runner",
         "cryodrgn.workflow.analyze",
         "cryodrgn.workflow.planted",
         "cryodrgn.workflow.power_report",
+        "children",
         "coarse_surfaces",
+        "compiled_ahead",
         "finished_run",
         "undrawn",
+        "unmeasured",
     ]
 )
 Child = ForkServerProcess
@@ -57,8 +74,22 @@ def start(
 def _start(words: Sequence[object], log: Path | None, prepare: Callable[[], None]) -> Child:
     line = [str(word) for word in words]
     child = CONTEXT.Process(target=_run, args=(line, log, prepare))
-    child.start()
+    with _path_of_modules():
+        child.start()
     return child
+
+
+@contextlib.contextmanager
+def _path_of_modules() -> Iterator[None]:
+    """The server finds modules where this process does; multiprocessing does not tell it."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def start_team(
@@ -113,9 +144,11 @@ def exit_status(child: Child) -> int:
 
 
 def _run(words: list[str], log: Path | None, prepare: Callable[[], None]) -> None:
+    from coarse_surfaces import COARSE, draw
     from cryodrgn.cli import tools
     from cryodrgn.cli.main import main
     from undrawn import leave_out_all
+    from unmeasured import measure_nothing
 
     status = 1
     try:
@@ -125,6 +158,8 @@ def _run(words: list[str], log: Path | None, prepare: Callable[[], None]) -> Non
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
         leave_out_all()
+        measure_nothing()
+        draw(pytest.MonkeyPatch(), COARSE)
         prepare()
         is_tool = words[0] == "tool"
         status = tools.main(words[1:]) if is_tool else main(words)

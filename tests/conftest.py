@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+import compiled_modules  # noqa: F401 (before what is compiled)
 import shape_checks
 from cryodrgn.cli import tools
 from cryodrgn.cli.main import main
@@ -35,10 +36,38 @@ def undrawn() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def unmeasured() -> Iterator[None]:
+    """Plans measure nothing."""
+    from unmeasured import without_measurements
+
+    with without_measurements():
+        yield
+
+
+@pytest.fixture
+def measured() -> Iterator[None]:
+    """Plans measure what they tell."""
+    from unmeasured import with_measurements
+
+    with with_measurements():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def unflushed() -> Iterator[None]:
     """Files are not forced to the disk, which counts only when the power fails."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coarse() -> Iterator[None]:
+    """Surfaces are drawn coarse."""
+    from coarse_surfaces import COARSE, draw
+
+    with pytest.MonkeyPatch.context() as patch:
+        draw(patch, COARSE)
         yield
 
 

@@ -10,11 +10,13 @@ Imported before anything of the program, as the hook of jaxtyping decorates what
 import dataclasses
 import functools
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any
 
 import jaxtyping
-from jaxtyping import _decorator
+from beartype import BeartypeConf, beartype
+from jaxtyping import TypeCheckError, _decorator
 
 FIRST, THEN_ONE_OF = 2, 64
 
@@ -53,11 +55,39 @@ def _some_calls(function: Callable, typechecker: Any) -> Callable:
             return function(*args, **kwargs)
         if checked is None:
             is_exempt = getattr(called, "__no_type_check__", False)
-            checked = function if is_exempt else _check_all(function, typechecker=typechecker)
+            checked = function if is_exempt else _checking(function, typechecker)
         return checked(*args, **kwargs)
 
     called.is_checked = True
     return called
+
+
+_checker = beartype(conf=BeartypeConf(violation_type=TypeCheckError))
+
+
+def _checking(function: Callable, typechecker: Any) -> Callable:
+    """A function whose calls are all checked.
+
+    Arguments and result are checked by one function that is made for it; jaxtyping makes two,
+    one for the arguments alone, and checks them a second time with the result.
+    """
+    if inspect.isgeneratorfunction(function):
+        return _check_all(function, typechecker=typechecker)
+    hinted = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    functools.update_wrapper(hinted, function)
+    del hinted.__wrapped__
+    hinted.__kwdefaults__ = function.__kwdefaults__
+    hinted.__annotations__ = {
+        name: _decorator._destring_annotation(hint, function.__globals__)
+        for name, hint in function.__annotations__.items()
+    }
+    return _check_all(_checker(hinted), typechecker=None)
 
 
 # The decorator that the import hook puts around every function.

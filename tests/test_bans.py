@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ import pytest
 from cryodrgn.cli.declared import JobCommand
 from cryodrgn.cli.topics import JOBS, TOOL_JOBS
 from cryodrgn.settings import options_of
+from sources import PACKAGE, PATHS, nodes_of
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
 BANNED = {
     "import pickle\npickle.load(open('x'))": "TID251",
     "import pickle\npickle.loads(b'')": "TID251",
@@ -54,7 +55,7 @@ BY_NAME = {"graspologic-native", "umap-learn"}
 
 
 def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -75,7 +76,7 @@ def test_what_is_imported_is_installed_with_the_program():
     more = project["optional-dependencies"]
     stated = [*project["dependencies"], *more["analysis"], *more["dashboard"]]
     declared = {re.split("[>=<]", line)[0] for line in stated}
-    found = {name for path in SOURCES for name in imported(path)} - {"cryodrgn"}
+    found = {name for path in PATHS for name in imported(path)} - {"cryodrgn"}
     found -= sys.stdlib_module_names
     packages = {CALLED.get(name, COME_WITH.get(name, name)) for name in found}
     assert packages | BY_NAME == declared
@@ -98,7 +99,7 @@ def test_lint_catches(code, rule):
 def test_only_two_places_are_excused_from_the_bans():
     excused = [
         (path.name, line.strip())
-        for path in SOURCES
+        for path in PATHS
         for line in path.read_text().splitlines()
         if "noqa: TID251" in line or "noqa: S" in line
     ]
@@ -121,15 +122,14 @@ WRITES |= {"savez_compressed", "copyfile", "dump"}
 
 def writing_calls(path: Path) -> list[tuple[int, str]]:
     """Calls that write, outside any block that begins with ``atomic_path``."""
-    tree = ast.parse(path.read_text())
     atomic = [
         node
-        for node in ast.walk(tree)
+        for node in nodes_of(path)
         if isinstance(node, ast.With) and "atomic_path" in ast.unparse(node.items[0])
     ]
     inside = {id(inner) for block in atomic for inner in ast.walk(block)}
     found = []
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if not isinstance(node, ast.Call) or id(node) in inside:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
@@ -144,7 +144,7 @@ def writing_calls(path: Path) -> list[tuple[int, str]]:
 IN_MEMORY = ("buffer", "space.save", "frames[0].save", "page.save", "report.save", "copyreg")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_output_is_written_through_the_atomic_writer(path):
     if path.name in OWN_WRITERS:
         return
@@ -153,15 +153,15 @@ def test_every_output_is_written_through_the_atomic_writer(path):
 
 
 def test_files_stay_short_enough_to_be_read_at_once():
-    lengths = {path.name: len(path.read_text().splitlines()) for path in SOURCES}
+    lengths = {path.name: len(path.read_text().splitlines()) for path in PATHS}
     assert not {name: length for name, length in lengths.items() if length >= 500}
 
 
 def test_functions_stay_shorter_than_a_page():
     found = [
         f"{path.name}: {node.name}"
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for path in PATHS
+        for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno >= 59
     ]
@@ -172,8 +172,8 @@ def test_docstrings_say_what_a_value_is_and_ask_no_question():
     questions = ("What ", "How ", "Whether ", "Where ", "Why ", "Which ", "As ")
     found = [
         f"{path.name}: {words.splitlines()[0]}"
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for path in PATHS
+        for node in nodes_of(path)
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
         and (words := ast.get_docstring(node))
         and words.startswith(questions)
@@ -189,29 +189,33 @@ SHOWN = re.compile(r"cryodrgn|ssh -L|(gzip|bzip2|xz|zstd|lz4|7z|tar) -?[dx]")
 DECLARED = {"option", "positional", "same_as"}
 
 
-def messages_of(tree):
-    """Texts of a module but docstrings and declarations, with … for what is put into them."""
-    left_out = set()
-    for node in ast.walk(tree):
+@cache
+def messages_of(path):
+    """Texts of a file but docstrings and declarations, with … for what is put into them."""
+    left_out, found = set(), []
+    for node in nodes_of(path):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             left_out.add(node.value)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in DECLARED:
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in DECLARED:
             left_out.update(ast.walk(node))
         if isinstance(node, ast.JoinedStr):
             left_out.update(node.values)
             if node not in left_out:
                 parts = node.values
-                yield "".join(p.value if isinstance(p, ast.Constant) else "…" for p in parts)
-    for node in ast.walk(tree):
+                found.append(
+                    "".join(p.value if isinstance(p, ast.Constant) else "…" for p in parts)
+                )
+    for node in nodes_of(path):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
         if is_text and node not in left_out:
-            yield node.value
+            found.append(node.value)
+    return found
 
 
 def test_messages_name_settings_and_the_command_line_makes_flags_of_them():
-    for path in SOURCES:
-        place = path.relative_to(ROOT / "src/cryodrgn").as_posix()
-        texts = [] if place.startswith("cli/") else messages_of(ast.parse(path.read_text()))
+    for path in PATHS:
+        place = path.relative_to(PACKAGE).as_posix()
+        texts = [] if place.startswith("cli/") else messages_of(path)
         for text in texts:
             flag = FLAG.search(text)
             is_alone = flag and re.fullmatch("[=…]*", text[flag.end() :]) and not flag.start()
@@ -222,10 +226,10 @@ def test_messages_name_settings_and_the_command_line_makes_flags_of_them():
 def test_every_setting_that_messages_name_is_one_of_a_command():
     jobs = [JobCommand.load(name, place).job for name, place in (JOBS | TOOL_JOBS).items()]
     known = {name for job in jobs for name in options_of(job)}
-    for path in SOURCES:
+    for path in PATHS:
         # The page's texts quote the page; the table of files, plots.
         if {"cli", "page"} & set(path.parts) or path.name == "rundir.py":
             continue
-        for text in messages_of(ast.parse(path.read_text())):
+        for text in messages_of(path):
             named = set(re.findall(r"`([a-z_]+)(?:=\w+)?`", text))
             assert named <= known, f"{path}: {text}"

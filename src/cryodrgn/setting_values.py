@@ -33,6 +33,8 @@ def converted(value: Any, hint: Any) -> Any:
     Raises:
         TypeError: The value has no place in the type.
     """
+    if type(value) in _kept(hint):
+        return value
     origin, kinds = _parts(hint)
     if GivenArray in kinds and lists_numbers(value):
         return GivenArray.of(value)
@@ -64,6 +66,14 @@ def with_name(value: Any, name: str) -> Any:
 @functools.cache
 def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     return get_origin(hint), get_args(hint)
+
+
+@functools.cache
+def _kept(hint: Any) -> frozenset[type]:
+    """Types of values that stay as they are; paths and real numbers are checked."""
+    origin, kinds = _parts(hint)
+    taken = kinds if origin in (Union, UnionType) else (hint,)
+    return frozenset({bool, int, str, NoneType}.intersection(taken))
 
 
 def _converted_one(value: Any, hint: type) -> Any:

@@ -9,7 +9,7 @@ import difflib
 import functools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import (
@@ -179,12 +179,19 @@ def part_of(settings: "Settings", part: type[T], **more: Any) -> T:
         part: Dataclass of the part.
         more: Fields of the part that are no settings, or are to have other values.
     """
-    values = {}
-    for name, (one, _) in options_of(type(settings)).items():
-        owner, theirs = one.metadata.get(PLACE, (None, ""))
-        if owner in part.__mro__ and theirs not in more:
-            values[theirs] = getattr(settings, name)
+    values = {
+        theirs: getattr(settings, name)
+        for theirs, name in _settings_of_part(type(settings), part)
+        if theirs not in more
+    }
     return part(**values, **more)
+
+
+@functools.cache
+def _settings_of_part(job: type[Any], part: type[Any]) -> Sequence[tuple[str, str]]:
+    """Fields of a part that are settings of a job, each with the name that it has there."""
+    places = [(one.metadata.get(PLACE), name) for name, (one, _) in options_of(job).items()]
+    return [(place[1], name) for place, name in places if place and place[0] in part.__mro__]
 
 
 @dataclass_transform(
@@ -201,6 +208,12 @@ def settings(kind: type[T]) -> type[T]:
 def options_of(job: type[Any]) -> Mapping[str, tuple[Field[Any], Option]]:
     """Declared settings of a job by name, in order."""
     return {one.name: (one, one.metadata[KEY]) for one in fields(job) if KEY in one.metadata}
+
+
+@functools.cache
+def outputs_of(job: type[Any]) -> Mapping[str, Option]:
+    """Declared settings of a job that name what is written."""
+    return {name: said for name, (_, said) in options_of(job).items() if said.names_output}
 
 
 @functools.cache
@@ -224,15 +237,15 @@ class Settings:
         Raises:
             ConfigError: A value is of another type, or a condition on it does not hold.
         """
-        hints = hints_of(type(self))
+        hints, values = hints_of(type(self)), vars(self)
         for name, (_, said) in options_of(type(self)).items():
-            given = getattr(self, name)
+            given = values[name]
             try:
                 value = converted(given, hints[name])
             except (TypeError, OverflowError) as error:
                 msg = f"`{name}` must be {in_words(hints[name])}, got {given!r}"
                 raise ConfigError(msg) from error
-            object.__setattr__(self, name, with_name(value, name))
+            values[name] = with_name(value, name)
             if said.check is not None and value is not None and not said.check.holds(value):
                 found = " ".join(map(str, value)) if isinstance(value, tuple) else value
                 msg = f"`{name}` must be {said.check.words}, got {found}"
@@ -247,9 +260,9 @@ class Settings:
             OutputFileError: There is a file where a folder is to be.
         """
         outputs: dict[str, Path] = {}
-        for name, (_, said) in options_of(type(self)).items():
+        for name, said in outputs_of(type(self)).items():
             path = getattr(self, name)
-            if not said.names_output or not isinstance(path, Path):
+            if not isinstance(path, Path):
                 continue
             # Backprojection takes the name of a map there, too.
             if "--outdir" in said.flags and said.metavar != "MRC":

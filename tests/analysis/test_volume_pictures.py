@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from coarse_surfaces import FINE, draw
 from cryodrgn.analysis.chimerax import chimerax_script
 from cryodrgn.analysis.surfaces import iso_surface, render, view
 from cryodrgn.analysis.volume_pictures import (
@@ -21,6 +22,11 @@ AXIS = np.arange(32) - 16
 def ball(x=0.0, y=0.0, z=0.0, radius=6.0):
     squares = (AXIS - x) ** 2 + (AXIS[:, None] - y) ** 2 + (AXIS[:, None, None] - z) ** 2
     return (1 / (1 + np.exp(np.sqrt(squares) - radius))).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def fine(monkeypatch):
+    draw(monkeypatch, FINE)
 
 
 def test_the_surface_of_a_ball_is_a_sphere():

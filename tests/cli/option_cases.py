@@ -656,6 +656,10 @@ TOOL_CASES = {
     "postprocess": Case(
         line="IN/gt/state_000.mrc IN/noisy.mrc -o OUT",
         values={"--mask": "IN/mask.mrc", "--b-factor": "-300", "--fit-from": "150"},
+        stubs=(
+            "cryodrgn.analysis.postprocess_plots:plot_postprocessing",
+            "cryodrgn.analysis.plots:save_figure",
+        ),
     ),
     "project3d": Case(
         line="IN/gt/state_000.mrc -o OUT/p.mrcs",

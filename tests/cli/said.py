@@ -5,15 +5,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-import cryodrgn
 from cryodrgn.cli.advice import OPTION, SETTING, in_flags_of_others, options_of_others
 from cryodrgn.cli.main import CRYODRGN
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.settings import Job, in_flags
+from sources import PACKAGE, PATHS, tree_of
 
-ROOT = Path(cryodrgn.__file__).parent
 PROGRAMS = (CRYODRGN, CRYODRGN_UTILS)
 # Texts of declarations, which become help and reference pages.
 DECLARATIONS = {"option", "positional", "same_as", "output_option"}
@@ -70,10 +68,10 @@ def texts_below(node: ast.AST, owner: str = "") -> Iterator[tuple[str, str]]:
 def modules() -> Mapping[str, ast.Module]:
     """All modules below the command line, by name."""
     found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    for path in PATHS:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+        found[name] = tree_of(path)
     # The package names all of its commands, and the file table what it holds.
     dropped = ("cryodrgn", "cryodrgn.__main__", "cryodrgn.rundir")
     return {

@@ -2,11 +2,9 @@
 
 import ast
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-import cryodrgn
 from cli.said import is_of, modules, speakers_of, texts_below
 from cryodrgn.cli.advice import (
     FOREIGN,
@@ -20,8 +18,8 @@ from cryodrgn.cli.main import ALL_COMMANDS, CRYODRGN, job_of_any
 from cryodrgn.cli.other_versions import OPTIONS
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.settings import in_flags
+from sources import PACKAGE, PATHS, nodes_of
 
-SOURCES = sorted(Path(cryodrgn.__file__).parent.rglob("*.py"))
 PROGRAMS = (CRYODRGN, CRYODRGN_UTILS)
 
 
@@ -43,8 +41,8 @@ def messages():
 
 
 def found_messages():
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path in PATHS:
+        for node in nodes_of(path):
             is_error = isinstance(node, ast.Assign) and any(
                 isinstance(name, ast.Name) and name.id == "msg" for name in node.targets
             )
@@ -53,7 +51,7 @@ def found_messages():
                 for text in texts_of(node.value if is_error else node):
                     text = FOREIGN.sub("", text)
                     if OPTION.search(text) or SETTING.search(text):
-                        yield path.relative_to(SOURCES[0].parent), text
+                        yield path.relative_to(PACKAGE), text
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import roma
 import torch
 
 from cryodrgn.diagnosis.fit import QuickImages
 from cryodrgn.diagnosis.rigid_motion import axis_changes, rigid_changes
+from cryodrgn.geometry.rotations import rotation_from_vector
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
 from cryodrgn.simulation.states import hinge_states
@@ -33,7 +33,7 @@ def sample(images):
 
 def test_errors_of_the_poses_move_the_molecule_rigidly(rigid, rng):
     errors = torch.from_numpy(0.07 * rng.normal(size=(COUNT, 3))).float()
-    stated = torch.from_numpy(rigid.poses.rotations) @ roma.rotvec_to_rotmat(errors)
+    stated = torch.from_numpy(rigid.poses.rotations) @ rotation_from_vector(errors)
     perturbed = replace(rigid, poses=replace(rigid.poses, rotations=stated.numpy()))
     for change in axis_changes(sample(perturbed), errors.numpy()):
         assert change.rigid_share > 0.6

@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+import yaml
 from mrcfile.dtypes import HEADER_DTYPE
 
 from cryodrgn.analysis.landscape import VolumeSpace
@@ -174,6 +175,17 @@ def test_yaml_that_refers_to_itself_does_not_explode(refuse):
     refuse(read_yaml, b"[" * 100_000, "x.yaml")
     refuse(read_yaml, b"- " * 10_000, "x.yaml")
     refuse(read_json, b"[" * 100_000, "x.json")
+
+
+def test_yaml_is_read_alike_however_deep_it_may_be(tmp_path):
+    """Shallow files are read by a faster reader than those that may be deep."""
+    known = {"a": [1, -2.5, "x"], "b": {"c": None, "d": [True, "1e3", 1.0e-5, "α: β"]}, 7: []}
+    written = yaml.safe_dump(known, allow_unicode=True)
+    for more in ("", "".join(f"e{number}: [{{}}]\n" for number in range(60))):
+        (tmp_path / "x.yaml").write_text(written + more)
+        found = read_yaml(tmp_path / "x.yaml")
+        assert {name: found[name] for name in known} == known
+        assert len(found) == len(known) + more.count("\n")
 
 
 HUGE = struct.pack("<Q", 2**40)

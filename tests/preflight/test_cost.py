@@ -21,23 +21,18 @@ DATA = DataConfig(files=ParticleFiles(particles=Path("particles.star")))
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch, measured):
     """A second for every moment of work that is measured, and the moments."""
-    measured = []
+    moments = []
 
     def second(step, device):
         step()
-        measured.append(device)
+        moments.append(device)
         return 1.0
 
     monkeypatch.setattr(cost, "shortest_time", second)
     monkeypatch.setattr(cost, "operations_per_second", lambda device: 1e10)
-    functions = [value for value in vars(cost).values() if hasattr(value, "cache_clear")]
-    for function in functions:
-        function.cache_clear()
-    yield measured
-    for function in functions:
-        function.cache_clear()
+    return moments
 
 
 def test_times_of_images_grow_with_their_number_and_are_measured_once(clock):
@@ -108,7 +103,7 @@ def test_volumes_that_are_decoded_cost_points_and_those_that_are_stored_do_not(c
     assert stored == pytest.approx(10 * 3 * 16**3 / 1e10)
 
 
-def test_what_is_measured_is_what_the_work_takes():
+def test_what_is_measured_is_what_the_work_takes(measured):
     count, box_size = 256, 32
     lattice, images = HalfPlaneFrequencies.disc(box_size), torch.ones(64, box_size, box_size)
     shifts = torch.zeros(64, 2)

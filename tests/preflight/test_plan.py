@@ -76,7 +76,7 @@ class BegunError(Exception):
 
 @pytest.mark.parametrize(("line", "work"), PLANS.items())
 def test_every_long_command_says_its_plan_before_it_begins(
-    folder, tmp_path, line, work, monkeypatch, capsys
+    folder, tmp_path, line, work, monkeypatch, capsys, measured
 ):
     out, announce = tmp_path / "out", Plan.announce
 

@@ -25,7 +25,7 @@ def model(width: int, box_size: int = 32) -> ModelConfig:
     )
 
 
-def test_a_wider_network_takes_longer():
+def test_a_wider_network_takes_longer(measured):
     narrow, wide = (
         cost.seconds_per_particle(model(width), CPU, torch.float32, 8) for width in (16, 256)
     )
@@ -84,7 +84,7 @@ def test_a_slow_beginning_does_not_spoil_what_is_left_for_long(monkeypatch, capl
     assert "(9 %), 15 min 10 s left" in last
 
 
-def test_a_device_with_little_memory_is_measured_with_fewer_points(monkeypatch):
+def test_a_device_with_little_memory_is_measured_with_fewer_points(monkeypatch, measured):
     forward, asked = Decoder.forward, []
 
     def limited(self, points, *rest):

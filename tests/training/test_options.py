@@ -32,30 +32,38 @@ def images(simulated):
     return stack.read(np.arange(COUNT))
 
 
+def line_of(simulated, out, *options, particles=None, command="train_vae", pickles=False):
+    """A line that trains for an epoch, unless it says otherwise."""
+    small = {
+        "train_vae": (*SMALL_VAE, "--zdim", 2),
+        "train_dec": (*SMALL_NN, "--zdim", 2),
+        "train_nn": SMALL_NN,
+    }[command]
+    particles = particles or simulated / "particles.star"
+    files = ("--poses", simulated / "poses.pkl", "--ctf", simulated / "ctf.pkl")
+    begun = (command, particles, *(files if pickles else ()), "-o", out)
+    return (*begun, "-n", 1, "--precision", "float32", *small, *options)
+
+
 @pytest.fixture
 def trained(run, simulated, tmp_path):
-    """Trains for an epoch, unless told otherwise, and returns the folder."""
+    """Trains and returns the folder."""
 
-    def train(name, *options, particles=None, command="train_vae", pickles=False):
-        small = {
-            "train_vae": (*SMALL_VAE, "--zdim", 2),
-            "train_dec": (*SMALL_NN, "--zdim", 2),
-            "train_nn": SMALL_NN,
-        }[command]
-        particles = particles or simulated / "particles.star"
-        files = ("--poses", simulated / "poses.pkl", "--ctf", simulated / "ctf.pkl")
-        run(
-            *(command, particles, *(files if pickles else ()), "-o", tmp_path / name),
-            *("-n", 1, "--precision", "float32", *small, *options),
-        )
+    def train(name, *options, **more):
+        run(*line_of(simulated, tmp_path / name, *options, **more))
         return Finished(tmp_path / name)
 
     return train
 
 
-@pytest.fixture
-def plain(trained):
-    return trained("plain")
+@pytest.fixture(scope="module")
+def plain(simulated, tmp_path_factory):
+    """A run without options, which no test changes."""
+    from cryodrgn.cli.main import main
+
+    folder = tmp_path_factory.mktemp("plain") / "plain"
+    assert main([str(word) for word in line_of(simulated, folder)]) == 0
+    return Finished(folder)
 
 
 def write_stack(path, images):

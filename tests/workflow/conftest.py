@@ -4,21 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from cryodrgn.analysis import surfaces
 from cryodrgn.cli.main import main
 from mrc_orders import write_consensus
 
 
 def command(words: str, *more: object) -> None:
     assert main([*words.split(), *map(str, more)]) == 0
-
-
-@pytest.fixture(scope="session", autouse=True)
-def coarse_surfaces():
-    """Surfaces of pictures with a quarter of the triangles."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(surfaces, "RESAMPLED_SIDE", 48)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -169,7 +169,7 @@ def test_nothing_is_lost_when_umap_fails_and_nothing_stale_is_left(
     monkeypatch.setattr(workflow, "umap_embedding", fail)
     volumes = [copied / f"analyze.0/pc1/vol_00{number}.mrc" for number in range(3)]
     for count in (3, 2):
-        options = ("--ksample", 3, "--n-per-pc", count, "-d", 8, "--crop", 6)
+        options = ("--ksample", 3, "--pc", 1, "--n-per-pc", count, "-d", 8, "--crop", 6)
         run("analyze", copied, 0, *options)
         # A second call leaves nothing of the first that it did not write itself.
         assert [path.is_file() for path in volumes] == [True, True, count == 3]

@@ -14,6 +14,7 @@ which the fit tells signal from noise (:mod:`cryodrgn.linear.halves`).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -85,8 +86,11 @@ def free_values(radius: int, share: float) -> Float[Tensor, " shells"]:
         radius: The last shell.
         share: Share of the box within the mask.
     """
-    shells = torch.arange(radius + 1, dtype=torch.float64)
-    return (4 * math.pi * shells.square() * share).clamp_min(1.0)
+    return torch.from_numpy(_free(np.arange(radius + 1.0), share))
+
+
+def _free(shells: Float[np.ndarray, " shells"], share: float) -> Float[np.ndarray, " shells"]:
+    return np.maximum(4 * math.pi * shells**2 * share, 1.0)
 
 
 def forecast(component: Component, share: float, num_particles: float, mask: Mask) -> Forecast:
@@ -98,19 +102,38 @@ def forecast(component: Component, share: float, num_particles: float, mask: Mas
         num_particles: Number of particles, of which each half set has half.
         mask: Share of the box within the mask that the fit draws, by number of particles.
     """
+    return _forecast(_by_shell(component), share, num_particles, mask)
+
+
+class _Shells(NamedTuple):
+    """Numbers of a component by shell from the first on, and the shells."""
+
+    signal: Float[np.ndarray, " shells"]
+    power: Float[np.ndarray, " shells"]
+    shells: Float[np.ndarray, " shells"]
+
+
+def _by_shell(component: Component) -> _Shells:
+    """Numbers of a component, those of its power as sums over shells."""
+    signal, power = (
+        values.double().numpy()[1:] for values in (component.signal, component.power)
+    )
+    shells = np.arange(1.0, len(signal) + 1)
+    return _Shells(signal, power * shells**2, shells)
+
+
+def _forecast(known: _Shells, share: float, num_particles: float, mask: Mask) -> Forecast:
     variance, half = share * (1 - share), num_particles / 2
-    signal = variance * component.signal.double().numpy()[1:]
-    radius = len(signal)
-    free = free_values(radius, mask(num_particles)).numpy()[1:]
+    signal, power = variance * known.signal, known.power
+    free = _free(known.shells, mask(num_particles))
     edge = float((half * signal**2 / free).sum())
     latent, strength = 1.0, np.zeros_like(signal)
     for _ in range(FIXED_POINT_ROUNDS):
         strength = latent * half * signal / free
-        known = float((signal * strength / (1 + strength)).sum())
-        before, latent = latent, known / (1 + known)
+        told = float((signal * strength / (1 + strength)).sum())
+        before, latent = latent, told / (1 + told)
         if abs(before - latent) < CONVERGED or latent < CONVERGED:
             break
-    power = component.power.double().numpy()[1:] * np.arange(1, radius + 1) ** 2
     noise = power / np.maximum(strength, 1e-12)
     correlation = float(power.sum() / max((power + noise).sum(), 1e-30))
     return Forecast(
@@ -181,10 +204,10 @@ def needed_particles(
     Returns:
         The number, between 8 and 10⁹.
     """
-    low, high = math.log(FEWEST), math.log(MOST)
+    known, low, high = _by_shell(component), math.log(FEWEST), math.log(MOST)
     for _ in range(SEARCH_ROUNDS):
         middle = (low + high) / 2
-        if forecast(component, share, math.exp(middle), mask).correlation < correlation:
+        if _forecast(known, share, math.exp(middle), mask).correlation < correlation:
             low = middle
         else:
             high = middle

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -91,17 +92,13 @@ class Coverage:
     def _ends(self, wiener: Tensor, shells: Tensor, chosen: Tensor) -> float:
         """Resolution at which the FSC of half maps with a Wiener filter falls below 0.143."""
         size = self.radius + 1
+        places, shares = shells[chosen].numpy(), wiener[chosen].double().numpy()
         # With weights w = x / (1 + x), signal w² and noise w² / x, all over the signal's power.
-        sums = [
-            torch.zeros(size, dtype=torch.float64).index_add_(
-                0, shells[chosen], part[chosen].double()
-            )
-            for part in (wiener.square(), wiener)
-        ]
-        fsc = sums[0] / sums[1].clamp_min(1e-12)
+        signal = np.bincount(places, shares**2, minlength=size)
+        fsc = signal / np.maximum(np.bincount(places, shares, minlength=size), 1e-12)
         # Narrow cones hold no point of the first shells.
-        reached = torch.bincount(shells[chosen], minlength=size) > 0
-        low = torch.nonzero((fsc < THRESHOLD) & reached).flatten()
+        reached = np.bincount(places, minlength=size) > 0
+        low = np.flatnonzero((fsc < THRESHOLD) & reached)
         low = low[low > 0]
         if not len(low):
             return self.side / self.radius
