@@ -5,7 +5,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Modules are compiled as they are first imported: of all that is installed few are.
+# Modules are compiled as they are first imported: of all that is installed few are. They are
+# kept, whatever is the habit here: else every process would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: demo test check lint format types layers acceptance gpu-test fix clean
