@@ -37,7 +37,7 @@ class Visitor:
     def __init__(self, link):
         parts = urlsplit(link)
         self._place = parts.netloc
-        self._cookie = f"cryodrgn_{parts.port}={parts.query.partition('=')[2]}"
+        self._token = parts.query.partition("=")[2]
         self._seen, self._epochs = "", []
         self._is_open = threading.Event()
         threading.Thread(target=self._live, daemon=True).start()
@@ -74,7 +74,7 @@ class Visitor:
     def _get(self, what, **asked):
         line = http.client.HTTPConnection(self._place)
         path = f"/api/runs/0/{what}" if what else "/api/runs/0"
-        line.request("GET", f"{path}?{urlencode(asked)}", headers={"Cookie": self._cookie})
+        line.request("GET", f"{path}?{urlencode({**asked, 'token': self._token})}")
         answer = line.getresponse()
         content = answer.read()
         line.close()

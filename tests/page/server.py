@@ -41,7 +41,7 @@ class Client:
     def __init__(self, server: PageServer) -> None:
         self.server = server
         self.host = f"127.0.0.1:{server.port}"
-        self.cookie = f"cryodrgn_{server.port}={server.token}"
+        self.cookie = f"{server.cookie}={server.token}"
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, **headers)

@@ -1,6 +1,7 @@
 """What the page's server says is what the library computes."""
 
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -264,3 +265,30 @@ def test_latents_with_their_variances_have_a_deviation(page, trained):
     path = "/api/runs/0/column?group=latent&name=posterior%20deviation"
     expected = np.sqrt(np.exp(log_variance).mean(1))
     np.testing.assert_allclose(page.get(path).numbers, expected, rtol=1e-5)
+
+
+def test_files_of_selections_with_other_names_are_said_and_exports_given_whatever_theirs(runs):
+    folder = runs / "vae/selections"
+    with serving(runs / "vae") as page:
+        page.post("/api/runs/0/selection?name=kept", CHOSEN.tobytes())
+        (folder / "my choice.pkl").write_bytes((folder / "kept.pkl").read_bytes())
+        (folder / "folder.pkl").mkdir()
+        odd = '_passthrough_日本 "1".cs'
+        (folder / f"kept{odd}").write_bytes(b"table")
+        told = page.get("/api/runs/0/selections").json
+        assert [one["name"] for one in told["selections"]] == ["kept"]
+        assert told["selections"][0]["exports"] == [odd]
+        (note,) = told["notes"]
+        assert "my choice.pkl is not listed" in note
+        answer = page.get(f"/api/runs/0/download?name=kept&ending={quote(odd)}")
+        assert answer.content == b"table"
+        assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
+
+
+def test_a_selection_that_cannot_be_written_is_a_sentence(runs):
+    # Where the folder of selections would be lies a file.
+    (runs / "vae/selections").write_text("")
+    with serving(runs / "vae") as page:
+        answer = page.post("/api/runs/0/selection?name=kept", CHOSEN.tobytes())
+    assert answer.status in {404, 422}
+    assert "selections" in answer.json["error"]

@@ -282,11 +282,11 @@ def test_a_path_becomes_a_film_of_its_volumes(page, browser):
     browser.until("return page.state.anchors.length === 2 && page.state.anchors[1].z.length")
     browser.run("document.getElementById('path-count').value = 5")
     film = browser.wait_for(
-        "page.volumes.gif().then(async (film) =>"
+        "page.volumes.path.gif().then(async (film) =>"
         " Array.from(new Uint8Array(await film.arrayBuffer())))"
     )
     ends = browser.run("return page.state.anchors.map((a) => a.z)")
-    shown = browser.run("return page.volumes.frames.map((f) => f.point.z)")
+    shown = browser.run("return page.volumes.path.frames.map((f) => f.point.z)")
     np.testing.assert_allclose(shown, np.linspace(*ends, 5), atol=1e-9)
     picture = Image.open(io.BytesIO(bytes(film)))
     assert picture.n_frames == 8  # forwards and back

@@ -143,9 +143,9 @@ def test_files_that_are_of_another_time_than_the_run_are_said(runs):
     moved(run / "config.yaml", star)
     begun = (run / "config.yaml").stat().st_mtime
     os.utime(star, (begun - 60, begun - 60))
-    assert shown(run).file_groups()[1] == []
+    assert shown(run).file_groups(None)[1] == []
     os.utime(star, (begun + 60, begun + 60))
-    (note,) = shown(run).file_groups()[1]
+    (note,) = shown(run).file_groups(None)[1]
     assert "was written after the run began" in note
     analysis = run / "analyze"
     analysis.mkdir()

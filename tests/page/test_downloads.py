@@ -132,7 +132,7 @@ def test_a_stored_map_is_downloaded_as_it_is_stored(page, trained, browser):
 def test_a_path_is_downloaded_as_gif_and_as_video(page, browser):
     browser.open(page.server.link)
     ends = [{"z": [-1.0, 0.0], "row": 1}, {"z": [1.0, 0.5], "row": 2}]
-    browser.run(f"page.state.anchors = {json.dumps(ends)}; page.volumes.showAnchors()")
+    browser.run(f"page.state.anchors = {json.dumps(ends)}; page.volumes.path.showAnchors()")
     browser.run("document.getElementById('path-count').value = 4")
     browser.click("gif")
     assert Image.open(io.BytesIO(browser.arrived("vae_path.gif"))).n_frames == 6

@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.page import serving as serving_module
 from cryodrgn.page.security import MOST_BYTES, POLICY
 from cryodrgn.page.serving import PageServer
 from page.server import serving
@@ -25,7 +27,7 @@ def test_the_link_gives_a_cookie_that_scripts_and_other_sites_do_not_see(page):
 @pytest.mark.parametrize("path", ["/", "/static/page.js", "/api/runs", "/nothing"])
 def test_nobody_is_answered_without_the_token(page, path):
     assert page.get(path, Cookie=None).status == 401
-    assert page.get(path, Cookie=f"cryodrgn_{page.server.port}=x").status == 401
+    assert page.get(path, Cookie=f"{page.server.cookie}=x").status == 401
     assert page.get(f"{path}?token=x", Cookie=None).status == 401
 
 
@@ -195,6 +197,8 @@ VALUES = [
     "%ff",
     "%c3%28",
     "%f0%9f%a7%ac",
+    "%c2%b2",
+    "7" * 5000,
     "%2e%2e%2f",
     "%0d%0a",
     "PC1",
@@ -246,8 +250,6 @@ def test_a_thousand_random_requests_are_answered_and_write_nothing_else(runs):
 
 def test_a_port_that_is_taken_gives_way_to_the_next(runs):
     with serving(runs / "vae") as first:
-        import torch
-
         port = first.server.port
         other = PageServer([runs / "vae"], "127.0.0.1", port, torch.device("cpu"))
         assert port < other.port < port + 20
@@ -256,12 +258,48 @@ def test_a_port_that_is_taken_gives_way_to_the_next(runs):
         PageServer([runs / "vae"], "203.0.113.1", 5050, torch.device("cpu"))
 
 
+def test_ports_that_browsers_do_not_open_are_passed_over(runs):
+    cpu = torch.device("cpu")
+    server = PageServer([runs / "vae"], "127.0.0.1", 5060, cpu)
+    assert 5061 < server.port < 5080
+    server._socket.close()
+
+
+def test_servers_of_two_machines_do_not_take_each_others_cookies(runs, monkeypatch):
+    # Tunnels make one name of both, and browsers ask for no port.
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(serving_module.socket, "gethostname", lambda: "another-machine")
+        mark = serving_module._mark_of_machine()
+    with serving(runs / "vae") as page:
+        others = f"cryodrgn_{page.server.port}_{mark}=x"
+        assert page.get("/", Cookie=f"{others}; {page.cookie}").status == 200
+        assert page.get("/", Cookie=others).status == 401
+        assert not page.cookie.startswith(others[:-1])
+
+
+def test_who_comes_without_the_token_reads_a_sentence(page):
+    answer = page.get("/", Cookie=None, Accept="text/html,*/*;q=0.8")
+    assert answer.status == 401
+    assert answer.content.decode().startswith("the token is missing or another server's: open")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "token is missing" in page.get("/api/runs", Cookie=None).json["error"]
+
+
+def test_runs_of_one_name_are_told_apart_and_a_run_given_twice_is_one(runs, tmp_path):
+    first, second = tmp_path / "a/vae", tmp_path / "b/vae"
+    for copy in (first, second):
+        shutil.copytree(runs / "vae", copy)
+    with serving(first, second, runs / "linear", runs / "linear", first) as page:
+        listed = page.get("/api/runs").json["runs"]
+    assert [run["name"] for run in listed] == ["a/vae", "b/vae", "linear"]
+
+
 def test_a_run_that_is_deleted_while_its_page_is_open_is_said_to_be_gone(runs):
     with serving(runs / "vae", runs / "linear") as page:
         shutil.rmtree(runs / "vae")
         listed = page.get("/api/runs").json["runs"]
         assert "deleted or moved" in listed[0]["gone"]
-        assert listed[1]["particles"] == 120
+        assert listed[1] == {"name": "linear", "path": str(runs / "linear")}
         for path in ("progress", "columns", "selections", "volume?z=0,0", "pictures?row=0"):
             answer = page.get(f"/api/runs/0/{path}")
             assert answer.status == 404

@@ -26,7 +26,7 @@ MOST_PARTICLES = 120_000
 LARGEST_SIDE = 48
 MOST_VOLUMES = 100
 MOST_VOLUME_BYTES = 4_500_000
-MODULES = ("colours", "charts", "scatter", "volume_view", "report_views")
+MODULES = ("colours", "charts", "pinch", "scatter", "volume_view", "report_views")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

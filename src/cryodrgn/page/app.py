@@ -7,14 +7,17 @@ browsers share (little endian); what describes them stands in the header ``x-abo
 import json
 import logging
 import math
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 
 import cryodrgn
 from cryodrgn.errors import CryodrgnError, InputFileError, MissingDependencyError
+from cryodrgn.io.log import as_named
 from cryodrgn.io.mrc import volume_bytes
 from cryodrgn.io.text import read_bytes
 from cryodrgn.page.columns import shown_groups
@@ -60,19 +63,11 @@ def make_app(runs: Sequence[ShownRun]) -> FastAPI:
 
     @app.get("/api/runs")
     def listed() -> Any:
-        return {"version": cryodrgn.__version__, "runs": [_described(run) for run in runs]}
+        return {"version": cryodrgn.__version__, "runs": [run.listed() for run in runs]}
 
     app.include_router(router)
     _add_refusals(app)
     return app
-
-
-def _described(run: ShownRun) -> dict[str, Any]:
-    """A run, or the reason for which it cannot be shown any more."""
-    try:
-        return run.described()
-    except CryodrgnError as error:
-        return {"name": run.name, "path": str(run.run.path), "gone": str(error)}
 
 
 def _shown(number: int, request: Request) -> ShownRun:
@@ -94,7 +89,8 @@ router = APIRouter(prefix="/api/runs/{number}")
 @router.get("")
 def described(run: Shown) -> Any:
     """The run."""
-    return run.described()
+    found = run.described()
+    return found | {"notes": _named(found["notes"])}
 
 
 @router.get("/progress")
@@ -111,14 +107,14 @@ def columns(run: Shown, epoch: Epoch = None) -> Any:
     """Names of the columns of an epoch."""
     shown = run.epoch(epoch)
     groups = shown_groups(run.column_groups(shown))
-    return {"epoch": shown, "groups": groups, "notes": run.column_notes(shown)}
+    return {"epoch": shown, "groups": groups, "notes": _named(run.column_notes(shown))}
 
 
 @router.get("/file-columns")
 def file_columns(run: Shown) -> Any:
     """Names of the columns of poses, CTF and the particle file."""
-    groups, notes = run.file_groups()
-    return {"groups": shown_groups(groups), "notes": notes}
+    groups, notes = run.file_groups(run.epoch(None))
+    return {"groups": shown_groups(groups), "notes": _named(notes)}
 
 
 @router.get("/column")
@@ -232,7 +228,8 @@ def half_maps(run: Shown) -> Any:
 @router.get("/selections")
 def saved_selections(run: Shown) -> Any:
     """The selections that are saved."""
-    return {"selections": run.selections.all()}
+    selections = run.selections
+    return {"selections": selections.all(), "notes": selections.notes()}
 
 
 @router.get("/selection")
@@ -284,7 +281,7 @@ def _add_refusals(app: FastAPI) -> None:
         status = 409 if isinstance(error, ChangedSinceError) else 404
         if not isinstance(error, ChangedSinceError | InputFileError):
             status = 422
-        return JSONResponse({"error": str(error)}, status)
+        return JSONResponse({"error": as_named(str(error))}, status)
 
     @app.exception_handler(Superseded)
     async def superseded(request: Request, error: Superseded) -> Response:  # noqa: ARG001
@@ -325,9 +322,20 @@ async def _soon(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 def _download(content: bytes, name: str = "", kind: str = BYTES) -> Response:
     """A file; without a name of its own it gets the one that the page's link has."""
-    named = f'; filename="{name}"' if name else ""
+    if not name:
+        named = ""
+    elif re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        named = f'; filename="{name}"'
+    else:
+        # A header has no other letters (RFC 5987).
+        named = f"; filename*=UTF-8''{quote(name, safe='')}"
     headers = {"content-disposition": f"attachment{named}"}
     return Response(content, media_type=kind, headers=headers)
+
+
+def _named(notes: Iterable[str]) -> list[str]:
+    """Sentences with settings named by their flags, as on the terminal of the server."""
+    return [as_named(note) for note in notes]
 
 
 def _finite(value: Any) -> Any:

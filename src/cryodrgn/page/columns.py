@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from cryodrgn.analysis.pca import principal_components
 from cryodrgn.errors import InputFileError, ShapeMismatchError
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import load_array, load_labels, load_pickles
@@ -53,24 +52,6 @@ class Column:
 
 Maker = Callable[[], Column]
 Makers = dict[str, Maker]
-
-
-def latent_columns(latents: Float[np.ndarray, "particles z"]) -> Makers:
-    """The latent's dimensions and its principal components."""
-    dim = latents.shape[1]
-    found: Makers = {f"z{i + 1}": lambda i=i: Column(values=latents[:, i]) for i in range(dim)}
-    if dim < 2 or len(latents) < 2:
-        return found
-    components = principal_components(latents, min(dim, MOST_COMPONENTS))
-    centre = components.mean.astype(np.float32)
-
-    def along(number: int) -> Column:
-        direction = components.directions[number].astype(np.float32)
-        return Column(values=latents @ direction - float(centre @ direction))
-
-    for number in range(len(components)):
-        found[f"PC{number + 1}"] = lambda number=number: along(number)
-    return found
 
 
 def posterior_columns(path: Path, count: int) -> Makers:

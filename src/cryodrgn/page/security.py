@@ -106,7 +106,7 @@ class Guard:
             await self.app(scope, self._bounded(receive), answered)
         except Refusal as refusal:
             if not begun:
-                await _refuse(refusal, answered)
+                await _refuse(refusal, answered, is_read="text/html" in _accepted(scope))
 
     def _require_own(self, scope: Scope) -> None:
         """Refuse a request that does not come from the page.
@@ -124,7 +124,7 @@ class Guard:
             raise Refusal(
                 403,
                 "this server is not known by that name: open it as localhost, or start it with "
-                "`host` and the name",
+                "cryodrgn dashboard --host and the name",
             )
         self._require_same_origin(scope["method"], headers, host)
         length = headers.get("content-length", "0")
@@ -221,10 +221,17 @@ def _cookie(header: str, name: str) -> str:
     return found.value if found else ""
 
 
-async def _refuse(refusal: Refusal, send: Send) -> None:
-    body = json.dumps({"error": refusal.reason}).encode()
+def _accepted(scope: Scope) -> str:
+    """Kinds of answers that a request asks for."""
+    return _headers(scope).get("accept", "")
+
+
+async def _refuse(refusal: Refusal, send: Send, *, is_read: bool) -> None:
+    """A refusal, as a sentence where somebody reads it in the place of a page."""
+    said = refusal.reason if is_read else json.dumps({"error": refusal.reason})
+    body, kind = said.encode(), "text/plain" if is_read else "application/json"
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", f"{kind}; charset=utf-8".encode()),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

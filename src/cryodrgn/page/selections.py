@@ -61,8 +61,20 @@ class Selections:
 
     def all(self) -> list[dict[str, Any]]:
         """Names, versions and exports of what is there, in order."""
+        return [self._described(path) for path in self._there() if NAME.fullmatch(path.stem)]
+
+    def notes(self) -> list[str]:
+        """Sentences on files whose names the page does not take."""
+        return [
+            f"{path} is not listed: a selection's name has up to 64 letters, digits, _ and -, "
+            "and begins with a letter or digit; rename it"
+            for path in self._there()
+            if not NAME.fullmatch(path.stem)
+        ]
+
+    def _there(self) -> list[Path]:
         found = sorted(RunDirectory.selection.existing(self.files))
-        return [self._described(path) for path in found if NAME.fullmatch(path.stem)]
+        return [path for path in found if path.is_file()]
 
     def rows(self, name: str) -> Int[np.ndarray, " chosen"]:
         """Particles of the run in a selection.

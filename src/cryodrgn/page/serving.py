@@ -2,11 +2,13 @@
 
 import contextlib
 import getpass
+import hashlib
 import logging
 import os
 import socket
 import sys
 import threading
+import uuid
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +32,11 @@ logger = logging.getLogger(__name__)
 PORTS = 20
 NICENESS = 10
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
+# Ports of other services, on which no browser opens a page (Fetch Standard, "port blocking").
+BLOCKED = frozenset(
+    {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6679, 6697, 10080}
+    | set(range(6665, 6670))
+)
 
 
 class PageServer:
@@ -49,19 +56,21 @@ class PageServer:
     def __init__(
         self, runs: Sequence[Path], host: str, port: int, device: torch.device
     ) -> None:
-        self.runs = [ShownRun(path, device) for path in runs]
+        names = distinct_names([path.resolve() for path in runs])
+        self.runs = [ShownRun(path, device, name) for path, name in names.items()]
         self._host = host
         self._socket = _listening(host, port)
         self.port = int(self._socket.getsockname()[1])
         self.token = new_token()
-        names = {host.lower()}
+        hosts = {host.lower()}
         if host in EVERYWHERE:
-            names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+            hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+        self.cookie = f"cryodrgn_{self.port}_{_mark_of_machine()}"
         guard = Guard(
             app=make_app(self.runs),
             token=self.token,
-            cookie=f"cryodrgn_{self.port}",
-            names=frozenset(names),
+            cookie=self.cookie,
+            names=frozenset(hosts),
         )
         config = uvicorn.Config(
             guard,
@@ -143,11 +152,37 @@ def give_way() -> None:
         os.nice(NICENESS)
 
 
+def distinct_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """Names of folders, each once, by the last parts of their paths that tell them apart."""
+    found = {}
+    for folder in dict.fromkeys(folders):
+        others = [other.parts for other in folders if other != folder]
+        parts = folder.parts
+        count = next(
+            (n for n in range(1, len(parts)) if all(p[-n:] != parts[-n:] for p in others)),
+            len(parts),
+        )
+        found[folder] = "/".join(parts[-count:])
+    return found
+
+
+def _mark_of_machine() -> str:
+    """A mark by which cookies of servers on several machines differ, as tunnels lead to them.
+
+    A browser keeps the cookies of all of them under the one name localhost, whatever the port.
+    """
+    machine = f"{uuid.getnode()} {socket.gethostname()}"
+    return hashlib.sha256(machine.encode()).hexdigest()[:8]
+
+
 def _listening(host: str, port: int) -> socket.socket:
     """A socket on the first port that is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reason = "no port is free"
     for candidate in range(port, port + (PORTS if port else 1)):
+        if candidate in BLOCKED:
+            logger.info("port %d is passed over: no browser opens it", candidate)
+            continue
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -4,19 +4,16 @@ import filecmp
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from cryodrgn.analysis.clusters import cluster_by_means
-from cryodrgn.analysis.pca import principal_components
 from cryodrgn.errors import CryodrgnError, InputFileError
-from cryodrgn.io.curves import read_curves
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.models.config_file import SUMS
@@ -24,22 +21,28 @@ from cryodrgn.page import columns as kinds
 from cryodrgn.page.columns import Column, Makers
 from cryodrgn.page.file_columns import category_columns, changed_since, file_columns
 from cryodrgn.page.following import progress_of, stamp
+from cryodrgn.page.kept import Kept, state_of
+from cryodrgn.page.latents import (
+    cluster_column,
+    components_of,
+    have_places,
+    latent_columns,
+)
+from cryodrgn.page.maps import half_map_curves, named_map, stored_maps
 from cryodrgn.page.pictures import low_passed_image, particle_pictures
 from cryodrgn.page.selections import Selections
 from cryodrgn.page.volumes import Support, Turns, VolumeDesk
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.tilt_series import TiltSeriesSettings
-from cryodrgn.rundir import AnalysisFiles, LinearFiles, StateFiles
+from cryodrgn.rundir import AnalysisFiles
 from cryodrgn.runs.run import Run, open_run
 from cryodrgn.training.run_log import GrowingEvents
 
 logger = logging.getLogger(__name__)
+Table = TypeVar("Table")
 
 MOST_CACHED_BYTES = 128 * 2**20
 MOST_DESKS = 3
-MOST_CLUSTERS = 100
-# Fitting k-means to a sample is as good for looking, and answers a million at once.
-MOST_FITTED = 50_000
 
 
 class ShownRun:
@@ -48,23 +51,23 @@ class ShownRun:
     Args:
         path: Its folder.
         device: Where volumes are computed.
+        name: What it is called; that of its folder, unless others are called so, too.
 
     Raises:
         InputFileError: It is no run.
     """
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, path: Path, device: torch.device, name: str = "") -> None:
         self.run: Run = open_run(path)
         self.files = self.run.files
-        self.name = path.resolve().name
+        self.name = name or path.resolve().name
         self._device = device
         self._lock = threading.RLock()
         self._saving = threading.Lock()
         self._turns = Turns()
         self._events = GrowingEvents(self.files.events)
-        self._desks: OrderedDict[int | None, VolumeDesk] = OrderedDict()
-        self._tables: OrderedDict[Any, Any] = OrderedDict()
-        self._missing: dict[str, str] = {}
+        self._desks: OrderedDict[Any, VolumeDesk] = OrderedDict()
+        self._kept = Kept(MOST_CACHED_BYTES, _size)
 
     # What there is
 
@@ -82,10 +85,10 @@ class ShownRun:
                 "latent_dim": self.run.latent_dim,
                 "box_size": self.run.box_size,
                 "pixel_size": self._pixel_size,
-                "epochs": self.files.latent_epochs(),
+                "epochs": self.epochs(),
                 "finished": self.files.weights().is_file(),
                 "instant": self._is_instant(),
-                "maps": [path.relative_to(self.run.path).as_posix() for path in self.maps()],
+                "maps": list(stored_maps(self.files, self._analysis(None))),
                 "source": str(self._source) if self._source else None,
                 "notes": [],
             }
@@ -95,6 +98,19 @@ class ShownRun:
                     f"{self.name} does not say its Å/px: volumes and .mrc files take 1"
                 )
             return found
+
+    def listed(self) -> dict[str, Any]:
+        """The name of the run, and the reason for which it cannot be shown any more."""
+        found: dict[str, Any] = {"name": self.name, "path": str(self.run.path)}
+        try:
+            self.require_folder()
+        except CryodrgnError as error:
+            found["gone"] = str(error)
+        return found
+
+    def epochs(self) -> list[int]:
+        """Epochs that have latents, or the volumes of a single structure."""
+        return self.files.latent_epochs() if self.run.latent_dim else self.files.epochs()
 
     def require_folder(self) -> None:
         """Refuse to go on with a run that was deleted or moved.
@@ -133,7 +149,8 @@ class ShownRun:
     def latents(self, epoch: int | None) -> Float[np.ndarray, "particles z"]:
         """Latents of an epoch, kept while they are looked at."""
         self.require_folder()
-        return self._kept(("latents", epoch), lambda: self.run.latents(epoch))
+        path = self.files.latents(epoch)
+        return self._kept.table(("latents", epoch), [path], lambda: self._read_latents(epoch))
 
     def moved(
         self, row: int, wanted: Mapping[str, float], epoch: int | None
@@ -152,13 +169,16 @@ class ShownRun:
         if not 0 <= row < len(latents):
             msg = f"{self.name} has particles 0 to {len(latents) - 1}, not {row}"
             raise InputFileError(msg)
+        if not have_places(latents[row : row + 1])[0]:
+            msg = f"the latent of particle {row} is no number: there is nothing to show of it"
+            raise InputFileError(msg)
         if not wanted:
             return latents[row]
         z = latents[row].astype(np.float64)
-        components = self._kept(("components", epoch), lambda: principal_components(latents))
+        components = self._of_latents("components", epoch, components_of)
         for name, value in wanted.items():
             kind, number = name.rstrip("0123456789"), name.lstrip("zPC")
-            axis = int(number) - 1 if number.isdecimal() else -1
+            axis = int(number) - 1 if number.isdecimal() and len(number) < 9 else -1
             if kind == "z" and 0 <= axis < len(z):
                 z[axis] = value
             elif kind == "PC" and 0 <= axis < len(components):
@@ -176,51 +196,50 @@ class ShownRun:
         """Columns that come from the run itself."""
         if self.run.latent_dim == 0:
             return {}
-        latents = self.latents(epoch)
 
-        def groups() -> dict[str, Makers]:
+        def own(latents: Float[np.ndarray, "particles z"]) -> Makers:
             posterior = kinds.posterior_columns(self.files.latents(epoch), len(latents))
-            return {
-                "latent": kinds.latent_columns(latents) | posterior,
-                "linear run": kinds.linear_columns(self.run),
-            }
+            return latent_columns(latents) | posterior
 
-        found = self._kept(("groups", epoch), groups)
-        # A run may end, and an analysis be made, while the page is open.
-        return found | {
+        return {
+            "latent": self._of_latents("columns", epoch, own),
+            "linear run": kinds.linear_columns(self.run),
             "scores": self._scores([]),
             "analysis": kinds.analysis_columns(self._analysis(epoch)),
             "landscape": kinds.landscape_columns(self.files.landscape(epoch)),
         }
 
-    def file_groups(self) -> tuple[dict[str, Makers], list[str]]:
+    def file_groups(self, epoch: int | None) -> tuple[dict[str, Makers], list[str]]:
         """Columns of poses, CTF and the particle file, and what is missing of them."""
+        if not self.files.latents(epoch).is_file():
+            return {}, []
+        files = [*self._inputs(epoch), self.files.latents(epoch)]
+        return self._kept.table("files", files, lambda: self._file_groups(epoch))
 
-        def groups() -> tuple[dict[str, Makers], list[str]]:
-            found: dict[str, Makers] = {}
-            notes = []
+    def _file_groups(self, epoch: int | None) -> tuple[dict[str, Makers], list[str]]:
+        found: dict[str, Makers] = {}
+        notes = []
+        try:
+            particles = self.particles(epoch)
+            found["poses and CTF"] = kinds.image_columns(particles.first_images)
+            found["sets"] = kinds.set_columns(
+                particles.numbers,
+                self.original_rows,
+                is_series=particles.names is not None,
+            )
+        except CryodrgnError as error:
+            notes.append(f"no poses, CTF and images: {error}")
+        if self._source is not None:
             try:
-                found["poses and CTF"] = kinds.image_columns(self.particles.first_images)
-                found["sets"] = kinds.set_columns(
-                    self.particles.numbers,
-                    self.original_rows,
-                    is_series=self.particles.names is not None,
-                )
+                told = self.run.settings.get("dataset_args", {})
+                known = (self.original_rows, TiltSeriesSettings.from_mapping(told))
+                found["groups"] = category_columns(self._source, *known)
+                found["particle file"] = file_columns(self._source, *known)
+                configs = (self.files.config_yaml, self.files.config_pickle)
+                notes += changed_since(self._source, configs)
             except CryodrgnError as error:
-                notes.append(f"no poses, CTF and images: {error}")
-            if self._source is not None:
-                try:
-                    told = self.run.settings.get("dataset_args", {})
-                    known = (self.original_rows, TiltSeriesSettings.from_mapping(told))
-                    found["groups"] = category_columns(self._source, *known)
-                    found["particle file"] = file_columns(self._source, *known)
-                    configs = (self.files.config_yaml, self.files.config_pickle)
-                    notes += changed_since(self._source, configs)
-                except CryodrgnError as error:
-                    notes.append(f"no columns of the particle file: {error}")
-            return found, notes
-
-        return self._kept("files", groups)
+                notes.append(f"no columns of the particle file: {error}")
+        return found, notes
 
     def column_notes(self, epoch: int | None) -> list[str]:
         """Sentences on columns that may not belong to the latents of an epoch."""
@@ -228,6 +247,13 @@ class ShownRun:
         notes = kinds.older_than(latents, self._analysis(epoch))
         notes += kinds.older_than(latents, self.files.landscape(epoch))
         self._scores(notes)
+        found = self.latents(epoch)
+        nowhere = len(found) - int(have_places(found).sum())
+        if nowhere:
+            notes.append(
+                f"{self.name} has no latent that is a number for {nowhere:,} of {len(found):,} "
+                "particles: they are not drawn"
+            )
         return notes
 
     def column(self, group: str, name: str, epoch: int | None) -> Column:
@@ -240,7 +266,7 @@ class ShownRun:
         def made() -> Column:
             groups = self.column_groups(epoch)
             if group not in groups:
-                groups = self.file_groups()[0]
+                groups = self.file_groups(epoch)[0]
             maker = groups.get(group, {}).get(name)
             if maker is None:
                 msg = f"{self.name} has no column {name[:80]!r} in {group[:80]!r}"
@@ -248,22 +274,27 @@ class ShownRun:
             return kinds.of_length(maker(), self.count(epoch), name)
 
         if group == "clusters":
-            return self._kept(("clusters", name, epoch), lambda: self._clusters(name, epoch))
-        return self._kept(("column", group, name, epoch), made)
+            key = ("clusters", name)
+            return self._of_latents(key, epoch, lambda found: cluster_column(found, name))
+        files = [*self._inputs(epoch), *self._results(epoch)]
+        return self._kept.table(("column", group, name, epoch), files, made)
 
     def count(self, epoch: int | None) -> int:
         """Number of particles."""
         return len(self.latents(epoch))
 
-    @cached_property
-    def particles(self) -> ParticleSet:
-        """The images with poses and CTF.
+    def particles(self, epoch: int | None) -> ParticleSet:
+        """The images with their CTF, and with the poses of an epoch that moved them.
 
         Raises:
             CryodrgnError: The files are no longer there.
         """
-        found = self.run.particles()
-        count = self.count(self.epoch(None)) if self.run.latent_dim else len(found)
+        return self._kept.table("particles", self._inputs(epoch), lambda: self._opened(epoch))
+
+    def _opened(self, epoch: int | None) -> ParticleSet:
+        moved = self.files.poses(epoch)
+        found = self.run.particles(moved if moved.is_file() else None)
+        count = self.count(epoch) if self.run.latent_dim else len(found)
         if len(found) != count:
             msg = (
                 f"{found.source} has {len(found)} particles now, but the run has {count}; the "
@@ -301,7 +332,7 @@ class ShownRun:
         """Pictures of one particle, see :mod:`cryodrgn.page.pictures`."""
         self.require_folder()
         with self._lock:
-            particles = self.particles
+            particles = self.particles(epoch)
         if not 0 <= row < len(particles):
             msg = f"{self.name} has particles 0 to {len(particles) - 1}, not {row}"
             raise InputFileError(msg)
@@ -323,31 +354,24 @@ class ShownRun:
         """
         self.require_folder()
         with self._lock:
-            if epoch not in self._desks:
+            # Weights that a run has written anew are another model.
+            key = (epoch, state_of([self.files.weights(epoch)]))
+            if key not in self._desks:
                 desk = VolumeDesk(self.run.model(epoch), self._device, self._turns)
-                self._desks[epoch] = desk
-            self._desks.move_to_end(epoch)
+                self._desks[key] = desk
+            self._desks.move_to_end(key)
             while len(self._desks) > MOST_DESKS:
                 self._desks.popitem(last=False)
-            return self._desks[epoch]
+            return self._desks[key]
 
     def support(self, epoch: int | None) -> Support:
         """Support of points of the latent space by particles."""
-        return self._kept(("support", epoch), lambda: Support(self.latents(epoch)))
+        return self._of_latents("support", epoch, Support)
 
     def geometry(self, box_size: int) -> MapGeometry:
         """Sampling of a decoded volume, that of ``cryodrgn eval_vol``."""
         own = MapGeometry(pixel_size=self._pixel_size)
         return own.resampled(self.run.box_size, box_size)
-
-    def maps(self) -> list[Path]:
-        """Volumes that lie in the folder of the run."""
-        files = set(StateFiles(self.run.path).written_files())
-        files |= set(self.files.written_files())
-        analysis = self._analysis(None)
-        for series in [*analysis.components(), analysis.line]:
-            files |= set(series.volumes())
-        return sorted(path for path in files if path.suffix == ".mrc")
 
     def map(self, name: str) -> tuple[Float[np.ndarray, "z y x"], float]:
         """A volume in the folder of the run, and its Å/px.
@@ -365,29 +389,12 @@ class ShownRun:
             InputFileError: There is none of that name.
         """
         self.require_folder()
-        found = {path.relative_to(self.run.path).as_posix(): path for path in self.maps()}
-        if name not in found:
-            msg = f"{self.name} has no map {name[:80]!r}"
-            raise InputFileError(msg)
-        path = found[name].resolve()
-        if not path.is_relative_to(self.run.path.resolve()):
-            msg = f"{name} is a link out of {self.run.path}, which the page does not follow"
-            raise InputFileError(msg)
-        return path
+        return named_map(self.files, self._analysis(None), name)
 
     def half_map_curves(self) -> dict[str, list[list[float]]]:
         """Correlations of half maps that lie in the folder, by name: (1/Å, FSC)."""
         self.require_folder()
-        found, linear = {}, self.files.linear
-        numbers = LinearFiles.fsc.numbers(linear)
-        named = {linear.fsc(n): f"component {n}" if n else "mean" for n in numbers}
-        states = StateFiles(self.run.path)
-        named |= {states.fsc(n): f"state {n}" for n in StateFiles.fsc.numbers(states)}
-        for path, name in named.items():
-            curve = next(iter(read_curves(path).values()))
-            frequencies = curve.frequencies / self._pixel_size
-            found[name] = torch.stack([frequencies, curve.values], 1).tolist()
-        return found
+        return half_map_curves(self.files, self._pixel_size)
 
     # Inside
 
@@ -427,7 +434,12 @@ class ShownRun:
 
     def _count(self, notes: list[str]) -> int:
         if self.run.latent_dim == 0:
-            notes.append("a run of a single structure: it has a volume, but no latent space")
+            notes.append(
+                f"{self.name} is a run of a single structure: a volume without a latent space"
+            )
+            return 0
+        if not self.files.latents().is_file() and not self.files.latent_epochs():
+            notes.append(f"{self.name} has no latents yet: they come with its first epoch")
             return 0
         try:
             return self.count(self.epoch(None))
@@ -443,35 +455,35 @@ class ShownRun:
             notes.append(str(error))
             return {}
 
-    def _clusters(self, name: str, epoch: int | None) -> Column:
-        """K-means clusters made for the page; of many particles a sample is fitted."""
-        if not name.isdigit() or not 2 <= int(name) <= MOST_CLUSTERS:
-            msg = f"give a number of clusters from 2 to {MOST_CLUSTERS}, got {name[:20]!r}"
+    def _read_latents(self, epoch: int | None) -> Float[np.ndarray, "particles z"]:
+        found = self.run.latents(epoch)
+        if not len(found):
+            msg = f"{self.files.latents(epoch)} holds the latents of no particle"
             raise InputFileError(msg)
-        latents, count = self.latents(epoch), int(name)
-        step = -(-len(latents) // MOST_FITTED)
-        found = cluster_by_means(latents[::step], min(count, len(latents[::step])))
-        labels = found.labels
-        if step > 1:
-            means = found.means(latents[::step])
-            norms = np.square(means).sum(1)
-            parts = np.array_split(latents, -(-len(latents) // MOST_FITTED))
-            labels = np.concatenate([(norms - 2 * p @ means.T).argmin(1) for p in parts])
-        names = tuple(str(number) for number in range(len(found.particles)))
-        return Column(values=labels.astype(np.float32), names=names)
+        return found
 
-    def _kept(self, key: Any, make: Any) -> Any:
-        """A table, made when it is first asked for; the oldest give way."""
-        with self._lock:
-            if key not in self._tables:
-                self._tables[key] = make()
-            self._tables.move_to_end(key)
-            while sum(map(_size, self._tables.values())) > MOST_CACHED_BYTES:
-                old = next(iter(self._tables))
-                if old == key:
-                    break
-                del self._tables[old]
-            return self._tables[key]
+    def _of_latents(self, name: Any, epoch: int | None, make: Callable[[Any], Table]) -> Table:
+        """A table that follows from the latents of an epoch alone, kept while they are the same."""
+        files, latents = [self.files.latents(epoch)], self.latents(epoch)
+        return self._kept.table((name, epoch), files, lambda: make(latents))
+
+    def _inputs(self, epoch: int | None) -> list[Path]:
+        """Files that the images of an epoch are opened from."""
+        return [self.files.poses(epoch), *([] if self._source is None else [self._source])]
+
+    def _results(self, epoch: int | None) -> list[Path]:
+        """Files that columns of an epoch are read from."""
+        analysis, landscape = self._analysis(epoch), self.files.landscape(epoch)
+        numbers = AnalysisFiles.clusters.numbers(analysis)
+        return [
+            self.files.latents(epoch),
+            self.files.judged.table,
+            analysis.umap,
+            *(analysis.clusters(number).labels for number in numbers),
+            landscape.all_coordinates,
+            landscape.all_states,
+            landscape.communities,
+        ]
 
 
 def _size(table: Any) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
+from cryodrgn.page.latents import have_places, placed
 from cryodrgn.reconstruction.decode import VolumeSource
 from cryodrgn.reconstruction.trained import TrainedModel
 
@@ -236,12 +237,17 @@ class Support:
     particles, 50,000 stand for all.
 
     Args:
-        latents: All particles.
+        latents: All particles; those that have no place are left out.
+
+    Raises:
+        InputFileError: None has one.
     """
 
     def __init__(self, latents: Float[np.ndarray, "particles z"]) -> None:
-        step = -(-len(latents) // MOST_COMPARED)
-        self._step, chosen = step, latents[::step]
+        has_place = have_places(latents)
+        points = placed(latents)
+        step = -(-len(points) // MOST_COMPARED)
+        self._rows, chosen = np.flatnonzero(has_place)[::step], points[::step]
         spread = chosen.std(0)
         self._scale = np.where(spread > 0, spread, 1).astype(np.float32)
         self._points = chosen / self._scale
@@ -258,7 +264,7 @@ class Support:
         return {
             "supported": bool(rank <= QUANTILE),
             "rank": rank,
-            "nearest": int(distances.argmin()) * self._step,
+            "nearest": int(self._rows[distances.argmin()]),
         }
 
     def _reach(self, points: Float[np.ndarray, "points z"]) -> Float[np.ndarray, " points"]:

@@ -22,7 +22,8 @@ function endsOf(low, high) {
 }
 
 // Lines of points [x, y], each with a name; the axes have names, too.
-export function lineChart(holder, lines, { xName, yName, y0, y1, height = 150 }) {
+// A threshold is a horizontal line with its value.
+export function lineChart(holder, lines, { xName, yName, y0, y1, threshold = null, height = 150 }) {
   holder.replaceChildren();
   const points = lines.flatMap((line) => line.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
   if (!points.length) return;
@@ -41,9 +42,15 @@ export function lineChart(holder, lines, { xName, yName, y0, y1, height = 150 })
   svg.append(element("text", { x: left, y: height - 14 }, shortNumber(ax)));
   svg.append(element("text", { x: width - 8, y: height - 14, class: "end" }, shortNumber(bx)));
   svg.append(element("text", { x: (left + width) / 2, y: height - 2, class: "middle" }, `${xName} · ${yName}`));
+  if (threshold !== null) {
+    svg.append(element("path", { class: "threshold", d: `M${left} ${py(threshold)}H${width - 8}` }));
+    svg.append(element("text", { x: left - 4, y: py(threshold) + 3, class: "end" }, threshold));
+  }
+  // Colours come round, with dashes the second time and dots the third.
+  const dashes = (number) => ({ "stroke-dasharray": ["none", "6 3", "1.5 2.5"][Math.floor(number / 6) % 3] });
   lines.forEach((line, number) => {
     const d = line.points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`).join("");
-    const path = element("path", { class: `line line${number % 6}`, d });
+    const path = element("path", { class: `line line${number % 6}`, d, ...dashes(number) });
     path.append(element("title", {}, line.name));
     svg.append(path);
     if (line.points.length === 1) svg.append(element("circle", { class: `dot line${number % 6}`, cx: px(line.points[0][0]), cy: py(line.points[0][1]), r: 3 }));
@@ -54,7 +61,7 @@ export function lineChart(holder, lines, { xName, yName, y0, y1, height = 150 })
     key.className = "key";
     lines.forEach((line, number) => {
       const item = document.createElement("span");
-      item.className = `key${number % 6}`;
+      item.className = `key${number % 6} turn${Math.floor(number / 6) % 3}`;
       item.textContent = line.name;
       key.append(item);
     });

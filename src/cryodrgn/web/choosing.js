@@ -63,9 +63,11 @@ export function polygonMask(xs, ys, polygon) {
   return mask;
 }
 
+// Values between two ends; null is none, as infinite values are beyond every number.
 export function rangeMask(values, low, high) {
   const mask = new Uint8Array(values.length);
-  for (let i = 0; i < values.length; i++) mask[i] = values[i] >= low && values[i] <= high ? 1 : 0;
+  const [first, last] = [low ?? -Infinity, high ?? Infinity];
+  for (let i = 0; i < values.length; i++) mask[i] = values[i] >= first && values[i] <= last ? 1 : 0;
   return mask;
 }
 

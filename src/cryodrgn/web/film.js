@@ -143,7 +143,8 @@ export async function videoOf(canvas, show, count, perSecond = 10) {
 export function download(content, name) {
   const link = document.createElement("a");
   link.href = content instanceof Blob ? URL.createObjectURL(content) : content;
-  link.download = name;
+  // Names of runs may hold what names of files may not.
+  link.download = name.replace(/[\\/:*?"<>|]/g, "_");
   document.body.append(link);
   link.click();
   link.remove();

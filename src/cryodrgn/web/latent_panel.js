@@ -1,8 +1,10 @@
 // The latent space: points on two axes, their colours, and the choice among them.
 
-import { cssColour, groupColour, rampBar } from "./colours.js";
+import { rampBar, showGroups } from "./colours.js";
 import { shortNumber } from "./charts.js";
 import { combined, countOf, groupMask, inverted, polygonMask, rangeMask, rowsMask, rowsOf } from "./choosing.js";
+import { drawOverlay } from "./overlay.js";
+import { onPinch } from "./pinch.js";
 import { Scatter, densityOf, robustExtent, shadesOf, tableOf } from "./scatter.js";
 import { getJson, getNumbers } from "./server.js";
 
@@ -11,6 +13,12 @@ const same = (a, b) => a && b && a[0] === b[0] && a[1] === b[1];
 // What a column is in words that users look for, where its name is another.
 const WORDS = { misfit: "misfit (loss)", "row in the file": "row in the file (time)" };
 const label = (column) => WORDS[column[1]] ?? column[1];
+// Groups of columns that the particle file has, whatever the epoch; they are listed last.
+const OF_FILE = ["poses and CTF", "sets", "groups", "particle file"];
+const DENSITY = ["", "density"];
+// A pointer that moved less has been clicked.
+const CLICK_PX = 4;
+const isMissing = (error) => [404, 422].includes(error.status);
 
 export class LatentPanel {
   constructor(page) {
@@ -20,6 +28,9 @@ export class LatentPanel {
     this.overlay = find("overlay");
     this.history = [];
     this.groups = [];
+    // Choices are made one after another, in the order in which they were asked for.
+    this.queue = Promise.resolve();
+    this.turn = 0;
     this.tools = [
       ["lasso", "l", "draw around particles"],
       ["box", "b", "choose a box of particles"],
@@ -53,6 +64,7 @@ export class LatentPanel {
 
   setDark(dark) {
     this.scatter.dark = dark;
+    if (this.coloured) this.paint();
     this.draw();
   }
 
@@ -64,6 +76,8 @@ export class LatentPanel {
 
   async open() {
     const { page } = this;
+    this.fileGroups = null;
+    this.coloured = null;
     if (!page.run.particles) return;
     await this.listColumns();
     await this.refresh({ fit: !page.state.view });
@@ -71,25 +85,46 @@ export class LatentPanel {
     await this.replay(page.state.steps);
     this.draw();
     // Reading the particle file may take a while; the picture does not wait for it.
-    page.tried(async () => {
-      const { groups, notes } = await getJson(`${page.api}/file-columns`);
-      for (const note of notes) page.say(note);
-      this.fileGroups = groups;
-      this.fill();
-    });
+    page.tried(() => this.listFileColumns());
   }
 
+  async listFileColumns() {
+    const { page } = this;
+    const { groups, notes } = await page.ofRun(getJson(`${page.api}/file-columns`));
+    for (const note of notes) page.say(note);
+    this.fileGroups = groups;
+    this.fill();
+  }
+
+  // Columns of the epoch that is shown; what is not there at it gives way to what is.
   async listColumns() {
     const { state, api } = this.page;
-    const { groups, notes } = await getJson(`${api}/columns`, { epoch: state.epoch });
+    const { groups, notes, epoch } = await this.page.ofRun(getJson(`${api}/columns`, { epoch: state.epoch }));
     for (const note of notes) this.page.say(note);
     this.groups = groups;
+    this.page.resolved = epoch;
     const names = groups.flatMap(({ group, names: all }) => all.map((name) => [group, name]));
-    const first = (...wanted) => wanted.map((name) => names.find((column) => column[1] === name)).find(Boolean);
-    const known = (column) => column && (names.some((one) => same(one, column)) || !groups.some((g) => g.group === column[0]));
-    if (!known(state.x)) state.x = first("UMAP1", "PC1", "z1") ?? names[0];
-    if (!known(state.y)) state.y = first("UMAP2", "PC2") ?? ["", "density"];
+    const known = (column) => OF_FILE.includes(column[0]) || ["", "clusters"].includes(column[0]) || names.some((one) => same(one, column));
+    for (const name of ["x", "y", "colour"]) if (state[name] && !known(state[name])) this.giveUp(name);
+    [state.x, state.y] = [state.x ?? this.usual("x"), state.y ?? this.usual("y")];
     this.fill();
+  }
+
+  // What an axis or the colour shows unless something else is asked for.
+  usual(name) {
+    if (name === "colour") return DENSITY;
+    const names = this.groups.flatMap(({ group, names: all }) => all.map((one) => [group, one]));
+    const first = (...wanted) => wanted.map((one) => names.find((column) => column[1] === one)).find(Boolean);
+    return name === "x" ? first("UMAP1", "PC1", "z1") ?? names[0] : first("UMAP2", "PC2") ?? DENSITY;
+  }
+
+  // A column that is not there: says so, and shows what is usual.
+  giveUp(name, why = null) {
+    const { state } = this.page;
+    const lost = state[name];
+    state[name] = this.usual(name);
+    if (name !== "colour") state.view = null;
+    this.page.say(`${why ?? `no column ${label(lost)} here`}: ${label(state[name])} is shown in its place`);
   }
 
   fill() {
@@ -116,20 +151,30 @@ export class LatentPanel {
     find("palette").value = state.palette;
   }
 
-  async axis(column, other) {
+  async axis(column, other, epoch) {
     if (column[0] === "") return { values: densityOf(other, other), unit: "" };
-    return this.page.column(column);
+    return this.page.column(column, epoch);
   }
 
-  async columnsOf({ x: xName, y: yName }) {
-    const xs = this.page.column(xName);
-    return Promise.all([xs, this.axis(yName, yName[0] === "" ? (await xs).values : null)]);
+  async columnsOf({ x: xName, y: yName }, epoch = this.page.shownEpoch) {
+    const xs = this.page.column(xName, epoch);
+    return Promise.all([xs, this.axis(yName, yName[0] === "" ? (await xs).values : null, epoch)]);
   }
 
-  // Read the columns that are shown, and draw them.
+  // Read the columns that are shown, and draw them; of several wishes the last one counts.
   async refresh({ fit = false } = {}) {
-    const { state } = this.page;
-    const [x, y] = await this.columnsOf(state);
+    const { page } = this;
+    const { state } = page;
+    const turn = ++this.turn;
+    let found = null;
+    try {
+      found = await page.ofRun(this.columnsOf(state));
+    } catch (error) {
+      if (turn !== this.turn || !(await this.withoutMissing(error))) throw error;
+      found = await page.ofRun(this.columnsOf(state));
+    }
+    if (turn !== this.turn) return;
+    const [x, y] = found;
     this.scatter.setPoints(x.values, y.values);
     [this.xUnit, this.yUnit] = [x.unit, y.unit];
     const places = JSON.stringify([state.run, state.x, state.y]);
@@ -140,53 +185,88 @@ export class LatentPanel {
     this.showCount();
   }
 
+  // True if an axis was missing, and has been given up.
+  async withoutMissing(error) {
+    if (!isMissing(error)) return false;
+    let any = false;
+    for (const name of ["x", "y"]) {
+      const column = this.page.state[name];
+      if (column[0] === "" || same(column, this.usual(name))) continue;
+      try {
+        await this.page.column(column);
+      } catch (reason) {
+        if (!isMissing(reason)) throw reason;
+        this.giveUp(name, reason.message);
+        any = true;
+      }
+    }
+    if (any) this.fill();
+    return any;
+  }
+
   async colour() {
-    const { state } = this.page;
+    const { page } = this;
+    const { state } = page;
+    const asked = state.colour;
     let column;
-    if (same(state.colour, ["", "density"])) column = { values: this.scatter.density(), unit: "", names: null };
-    else if (same(state.colour, ["", "chosen"])) column = { values: new Float32Array(this.scatter.count), unit: "", names: null };
-    else column = await this.page.column(state.colour);
+    if (same(asked, DENSITY)) column = { values: this.scatter.density(), unit: "", names: null };
+    else if (same(asked, ["", "chosen"])) column = { values: new Float32Array(this.scatter.count), unit: "", names: null };
+    else {
+      try {
+        column = await page.ofRun(page.column(asked));
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+        if (same(state.colour, asked)) this.giveUp("colour", error.message);
+        this.fill();
+        column = { values: this.scatter.density(), unit: "", names: null };
+      }
+    }
+    // Another colour has been asked for meanwhile, or other points are shown.
+    if (!same(state.colour, asked) && !same(state.colour, DENSITY)) return;
+    if (column.values.length !== this.scatter.count) return;
     this.coloured = column;
     this.range = column.names ? [0, 1] : robustExtent(column.values);
-    const isAngle = column.unit === "°" && this.range[1] - this.range[0] > 300;
-    const palette = isAngle ? "circle" : state.palette;
-    this.scatter.setShades(shadesOf(column.values, Boolean(column.names), this.range), tableOf(Boolean(column.names), palette));
-    this.legend(column, palette);
+    this.paint();
     this.page.selections?.showHistogram(column, this.range);
     this.draw();
   }
 
+  // Colours of the points, which differ on a dark ground.
+  paint() {
+    const { coloured: column, range } = this;
+    const isAngle = column.unit === "°" && range[1] - range[0] > 300;
+    const palette = isAngle ? "circle" : this.page.state.palette;
+    const isGroup = Boolean(column.names);
+    this.scatter.setShades(shadesOf(column.values, isGroup, range), tableOf(isGroup, palette, this.scatter.dark));
+    this.legend(column, palette);
+  }
+
   legend(column, palette) {
-    const holder = find("legend");
-    holder.replaceChildren();
-    if (same(this.page.state.colour, ["", "chosen"])) return;
-    if (column.names) {
-      const counts = new Uint32Array(column.names.length);
-      for (const v of column.values) if (v === v) counts[v]++;
-      column.names.slice(0, 200).forEach((name, number) => {
-        const button = document.createElement("button");
-        const dot = document.createElement("i");
-        dot.style.background = cssColour(groupColour(number % 24));
-        button.append(dot, `${name} (${counts[number].toLocaleString("en")})`);
-        button.title = "choose these particles";
-        button.onclick = () => this.step({ kind: "groups", column: this.page.state.colour, groups: [number], mode: find("mode").value });
-        holder.append(button);
-      });
-      if (column.names.length > 200) holder.append(`… of ${column.names.length}`);
-      return;
-    }
-    const ends = same(this.page.state.colour, ["", "density"]) ? ["few", "many particles"] : this.range.map((v, i) => shortNumber(v) + (i ? ` ${column.unit}` : ""));
-    holder.append(...rampBar(palette, `${label(this.page.state.colour)}: ${ends[0]}`, ends[1]));
+    const { colour } = this.page.state;
+    const { dark } = this.scatter;
+    if (same(colour, ["", "chosen"])) return find("legend").replaceChildren();
+    if (column.names) return showGroups(find("legend"), column, dark, (number) => this.step({ kind: "groups", column: colour, groups: [number], mode: find("mode").value }));
+    const ends = same(colour, DENSITY) ? ["few", "many particles"] : this.range.map((v, i) => shortNumber(v) + (i ? ` ${column.unit}` : ""));
+    return find("legend").replaceChildren(...rampBar(palette, `${label(colour)}: ${ends[0]}`, ends[1], dark));
   }
 
   // Choices
 
-  async step(step) {
-    await this.page.tried(async () => {
-      this.choosing = performance.now();
-      const mask = await this.maskAfter(step, this.mask);
-      this.history.push({ step, mask });
-      this.page.state.steps.push(step);
+  // Choices follow each other, whatever they wait for.
+  queued(work) {
+    this.queue = this.queue.then(() => this.page.tried(work));
+    return this.queue;
+  }
+
+  // A choice belongs to the epoch whose values it was made by.
+  step(step) {
+    const made = { ...step, epoch: this.page.shownEpoch };
+    const begun = performance.now();
+    return this.queued(async () => {
+      this.choosing = begun;
+      const mask = await this.page.ofRun(this.maskAfter(made, this.mask));
+      this.history.push({ step: made, mask });
+      this.page.state.steps.push(made);
       this.showChoice();
       this.page.timings.choice = performance.now() - (this.choosing ?? Infinity);
     });
@@ -201,12 +281,13 @@ export class LatentPanel {
 
   async maskOf(step, count) {
     const { page } = this;
+    const epoch = step.epoch === undefined ? page.shownEpoch : step.epoch;
     if (step.kind === "polygon") {
-      const [x, y] = await this.columnsOf(step);
+      const [x, y] = await this.columnsOf(step, epoch);
       return polygonMask(x.values, y.values, step.polygon);
     }
-    if (step.kind === "range") return rangeMask((await page.column(step.column)).values, step.low, step.high);
-    if (step.kind === "groups") return groupMask((await page.column(step.column)).values, step.groups);
+    if (step.kind === "range") return rangeMask((await page.column(step.column, epoch)).values, step.low, step.high);
+    if (step.kind === "groups") return groupMask((await page.column(step.column, epoch)).values, step.groups);
     if (step.kind === "saved") {
       const { values } = await getNumbers(`${page.api}/selection`, { name: step.name }, { kind: Uint32Array });
       return rowsMask(values, count);
@@ -214,23 +295,27 @@ export class LatentPanel {
     throw new Error(`the state holds a choice that this version does not know: ${step.kind}`);
   }
 
-  async replay(steps) {
-    this.history = [];
-    const done = [];
-    for (const step of steps) {
-      const mask = await this.page.tried(() => this.maskAfter(step, this.mask));
-      if (!mask) continue;
-      this.history.push({ step, mask });
-      done.push(step);
-    }
-    this.page.state.steps = done;
-    this.showChoice();
+  replay(steps) {
+    return this.queued(async () => {
+      this.history = [];
+      const done = [];
+      for (const step of steps) {
+        const mask = await this.page.tried(() => this.page.ofRun(this.maskAfter(step, this.mask)));
+        if (!mask) continue;
+        this.history.push({ step, mask });
+        done.push(step);
+      }
+      this.page.state.steps = done;
+      this.showChoice();
+    });
   }
 
   undo() {
-    this.history.pop();
-    this.page.state.steps.pop();
-    this.showChoice();
+    return this.queued(() => {
+      this.history.pop();
+      this.page.state.steps.pop();
+      this.showChoice();
+    });
   }
 
   clear() {
@@ -289,13 +374,22 @@ export class LatentPanel {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
     };
+    onPinch(canvas, (factor, ...at) => {
+      this.grip = null;
+      this.scatter.zoom(1 / factor, ...at);
+      this.draw();
+      page.changed();
+    });
     canvas.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary) return;
       canvas.setPointerCapture(event.pointerId);
       this.grip = { from: place(event), last: place(event), track: [place(event)], tool: event.button === 1 ? "move" : page.state.tool };
       if (this.grip.tool === "volume") page.volumes.point(this, ...place(event));
-      if (this.grip.tool === "path") page.volumes.addAnchor(this, ...place(event));
+      if (this.grip.tool === "path") page.volumes.path.add(this, ...place(event));
     });
-    canvas.addEventListener("pointermove", (event) => this.moved(place(event)));
+    canvas.addEventListener("pointermove", (event) => {
+      if (event.isPrimary) this.moved(place(event));
+    });
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.released());
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -318,7 +412,7 @@ export class LatentPanel {
     if (grip.tool === "volume") page.volumes.point(this, ...at);
     if (grip.tool === "path" && Math.hypot(at[0] - grip.from[0], at[1] - grip.from[1]) > 45) {
       grip.from = at;
-      page.volumes.addAnchor(this, ...at);
+      page.volumes.path.add(this, ...at);
     }
     grip.last = at;
     grip.track.push(at);
@@ -330,6 +424,9 @@ export class LatentPanel {
     this.grip = null;
     if (!grip) return;
     let track = grip.track;
+    const went = Math.hypot(grip.last[0] - grip.from[0], grip.last[1] - grip.from[1]);
+    // A finger points at nothing before it touches.
+    if (track.length < 3 && went < CLICK_PX) page.particle.hover(this.scatter, ...grip.last);
     if (grip.tool === "box") {
       const [[x0, y0], [x1, y1]] = [grip.from, grip.last];
       track = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
@@ -363,47 +460,6 @@ export class LatentPanel {
   }
 
   drawOverlay() {
-    const { overlay, scatter, grip, page } = this;
-    const ratio = window.devicePixelRatio || 1;
-    [overlay.width, overlay.height] = [overlay.clientWidth * ratio, overlay.clientHeight * ratio];
-    const context = overlay.getContext("2d");
-    context.scale(ratio, ratio);
-    const ink = page.state.dark ? "#fff" : "#000";
-    if (grip && ["lasso", "box"].includes(grip.tool)) {
-      context.beginPath();
-      if (grip.tool === "box") context.rect(...grip.from, grip.last[0] - grip.from[0], grip.last[1] - grip.from[1]);
-      else grip.track.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
-      context.strokeStyle = ink;
-      context.fillStyle = "rgba(0, 114, 178, .12)";
-      context.fill();
-      context.stroke();
-    }
-    const mark = (row, letter) => {
-      if (row === null || row === undefined || row >= scatter.count) return null;
-      const [x, y] = scatter.toPixels(scatter.x[row], scatter.y[row]);
-      context.beginPath();
-      context.arc(x, y, 7, 0, 7);
-      context.fillStyle = "#d55e00";
-      context.fill();
-      context.fillStyle = "#fff";
-      context.font = "bold 10px system-ui";
-      context.textAlign = "center";
-      context.fillText(letter, x, y + 3.5);
-      return [x, y];
-    };
-    let before = null;
-    page.state.anchors.forEach((anchor, i) => {
-      const at = mark(anchor.row, String(i + 1));
-      if (before && at) {
-        context.strokeStyle = "#d55e00";
-        context.beginPath();
-        context.moveTo(...before);
-        context.lineTo(...at);
-        context.stroke();
-      }
-      before = at;
-    });
-    mark(page.state.a?.row, "A");
-    mark(page.state.b?.row, "B");
+    drawOverlay(this.overlay, this.scatter, this.grip, this.page.state);
   }
 }

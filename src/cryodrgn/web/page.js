@@ -22,6 +22,8 @@ class Page {
   constructor() {
     this.state = { ...structuredClone(BLANK), run: 0, epoch: null, x: null, y: null, colour: ["", "density"], palette: "viridis", k: 10, tool: "lasso", dark: matchMedia("(prefers-color-scheme: dark)").matches };
     this.columns = new Map();
+    // How many runs have been opened; answers of an earlier one are not shown.
+    this.opening = 0;
     this.timings = {};
     this.said = new Set();
     // A token in the address is in the cookie by now, and need not be seen over a shoulder.
@@ -34,6 +36,19 @@ class Page {
 
   get api() {
     return `/api/runs/${this.state.run}`;
+  }
+
+  // The epoch whose latents are shown, as the server is asked for it: −1 is the finished run.
+  get shownEpoch() {
+    return this.resolved === undefined ? this.state.epoch : this.resolved ?? -1;
+  }
+
+  // What a promise comes to, unless another run is opened meanwhile.
+  async ofRun(promise) {
+    const { opening } = this;
+    const found = await promise;
+    if (opening !== this.opening) throw new DOMException("another run was opened", "AbortError");
+    return found;
   }
 
   // A sentence for the user, once.
@@ -55,8 +70,9 @@ class Page {
       return await work();
     } catch (error) {
       if (error.name !== "AbortError") {
-        this.say(error.message);
-        if (!("status" in error)) console.error(error);
+        const isOurs = "status" in error;
+        this.say(isOurs ? error.message : `the page has a fault, which the browser's console describes: ${error.message}`);
+        if (!isOurs) console.error(error);
       }
       return undefined;
     }
@@ -71,27 +87,53 @@ class Page {
     this.training = new TrainingPanel(this);
     this.listen();
     this.paint();
-    const { runs } = await listing;
-    find("run").replaceChildren(...runs.map((run, i) => new Option(run.name, i)));
-    if (this.state.run >= runs.length) this.state.run = 0;
-    await this.openRun(runs[this.state.run]);
+    this.runs = (await listing).runs;
+    find("run").replaceChildren(...this.runs.map((run, i) => new Option(run.name, i)));
+    const note = this.takeRun(this.state);
+    await this.tried(() => this.openRun(note));
     document.body.dataset.ready = "yes";
   }
 
-  async openRun(known = null) {
+  // The run that a state is of: numbers of runs are those of one server, names are not. A sentence
+  // where this page does not have it.
+  takeRun({ name }) {
+    const { state, runs } = this;
+    const named = runs.findIndex((run) => run.name === name);
+    if (named >= 0) state.run = named;
+    if (state.run >= runs.length) state.run = 0;
+    if (named >= 0 || name === undefined) return null;
+    Object.assign(state, structuredClone(BLANK), OF_A_RUN, { run: 0 });
+    return `this link or state is of the run ${name}, which this page does not have; it has ${runs.map((run) => run.name).join(", ")}`;
+  }
+
+  async openRun(note = null) {
     const { state } = this;
+    const opening = ++this.opening;
     find("run").value = state.run;
+    state.name = this.runs[state.run].name;
     this.columns.clear();
-    this.run = known && !known.gone ? known : await getJson(this.api);
+    this.resolved = undefined;
+    find("messages").replaceChildren();
+    this.said.clear();
+    if (note) this.say(note);
+    // Nothing is shown of a run that is gone.
+    document.querySelector("main").hidden = true;
+    this.run = await this.ofRun(getJson(this.api));
+    document.querySelector("main").hidden = false;
     document.title = `${this.run.name} · cryoDRGN`;
     for (const note of this.run.notes) this.say(note);
     this.showEpochs(this.run.epochs, this.run.finished);
-    const parts = [`${this.run.particles.toLocaleString("en")} particles`, `latent of ${this.run.latent_dim}`, `${this.run.box_size} px at ${Number(this.run.pixel_size.toPrecision(4))} Å/px`];
+    const { particles, latent_dim: dim } = this.run;
+    const parts = [`${this.run.box_size} px at ${Number(this.run.pixel_size.toPrecision(4))} Å/px`];
+    if (dim) parts.unshift(`${particles.toLocaleString("en")} particles`, `latent of ${dim}`);
     find("facts").textContent = parts.join(" · ");
-    find("latent").hidden = !this.run.particles;
+    for (const id of ["latent", "selection", "particle"]) find(id).hidden = !particles;
+    for (const part of document.querySelectorAll(".of-latents")) part.hidden = !dim;
     this.particle.open();
-    await this.tried(() => this.latent.open());
-    await this.tried(() => this.volumes.open());
+    for (const panel of [this.latent, this.volumes]) {
+      await this.tried(() => panel.open());
+      if (opening !== this.opening) return;
+    }
     this.tried(() => this.selections.open());
     this.tried(() => this.training.open());
     this.changed();
@@ -106,15 +148,15 @@ class Page {
   }
 
   // A column by group and name; numbers for every particle, names of groups if they are such.
-  async column([group, name]) {
-    const key = `${group}\n${name}`;
+  async column([group, name], epoch = this.shownEpoch) {
+    const key = `${group}\n${name}\n${epoch}`;
     if (this.columns.has(key)) {
       const found = this.columns.get(key);
       this.columns.delete(key);
       this.columns.set(key, found);
       return found;
     }
-    const asked = { group, name, epoch: this.state.epoch };
+    const asked = { group, name, epoch };
     const making = (async () => {
       const { values, about } = await getNumbers(`${this.api}/column`, asked);
       const names = about.names ? (await getJson(`${this.api}/column-names`, asked)).names : null;
@@ -147,17 +189,21 @@ class Page {
   async reopen(state) {
     Object.assign(this.state, structuredClone(BLANK), state);
     this.paint();
-    await this.openRun();
+    await this.openRun(this.takeRun(state));
   }
 
   listen() {
     find("palette").replaceChildren(...PALETTES.map((name) => new Option(name)));
-    find("run").onchange = () => this.tried(() => this.reopen({ ...OF_A_RUN, run: Number(find("run").value) }));
+    find("run").onchange = () => this.tried(() => this.reopen({ ...OF_A_RUN, run: Number(find("run").value), name: this.runs[Number(find("run").value)].name }));
     find("epoch").onchange = () => {
       this.state.epoch = find("epoch").value === "" ? null : Number(find("epoch").value);
-      this.columns.clear();
+      this.resolved = undefined;
+      this.changed();
       this.tried(async () => {
-        await this.latent.refresh();
+        if (this.run.particles) {
+          await this.latent.listColumns();
+          await this.latent.refresh();
+        }
         await this.volumes.refresh();
         this.changed();
       });
@@ -170,7 +216,13 @@ class Page {
     find("copy-link").onclick = async () => {
       const link = `${location.origin}${location.pathname}#${encoded(this.remembered())}`;
       history.replaceState(null, "", link);
-      await this.tried(() => navigator.clipboard.writeText(link));
+      try {
+        await navigator.clipboard.writeText(link);
+        find("copy-link").textContent = "Copied";
+        setTimeout(() => (find("copy-link").textContent = "Copy link"), 2000);
+      } catch {
+        this.say("this browser lets the page copy nothing: the link stands in the address bar");
+      }
     };
     find("save-state").onclick = () => download(new Blob([JSON.stringify(this.remembered())], { type: "application/json" }), `${this.run.name}.page.json`);
     find("open-state").onchange = async (event) => {

@@ -4,6 +4,7 @@ import { drawImage, shortNumber } from "./charts.js";
 import { getNumbers } from "./server.js";
 
 const find = (id) => document.getElementById(id);
+const HINT = "Hold the pointer over a particle, or tap one.";
 const NAMES = { raw: "as stored", "low-passed": "low-passed, centred", "predicted low-passed": "predicted, low-passed", predicted: "predicted" };
 
 export class ParticlePanel {
@@ -18,7 +19,7 @@ export class ParticlePanel {
     this.asking?.abort();
     this.row = null;
     for (const id of ["particle-number", "pictures"]) find(id).replaceChildren();
-    find("particle-facts").textContent = "Hold the pointer over a particle.";
+    find("particle-facts").textContent = HINT;
   }
 
   // The particle under the pointer, once it stays.
@@ -43,7 +44,7 @@ export class ParticlePanel {
     this.asking = new AbortController();
     if (this.refusedRun === page.state.run) return;
     try {
-      const { values, about } = await getNumbers(`${page.api}/pictures`, { row, epoch: page.state.epoch }, { signal: this.asking.signal });
+      const { values, about } = await getNumbers(`${page.api}/pictures`, { row, epoch: page.shownEpoch }, { signal: this.asking.signal });
       this.draw(values, about.sides);
     } catch (error) {
       // Said once for a run whose images are gone, not for every particle.

@@ -47,6 +47,7 @@ function showLatents(holder, { planes, clusters }) {
   choice(bar, "axes", planes.map((one) => one.name), plane);
   coloured = choice(bar, "colour", labels ? ["density", "cluster"] : ["density"], colour);
   plane(0);
+  redrawnOnResize(() => scatter.draw());
   let grip = null;
   canvas.onpointerdown = (event) => {
     canvas.setPointerCapture(event.pointerId);
@@ -105,6 +106,12 @@ function showVolumes(holder, series) {
   });
   const level = slider(bar, "level", 1000, 300, show);
   show();
+  redrawnOnResize(() => view.draw());
+}
+
+// Pictures have the size of their places, which a turned phone changes.
+function redrawnOnResize(draw) {
+  addEventListener("resize", draw);
 }
 
 const holder = document.getElementById("live-views");

@@ -6,16 +6,19 @@
 
 import { groupTable, rampOf } from "./colours.js";
 
+// Ends of the values that are finite numbers.
 export function extentOf(values) {
   let low = Infinity;
   let high = -Infinity;
   for (let i = 0; i < values.length; i++) {
     const v = values[i];
-    if (v < low) low = v;
-    if (v > high) high = v;
+    if (v < low && v > -Infinity) low = v;
+    if (v > high && v < Infinity) high = v;
   }
-  if (!(high > low)) return Number.isFinite(low) ? [low - 0.5, low + 0.5] : [0, 1];
-  return [low, high];
+  if (high > low) return [low, high];
+  // Half a unit about a single value is nothing to a large one.
+  const half = Math.max(0.5, Math.abs(low) * 1e-6);
+  return Number.isFinite(low) ? [low - half, low + half] : [0, 1];
 }
 
 // Ends of the colour scale: the outermost hundredth on either side has the colour of the ends.
@@ -243,8 +246,8 @@ export function shadesOf(values, isGroup, [low, high]) {
   return shades;
 }
 
-export function tableOf(isGroup, palette) {
-  return isGroup ? groupTable() : rampOf(palette);
+export function tableOf(isGroup, palette, isDark = false) {
+  return isGroup ? groupTable(isDark) : rampOf(palette, isDark);
 }
 
 // Density of the points themselves on the plane, as the share of the densest place.

@@ -1,6 +1,6 @@
 // Named selections: saved in the folder of the run, combined, exported, taken away.
 
-import { getJson, post, query } from "./server.js";
+import { getJson, post, query, refused } from "./server.js";
 
 const find = (id) => document.getElementById(id);
 
@@ -14,14 +14,15 @@ export class SelectionPanel {
     };
     find("threshold").onclick = () => {
       const column = page.state.colour;
-      const [low, high] = ["low", "high"].map((id, i) => (find(id).value === "" ? (i ? 1e38 : -1e38) : Number(find(id).value)));
+      const [low, high] = ["low", "high"].map((id) => (find(id).value === "" ? null : Number(find(id).value)));
       page.latent.step({ kind: "range", column, low, high, mode: find("mode").value });
     };
   }
 
   async open() {
     if (!this.page.run.particles) return;
-    const { selections } = await getJson(`${this.page.api}/selections`);
+    const { selections, notes } = await getJson(`${this.page.api}/selections`);
+    for (const note of notes) this.page.say(note);
     this.show(selections);
   }
 
@@ -46,7 +47,7 @@ export class SelectionPanel {
     };
     const { page } = this;
     cell(name);
-    cell(button("Choose", "choose these particles, as the list above says", () => page.latent.step({ kind: "saved", name, mode: find("mode").value })));
+    cell(button("Choose", "choose these particles: anew, and these, of these, or not these, as is said above the particles", () => page.latent.step({ kind: "saved", name, mode: find("mode").value })));
     cell(button("Export", "write them back in the format of the particle file", () => page.tried(async () => {
       await post(`${page.api}/export`, { name });
       await this.open();
@@ -65,9 +66,11 @@ export class SelectionPanel {
     const { page } = this;
     const name = find("name").value.trim();
     const rows = page.latent.chosenRows();
-    if (!rows.length) throw Object.assign(new Error("no particles are chosen; draw around some first"), { status: 0 });
+    if (!rows.length) throw refused("no particles are chosen; draw around some first");
+    find("saved-note").textContent = "";
     try {
       await post(`${page.api}/selection`, { name, seen: this.seen.get(name) }, rows);
+      find("saved-note").textContent = `${rows.length.toLocaleString("en")} particles saved as ${name}`;
     } finally {
       await this.open();
     }
@@ -80,7 +83,7 @@ export class SelectionPanel {
     const isQuantity = this.page.state.colour[0] !== "" && !names;
     find("by-value").hidden = !isQuantity;
     if (!isQuantity) for (const id of ["low", "high"]) find(id).value = "";
-    if (!isQuantity || !(high > low)) return;
+    if (!isQuantity || !(high > low) || !values.some(Number.isFinite)) return;
     const counts = new Float64Array(60);
     for (let i = 0; i < values.length; i++) {
       const v = values[i];

@@ -7,6 +7,9 @@ export class Refused extends Error {
   }
 }
 
+// What cannot be done, said without the server.
+export const refused = (sentence) => new Refused(sentence, 0);
+
 async function answered(path, options) {
   let answer;
   try {

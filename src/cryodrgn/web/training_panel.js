@@ -1,7 +1,7 @@
 // A run under way: losses, rate, time left, verdict, and one state after every epoch.
 
 import { drawImage, lineChart, projectionOf } from "./charts.js";
-import { getJson, getNumbers } from "./server.js";
+import { getJson, getNumbers, refused } from "./server.js";
 import { halved } from "./volume_view.js";
 
 const find = (id) => document.getElementById(id);
@@ -29,45 +29,60 @@ export class TrainingPanel {
     find("strip").replaceChildren();
     find("half-maps").replaceChildren();
     await this.look();
-    const curves = await this.page.tried(() => getJson(`${this.page.api}/half-maps`));
-    const lines = Object.entries(curves ?? {}).map(([name, points]) => ({ name, points }));
-    if (lines.length) lineChart(find("half-maps"), lines.slice(0, 6), { xName: "resolution (1/Å)", yName: "FSC of half maps", y0: 0, y1: 1 });
+    const curves = await this.page.tried(() => this.page.ofRun(getJson(`${this.page.api}/half-maps`)));
+    if (!curves) return;
+    const lines = Object.entries(curves).map(([name, points]) => ({ name, points }));
+    if (lines.length) lineChart(find("half-maps"), lines, { xName: "spatial frequency (1/Å)", yName: "FSC of half maps", y0: 0, y1: 1, threshold: 0.143 });
   }
 
   // Asks whether there is anything new, and again after a while; a page in the background rests.
   async look() {
     clearTimeout(this.later);
-    const run = this.page.state.run;
+    const { opening } = this.page;
     if (!document.hidden) await this.page.tried(() => this.update());
-    if (run === this.page.state.run) this.later = setTimeout(() => this.look(), this.isRunning ? EVERY : SELDOM);
+    if (opening !== this.page.opening) return;
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.look(), this.isRunning ? EVERY : SELDOM);
   }
 
   async update() {
     const { page } = this;
-    const told = await getJson(`${page.api}/progress`, { seen: this.stamp });
+    const told = await page.ofRun(getJson(`${page.api}/progress`, { seen: this.stamp }));
     this.stamp = told.stamp;
     if (told.unchanged) return;
     this.isRunning = ["running", "silent", "unknown"].includes(told.state);
     this.show(told);
     const epochs = JSON.stringify([told.epochs, told.finished]);
-    if (this.epochs !== null && this.epochs !== epochs) await this.grown(told);
+    const isFirst = this.epochs === null;
+    const isGrown = this.epochs !== epochs;
     this.epochs = epochs;
+    if (isFirst) return;
+    if (isGrown) await this.grown(told);
+    // An analysis may have been made of a run that has ended.
+    else if (!this.isRunning && page.run.particles) {
+      page.columns.clear();
+      await page.latent.listColumns();
+    }
   }
 
   // A new epoch: its latents are shown, unless an earlier one was asked for.
   async grown(told) {
     const { page } = this;
+    // With the first epoch, there is a latent space.
+    if (!page.run.particles && page.run.latent_dim) return page.openRun();
     page.showEpochs(told.epochs, told.finished);
     if (page.state.epoch === null) {
-      page.columns.clear();
-      page.run = await getJson(page.api);
-      find("latent").hidden = !page.run.particles;
-      await page.latent.listColumns();
-      await page.latent.refresh();
-      await page.latent.replay(page.state.steps);
+      page.run = await page.ofRun(getJson(page.api));
+      if (page.run.particles) {
+        page.columns.clear();
+        await page.latent.listColumns();
+        await page.latent.refresh();
+        await page.latent.replay(page.state.steps);
+      }
       await page.volumes.refresh({ whole: !this.isRunning });
     }
     if (this.cards.length) await this.strip();
+    return undefined;
   }
 
   show(told) {
@@ -94,8 +109,8 @@ export class TrainingPanel {
     const { page } = this;
     const row = page.state.a?.row ?? page.particle.row ?? 0;
     const side = page.run.instant ? page.run.box_size : Math.min(32, page.run.box_size);
-    const epochs = (await getJson(page.api)).epochs;
-    if (!epochs.length) throw Object.assign(new Error(`${page.run.name} keeps no epochs, only its result`), { status: 0 });
+    const { epochs } = await page.ofRun(getJson(page.api));
+    if (!epochs.length) throw refused(`${page.run.name} keeps no epochs, only its result`);
     const done = new Map(this.cards.filter((card) => card.row === row).map((card) => [card.epoch, card]));
     // Asked for again, or of another run, before it is complete: the newer one goes on.
     const cards = [];
@@ -103,9 +118,9 @@ export class TrainingPanel {
     for (const epoch of epochs) {
       let card = done.get(epoch);
       if (!card) {
-        const { z } = await getJson(`${page.api}/latent`, { row, epoch });
+        const { z } = page.run.latent_dim ? await page.ofRun(getJson(`${page.api}/latent`, { row, epoch })) : { z: [] };
         const { values, about } = await getNumbers(`${page.api}/volume`, { z: z.join(","), side, epoch });
-        card = this.card(row, epoch, values, { ...this.scaled(values, about.side), about, point: { z, row }, pixelSize: about.pixel_size, exact: async () => values });
+        card = this.card(row, epoch, values, { ...this.scaled(values, about.side), about, point: { z, row: page.run.latent_dim ? row : null, epoch }, pixelSize: about.pixel_size, exact: async () => values });
       }
       if (this.cards !== cards) return;
       cards.push(card);

@@ -2,13 +2,16 @@
 
 import { shortNumber } from "./charts.js";
 import { rampBar } from "./colours.js";
-import { download, frameOf, gifOf, videoKind, videoOf } from "./film.js";
-import { getJson, getNumbers, query } from "./server.js";
+import { download } from "./film.js";
+import { PathPanel } from "./path_panel.js";
+import { getJson, getNumbers, query, refused } from "./server.js";
 import { Camera, VolumeView, halved, levelOf, rangeOnSurface } from "./volume_view.js";
 
 const find = (id) => document.getElementById(id);
-const MOST_FILM_BYTES = 4e8;
-const PAGE = crypto.randomUUID?.() ?? String(Math.random());
+// Å that a box is wide; sizes that differ by less than a hundredth are one.
+const extent = ({ side, pixelSize }) => side * pixelSize;
+const isNear = (one, other) => Math.abs(one / other - 1) < 0.01;
+const boxOf = ({ side, pixelSize }) => `${side} px at ${Number(pixelSize.toPrecision(3))} Å/px`;
 
 export class VolumePanel {
   constructor(page) {
@@ -18,7 +21,9 @@ export class VolumePanel {
     this.b = new VolumeView(find("b"), this.camera);
     this.b.base = [0.8, 0.6, 0.4];
     this.turn = 0;
-    this.frames = [];
+    // By which the server tells the wishes of this page from those of others.
+    this.wisher = crypto.randomUUID?.() ?? String(Math.random());
+    this.path = new PathPanel(page, this);
     this.shown = { a: null, b: null };
     // What one step of the slider adds to the level, by side.
     this.levels = new Map();
@@ -46,6 +51,7 @@ export class VolumePanel {
   async open() {
     const { page } = this;
     const { state } = page;
+    const { map } = state;
     if (state.camera) Object.assign(this.camera, state.camera);
     find("maps").replaceChildren(new Option("decoded", ""), ...page.run.maps.map((name) => new Option(name)));
     find("tint").replaceChildren(new Option("nothing", ""), new Option("difference to B", "other"), ...page.run.maps.map((name) => new Option(name, `map:${name}`)));
@@ -53,14 +59,15 @@ export class VolumePanel {
     await page.tried(() => this.takeTint(find("tint").value));
     find("difference").checked = Boolean(state.difference);
     this.shown = { a: null, b: null };
-    this.frames = [];
-    this.showAnchors();
-    if (!page.run.latent_dim) return page.tried(() => this.decode({ z: [], row: null }));
-    if (state.b) await page.tried(() => (state.b.map ? this.showMap(state.b.map, "b") : this.decode(state.b, { into: "b" })));
-    if (state.a) await page.tried(() => this.decode(state.a));
-    else await page.tried(() => this.first());
-    if (state.map) await page.tried(() => this.showMap(state.map));
-    return undefined;
+    this.path.forgetFrames();
+    const { opening } = page;
+    await page.tried(() => this.path.followAnchors());
+    const { a, b } = state;
+    if (b) await page.tried(async () => (b.map ? this.showMap(b.map, "b") : this.decode(await this.renewed(b), { into: "b" })));
+    if (opening !== page.opening) return;
+    if (map) await page.tried(() => this.showMap(map));
+    else if (!page.run.latent_dim) await page.tried(() => this.decode({ z: [], row: null }));
+    else await page.tried(async () => (a ? this.decode(await this.renewed(a)) : this.first()));
   }
 
   // To begin with, the volume where particles lie densest.
@@ -75,15 +82,22 @@ export class VolumePanel {
 
   // While a training is under way, networks are not asked for more than a small volume of every epoch.
   async refresh({ whole = true } = {}) {
-    const { a, b } = this.page.state;
-    if (b?.z) await this.page.tried(async () => this.decode({ z: await this.latentOf(b), row: b.row }, { into: "b", whole }));
-    if (a) await this.page.tried(async () => this.decode({ z: await this.latentOf(a), row: a.row }, { whole }));
+    const { page } = this;
+    const { a, b, map } = page.state;
+    this.path.forgetFrames();
+    await page.tried(() => this.path.followAnchors());
+    if (b?.z) await page.tried(async () => this.decode(await this.renewed(b), { into: "b", whole }));
+    if (map) return;
+    if (a) await page.tried(async () => this.decode(await this.renewed(a), { whole }));
+    else if (page.run.latent_dim) await page.tried(() => this.first());
   }
 
-  // Latents of a particle differ from epoch to epoch.
-  async latentOf({ z, row }) {
+  // Latents of a particle differ from epoch to epoch, unless a point is of an epoch of its own.
+  async renewed(point) {
     const { page } = this;
-    return row === null ? z : (await getJson(`${page.api}/latent`, { row, epoch: page.state.epoch })).z;
+    if (point.row === null || point.epoch !== undefined) return point;
+    const { z } = await page.ofRun(getJson(`${page.api}/latent`, { row: point.row, epoch: page.shownEpoch }));
+    return { z, row: point.row };
   }
 
   point(panel, px, py) {
@@ -100,39 +114,58 @@ export class VolumePanel {
     const { state } = page;
     const turn = ++this.turn;
     const asked = place ? { row, x_group: state.x[0], x_name: state.x[1], x: place[0], y_group: state.y[0], y_name: state.y[1], y: place[1] } : { row };
-    const { z, moved } = await getJson(`${page.api}/${place ? "point" : "latent"}`, { ...asked, epoch: state.epoch });
+    const { z, moved } = await getJson(`${page.api}/${place ? "point" : "latent"}`, { ...asked, epoch: page.shownEpoch });
     if (turn !== this.turn) return;
     await this.decode({ z, row: place && moved ? null : row });
+  }
+
+  // Begins what takes the place of whatever is under way: its number, and its signal to give up.
+  begin(text) {
+    this.path.isMaking = false;
+    this.asking?.abort();
+    this.asking = new AbortController();
+    find("busy").textContent = text;
+    return { turn: ++this.turn, signal: this.asking.signal };
+  }
+
+  end(turn) {
+    if (turn === this.turn) find("busy").textContent = "";
   }
 
   // A small volume at once, then the whole one; both are given up when one moves on.
   async decode(point, { into = "a", whole: isWanted = true } = {}) {
     const { page } = this;
-    const turn = ++this.turn;
-    this.asking?.abort();
-    this.asking = new AbortController();
-    const { signal } = this.asking;
+    const { turn, signal } = this.begin("decoding …");
     page.state[into] = point;
+    if (into === "a") this.leaveMap();
     page.latent.drawOverlay();
     const whole = page.run.box_size;
     const quarter = Math.max(16, 2 * Math.round(whole / 8));
     const sides = page.run.instant || quarter >= whole ? [whole] : isWanted ? [quarter, whole] : [quarter];
-    find("busy").textContent = "decoding …";
     if (into === "a") [this.wished, page.timings.sight] = [performance.now(), null];
-    for (const side of sides) {
-      const volume = await this.fetched(point, side, { page: `${PAGE}${into}`, turn }, { signal });
-      if (into === "a" && turn !== this.turn) return;
-      this.show(into, { ...volume, turn });
+    try {
+      for (const side of sides) {
+        const volume = await this.fetched(point, side, { page: `${this.wisher}${into}`, turn }, { signal });
+        if (turn !== this.turn) return;
+        this.show(into, { ...volume, turn });
+      }
+    } finally {
+      this.end(turn);
     }
-    find("busy").textContent = "";
     find("z").value = point.z.map((v) => Number(v.toPrecision(5))).join(" ");
     page.changed();
+  }
+
+  // A decoded volume takes the place of a map in A.
+  leaveMap() {
+    this.page.state.map = "";
+    find("maps").value = "";
   }
 
   // A decoded volume with half precision, which pictures need no more than; `exact` is the whole.
   async fetched(point, side, wish = {}, options = {}) {
     const { page } = this;
-    const asked = { z: point.z.join(","), side, epoch: page.state.epoch };
+    const asked = { z: point.z.join(","), side, epoch: point.epoch ?? page.shownEpoch };
     const path = `${page.api}/volume`;
     const { values, about } = await getNumbers(path, { ...asked, ...wish, precision: "half" }, { ...options, kind: Uint16Array });
     let whole = null;
@@ -151,22 +184,34 @@ export class VolumePanel {
 
   async showMap(name, into = "a") {
     const { page } = this;
-    if (into === "a") page.state.map = name;
     if (!name) {
-      if (page.state.a) await this.decode(page.state.a);
+      this.leaveMap();
+      if (page.state.a) await this.decode(await this.renewed(page.state.a));
+      else await this.first();
       return;
     }
     // A volume that is being decoded must not take the place of the map.
-    const turn = ++this.turn;
-    this.asking?.abort();
-    const { values, about } = await getNumbers(`${page.api}/map`, { name });
-    if (turn !== this.turn) return;
-    find("busy").textContent = "";
-    const [nz, ny, nx] = about.sides;
-    if (nz !== ny || ny !== nx) throw Object.assign(new Error(`${name} is no cube, but ${nz} × ${ny} × ${nx}`), { status: 0 });
-    find("maps").value = page.state.map ?? "";
-    this.show(into, { ...halved(values), side: nx, about: {}, point: null, pixelSize: about.pixel_size, name, map: name, exact: async () => values });
+    const { turn } = this.begin("reading …");
+    try {
+      const { values, side, pixelSize } = await this.mapOf(name);
+      if (turn !== this.turn) return;
+      if (into === "a") page.state.map = name;
+      this.show(into, { ...halved(values), side, about: {}, point: null, pixelSize, name, map: name, exact: async () => values });
+    } finally {
+      this.end(turn);
+      find("maps").value = page.state.map;
+    }
+    page.latent.drawOverlay();
     page.changed();
+  }
+
+  // A map of the run, if it is a cube.
+  async mapOf(name) {
+    const { page } = this;
+    const { values, about } = await page.ofRun(getNumbers(`${page.api}/map`, { name }));
+    const [nz, ny, nx] = about.sides;
+    if (nz !== ny || ny !== nx) throw refused(`${name} is no cube, but ${nz} × ${ny} × ${nx}`);
+    return { values, side: nx, pixelSize: about.pixel_size };
   }
 
   show(into, volume) {
@@ -187,7 +232,10 @@ export class VolumePanel {
   describe(into, { about, point, name, side, pixelSize }) {
     const holder = find(`about-${into}`);
     const head = into.toUpperCase();
-    holder.replaceChildren(`${head}: ${name ?? (point.row === null ? "a point" : `particle ${point.row.toLocaleString("en")}`)}, ${side} px at ${Number(pixelSize.toPrecision(3))} Å/px `);
+    const isOne = !this.page.run.latent_dim;
+    const what = name ?? (isOne ? "the structure" : point.row === null ? "a point" : `particle ${point.row.toLocaleString("en")}`);
+    const epoch = point?.epoch >= 0 && !name ? ` after epoch ${point.epoch}` : "";
+    holder.replaceChildren(`${head}: ${what}${epoch}, ${boxOf({ side, pixelSize })} `);
     if (about.supported === undefined) return;
     const flag = document.createElement("span");
     flag.className = about.supported ? "supported" : "extrapolated";
@@ -196,11 +244,18 @@ export class VolumePanel {
     holder.append(flag);
   }
 
+  // Why A and B cannot be compared voxel by voxel; empty if they can.
+  notComparable() {
+    const { a, b } = this.shown;
+    if (!a || !b || (a.side === b.side && isNear(a.pixelSize, b.pixelSize))) return "";
+    return `B − A needs one box: A has ${boxOf(a)}, B has ${boxOf(b)}`;
+  }
+
   // B − A from exact numbers; null while they are fetched, after which all is drawn again.
   difference() {
     const { a, b } = this.shown;
     const isWanted = find("difference").checked || find("tint").value === "other";
-    if (!isWanted || !a || !b || a.side !== b.side) return null;
+    if (!isWanted || !a || !b || this.notComparable()) return null;
     if (this.compared?.a === a && this.compared.b === b) return this.compared.volume;
     const compared = { a, b, volume: null };
     this.compared = compared;
@@ -224,10 +279,14 @@ export class VolumePanel {
     }
     const difference = this.difference();
     const isDifference = find("difference").checked && difference;
+    if (shown.b) this.describe("b", shown.b);
     if (isDifference) {
       b.setVolume(difference, true);
       b.level = difference.most * (Number(find("level").value) / 300);
+      find("about-b").prepend("B − A: orange is more in B, blue is less. ");
     } else if (shown.b) b.setVolume(shown.b);
+    const why = find("difference").checked || find("tint").value === "other" ? this.notComparable() : "";
+    if (why) find("about-b").append(` ${why}`);
     find("pair").classList.toggle("one", !shown.b);
     find("figure-b").hidden = !shown.b;
     this.colour(difference);
@@ -244,6 +303,9 @@ export class VolumePanel {
     if (tint === "other" && difference) {
       a.setTint(difference, [-difference.most, difference.most], "blue–orange");
       legend.append(...rampBar("blue–orange", "less in B", "more in B"));
+    } else if (tint && this.tintMap?.name === tint && shown.a && !isNear(extent(this.tintMap), extent(shown.a))) {
+      a.setTint(null);
+      legend.append(`${tint.slice(4)} is a box of ${shortNumber(extent(this.tintMap))} Å, A one of ${shortNumber(extent(shown.a))} Å: A is not coloured`);
     } else if (tint && this.tintMap?.name === tint && shown.a) {
       const range = rangeOnSurface(this.tintMap, shown.a, a.level);
       a.setTint(this.tintMap, range, "viridis");
@@ -258,8 +320,8 @@ export class VolumePanel {
     page.state.tint = value;
     if (value === "other" && !page.state.b) page.say("there is no B to compare with yet: A → B keeps the volume in A as B");
     if (!value.startsWith("map:")) return;
-    const { values, about } = await getNumbers(`${page.api}/map`, { name: value.slice(4) });
-    this.tintMap = { name: value, ...halved(values), side: about.sides[0] };
+    const { values, side, pixelSize } = await this.mapOf(value.slice(4));
+    this.tintMap = { name: value, ...halved(values), side, pixelSize };
   }
 
   moveLevel(factor) {
@@ -267,102 +329,6 @@ export class VolumePanel {
     this.page.state.level = Number(find("level").value);
     this.render();
     this.page.changed();
-  }
-
-  // Paths
-
-  async addAnchor(panel, px, py) {
-    const row = panel.scatter.nearest(px, py);
-    const { anchors } = this.page.state;
-    if (row < 0 || anchors.at(-1)?.row === row) return;
-    const anchor = { z: [], row };
-    anchors.push(anchor);
-    await this.page.tried(async () => {
-      anchor.z = await this.latentOf(anchor);
-    });
-    this.frames = [];
-    this.showAnchors();
-    panel.drawOverlay();
-    this.page.changed();
-  }
-
-  showAnchors() {
-    const { anchors } = this.page.state;
-    find("anchors").textContent = anchors.length ? `${anchors.length} points` : "no points yet; take the tool Path";
-    find("frame").max = Math.max(this.frames.length - 1, 0);
-  }
-
-  // Points on the straight pieces between the anchors, evenly in number.
-  pathPoints() {
-    const { anchors } = this.page.state;
-    const count = Math.min(Math.max(Number(find("path-count").value) || 12, 2), 200);
-    if (anchors.length < 2) throw Object.assign(new Error("a path needs two points at least: take the tool Path and click"), { status: 0 });
-    return Array.from({ length: count }, (_, i) => {
-      const place = (i / (count - 1)) * (anchors.length - 1);
-      const low = Math.min(Math.floor(place), anchors.length - 2);
-      const [p, q] = [anchors[low].z, anchors[low + 1].z];
-      return p.map((v, d) => v + (place - low) * (q[d] - v));
-    });
-  }
-
-  async makeFilm() {
-    const { page } = this;
-    const points = this.pathPoints();
-    // Frames of half precision are kept, as large as this much memory lets them be.
-    const largest = 2 * Math.floor((MOST_FILM_BYTES / 2 / points.length) ** (1 / 3) / 2);
-    const side = Math.min(page.run.box_size, page.run.instant ? largest : 64);
-    this.frames = [];
-    for (const z of points) {
-      find("busy").textContent = `decoding ${this.frames.length + 1} of ${points.length} …`;
-      this.frames.push(await this.fetched({ z, row: null }, side));
-      this.showAnchors();
-      this.showFrame(this.frames.length - 1);
-    }
-    find("busy").textContent = "";
-    for (let i = 0; i < this.frames.length; i++) {
-      this.showFrame(i);
-      await new Promise((resolve) => setTimeout(resolve, 80));
-    }
-  }
-
-  showFrame(number) {
-    const frame = this.frames[number];
-    if (!frame) return;
-    find("frame").value = number;
-    this.shown.a = frame;
-    this.describe("a", frame);
-    this.a.setVolume(frame);
-    this.render();
-  }
-
-  // A frame that is drawn already, for films.
-  drawFrame(number) {
-    this.showFrame(number);
-    this.a.drawNow();
-  }
-
-  async gif() {
-    if (!this.frames.length) await this.makeFilm();
-    return this.filming(async () => {
-      const pictures = this.frames.map((_, i) => {
-        this.drawFrame(i);
-        return frameOf(this.a.canvas);
-      });
-      return gifOf([...pictures, ...pictures.slice(1, -1).reverse()]);
-    });
-  }
-
-  // Pictures of one size, while they are taken.
-  async filming(work) {
-    const { clientWidth, clientHeight } = this.a.canvas;
-    const scale = 400 / Math.max(clientWidth, clientHeight);
-    this.a.size = [clientWidth, clientHeight].map((side) => 2 * Math.max(Math.round((side * scale) / 2), 8));
-    try {
-      return await work();
-    } finally {
-      this.a.size = null;
-      this.a.draw();
-    }
   }
 
   listen() {
@@ -389,7 +355,7 @@ export class VolumePanel {
     bound("keep-b", "click", () => {
       if (!this.shown.a) return;
       this.shown.b = this.shown.a;
-      page.state.b = this.shown.a.map ? { map: this.shown.a.map } : page.state.a;
+      page.state.b = this.shown.a.map ? { map: this.shown.a.map } : { ...this.shown.a.point };
       this.describe("b", this.shown.b);
       this.render();
       page.latent.drawOverlay();
@@ -398,6 +364,8 @@ export class VolumePanel {
     bound("maps", "change", () => this.showMap(find("maps").value));
     bound("go", "click", () => {
       const z = find("z").value.split(/[\s,;]+/).filter(Boolean).map(Number);
+      const { latent_dim: dim } = page.run;
+      if (z.length !== dim || !z.every(Number.isFinite)) throw refused(`a point of this latent space is ${dim} number${dim > 1 ? "s" : ""}, one after another: ${find("z").value || "none is given"}`);
       return this.decode({ z, row: null });
     });
     bound("mrc", "click", () => download(this.fileLink(), `${this.fileName()}.mrc`));
@@ -410,28 +378,12 @@ export class VolumePanel {
       const script = `# open this file in ChimeraX, with the .mrc beside it\nopen ${this.fileName()}.mrc\nvolume #1 style surface step 1 level ${this.a.level.toPrecision(6)} color #7ba4c7\nlighting soft\nview\n`;
       download(new Blob([script], { type: "text/plain" }), `${this.fileName()}.cxc`);
     });
-    bound("play", "click", () => this.makeFilm());
-    bound("frame", "input", () => this.showFrame(Number(find("frame").value)));
-    bound("gif", "click", async () => download(await this.gif(), `${page.run.name}_path.gif`));
-    bound("video", "click", async () => {
-      if (!videoKind()) throw Object.assign(new Error("this browser writes no video; take the .gif"), { status: 0 });
-      if (!this.frames.length) await this.makeFilm();
-      const video = await this.filming(() => videoOf(this.a.canvas, (i) => this.drawFrame(i), this.frames.length));
-      download(video, `${page.run.name}_path.${video.type.startsWith("video/mp4") ? "mp4" : "webm"}`);
-    });
-    bound("clear-path", "click", () => {
-      page.state.anchors = [];
-      this.frames = [];
-      this.showAnchors();
-      page.latent.drawOverlay();
-      page.changed();
-    });
   }
 
   // What is shown in A, as the name of a file and as a link to it: a map of the run, or a volume of
   // the epoch that it was decoded from.
   get volumeShown() {
-    if (!this.shown.a) throw Object.assign(new Error("no volume is shown yet: take the tool Volume and click"), { status: 0 });
+    if (!this.shown.a) throw refused("no volume is shown yet: take the tool Volume and click");
     return this.shown.a;
   }
 
@@ -439,7 +391,7 @@ export class VolumePanel {
     const { map, point, about } = this.volumeShown;
     const epoch = Number.isInteger(about.epoch) ? `_epoch_${about.epoch}` : "";
     const what = map ? map.replace(/\.mrc$/, "") : `${point.row ?? "point"}${epoch}`;
-    return `${this.page.run.name}_${what}`.replace(/[^\w-]/g, "_");
+    return `${this.page.run.name}_${what}`.replace(/[^\p{L}\p{N}_-]/gu, "_");
   }
 
   fileLink() {

@@ -3,6 +3,7 @@
 // Volumes are float32 with axes (z, y, x); the texture's axes are (x, y, z).
 
 import { rampOf } from "./colours.js";
+import { onPinch } from "./pinch.js";
 
 const VERTEX = `#version 300 es
 in vec2 corner; out vec2 place;
@@ -267,12 +268,21 @@ export class VolumeView {
 
   steer() {
     const { canvas, camera } = this;
+    const zoom = (factor) => {
+      camera.zoom = Math.min(Math.max(camera.zoom * factor, 0.3), 10);
+      camera.changed();
+    };
+    onPinch(canvas, (factor) => {
+      this.grip = null;
+      zoom(factor);
+    });
     canvas.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary) return;
       canvas.setPointerCapture(event.pointerId);
       this.grip = [event.clientX, event.clientY];
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (!this.grip) return;
+      if (!this.grip || !event.isPrimary) return;
       const [x, y] = this.grip;
       this.grip = [event.clientX, event.clientY];
       camera.rotate(((event.clientX - x) / canvas.clientWidth) * 4, ((event.clientY - y) / canvas.clientHeight) * 4);
@@ -280,8 +290,7 @@ export class VolumeView {
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (this.grip = null));
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
-      camera.zoom = Math.min(Math.max(camera.zoom * Math.exp(-event.deltaY * 0.001), 0.3), 10);
-      camera.changed();
+      zoom(Math.exp(-event.deltaY * 0.001));
     }, { passive: false });
   }
 }
