@@ -463,7 +463,7 @@ class ShownRun:
         return found
 
     def _of_latents(self, name: Any, epoch: int | None, make: Callable[[Any], Table]) -> Table:
-        """A table that follows from the latents of an epoch alone, kept while they are the same."""
+        """A table that follows from the latents of an epoch, kept while they are the same."""
         files, latents = [self.files.latents(epoch)], self.latents(epoch)
         return self._kept.table((name, epoch), files, lambda: make(latents))
 
