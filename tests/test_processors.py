@@ -81,7 +81,7 @@ def test_the_log_says_once_that_threads_are_fewer(machine, caplog):
         machine.passes(3, others, 1)
         machine.watch.count()
     assert len(caplog.messages) == 1
-    assert "1 of 4 threads, because other work takes 3.0 processors" in caplog.messages[0]
+    assert "1 of 4 threads, because other processes use 3.0 CPUs" in caplog.messages[0]
 
 
 def test_without_statistics_the_machine_is_free(tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ class Watch:
         level = logging.INFO if now - self._said > SAID_EVERY else logging.DEBUG
         logger.log(
             level,
-            "computing with %d of %d threads, because other work takes %.1f processors; the "
+            "computing with %d of %d threads, because other processes use %.1f CPUs; the "
             "results are the same (OMP_NUM_THREADS sets a fixed number)",
             count,
             self.most,

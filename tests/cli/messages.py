@@ -131,7 +131,7 @@ TRAIN = "-o {0}/out --zdim 2 -n 1"
 POSES, CTF = "--poses {0}/sim/poses.pkl", "--ctf {0}/sim/ctf.pkl"
 # The rest of a line that trains, and the sentence in which it ends.
 TRAINING: list[tuple[str, str]] = [
-    ("{0}/missing.mrcs", "{0}/missing.mrcs does not exist; {0} was looked in, and " + NEAR),
+    ("{0}/missing.mrcs", "{0}/missing.mrcs does not exist; " + NEAR),
     (
         "{0}/sim",
         "{0}/sim is a folder, expected a file; give one of its files: {0}/sim/particles.star, "
@@ -170,7 +170,7 @@ TRAINING: list[tuple[str, str]] = [
         "others with --ind",
     ),
     ("{0}/empty.txt", "{0}/empty.txt names no stacks"),
-    ("{0}/lost.txt", "{0}/nowhere.mrcs does not exist; {0} was looked in, and " + NEAR),
+    ("{0}/lost.txt", "{0}/nowhere.mrcs does not exist; " + NEAR),
     ("{0}/binary.txt", "{0}/binary.txt is no text: byte 0 is not UTF-8"),
     (
         "{0}/empty.star",
@@ -180,7 +180,8 @@ TRAINING: list[tuple[str, str]] = [
     ("{0}/rows.star", "{0}/rows.star is a STAR file without any rows"),
     (
         "{0}/table.cs",
-        "{0}/table.cs cannot be read as a numpy array: it does not begin with \\x93NUMPY",
+        "{0}/table.cs cannot be read as a numpy array: it does not begin with \\x93NUMPY, "
+        "as .cs and .npy files do",
     ),
     (
         "{0}/word.star",
@@ -189,7 +190,7 @@ TRAINING: list[tuple[str, str]] = [
     (
         PARTICLES,
         "{0}/sim/particles.mrcs holds no poses; give them with --poses, or pass the .star or "
-        ".cs file of a 3-D refinement instead of the image stack",
+        ".cs file of a 3-D refinement",
     ),
     (
         "{0}/map.mrc",
@@ -231,7 +232,7 @@ TRAINING: list[tuple[str, str]] = [
     ),
     (
         f"{PARTICLES} --poses {{0}}/missing.pkl",
-        "{0}/missing.pkl does not exist; {0} was looked in, and " + NEAR,
+        "{0}/missing.pkl does not exist; " + NEAR,
     ),
     (
         f"{PARTICLES} --poses {{0}}/folder.pkl",
@@ -245,12 +246,12 @@ TRAINING: list[tuple[str, str]] = [
     ),
     (
         f"{PARTICLES} --poses {{0}}/evil.pkl",
-        "{0}/evil.pkl is no readable pickle of numpy arrays: it asks for builtins.print",
+        "{0}/evil.pkl cannot be read as a pickle of numpy arrays: it asks for builtins.print",
     ),
     (
         f"{PARTICLES} --poses {{0}}/garbage.pkl",
-        "{0}/garbage.pkl is no readable pickle of numpy arrays: invalid literal for int() with "
-        "base 10: b'arbag'",
+        "{0}/garbage.pkl cannot be read as a pickle of numpy arrays: invalid literal for int() "
+        "with base 10: b'arbag'",
     ),
     (f"{PARTICLES} --poses {{0}}/text.pkl", "{0}/text.pkl holds no array of numbers, but str"),
     (
@@ -371,11 +372,12 @@ TRAINING: list[tuple[str, str]] = [
     ),
     (
         f"{PARTICLES} {POSES} --load {{0}}/missing.pkl",
-        "{0}/missing.pkl does not exist; {0} was looked in, and " + NEAR,
+        "{0}/missing.pkl does not exist; " + NEAR,
     ),
     (
         "--load latest",
-        "{0}/out holds no run to go on with",
+        "{0}/out holds no run to resume; give the folder of a run with -o, or leave out --load "
+        "to begin one",
     ),
 ]
 OTHERS: list[tuple[str, str]] = [
@@ -490,7 +492,7 @@ OTHERS: list[tuple[str, str]] = [
     ),
     (
         "parse_pose_star {0}/missing.star -o {0}/out/x.pkl",
-        "{0}/missing.star does not exist; {0} was looked in, and " + NEAR,
+        "{0}/missing.star does not exist; " + NEAR,
     ),
     (
         "backproject_voxel {0}/zero.mrcs --poses {0}/sim/poses.pkl -o {0}/out/x.mrc",
@@ -500,11 +502,11 @@ OTHERS: list[tuple[str, str]] = [
     ),
     (
         "eval_vol {0}/missing.pkl -z 0 -o {0}/out/x.mrc",
-        "{0}/missing.pkl does not exist; {0} was looked in, and " + NEAR,
+        "{0}/missing.pkl does not exist; " + NEAR,
     ),
     (
         "analyze {0}/sim 0",
-        "there is no config.yaml or config.pkl beside {0}/sim/weights.pkl",
+        "{0}/sim is no folder of a training run: it has no config.yaml or config.pkl",
     ),
     (
         "train_vae {0}/sim/particles.star --zdim 2 --device nonsense -o {0}/out",

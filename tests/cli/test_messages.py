@@ -39,7 +39,7 @@ def test_a_mistake_ends_in_its_sentence(files, capfd, line, sentence):
     assert all(text.startswith("warning: ") for text in said[:-1])
     expected = re.escape(f"cryodrgn {words[0]}: {sentence.format(files)}")
     expected = expected.replace(re.escape(SIZE), r"[\d.]+ [kMGT]?B")
-    near = r"(there is [\w.]+(, [\w.]+)*|nothing there has a name like it)"
+    near = r"(similar names in \S+: [\w.]+(, [\w.]+)*|nothing in \S+ has a similar name)"
     assert re.fullmatch(expected.replace(NEAR, near), said[-1])
     assert not out.exists() or {path.name for path in out.iterdir()} <= {"screened.csv"}
 
@@ -47,6 +47,6 @@ def test_a_mistake_ends_in_its_sentence(files, capfd, line, sentence):
 def test_the_nearest_names_of_the_folder_are_told(tmp_path):
     (tmp_path / "weights.12.pkl").touch()
     said = missing_in_words(tmp_path / "weights.13.pkl")
-    assert said.endswith(f"{tmp_path} was looked in, and there is weights.12.pkl")
+    assert said.endswith(f"does not exist; similar names in {tmp_path}: weights.12.pkl")
     said = missing_in_words(tmp_path / "no" / "weights.pkl")
     assert said.endswith(f"neither does the folder {tmp_path / 'no'}")

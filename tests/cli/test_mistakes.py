@@ -88,7 +88,7 @@ class TestParticleTables:
     def test_unreadable_pickle(self, fail, arguments, simulated, tmp_path):
         (simulated / "poses.pkl").write_bytes(b"not a pickle")
         message = fail(*arguments(simulated / "particles.mrcs", *pickles(simulated)))
-        assert "poses.pkl is no readable pickle" in message
+        assert "poses.pkl cannot be read as a pickle" in message
         assert nothing_written(tmp_path)
 
     def test_poses_that_are_not_finite(

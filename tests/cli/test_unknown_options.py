@@ -49,6 +49,7 @@ def test_an_option_that_is_elsewhere_says_what_takes_its_place(capsys, line, rea
     ("program", "line", "hint"),
     [
         (main, "trian_vae", "did you mean train_vae?"),
+        (main, "--zdim 8 train_vae", "after the command: cryodrgn train_vae --zdim …"),
         (main, "fsc a b", "type cryodrgn_utils fsc"),
         (main, "preprocess out", "images are prepared when a run begins"),
         (tools.main, "train_vae p", "type cryodrgn train_vae"),

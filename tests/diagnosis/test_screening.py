@@ -26,7 +26,7 @@ def test_sound_images_have_nothing_odd(write_stack, rng):
     found = screen_images(stack, np.arange(0, 40, 2))
     assert not found.findings()
     assert found.num_screened == 20
-    assert "nothing is odd" in found.in_words()
+    assert "none is bad" in found.in_words()
 
 
 def test_particles_that_stand_out_of_little_noise_are_not_hot_pixels(write_stack, rng):

@@ -49,7 +49,7 @@ def test_numpy_arrays_and_plain_containers_are_read_in_every_protocol(tmp_path, 
 def test_anything_else_is_refused_without_running_it(tmp_path, capfd, content):
     path = tmp_path / "evil.pkl"
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(InputFileError, match=r"evil.pkl is no readable pickle.*asks for"):
+    with pytest.raises(InputFileError, match=r"evil.pkl cannot be read as a pickle.*asks for"):
         load_pickles(path)
     assert not capfd.readouterr().out
 

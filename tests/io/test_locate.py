@@ -53,6 +53,8 @@ def test_every_place_tried_is_shown(tmp_path):
     for place in ("elsewhere/Extract/a.mrcs", "project/Extract/a.mrcs", "project/a.mrcs"):
         assert str(tmp_path / place) in message
     assert "`datadir`" in message
+    tried = message.split("tried ")[1].split("; ")[0].split(", ")
+    assert len(tried) == len(set(tried))
 
 
 def test_a_name_that_fits_two_different_files_is_refused(tmp_path):

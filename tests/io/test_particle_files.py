@@ -7,6 +7,7 @@ from cryodrgn.errors import ConfigError, InputFileError, MetadataError, ShapeMis
 from cryodrgn.geometry.rotations import rotation_about_x
 from cryodrgn.io.particle_files import ParticleFiles, open_particles, open_stack
 from cryodrgn.io.star import write_star
+from cryodrgn.particles.selection import Selection
 
 COUNT, BOX = 6, 8
 
@@ -247,3 +248,10 @@ def test_doubles_are_said_in_the_log_once(star, write_pickle, caplog):
     caplog.clear()
     open_particles(ParticleFiles(particles=star, indices=write_pickle([4, 0], "once.pkl")))
     assert "more than once" not in caplog.text
+
+
+def test_cluster_labels_are_not_taken_for_row_numbers():
+    labels = Selection(indices=np.arange(100) % 20, source="labels.pkl")
+    with pytest.raises(ShapeMismatchError, match=r"only 20 different ones, as cluster labels"):
+        labels.rows_of(100, "particles.star")
+    assert len(labels.rows_of(101, "particles.star")) == 100

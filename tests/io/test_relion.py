@@ -105,6 +105,14 @@ def test_missing_columns_name_the_job_that_makes_them(tmp_path, missing, words):
         _ = metadata.ctf(), metadata.poses(PIXELS)
 
 
+@pytest.mark.parametrize("missing", ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"])
+def test_a_file_with_some_columns_of_the_defocus_is_not_one_without_ctf(tmp_path, missing):
+    """Images would else be taken to carry no CTF."""
+    assert RelionParticles(star(tmp_path, without(PARTICLES, missing))).has_ctf()
+    bare = {name: values for name, values in PARTICLES.items() if "Defocus" not in name}
+    assert not RelionParticles(star(tmp_path, bare)).has_ctf()
+
+
 def test_a_missing_optics_value_names_its_option_and_can_be_given(tmp_path):
     path = star(tmp_path, optics=without(OPTICS, "rlnAmplitudeContrast"))
     with pytest.raises(

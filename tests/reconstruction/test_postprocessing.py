@@ -188,7 +188,7 @@ def test_a_coarse_map_stays_unsharpened_wherever_the_fit_would_begin(tool, tmp_p
     )  # fmt: skip
     assert "B factor: none, not sharpened: too coarse for a fit: 1" in said
     assert "and 7.1 Å are needed" in said
-    assert "the curve does not fall" in said
+    assert "(the last shell; the FSC stays above 0.143)" in said
     assert json.loads((tmp_path / "out/postprocess.json").read_text())["b_factor"] is None
     weighted, sharp = (
         read_volume(tmp_path / f"out/{name}.mrc")[0] for name in ("weighted", "sharpened")
@@ -272,7 +272,7 @@ def test_a_curve_that_does_not_fall_is_said_to(tmp_path, caplog):
     flat = Reconstruction(volume=half[0], half_maps=half, fsc=fourier_shell_correlation(*half))
     with caplog.at_level("INFO"):
         save_reconstruction(flat, ReconstructionFiles(tmp_path), GEOMETRY)
-    assert "agree to 3.127 Å, the last shell: the curve does not fall" in caplog.text
+    assert "agree to 3.127 Å (the last shell; the FSC stays above 0.143)" in caplog.text
     caplog.clear()
     noisy = halves_of(atoms(200), 1.0)
     falling = replace(flat, fsc=fourier_shell_correlation(*noisy))

@@ -188,9 +188,7 @@ def test_a_run_of_a_network_is_no_linear_model(run, fail, made, tmp_path):
     message = fail(
         "train_vae", made / "particles.star", "-o", out, *VAE, "--from", made / "lin"
     )
-    assert (
-        f"{made / 'lin'} does not exist; {made} was looked in, and there is linear" in message
-    )
+    assert f"{made / 'lin'} does not exist; similar names in {made}: linear" in message
     assert not out.exists()
 
 

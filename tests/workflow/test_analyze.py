@@ -205,7 +205,9 @@ def test_mistakes_end_in_one_sentence_and_write_nothing(fail, copied, options, w
 
 
 def test_unfinished_runs_and_wrong_files_are_named(fail, copied, tmp_path):
-    assert "no folder of a training run" in fail("analyze", tmp_path / "no", 0)
+    assert "does not exist" in fail("analyze", tmp_path / "no", 0)
+    said = fail("analyze", copied / "weights.1.pkl", 0)
+    assert f"expected the folder of a training run; give {copied}" in said
     assert "no config.yaml or config.pkl" in fail("analyze", tmp_path, 0)
     (copied / "weights.1.pkl").write_bytes((copied / "z.1.pkl").read_bytes())
     assert "no weight file" in fail("analyze", copied, 1)

@@ -19,11 +19,11 @@ from cryodrgn.progress import format_duration
 from cryodrgn.rundir import AnalysisFiles, StateFiles, VolumeSeries
 
 LATENT_PLOTS = {
-    "z_hist": "How often every value of the latent occurs; lines are the volumes.",
-    "z": "The latent of every particle, in the order of their file: drifts would show.",
+    "z_hist": "Histogram of the latent; lines mark the volumes.",
+    "z": "Latent of every particle in the order of the particle file, to see drifts.",
     "z_pca_hexbin": "Particles along the first two principal components.",
     "z_pca_marginals": "The same, a dot for every particle, with histograms.",
-    "umap_hexbin": "The map of the latent space (UMAP); distances on it mean little.",
+    "umap_hexbin": "UMAP of the latent space; long distances in it mean little.",
     "umap_marginals": "The same, a dot for every particle, with histograms.",
 }
 TRAINING_PLOTS = {
@@ -33,17 +33,17 @@ TRAINING_PLOTS = {
     "fit one half of an image explain its other half than those of other images do, with "
     "standard errors; without heterogeneity it is zero. Right: the error by shell. The dashed "
     "line is where training had converged.",
-    "view_directions": "From where the particles were seen. Directions that are missing make "
-    "volumes that are smeared along them.",
+    "view_directions": "View directions of the particles. Volumes are smeared along directions "
+    "that are missing.",
 }
 PATH_PLOTS = {
-    "pca_traversal": "The volumes' places on the first two principal components.",
-    "umap_traversal": "The volumes' places on the map; each stands at its nearest particle.",
+    "pca_traversal": "The volumes on the first two principal components.",
+    "umap_traversal": "The volumes in the UMAP, each at its nearest particle.",
 }
 CLUSTER_PLOTS = {
     "particles_per_cluster": "Particles in every cluster.",
     "z_pca": "Clusters on the first two principal components.",
-    "umap": "Clusters on the map.",
+    "umap": "Clusters in the UMAP.",
 }
 
 
@@ -139,7 +139,8 @@ def _add_differences(page: HtmlReport, folder: VolumeSeries, count: int) -> None
         return
     page.subheading("Differences between neighbours")
     page.paragraph(
-        "Projections of what each volume has more (red) and less (blue) than the one before."
+        "Projections of the density that each volume gains (red) and loses (blue) relative to "
+        "the one before."
     )
     page.gallery(
         [
@@ -162,14 +163,14 @@ def _look_in_words(look: dict[str, Any]) -> str:
     )
     axis = AXIS_NAMES[look["axis"]]
     return (
-        f"{sign}Every picture: surface at level {look['level']:.4g}, seen along {axis} and "
-        f"from the side, over the central slice and the projection along {axis}. It is "
-        f"{look['width']:.0f} Å wide; level, grey values and scale are the same in all."
+        f"{sign}Every picture: above, the surface at level {look['level']:.4g} along {axis} "
+        f"and from the side; below, the central slice and the projection along {axis}. Its "
+        f"width is {look['width']:.0f} Å; level, grey values and scale are the same in all."
     )
 
 
 def _add_provenance(page: HtmlReport, record: dict[str, Any]) -> None:
-    page.heading("Where it comes from")
+    page.heading("Provenance")
     page.table([(name, str(value)) for name, value in record["run"].items()])
     page.subheading("Inputs")
     inputs = record["inputs"]
@@ -191,7 +192,7 @@ def _add_next_steps(page: HtmlReport, files: AnalysisFiles, record: dict[str, An
     in_3d = f"open {files.chimerax} in ChimeraX: all volumes, one level, a slider"
     page.table(
         [
-            ("by hand", f"jupyter lab {files.notebook} selects particles and makes volumes"),
+            ("notebook", f"jupyter lab {files.notebook} selects particles and makes volumes"),
             *([("in 3-D", in_3d)] if files.chimerax.is_file() else []),
             ("a path of your own", path),
             ("the files", f"{files.path} holds every picture of this page, and the volumes"),

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.particles.selection import random_subset, rows_with_labels
 
@@ -104,7 +105,8 @@ class Candidates:
         self._require_row_each(coordinates, "coordinates")
         if len(point) != coordinates.shape[1]:
             msg = (
-                f"the point has {len(point)} coordinates, the particles {coordinates.shape[1]}"
+                f"the point has {counted(len(point), 'coordinate')}, but the latents of the "
+                f"particles have {counted(coordinates.shape[1], 'dimension')}"
             )
             raise ConfigError(msg)
         self._require_left(count)
@@ -132,7 +134,7 @@ class Candidates:
         if len(table) != len(self):
             msg = (
                 f"the {name} have {len(table)} rows, but there are {len(self)} particles; if "
-                "they had been filtered, give the indices by which with `indices`"
+                "they were filtered, give the indices by which with `indices`"
             )
             raise ShapeMismatchError(msg)
 

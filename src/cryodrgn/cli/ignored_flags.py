@@ -7,8 +7,8 @@ from dataclasses import dataclass
 PREFIX = "unused_"
 
 PREPARED = "images are prepared once, when the run begins"
-READ_AT_ONCE = "as many images are read at once as the cache of a processor holds"
-PROGRESS = "progress is shown as time passes"
+READ_AT_ONCE = "the number of images read at once is set by the CPU cache"
+PROGRESS = "progress is shown at intervals of time"
 COMPARED = "as many images are compared at once as the device handles best"
 OPTIMISERS = "networks learn with Adam, poses and latents with steps made for tables"
 RAMP = "frequencies rise with --l-ramp-epochs"

@@ -157,7 +157,7 @@ class Program:
         command = next((word for word in arguments if not word.startswith("-")), "")
         parser, commands = self._parsers(only=command)
         if command and command not in commands:
-            parser.error(self._unknown(command))
+            parser.error(self._unknown(command, arguments))
         args = parsed_options(parser.parse_args(arguments))
         args.given = self._given(arguments, command)
 
@@ -210,11 +210,14 @@ class Program:
             getattr(args, name, None)
         _say(unread_options(args, parser, ignored))
 
-    def _unknown(self, command: str) -> str:
+    def _unknown(self, command: str, arguments: Sequence[str]) -> str:
         """Message about a command that is not here, with the nearest name."""
         if command in self.elsewhere:
             return f"{command} is no command of {self.name}: {self.elsewhere[command]}"
         known = [*self.commands, *self.aliases]
+        later = [word for word in arguments if word in known]
+        if later and arguments[0].startswith("-"):
+            return f"options go after the command: {self.name} {later[0]} {arguments[0]} …"
         near = difflib.get_close_matches(command, known, 1, 0.6)
         hint = f"did you mean {near[0]}?" if near else f"see {self.name} --help"
         return f"unknown command {command}; {hint}"

@@ -33,7 +33,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Look at a run": {
         "filter": "Choose particles of a run on its page, or by clusters and lists",
         "dashboard": "Look at runs in the browser: latents, volumes, selections, training",
-        "analyze": "Look at a run: volumes, plots, a page, a notebook",
+        "analyze": "Analyze a run: volumes, plots, a report page, a notebook",
         "analyze_landscape": "Compare volumes of a run: their components and states",
         "analyze_landscape_full": "Map every particle into the landscape of volumes",
         "nuisance": "Report what latents follow besides structure: poses, contrast, optics",
@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "Choose particles and go on elsewhere": {
         "expand": "List every particle once for each mate of a point group",
-        "select": "Choose particles by cluster, latent, density at a place, lists, or chance",
+        "select": "Choose particles by cluster, latent, density, lists, or at random",
         "export": "Write chosen particles back as a RELION .star or a cryoSPARC result group",
     },
     "Simulated data and this machine": {

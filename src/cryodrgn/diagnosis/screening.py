@@ -63,7 +63,7 @@ class Screening:
         """One sentence."""
         found = self.findings()
         if not found:
-            return f"{self.num_screened} images were screened, and nothing is odd about them."
+            return f"{self.num_screened} images were screened, and none is bad."
         parts = [f"{len(rows)} with {words}" for words, rows in found.items()]
         return f"Of {self.num_screened} images screened there are {', '.join(parts)}."
 

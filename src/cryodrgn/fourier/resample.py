@@ -24,7 +24,10 @@ def check_new_box_size(old: int, new: int) -> None:
         msg = f"the new box size must be even and positive, got {new}"
         raise ConfigError(msg)
     if new > old:
-        msg = f"the new box size of {new} pixels is larger than the input's {old}"
+        msg = (
+            f"the new box size of {new} pixels is larger than the input's {old}; give {old} "
+            "or less"
+        )
         raise ConfigError(msg)
 
 

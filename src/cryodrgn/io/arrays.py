@@ -84,7 +84,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
         version = np.lib.format.read_magic(file)
     except ValueError as error:
-        msg = "it does not begin with \\x93NUMPY"
+        msg = "it does not begin with \\x93NUMPY, as .cs and .npy files do"
         raise ValueError(msg) from error
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file, max_header_size=LONGEST_HEADER)

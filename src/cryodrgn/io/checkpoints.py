@@ -103,7 +103,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         msg = f"{path} cannot be read: {error.strerror or error}"
         raise InputFileError(msg) from error
     except pickle.UnpicklingError as error:
-        msg = f"{path} is no weight file: it holds something other than tensors and arrays"
+        msg = (
+            f"{path} is no weight file: it holds something other than tensors and arrays; give "
+            "the weights.pkl of a run"
+        )
         raise InputFileError(msg) from error
     except Exception as error:
         # A damaged file makes torch raise nearly anything.

@@ -58,7 +58,7 @@ def load_pickles(path: Path) -> list[Any]:
     except Exception as error:
         # A damaged pickle makes the interpreter raise nearly anything.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        msg = f"{path} is no readable pickle of numpy arrays: {reason}"
+        msg = f"{path} cannot be read as a pickle of numpy arrays: {reason}"
         raise InputFileError(unreadable(path, PICKLE, msg)) from error
     if not objects:
         msg = f"{path} is empty"

@@ -46,7 +46,8 @@ def read_log(path: Path) -> Float[np.ndarray, " epochs"]:
     """
     losses = _losses_in(path) if path.is_file() else np.zeros(0)
     if not len(losses):
-        reason = "reports no epoch" if path.is_file() else "does not exist"
+        missing = "is a folder" if path.is_dir() else "does not exist"
+        reason = "reports no epoch" if path.is_file() else missing
         msg = f"{path} {reason}; give the run.log of a training run"
         raise InputFileError(msg)
     return losses

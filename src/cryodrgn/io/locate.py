@@ -118,7 +118,7 @@ def _locate(
             raise InputFileError(msg)
         if hits:
             return hits[0]
-    shown = ", ".join(str(place) for place in tried[:SHOWN_PLACES])
+    shown = ", ".join(str(place) for place in list(dict.fromkeys(tried))[:SHOWN_PLACES])
     msg = f"{metadata_path} names {name}, which was not found; tried {shown}; {remedy}"
     raise InputFileError(msg)
 

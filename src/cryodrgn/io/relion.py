@@ -208,8 +208,8 @@ class RelionParticles:
         return all(self._has(name) for name in SHIFTS_IN_ANGSTROM)
 
     def has_ctf(self) -> bool:
-        """True if the file holds defocus values."""
-        return all(self._has(name) for name in DEFOCUS)
+        """True if the file holds defocus values, or some of them, which ``ctf`` refuses."""
+        return any(self._has(name) for name in DEFOCUS)
 
     def poses(self, pixel_sizes: Float[np.ndarray, " particles"]) -> Poses:
         """Orientations and shifts.

@@ -107,7 +107,7 @@ def find_run_config(weights: Path) -> Path:
     for path in (run.config_yaml, run.config_pickle):
         if path.is_file():
             return path
-    msg = f"there is no config.yaml or config.pkl beside {weights}; name it with `config`"
+    msg = f"{weights.parent} has no config.yaml or config.pkl; name it with `config`"
     raise InputFileError(msg)
 
 

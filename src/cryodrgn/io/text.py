@@ -105,8 +105,9 @@ def missing_in_words(path: Path) -> str:
         return f"{path} does not exist; neither does the folder {folder}"
     names = [one.name for one in itertools.islice(folder.iterdir(), MOST_NAMES)]
     near = difflib.get_close_matches(path.name, sorted(names), NAMES_SHOWN)
-    found = f"there is {', '.join(near)}" if near else "nothing there has a name like it"
-    return f"{path} does not exist; {folder} was looked in, and {found}"
+    if not near:
+        return f"{path} does not exist; nothing in {folder} has a similar name"
+    return f"{path} does not exist; similar names in {folder}: {', '.join(near)}"
 
 
 def read_bytes(path: Path, *, may_be_empty: bool = False) -> bytes:

@@ -43,7 +43,7 @@ class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
         default=None,
         flags=("--load-poses",),
         metavar="PKL",
-        help="Begin with these poses instead of initial models made from nothing",
+        help="Start from these poses instead of ab initio models",
     )
     num_epochs: int = same_as(TrainingOptions, "num_epochs", default=30)
     learning_rate: float = same_as(TrainingOptions, "learning_rate", default=5e-4)
@@ -140,7 +140,7 @@ class EncoderTrainingOptions(DivergenceOptions):
         "--enc-only",
         default=False,
         group=ENCODER_TRAINING,
-        help="Keep the decoder that --load brings as it is; only an encoder learns",
+        help="Freeze the decoder of --load and train only an encoder",
     )
     equivariance: float | None = option(
         "--equivariance",
@@ -187,8 +187,8 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         "--use-conf-encoder",
         default=False,
         group=LATENT,
-        help="Let an encoder tell latents from images, as train_vae does (default: they are "
-        "free numbers of each particle, as in train_dec)",
+        help="Predict latents from images with an encoder, as train_vae does (default: "
+        "latents are free parameters of each particle, as in train_dec)",
     )
     latent_learning_rate: float = same_as(
         LatentTableConfig,
@@ -196,14 +196,14 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         default=1e-2,
         flags=("--z-lr", "--lr-conf-table"),
         group=LATENT,
-        help="Length of the steps of free latents",
+        help="Learning rate of free latents",
     )
     initial_latents: Path | None = option(
         "--initial-conf",
         default=None,
         group=LATENT,
         metavar="PKL",
-        help="Begin with these latents (default: the classes of the initial model tell them)",
+        help="Start from these latents (default: from the classes of the initial model)",
     )
     latent_spread: float = same_as(SearchConfig, "latent_spread")
     num_classes: int = same_as(SearchConfig, "num_classes")

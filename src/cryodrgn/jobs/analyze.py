@@ -108,7 +108,7 @@ class Analyze(
     SeededEpochOptions,
     Job["AnalysisFiles"],
 ):
-    """Look at a run: volumes, plots, a page, a notebook."""
+    """Analyze a run: volumes, plots, a report page, a notebook."""
 
     outdir: Path | None = option(
         "-o",
@@ -116,8 +116,8 @@ class Analyze(
         default=None,
         help="Folder for the results (default: [WORKDIR]/analyze.[EPOCH])",
     )
-    skip_volumes: bool = option("--skip-vol", default=False, help="Make no volumes")
-    skip_umap: bool = option("--skip-umap", default=False, help="Make no UMAP embedding")
+    skip_volumes: bool = option("--skip-vol", default=False, help="Skip generation of volumes")
+    skip_umap: bool = option("--skip-umap", default=False, help="Skip the UMAP embedding")
     num_components: int = option(
         "--pc",
         default=2,
@@ -190,7 +190,7 @@ class AnalyzeLandscape(
         default=1000,
         group=VOLUMES,
         check=at_least(1),
-        help="Volumes that stand for all particles",
+        help="Number of volumes that represent all particles",
     )
     volume_box_size: int = option(
         "-d",
@@ -205,7 +205,7 @@ class AnalyzeLandscape(
     pixel_size: float | None = same_as(VolumeOptions, "pixel_size", default=None, group=VOLUMES)
     flip: bool = same_as(VolumeOptions, "flip", default=False, group=VOLUMES)
     skip_volumes: bool = option(
-        "--skip-vol", default=False, group=VOLUMES, help="Use the volumes that are there"
+        "--skip-vol", default=False, group=VOLUMES, help="Reuse volumes that exist already"
     )
     like: Path | None = same_as(LikeOptions, "like", default=None, group=VOLUMES)
     threshold: float | None = option(
@@ -293,7 +293,7 @@ class AnalyzeLandscapeFull(
         "--flip", default=None, help="Reverse the z axis (default: as in the landscape)"
     )
     skip_volumes: bool = option(
-        "--skip-vol", default=False, help="Use what an earlier call found of volumes"
+        "--skip-vol", default=False, help="Reuse the results of volumes from an earlier call"
     )
     batch_size: int = option(
         "--batch-size", default=64, group=MAPPING, check=at_least(1), help="Volumes per step"
@@ -319,7 +319,7 @@ class AnalyzeLandscapeFull(
         "--lr", default=1e-4, group=MAPPING, check=POSITIVE, help="Learning rate of Adam"
     )
     skip_umap: bool = option(
-        "--skip-umap", default=False, group=MAP, help="Make no UMAP embedding"
+        "--skip-umap", default=False, group=MAP, help="Skip the UMAP embedding"
     )
     num_neighbours: int = option(
         "--num-neighbors", default=50, group=MAP, check=at_least(2), help="Of a particle"

@@ -32,13 +32,13 @@ class Check(BoxOptions, TiltSeriesOptions, ParticleOptions, TableOptions, Job["C
         "--num-images",
         default=3000,
         check=at_least(1),
-        help="Images from which the conventions are judged",
+        help="Number of images with which conventions are compared",
     )
     num_screened: int = option(
         "--num-screened",
         default=5000,
         check=at_least(1),
-        help="Images that are screened one by one",
+        help="Number of images that are screened for bad ones",
     )
     accept: bool = option(
         "--accept",

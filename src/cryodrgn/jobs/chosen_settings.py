@@ -49,15 +49,16 @@ class ChosenSettings(Settings):
         default=None,
         group=CHOSEN,
         check=between(0, 0.99),
-        help="Window images from this fraction of half the box on",
+        help="Radius at which the window of the images begins to fall, as a fraction of half "
+        "the box",
     )
     held_out: float | None = option(
         "--held-out",
         default=None,
         group=CHOSEN,
         check=within(0, 0.5),
-        help="Share of the particles kept out of training, to tell when it has converged; 0 "
-        "for none, and then all epochs are trained",
+        help="Fraction of the particles held out of training, to tell when it has converged; "
+        "0 for none, and then all epochs are trained",
     )
     invert: bool | None = option(
         "--invert-data",

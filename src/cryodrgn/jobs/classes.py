@@ -43,7 +43,7 @@ class PlotClasses(SeededEpochOptions, Job[list[Path]]):
         default=None,
         help="Folder for the pictures (default: [WORKDIR]/analyze.[EPOCH])",
     )
-    skip_umap: bool = option("--skip-umap", default=False, help="Draw no UMAP embedding")
+    skip_umap: bool = option("--skip-umap", default=False, help="Skip the UMAP embedding")
     svg: bool = option("--svg", default=False, help="Write SVG files, not PNG")
 
     def run(self) -> list[Path]:

@@ -188,7 +188,7 @@ class Align3d(Job["Alignment"]):
         *output_flags("mrc"), metavar="MRC", help="Output: the moved volume (.mrc)"
     )
     flip: bool = option("--flip", default=False, help="Mirror the volume before it is aligned")
-    verbose: bool = option("-v", "--verbose", default=False, help="Say the rotation matrix")
+    verbose: bool = option("-v", "--verbose", default=False, help="Log the rotation matrix")
     max_box_size: int = option(
         "--max-D",
         default=40,
@@ -210,7 +210,7 @@ class Align3d(Job["Alignment"]):
         default=2,
         group=SEARCH,
         check=at_least(0),
-        help="Level of the grid of rotations searched whole",
+        help="Level of the rotation grid that is searched exhaustively",
         default_words="2, 15° apart",
     )
     num_kept: int = option(

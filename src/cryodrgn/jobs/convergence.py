@@ -57,7 +57,7 @@ class AnalyzeConvergence(VolumeOptions, DeviceOptions, Job["list[LatentChange]"]
         help="Random seed of the particles on the maps, clusters and maps",
     )
     skip_umap: bool = option(
-        "--skip-umap", default=False, group=MAP, help="Make no UMAP embeddings"
+        "--skip-umap", default=False, group=MAP, help="Skip the UMAP embeddings"
     )
     num_volumes: int = option(
         "--final-maxima",

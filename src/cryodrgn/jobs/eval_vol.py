@@ -52,9 +52,9 @@ class EvalVol(
         check=at_least(0),
         help="Number of the first of several volumes",
     )
-    verbose: bool = option("-v", "--verbose", default=False, help="Say every z-value")
+    verbose: bool = option("-v", "--verbose", default=False, help="Log every z-value")
     z: tuple[float, ...] | None = option(
-        "-z", default=None, nargs="*", group=LATENTS, help="One z-value"
+        "-z", default=None, nargs="*", group=LATENTS, help="A single z"
     )
     z_start: tuple[float, ...] | None = option(
         "--z-start", default=None, nargs="*", group=LATENTS, help="Start of a straight path"

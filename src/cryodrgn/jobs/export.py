@@ -68,8 +68,8 @@ class Export(Job[list[Path]]):
         default=None,
         group=COLUMNS,
         metavar="PKL",
-        help="Indices by which the particles of labels and latents had been filtered; scores "
-        "name their rows themselves",
+        help="Indices by which the particles of labels and latents were filtered; scores "
+        "list their rows themselves",
     )
 
     chosen_from: Path | None = option(

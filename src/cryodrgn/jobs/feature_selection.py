@@ -51,15 +51,15 @@ class FeatureOptions(DeviceOptions):
         group=FEATURE,
         metavar="P",
         check=between(0, 1),
-        help="Least probability of what --feature asks for",
+        help="Smallest probability of the density of --feature (with --absent, of its absence)",
     )
     like: Path | None = same_as(
         LikeOptions,
         "like",
         default=None,
         group=FEATURE,
-        help="Map in whose frame the place of --feature was read (default: the first voxel "
-        "lies at zero, as in volumes of the run)",
+        help="Map in which the position given to --feature was read (default: the first "
+        "voxel lies at zero, as in volumes of the run)",
     )
     device: str = same_as(DeviceOptions, "device", default="auto", group=FEATURE)
 

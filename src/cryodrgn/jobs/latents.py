@@ -95,7 +95,7 @@ class Kmeans(SeedOptions, LatentInput, Job["Clusters"]):
     on_data: bool = option(
         "--on-data",
         default=False,
-        help="Take the particle nearest to the mean of a cluster for its centre",
+        help="Use the particle nearest to the mean of a cluster as its centre",
     )
 
     def run(self) -> "Clusters":
@@ -148,7 +148,9 @@ class MapOptions(SeedOptions, LatentInput, Job["np.ndarray"]):
     show: bool = option(
         "--show", default=False, help="Also draw the map, as a picture beside the output"
     )
-    output: Path = option(*output_flags("pkl"), metavar="PKL", help="Places on the map (.pkl)")
+    output: Path = option(
+        *output_flags("pkl"), metavar="PKL", help="Coordinates in the UMAP (.pkl)"
+    )
 
     @abstractmethod
     def places_of(self, latents: "np.ndarray") -> "np.ndarray":
@@ -192,7 +194,7 @@ class Tsne(MapOptions):
         "--perplexity",
         default=1000.0,
         check=POSITIVE,
-        help="Neighbours that count, about",
+        help="Approximate number of neighbours",
         default_words="1000, or a third of the particles",
     )
 

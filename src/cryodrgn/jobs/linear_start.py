@@ -34,8 +34,8 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         "--train-volumes",
         default=False,
         group=TRAINING,
-        help="With --from: let the volumes of the linear model learn along, in steps of a "
-        "tenth of the network's",
+        help="With --from: train the volumes of the linear model too, with a tenth of the "
+        "learning rate",
     )
 
     @property

@@ -75,8 +75,8 @@ class DecodingOptions(Settings):
     compilation: Literal["auto", "on", "off"] = option(
         "--compile",
         default="auto",
-        help="Make volumes by compiled code (on) or not (off); auto compiles on CUDA where the "
-        "volumes would take longer than compiling",
+        help="Compile the code that generates volumes (on) or not (off); auto compiles on "
+        "CUDA where the volumes would take longer than compiling",
     )
 
 
@@ -87,8 +87,8 @@ class SumOptions(DeviceOptions):
     deterministic: bool = option(
         "--deterministic",
         default=False,
-        help="On a GPU, add up in the same order in every run, so that the same seed gives the "
-        "same files bit for bit, as on processors; slower",
+        help="On a GPU, sum in the same order in every run, so that the same seed gives the "
+        "same files bit for bit, as it does on a CPU; slower",
     )
 
 
@@ -144,10 +144,11 @@ class BoxOptions(Settings):
         group=LOADING,
         unit="px",
         check=EVEN,
-        help="Cut images in real space to this even side about the particle, or pad them with "
-        "zeros, before anything else; in pixels of the most frequent pixel size",
-        default_words="that of the images; of odd or oblong ones, the largest even side that "
-        "all show",
+        help="Crop images in real space to this even box size, centred on the particle, or "
+        "pad them with zeros, before any other step; in pixels of the most frequent pixel "
+        "size",
+        default_words="box size of the images; if any are odd or not square, the largest "
+        "even box within all of them",
     )
 
 
@@ -159,9 +160,9 @@ class SelectionOptions(TiltSeriesOptions, ParticleOptions):
         "--screen",
         default="sample",
         group=LOADING,
-        help="Look for images that cannot be used (not finite, constant, hot pixels) among up "
-        "to 1000 of them, and among all once others turn out to be bad; among all; or not at "
-        "all. A few are left out and listed in screened.csv",
+        help="Images to look at for bad ones (values that are not finite, no contrast, hot "
+        "pixels): a sample of up to 1000, and all if bad ones turn up in it or later; all of "
+        "them; or none. A few bad images are left out and listed in screened.csv",
     )
 
 
@@ -189,7 +190,8 @@ class DataOptions(SelectionOptions):
         group=LOADING,
         metavar="R",
         check=between(0, 0.99),
-        help="Window from this fraction of half the box on; implies a window",
+        help="Radius at which the window begins to fall, as a fraction of half the box; "
+        "implies a window",
         default_words=str(WINDOW_RADIUS),
     )
     lazy: bool = option(
@@ -197,8 +199,8 @@ class DataOptions(SelectionOptions):
         default=False,
         group=LOADING,
         resumes_as="on_disk",
-        help="Keep prepared images in a scratch file in OUTDIR rather than in memory, which "
-        "otherwise happens only if they do not fit",
+        help="Keep prepared images in a scratch file in OUTDIR instead of memory; this is "
+        "done anyway if they do not fit",
     )
 
     @property
@@ -247,8 +249,8 @@ class CurriculumOptions(Settings):
         check=Check(words="at least 1", holds=lambda value: value == HALF or value >= 1),
         bare=HALF,
         metavar="EPOCHS",
-        help="Low frequencies first: all are compared only after this number of epochs (if "
-        "none is given, half of the epochs)",
+        help="Train on low spatial frequencies first, and on all of them after this number "
+        "of epochs (if no number is given, half of the epochs)",
     )
 
 
@@ -378,8 +380,9 @@ class LikeOptions(Settings):
         default=None,
         group="Volume arguments",
         metavar="MRC",
-        help="Map that the volumes will lie on in ChimeraX, as the refinement that the poses "
-        "come from: its origin is copied (default: the first voxel lies at zero)",
+        help="Map whose origin is copied so that volumes overlay it in ChimeraX, for "
+        "instance that of the refinement the poses come from (default: the first voxel lies "
+        "at zero)",
     )
 
 

@@ -75,14 +75,14 @@ class ScheduleOptions(Settings):
         "--l-ramp-model",
         default=1,
         group=SCHEDULE,
-        help="Let the network learn no more than these (1), or all of them from the beginning "
-        "(0), so that only the search is bound to the ramp",
+        help="Train the network on the frequencies of the ramp only (1), or on all of them "
+        "from the beginning (0), so that only the pose search follows the ramp",
     )
     output_mask: Literal["circ", "frequency_marching"] | None = option(
         "--output-mask",
         default=None,
         group=SCHEDULE,
-        help="Another way to say --l-ramp-model 0 or 1",
+        help="Same as --l-ramp-model 0 or 1",
     )
     max_radius: int | None = same_as(SearchConfig, "max_radius")
     refine_epochs: int = same_as(SearchConfig, "refine_epochs")
@@ -92,7 +92,7 @@ class ScheduleOptions(Settings):
         default=3e-3,
         flags=("--pose-lr", "--lr-pose-table"),
         group=SCHEDULE,
-        help="Length of the steps of the poses in them",
+        help="Learning rate of poses in the epochs of --refine-epochs",
     )
     pose_embedding: RotationNumbers = same_as(
         PoseConfig,

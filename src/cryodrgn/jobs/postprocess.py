@@ -62,7 +62,7 @@ class Postprocess(PixelSizeOptions, SeedOptions, Job["SharpenedMap"]):
     no_local: bool = option(
         "--no-local",
         default=False,
-        help="Find no local resolution and make no map filtered by it",
+        help="Skip local resolution and the map filtered by it",
     )
     pixel_size: float | None = same_as(
         PixelSizeOptions, "pixel_size", default=None, help="Å/px (default: as in the file)"

@@ -162,20 +162,20 @@ class Power(
         TrainLinear,
         "num_components",
         default=8,
-        help="Components that train_linear is to look for",
+        help="Number of components for train_linear",
     )
     radius: int = same_as(
         TrainLinear,
         "radius",
         default=16,
-        help="Radius in Fourier pixels up to which it uses the images",
+        help="Radius in Fourier pixels up to which the linear model uses the images",
     )
     fit_images: int = same_as(
         TrainLinear,
         "fit_images",
         default=50_000,
         check=at_least(16),
-        help="Images that it fits the model to at most",
+        help="Largest number of images that the linear model is fitted to",
     )
 
     def asked(self) -> "PowerSettings":

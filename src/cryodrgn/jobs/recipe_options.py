@@ -36,7 +36,8 @@ class RecipeNameOptions(Settings):
         default=None,
         group=TRAINING,
         help="Set the options below, the batch size and the learning rate so that networks "
-        "learn faster (fast); options that are given win, and the log says what is set",
+        "learn faster (fast); options that you give take precedence, and the log lists what "
+        "was set",
         default_words="the values that each option states",
     )
 

@@ -75,7 +75,7 @@ class ReconstructStates(
         check=at_least(0), help="Epoch of the latents (default: the last)", nargs="?"
     )
     outdir: Path = option("-o", "--outdir", help="Folder for states and model")
-    z: tuple[float, ...] | None = option("-z", default=None, group=CHOICE, help="One z-value")
+    z: tuple[float, ...] | None = option("-z", default=None, group=CHOICE, help="A single z")
     z_file: PathOrArray | None = option(
         "--zfile", default=None, group=CHOICE, help="Text file of z-values, one row per state"
     )
@@ -116,7 +116,7 @@ class ReconstructStates(
         default=None,
         group=RECONSTRUCTION,
         metavar="MRC",
-        help="Solvent mask (default: found by itself)",
+        help="Solvent mask (default: made from the data)",
     )
     like: Path | None = same_as(LikeOptions, "like", default=None, group=RECONSTRUCTION)
     seed: int = option(

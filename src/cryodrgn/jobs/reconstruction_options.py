@@ -37,7 +37,7 @@ class EwaldOptions(Settings):
         metavar="SIGN",
         check=Check(words="+1 or -1, or 0 for a flat sphere", holds=lambda x: x in (-1, 0, 1)),
         default_words="0, a flat sphere",
-        help="Account for the curvature of the Ewald sphere, of the hand +1 or -1; check tells "
+        help="Account for the curvature of the Ewald sphere, with sign +1 or -1; check tells "
         "which, where the data allow it",
     )
 

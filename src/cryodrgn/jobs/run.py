@@ -71,7 +71,7 @@ class RunAll(
     command = "run"
 
     particles: Path = positional(help="Input particles (.mrcs, .star, .cs, or .txt)")
-    outdir: Path = option("-o", "--outdir", kw_only=False, help="Folder for everything")
+    outdir: Path = option("-o", "--outdir", kw_only=False, help="Output folder of all steps")
     effort: Literal["quick", "normal", "full"] = option(
         default="normal",
         help="Effort",
@@ -86,8 +86,8 @@ class RunAll(
             "--full": (
                 "full",
                 (
-                    "All the detail there is: finer images (at most 256 px) and at most 100 "
-                    "epochs; without either, at most 128 px and 50 epochs"
+                    "All the detail in the data: finer images (at most 256 px) and at most "
+                    "100 epochs; without --quick or --full, at most 128 px and 50 epochs"
                 ),
             ),
         },
@@ -97,9 +97,9 @@ class RunAll(
         "--rounds",
         default=1,
         check=at_least(1),
-        help="Fit the linear model at most so many times, each time without the particles that "
-        "looked like junk, until no more are found than by chance; training and analysis go on "
-        "with the others (1: leave nothing out)",
+        help="Fit the linear model at most this many times, each time without the particles "
+        "that looked like junk, until no more are found than expected by chance; training "
+        "and analysis use the particles that are left (1: all particles)",
     )
 
     @property

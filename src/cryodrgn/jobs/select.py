@@ -82,7 +82,7 @@ class KnownOptions(Settings):
         "--ind",
         default=None,
         group=KNOWN,
-        help="Indices by which the particles had been filtered before (default: as in the run)",
+        help="Indices by which the particles were filtered before (default: as in the run)",
     )
     num_original: int | None = option(
         "--num-original",
@@ -138,7 +138,7 @@ class KnownOptions(Settings):
 
 @settings
 class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
-    """Choose particles by cluster, latent, density at a place, lists, or chance."""
+    """Choose particles by cluster, latent, density, lists, or at random."""
 
     clusters: tuple[int, ...] | None = option(
         "--clusters",
@@ -165,7 +165,8 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         metavar="Å",
         unit="Å/px",
         check=POSITIVE,
-        help="Images of this pixel size in --particles (or its --ctf), as a command named it",
+        help="Images of this pixel size in --particles (or its --ctf), as written in the "
+        "message of a command",
     )
     outliers: float | None = option(
         "--outliers",
@@ -204,7 +205,10 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         help="In this selection, saved on the run's page (RUN/selections/NAME.pkl)",
     )
     invert: bool = option(
-        "--invert", default=False, group=CRITERIA, help="Take those that fail so far"
+        "--invert",
+        default=False,
+        group=CRITERIA,
+        help="Choose the particles that do not meet the criteria above",
     )
     near: tuple[float, ...] | None = option(
         "--near",
@@ -225,7 +229,11 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         "--random", default=False, group=CRITERIA, help="At random; see --count"
     )
     count: int = option(
-        "--count", default=100, group=CRITERIA, check=at_least(1), help="How many of them"
+        "--count",
+        default=100,
+        group=CRITERIA,
+        check=at_least(1),
+        help="Number of particles for --near, --near-particle and --random",
     )
     seed: int = option("--seed", default=0, group=CRITERIA, check=SEED, help="Random seed")
 
@@ -253,10 +261,10 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         candidates = self._candidates(parent, num_original)
         whole = len(candidates)
         if self.pixel_size is not None:
-            table = _required(pixel_sizes, "particles")
+            table = _required(pixel_sizes, "pixel_size", "particles")
             candidates = self._of_pixel_size(candidates, table)
         if self.clusters is not None:
-            table = _required(labels, "labels")
+            table = _required(labels, "clusters", "labels")
             candidates = candidates.in_clusters(table, self.clusters)
         candidates = self._by_coordinates(candidates, coordinates)
         candidates = self._on_lists(candidates, num_original)
@@ -312,10 +320,10 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
     ) -> "Candidates":
         """Those within the boxes and beyond the typical length."""
         for axis, low, high in self.boxes:
-            table = _required(coordinates, "coordinates")
+            table = _required(coordinates, "boxes", "coordinates")
             candidates = candidates.in_box(table, int(axis), low, high)
         if self.outliers is not None:
-            table = _required(coordinates, "coordinates")
+            table = _required(coordinates, "outliers", "coordinates")
             candidates = candidates.beyond(table, self.outliers)
         return candidates
 
@@ -405,9 +413,9 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         if self.near_particle is not None:
             row = np.array([self.near_particle])
             place = positions_in(row, candidates.rows, source="the selection")[0]
-            point = _required(coordinates, "coordinates")[place]
+            point = _required(coordinates, "near_particle", "coordinates")[place]
         if point is not None:
-            table = _required(coordinates, "coordinates")
+            table = _required(coordinates, "near", "coordinates")
             candidates = candidates.nearest(table, point, self.count)
         return candidates.sampled(self.count, self.seed) if self.random else candidates
 
@@ -427,9 +435,9 @@ def _rows_on(paths: "Sequence[PathOrArray]", num_original: int | None) -> "list[
     return found
 
 
-def _required(table: "np.ndarray | None", setting: str) -> "np.ndarray":
+def _required(table: "np.ndarray | None", criterion: str, setting: str) -> "np.ndarray":
     if table is None:
-        msg = f"this criterion needs `{setting}`"
+        msg = f"`{criterion}` needs `{setting}`"
         raise ConfigError(msg)
     return table
 

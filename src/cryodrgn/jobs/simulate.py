@@ -50,8 +50,8 @@ class Simulate(Job["SimulationFiles"]):
     device: str = option(
         "--device",
         default="cpu",
-        help="Device on which projections are computed: cpu, cuda, cuda:1, auto …; on others "
-        "than the processor images differ in the last digits, poses, CTF and noise do not",
+        help="Device on which projections are computed: cpu, cuda, cuda:1, auto …; on a GPU "
+        "images differ in the last digits, poses, CTF and noise do not",
     )
     box_size: int | None = option(
         "-D",
@@ -154,8 +154,8 @@ class Simulate(Job["SimulationFiles"]):
         "--tilt-series",
         default=False,
         group=TILT_SERIES,
-        help="Show every particle by a dose-symmetric tilt series, which the signal of images "
-        "falls along, and list it as WARP and RELION do",
+        help="Simulate a dose-symmetric tilt series of every particle, with signal that "
+        "falls with dose and tilt, in a .star file as WARP and RELION write it",
     )
     largest_tilt_deg: float = option(
         "--tilt-range",
@@ -164,7 +164,7 @@ class Simulate(Job["SimulationFiles"]):
         metavar="DEG",
         unit="°",
         check=between(0, 90),
-        help="Tilts reach from minus to plus this angle in degrees",
+        help="Largest tilt angle in degrees, in both directions",
     )
     tilt_step_deg: float = option(
         "--tilt-step",

@@ -381,7 +381,7 @@ class Project3d(SeedOptions, StackPicture, StackOutput, Job["Poses"]):
         unit="°",
         help="Turn the stage about x before the exposure; --out-pose keeps the untilted poses",
     )
-    verbose: bool = option("-v", "--verbose", default=False, help="Say the first poses")
+    verbose: bool = option("-v", "--verbose", default=False, help="Log the first poses")
 
     def run(self) -> "Poses":
         """Write the projections, and poses and picture if asked to; returns the poses.

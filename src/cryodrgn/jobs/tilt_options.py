@@ -22,9 +22,9 @@ class TiltSeriesOptions(Settings):
         "--single-images",
         default=False,
         group=TILT_SERIES,
-        help="Take every image of a tilt series for a particle of its own; otherwise rows of a "
-        ".star that name the same particle (rlnTomoParticleName, or rlnGroupName where dose or "
-        "scale differ) are images of it",
+        help="Treat every tilt image as a separate particle; otherwise rows of a .star with "
+        "the same particle name (rlnTomoParticleName, or rlnGroupName where dose or scale "
+        "differ) are images of one particle",
     )
     num_tilts: int | None = option(
         "--ntilts",
@@ -32,7 +32,7 @@ class TiltSeriesOptions(Settings):
         group=TILT_SERIES,
         check=at_least(1),
         default_words="all",
-        help="Number of images of every particle that are used: those of the smallest dose, or "
+        help="Number of tilt images used of every particle: those of the lowest dose, or "
         "where doses are not known, of the largest rlnCtfScalefactor",
     )
     dose_per_tilt: float | None = option(
@@ -42,7 +42,7 @@ class TiltSeriesOptions(Settings):
         group=TILT_SERIES,
         unit="e/Å²",
         check=POSITIVE,
-        help="Dose of one exposure, where the file does not say doses",
+        help="Dose of one tilt image in electrons per Å², where the file gives no doses",
     )
     angle_per_tilt_deg: float | None = option(
         "-a",
@@ -51,7 +51,8 @@ class TiltSeriesOptions(Settings):
         group=TILT_SERIES,
         unit="°",
         check=POSITIVE,
-        help="Step of the stage in a dose-symmetric series, where the file does not say tilts",
+        help="Tilt increment in degrees of a dose-symmetric series, where the file gives no "
+        "tilt angles",
     )
 
     @property
@@ -99,7 +100,7 @@ class TiltOptions(Settings):
         "--tilt",
         default=None,
         group=TILT_SERIES,
-        help="Particles (.mrcs) of the tilted exposure",
+        help="Particles (.mrcs) of the tilted exposure, of tilt pairs",
     )
     tilt_deg: float = option(
         "--tilt-deg",

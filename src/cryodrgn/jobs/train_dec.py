@@ -35,7 +35,7 @@ class TrainDec(
         default=None,
         group=LATENTS,
         metavar="PKL",
-        help="Begin with the latents of this z.pkl, or of this run (of train_linear, for "
+        help="Start from the latents of this z.pkl, or of this run (of train_linear, for "
         "instance)",
     )
     latent_learning_rate: float = same_as(LatentTableConfig, "learning_rate")

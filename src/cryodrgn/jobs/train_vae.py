@@ -87,8 +87,8 @@ class TrainVae(
         default=None,
         group=TRAINING,
         metavar="RUN",
-        help="Teach the encoder the latents of this run (of train_linear, for instance) or "
-        "z.pkl, before all else is trained",
+        help="Pretrain the encoder on the latents of this run (of train_linear, for "
+        "instance) or z.pkl",
     )
     initial_epochs: int = option(
         "--init-epochs",
@@ -96,7 +96,7 @@ class TrainVae(
         group=TRAINING,
         metavar="EPOCHS",
         check=at_least(1),
-        help="Epochs of that",
+        help="Epochs of pretraining with --init-z",
     )
 
     @property

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryodrgn.errors import InputFileError
 from cryodrgn.jobs.architecture import DecoderOptions, EncoderOptions
 from cryodrgn.jobs.options import NORM
 from cryodrgn.models.settings import Activation, Domain, EncodingName
@@ -119,11 +118,10 @@ class TrainedModelOptions(Settings):
             CryodrgnError: Weights or config cannot be used.
         """
         from cryodrgn.io.run_config import find_run_config, load_run_config
-        from cryodrgn.io.text import missing_in_words
+        from cryodrgn.io.text import require_plain_file
         from cryodrgn.reconstruction.trained import TrainedModel
 
-        if not self.weights.is_file():
-            raise InputFileError(missing_in_words(self.weights))
+        require_plain_file(self.weights)
         config = load_run_config(self.config or find_run_config(self.weights))
         given = {name: getattr(self, name) for name in CONFIG_NAMES}
         given = {name: value for name, value in given.items() if value is not None}

@@ -71,7 +71,7 @@ class FolderOptions(Settings):
     """Folder of the run, and its beginning."""
 
     particles: Path | None = positional(
-        help="Input particles (.mrcs, .star, .cs, or .txt); not needed to go on with a run",
+        help="Input particles (.mrcs, .star, .cs, or .txt); not needed to resume a run",
         nargs="?",
     )
     outdir: Path = option(
@@ -80,7 +80,7 @@ class FolderOptions(Settings):
     load: str | None = option(
         "--load",
         default=None,
-        help="Initialize training from a checkpoint: a weights file, or 'latest' to go on with "
+        help="Initialize training from a checkpoint: a weights file, or 'latest' to resume "
         "the run in OUTDIR, which needs no other option",
     )
     overwrite: bool = option(
@@ -289,7 +289,10 @@ class TrainingJob(
 
         config = recorded_config(run)
         if config is None:
-            msg = f"{run.path} holds no run to go on with"
+            msg = (
+                f"{run.path} holds no run to resume; give the folder of a run with `outdir`, "
+                "or leave out `load` to begin one"
+            )
             raise ConfigError(msg)
         resumable = {
             name: said.resumes_as for name, (_, said) in options_of(type(self)).items()

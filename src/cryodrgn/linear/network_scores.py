@@ -72,7 +72,7 @@ def judge_run(
     write_scores(run.judged, particles.original_rows, scores.columns(), scores.is_junk())
     with log_to_file(run.log):
         tell_of_junk(scores, run.judged)
-        logger.info("judging took %s", format_duration(time.monotonic() - started))
+        logger.info("scoring particles took %s", format_duration(time.monotonic() - started))
         if num_epochs is not None and num_epochs < FEW_EPOCHS and scores.are_judged:
             logger.info(
                 "a network of %s explains little of the images yet: its judgement of "

@@ -28,7 +28,7 @@ class LinearModelOptions(Settings):
         group=MODEL,
         metavar="R",
         check=at_least(LEAST_RADIUS),
-        help="Use the images up to this radius in Fourier pixels to find the latent",
+        help="Estimate latents from the images up to this radius in Fourier pixels",
     )
     fit_images: int = option(
         "--fit-images",
@@ -36,7 +36,8 @@ class LinearModelOptions(Settings):
         group=MODEL,
         metavar="N",
         check=at_least(1),
-        help="Fit the model to at most so many images and embed the rest",
+        help="Fit the model to at most this many images, and estimate latents of the others "
+        "with it",
     )
     with_contrast: bool | None = option(
         "--contrast",
@@ -44,7 +45,7 @@ class LinearModelOptions(Settings):
         group=MODEL,
         help="Fit a contrast for every image",
         default_words="if contrasts are seen to vary",
-        constants={"--no-contrast": (False, "Take the contrasts of all images for 1")},
+        constants={"--no-contrast": (False, "Set the contrast of every image to 1")},
     )
     pose_rounds: int = option(
         "--refine-poses",
@@ -54,8 +55,8 @@ class LinearModelOptions(Settings):
         metavar="ROUNDS",
         check=at_least(0),
         default_words="keep poses; without a number: 4",
-        help="Correct poses that are off by a few degrees and pixels, and fit the model anew, "
-        "as often as half maps agree better for it, at most ROUNDS times",
+        help="Refine poses that are off by a few degrees and pixels, fit the model again, "
+        "and repeat for as long as the agreement of half maps improves, at most ROUNDS times",
     )
     mask: Path | None = option(
         "--mask",
@@ -63,7 +64,7 @@ class LinearModelOptions(Settings):
         group=MODEL,
         metavar="MRC",
         help="Solvent mask",
-        default_words="found by itself",
+        default_words="made from the data",
     )
     focus_mask: Path | None = option(
         "--focus-mask",

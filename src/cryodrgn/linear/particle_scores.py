@@ -51,16 +51,16 @@ NO_SPREAD = 1e-9
 # Reasons of one and of several.
 REASONS = {
     "contrast": (
-        "shows nothing of the model (contrast)",
-        "show nothing of the model (contrast)",
+        "shows no particle (contrast)",
+        "show no particle (contrast)",
     ),
     "misfit": (
-        "differs from it by more than noise does (misfit)",
-        "differ from it by more than noise does (misfit)",
+        "fits the model worse than noise explains (misfit)",
+        "fit the model worse than noise explains (misfit)",
     ),
     "distance": (
-        "stands alone in the latent space (distance)",
-        "stand alone in the latent space (distance)",
+        "is isolated in the latent space (distance)",
+        "are isolated in the latent space (distance)",
     ),
 }
 
@@ -154,9 +154,8 @@ class ParticleScores:
         look = "particles looks" if count == 1 else "particles look"
         return (
             f"{count} of {total} {look} like junk ({count / total:.1%}): {', '.join(parts)}; "
-            f"among as many good particles, chance alone names about "
-            f"{self.expected_mistakes():.1f}, more if their scores have long tails: look at "
-            "junk.png"
+            f"of as many good particles, about {self.expected_mistakes():.1f} would be named "
+            "by chance, more if the distribution of scores has long tails: look at junk.png"
         )
 
 
@@ -165,7 +164,7 @@ def tell_of_junk(scores: ParticleScores, files: JudgedFiles) -> None:
     logger.info("%s", scores.sentence())
     if scores.is_junk().any():
         logger.info(
-            "rows of the original file: %s, and without them %s (for `indices`)",
+            "their rows of the original file: %s; those of all others: %s (for `indices`)",
             files.junk,
             files.good,
         )

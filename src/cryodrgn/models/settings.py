@@ -166,21 +166,21 @@ class EncoderConfig(ImagePerceptronSettings):
         default=64,
         group=ENCODER,
         check=at_least(1),
-        help="Numbers that --encode-mode tilt makes of each image of a tilt series",
+        help="Number of features that --encode-mode tilt computes of each tilt image",
     )
     tilt_layers: int = option(
         "--tlayers",
         default=3,
         group=ENCODER,
         check=at_least(1),
-        help="Number of hidden layers behind them",
+        help="Number of hidden layers of --encode-mode tilt that combine the images",
     )
     tilt_hidden_dim: int = option(
         "--tdim",
         default=1024,
         group=ENCODER,
         check=at_least(1),
-        help="Number of nodes in these hidden layers",
+        help="Number of nodes in the hidden layers of --tlayers",
     )
     mode: EncoderMode = "resid"
     num_tilts: int = 10

@@ -22,7 +22,11 @@ class GridSettings(Settings):
         help="First radius of the frequencies compared, in cycles per box",
     )
     radius_end: int = option(
-        "--l-end", default=32, group=SEARCH, check=at_least(4), help="Last radius of them"
+        "--l-end",
+        default=32,
+        group=SEARCH,
+        check=at_least(4),
+        help="Last radius of the frequencies compared, in cycles per box",
     )
     num_levels: int = option(
         "--niter",
@@ -43,7 +47,8 @@ class GridSettings(Settings):
         default=2,
         group=SEARCH,
         check=within(1, 4),
-        help="Level of the grid of rotations searched whole; at 2 they are 15° apart",
+        help="Level of the rotation grid that is searched exhaustively; at 2 its spacing is "
+        "15°",
     )
     shift_extent_px: float = option(
         "--t-extent",

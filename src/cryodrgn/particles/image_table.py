@@ -230,7 +230,7 @@ class ImageTable:
         if self.poses is None:
             msg = (
                 f"{self.source} holds no poses; give them with `poses`, or pass the .star or "
-                ".cs file of a 3-D refinement instead of the image stack"
+                ".cs file of a 3-D refinement"
             )
             raise MetadataError(msg)
         return self.poses

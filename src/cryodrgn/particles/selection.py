@@ -72,6 +72,14 @@ class Selection:
                 f"particles of {of}; if it is a mask, save it as booleans: mask.astype(bool)"
             )
             raise ShapeMismatchError(msg)
+        # Far fewer values than particles, one for each: clusters, not a sample with repeats.
+        if len(rows) == count and self.mask_length is None and len(different) <= count // 5:
+            msg = (
+                f"{self.source} holds one number for each of the {count} particles of {of}, "
+                f"but only {len(different)} different ones, as cluster labels do; choose "
+                "particles by labels with cryodrgn select"
+            )
+            raise ShapeMismatchError(msg)
         if len(different) < len(rows):
             logger.warning(
                 "%s selects some particles more than once: it has %d entries for %d different "

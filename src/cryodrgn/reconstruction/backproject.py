@@ -179,7 +179,7 @@ def save_reconstruction(
     write_volume(files.half_map_b, reconstruction.half_maps[1].numpy(), geometry)
     write_fsc(files.fsc_text, reconstruction.fsc)
     write_volume(files.volume, reconstruction.volume.numpy(), geometry)
-    logger.info("wrote %s; half maps and FSC stand beside it", files.volume)
+    logger.info("wrote %s, and half maps and FSC beside it", files.volume)
     for threshold in (0.5, 0.143):
         found = resolution_in_words(reconstruction.fsc, pixel_size, threshold)
         if found == NOT_REACHED:

@@ -182,7 +182,8 @@ def decode_volumes(
     """
     if latents.shape[1] != source.latent_dim:
         own = counted(source.latent_dim, "dimension")
-        msg = f"the model has a latent of {own}, got {latents.shape[1]}"
+        given = counted(latents.shape[1], "coordinate")
+        msg = f"the model has a latent of {own}, but a point of {given} was given"
         raise ConfigError(msg)
     _require_finite(latents)
     check_new_box_size(source.box_size, box_size or source.box_size)

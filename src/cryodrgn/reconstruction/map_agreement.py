@@ -95,7 +95,7 @@ def resolution_in_words(curve: ShellCurve, pixel_size: float, threshold: float) 
     if frequency is None:
         return NOT_REACHED
     falls = curve.values.min() < threshold
-    words = "" if falls else ", the last shell: the curve does not fall"
+    words = "" if falls else f" (the last shell; the FSC stays above {threshold:g})"
     return f"{pixel_size / frequency:.4g} Å{words}"
 
 

@@ -17,6 +17,7 @@ from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import find_run_config, load_run_config, stack_folders_of
 from cryodrgn.io.selection_files import load_indices
+from cryodrgn.io.text import missing_in_words
 from cryodrgn.particles.optics import correction_of_record
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
@@ -293,10 +294,16 @@ def open_run(path: Path | str) -> Run:
         InputFileError: The folder is missing or holds no config file.
     """
     folder = Path(path)
+    if not folder.exists():
+        raise InputFileError(missing_in_words(folder))
     if not folder.is_dir():
-        msg = f"{folder} is no folder of a training run"
+        msg = f"{folder} is a file, expected the folder of a training run; give {folder.parent}"
         raise InputFileError(msg)
-    settings = load_run_config(find_run_config(RunDirectory(folder).weights()))
+    run = RunDirectory(folder)
+    if not (run.config_yaml.is_file() or run.config_pickle.is_file()):
+        msg = f"{folder} is no folder of a training run: it has no config.yaml or config.pkl"
+        raise InputFileError(msg)
+    settings = load_run_config(find_run_config(run.weights()))
     if "lattice_args" not in settings:
         msg = f"the config in {folder} does not say the size of its images"
         raise InputFileError(msg)

@@ -80,8 +80,7 @@ class ExecutionOptions(Settings):
         "--precision",
         default="auto",
         group=TRAINING,
-        help="Number type of the matrix products; auto is bfloat16 where the device has units "
-        "for it",
+        help="Precision of matrix products; auto is bfloat16 where the device supports it",
         constants={"--no-amp": ("float32", "The same as --precision float32")},
     )
     compilation: Compilation = option(
@@ -102,8 +101,8 @@ class TuningOptions(Settings):
         "--optimizer",
         default="adam",
         group=TRAINING,
-        help="Move all weights by Adam, or the matrices of hidden layers by Muon (PyTorch 2.9 "
-        "or later) and all else by Adam",
+        help="Train all weights with Adam, or the matrices of hidden layers with Muon "
+        "(PyTorch 2.9 or later) and the rest with Adam",
     )
     rate_schedule: Literal["constant", "linear", "cosine"] = option(
         "--lr-schedule",
@@ -118,7 +117,7 @@ class TuningOptions(Settings):
         group=TRAINING,
         metavar="EPOCHS",
         check=NOT_NEGATIVE,
-        help="Raise the learning rate from 0 within this number of epochs, 0.1 for instance",
+        help="Raise the learning rate from 0 over this number of epochs, 0.1 for instance",
     )
     averaging: float = option(
         "--average",
@@ -126,8 +125,8 @@ class TuningOptions(Settings):
         group=TRAINING,
         metavar="SHARE",
         check=within(0, 1),
-        help="Write and evaluate averages of the weights over about this share of the steps so "
-        "far, 0.1 for instance; 0 for the weights of the last step",
+        help="Write and evaluate averages of the weights over about this fraction of the "
+        "steps so far, 0.1 for instance; 0 for the weights of the last step",
     )
 
 
@@ -139,8 +138,8 @@ class EncoderInputOptions(Settings):
         "--encoder-inputs",
         default="none",
         group=TRAINING,
-        help="Weight what the encoder sees at a frequency by the signal-to-noise ratio there, "
-        "which half maps of the images tell when the run begins (snr)",
+        help="Weight the encoder's input at each spatial frequency by its signal-to-noise "
+        "ratio, estimated from half maps when the run begins (snr), or not (none)",
     )
 
 
@@ -152,39 +151,40 @@ class LikelihoodOptions(Settings):
         "--noise-model",
         default="white",
         group=LIKELIHOOD,
-        help="Noise of the images: white, or with a radial spectrum of every optics group, "
-        "estimated before every epoch but the first from what the network leaves unexplained, "
-        "by whose inverse squared errors are weighted",
+        help="Noise of the images: white, or with a radial power spectrum for every optics "
+        "group, estimated from the residuals before every epoch but the first; squared "
+        "errors are divided by it",
     )
     with_contrast: bool = option(
         "--contrast",
         default=False,
         group=LIKELIHOOD,
-        help="Fit a contrast for every image, written as contrast.npy; their spread is "
-        "estimated along",
+        help="Fit a contrast for every image, written as contrast.npy, and the standard "
+        "deviation of all contrasts",
     )
     mask: Path | None = option(
         "--mask",
         default=None,
         group=LIKELIHOOD,
         metavar="MRC",
-        help="Solvent mask, by which volumes are multiplied when they are decoded; training, "
-        "in Fourier space, knows nothing of it",
+        help="Solvent mask, by which decoded volumes are multiplied; training, which is in "
+        "Fourier space, does not use it",
     )
     focus_mask: Path | None = option(
         "--focus-mask",
         default=None,
         group=LIKELIHOOD,
         metavar="MRC",
-        help="Let the network explain what lies within this mask; outside of it a consensus is "
-        "part of every predicted image. Decoded volumes are multiplied by it, too",
+        help="Let the network describe only the density within this mask; outside of it "
+        "every image is predicted from a consensus map. Decoded volumes are multiplied by "
+        "the mask, too",
     )
     consensus: Path | None = option(
         "--consensus",
         default=None,
         group=LIKELIHOOD,
         metavar="MRC",
-        help="The consensus outside of the focus mask, in the frame of the poses",
+        help="Consensus map used outside of the focus mask, in the frame of the poses",
         default_words="the particles, backprojected",
     )
 
@@ -198,9 +198,9 @@ class LinearRunOptions(Settings):
         default=None,
         group=TRAINING,
         metavar="RUN",
-        help="Train the network on a linear model, to learn only what that cannot say: volumes "
-        "and latents of this run of train_linear (or of reconstruct_states on it) plus a "
-        "network that begins at zero",
+        help="Train a network on top of a linear model, so that it learns only what the "
+        "linear model cannot describe: volumes and latents of this run of train_linear (or "
+        "of reconstruct_states on it) plus a network that begins at zero",
         default_words="a network alone",
     )
 
@@ -266,7 +266,7 @@ class CacheOptions(Settings):
         unit="GB",
         check=POSITIVE,
         resumes_as="memory_gb",
-        help="Memory that prepared images may take; beyond, they stream from a file",
+        help="Memory in GB for prepared images; if they need more, they are read from a file",
         default_words="60 %% of what is free",
     )
     cache_dir: Path | None = option(
@@ -343,9 +343,10 @@ class HeldOutConfig(Settings):
         group=CONVERGENCE,
         metavar="SHARE",
         check=Check(words="above 0, up to 0.5", holds=lambda value: 0 < value <= 0.5),
-        help="Keep this share of the particles, 0.05 for instance, out of training; how well "
-        "their images are explained tells whether training has converged and whether there is "
-        "heterogeneity above noise. They get latents like all others",
+        help="Hold this fraction of the particles, 0.05 for instance, out of training; how "
+        "well the model predicts their images tells whether training has converged and "
+        "whether there is heterogeneity above noise. They get latents like all other "
+        "particles",
         default_words="train on all",
     )
     stop: bool = option(
@@ -353,7 +354,7 @@ class HeldOutConfig(Settings):
         default=False,
         group=CONVERGENCE,
         resumes_as="held_out.stop",
-        help="Stop before the last epoch once they say that training has converged; keeps out "
-        "0.05 unless --held-out says otherwise (default: train all epochs)",
+        help="Stop before the last epoch once held-out particles show that training has "
+        "converged; sets --held-out 0.05 if it is not given (default: train all epochs)",
         constants={"--no-stop-when-converged": (False, "Train all epochs")},
     )

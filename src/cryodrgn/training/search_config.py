@@ -52,7 +52,7 @@ class SearchConfig(Settings):
         group=SCHEDULE,
         metavar="K",
         check=at_least(1),
-        help="Initial models made from different seeds, of which the best is kept",
+        help="Number of initial models from different random seeds, of which the best is used",
     )
     start_images: int = option(
         "--start-images",
@@ -104,7 +104,8 @@ class SearchConfig(Settings):
         default=0.1,
         group=LATENT,
         check=at_least(0),
-        help="Spread of first latents in directions of which classes say nothing",
+        help="Standard deviation of initial latents in dimensions that the classes do not "
+        "determine",
     )
     num_classes: int = option(
         "--classes",
@@ -120,8 +121,8 @@ class SearchConfig(Settings):
         group=LATENT,
         metavar="K",
         check=at_least(1),
-        help="Latents at most whose volumes images are compared with in a search, each image "
-        "with that of the nearest one",
+        help="Largest number of volumes that a pose search compares images with, each image "
+        "with the volume at the nearest latent",
     )
     grids: GridSettings = field(default_factory=GridSettings)
     takes_given: bool = False

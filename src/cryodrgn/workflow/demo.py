@@ -107,7 +107,7 @@ def report_demo(files: DemoFiles, commands: list[str]) -> DemoResult:
     )
     caption = "The latent coordinate of every particle against its true hinge angle."
     report.figure(figure, caption)
-    report.heading("How good it is")
+    report.heading("Agreement with the truth")
     averages = {
         "decoded volumes against truth": _mean_curve(curves),
         "rigid average against truth": _mean_curve(of_consensus),
@@ -120,7 +120,7 @@ def report_demo(files: DemoFiles, commands: list[str]) -> DemoResult:
     report.commands(commands)
     report.write(files.report)
     logger.info("\n%s\nThe report is %s", result.in_words(), files.report)
-    logger.info("Look around, choose and decode: cryodrgn dashboard %s", files.run.path)
+    logger.info("To explore the run in the browser: cryodrgn dashboard %s", files.run.path)
     return result
 
 

@@ -87,7 +87,7 @@ def report_nuisances(
     if len(latents) != len(particles):
         msg = (
             f"there are {len(latents)} latents, but {particles.source} has {len(particles)} "
-            "particles; if they had been filtered, give the indices with `indices`"
+            "particles; if they were filtered, give the indices with `indices`"
         )
         raise ShapeMismatchError(msg)
     particles.images.require_poses()
