@@ -404,8 +404,9 @@ class Trainer:
         leaves = [leaf for group in self._refined.values() for leaf in group.numbers.leaves]
         if not leaves or not found.of_inputs:
             return
-        inputs, gradients = zip(*found.of_inputs, strict=True)
-        of_leaves = torch.autograd.grad(inputs, leaves, gradients, allow_unused=True)
+        # Gradients that are given by themselves make PyTorch load a library of symbols.
+        surrogate = torch.stack([(part * given).sum() for part, given in found.of_inputs]).sum()
+        of_leaves = torch.autograd.grad(surrogate, leaves, allow_unused=True)
         for leaf, gradient in zip(leaves, of_leaves, strict=True):
             leaf.grad = gradient
 
