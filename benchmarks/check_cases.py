@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from cryodrgn.data.stack_changes import phase_flip
+from cryodrgn.diagnosis.convention_verdict import judge
 from cryodrgn.diagnosis.fit import QuickImages
-from cryodrgn.diagnosis.verdict import judge
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.simulation.simulate import SimulationSettings, simulate

@@ -30,7 +30,7 @@ CONTEXT.set_forkserver_preload(
         "cryodrgn.analysis.trajectories",
         "cryodrgn.cli.main",
         "cryodrgn.cli.tools",
-        "cryodrgn.diagnosis.verdict",
+        "cryodrgn.diagnosis.convention_verdict",
         "cryodrgn.kernels.numba_kernels",
         "cryodrgn.linear.network_scores",
         "cryodrgn.linear.network_start",

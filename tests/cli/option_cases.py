@@ -536,7 +536,7 @@ CASES = {
             "--expanded": "IN/expanded.star",
             "--copies": "any",
         },
-        # The particles are of no tomograms; tests/io/test_tomogram_lists.py has some.
+        # The particles are of no tomograms; tests/io/test_m_particle_lists.py has some.
         refused="--chosen-from",
     ),
     "expand": Case(

@@ -6,8 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from cryodrgn.cli.advice import OPTION, SETTING, in_flags_of_others, options_of_others
 from cryodrgn.cli.main import CRYODRGN
+from cryodrgn.cli.options_in_messages import (
+    OPTION,
+    SETTING,
+    in_flags_of_others,
+    options_of_others,
+)
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.settings import Job, in_flags
 from sources import PACKAGE, PATHS, tree_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cryodrgn.diagnosis.verdict import WRONG_SIGN
+from cryodrgn.diagnosis.convention_verdict import WRONG_SIGN
 from cryodrgn.errors import ConfigError, CryodrgnError, MetadataError
 from cryodrgn.jobs import run as module
 from cryodrgn.jobs.run import RunAll

@@ -137,6 +137,6 @@ def _help(one: Field[Any], said: Option) -> str:
     """The description with the default."""
     if said.default_words is not None:
         return f"{said.help} (default: {said.default_words})"
-    if one.default is MISSING or one.default is None or isinstance(one.default, bool):
+    if one.default in {MISSING, None, ()} or isinstance(one.default, bool):
         return said.help
     return f"{said.help} (default: {one.default})"

@@ -17,9 +17,9 @@ from typing import Any
 import cryodrgn
 from cryodrgn import compat
 from cryodrgn.allocator import keep_freed_memory
-from cryodrgn.cli.advice import fitted, in_flags_of_others
 from cryodrgn.cli.declared import JobCommand, settings_given
 from cryodrgn.cli.inactive_options import INACTIVE, Inactive
+from cryodrgn.cli.options_in_messages import fitted, in_flags_of_others
 from cryodrgn.cli.other_versions import COMMANDS as OF_OTHER_VERSIONS
 from cryodrgn.cli.parsing import (
     CommandParser,

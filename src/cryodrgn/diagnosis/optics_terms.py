@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from cryodrgn.diagnosis.convention_verdict import Comparison, Verdict, compare_all
 from cryodrgn.diagnosis.conventions import (
     ABSENT,
     WRONG_SIGN,
@@ -20,7 +21,6 @@ from cryodrgn.diagnosis.conventions import (
     term_alternatives,
 )
 from cryodrgn.diagnosis.fit import MAX_RADIUS, QuickImages
-from cryodrgn.diagnosis.verdict import Comparison, Verdict, compare_all
 from cryodrgn.imaging.aberrations import zernike_phases
 from cryodrgn.particles.image_table import ImageTable
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from cryodrgn.diagnosis.convention_verdict import CLEAR, Verdict
 from cryodrgn.diagnosis.conventions import Convention
 from cryodrgn.diagnosis.fit import QuickImages
-from cryodrgn.diagnosis.verdict import CLEAR, Verdict
 from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
 from cryodrgn.kernels.gridding import SliceAccumulator

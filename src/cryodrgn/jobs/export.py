@@ -145,7 +145,7 @@ class Export(Job[list[Path]]):
         Raises:
             ConfigError: It lists none of them, or other options do not go with that.
         """
-        from cryodrgn.io.tomogram_lists import rows_in_list
+        from cryodrgn.io.m_particle_lists import rows_in_list
         from cryodrgn.particles.selection import Selection
 
         assert self.chosen_from is not None

@@ -454,7 +454,7 @@ class _Pipeline:
 
     def _checked_sign(self) -> bool:
         """True if the data must be inverted; refuses particles that do not fit their poses."""
-        from cryodrgn.diagnosis.verdict import WRONG_SIGN
+        from cryodrgn.diagnosis.convention_verdict import WRONG_SIGN
 
         def is_sign(change: str) -> bool:
             # Checks of earlier versions end it otherwise.

@@ -24,7 +24,7 @@ from cryodrgn.linear.iteration import (
     new_sums,
     run_pass,
 )
-from cryodrgn.linear.masks import molecule_mask, starting_mask
+from cryodrgn.linear.masks import Masks, molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import Solution, solve_with_covariance
 from cryodrgn.linear.subspace import Subspace, grid_size, shell_averages
 from cryodrgn.particles.copies import copies_per_particle, standard_error
@@ -40,19 +40,6 @@ CLEARLY = 3.0
 STARTING_CONTRAST_SPREAD = 0.15
 # Fits are parts of commands that have no such option, too.
 FITS_ALL = "cryodrgn train_linear `with_contrast` fits them all the same"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Masks:
-    """Masks that the user gave; None where they are found from the volumes.
-
-    Attributes:
-        solvent: Where there may be density.
-        focus: Where components may vary.
-    """
-
-    solvent: Float[Tensor, "box box box"] | None = None
-    focus: Float[Tensor, "box box box"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

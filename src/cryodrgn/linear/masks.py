@@ -1,4 +1,6 @@
-"""Masks of the molecule and of its moving parts, made from the volumes themselves."""
+"""Masks of the molecule and of its moving parts: given by the user, or made from volumes."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +19,19 @@ MEAN_LEVEL, SPREAD_LEVEL = 0.07, 0.15
 # Spread below this share of the mean's highest density is noise, however it is distributed.
 LEAST_SPREAD = 0.04
 SPHERE_RADIUS, SPHERE_EDGE = 0.45, 0.06
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Masks:
+    """Masks that the user gave; None where they are found from the volumes.
+
+    Attributes:
+        solvent: Where there may be density.
+        focus: Where components may vary.
+    """
+
+    solvent: Float[Tensor, "box box box"] | None = None
+    focus: Float[Tensor, "box box box"] | None = None
 
 
 def starting_mask(box_size: int, device: torch.device) -> Float[Tensor, "box box box"]:

@@ -36,8 +36,9 @@ from cryodrgn.linear.config import (
     tell_radius,
 )
 from cryodrgn.linear.embed import embed, subspace_of
-from cryodrgn.linear.fit import Fit, Iteration, Masks, PpcaEM
+from cryodrgn.linear.fit import Fit, Iteration, PpcaEM
 from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.linear.masks import Masks
 from cryodrgn.linear.particle_scores import score_particles, tell_of_junk
 from cryodrgn.linear.pose_refinement import Correction, MovedPoses, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress

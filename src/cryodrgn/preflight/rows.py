@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cryodrgn.diagnosis.convention_verdict import belong_together
 from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.fit import QuickImages
-from cryodrgn.diagnosis.verdict import belong_together
 from cryodrgn.particles.particle_set import ParticleSet
 
 logger = logging.getLogger(__name__)

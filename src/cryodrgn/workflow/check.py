@@ -19,6 +19,7 @@ from cryodrgn.analysis.image_plots import plot_slices
 from cryodrgn.analysis.latent_plots import plot_view_directions
 from cryodrgn.analysis.plots import plot_fsc
 from cryodrgn.analysis.report import HtmlReport
+from cryodrgn.diagnosis.convention_verdict import Verdict, judge
 from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.curvature import (
     CurvatureFit,
@@ -32,7 +33,6 @@ from cryodrgn.diagnosis.image_state import as_multiplied
 from cryodrgn.diagnosis.optics_terms import term_comparisons, with_terms
 from cryodrgn.diagnosis.pixel_size import group_sizes, with_group_sizes
 from cryodrgn.diagnosis.screening import Screening, screen_images
-from cryodrgn.diagnosis.verdict import Verdict, judge
 from cryodrgn.diagnosis.views import view_averages
 from cryodrgn.errors import MetadataError
 from cryodrgn.io.atomic import atomic_path

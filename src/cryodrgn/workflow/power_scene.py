@@ -22,8 +22,9 @@ from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.io.masks import read_mask
 from cryodrgn.kernels.projection import move_volume
 from cryodrgn.linear.embed import embed
-from cryodrgn.linear.fit import Fit, Masks, PpcaEM
+from cryodrgn.linear.fit import Fit, PpcaEM
 from cryodrgn.linear.iteration import DiscImages
+from cryodrgn.linear.masks import Masks
 from cryodrgn.linear.planting import (
     Background,
     amplitudes,

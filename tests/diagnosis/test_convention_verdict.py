@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cryodrgn.diagnosis.convention_verdict import judge
 from cryodrgn.diagnosis.fit import QuickImages
-from cryodrgn.diagnosis.verdict import judge
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
 from cryodrgn.simulation.states import hinge_states

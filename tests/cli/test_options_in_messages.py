@@ -6,7 +6,8 @@ from functools import cache
 import pytest
 
 from cli.said import is_of, modules, speakers_of, texts_below
-from cryodrgn.cli.advice import (
+from cryodrgn.cli.main import ALL_COMMANDS, CRYODRGN, job_of_any
+from cryodrgn.cli.options_in_messages import (
     FOREIGN,
     OPTION,
     SETTING,
@@ -14,7 +15,6 @@ from cryodrgn.cli.advice import (
     in_flags_of_others,
     options_of_others,
 )
-from cryodrgn.cli.main import ALL_COMMANDS, CRYODRGN, job_of_any
 from cryodrgn.cli.other_versions import OPTIONS
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.settings import in_flags
