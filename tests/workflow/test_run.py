@@ -166,6 +166,14 @@ def test_particles_that_do_not_fit_their_poses_are_not_trained_on(settings, run_
     assert commands.names == ["check"]
 
 
+def test_a_folder_of_a_training_run_is_refused(settings, run_all):
+    settings["outdir"].mkdir()
+    (settings["outdir"] / "config.yaml").touch()
+    with pytest.raises(ConfigError, match="holds a training run, not one of cryodrgn run"):
+        run_all(settings, Commands())
+    assert [path.name for path in settings["outdir"].iterdir()] == ["config.yaml"]
+
+
 def test_runs_of_other_settings_or_particles_are_not_mixed(settings, run_all):
     run_all(settings, Commands())
     with pytest.raises(ConfigError, match="holds a run with latent_dim 8, not 2"):

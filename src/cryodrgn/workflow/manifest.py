@@ -12,6 +12,7 @@ from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.particle_files import ParticleFiles, open_images, open_metadata
 from cryodrgn.io.provenance import describe_files, describe_many_files
+from cryodrgn.rundir import RunDirectory
 
 LIBRARIES = ("torch", "numpy")
 
@@ -46,6 +47,10 @@ class Manifest:
         Raises:
             ConfigError: The folder holds a run of something else, or its inputs have changed.
         """
+        folder = self._path.parent
+        if not self._content and RunDirectory(folder).config_yaml.exists():
+            msg = f"{folder} holds a training run, not one of cryodrgn run; give another folder"
+            raise ConfigError(msg)
         for name, value in request.items():
             before = self._content.get("request", request).get(name)
             if before != value:
