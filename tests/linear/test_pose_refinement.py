@@ -81,7 +81,7 @@ def test_moves_are_seen_through_the_rotation_of_each_image():
 def disturbed(tmp_path_factory):
     """A rigid molecule of which every image has a wrong pose; the true poses beside it."""
     folder = tmp_path_factory.mktemp("disturbed")
-    words = ("-D", BOX_SIZE, "--Apix", PIXEL_SIZE, "-n", 800, "--num-states", 1, "--snr", 1)
+    words = ("-D", BOX_SIZE, "--Apix", PIXEL_SIZE, "-n", 500, "--num-states", 1, "--snr", 1)
     assert main([str(word) for word in ("simulate", *words, "-o", folder)]) == 0
     rotations, shifts = load_poses(folder / "poses.pkl")
     rng = np.random.default_rng(3)

@@ -51,7 +51,7 @@ def found(simulated, tmp_path_factory):
                     "--starts",
                     2,
                     "--pretrain",
-                    6000,
+                    2500,
                     "--start-images",
                     200,
                 )
