@@ -15,7 +15,9 @@ from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.score_table import read_scores
 from cryodrgn.io.star import read_star, write_star
+from cryodrgn.page.file_columns import file_columns
 from cryodrgn.page.shown_run import ShownRun
+from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from page.server import serving
 
 SERIES = "simulate -D 16 --Apix 12 -n 6 --tilt-series --tilt-range 6 --tilt-step 6 -o {}"
@@ -157,3 +159,16 @@ def test_files_that_are_of_another_time_than_the_run_are_said(runs):
     assert "umap.pkl is older than" in note
     assert "analyse the run again" in note
     shutil.rmtree(analysis)
+
+
+def test_vectors_of_cryosparc_are_a_column_for_each_of_their_numbers(tmp_path, rng):
+    table = np.zeros(6, dtype=[("uid", "u8"), ("alignments3D/pose", "f4", (3,)), ("a", "f4")])
+    table["alignments3D/pose"] = rng.normal(size=(6, 3))
+    with (tmp_path / "particles.cs").open("wb") as file:
+        np.save(file, table)
+    rows = np.array([4, 0, 2])
+    found = file_columns(tmp_path / "particles.cs", rows, TiltSeriesSettings())
+    names = [f"alignments3D/pose[{axis}]" for axis in range(3)]
+    assert list(found) == ["uid", *names, "a"]
+    for axis, name in enumerate(names):
+        assert np.array_equal(found[name]().values, table["alignments3D/pose"][rows, axis])

@@ -134,12 +134,49 @@ def test_a_film_is_of_the_path_the_number_and_the_epoch_that_are_asked_for(page,
     assert browser.text("busy") == ""
 
 
+def test_points_of_a_new_epoch_stay_in_view_unless_one_looks_closer(page, browser):
+    browser.open(page.server.link)
+    inside_of = "const { scatter: s } = page.latent; return Math.max(...Array.from(s.x, (x) =>"
+    inside_of += " Math.abs(x - s.view.cx) / s.view.wx))"
+    for epoch in ("0", "1"):
+        shown_epoch(browser, epoch)
+        assert browser.run(inside_of) == pytest.approx(1 / 1.05, rel=1e-3)
+    browser.run("page.latent.scatter.zoom(0.5, 100, 100)")
+    view = browser.run("return page.latent.scatter.view")
+    shown_epoch(browser, "0")
+    assert browser.run("return page.latent.scatter.view") == view
+
+
+def test_nothing_is_shown_of_another_run_where_one_has_no_volumes(runs, browser):
+    for path in (runs / "linear").glob("weights*"):
+        path.unlink()
+    with serving(runs / "vae", runs / "linear") as page:
+        browser.open(page.server.link)
+        browser.until("return page.volumes.shown.a?.side === 16")
+        browser.choose("run", "1")
+        browser.until(
+            "return document.getElementById('messages').innerText.includes('weights')"
+        )
+        assert (
+            browser.text("about-a") == "A: take the tool Volume and click among the particles"
+        )
+        assert browser.text("busy") == ""
+        shades = browser.run(
+            "const c = document.createElement('canvas'); c.width = c.height = 50;"
+            "const g = c.getContext('2d'), a = document.getElementById('a');"
+            "g.drawImage(a, 0, 0, 50, 50);"
+            "return [page.volumes.shown.a, [...new Set(g.getImageData(0, 0, 50, 50).data)]]"
+        )
+        assert shades == [None, [255]]
+
+
 def test_a_volume_takes_the_place_of_a_map_and_a_refusal_leaves_nothing_under_way(
     page, browser
 ):
     browser.open(page.server.link)
     browser.choose("run", "1")
-    browser.until("return page.run.name === 'linear' && page.volumes.shown.a?.side === 16")
+    listed = "[...document.getElementById('maps').options].some((o) => o.value)"
+    browser.until(f"return page.run.name === 'linear' && {listed}")
     browser.choose("maps", "mean.mrc")
     browser.until("return page.volumes.shown.a?.map === 'mean.mrc'")
     browser.take("volume")

@@ -99,11 +99,21 @@ def _cryosparc_columns(path: Path, rows: Rows) -> Makers:
         kind = table.dtype[name]
         if kind.base.kind in "SU":
             found[name] = lambda name=name: Column.of_names(_texts(path, name, rows))
-        elif kind.base.kind in "iufb" and int(np.prod(kind.shape)) == 1:
-            found[name] = lambda name=name: Column(
-                values=numbers_of(read_table(path)[name].reshape(-1)[rows])
-            )
+        elif kind.base.kind in "iufb":
+            count = int(np.prod(kind.shape))
+            for place in range(count):
+                # Vectors, as of poses and shifts, are as many columns, counted from 0.
+                shown = name if count == 1 else f"{name}[{place}]"
+                found[shown] = lambda name=name, place=place: Column(
+                    values=numbers_of(_part(path, name, place, rows))
+                )
     return found
+
+
+def _part(path: Path, name: str, place: int, rows: Rows) -> np.ndarray:
+    """One of the numbers of every row that a column holds, of particles."""
+    table = read_table(path)
+    return table[name].reshape(len(table), -1)[rows, place]
 
 
 def _texts(path: Path, name: str, rows: Rows) -> list[str]:

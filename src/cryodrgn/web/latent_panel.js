@@ -81,7 +81,7 @@ export class LatentPanel {
     if (!page.run.particles) return;
     await this.listColumns();
     await this.refresh({ fit: !page.state.view });
-    if (page.state.view) this.scatter.view = { ...page.state.view };
+    if (page.state.view) this.scatter.look(page.state.view);
     await this.replay(page.state.steps);
     this.draw();
     // Reading the particle file may take a while; the picture does not wait for it.
@@ -178,7 +178,7 @@ export class LatentPanel {
     this.scatter.setPoints(x.values, y.values);
     [this.xUnit, this.yUnit] = [x.unit, y.unit];
     const places = JSON.stringify([state.run, state.x, state.y]);
-    if (fit || this.places !== places) this.scatter.fit();
+    if (fit || this.places !== places || this.scatter.isFitted) this.scatter.fit();
     this.places = places;
     this.scatter.setChosen(this.mask);
     await this.colour();

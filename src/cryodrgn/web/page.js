@@ -125,7 +125,7 @@ class Page {
     this.showEpochs(this.run.epochs, this.run.finished);
     const { particles, latent_dim: dim } = this.run;
     const parts = [`${this.run.box_size} px at ${Number(this.run.pixel_size.toPrecision(4))} Å/px`];
-    if (dim) parts.unshift(`${particles.toLocaleString("en")} particles`, `latent of ${dim}`);
+    if (particles) parts.unshift(`${particles.toLocaleString("en")} particles`, `latent of ${dim}`);
     find("facts").textContent = parts.join(" · ");
     for (const id of ["latent", "selection", "particle"]) find(id).hidden = !particles;
     for (const part of document.querySelectorAll(".of-latents")) part.hidden = !dim;
@@ -176,7 +176,8 @@ class Page {
 
   remembered() {
     const { camera } = this.volumes;
-    return { ...this.state, view: this.latent.scatter.view, camera: { turn: camera.turn.map((v) => Number(v.toFixed(6))), zoom: camera.zoom } };
+    const { isFitted, view } = this.latent.scatter;
+    return { ...this.state, view: isFitted ? null : view, camera: { turn: camera.turn.map((v) => Number(v.toFixed(6))), zoom: camera.zoom } };
   }
 
   paint() {

@@ -54,6 +54,8 @@ export class Scatter {
     this.count = 0;
     this.anyChosen = false;
     this.view = { cx: 0, cy: 0, wx: 1, wy: 1 };
+    // Whether all points are in view by themselves, as they come and go.
+    this.isFitted = true;
     this.dark = false;
     this.pending = false;
     // Called when the points have been drawn.
@@ -87,6 +89,7 @@ export class Scatter {
   fit() {
     const [x0, x1] = extentOf(this.x);
     const [y0, y1] = extentOf(this.y);
+    this.isFitted = true;
     this.view = { cx: (x0 + x1) / 2, cy: (y0 + y1) / 2, wx: ((x1 - x0) / 2) * 1.05, wy: ((y1 - y0) / 2) * 1.05 };
   }
 
@@ -218,12 +221,19 @@ export class Scatter {
     return found;
   }
 
+  look(view) {
+    this.isFitted = false;
+    this.view = { ...view };
+  }
+
   pan(dx, dy) {
+    this.isFitted = false;
     this.view.cx -= (dx / this.canvas.clientWidth) * 2 * this.view.wx;
     this.view.cy += (dy / this.canvas.clientHeight) * 2 * this.view.wy;
   }
 
   zoom(factor, px, py) {
+    this.isFitted = false;
     const before = this.toData(px, py);
     this.view.wx *= factor;
     this.view.wy *= factor;

@@ -59,6 +59,9 @@ export class VolumePanel {
     await page.tried(() => this.takeTint(find("tint").value));
     find("difference").checked = Boolean(state.difference);
     this.shown = { a: null, b: null };
+    for (const view of [this.a, this.b]) view.clear();
+    find("about-a").textContent = "A: take the tool Volume and click among the particles";
+    this.render();
     this.path.forgetFrames();
     const { opening } = page;
     await page.tried(() => this.path.followAnchors());

@@ -184,6 +184,18 @@ export class VolumeView {
     this.blocksAcross = count;
   }
 
+  // Nothing to see: of a run that is opened, or has no volumes.
+  clear() {
+    this.shown = null;
+    if (!this.gl) return;
+    this.gl.clearColor(...this.ground, 1);
+    this.gl.clear(this.gl.COLOR_BUFFER_BIT);
+  }
+
+  get ground() {
+    return this.dark ? [0.09, 0.1, 0.12] : [1, 1, 1];
+  }
+
   setTint(volume, range, palette) {
     this.tint = volume ? range : null;
     if (!volume) return;
@@ -232,7 +244,7 @@ export class VolumeView {
     const [w, h] = this.size ?? [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, Math.round(side * ratio)));
     if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
     gl.viewport(0, 0, w, h);
-    const ground = this.dark ? [0.09, 0.1, 0.12] : [1, 1, 1];
+    const { ground } = this;
     gl.clearColor(...ground, 1);
     gl.clear(gl.COLOR_BUFFER_BIT);
     const begun = performance.now();
