@@ -98,7 +98,7 @@ class Maps:
         with tempfile.TemporaryDirectory() as folder:
             star = simulated.write_set(Path(folder), self.design, term)
             particles = open_particles(ParticleFiles(particles=star))
-            return particles.with_images(pixels=InMemory(particles.images.pixels))
+            return particles.with_images({"pixels": InMemory(particles.images.pixels)})
 
     def mixed(self, box_size: int, pixel_size: float) -> ParticleSet:
         """The design, half of whose images have another box and pixel size."""
@@ -112,7 +112,7 @@ class Maps:
             ]
             star = simulated.joined(*stars, Path(folder) / "both.star")
             particles = open_particles(ParticleFiles(particles=star))
-            return particles.with_images(pixels=InMemory(particles.images.pixels))
+            return particles.with_images({"pixels": InMemory(particles.images.pixels)})
 
     @property
     def frequencies(self) -> np.ndarray:
@@ -212,8 +212,8 @@ def rows(maps: Maps) -> Iterator[Row]:
             term="magnification",
             size=size,
             right=maps.compare(particles),
-            ignored=maps.compare(particles.with_images(magnifications=None)),
-            wrong=maps.compare(particles.with_images(magnifications=turned)),
+            ignored=maps.compare(particles.with_images({"magnifications": None})),
+            wrong=maps.compare(particles.with_images({"magnifications": turned})),
         )
     for name, size, term in phases():
         particles = maps.simulated(term)
@@ -232,7 +232,7 @@ def rows(maps: Maps) -> Iterator[Row]:
         )
     for name, size, term, information in others(maps.frequencies):
         particles = maps.simulated(term)
-        bare = particles.with_images(b_factors=None, weights=None)
+        bare = particles.with_images({"b_factors": None, "weights": None})
         yield Row(
             term=name,
             size=size,
@@ -245,11 +245,11 @@ def rows(maps: Maps) -> Iterator[Row]:
 def as_if_alike(particles: ParticleSet) -> ParticleSet:
     """The set whose images all have, as is said, the pixel size of the first."""
     sizes = np.full(len(particles), particles.images.sampling.pixel_size, np.float32)
-    return particles.with_images(stored_pixel_sizes=sizes)
+    return particles.with_images({"stored_pixel_sizes": sizes})
 
 
 def with_ctf(particles: ParticleSet, **changes: object) -> ParticleSet:
-    return particles.with_images(ctf=replace(particles.images.ctf, **changes))
+    return particles.with_images({"ctf": replace(particles.images.ctf, **changes)})
 
 
 def _phase(design: simulated.Design, term: simulated.Term) -> float:

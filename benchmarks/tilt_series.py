@@ -33,7 +33,7 @@ from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.text import read_yaml
 from cryodrgn.models.build import build_model
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
+from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.rundir import RunDirectory, SimulationFiles
 from cryodrgn.simulation.views import TiltScheme
 from cryodrgn.training.loop import part_size, split_batch

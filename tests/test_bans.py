@@ -233,3 +233,39 @@ def test_every_setting_that_messages_name_is_one_of_a_command():
         for text in messages_of(path):
             named = set(re.findall(r"`([a-z_]+)(?:=\w+)?`", text))
             assert named <= known, f"{path}: {text}"
+
+
+def test_parameters_are_not_packed_by_stars():
+    """Five are: the flags of an option, listeners, and what is handed on to a function."""
+    found = [
+        f"{path.name}: {getattr(node, 'name', 'lambda')} {packed.arg}"
+        for path in PATHS
+        for node in nodes_of(path)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for packed in (node.args.vararg, node.args.kwarg)
+        if packed is not None
+    ]
+    assert sorted(found) == [
+        "compiled_code.py: __call__ args",
+        "events.py: listening listeners",
+        "settings.py: option flags",
+        "settings.py: work args",
+        "settings.py: work settings",
+    ]
+
+
+PACKED = ast.Tuple | ast.List | ast.Set
+
+
+def test_calls_pack_no_arguments_only_to_unpack_them():
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in PATHS
+        for node in nodes_of(path)
+        if isinstance(node, ast.Call)
+        and (
+            any(isinstance(a, ast.Starred) and isinstance(a.value, PACKED) for a in node.args)
+            or any(k.arg is None and isinstance(k.value, ast.Dict) for k in node.keywords)
+        )
+    ]
+    assert not found

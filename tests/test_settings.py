@@ -11,6 +11,7 @@ import pytest
 
 from cryodrgn.cli.declared import add_options, settings_given
 from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.command_words import in_flags, words_of
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.linear.config import LinearConfig
@@ -20,13 +21,11 @@ from cryodrgn.settings import (
     at_least,
     between,
     function_of,
-    in_flags,
     option,
     options_of,
     positional,
     same_as,
     settings,
-    words_of,
 )
 from cryodrgn.training.config import TrainConfig
 
@@ -76,7 +75,7 @@ def from_words(line: str) -> FilterVolume:
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     given = vars(parser.parse_args(line.split()))
-    return FilterVolume.with_given(**settings_given(FilterVolume, args, given))
+    return FilterVolume.with_given(settings_given(FilterVolume, args, given))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,9 @@ def from_words(line: str) -> FilterVolume:
     ],
 )
 def test_words_and_arguments_make_the_same_job(line, arguments):
-    from_python = FilterVolume.with_given(Path("a.mrc"), Path("b.mrc"), **arguments)
+    from_python = FilterVolume.with_given(
+        {"volume": Path("a.mrc"), "output": Path("b.mrc"), **arguments}
+    )
     typed = from_words(line)
     assert typed == from_python
     assert typed.given == from_python.given == {"volume", "output", *arguments}
@@ -128,9 +129,7 @@ def test_a_function_shows_its_settings():
 )
 def test_a_wrong_setting_is_refused_by_its_name(arguments, message):
     with pytest.raises(ConfigError) as caught:
-        FilterVolume.with_given(
-            **{"volume": Path("a.mrc"), "output": Path("b.mrc")} | arguments
-        )
+        FilterVolume.with_given({"volume": Path("a.mrc"), "output": Path("b.mrc")} | arguments)
     assert message in str(caught.value)
 
 
@@ -157,13 +156,15 @@ def test_a_job_is_typed_as_it_was_given():
 
 
 def test_text_lists_and_whole_numbers_are_taken_as_a_notebook_gives_them():
-    job = FilterVolume.with_given("a.mrc", "b.mrc", norm=[0, 2])
+    job = FilterVolume.with_given({"volume": "a.mrc", "output": "b.mrc", "norm": [0, 2]})
     assert (job.volume, job.output, job.norm) == (Path("a.mrc"), Path("b.mrc"), (0.0, 2.0))
     assert isinstance(job.norm[0], float)
 
 
 def test_numbers_and_arrays_of_numpy_are_taken_as_numbers():
-    job = FilterVolume.with_given("a.mrc", "b.mrc", radius=np.int64(2), norm=np.array([0, 2]))
+    job = FilterVolume.with_given(
+        {"volume": "a.mrc", "output": "b.mrc", "radius": np.int64(2), "norm": np.array([0, 2])}
+    )
     assert (type(job.radius), job.norm) == (int, (0.0, 2.0))
 
 

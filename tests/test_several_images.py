@@ -87,7 +87,7 @@ def turned_pairs(single):
     rotations[1::2] = turns @ rotations[1::2]
     shifts[1::2] += np.arange(2 * COUNT, dtype=np.float32).reshape(COUNT, 2)
     moved = type(poses)(rotations=rotations, shifts=shifts, source="test")
-    return both.with_images(poses=moved)
+    return both.with_images({"poses": moved})
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -306,7 +306,7 @@ class TestLinear:
     def test_weights_of_images_act_as_factors_of_their_ctf(self, single, tmp_path):
         weights = np.linspace(0.2, 1, COUNT, dtype=np.float32)
         images, subspace, noise = self.case(single, tmp_path)
-        weighted, _, _ = self.case(single.with_images(weights=weights), tmp_path)
+        weighted, _, _ = self.case(single.with_images({"weights": weights}), tmp_path)
         count = images.num_points(self.RADIUS)
         expectation = Expectation(subspace, noise, count)
         rows = torch.arange(COUNT)

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import torch
 
@@ -14,7 +14,7 @@ from cryodrgn.errors import CryodrgnError
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
+Tensors = TypeVarTuple("Tensors")
 Result = TypeVar("Result")
 # The first generation of cards that compiled code runs on, as a compute capability.
 COMPILED_CARDS = (7, 0)
@@ -25,7 +25,7 @@ MOST_SHAPES = 64
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
-class CompiledFunction(Generic[P, Result]):
+class CompiledFunction(Generic[*Tensors, Result]):
     """A function of tensors that is compiled, or called as it is where compiling fails.
 
     Args:
@@ -33,21 +33,21 @@ class CompiledFunction(Generic[P, Result]):
         name: Its name in the sentence in which the log says that it is not compiled.
     """
 
-    def __init__(self, function: Callable[P, Result], name: str) -> None:
+    def __init__(self, function: Callable[[*Tensors], Result], name: str) -> None:
         self._plain, self._name = function, name
-        self._fast: Callable[P, Result] | None = compiled(function)
+        self._fast: Callable[[*Tensors], Result] | None = compiled(function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result:
+    def __call__(self, *args: *Tensors) -> Result:
         """The result of the function."""
         if self._fast is not None:
             try:
-                return self._fast(*args, **kwargs)
+                return self._fast(*args)
             except (torch.OutOfMemoryError, CryodrgnError):
                 raise
             except Exception as error:  # noqa: BLE001 (compilers raise anything)
                 self._fast = None
                 logger.warning("%s not compiled: %s", self._name, why_not_compiled(error))
-        return self._plain(*args, **kwargs)
+        return self._plain(*args)
 
 
 def can_compile(wanted: str, device: torch.device, instead: str) -> bool:

@@ -7,11 +7,11 @@ an option of its command line, and an entry of the reference page ``docs/command
 
 import difflib
 import functools
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import (
     Any,
     ClassVar,
@@ -21,6 +21,7 @@ from typing import (
     Self,
     TypeVar,
     dataclass_transform,
+    get_args,
     get_type_hints,
 )
 
@@ -130,68 +131,160 @@ def option(
     help: str,
     default: Any = MISSING,
     kw_only: bool = True,
-    constants: Mapping[str, tuple[Any, str]] | None = None,
-    **more: Any,
+    metavar: str | tuple[str, ...] | None = None,
+    unit: str | None = None,
+    parse: Callable[[str], Any] | None = None,
+    check: Check | None = None,
+    constants: Mapping[str, tuple[Any, str]] = MappingProxyType({}),
+    bare: Any = NOTHING,
+    nargs: str | int | None = None,
+    is_repeated: bool = False,
+    resumes_as: str | None = None,
+    group: str | None = None,
+    default_words: str | None = None,
+    is_output: bool = False,
 ) -> Any:
-    """A setting with flags.
+    """A setting with flags, or without any, which the command line takes by position.
 
-    Args:
-        flags: Its names on the command line; without any, it is taken by position there.
-        help: Its description.
-        default: Value where it is not given; MISSING for a setting that must be given.
-        kw_only: Whether the Python function takes it by name alone.
-        constants: Further flags that set it to a constant.
-        more: Other attributes of :class:`Option`.
+    Without a default it must be given. ``kw_only`` says whether the Python function takes it by
+    name alone; all else are attributes of :class:`Option`.
     """
-    said = Option(flags=flags, help=help, constants=constants or {}, **more)
-    if default is MISSING:
-        return field(metadata={KEY: said}, kw_only=kw_only)
+    said = Option(
+        flags=flags,
+        help=help,
+        metavar=metavar,
+        unit=unit,
+        parse=parse,
+        check=check,
+        constants=constants,
+        bare=bare,
+        nargs=nargs,
+        is_repeated=is_repeated,
+        resumes_as=resumes_as,
+        group=group,
+        default_words=default_words,
+        is_output=is_output,
+    )
     return field(default=default, metadata={KEY: said}, kw_only=kw_only)
 
 
-def positional(*, help: str, kw_only: Literal[False] = False, **more: Any) -> Any:
+def positional(
+    *,
+    help: str,
+    default: Any = MISSING,
+    kw_only: Literal[False] = False,
+    metavar: str | None = None,
+    parse: Callable[[str], Any] | None = None,
+    check: Check | None = None,
+    nargs: str | None = None,
+    default_words: str | None = None,
+    is_output: bool = False,
+) -> Any:
     """A setting that the command line and the Python function take by position."""
-    return option(help=help, kw_only=kw_only, **more)
+    return option(
+        help=help,
+        default=default,
+        kw_only=kw_only,
+        metavar=metavar,
+        parse=parse,
+        check=check,
+        nargs=nargs,
+        default_words=default_words,
+        is_output=is_output,
+    )
 
 
-def same_as(owner: type, name: str, *, default: Any = NOTHING, **changes: Any) -> Any:
-    """A setting that another dataclass declares, but for what differs here.
+def same_as(
+    owner: type,
+    name: str,
+    *,
+    default: Any = NOTHING,
+    flags: tuple[str, ...] = NOTHING,
+    help: str = NOTHING,
+    metavar: str | None = NOTHING,
+    parse: Callable[[str], Any] = NOTHING,
+    check: Check = NOTHING,
+    constants: Mapping[str, tuple[Any, str]] = NOTHING,
+    bare: Any = NOTHING,
+    group: str | None = NOTHING,
+    default_words: str | None = NOTHING,
+) -> Any:
+    """The setting that another dataclass, the owner, declares by a name, but for what differs.
 
-    Args:
-        owner: The dataclass: a group of options, or a part of what runs record, which
-            :func:`part_of` makes of the settings that are the same as its own.
-        name: Name of the setting there.
-        default: Its default here; NOTHING for the same.
-        changes: Other attributes of :class:`Option` that differ.
+    The owner is a group of options, or a part of what runs record, which :func:`part_of` makes
+    of the settings that are the same as its own. All else is a default or an attribute of
+    :class:`Option`; NOTHING for the same.
     """
-    declared = next(one for one in fields(owner) if one.name == name)
-    said = replace(declared.metadata[KEY], **changes)
-    metadata = {PLACE: (owner, name)} | declared.metadata | {KEY: said}
+    declared, said = options_of(owner)[name]
+    changes = {
+        "flags": flags,
+        "help": help,
+        "metavar": metavar,
+        "parse": parse,
+        "check": check,
+        "constants": constants,
+        "bare": bare,
+        "group": group,
+        "default_words": default_words,
+    }
+    differing = {name: value for name, value in changes.items() if value is not NOTHING}
+    metadata = {KEY: replace(said, **differing), PLACE: _place(owner, name)}
     default = declared.default if default is NOTHING else default
     return field(default=default, metadata=metadata, kw_only=True)
 
 
-def part_of(settings: "Settings", part: type[T], **more: Any) -> T:
-    """A part of what runs record, with the values of the settings that are the same as its own.
+def _place(owner: type, name: str) -> tuple[type, str]:
+    """The class that declares a setting, and its name there."""
+    declared = options_of(owner)[name][0]
+    heirs = [one for one in owner.__mro__ if is_dataclass(one) and name in options_of(one)]
+    first = [one for one in heirs if options_of(one)[name][0] is declared][-1]
+    return declared.metadata.get(PLACE, (first, name))
+
+
+@functools.cache
+def _places(owner: type) -> Mapping[tuple[type, str], str]:
+    """Names of settings by the class that declares each, and its name there."""
+    return {_place(owner, name): name for name in options_of(owner)}
+
+
+def part_of(
+    settings: "Settings", part: type[T], more: Mapping[str, Any] = MappingProxyType({})
+) -> T:
+    """A part of what runs record, with the values of the settings that are declared alike.
 
     Args:
         settings: The settings.
         part: Dataclass of the part.
         more: Fields of the part that are no settings, or are to have other values.
     """
+    own = _places(type(settings))
     values = {
-        theirs: getattr(settings, name)
-        for theirs, name in _settings_of_part(type(settings), part)
-        if theirs not in more
+        theirs: getattr(settings, own[place])
+        for place, theirs in _places(part).items()
+        if place in own and theirs not in more
     }
     return part(**values, **more)
 
 
-@functools.cache
-def _settings_of_part(job: type[Any], part: type[Any]) -> Sequence[tuple[str, str]]:
-    """Fields of a part that are settings of a job, each with the name that it has there."""
-    places = [(one.metadata.get(PLACE), name) for name, (one, _) in options_of(job).items()]
-    return [(place[1], name) for place, name in places if place and place[0] in part.__mro__]
+def from_record(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Settings, and their parts, from the plain values that a run recorded of them.
+
+    Args:
+        kind: The dataclass.
+        values: Numbers, text, lists and mappings, by name.
+
+    Raises:
+        TypeError: There is no setting of a name, one is missing, or a value is of another type.
+    """
+    hints = hints_of(kind)
+    return kind(**{n: _from_plain(v, hints[n]) if n in hints else v for n, v in values.items()})
+
+
+def _from_plain(value: Any, hint: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return converted(value, hint)
+    kind: Any = next(one for one in (hint, *get_args(hint)) if is_dataclass(one))
+    return from_record(kind, value)
 
 
 @dataclass_transform(
@@ -271,6 +364,13 @@ class Settings:
         require_own_outputs(outputs)
 
 
+@settings
+class SeedOptions(Settings):
+    """Seed of all random numbers."""
+
+    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+
+
 class Job(Settings, ABC, Generic[Result]):
     """A command: its settings, and the work that it does with them.
 
@@ -297,15 +397,13 @@ class Job(Settings, ABC, Generic[Result]):
         """Do the work of the command."""
 
     @classmethod
-    def with_given(cls, *args: Any, **settings: Any) -> Self:
-        """The job with some settings, which are remembered as given.
+    def with_given(cls, settings: Mapping[str, Any]) -> Self:
+        """The job with some settings by name, which are remembered as given.
 
         Raises:
             ConfigError: A setting is not known, or one that is needed is missing.
         """
         known = options_of(cls)
-        ordered = [one.name for one in fields(cls) if one.name in known and not one.kw_only]  # type: ignore[arg-type]
-        settings = dict(zip(ordered, args, strict=False)) | settings
         given = frozenset(settings)
         settings = {**compat.defaults(command_of(cls)), **settings}
         for name in given:
@@ -336,67 +434,9 @@ def _nearest(name: str, known: Mapping[str, tuple[Field[Any], Option]]) -> str |
     return next(iter(difflib.get_close_matches(name, known, 1)), None)
 
 
-def same_named(
-    settings: Settings, kind: type, but: Container[str] = frozenset()
-) -> dict[str, Any]:
-    """The settings that a dataclass has fields of the same name for.
-
-    Args:
-        settings: The settings.
-        kind: The dataclass.
-        but: Names that are left out.
-    """
-    names = {one.name for one in fields(kind)}
-    own = options_of(type(settings))
-    return {n: getattr(settings, n) for n in own if n in names and n not in but}
-
-
 def command_of(job: type[Job[Any]]) -> str:
     """Name of a job's command."""
     return job.command or _snake(job.__name__)
-
-
-def words_of(job: Job[Any]) -> list[str]:
-    """The command of a job with the settings that were given, as a command line types them."""
-    words = [command_of(type(job))]
-    for name, (_, said) in options_of(type(job)).items():
-        value = getattr(job, name)
-        if name not in job.given or value is None:
-            continue
-        constants = [flag for flag, (other, _) in said.constants.items() if other is value]
-        if isinstance(value, bool):
-            words += [said.flags[0]] if value and said.flags else constants
-        elif constants and not said.flags:
-            words += constants
-        else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [*said.flags[:1], *map(_word, values)]
-    return words
-
-
-def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def in_flags(message: str, job: type[Job[Any]]) -> str:
-    """A message with the flags of the command line for settings named in backticks.
-
-    A setting with a value, as in ```with_contrast=False```, becomes the flag that sets it.
-    """
-    known = options_of(job)
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = match.groups()
-        if name not in known:
-            return match[0]
-        said = known[name][1]
-        constants = [flag for flag, (one, _) in said.constants.items() if str(one) == value]
-        if value in {"True", "False"} and not constants:
-            return match[0]
-        named = [*constants, *said.flags, name.upper()][0]
-        return named if value is None or constants else f"{named} {value}"
-
-    return re.sub(r"`(\w+)(?:=(\w+))?`", flag, message)
 
 
 def function_of(job: Callable[P, Job[Result]]) -> Callable[P, Result]:
@@ -407,7 +447,10 @@ def function_of(job: Callable[P, Job[Result]]) -> Callable[P, Result]:
     kind: Any = job
 
     def work(*args: P.args, **settings: P.kwargs) -> Result:
-        return kind.with_given(*args, **settings).run()
+        known = options_of(kind)
+        ordered = [one.name for one in fields(kind) if one.name in known and not one.kw_only]
+        named = dict(zip(ordered, args, strict=False))
+        return kind.with_given(named | settings).run()
 
     work.__name__ = work.__qualname__ = command_of(kind)
     work.__module__ = kind.__module__

@@ -33,10 +33,10 @@ def test_density_is_one_in_sum_and_its_bands_enclose_it(rng):
     cell = np.prod([axis[1] - axis[0] for axis in found.axes])
     assert found.values.sum() * cell == pytest.approx(1, abs=1e-4)
     step = found.axes[0][1] - found.axes[0][0]
-    assert found.marginal(0).sum() * step == pytest.approx(1, abs=1e-4)
-    low, high = found.band(0)
-    dense = found.marginal(0) > 0.3 * found.marginal(0).max()
-    inside = (low <= found.marginal(0)) & (found.marginal(0) <= high)
+    assert found.marginal([0]).sum() * step == pytest.approx(1, abs=1e-4)
+    low, high = found.band([0])
+    dense = found.marginal([0]) > 0.3 * found.marginal([0]).max()
+    inside = (low <= found.marginal([0])) & (found.marginal([0]) <= high)
     assert inside[dense].mean() > 0.7
 
 

@@ -150,7 +150,7 @@ class Pairs:
 
     def _run(self, options: ReadOptions) -> None:
         kind = self.module.job
-        job = kind.with_given(**settings_given(kind, options, options.given))
+        job = kind.with_given(settings_given(kind, options, options.given))
         job.run()
         for name in job.names_read:
             getattr(options, name, None)

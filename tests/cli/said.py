@@ -14,7 +14,8 @@ from cryodrgn.cli.options_in_messages import (
     options_of_others,
 )
 from cryodrgn.cli.tools import CRYODRGN_UTILS
-from cryodrgn.settings import Job, in_flags
+from cryodrgn.jobs.command_words import in_flags
+from cryodrgn.settings import Job
 from sources import PACKAGE, PATHS, tree_of
 
 PROGRAMS = (CRYODRGN, CRYODRGN_UTILS)

@@ -81,8 +81,8 @@ def test_what_is_said_on_the_command_line_counts(star, capfd, monkeypatch):
 @pytest.mark.parametrize(("version", "inverted"), [("0.2", False), ("4", True)])
 def test_functions_of_python_follow_the_environment(star, monkeypatch, version, inverted):
     monkeypatch.setenv(compat.VARIABLE, version)
-    job = TrainVae.with_given(star, star.parent / "none", zdim=2)
-    data = data_config(star, job, job, box_size=None)
+    job = TrainVae.with_given({"particles": star, "outdir": star.parent / "none", "zdim": 2})
+    data = data_config(job, star)
     assert (data.invert, data.window_radius is not None) == (inverted, inverted)
 
 

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from cli.messages import NEAR, SIZE, lines, make_files
+from cli.messages import NEAR, SIZE, lines
+from cli.wrong_files import make_files
 from cryodrgn.cli.main import main
 from cryodrgn.io.text import missing_in_words
 

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from cli.option_cases import CASES, TOOL_CASES, make_inputs
+from cli.option_cases import CASES
+from cli.option_inputs import make_inputs
 from cli.option_pairs import Pairs, shares
+from cli.tool_option_cases import TOOL_CASES
 from cryodrgn.cli.main import CRYODRGN
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 from cryodrgn.jobs.training import TrainingJob

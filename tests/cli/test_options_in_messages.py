@@ -17,7 +17,7 @@ from cryodrgn.cli.options_in_messages import (
 )
 from cryodrgn.cli.other_versions import OPTIONS
 from cryodrgn.cli.tools import CRYODRGN_UTILS
-from cryodrgn.settings import in_flags
+from cryodrgn.jobs.command_words import in_flags
 from sources import PACKAGE, PATHS, nodes_of
 
 PROGRAMS = (CRYODRGN, CRYODRGN_UTILS)

@@ -8,7 +8,7 @@ import pytest
 from cli.said import parsed_commands
 from cryodrgn.errors import ConfigError
 from cryodrgn.settings import Option, each, hints_of, options_of, within
-from cryodrgn.training.schedules import KlWeighting, parse_beta
+from cryodrgn.training.schedules import KlWeighting
 
 # Of these settings every number means something, or the file says which do.
 ANY_NUMBER = {
@@ -27,7 +27,6 @@ ANY_NUMBER = {
     "shift_centre_y_px": "a place",
     "axis": "a direction; that it is one is seen when it is divided by its length",
     "feature": "a place and a radius, which are read together",
-    "beta": "a schedule, or a number that the schedule refuses",
 }
 SENSELESS = (-7, -0.5, 0, 1.5, 1e9)
 
@@ -74,7 +73,7 @@ def _is_refused(said: Option, value: float) -> bool:
 
 def test_a_weight_of_the_divergence_that_is_no_schedule_must_not_be_negative():
     with pytest.raises(ConfigError, match="`beta`"):
-        KlWeighting(beta=parse_beta("-1"), control=None)
+        KlWeighting(beta="-1")
 
 
 def test_several_numbers_meet_the_condition_on_one():

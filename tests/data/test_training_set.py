@@ -99,6 +99,6 @@ def test_the_second_image_of_a_tilt_pair_is_compared_with_the_tilted_slice(parti
 
 def test_generators_of_different_places_are_independent():
     places = [(0, 0), (0, 1), (1, 0), (0, 0, 0), (10, 1), (1, 10)]
-    draws = [torch.randn(4, generator=generator_at(7, *place)) for place in places]
+    draws = [torch.randn(4, generator=generator_at(7, place)) for place in places]
     assert len({tuple(draw.tolist()) for draw in draws}) == len(places)
-    np.testing.assert_array_equal(draws[2], torch.randn(4, generator=generator_at(7, 1, 0)))
+    np.testing.assert_array_equal(draws[2], torch.randn(4, generator=generator_at(7, (1, 0))))

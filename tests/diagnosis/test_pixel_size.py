@@ -31,7 +31,7 @@ def stated(particles: ParticleSet, factor: float) -> ParticleSet:
     """The set whose second group is said to have another pixel size."""
     sizes = particles.images.pixel_sizes_in_files.copy()
     sizes[sizes > 2.2] *= factor
-    return particles.with_images(stored_pixel_sizes=sizes)
+    return particles.with_images({"stored_pixel_sizes": sizes})
 
 
 @pytest.mark.parametrize("factor", [0.99, 1.0, 1.01])
@@ -73,7 +73,7 @@ def test_magnified_images_make_the_map_of_plain_ones(tmp_path, size):
         if particles.images.magnifications is not None:
             turned = np.linalg.inv(particles.images.magnifications).astype(np.float32)
         for matrices in (particles.images.magnifications, None, turned):
-            part = particles.with_images(magnifications=matrices)
+            part = particles.with_images({"magnifications": matrices})
             volume = backproject(part, Preprocessing(window_radius=0.85)).volume
             curve = fourier_shell_correlation(volume, torch_of(DESIGN.truth())).values
             areas.append(float(curve[1:-1].mean()))

@@ -12,7 +12,7 @@ from cryodrgn.imaging.exposure import (
     damage_at,
     exposure_weights,
 )
-from cryodrgn.imaging.forward_model import predict, transfer_function
+from cryodrgn.imaging.likelihood import predict, transfer_function
 
 
 def test_critical_exposures_are_those_of_grant_and_grigorieff():

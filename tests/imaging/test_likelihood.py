@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from cryodrgn.imaging.forward_model import predict
 from cryodrgn.imaging.likelihood import (
     expected_squares,
     in_units_of_noise,
@@ -11,6 +10,7 @@ from cryodrgn.imaging.likelihood import (
     log_likelihood_ratios_of_shells,
     matched_terms,
     mean_squared_error,
+    predict,
     shell_sums,
     squared_residuals,
 )

@@ -17,7 +17,7 @@ from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.relion_optics import parse_vector
 from cryodrgn.io.relion_write import write_particle_star
 from cryodrgn.io.star import write_star
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
+from cryodrgn.particles.options import TiltSeriesSettings
 
 # RELION 3.0: one table, aberrations in every row. 3.1: the optics table, with aberrations
 # fitted by CtfRefine. 4: extraction can multiply by the CTF, and that table says so. 5, after

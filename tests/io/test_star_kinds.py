@@ -7,7 +7,7 @@ import pytest
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.star import write_star
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
+from cryodrgn.particles.options import TiltSeriesSettings
 
 ROWS = 6
 IMAGES = {

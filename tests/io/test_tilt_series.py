@@ -10,7 +10,7 @@ from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.star import write_star
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
+from cryodrgn.particles.options import TiltSeriesSettings
 
 BOX = 8
 # Tilts in the order of acquisition of a dose-symmetric series, 3 e/Å² each.

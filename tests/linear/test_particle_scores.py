@@ -349,7 +349,7 @@ def test_scores_of_particles_that_a_run_left_out_are_asked_for_in_vain(spoilt):
 def test_rounds_leave_junk_out_until_there_is_no_more(spoilt):
     files = WholeRunFiles(spoilt / "rounds")
     asked = RunAll(spoilt / "particles.star", files.path, rounds=3)
-    particles = open_particles(particle_files(asked.particles, asked, asked))
+    particles = open_particles(particle_files(asked, asked.particles))
     files.path.mkdir()
     manifest = Manifest(files.manifest)
     manifest.begin(asked.request(), {})

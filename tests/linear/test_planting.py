@@ -74,7 +74,7 @@ def test_simulated_noise_has_the_spectrum_of_the_images(scene):
                 difference,
                 background,
                 RADIUS,
-                simulated_noise=generator_at(seed, 0),
+                simulated_noise=generator_at(seed, (0,)),
             ),
             rows,
         )
@@ -88,7 +88,7 @@ def test_simulated_noise_has_the_spectrum_of_the_images(scene):
 def test_own_heterogeneity_is_taken_out_of_the_images(scene):
     images, difference, background = scene
     rows = torch.arange(200)
-    latents = torch.randn(200, 1, generator=generator_at(3, 0))
+    latents = torch.randn(200, 1, generator=generator_at(3, (0,)))
     own = Background(
         volumes=torch.cat([background.volumes, difference[None]]),
         latents=latents,
@@ -110,7 +110,7 @@ def test_views_from_all_directions_cover_what_one_direction_leaves_empty(scene):
     # Turned back, every particle is seen along z.
     along_z = coverage(images, rows, background.noise, RADIUS, rotations.mT)
     own = coverage(images, rows, background.noise, RADIUS)
-    turns = random_rotations(200, generator_at(0, 0))
+    turns = random_rotations(200, generator_at(0, (0,)))
     uniform = coverage(images, rows, background.noise, RADIUS, turns)
     assert float(along_z.sum()) == pytest.approx(float(own.sum()), rel=0.05)
     assert int((along_z > 0).sum()) < 0.5 * int((own > 0).sum())

@@ -15,7 +15,7 @@ def particles_of(microscope, source, copies=None):
     rng = np.random.default_rng(0)
     images = np.zeros((4, microscope.box, microscope.box), np.float32)
     found = listed(images, rotations(4, rng), np.full(4, 1e4), microscope, copies)
-    return found.with_images(source=source)
+    return found.with_images({"source": source})
 
 
 @pytest.fixture
@@ -66,4 +66,4 @@ def test_curvature_is_named_where_resolution_box_and_voltage_make_it_matter(said
     check_curvature(particles, -1)
     assert "curvature -1 is accounted for" in said.text
     with pytest.raises(ConfigError, match="gives no CTF parameters"):
-        check_curvature(particles.with_images(ctf=None), 1)
+        check_curvature(particles.with_images({"ctf": None}), 1)

@@ -85,7 +85,7 @@ def test_half_maps_of_noise_have_nothing_in_common(tmp_path):
     with stack_writer(tmp_path / "noise.mrcs", BOX, 4.5) as writer:
         writer.append(noise)
     images = ImageStack.whole_files([tmp_path / "noise.mrcs"])
-    found = backproject(particles.with_images(pixels=images), WINDOWED)
+    found = backproject(particles.with_images({"pixels": images}), WINDOWED)
     # A shell of radius r has 2 π r² independent values, fewer within the window.
     values = found.fsc.values[4:]
     assert abs(float(values.mean())) < 0.03

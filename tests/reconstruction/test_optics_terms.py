@@ -56,7 +56,7 @@ def plain(read, agreement):
 
 
 def changed(particles, **changes):
-    return particles.with_images(ctf=replace(particles.images.ctf, **changes))
+    return particles.with_images({"ctf": replace(particles.images.ctf, **changes)})
 
 
 @pytest.mark.parametrize("name", PHASES)
@@ -86,7 +86,7 @@ def test_weaker_and_corrected_images_are_predicted_as_they_are(name, read, agree
     # Phase-flipped images keep in the box what the CTF had spread beyond it, and are better.
     assert area > plain[0] - 0.003
     assert amplitude > 0.93 * plain[1]
-    bare = particles.with_images(b_factors=None, weights=None)
+    bare = particles.with_images({"b_factors": None, "weights": None})
     _, without = agreement(changed(bare, correction=None))
     assert without < 0.9 * amplitude
 

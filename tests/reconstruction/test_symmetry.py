@@ -70,5 +70,5 @@ def test_half_maps_of_noise_agree_no_better_for_copies_of_images():
     apart = backproject(copies, PLAIN, symmetry="D7").fsc.values[2:].mean()
     assert abs(apart) < 0.2
     # The same rows, as if they were other images: copies in both halves agree with each other.
-    mixed = copies.with_images(copies=None)
+    mixed = copies.with_images({"copies": None})
     assert backproject(mixed, PLAIN, symmetry="D7").fsc.values[2:].mean() > 0.99

@@ -13,7 +13,7 @@ from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
-from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import predict
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.training.config import TrainConfig

@@ -317,7 +317,13 @@ def test_weights_of_a_recipe_begin_a_plain_run(simulated, tmp_path):
 def test_options_that_are_given_win_over_a_recipe(caplog):
     given = {"learning_rate": 1e-3, "optimizer": "adam", "batch_size": 8}
     job = TrainVae.with_given(
-        Path("particles.star"), Path("run"), recipe="fast", zdim=2, **given
+        {
+            "particles": Path("particles.star"),
+            "outdir": Path("run"),
+            "recipe": "fast",
+            "zdim": 2,
+            **given,
+        }
     )
     found = job.optimisation()
     assert (found.learning_rate, found.optimizer, found.batch_size) == (1e-3, "adam", 8)
@@ -327,7 +333,9 @@ def test_options_that_are_given_win_over_a_recipe(caplog):
 
 
 def test_without_a_recipe_the_defaults_are_those_of_the_help():
-    job = TrainVae.with_given(Path("particles.star"), Path("run"), zdim=2)
+    job = TrainVae.with_given(
+        {"particles": Path("particles.star"), "outdir": Path("run"), "zdim": 2}
+    )
     found = job.optimisation()
     assert (found.learning_rate, found.batch_size, found.tuning) == (1e-4, 8, Tuning())
 

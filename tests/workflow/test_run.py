@@ -8,9 +8,9 @@ import pytest
 from cryodrgn.diagnosis.convention_verdict import WRONG_SIGN
 from cryodrgn.errors import ConfigError, CryodrgnError, MetadataError
 from cryodrgn.jobs import run as module
+from cryodrgn.jobs.command_words import words_of
 from cryodrgn.jobs.run import RunAll
 from cryodrgn.rundir import WholeRunFiles
-from cryodrgn.settings import words_of
 from cryodrgn.training.convergence import HalfImageExchangeTest
 from cryodrgn.training.epoch_records import EpochRecord, write_records
 from cryodrgn.training.events import StepBegun, StepFinished, listening
@@ -37,7 +37,7 @@ def run_all(monkeypatch):
         jobs = (module.Check, module.Backproject, module.TrainLinear, module.TrainVae)
         for job in (*jobs, module.Analyze, module.Nuisance):
             monkeypatch.setattr(job, "run", commands)
-        return RunAll.with_given(**settings).run()
+        return RunAll.with_given(settings).run()
 
     return run
 

@@ -54,16 +54,16 @@ class ConformationalDensity:
     samples: Float[np.ndarray, "samples *grid"]
     smoothing: float
 
-    def marginal(self, *kept: int) -> Float[np.ndarray, "*grid"]:
+    def marginal(self, kept: Sequence[int]) -> Float[np.ndarray, "*grid"]:
         """The density of some of the dimensions."""
         return self._summed(self.values, kept, first=0)
 
-    def band(self, *kept: int) -> tuple[np.ndarray, np.ndarray]:
+    def band(self, kept: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Tenth and ninetieth percentile of that density over the bootstrap samples."""
         low, high = np.quantile(self._summed(self.samples, kept, first=1), (0.1, 0.9), axis=0)
         return low, high
 
-    def _summed(self, values: np.ndarray, kept: tuple[int, ...], first: int) -> np.ndarray:
+    def _summed(self, values: np.ndarray, kept: Sequence[int], first: int) -> np.ndarray:
         others = [axis for axis in range(len(self.axes)) if axis not in kept]
         steps = [self.axes[axis][1] - self.axes[axis][0] for axis in others]
         return values.sum(tuple(axis + first for axis in others)) * np.prod(steps)

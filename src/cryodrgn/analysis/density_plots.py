@@ -43,16 +43,16 @@ def plot_density(
     for number in range(count):
         axes = grid[0][number]
         axes.set_visible(True)
-        position, band = density.axes[number], density.band(number)
+        position, band = density.axes[number], density.band([number])
         axes.fill_between(position, *band, alpha=0.3, label="10 to 90 %")
-        axes.plot(position, density.marginal(number), label="density")
+        axes.plot(position, density.marginal([number]), label="density")
         _mark_places(axes, [state.place[number] for state in states], np.ptp(position))
         axes.set(xlabel=f"component {number + 1}", ylim=(0, None))
     grid[0][0].set_ylabel("density")
     grid[0][0].legend(fontsize=8)
     for axes, (first, second) in zip(grid[-1], pairs, strict=False):
         axes.set_visible(True)
-        image = density.marginal(first, second)
+        image = density.marginal([first, second])
         x, y = density.axes[first], density.axes[second]
         drawn = axes.pcolormesh(x, y, image.T, cmap="magma", shading="nearest")
         figure.colorbar(drawn, ax=axes, label="density")

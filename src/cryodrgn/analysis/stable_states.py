@@ -7,7 +7,7 @@ the barrier in kT if the particles were frozen from equilibrium.
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -247,14 +247,14 @@ def write_stable_states(path: Path, found: StableStates, remark: str = "") -> No
     for number, state in enumerate(found.states):
         depth = [] if state.depth is None else [state.depth, *(state.depth_band or ())]
         is_only = state.interval is None
-        cells = _cells(*state.place, state.share)
-        cells += [""] * 2 if state.interval is None else _cells(*state.interval)
-        cells += _cells(state.free_energy) + (
-            [""] if is_only else _cells(state.free_energy_error)
+        cells = _cells([*state.place, state.share])
+        cells += [""] * 2 if state.interval is None else _cells(state.interval)
+        cells += _cells([state.free_energy]) + (
+            [""] if is_only else _cells([state.free_energy_error])
         )
-        cells += _cells(*depth) or [""] * 3
-        cells += _cells(*state.width, state.basin_share)
-        cells += [""] * 2 if is_only else _cells(*state.basin_band)
+        cells += _cells(depth) or [""] * 3
+        cells += _cells([*state.width, state.basin_share])
+        cells += [""] * 2 if is_only else _cells(state.basin_band)
         writer.writerow([number, *cells, remark])
     if not found.states and remark:
         writer.writerow([""] * (12 + 2 * dimensions) + [remark])
@@ -268,7 +268,7 @@ def _depths(values: Sequence[float]) -> str:
     )
 
 
-def _cells(*values: float) -> list[str]:
+def _cells(values: Iterable[float]) -> list[str]:
     return [f"{value:.5g}" for value in values]
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def measure_star(rows: int, folder: Path) -> float:
     return median_seconds(work, CPU, 1.0)
 
 
-def measure_start_up(*words: str) -> float:
+def measure_start_up(words: Sequence[str]) -> float:
     """Seconds from typing a command to its end."""
     line = [sys.executable, "-m", "cryodrgn", *words]
     times = []

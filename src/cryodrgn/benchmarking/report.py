@@ -109,8 +109,8 @@ def _around(
             rate = measure_decoding(box, width, LAYERS, device, seconds)
             found[f"decoding at {box} px, {width}×{LAYERS}, volumes/s"] = rate
     found[f"STAR file of {STAR_ROWS:,} rows, s"] = measure_star(STAR_ROWS, folder)
-    found["cryodrgn --help, s"] = measure_start_up("--help")
-    found["cryodrgn train_vae --help, s"] = measure_start_up("train_vae", "--help")
+    found["cryodrgn --help, s"] = measure_start_up(["--help"])
+    found["cryodrgn train_vae --help, s"] = measure_start_up(["train_vae", "--help"])
     return found
 
 

@@ -31,8 +31,9 @@ from cryodrgn.cli.parsing import (
 )
 from cryodrgn.cli.topics import ALIASES, COMMANDS, JOBS, TOOL_ALIASES, TOOL_JOBS, TOOLS
 from cryodrgn.errors import CryodrgnError
+from cryodrgn.jobs.command_words import in_flags
 from cryodrgn.processors import processor_watch, wait_without_spinning
-from cryodrgn.settings import Job, in_flags
+from cryodrgn.settings import Job
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class Program:
         _say(repeated_options(parser))
         args = parsed_options(args)
         kind = self.load_command(args.command).job
-        job = kind.with_given(**settings_given(kind, args, args.given))
+        job = kind.with_given(settings_given(kind, args, args.given))
         job.run()
         # What the job has read of its settings counts as read of the options.
         for name in (*job.names_read, "compat"):

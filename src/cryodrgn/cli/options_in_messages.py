@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from cryodrgn.settings import Job, in_flags
+from cryodrgn.jobs.command_words import in_flags
+from cryodrgn.settings import Job
 
 # An option, or a setting that the command has no option for.
 OPTION = re.compile(r"(?<![\w`/.-])(--[a-zA-Z][\w-]*|-[A-Za-z]{1,2})(?![\w/.-])")

@@ -10,15 +10,18 @@ from cryodrgn.cli.ignored_flags import PREFIX
 from cryodrgn.cli.inactive_options import Inactive
 from cryodrgn.cli.other_versions import why_option_is_missing
 
+NUMBER = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+
 
 class ReadOptions(argparse.Namespace):
     """Parsed options that remember which of them a command has read."""
 
     __slots__ = ("_read",)
 
-    def __init__(self, **kwargs: object) -> None:
+    def __init__(self, parsed: argparse.Namespace) -> None:
         object.__setattr__(self, "_read", set())
-        super().__init__(**kwargs)
+        super().__init__()
+        vars(self).update(vars(parsed))
 
     def __getattribute__(self, name: str) -> Any:
         """The value of an option, which counts as read from then on."""
@@ -33,7 +36,7 @@ class ReadOptions(argparse.Namespace):
 
 def parsed_options(parsed: argparse.Namespace) -> ReadOptions:
     """Options of a command line that record which of them are read; none is so far."""
-    return ReadOptions(**vars(parsed))
+    return ReadOptions(parsed)
 
 
 def names_read(options: ReadOptions) -> frozenset[str]:
@@ -49,14 +52,12 @@ class CommandParser(argparse.ArgumentParser):
         typed: Options that were typed, with their values, in order.
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
-        self.command: str | None = None
-        self.typed: list[tuple[argparse.Action, object]] = []
+    command: str | None = None
+    typed: list[tuple[argparse.Action, object]]
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
         """Parse; the parser of a command leaves nothing over."""
+        self.typed, self._negative_number_matcher = [], NUMBER
         if self.command is not None:
             # Before what is missing is asked for, which a mistyped option may have been.
             unknown = [word for word in _before_dashes(args or ()) if self._is_unknown(word)]

@@ -11,9 +11,8 @@ from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.ctf import CtfParameters, contrast_transfer
 from cryodrgn.imaging.ewald import Sidebands
 from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
-from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.grouping import Grouping, ImageSets
-from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood
+from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood, transfer_function
 from cryodrgn.imaging.slices import magnified, slice_axes, slice_coordinates
 
 

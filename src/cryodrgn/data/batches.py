@@ -4,6 +4,7 @@ Both depend on nothing but the seed and the position in the run, so that a run t
 interrupted anywhere continues as if nothing had happened.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 
-def generator_at(seed: int, *position: int) -> torch.Generator:
+def generator_at(seed: int, position: Sequence[int] = ()) -> torch.Generator:
     """A random generator for one place of a run, independent of those for all others."""
-    sequence = np.random.SeedSequence(seed, spawn_key=position)
+    sequence = np.random.SeedSequence(seed, spawn_key=tuple(position))
     state = sequence.generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
@@ -55,11 +56,11 @@ class VisitingOrder:
         """The particle at every place of a file; the same for all seeds."""
         if self.count <= self.buffer_rows:
             return torch.arange(self.count)
-        return torch.randperm(self.count, generator=generator_at(0, 0, 0, 0))
+        return torch.randperm(self.count, generator=generator_at(0, (0, 0, 0)))
 
     def epoch(self, epoch: int) -> Int[Tensor, " particles"]:
         """All particles once, in the order of one epoch."""
-        generator = generator_at(self.seed, epoch)
+        generator = generator_at(self.seed, (epoch,))
         if self.count <= self.buffer_rows:
             return torch.randperm(self.count, generator=generator)
         blocks = self.stored().split(self.block_rows)

@@ -42,7 +42,7 @@ class ImageChoice:
         """Those that are drawn for an epoch; None for a number takes all of them."""
         if count is None:
             return cls.of_all(particles)
-        return cls.drawn(particles, count, generator_at(seed, epoch, DRAWN))
+        return cls.drawn(particles, count, generator_at(seed, (epoch, DRAWN)))
 
     @classmethod
     def drawn(

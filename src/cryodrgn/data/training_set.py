@@ -26,9 +26,8 @@ from cryodrgn.data.preprocessing import (
 from cryodrgn.data.stores import EpochStream
 from cryodrgn.devices import to_device
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
-from cryodrgn.imaging.forward_model import transfer_function
 from cryodrgn.imaging.grouping import Grouping
-from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood
+from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood, transfer_function
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
 

@@ -23,7 +23,7 @@ from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.fit import BATCH, QuickImages
 from cryodrgn.imaging.ewald import PARTICLE_SHARE, Curvature, Sidebands, depth_limit, sidebands
 from cryodrgn.imaging.exposure import exposure_weights
-from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import predict
 from cryodrgn.imaging.slices import magnified
 from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.particles.copies import standard_error

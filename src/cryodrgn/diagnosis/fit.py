@@ -31,8 +31,7 @@ from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.imaging.aberrations import without_phases, zernike_phases
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.exposure import exposure_weights
-from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
+from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms, predict
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
 from cryodrgn.imaging.slices import magnified, slice_axes, slice_coordinates
 from cryodrgn.kernels.gridding import SliceAccumulator, interpolate

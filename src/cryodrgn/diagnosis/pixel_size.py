@@ -17,8 +17,7 @@ from jaxtyping import Float, Int
 from cryodrgn.diagnosis.convention_verdict import CLEAR, Verdict
 from cryodrgn.diagnosis.conventions import Convention
 from cryodrgn.diagnosis.fit import QuickImages
-from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms
+from cryodrgn.imaging.likelihood import log_likelihood_ratios_of_shells, matched_terms, predict
 from cryodrgn.kernels.gridding import SliceAccumulator
 from cryodrgn.particles.copies import (
     in_order_of_appearance,

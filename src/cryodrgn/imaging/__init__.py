@@ -1,5 +1,5 @@
 """Image formation: projection slice, CTF, dose and tilt; likelihood and noise of images.
 
-:mod:`~cryodrgn.imaging.forward_model` predicts an image from a slice of a volume's Fourier
+:mod:`~cryodrgn.imaging.likelihood` predicts an image from a slice of a volume's Fourier
 transform; :mod:`~cryodrgn.imaging.likelihood` compares it with an observed one.
 """

@@ -1,4 +1,6 @@
-"""The probability of images, given what the forward model predicts of them.
+"""The forward model of an image, and the probability of images given what it predicts.
+
+The predicted image of a particle is contrast × weight × CTF × slice of its volume.
 
 With noise of variance σ² on the real and on the imaginary part of every frequency, the
 log-likelihood of an image y, beside a constant, is
@@ -17,7 +19,36 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cryodrgn.imaging.forward_model import predict
+
+def transfer_function(
+    ctf: Float[Tensor, "images points"] | None,
+    weights: Float[Tensor, "images points"] | None,
+) -> Float[Tensor, "images points"] | None:
+    """Factor on the transform of a projection in the image: CTF times weight.
+
+    Args:
+        ctf: Contrast transfer function; None is 1.
+        weights: How dose and tilt weaken the signal; None is 1.
+    """
+    if ctf is None or weights is None:
+        return weights if ctf is None else ctf
+    return ctf * weights
+
+
+def predict(
+    slices: Float[Tensor, "images points 2"],
+    transfer: Float[Tensor, "images points"] | None,
+    contrast: Float[Tensor, " images"] | None = None,
+) -> Float[Tensor, "images points 2"]:
+    """Images without noise: contrast × transfer × slice.
+
+    Args:
+        slices: Values of the volumes' transforms on the images' points.
+        transfer: See :func:`transfer_function`; None is 1.
+        contrast: Of every image; None is 1.
+    """
+    images = slices if transfer is None else slices * transfer[..., None]
+    return images if contrast is None else images * contrast[:, None, None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -177,6 +208,13 @@ def kl_divergence(
     return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).mean()
 
 
+def kl_penalty(
+    kl: Float[Tensor, ""], beta: float | Float[Tensor, ""], control: float | None
+) -> Float[Tensor, ""]:
+    """Penalty of a KL divergence: β KL, or with the γ of a controlled VAE γ (β − KL)²."""
+    return beta * kl if control is None else control * (beta - kl).square()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Losses:
     """Losses of a batch, each a scalar averaged over its images.
@@ -210,7 +248,7 @@ def matched_terms(
 
     Args:
         observed: The images y.
-        transfer: C, see :func:`~cryodrgn.imaging.forward_model.transfer_function`.
+        transfer: C, see :func:`~cryodrgn.imaging.likelihood.transfer_function`.
         precision: 1 / σ²; None is 1.
     """
     if transfer is None:

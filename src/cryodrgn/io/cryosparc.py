@@ -16,8 +16,8 @@ from cryodrgn.io.cryosparc_poses import JOB, SINGLE, PoseColumns, WantedPoses
 from cryodrgn.io.cryosparc_tables import read_table, refuse_other_tables, with_passthrough
 from cryodrgn.io.metadata import box_words, require_positive, unless_one, whole_sizes
 from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.particles.poses import Poses
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from cryodrgn.io.particle_files import open_metadata
 from cryodrgn.io.star import particle_block, read_star
 from cryodrgn.io.star_rows import StarRows
 from cryodrgn.particles.expansion import expanded_poses
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
+from cryodrgn.particles.options import TiltSeriesSettings
 
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 # Poses of cryoSPARC, rotation vectors: those of a refinement, and those of classes.

@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, MetadataError
 from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.particles.poses import Poses
-from cryodrgn.particles.tilt_series import TiltImages, TiltSeriesSettings
+from cryodrgn.particles.tilt_series import TiltImages
 
 logger = logging.getLogger(__name__)
 

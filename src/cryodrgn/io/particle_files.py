@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from cryodrgn.io.locate import locate_stacks
 from cryodrgn.io.metadata import ParticleMetadata, resolve_pixel_sizes
 from cryodrgn.io.optics_report import BY_ALL, WITHOUT_CTF, WITHOUT_FILE, Term, tell_of_ignored
 from cryodrgn.io.relion import RelionParticles
+from cryodrgn.io.run_config import stack_folders_of
 from cryodrgn.io.stack_agreement import (
     refuse_shorter_side,
     require_agreement,
@@ -28,52 +30,57 @@ from cryodrgn.io.stack_agreement import (
 from cryodrgn.io.text import read_text, require_file
 from cryodrgn.io.volume_headers import refuse_volume, volume_in_words
 from cryodrgn.particles.image_table import ImageTable
-from cryodrgn.particles.optics import Correction, CtfTable, as_corrected
+from cryodrgn.particles.optics import CtfTable, as_corrected, correction_of_record
+from cryodrgn.particles.options import ParticleFileOptions, TiltSeriesSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.pixel_sizes import common_pixel_size, in_words, rows_by_pixel_size
 from cryodrgn.particles.poses import Poses
 from cryodrgn.particles.sampling import Sampling, are_of, common_sampling, kinds_in_words
-from cryodrgn.particles.tilt_series import TiltImages, TiltSeriesSettings
+from cryodrgn.particles.tilt_series import TiltImages
+from cryodrgn.settings import settings
 from cryodrgn.units import pixel_size_or_one
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ParticleFiles:
+@settings
+class ParticleFiles(ParticleFileOptions):
     """The files that describe a set of particles, as the command line names them.
 
     Attributes:
         particles: ``.mrcs``, ``.mrc``, ``.star``, ``.cs`` or ``.txt`` (a list of stacks).
-        poses: A ``poses.pkl``; None takes the poses of a ``.star`` or ``.cs``.
-        ctf: A ``ctf.pkl``; None takes the CTF of a ``.star`` or ``.cs``.
-        correction: How all images were corrected for their CTF; None takes what a ``.star``
-            says, and images of other files for uncorrected.
-        indices: A file that selects particles, see
-            :func:`cryodrgn.io.selection_files.load_selection`; None takes all.
-        datadir: Folder of the stacks that a ``.star`` or ``.cs`` names.
-        tilted: Particle file of the second images of tilt pairs, in the same order; None where
-            every particle has one image.
-        tilt_deg: Angle of the stage for these in degrees, right-handed about x.
-        box_size: Side of the lattice on which images are evaluated, in pixels of the most
-            frequent pixel size; None takes that of these images.
-        sampling: This lattice, where it is known, in place of one that follows from the images.
+        sampling: Lattice on which images are evaluated, where it is known, in place of one
+            that follows from ``box_size`` and the images.
         found_in: Folders in which a run found the stacks, which are looked into first.
         series: Settings of tilt series, of which ``particles`` is recognised to be one.
     """
 
     particles: Path
-    poses: Path | None = None
-    ctf: Path | None = None
-    correction: Correction | None = None
-    indices: Path | None = None
-    datadir: Path | None = None
-    tilted: Path | None = None
-    tilt_deg: float = 45.0
-    box_size: int | None = None
     sampling: Sampling | None = None
     found_in: tuple[Path, ...] = ()
     series: TiltSeriesSettings = field(default_factory=TiltSeriesSettings)
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> "ParticleFiles | None":
+        """The files that the config of a run names; None if it names no particles."""
+        dataset = config.get("dataset_args", {})
+        if dataset.get("particles") is None:
+            return None
+        own = config.get("training", {}).get("settings", {}).get("data", {})
+        return cls(
+            particles=Path(dataset["particles"]),
+            poses=dataset.get("poses"),
+            ctf=dataset.get("ctf"),
+            correction=correction_of_record(dataset.get("ctf_applied")),
+            indices=dataset.get("ind"),
+            datadir=dataset.get("datadir"),
+            tilted=dataset.get("particles_tilt"),
+            # Versions before recorded the angle with the settings of training.
+            tilt_deg=dataset.get("tilt_deg", own.get("tilt_deg", 45.0)),
+            sampling=Sampling.of_record(dataset.get("sampling")),
+            found_in=stack_folders_of(config, Path(dataset["particles"])),
+            series=TiltSeriesSettings.from_mapping(dataset),
+        )
 
 
 def open_metadata(path: Path) -> ParticleMetadata | None:

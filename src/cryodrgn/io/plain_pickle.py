@@ -40,7 +40,7 @@ _REFUSED_INSTRUCTIONS = (
 class DtypeParts:
     """Parts of a pickled numpy type: ``numpy.dtype(code)`` and its state."""
 
-    def __init__(self, code: object, *_: object) -> None:
+    def __init__(self, code: object, _align: object = None, _copy: object = None) -> None:
         if not isinstance(code, str) or not _CODE.fullmatch(code):
             msg = f"it holds an array of type {str(code)[:20]!r}"
             raise pickle.UnpicklingError(msg)
@@ -101,7 +101,7 @@ def _array(data: object, dtype: object, shape: object, order: object) -> np.ndar
     return values.reshape(sides, order="F" if order == "F" else "C").copy(order="K")
 
 
-def _reconstruct(*_: object) -> ArrayParts:
+def _reconstruct(_kind: object, _shape: object, _code: object) -> ArrayParts:
     return ArrayParts()
 
 
@@ -120,7 +120,7 @@ def _no_bytes() -> bytes:
     return b""
 
 
-def _ndarray(*_: object) -> Any:
+def _ndarray(_shape: object = None, _dtype: object = None, _buffer: object = None) -> Any:
     msg = "it asks for numpy.ndarray in an unusual way"
     raise pickle.UnpicklingError(msg)
 

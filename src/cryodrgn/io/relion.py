@@ -19,8 +19,9 @@ from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.io.star_kinds import refuse_other_stars
 from cryodrgn.io.tilt_series import identity_column, require_identity_column, tilt_images
 from cryodrgn.particles.optics import CtfTable
+from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.particles.poses import Poses
-from cryodrgn.particles.tilt_series import TiltImages, TiltSeriesSettings
+from cryodrgn.particles.tilt_series import TiltImages
 from cryodrgn.units import ANGSTROM_PER_MICRON
 
 logger = logging.getLogger(__name__)

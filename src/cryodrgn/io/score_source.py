@@ -9,7 +9,7 @@ from cryodrgn.errors import ConfigError, CryodrgnError, ShapeMismatchError
 from cryodrgn.io.export import number_of_particles
 from cryodrgn.io.identities import same_particles
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.io.run_config import find_run_config, load_run_config, stack_folders_of
+from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.io.score_table import read_scores
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import RunDirectory
@@ -87,13 +87,10 @@ def _source(path: Path) -> ParticleFiles | None:
     run = RunDirectory(path.parent)
     if not any(one.is_file() for one in (run.config_yaml, run.config_pickle)):
         return None
-    config = load_run_config(find_run_config(run.weights()))
-    data = config.get("dataset_args", {})
-    if data.get("particles") is None:
+    files = ParticleFiles.of_config(load_run_config(find_run_config(run.weights())))
+    if files is None:
         return None
-    particles = Path(data["particles"])
+    # Scores are of rows of the file, whatever was chosen, and whatever poses were given.
     return ParticleFiles(
-        particles=particles,
-        datadir=None if data.get("datadir") is None else Path(data["datadir"]),
-        found_in=stack_folders_of(config, particles),
+        particles=files.particles, datadir=files.datadir, found_in=files.found_in
     )

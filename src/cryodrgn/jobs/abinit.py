@@ -2,18 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.architecture import AutoEncoderOptions, DecoderOptions, LatentOptions
-from cryodrgn.jobs.options import DataOptions, TableOptions, TrainingOptions
+from cryodrgn.jobs.options import DataOptions, TrainingOptions
 from cryodrgn.jobs.pose_search import GridOptions, ScheduleOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
 from cryodrgn.jobs.train_vae import DivergenceOptions
 from cryodrgn.jobs.training import TrainingJob
+from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import (
-    NOT_NEGATIVE,
-    POSITIVE,
     at_least,
     function_of,
     option,
@@ -22,13 +21,13 @@ from cryodrgn.settings import (
     settings,
 )
 from cryodrgn.training.options import LatentTableConfig, PoseConfig
+from cryodrgn.training.schedules import Equivariance, KlWeighting
 from cryodrgn.training.search_config import LATENT, SearchConfig
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.training.config import TrainConfig
-    from cryodrgn.training.schedules import Equivariance
 
 ENCODER_TRAINING = "Training of an encoder"
 
@@ -60,8 +59,8 @@ class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
         flags=("--window-r", "--window-radius-gt-real"),
     )
 
-    def search_config(self, **more: Any) -> "TrainConfig":
-        """Settings of the optimisation with a pose search; ``more`` are of the optimisation."""
+    def search_config(self) -> "TrainConfig":
+        """Settings of the optimisation with a pose search."""
         if self.curriculum is not None:
             msg = "frequencies rise with `ramp_epochs` here; leave out `curriculum`"
             raise ConfigError(msg)
@@ -70,15 +69,17 @@ class AbInitioJob(ScheduleOptions, GridOptions, TrainingJob):
         search = part_of(
             self,
             SearchConfig,
-            grids=self.grids(),
-            interval=interval,
-            refine_epochs=refine_epochs,
-            ramps_model=mask == "frequency_marching" if mask else bool(self.ramps_model),
-            takes_given=self.poses is not None,
+            {
+                "grids": self.grids(),
+                "interval": interval,
+                "refine_epochs": refine_epochs,
+                "ramps_model": mask == "frequency_marching" if mask else bool(self.ramps_model),
+                "takes_given": self.poses is not None,
+            },
         )
         pretrain = max(0, self.num_epochs - refine_epochs)
-        poses = part_of(self, PoseConfig, pretrain=pretrain)
-        return replace(self.train_config(**more), search=search, poses=poses)
+        poses = part_of(self, PoseConfig, {"pretrain": pretrain})
+        return replace(self.train_config(), search=search, poses=poses)
 
     def _intervals(self) -> tuple[int, int]:
         """Epochs from search to search, and those at the end that have none."""
@@ -125,16 +126,15 @@ class AbinitHomo(BareDecoderOptions, AbInitioJob):
 class EncoderTrainingOptions(DivergenceOptions):
     """Training of an encoder where poses are searched."""
 
-    beta: str | float = same_as(
+    beta: float | str = same_as(
         DivergenceOptions,
         "beta",
-        default="1.0",
         group=ENCODER_TRAINING,
         help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight, with an "
         "encoder",
     )
     beta_control: float | None = same_as(
-        DivergenceOptions, "beta_control", default=None, group=ENCODER_TRAINING
+        DivergenceOptions, "beta_control", group=ENCODER_TRAINING
     )
     encoder_only: bool = option(
         "--enc-only",
@@ -142,41 +142,11 @@ class EncoderTrainingOptions(DivergenceOptions):
         group=ENCODER_TRAINING,
         help="Freeze the decoder of --load and train only an encoder",
     )
-    equivariance: float | None = option(
-        "--equivariance",
-        default=None,
-        group=ENCODER_TRAINING,
-        metavar="WEIGHT",
-        check=POSITIVE,
-        help="Penalty on latents that an encoder changes when an image is rotated in its plane "
-        "(default: none)",
+    equivariance: float | None = same_as(
+        Equivariance, "weight", default=None, group=ENCODER_TRAINING
     )
-    equivariance_start: float = option(
-        "--eq-start-it",
-        default=1e5,
-        group=ENCODER_TRAINING,
-        metavar="IMAGES",
-        check=NOT_NEGATIVE,
-        help="Images seen until that penalty begins to rise",
-    )
-    equivariance_end: float = option(
-        "--eq-end-it",
-        default=2e5,
-        group=ENCODER_TRAINING,
-        metavar="IMAGES",
-        check=NOT_NEGATIVE,
-        help="Images seen until that penalty has risen",
-    )
-
-    def rotation_penalty(self) -> "Equivariance | None":
-        """The penalty on latents that change with rotations in the plane; None for none."""
-        from cryodrgn.training.schedules import Equivariance
-
-        if self.equivariance is None:
-            return None
-        return Equivariance(
-            weight=self.equivariance, start=self.equivariance_start, end=self.equivariance_end
-        )
+    equivariance_start: float = same_as(Equivariance, "start", group=ENCODER_TRAINING)
+    equivariance_end: float = same_as(Equivariance, "end", group=ENCODER_TRAINING)
 
 
 @settings
@@ -198,11 +168,11 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
         group=LATENT,
         help="Learning rate of free latents",
     )
-    initial_latents: Path | None = option(
-        "--initial-conf",
-        default=None,
+    initial_latents: Path | None = same_as(
+        LatentTableConfig,
+        "initial",
+        flags=("--initial-conf",),
         group=LATENT,
-        metavar="PKL",
         help="Start from these latents (default: from the classes of the initial model)",
     )
     latent_spread: float = same_as(SearchConfig, "latent_spread")
@@ -228,17 +198,19 @@ class AbinitHet(AutoEncoderOptions, EncoderTrainingOptions, AbInitioJob):
                 "`encoder_only` keeps the decoder as it is; give the weights it has with `load`"
             )
             raise ConfigError(msg)
-        penalty = self.rotation_penalty()
+        penalty = None if self.equivariance is None else part_of(self, Equivariance)
         if self.use_conf_encoder:
-            return self.search_config(
-                kl=self.kl_weighting(), equivariance=penalty, keeps_decoder=self.encoder_only
+            return replace(
+                self.search_config(),
+                kl=part_of(self, KlWeighting),
+                equivariance=penalty,
+                keeps_decoder=self.encoder_only,
             )
         if self.encoder_only or penalty is not None:
             name = "encoder_only" if self.encoder_only else "equivariance"
             msg = f"`{name}` is about an encoder, and there is none; add `use_conf_encoder`"
             raise ConfigError(msg)
-        latents = part_of(self, LatentTableConfig, initial=self.initial_latents)
-        return self.search_config(latents=latents)
+        return replace(self.search_config(), latents=part_of(self, LatentTableConfig))
 
 
 @settings

@@ -7,37 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn import compat
-from cryodrgn.jobs.options import (
-    ComputeOptions,
-    DecodingOptions,
-    DeviceOptions,
-    LikeOptions,
-    VolumeOptions,
-)
+from cryodrgn.analysis.options import MappingConfig
+from cryodrgn.jobs.options import ComputeOptions, DeviceOptions
 from cryodrgn.jobs.processes import joined
+from cryodrgn.reconstruction.options import DecodingOptions, LikeOptions, VolumeOptions
 from cryodrgn.settings import (
-    EVEN,
-    NOT_NEGATIVE,
-    POSITIVE,
-    SEED,
     Check,
     Job,
+    SeedOptions,
     Settings,
-    at_least,
     function_of,
     option,
+    part_of,
     positional,
     same_as,
     settings,
 )
+from cryodrgn.workflow.options import AnalysisContent, FullLandscapeOptions, LandscapeOptions
 
 if TYPE_CHECKING:
     from cryodrgn.rundir import AnalysisFiles, LandscapeFiles
     from cryodrgn.runs.run import Run
 
 LAST: Literal["last"] = "last"
-CONTENT, VOLUMES, MASK = "Content", "Volumes", "Mask"
-STATES, MAPPING, MAP = "States and components", "Mapping", "Map"
 
 
 def _epoch(text: str) -> int | Literal["last"]:
@@ -93,10 +85,8 @@ class NumberingOptions(Settings):
 
 
 @settings
-class SeededEpochOptions(EpochOptions):
+class SeededEpochOptions(SeedOptions, EpochOptions):
     """A finished run, one of its epochs, and a seed of random numbers."""
-
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
 
 @settings
@@ -116,50 +106,22 @@ class Analyze(
         default=None,
         help="Folder for the results (default: [WORKDIR]/analyze.[EPOCH])",
     )
-    skip_volumes: bool = option("--skip-vol", default=False, help="Skip generation of volumes")
-    skip_umap: bool = option("--skip-umap", default=False, help="Skip the UMAP embedding")
-    num_components: int = option(
-        "--pc",
-        default=2,
-        group=CONTENT,
-        check=at_least(1),
-        help="Principal components along which volumes are made",
-    )
-    per_component: int = option(
-        "--n-per-pc",
-        default=10,
-        group=CONTENT,
-        check=at_least(2),
-        help="Volumes along each component",
-    )
-    num_clusters: int = option(
-        "--ksample",
-        default=20,
-        group=CONTENT,
-        check=at_least(1),
-        help="K-means clusters, with a volume at each centre",
-    )
+    skip_volumes: bool = same_as(AnalysisContent, "skip_volumes")
+    skip_umap: bool = same_as(AnalysisContent, "skip_umap")
+    num_components: int = same_as(AnalysisContent, "num_components")
+    per_component: int = same_as(AnalysisContent, "per_component")
+    num_clusters: int = same_as(AnalysisContent, "num_clusters")
 
     def run(self) -> "AnalysisFiles":
         """Write the analysis; returns the names of its files."""
+        from cryodrgn.reconstruction.decode import PostProcessing
         from cryodrgn.rundir import AnalysisFiles
         from cryodrgn.workflow.analyze import AnalysisOptions, analyze
 
         run, epoch = self.opened()
-        options = AnalysisOptions(
-            num_components=self.num_components,
-            per_component=self.per_component,
-            num_clusters=self.num_clusters,
-            skip_volumes=self.skip_volumes,
-            skip_umap=self.skip_umap,
-            pixel_size=self.pixel_size,
-            box_size=self.volume_box_size,
-            processing=self.processing,
-            like=self.like,
-            seed=self.seed,
-            command=shlex.join(["cryodrgn", *sys.argv[1:]]),
-            compilation=self.compilation,
-        )
+        command = shlex.join(["cryodrgn", *sys.argv[1:]])
+        processing = part_of(self, PostProcessing)
+        options = part_of(self, AnalysisOptions, {"processing": processing, "command": command})
         files = AnalysisFiles(self.outdir) if self.outdir else run.files.analysis(epoch)
         files = replace(files, first_number=self.numbered_from(run))
         with joined(self) as (team, device):
@@ -184,76 +146,32 @@ class AnalyzeLandscape(
         default=None,
         help="Folder for the results (default: [WORKDIR]/landscape.[EPOCH])",
     )
-    sketch_size: int = option(
-        "-N",
-        "--sketch-size",
-        default=1000,
-        group=VOLUMES,
-        check=at_least(1),
-        help="Number of volumes that represent all particles",
+    sketch_size: int = same_as(LandscapeOptions, "sketch_size")
+    volume_box_size: int = same_as(LandscapeOptions, "box_size")
+    pixel_size: float | None = same_as(LandscapeOptions, "pixel_size")
+    flip: bool = same_as(LandscapeOptions, "flip")
+    skip_volumes: bool = same_as(LandscapeOptions, "skip_volumes")
+    like: Path | None = same_as(LandscapeOptions, "like")
+    threshold: float | None = same_as(LandscapeOptions, "threshold")
+    dilation: float = same_as(LandscapeOptions, "dilation")
+    edge: float = same_as(LandscapeOptions, "edge")
+    mask: Path | None = same_as(LandscapeOptions, "mask")
+    linkage: Literal["average", "single", "complete", "ward"] = same_as(
+        LandscapeOptions, "linkage"
     )
-    volume_box_size: int = option(
-        "-d",
-        "--downsample",
-        default=128,
-        group=VOLUMES,
-        metavar="BOX",
-        unit="px",
-        check=EVEN,
-        help="Box size (pixels) at which larger volumes are compared",
-    )
-    pixel_size: float | None = same_as(VolumeOptions, "pixel_size", default=None, group=VOLUMES)
-    flip: bool = same_as(VolumeOptions, "flip", default=False, group=VOLUMES)
-    skip_volumes: bool = option(
-        "--skip-vol", default=False, group=VOLUMES, help="Reuse volumes that exist already"
-    )
-    like: Path | None = same_as(LikeOptions, "like", default=None, group=VOLUMES)
-    threshold: float | None = option(
-        "--thresh",
-        default=None,
-        group=MASK,
-        help="Density at which the mask begins (default: half of the high densities)",
-    )
-    dilation: float = option(
-        "--dilate", default=5.0, group=MASK, unit="Å", check=NOT_NEGATIVE, help="Widening in Å"
-    )
-    edge: float = option(
-        "--cosine-edge",
-        default=0.0,
-        group=MASK,
-        unit="Å",
-        check=NOT_NEGATIVE,
-        help="Soft edge in Å",
-    )
-    mask: Path | None = option(
-        "--mask", default=None, group=MASK, metavar="MRC", help="A mask to use instead"
-    )
-    linkage: Literal["average", "single", "complete", "ward"] = option(
-        "--linkage",
-        default="average",
-        group=STATES,
-        help="Linkage of agglomerative clustering",
-    )
-    num_states: int = option("-M", default=10, group=STATES, check=at_least(1), help="States")
-    num_components: int = option(
-        "--pc-dim", default=20, group=STATES, check=at_least(1), help="Components to keep"
-    )
-    num_plotted: int = option(
-        "--plot-dim", default=5, group=STATES, check=at_least(1), help="Components to plot"
-    )
+    num_states: int = same_as(LandscapeOptions, "num_states")
+    num_components: int = same_as(LandscapeOptions, "num_components")
+    num_plotted: int = same_as(LandscapeOptions, "num_plotted")
 
     def run(self) -> "LandscapeFiles":
         """Write the landscape; returns the names of its files."""
         from cryodrgn.rundir import LandscapeFiles
-        from cryodrgn.settings import same_named
-        from cryodrgn.workflow.landscape import LandscapeOptions, make_landscape
+        from cryodrgn.workflow.landscape import make_landscape
 
         run, epoch = self.opened()
-        own = same_named(self, LandscapeOptions)
-        options = LandscapeOptions(box_size=self.volume_box_size, **own)
         files = LandscapeFiles(self.outdir) if self.outdir else run.files.landscape(epoch)
         files = replace(files, first_number=self.numbered_from(run))
-        make_landscape(run, epoch, files, options, self.device)
+        make_landscape(run, epoch, files, part_of(self, LandscapeOptions), self.device)
         return files
 
 
@@ -274,91 +192,27 @@ class AnalyzeLandscapeFull(
         default=None,
         help="Folder for the results (default: that folder)",
     )
-    num_volumes: int = option(
-        "-N",
-        "--training-volumes",
-        default=10_000,
-        check=at_least(8),
-        help="Volumes to learn from, made as those of the landscape",
-    )
-    volume_box_size: int | None = option(
-        "-d",
-        "--downsample",
-        default=None,
-        unit="px",
-        check=EVEN,
-        help="Side of the volumes (default: that of the landscape, and no other will do)",
-    )
-    flip: bool | None = option(
-        "--flip", default=None, help="Reverse the z axis (default: as in the landscape)"
-    )
-    skip_volumes: bool = option(
-        "--skip-vol", default=False, help="Reuse the results of volumes from an earlier call"
-    )
-    batch_size: int = option(
-        "--batch-size", default=64, group=MAPPING, check=at_least(1), help="Volumes per step"
-    )
-    num_epochs: int = option(
-        "--epochs",
-        default=200,
-        group=MAPPING,
-        check=at_least(1),
-        help="Passes through the volumes",
-    )
-    hidden_dim: int = option(
-        "--dim",
-        default=512,
-        group=MAPPING,
-        check=at_least(1),
-        help="Number of nodes in hidden layers",
-    )
-    num_layers: int = option(
-        "--layers", default=3, group=MAPPING, check=at_least(1), help="Number of hidden layers"
-    )
-    learning_rate: float = option(
-        "--lr", default=1e-4, group=MAPPING, check=POSITIVE, help="Learning rate of Adam"
-    )
-    skip_umap: bool = option(
-        "--skip-umap", default=False, group=MAP, help="Skip the UMAP embedding"
-    )
-    num_neighbours: int = option(
-        "--num-neighbors", default=50, group=MAP, check=at_least(2), help="Of a particle"
-    )
-    resolution: float = option(
-        "--resolution",
-        default=1.5,
-        group=MAP,
-        default_words="1.5",
-        check=POSITIVE,
-        help="Larger values make more communities (Leiden)",
-    )
+    num_volumes: int = same_as(FullLandscapeOptions, "num_volumes")
+    volume_box_size: int | None = same_as(FullLandscapeOptions, "box_size")
+    flip: bool | None = same_as(FullLandscapeOptions, "flip")
+    skip_volumes: bool = same_as(FullLandscapeOptions, "skip_volumes")
+    batch_size: int = same_as(MappingConfig, "batch_size")
+    num_epochs: int = same_as(MappingConfig, "epochs")
+    hidden_dim: int = same_as(MappingConfig, "hidden_dim")
+    num_layers: int = same_as(MappingConfig, "num_layers")
+    learning_rate: float = same_as(MappingConfig, "learning_rate")
+    skip_umap: bool = same_as(FullLandscapeOptions, "skip_umap")
+    num_neighbours: int = same_as(FullLandscapeOptions, "num_neighbours")
+    resolution: float = same_as(FullLandscapeOptions, "resolution")
 
     def run(self) -> "LandscapeFiles":
         """Map all particles; returns the names of the files."""
-        from cryodrgn.analysis.mapping import MappingConfig
         from cryodrgn.rundir import LandscapeFiles
-        from cryodrgn.workflow.landscape_full import FullLandscapeOptions, map_all_particles
+        from cryodrgn.workflow.landscape_full import MappedLandscape, map_all_particles
 
         run, epoch = self.opened()
-        options = FullLandscapeOptions(
-            num_volumes=self.num_volumes,
-            skip_volumes=self.skip_volumes,
-            mapping=MappingConfig(
-                hidden_dim=self.hidden_dim,
-                num_layers=self.num_layers,
-                epochs=self.num_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                seed=self.seed,
-            ),
-            skip_umap=self.skip_umap,
-            num_neighbours=self.num_neighbours,
-            resolution=self.resolution,
-            seed=self.seed,
-            box_size=self.volume_box_size,
-            flip=self.flip,
-            compilation=self.compilation,
-        )
+        mapping = part_of(self, MappingConfig, {"seed": self.seed})
+        options = part_of(self, MappedLandscape, {"mapping": mapping})
         landscape = run.files.landscape(epoch)
         if self.landscape_dir is not None:
             landscape = LandscapeFiles(self.landscape_dir)

@@ -100,7 +100,7 @@ class DecoderOptions(Settings):
             DECODERS.find(self.decoder_name.partition(":")[0])
             self.refuse_beside(OF_PERCEPTRON, f"the perceptron, not {self.decoder_name}")
             return DECODERS.parse(self.decoder_name)
-        return part_of(self, DecoderConfig, extent=self.extent)
+        return part_of(self, DecoderConfig, {"extent": self.extent})
 
     def refuse_beside(self, names: Collection[str], described: str) -> None:
         """Refuse settings that would have no effect.
@@ -202,4 +202,4 @@ class AutoEncoderOptions(DecoderOptions, EncoderOptions, LatentOptions):
             usual_sizes = EncoderConfig()
             more = {one: getattr(usual_sizes, one) for one in options_of(TiltEncoderOptions)}
             more["mode"] = mode
-        return part_of(self, EncoderConfig, activation=self.activation, **more)
+        return part_of(self, EncoderConfig, {"activation": self.activation, **more})

@@ -5,28 +5,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cryodrgn.data.options import PreprocessingOptions
 from cryodrgn.errors import ConfigError, MissingDependencyError
-from cryodrgn.jobs.options import (
-    LOADING,
-    BoxOptions,
-    LikeOptions,
-    SelectionOptions,
-    SumOptions,
-    TableOptions,
-    particle_files,
-)
+from cryodrgn.jobs.options import BoxOptions, SelectionOptions, SumOptions, particle_files
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
-from cryodrgn.jobs.tilt_options import TILT_SERIES, TILTS_OF_4, TiltOptions
-from cryodrgn.settings import Job, at_least, function_of, option, positional, settings
+from cryodrgn.jobs.tilt_options import TILTS_OF_4, TiltOptions
+from cryodrgn.particles.options import LOADING, TILT_SERIES, TableOptions
+from cryodrgn.reconstruction.options import LikeOptions
+from cryodrgn.settings import Job, at_least, function_of, option, positional, same_as, settings
 
 if TYPE_CHECKING:
     import torch
 
     from cryodrgn.io.map_geometry import MapGeometry
     from cryodrgn.parallel import Team
+    from cryodrgn.particles.options import TiltSeriesSettings
     from cryodrgn.particles.particle_set import ParticleSet
-    from cryodrgn.particles.tilt_series import TiltSeriesSettings
     from cryodrgn.preflight.screening import Screen
     from cryodrgn.reconstruction.backproject import Reconstruction
     from cryodrgn.rundir import ReconstructionFiles
@@ -89,13 +84,7 @@ class Backproject(
         help="Leave out particles of fewer than --ntilts images, and write the numbers of "
         "those kept to indices_force_ntilts_N.pkl",
     )
-    invert: bool = option(
-        "--invert-data",
-        default=False,
-        group=LOADING,
-        help="Invert data sign",
-        constants={"--uninvert-data": (False, "Do not invert data sign (the default)")},
-    )
+    invert: bool = same_as(PreprocessingOptions, "invert")
     first: int = option(
         "--first",
         default=10000,
@@ -134,9 +123,7 @@ class Backproject(
         self._require_volume_or_folder()
         files = ReconstructionFiles.named(self.output)
         folder = files.volume.parent
-        particles = self._chosen(
-            open_particles(particle_files(self.particles, self, self, self)), folder
-        )
+        particles = self._chosen(open_particles(particle_files(self, self.particles)), folder)
         particles.images.require_poses()
         self._check(particles)
         pixel_size = particles.require_pixel_size()

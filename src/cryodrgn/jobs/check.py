@@ -4,9 +4,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import MetadataError
-from cryodrgn.jobs.options import BoxOptions, ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.options import BoxOptions, particle_files
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
-from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
+from cryodrgn.particles.options import ParticleOptions, TableOptions
+from cryodrgn.settings import (
+    Job,
+    SeedOptions,
+    function_of,
+    option,
+    part_of,
+    positional,
+    same_as,
+    settings,
+)
+from cryodrgn.workflow.options import CheckSettings
 
 if TYPE_CHECKING:
     from cryodrgn.workflow.check import CheckResult
@@ -24,28 +35,15 @@ class Check(BoxOptions, TiltSeriesOptions, ParticleOptions, TableOptions, Job["C
         kw_only=False,
         help="Folder for check.html and check.json",
     )
-    invert: bool = option(
-        "--invert-data", default=False, help="Invert data sign, for white particles"
-    )
-    num_images: int = option(
-        "-n",
-        "--num-images",
-        default=3000,
-        check=at_least(1),
-        help="Number of images with which conventions are compared",
-    )
-    num_screened: int = option(
-        "--num-screened",
-        default=5000,
-        check=at_least(1),
-        help="Number of images that are screened for bad ones",
-    )
+    invert: bool = same_as(CheckSettings, "invert")
+    num_images: int = same_as(CheckSettings, "num_images")
+    num_screened: int = same_as(CheckSettings, "num_screened")
     accept: bool = option(
         "--accept",
         default=False,
         help="End with status 0 even if another convention fits better",
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    seed: int = same_as(SeedOptions, "seed")
 
     def run(self) -> "CheckResult":
         """Check the file.
@@ -53,16 +51,10 @@ class Check(BoxOptions, TiltSeriesOptions, ParticleOptions, TableOptions, Job["C
         Raises:
             MetadataError: Another convention fits better, and that is not accepted.
         """
-        from cryodrgn.workflow.check import CheckSettings, check_particles
+        from cryodrgn.workflow.check import check_particles
 
-        chosen = CheckSettings(
-            num_images=self.num_images,
-            num_screened=self.num_screened,
-            invert=self.invert,
-            seed=self.seed,
-        )
-        files = particle_files(self.particles, self, self)
-        result = check_particles(files, self.outdir, chosen)
+        files = particle_files(self, self.particles)
+        result = check_particles(files, self.outdir, part_of(self, CheckSettings))
         if not result.passed and not self.accept:
             msg = f"{result.sentence} See {result.files.page}; `accept` overrides this"
             raise MetadataError(msg)

@@ -16,17 +16,17 @@ from cryodrgn.jobs.tool_options import (
     require_mrc,
     save_picture,
 )
+from cryodrgn.reconstruction.options import AlignmentOptions
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     POSITIVE,
     Job,
-    at_least,
     between,
     function_of,
     option,
+    part_of,
     positional,
     same_as,
-    same_named,
     settings,
 )
 
@@ -189,14 +189,7 @@ class Align3d(Job["Alignment"]):
     )
     flip: bool = option("--flip", default=False, help="Mirror the volume before it is aligned")
     verbose: bool = option("-v", "--verbose", default=False, help="Log the rotation matrix")
-    max_box_size: int = option(
-        "--max-D",
-        default=40,
-        group=SEARCH,
-        check=at_least(4),
-        unit="px",
-        help="Box size compared",
-    )
+    max_box_size: int = same_as(AlignmentOptions, "max_box_size")
     max_shift_px: float | None = option(
         "--t-extent",
         default=None,
@@ -205,31 +198,10 @@ class Align3d(Job["Alignment"]):
         check=NOT_NEGATIVE,
         help="Largest shift in pixels (default: a quarter of the box)",
     )
-    first_level: int = option(
-        "--r-resol",
-        default=2,
-        group=SEARCH,
-        check=at_least(0),
-        help="Level of the rotation grid that is searched exhaustively",
-        default_words="2, 15° apart",
-    )
-    num_kept: int = option(
-        "--keep-r",
-        default=30,
-        check=at_least(1),
-        group=SEARCH,
-        help="Rotations refined after the first search",
-    )
-    num_halvings: int = option(
-        "--niter",
-        default=6,
-        group=SEARCH,
-        check=at_least(0),
-        help="Halvings of the last, local steps",
-    )
-    batch_size: int = option(
-        "-rb", default=300, group=SEARCH, check=at_least(1), help="Rotations compared at once"
-    )
+    first_level: int = same_as(AlignmentOptions, "first_level")
+    num_kept: int = same_as(AlignmentOptions, "num_kept")
+    num_halvings: int = same_as(AlignmentOptions, "num_halvings")
+    batch_size: int = same_as(AlignmentOptions, "batch_size")
 
     def run(self) -> "Alignment":
         """Write the moved volume; returns how it was moved.
@@ -254,7 +226,7 @@ class Align3d(Job["Alignment"]):
             reference,
             volume,
             max_shift=self.max_shift_px,
-            settings=AlignmentSettings(**same_named(self, AlignmentSettings)),
+            settings=part_of(self, AlignmentSettings),
         )
         moved = move_volume(volume, found.rotation, found.shift)
         # It lies on the reference now, wherever it was before.

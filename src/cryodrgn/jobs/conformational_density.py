@@ -8,12 +8,13 @@ from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.traversals import read_anchors
 from cryodrgn.settings import (
-    SEED,
     Job,
+    SeedOptions,
     at_least,
     function_of,
     option,
     positional,
+    same_as,
     settings,
 )
 
@@ -67,7 +68,7 @@ class ConformationalDensity(Job["Estimate"]):
         metavar="FILE",
         help="Clusters of the particles (.pkl or .npy), whose shares are estimated, too",
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    seed: int = same_as(SeedOptions, "seed")
 
     def run(self) -> "Estimate":
         """Estimate the density and its stable states, and write them as tables and a figure.

@@ -3,22 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.jobs.options import DeviceOptions, VolumeOptions
+from cryodrgn.jobs.options import DeviceOptions
+from cryodrgn.reconstruction.options import VolumeOptions
 from cryodrgn.settings import (
-    NOT_NEGATIVE,
-    SEED,
     Job,
     at_least,
     function_of,
     option,
+    part_of,
     positional,
+    same_as,
     settings,
 )
+from cryodrgn.workflow.options import ConvergenceContent
 
 if TYPE_CHECKING:
     from cryodrgn.analysis.epoch_changes import LatentChange
-
-MAP, VOLUMES = "Maps of the latents", "Volumes"
 
 
 @settings
@@ -36,63 +36,15 @@ class AnalyzeConvergence(VolumeOptions, DeviceOptions, Job["list[LatentChange]"]
         default=None,
         help="Folder for the results (default: [WORKDIR]/convergence.[EPOCH])",
     )
-    interval: int = option(
-        "--epoch-interval",
-        default=5,
-        check=at_least(1),
-        help="Epochs from one that is compared to the next",
-    )
-    subset: int = option(
-        "--subset",
-        default=50_000,
-        group=MAP,
-        check=at_least(2),
-        help="Particles on the maps, at most",
-    )
-    seed: int = option(
-        "--random-seed",
-        "--random-state",
-        default=0,
-        check=SEED,
-        help="Random seed of the particles on the maps, clusters and maps",
-    )
-    skip_umap: bool = option(
-        "--skip-umap", default=False, group=MAP, help="Skip the UMAP embeddings"
-    )
-    num_volumes: int = option(
-        "--final-maxima",
-        default=10,
-        group=VOLUMES,
-        check=at_least(1),
-        help="Representative particles, at the centres of k-means clusters, whose volumes are "
-        "compared",
-    )
-    skip_volumes: bool = option(
-        "--skip-volgen", default=False, group=VOLUMES, help="Compare no volumes"
-    )
-    threshold: float | None = option(
-        "--thresh",
-        default=None,
-        group=VOLUMES,
-        help="Density at which the mask begins",
-        default_words="half of the 99.99th percentile",
-    )
-    dilation: float = option(
-        "--dilate",
-        default=3.0,
-        group=VOLUMES,
-        unit="Å",
-        check=NOT_NEGATIVE,
-        help="Widening of the mask in Å",
-    )
-    edge: float = option(
-        "--dist",
-        default=10.0,
-        group=VOLUMES,
-        unit="Å",
-        check=NOT_NEGATIVE,
-        help="Width of its soft edge in Å",
-    )
+    interval: int = same_as(ConvergenceContent, "interval")
+    subset: int = same_as(ConvergenceContent, "subset")
+    seed: int = same_as(ConvergenceContent, "seed")
+    skip_umap: bool = same_as(ConvergenceContent, "skip_umap")
+    num_volumes: int = same_as(ConvergenceContent, "num_volumes")
+    skip_volumes: bool = same_as(ConvergenceContent, "skip_volumes")
+    threshold: float | None = same_as(ConvergenceContent, "threshold")
+    dilation: float = same_as(ConvergenceContent, "dilation")
+    edge: float = same_as(ConvergenceContent, "edge")
 
     def run(self) -> "list[LatentChange]":
         """Write figures and tables; returns the changes of the latents.
@@ -100,17 +52,15 @@ class AnalyzeConvergence(VolumeOptions, DeviceOptions, Job["list[LatentChange]"]
         Raises:
             CryodrgnError: The run cannot be used, or has too few epochs.
         """
+        from cryodrgn.reconstruction.decode import PostProcessing
         from cryodrgn.rundir import ConvergenceFiles
         from cryodrgn.runs.run import open_run
-        from cryodrgn.settings import same_named
         from cryodrgn.workflow.epoch_convergence import ConvergenceOptions, analyze_epochs
 
         run = open_run(self.workdir)
         last = max(run.epochs(), default=0) if self.epoch == -1 else self.epoch
-        own = same_named(self, ConvergenceOptions, but={"box_size"})
-        options = ConvergenceOptions(
-            box_size=self.volume_box_size, processing=self.processing, **own
-        )
+        processing = part_of(self, PostProcessing)
+        options = part_of(self, ConvergenceOptions, {"processing": processing})
         files = ConvergenceFiles(self.outdir) if self.outdir else run.files.comparison(last)
         return analyze_epochs(run, last, files, options, self.device)
 

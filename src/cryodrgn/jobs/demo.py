@@ -9,19 +9,19 @@ from cryodrgn import compat
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.backproject import Backproject
+from cryodrgn.jobs.command_words import in_flags, words_of
 from cryodrgn.jobs.downsample import Downsample
 from cryodrgn.jobs.eval_vol import EvalVol
 from cryodrgn.jobs.parse import ParseCtfStar, ParsePoseStar
 from cryodrgn.jobs.simulate import Simulate
 from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.settings import (
-    SEED,
     Job,
+    SeedOptions,
     function_of,
-    in_flags,
     option,
+    same_as,
     settings,
-    words_of,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Demo(Job["DemoResult"]):
         kw_only=False,
         help="Folder to write into",
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    seed: int = same_as(SeedOptions, "seed")
 
     def run(self) -> "DemoResult":
         """Simulate a hinged molecule, do what a user would do, and report.
@@ -61,12 +61,14 @@ class Demo(Job["DemoResult"]):
         files = DemoFiles(self.outdir)
         lines = [_done(job) for job in [*self._preparation(files), self._training(files)]]
         write_centres(files)
-        lines.append(_done(Analyze.with_given(workdir=files.run.path, epoch=-1)))
+        lines.append(_done(Analyze.with_given({"workdir": files.run.path, "epoch": -1})))
         volumes = EvalVol.with_given(
-            weights=files.run.weights(),
-            config=files.run.config_yaml,
-            z_file=files.z_values,
-            output=files.volumes.path,
+            {
+                "weights": files.run.weights(),
+                "config": files.run.config_yaml,
+                "z_file": files.z_values,
+                "output": files.volumes.path,
+            }
         )
         lines.append(_done(volumes))
         return report_demo(files, lines)
@@ -84,37 +86,55 @@ class Demo(Job["DemoResult"]):
         star = files.simulation.star
         return [
             Simulate.with_given(
-                outdir=files.simulation.path,
-                num_images=NUM_IMAGES,
-                num_states=NUM_STATES,
-                box_size=BOX_SIZE,
-                pixel_size=float(PIXEL_SIZE),
-                snr=0.1,
-                seed=self.seed,
+                {
+                    "outdir": files.simulation.path,
+                    "num_images": NUM_IMAGES,
+                    "num_states": NUM_STATES,
+                    "box_size": BOX_SIZE,
+                    "pixel_size": float(PIXEL_SIZE),
+                    "snr": 0.1,
+                    "seed": self.seed,
+                }
             ),
-            Downsample.with_given(star, files.particles, box_size=SMALL_BOX_SIZE),
-            ParsePoseStar.with_given(star, files.poses, box_size=BOX_SIZE),
+            Downsample.with_given(
+                {"input": star, "output": files.particles, "box_size": SMALL_BOX_SIZE}
+            ),
+            ParsePoseStar.with_given(
+                {"input": star, "output": files.poses, "box_size": BOX_SIZE}
+            ),
             ParseCtfStar.with_given(
-                star, files.ctf, box_size=BOX_SIZE, pixel_size=float(PIXEL_SIZE)
+                {
+                    "input": star,
+                    "output": files.ctf,
+                    "box_size": BOX_SIZE,
+                    "pixel_size": float(PIXEL_SIZE),
+                }
             ),
             Backproject.with_given(
-                files.particles, files.consensus, poses=files.poses, ctf=files.ctf
+                {
+                    "particles": files.particles,
+                    "output": files.consensus,
+                    "poses": files.poses,
+                    "ctf": files.ctf,
+                }
             ),
         ]
 
     def _training(self, files: "DemoFiles") -> Job[Any]:
         return TrainVae.with_given(
-            files.particles,
-            files.run.path,
-            poses=files.poses,
-            ctf=files.ctf,
-            zdim=1,
-            num_epochs=12,
-            batch_size=16,
-            learning_rate=0.001,
-            encoder_dim=128,
-            decoder_dim=128,
-            seed=self.seed,
+            {
+                "particles": files.particles,
+                "outdir": files.run.path,
+                "poses": files.poses,
+                "ctf": files.ctf,
+                "zdim": 1,
+                "num_epochs": 12,
+                "batch_size": 16,
+                "learning_rate": 0.001,
+                "encoder_dim": 128,
+                "decoder_dim": 128,
+                "seed": self.seed,
+            }
         )
 
 

@@ -9,11 +9,11 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import (
     MRC_ENDINGS,
     BoxOptions,
-    ParticleOptions,
     SelectionOptions,
     output_flags,
     require_ending,
 )
+from cryodrgn.particles.options import ParticleOptions
 from cryodrgn.settings import (
     EVEN,
     Job,

@@ -11,7 +11,6 @@ from cryodrgn.jobs.options import (
     BoxOptions,
     DataOptions,
     DeviceOptions,
-    TableOptions,
     output_flags,
     particle_files,
     require_ending,
@@ -19,6 +18,7 @@ from cryodrgn.jobs.options import (
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.tilt_options import TiltOptions
 from cryodrgn.jobs.trained_model import TrainedModelOptions
+from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     Job,
@@ -93,7 +93,7 @@ class EvalImages(
 
         require_ending(self.output, PICKLE_ENDINGS, "output")
         trained = self._with_preprocessing(self.trained())
-        files = particle_files(self.particles, self, self, self)
+        files = particle_files(self, self.particles)
         if self.datadir is None:
             files = replace(files, found_in=self.stack_folders(self.particles))
         if self.correction is None and trained.correction is not None:

@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import PathOrArray
-from cryodrgn.jobs.options import (
-    MRC_ENDINGS,
-    ComputeOptions,
-    DecodingOptions,
-    VolumeOptions,
-    output_flags,
-    require_ending,
-)
+from cryodrgn.jobs.options import MRC_ENDINGS, ComputeOptions, output_flags, require_ending
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.trained_model import TrainedModelOptions
-from cryodrgn.settings import Job, at_least, function_of, option, settings
+from cryodrgn.reconstruction.options import DecodingOptions, VolumeOptions
+from cryodrgn.settings import Job, at_least, function_of, option, part_of, settings
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +75,7 @@ class EvalVol(
         from cryodrgn.fourier.resample import check_new_box_size
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.preflight.plans import volumes_plan
-        from cryodrgn.reconstruction.decode import help_to_write, write_volumes
+        from cryodrgn.reconstruction.decode import PostProcessing, help_to_write, write_volumes
 
         trained = self.trained()
         decoder = trained.volume_decoder(device, compilation=self.compilation)
@@ -106,7 +100,7 @@ class EvalVol(
             paths,
             geometry=geometry,
             box_size=self.volume_box_size,
-            processing=self.processing,
+            processing=part_of(self, PostProcessing),
             team=team,
         )
         logger.info("wrote %s to %s", counted(len(paths), "volume"), self.output)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryodrgn.errors import ConfigError, MissingDependencyError
-from cryodrgn.jobs.options import DeviceOptions, LikeOptions
+from cryodrgn.jobs.options import DeviceOptions
 from cryodrgn.jobs.processes import joined
+from cryodrgn.reconstruction.options import LikeOptions
 from cryodrgn.settings import between, option, same_as, settings
 
 if TYPE_CHECKING:

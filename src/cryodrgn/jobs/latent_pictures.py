@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.jobs.latents import LatentInput
-from cryodrgn.jobs.tool_options import PictureOutput, SeedOptions, save_picture
+from cryodrgn.jobs.tool_options import PictureOutput, save_picture
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     POSITIVE,
     Check,
     Job,
+    SeedOptions,
     Settings,
     at_least,
     each,

@@ -12,10 +12,11 @@ from cryodrgn.jobs.options import (
     output_flags,
     require_ending,
 )
-from cryodrgn.jobs.tool_options import SeedOptions, save_picture
+from cryodrgn.jobs.tool_options import save_picture
 from cryodrgn.settings import (
     POSITIVE,
     Job,
+    SeedOptions,
     Settings,
     at_least,
     function_of,

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.jobs.options import DeviceOptions, output_flags, require_ending
-from cryodrgn.settings import SEED, Job, function_of, option, positional, settings
+from cryodrgn.settings import (
+    Job,
+    SeedOptions,
+    function_of,
+    option,
+    positional,
+    same_as,
+    settings,
+)
 
 if TYPE_CHECKING:
     from cryodrgn.workflow.run_comparison import RunComparison
@@ -29,7 +37,7 @@ class CompareModels(DeviceOptions, Job["RunComparison"]):
         metavar="CSV",
         help="Write log-likelihoods below that of the best run, and their errors, here",
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed of sampled latents")
+    seed: int = same_as(SeedOptions, "seed", help="Random seed of sampled latents")
 
     def run(self) -> "RunComparison":
         """Judge the runs, say which one is best, and write the table if asked to.

@@ -3,8 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.jobs.options import BoxOptions, SelectionOptions, TableOptions, particle_files
-from cryodrgn.settings import SEED, Job, at_least, function_of, option, positional, settings
+from cryodrgn.jobs.options import BoxOptions, SelectionOptions, particle_files
+from cryodrgn.particles.options import TableOptions
+from cryodrgn.settings import (
+    Job,
+    SeedOptions,
+    at_least,
+    function_of,
+    option,
+    positional,
+    same_as,
+    settings,
+)
 
 if TYPE_CHECKING:
     from cryodrgn.workflow.nuisance import NuisanceResult
@@ -30,7 +40,7 @@ class Nuisance(BoxOptions, SelectionOptions, TableOptions, Job["NuisanceResult"]
         check=at_least(1),
         help="Images from which the change along every axis is estimated",
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    seed: int = same_as(SeedOptions, "seed")
 
     def run(self) -> "NuisanceResult":
         """Write the report."""
@@ -38,7 +48,7 @@ class Nuisance(BoxOptions, SelectionOptions, TableOptions, Job["NuisanceResult"]
         from cryodrgn.workflow.nuisance import report_nuisances
 
         return report_nuisances(
-            particle_files(self.particles, self, self),
+            particle_files(self, self.particles),
             load_latents(self.latents),
             self.outdir,
             num_images=self.num_images,

@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cryodrgn.data.options import WINDOW_RADIUS, PreprocessingOptions
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.tilt_options import TiltOptions, TiltSeriesOptions
+from cryodrgn.particles.options import (
+    LOADING,
+    ParticleFileOptions,
+    ParticleOptions,
+    TiltSeriesSettings,
+)
 from cryodrgn.settings import (
-    EVEN,
-    POSITIVE,
     Check,
     Settings,
-    at_least,
-    between,
     option,
     part_of,
     same_as,
@@ -19,9 +22,7 @@ from cryodrgn.settings import (
     within,
 )
 from cryodrgn.training.options import (
-    LARGE,
     POSES,
-    TRAINING,
     AdamOptions,
     CacheOptions,
     ExecutionOptions,
@@ -30,20 +31,16 @@ from cryodrgn.training.options import (
     PoseConfig,
     RotationNumbers,
 )
+from cryodrgn.training.schedules import Curriculum
 
 if TYPE_CHECKING:
     from cryodrgn.data.config import DataConfig
     from cryodrgn.io.particle_files import ParticleFiles
-    from cryodrgn.reconstruction.decode import PostProcessing
-    from cryodrgn.training.schedules import Curriculum
 
-# Radius, as a fraction of half the box, at which the window of images begins to fall.
-WINDOW_RADIUS = 0.85
 HALF = "half"
 MRC_ENDINGS = (".mrc", ".mrcs")
 PICKLE_ENDINGS = (".pkl", ".pik")
 Half = Literal["half"]
-LOADING = "Dataset loading"
 
 
 @settings
@@ -69,18 +66,6 @@ class ComputeOptions(DeviceOptions):
 
 
 @settings
-class DecodingOptions(Settings):
-    """Execution of networks that make volumes."""
-
-    compilation: Literal["auto", "on", "off"] = option(
-        "--compile",
-        default="auto",
-        help="Compile the code that generates volumes (on) or not (off); auto compiles on "
-        "CUDA where the volumes would take longer than compiling",
-    )
-
-
-@settings
 class SumOptions(DeviceOptions):
     """Device to compute on, and the order of sums there."""
 
@@ -93,63 +78,10 @@ class SumOptions(DeviceOptions):
 
 
 @settings
-class TableOptions(Settings):
-    """Tables of poses and CTF beside the particle file."""
-
-    poses: Path | None = option(
-        "--poses",
-        default=None,
-        help="Image poses (.pkl); taken from the particles if they are a .star or .cs file",
-    )
-    ctf: Path | None = option(
-        "--ctf",
-        default=None,
-        metavar="pkl",
-        help="CTF parameters (.pkl) if particle stack is not phase flipped; taken from the "
-        "particles if they are a .star or .cs file",
-    )
-    correction: Literal["none", "flipped", "multiplied"] | None = option(
-        "--ctf-applied",
-        default=None,
-        help="How the images were corrected for their CTF before: not at all, phases flipped, "
-        "or multiplied by it; .cs and .pkl files do not say",
-        default_words="as a .star file says, else none",
-    )
-
-
-@settings
-class ParticleOptions(Settings):
-    """Particles, and the folder of their stacks."""
-
-    indices: Path | None = option(
-        "--ind", default=None, group=LOADING, help="Filter particle stack by these indices"
-    )
-    datadir: Path | None = option(
-        "--datadir",
-        default=None,
-        group=LOADING,
-        metavar="DIR",
-        help="Folder of the image stacks that a .star or .cs file names, if they are not found "
-        "from the folder of that file upwards",
-    )
-
-
-@settings
 class BoxOptions(Settings):
     """Field of view of the images."""
 
-    field_box_size: int | None = option(
-        "--box",
-        default=None,
-        group=LOADING,
-        unit="px",
-        check=EVEN,
-        help="Crop images in real space to this even box size, centred on the particle, or "
-        "pad them with zeros, before any other step; in pixels of the most frequent pixel "
-        "size",
-        default_words="box size of the images; if any are odd or not square, the largest "
-        "even box within all of them",
-    )
+    field_box_size: int | None = same_as(ParticleFileOptions, "box_size")
 
 
 @settings
@@ -170,13 +102,7 @@ class SelectionOptions(TiltSeriesOptions, ParticleOptions):
 class DataOptions(SelectionOptions):
     """Preprocessing of images."""
 
-    invert: bool = option(
-        "--invert-data",
-        default=False,
-        group=LOADING,
-        help="Invert data sign",
-        constants={"--uninvert-data": (False, "Do not invert data sign (the default)")},
-    )
+    invert: bool = same_as(PreprocessingOptions, "invert")
     window: bool | None = option(
         "--window",
         default=None,
@@ -184,16 +110,7 @@ class DataOptions(SelectionOptions):
         help="Real space windowing of dataset",
         constants={"--no-window": (False, "No real space windowing (the default)")},
     )
-    window_radius: float | None = option(
-        "--window-r",
-        default=None,
-        group=LOADING,
-        metavar="R",
-        check=between(0, 0.99),
-        help="Radius at which the window begins to fall, as a fraction of half the box; "
-        "implies a window",
-        default_words=str(WINDOW_RADIUS),
-    )
+    window_radius: float | None = same_as(PreprocessingOptions, "window_radius")
     lazy: bool = option(
         "--lazy",
         default=False,
@@ -215,16 +132,7 @@ class DataOptions(SelectionOptions):
 class TrainingBoxOptions(Settings):
     """Box size of training."""
 
-    box_size: int | None = option(
-        "-D",
-        default=None,
-        group=LARGE,
-        metavar="BOX",
-        unit="px",
-        check=EVEN,
-        help="Fourier-crop images to this box size on the fly",
-        default_words="as they are",
-    )
+    box_size: int | None = same_as(PreprocessingOptions, "box_size")
 
 
 @settings
@@ -241,34 +149,21 @@ def _epochs(text: str) -> int | str:
 class CurriculumOptions(Settings):
     """Frequencies that are compared in early epochs."""
 
-    curriculum: int | Half | None = option(
-        "--curriculum",
+    curriculum: int | Half | None = same_as(
+        Curriculum,
+        "num_epochs",
         default=None,
-        group=TRAINING,
         parse=_epochs,
         check=Check(words="at least 1", holds=lambda value: value == HALF or value >= 1),
         bare=HALF,
-        metavar="EPOCHS",
-        help="Train on low spatial frequencies first, and on all of them after this number "
-        "of epochs (if no number is given, half of the epochs)",
     )
-
-
-NORM = Check(words="a shift and a positive scale", holds=lambda pair: pair[1] > 0)
 
 
 @settings
 class NormOptions(Settings):
     """Normalisation of the data."""
 
-    norm: tuple[float, float] | None = option(
-        "--norm",
-        default=None,
-        group=TRAINING,
-        check=NORM,
-        help="Data normalization as shift, 1/scale",
-        default_words="0, std of dataset",
-    )
+    norm: tuple[float, float] | None = same_as(PreprocessingOptions, "norm")
 
 
 @settings
@@ -284,10 +179,8 @@ class TrainingOptions(
     """Optimisation of networks."""
 
     @property
-    def frequency_curriculum(self) -> "Curriculum | None":
+    def frequency_curriculum(self) -> Curriculum | None:
         """Frequencies compared in early epochs; None for all of them."""
-        from cryodrgn.training.schedules import Curriculum
-
         if self.curriculum is None:
             return None
         half = max(1, self.num_epochs // 2)
@@ -325,125 +218,24 @@ class PoseRefinementOptions(Settings):
     pose_learning_rate: float = same_as(PoseConfig, "learning_rate")
 
 
-def particle_files(
-    particles: Path,
-    tables: TableOptions,
-    chosen: ParticleOptions,
-    tilt: TiltOptions | None = None,
-) -> "ParticleFiles":
+def particle_files(job: Settings, particles: Path) -> "ParticleFiles":
     """The files that describe the particles; rows are particles to jobs without tilt series."""
     from cryodrgn.io.particle_files import ParticleFiles
-    from cryodrgn.particles.tilt_series import TiltSeriesSettings
 
-    is_aware = isinstance(chosen, TiltSeriesOptions)
-    return ParticleFiles(
-        particles=particles,
-        poses=tables.poses,
-        ctf=tables.ctf,
-        correction=tables.correction,
-        indices=chosen.indices,
-        datadir=chosen.datadir,
-        tilted=None if tilt is None else tilt.second_exposures,
-        tilt_deg=45.0 if tilt is None else tilt.tilt_deg,
-        box_size=chosen.field_box_size if isinstance(chosen, BoxOptions) else None,
-        series=chosen.series if is_aware else TiltSeriesSettings(is_series=False),
+    is_aware = isinstance(job, TiltSeriesOptions)
+    series = job.series if is_aware else TiltSeriesSettings(is_series=False)
+    tilted = job.second_exposures if isinstance(job, TiltOptions) else None
+    return part_of(
+        job, ParticleFiles, {"particles": particles, "series": series, "tilted": tilted}
     )
 
 
-def data_config(
-    particles: Path,
-    data: DataOptions,
-    tables: TableOptions,
-    *,
-    box_size: int | None,
-    norm: tuple[float, float] | None = None,
-    tilt: TiltOptions | None = None,
-) -> "DataConfig":
-    """Images and their preprocessing, as the groups of settings say."""
+def data_config(job: DataOptions, particles: Path) -> "DataConfig":
+    """Images and their preprocessing, as the settings say."""
     from cryodrgn.data.config import DataConfig
 
-    return DataConfig(
-        files=particle_files(particles, tables, data, tilt),
-        window_radius=data.window_in_use,
-        invert=data.invert,
-        norm=norm,
-        box_size=box_size,
-    )
-
-
-@settings
-class LikeOptions(Settings):
-    """Map that volumes lie on."""
-
-    like: Path | None = option(
-        "--like",
-        default=None,
-        group="Volume arguments",
-        metavar="MRC",
-        help="Map whose origin is copied so that volumes overlay it in ChimeraX, for "
-        "instance that of the refinement the poses come from (default: the first voxel lies "
-        "at zero)",
-    )
-
-
-@settings
-class VolumeOptions(LikeOptions):
-    """Processing of decoded volumes: pixel size, hand, sign, box size."""
-
-    pixel_size: float | None = option(
-        "--Apix",
-        default=None,
-        group="Volume arguments",
-        check=POSITIVE,
-        unit="Å/px",
-        help="Angstroms per pixel of the training images (default: as in the config, else 1)",
-    )
-    flip: bool = option(
-        "--flip", default=False, group="Volume arguments", help="Flip handedness of the volumes"
-    )
-    invert: bool = option(
-        "--invert",
-        default=False,
-        group="Volume arguments",
-        help="Invert contrast of the volumes",
-    )
-    volume_box_size: int | None = option(
-        "-d",
-        "--downsample",
-        default=None,
-        group="Volume arguments",
-        metavar="BOX",
-        unit="px",
-        check=EVEN,
-        help="Downsample volumes to this box size (pixels)",
-    )
-    low_pass: float | None = option(
-        "--low-pass",
-        default=None,
-        group="Volume arguments",
-        metavar="Å",
-        unit="Å",
-        check=POSITIVE,
-        help="Low-pass filter in Å",
-    )
-    crop: int | None = option(
-        "--crop",
-        default=None,
-        group="Volume arguments",
-        metavar="PIX",
-        unit="px",
-        check=at_least(1),
-        help="Crop volumes to this box size after filtering",
-    )
-
-    @property
-    def processing(self) -> "PostProcessing":
-        """The processing."""
-        from cryodrgn.reconstruction.decode import PostProcessing
-
-        return PostProcessing(
-            flip=self.flip, invert=self.invert, low_pass=self.low_pass, crop=self.crop
-        )
+    files = particle_files(job, particles)
+    return part_of(job, DataConfig, {"files": files, "window_radius": job.window_in_use})
 
 
 def output_flags(kind: str) -> tuple[str, ...]:

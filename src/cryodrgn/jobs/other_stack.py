@@ -121,7 +121,7 @@ def in_other_stack(
     if data.files.correction is None and applied is not None and not takes_ctf:
         logger.info("images are taken for corrected for their CTF as those of the run were")
         corrected = as_corrected(particles.images.ctf, applied, whole.source)
-        particles = particles.with_images(ctf=corrected)
+        particles = particles.with_images({"ctf": corrected})
     poses, ctf = None, None
     if takes_poses or takes_ctf:
         _require_single_images(known, whole)
@@ -147,10 +147,10 @@ def _with_tables(
     """Particles with the poses and CTF parameters that the run has of them."""
     if poses is not None:
         logger.info("poses are those of the run, their shifts in Å")
-        particles = particles.with_images(poses=poses)
+        particles = particles.with_images({"poses": poses})
     if ctf is not None:
         logger.info("CTF parameters are those of the run")
-        particles = particles.with_images(ctf=ctf)
+        particles = particles.with_images({"ctf": ctf})
     return particles
 
 

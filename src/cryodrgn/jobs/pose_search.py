@@ -45,9 +45,11 @@ class GridOptions(Settings):
         return part_of(
             self,
             GridSettings,
-            radius_end=max(self.l_start, self.l_end),
-            shift_extent_px=0.0 if self.no_shifts else self.shift_extent_px,
-            shift_centre_px=(self.shift_centre_x_px, self.shift_centre_y_px),
+            {
+                "radius_end": max(self.l_start, self.l_end),
+                "shift_extent_px": 0.0 if self.no_shifts else self.shift_extent_px,
+                "shift_centre_px": (self.shift_centre_x_px, self.shift_centre_y_px),
+            },
         )
 
 

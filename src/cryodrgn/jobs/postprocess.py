@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError, MissingDependencyError, ShapeMismatchError
 from cryodrgn.jobs.comparison import read_two_volumes
-from cryodrgn.jobs.tool_options import PixelSizeOptions, SeedOptions
+from cryodrgn.jobs.tool_options import PixelSizeOptions
 from cryodrgn.settings import (
     POSITIVE,
     Job,
+    SeedOptions,
     function_of,
     option,
     positional,

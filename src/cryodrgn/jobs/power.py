@@ -3,36 +3,28 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cryodrgn.jobs.options import (
-    BoxOptions,
-    DataOptions,
-    DeviceOptions,
-    TableOptions,
-    data_config,
-)
+from cryodrgn.data.options import PreprocessingOptions
+from cryodrgn.jobs.options import BoxOptions, DataOptions, DeviceOptions, data_config
 from cryodrgn.jobs.train_linear import TrainLinear
+from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import (
-    EVEN,
-    POSITIVE,
-    SEED,
     Job,
+    SeedOptions,
     at_least,
-    between,
-    each,
     function_of,
     option,
+    part_of,
     positional,
     same_as,
     settings,
 )
+from cryodrgn.workflow.options import MotionOptions, PowerOptions
 
 if TYPE_CHECKING:
     from cryodrgn.rundir import SimulationFiles
     from cryodrgn.workflow.planted import Judgement
     from cryodrgn.workflow.power import PowerSettings
     from cryodrgn.workflow.power_report import PowerResult
-
-MOTION = "Motion"
 
 
 @settings
@@ -53,43 +45,12 @@ class Power(
         kw_only=False,
         help="Folder for power.html, power.csv and power.json",
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
-    box_size: int | None = option(
-        "-D",
-        default=None,
-        metavar="BOX",
-        unit="px",
-        check=EVEN,
-        help="Fourier-crop images to this box size on the fly",
-        default_words="as they are",
-    )
-    consensus: Path | None = option(
-        "--consensus",
-        default=None,
-        metavar="MRC",
-        help="Consensus map in the frame of the poses",
-        default_words="backprojection of the particles",
-    )
-    shares: tuple[float, ...] = option(
-        "--shares",
-        default=(0.5, 0.2, 0.05),
-        nargs="+",
-        metavar="SHARE",
-        check=each(between(0, 1)),
-        help="Shares of the particles in the minor state; the first is that of the sentence",
-    )
-    noise: Literal["residuals", "spectrum"] = option(
-        "--noise",
-        default="residuals",
-        help="Noise of planted images: the images themselves, or drawn from their spectrum",
-    )
-    num_trials: int = option(
-        "--trials",
-        default=12,
-        metavar="N",
-        check=at_least(0),
-        help="Planted sets that are fitted where the forecast is least sure; 0 relies on it",
-    )
+    seed: int = same_as(SeedOptions, "seed")
+    box_size: int | None = same_as(PreprocessingOptions, "box_size", group=None)
+    consensus: Path | None = same_as(PowerOptions, "consensus")
+    shares: tuple[float, ...] = same_as(PowerOptions, "shares")
+    noise: Literal["residuals", "spectrum"] = same_as(PowerOptions, "noise")
+    num_trials: int = same_as(PowerOptions, "num_trials")
     plant: bool = option(
         "--plant",
         default=False,
@@ -103,61 +64,12 @@ class Power(
         help="Instead of a report, compare a run on a planted set with what was planted; the "
         "particles are the .star file of that set",
     )
-    models: tuple[Path, ...] = option(
-        "--model",
-        default=(),
-        group=MOTION,
-        nargs="+",
-        metavar="FILE",
-        help="Two states as maps (.mrc) or atomic models (.pdb, .cif), or one model with "
-        "--chains",
-    )
-    chains: tuple[str, ...] = option(
-        "--chains",
-        default=(),
-        group=MOTION,
-        nargs="+",
-        metavar="CHAIN",
-        help="Chains of the model that turn about where they touch the others",
-    )
-    mask: Path | None = option(
-        "--mask",
-        default=None,
-        group=MOTION,
-        metavar="MRC",
-        help="Mask of a domain of the consensus that turns about where it touches the rest",
-        default_words="the end of the molecule",
-    )
-    domain_kda: float | None = option(
-        "--domain-kda",
-        default=None,
-        group=MOTION,
-        metavar="KDA",
-        unit="kDa",
-        check=POSITIVE,
-        help="Mass of the end of the molecule that turns, if nothing else says what does",
-        default_words="a quarter of the molecule, at most 30",
-    )
-    axis: tuple[float, float, float] | None = option(
-        "--axis",
-        default=None,
-        group=MOTION,
-        metavar=("X", "Y", "Z"),
-        help="Direction of the axis about which a domain turns",
-        default_words="perpendicular to the line from the rest to the domain",
-    )
-    sizes: tuple[float, ...] | None = option(
-        "--motions",
-        default=None,
-        group=MOTION,
-        nargs="+",
-        metavar="Å",
-        unit="Å",
-        check=each(POSITIVE),
-        help="Sizes of the motion: path of the domain's centre of mass, root mean square path "
-        "of atoms, or shares of the way between two maps",
-        default_words="those of 5 10 20 30 that the domain can go, or quarters of the way",
-    )
+    models: tuple[Path, ...] = same_as(MotionOptions, "models")
+    chains: tuple[str, ...] = same_as(MotionOptions, "chains")
+    mask: Path | None = same_as(MotionOptions, "mask")
+    domain_kda: float | None = same_as(MotionOptions, "domain_kda")
+    axis: tuple[float, float, float] | None = same_as(MotionOptions, "axis")
+    sizes: tuple[float, ...] | None = same_as(MotionOptions, "sizes")
     num_components: int = same_as(
         TrainLinear,
         "num_components",
@@ -183,27 +95,15 @@ class Power(
         from cryodrgn.workflow.power import PowerSettings
         from cryodrgn.workflow.power_scene import FitSettings, MotionSettings
 
-        return PowerSettings(
-            data=data_config(self.particles, self, self, box_size=self.box_size),
-            motion=MotionSettings(
-                models=self.models,
-                chains=self.chains,
-                mask=self.mask,
-                domain_kda=self.domain_kda,
-                axis=self.axis,
-                sizes=self.sizes,
-            ),
-            fit=FitSettings(
-                num_components=self.num_components,
-                radius=self.radius,
-                fit_images=self.fit_images,
-                seed=self.seed,
-            ),
-            shares=self.shares,
-            consensus=self.consensus,
-            noise=self.noise,
-            num_trials=self.num_trials,
-            on_disk=self.lazy or None,
+        return part_of(
+            self,
+            PowerSettings,
+            {
+                "data": data_config(self, self.particles),
+                "motion": part_of(self, MotionSettings),
+                "fit": part_of(self, FitSettings),
+                "on_disk": self.lazy or None,
+            },
         )
 
     def run(self) -> "PowerResult | SimulationFiles | Judgement":

@@ -11,21 +11,22 @@ from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.options import (
     BoxOptions,
     DataOptions,
-    LikeOptions,
     StorageOptions,
     SumOptions,
-    TableOptions,
     data_config,
 )
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
+from cryodrgn.linear.options import RECONSTRUCTION, StateOptions
+from cryodrgn.particles.options import TableOptions
+from cryodrgn.reconstruction.options import LikeOptions
 from cryodrgn.settings import (
-    NOT_NEGATIVE,
-    SEED,
     Job,
+    SeedOptions,
     at_least,
     function_of,
     option,
+    part_of,
     positional,
     same_as,
     settings,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INDEPENDENT_NOTE = "half maps: images and latents of each half are independent of the other's"
-CHOICE, RECONSTRUCTION = "Choose states, in one of four ways", "Reconstruction"
+CHOICE = "Choose states, in one of four ways"
 OTHERS = "Latents or particles other than those of the run"
 
 
@@ -94,23 +95,8 @@ class ReconstructStates(
         help="Maxima of the density of conformations along the first two dimensions, as "
         "conformational_density finds them",
     )
-    method: Literal["basis", "kernel"] = option(
-        "--method",
-        default="basis",
-        group=RECONSTRUCTION,
-        help="Regress on smooth functions of z, or average the images near each state with a "
-        "bandwidth for every shell",
-    )
-    num_functions: int = option(
-        "--functions",
-        default=20,
-        group=RECONSTRUCTION,
-        metavar="K",
-        check=NOT_NEGATIVE,
-        default_words="20, or the coordinates of a linear run where these agree better with "
-        "the other half of the images",
-        help="Number of smooth functions; 0 takes the coordinates of z",
-    )
+    method: Literal["basis", "kernel"] = same_as(StateOptions, "method")
+    num_functions: int = same_as(StateOptions, "num_functions")
     mask: Path | None = option(
         "--mask",
         default=None,
@@ -119,9 +105,7 @@ class ReconstructStates(
         help="Solvent mask (default: made from the data)",
     )
     like: Path | None = same_as(LikeOptions, "like", default=None, group=RECONSTRUCTION)
-    seed: int = option(
-        "--seed", default=0, group=RECONSTRUCTION, check=SEED, help="Random seed"
-    )
+    seed: int = same_as(SeedOptions, "seed", group=RECONSTRUCTION)
     latents: PathOrArray | None = option(
         "--latents", default=None, group=OTHERS, help="Latents (z.pkl, or .npy)"
     )
@@ -256,13 +240,14 @@ class ReconstructStates(
         for name in own:
             if name not in self.given and name in recorded:
                 own[name] = recorded[name]
-        return StateSettings(
-            method=self.method,
-            functions=self._functions(latents),
-            num_functions=self.num_functions,
-            seed=self.seed,
-            symmetry=canonical_name(str(own["symmetry"])),
-            ewald=curvature(int(own["ewald"])),
+        return part_of(
+            self,
+            StateSettings,
+            {
+                "functions": self._functions(latents),
+                "symmetry": canonical_name(str(own["symmetry"])),
+                "ewald": curvature(int(own["ewald"])),
+            },
         )
 
     def _functions(self, latents: "Latents") -> "Functions":
@@ -275,7 +260,7 @@ class ReconstructStates(
     def _data(self, work: "RunDirectory | None") -> "DataConfig":
         """The images: those of the run, unless the settings name others."""
         if self.particles is not None:
-            return data_config(self.particles, self, self, box_size=self.box_size)
+            return data_config(self, self.particles)
         if work is None:
             msg = "name a run, or give `particles` and `latents`"
             raise ConfigError(msg)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from cryodrgn import compat
@@ -16,23 +17,24 @@ from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.backproject import Backproject
 from cryodrgn.jobs.check import Check
 from cryodrgn.jobs.chosen_settings import DECIDED, ChosenSettings
+from cryodrgn.jobs.command_words import in_flags, words_of
 from cryodrgn.jobs.nuisance import Nuisance
-from cryodrgn.jobs.options import BoxOptions, ParticleOptions, TableOptions, particle_files
+from cryodrgn.jobs.options import BoxOptions, particle_files
 from cryodrgn.jobs.reconstruction_options import SymmetryOptions
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.jobs.train_vae import TrainVae
+from cryodrgn.particles.options import ParticleOptions, TableOptions
 from cryodrgn.settings import (
-    SEED,
     Job,
+    SeedOptions,
     at_least,
     function_of,
-    in_flags,
     option,
     options_of,
     positional,
+    same_as,
     settings,
-    words_of,
 )
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class RunAll(
             ),
         },
     )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    seed: int = same_as(SeedOptions, "seed")
     rounds: int = option(
         "--rounds",
         default=1,
@@ -145,7 +147,7 @@ class RunAll(
         from cryodrgn.training.run_log import EventsFile
         from cryodrgn.workflow.manifest import Manifest, input_files
 
-        files, given = WholeRunFiles(self.outdir), particle_files(self.particles, self, self)
+        files, given = WholeRunFiles(self.outdir), particle_files(self, self.particles)
         particles = open_particles(given)
         particles.images.require_poses()
         particles.require_pixel_size()
@@ -165,7 +167,9 @@ def _flag(setting: str) -> str:
     return options_of(TrainVae)[setting][1].flags[0]
 
 
-def _about(run: RunAll, job: type[Job[Any]], **more: Any) -> Any:
+def _about(
+    run: RunAll, job: type[Job[Any]], more: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
     """A step on the particles of the run.
 
     Args:
@@ -177,7 +181,7 @@ def _about(run: RunAll, job: type[Job[Any]], **more: Any) -> Any:
     names += (*options_of(BoxOptions), *options_of(TiltSeriesOptions))
     values = {name: getattr(run, name) for name in names}
     given = {name: value for name, value in values.items() if value not in {None, False}}
-    return job.with_given(**given, **more)
+    return job.with_given({**given, **more})
 
 
 def _record_of(run: "RunDirectory") -> dict[str, Any]:
@@ -225,8 +229,8 @@ class _Pipeline:
         run, files = self._run, self._files
         choices = self._choose(None)
         sign = {"invert": True} if run.invert else {}
-        seed = {"seed": run.seed}
-        step = _about(run, Check, outdir=files.check.path, accept=True, **sign, **seed)
+        own = {"outdir": files.check.path, "accept": True, **sign, "seed": run.seed}
+        step = _about(run, Check, own)
         self._step("check", choices, step)
         invert = self._checked_sign()
         choices = self._choose(_read(files.check.json).get("density_radius"))
@@ -237,27 +241,21 @@ class _Pipeline:
         if "linear" in self._results:
             run = self._run = self._fit_linear(choices, data)
             run = self._with_corrected_poses(run)
-        step = _about(run, TrainVae, **data, **self._training(choices))
+        step = _about(run, TrainVae, data | self._training(choices))
         self._step("training", choices, step)
-        step = Analyze.with_given(workdir=files.training.path, epoch=-1)
+        step = Analyze.with_given({"workdir": files.training.path, "epoch": -1})
         self._step("analysis", choices, step)
         self._step("nuisance", choices, self._nuisance())
         sentence = write_run_page(files, self._manifest.content, run.point_group)
-        self._manifest.record(verdict=sentence)
+        self._manifest.record({"verdict": sentence})
         self._listeners.tell(ReportWritten(verdict=sentence, report=files.report))
         logger.info("\n%s\nThe report is %s", sentence, files.report)
 
     def _consensus(self, group: str, *, invert: bool) -> Job[Any]:
         """The map that all images make with their symmetry."""
         sign = {"invert": True} if invert else {}
-        return _about(
-            self._run,
-            Backproject,
-            output=self._files.consensus.path,
-            symmetry=group,
-            first=len(self._particles),
-            **sign,
-        )
+        own = {"output": self._files.consensus.path, "symmetry": group}
+        return _about(self._run, Backproject, {**own, "first": len(self._particles), **sign})
 
     def _fit_linear(self, choices: Sequence["Choice"], data: Mapping[str, Any]) -> RunAll:
         """Fit the linear model, again without junk as often as asked.
@@ -275,7 +273,7 @@ class _Pipeline:
         for number in range(1, run.rounds + 1):
             name = "linear" if number == 1 else f"linear {number}"
             here = self._files.linear if number == 1 else self._files.linear_round(number)
-            step = _about(run, TrainLinear, outdir=here.path, overwrite=True, **data)
+            step = _about(run, TrainLinear, {"outdir": here.path, "overwrite": True, **data})
             self._step(name, choices, step)
             self._linear = here
             record = _record_of(here)
@@ -333,7 +331,7 @@ class _Pipeline:
             run = replace(run, indices=kept)
         latents = files.training.latents()
         outdir = files.nuisance.path
-        return _about(run, Nuisance, latents=latents, outdir=outdir, seed=run.seed)
+        return _about(run, Nuisance, {"latents": latents, "outdir": outdir, "seed": run.seed})
 
     def _choose(self, molecule_radius: float | None) -> list["Choice"]:
         from cryodrgn.workflow.auto_settings import choose
@@ -385,13 +383,8 @@ class _Pipeline:
         from cryodrgn.workflow.estimates import estimated_seconds
 
         values = {choice.setting: choice.value for choice in choices}
-        linear = _about(
-            self._run,
-            TrainLinear,
-            outdir=self._linear.path,
-            symmetry=self._run.symmetry,
-            **self._data(choices),
-        )
+        own = {"outdir": self._linear.path, "symmetry": self._run.symmetry}
+        linear = _about(self._run, TrainLinear, own | self._data(choices))
         seconds = estimated_seconds(self._particles, values, linear.config())
         names = list(self._results)
         after = [later for later in names[names.index(name) + 1 :] if not self._is_done(later)]
@@ -480,12 +473,9 @@ class _Pipeline:
         logger.info("\n%-15s %-6s %s", sign, "", reason)
         for choice in choices:
             logger.info("%-15s %-6g %s", _flag(choice.setting), choice.value, choice.reason)
-        self._manifest.record(
-            choices={
-                sign: {"value": None, "reason": reason},
-                **{_flag(c.setting): {"value": c.value, "reason": c.reason} for c in choices},
-            }
-        )
+        reasons = {_flag(c.setting): {"value": c.value, "reason": c.reason} for c in choices}
+        reasons = {sign: {"value": None, "reason": reason}} | reasons
+        self._manifest.record({"choices": reasons})
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING
 from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import PathOrArray
 from cryodrgn.jobs.feature_selection import FeatureOptions
-from cryodrgn.jobs.options import (
-    PICKLE_ENDINGS,
-    ParticleOptions,
-    TableOptions,
-    output_flags,
-    require_ending,
-)
+from cryodrgn.jobs.options import PICKLE_ENDINGS, output_flags, require_ending
+from cryodrgn.particles.options import ParticleOptions, TableOptions
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     POSITIVE,
-    SEED,
     Check,
     Job,
+    SeedOptions,
     Settings,
     at_least,
     each,
@@ -235,7 +230,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         check=at_least(1),
         help="Number of particles for --near, --near-particle and --random",
     )
-    seed: int = option("--seed", default=0, group=CRITERIA, check=SEED, help="Random seed")
+    seed: int = same_as(SeedOptions, "seed", group=CRITERIA)
 
     def run(self) -> "np.ndarray":
         """Choose the particles and write their rows, which are returned.

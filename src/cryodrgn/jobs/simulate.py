@@ -5,22 +5,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.counts import counted
-from cryodrgn.jobs.tilt_options import TILT_SERIES
+from cryodrgn.particles.options import TILT_SERIES
 from cryodrgn.settings import (
     EVEN,
     NOT_NEGATIVE,
     POSITIVE,
-    SEED,
-    Check,
     Job,
+    SeedOptions,
     at_least,
-    between,
     function_of,
     option,
+    part_of,
     positional,
+    same_as,
     settings,
-    within,
 )
+from cryodrgn.simulation.options import IMAGES, SimulationOptions, TiltSchemeOptions
 
 if TYPE_CHECKING:
     from cryodrgn.rundir import SimulationFiles
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VOLUMES, IMAGES = "Volumes", "Images"
+VOLUMES = "Volumes"
 
 
 @settings
@@ -43,10 +43,8 @@ class Simulate(Job["SimulationFiles"]):
         "built-in molecule whose two domains open and close about a hinge",
     )
     outdir: Path = option("-o", "--outdir", help="Folder to write the particle set into")
-    num_images: int = option(
-        "-n", "--num-images", default=2000, check=at_least(1), help="Number of particles"
-    )
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
+    num_images: int = same_as(SimulationOptions, "num_images")
+    seed: int = same_as(SeedOptions, "seed")
     device: str = option(
         "--device",
         default="cpu",
@@ -92,64 +90,17 @@ class Simulate(Job["SimulationFiles"]):
         check=NOT_NEGATIVE,
         help="Range of the hinge angle in degrees",
     )
-    snr: float = option(
-        "--snr",
-        default=0.1,
-        group=IMAGES,
-        check=POSITIVE,
-        help="Signal-to-noise ratio: variance of clean images over that of the noise",
-    )
-    shift_extent_px: float = option(
-        "--shift",
-        default=3.0,
-        group=IMAGES,
-        unit="px",
-        check=NOT_NEGATIVE,
-        help="Largest shift along x and y in pixels",
-    )
+    snr: float = same_as(SimulationOptions, "snr")
+    shift_extent_px: float = same_as(SimulationOptions, "shift_extent_px")
     no_ctf: bool = option("--no-ctf", default=False, group=IMAGES, help="Images without CTF")
-    defocus_range_um: tuple[float, float] = option(
-        "--defocus",
-        default=(0.8, 2.5),
-        group=IMAGES,
-        unit="µm",
-        metavar=("LOW", "HIGH"),
-        check=Check(
-            words="two positive numbers, the lower first",
-            holds=lambda pair: 0 < pair[0] <= pair[1],
-        ),
-        help="Range of the defocus in µm underfocus",
-    )
-    voltage_kv: float = option(
-        "--kv", default=300.0, group=IMAGES, unit="kV", check=POSITIVE, help="Voltage in kV"
-    )
-    spherical_aberration_mm: float = option(
-        "--cs", default=2.7, group=IMAGES, unit="mm", help="Spherical aberration in mm"
-    )
-    amplitude_contrast: float = option(
-        "-w", default=0.1, group=IMAGES, check=within(0, 1), help="Amplitude contrast"
-    )
-    b_factor: float = option(
-        "--b-factor", default=0.0, group=IMAGES, unit="Å²", help="B factor in Å²"
-    )
-    white: bool = option(
-        "--white",
-        default=False,
-        group=IMAGES,
-        help="Write particles white on black; train_vae then needs --invert-data",
-    )
-    half_precision: bool = option(
-        "--float16", default=False, group=IMAGES, help="Write images in float16"
-    )
-    tilt_deg: float | None = option(
-        "--tilt-deg",
-        default=None,
-        group=IMAGES,
-        metavar="DEG",
-        unit="°",
-        help="Also write a second exposure of every particle, the stage turned by this angle "
-        "about x",
-    )
+    defocus_range_um: tuple[float, float] = same_as(SimulationOptions, "defocus_range_um")
+    voltage_kv: float = same_as(SimulationOptions, "voltage_kv")
+    spherical_aberration_mm: float = same_as(SimulationOptions, "spherical_aberration_mm")
+    amplitude_contrast: float = same_as(SimulationOptions, "amplitude_contrast")
+    b_factor: float = same_as(SimulationOptions, "b_factor")
+    white: bool = same_as(SimulationOptions, "invert")
+    half_precision: bool = same_as(SimulationOptions, "half_precision")
+    tilt_deg: float | None = same_as(SimulationOptions, "tilt_deg")
     tilt_series: bool = option(
         "--tilt-series",
         default=False,
@@ -157,40 +108,10 @@ class Simulate(Job["SimulationFiles"]):
         help="Simulate a dose-symmetric tilt series of every particle, with signal that "
         "falls with dose and tilt, in a .star file as WARP and RELION write it",
     )
-    largest_tilt_deg: float = option(
-        "--tilt-range",
-        default=60.0,
-        group=TILT_SERIES,
-        metavar="DEG",
-        unit="°",
-        check=between(0, 90),
-        help="Largest tilt angle in degrees, in both directions",
-    )
-    tilt_step_deg: float = option(
-        "--tilt-step",
-        default=3.0,
-        group=TILT_SERIES,
-        metavar="DEG",
-        unit="°",
-        check=POSITIVE,
-        help="Angle between neighbouring tilts in degrees",
-    )
-    dose_per_tilt: float = option(
-        "--dose-per-tilt",
-        default=3.0,
-        group=TILT_SERIES,
-        metavar="DOSE",
-        unit="e/Å²",
-        check=NOT_NEGATIVE,
-        help="Dose of an exposure in electrons per Å²",
-    )
-    particles_per_tomogram: int = option(
-        "--per-tomogram",
-        default=100,
-        group=TILT_SERIES,
-        check=at_least(1),
-        help="Number of particles of a tomogram",
-    )
+    largest_tilt_deg: float = same_as(TiltSchemeOptions, "largest_deg")
+    tilt_step_deg: float = same_as(TiltSchemeOptions, "step_deg")
+    dose_per_tilt: float = same_as(TiltSchemeOptions, "dose_per_tilt")
+    particles_per_tomogram: int = same_as(TiltSchemeOptions, "particles_per_tomogram")
 
     def run(self) -> "SimulationFiles":
         """Write the particle set; returns the names of its files.
@@ -248,25 +169,17 @@ class Simulate(Job["SimulationFiles"]):
 
     def _imaging(self, pixel_size: float) -> "SimulationSettings":
         """Settings of the images."""
-        from cryodrgn.settings import same_named
         from cryodrgn.simulation.simulate import SimulationSettings
         from cryodrgn.simulation.views import TiltScheme
 
-        scheme = None
-        if self.tilt_series:
-            scheme = TiltScheme(
-                largest_deg=self.largest_tilt_deg,
-                step_deg=self.tilt_step_deg,
-                dose_per_tilt=self.dose_per_tilt,
-                particles_per_tomogram=self.particles_per_tomogram,
-            )
-        own = same_named(self, SimulationSettings, but={"pixel_size", "tilt_series"})
-        return SimulationSettings(
-            pixel_size=pixel_size,
-            has_ctf=not self.no_ctf,
-            invert=self.white,
-            tilt_series=scheme,
-            **own,
+        return part_of(
+            self,
+            SimulationSettings,
+            {
+                "pixel_size": pixel_size,
+                "has_ctf": not self.no_ctf,
+                "tilt_series": part_of(self, TiltScheme) if self.tilt_series else None,
+            },
         )
 
 

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryodrgn.errors import ConfigError
-from cryodrgn.jobs.options import ParticleOptions, output_flags
+from cryodrgn.jobs.options import output_flags
 from cryodrgn.jobs.tool_options import (
     ImageOptions,
     RowOptions,
-    SeedOptions,
     require_mrc,
     save_picture,
 )
+from cryodrgn.particles.options import ParticleOptions
 from cryodrgn.settings import (
     NOT_NEGATIVE,
     POSITIVE,
     Job,
+    SeedOptions,
     Settings,
     at_least,
     function_of,

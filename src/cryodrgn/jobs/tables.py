@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 from cryodrgn import compat
 from cryodrgn.errors import ConfigError
 from cryodrgn.given_arrays import PathOrArray
-from cryodrgn.jobs.options import (
-    PICKLE_ENDINGS,
-    TableOptions,
-    output_flags,
-    particle_files,
-    require_ending,
-)
-from cryodrgn.jobs.tool_options import ROWS, ImageOptions, RowOptions, SeedOptions
+from cryodrgn.jobs.options import PICKLE_ENDINGS, output_flags, particle_files, require_ending
+from cryodrgn.jobs.tool_options import ROWS, ImageOptions, RowOptions
+from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import (
     EVEN,
     Job,
+    SeedOptions,
     at_least,
     between,
     each,
@@ -253,7 +249,7 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
         from cryodrgn.io.relion_write import write_particle_star
 
         require_ending(self.output, (".star",), "output")
-        particles = open_particles(particle_files(self.particles, self, self))
+        particles = open_particles(particle_files(self, self.particles))
         images = open_images(
             self.particles, open_metadata(self.particles), self.datadir, of_any_shape=True
         )

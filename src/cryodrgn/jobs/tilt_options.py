@@ -2,14 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cryodrgn.settings import POSITIVE, Settings, at_least, option, settings
+from cryodrgn.particles.options import TILT_SERIES, ParticleFileOptions, TiltSeriesSettings
+from cryodrgn.settings import Settings, option, part_of, same_as, settings
 
-if TYPE_CHECKING:
-    from cryodrgn.particles.tilt_series import TiltSeriesSettings
-
-TILT_SERIES = "Tilt series"
 # Images of a particle that cryoDRGN 4 takes where nothing is said.
 TILTS_OF_4 = 10
 
@@ -26,45 +22,15 @@ class TiltSeriesOptions(Settings):
         "the same particle name (rlnTomoParticleName, or rlnGroupName where dose or scale "
         "differ) are images of one particle",
     )
-    num_tilts: int | None = option(
-        "--ntilts",
-        default=None,
-        group=TILT_SERIES,
-        check=at_least(1),
-        default_words="all",
-        help="Number of tilt images used of every particle: those of the lowest dose, or "
-        "where doses are not known, of the largest rlnCtfScalefactor",
-    )
-    dose_per_tilt: float | None = option(
-        "-d",
-        "--dose-per-tilt",
-        default=None,
-        group=TILT_SERIES,
-        unit="e/Å²",
-        check=POSITIVE,
-        help="Dose of one tilt image in electrons per Å², where the file gives no doses",
-    )
-    angle_per_tilt_deg: float | None = option(
-        "-a",
-        "--angle-per-tilt",
-        default=None,
-        group=TILT_SERIES,
-        unit="°",
-        check=POSITIVE,
-        help="Tilt increment in degrees of a dose-symmetric series, where the file gives no "
-        "tilt angles",
-    )
+    num_tilts: int | None = same_as(TiltSeriesSettings, "num_tilts")
+    dose_per_tilt: float | None = same_as(TiltSeriesSettings, "dose_per_tilt")
+    angle_per_tilt_deg: float | None = same_as(TiltSeriesSettings, "angle_per_tilt_deg")
 
     @property
-    def series(self) -> "TiltSeriesSettings":
+    def series(self) -> TiltSeriesSettings:
         """The settings of tilt series."""
-        from cryodrgn.particles.tilt_series import TiltSeriesSettings
-
-        return TiltSeriesSettings(
-            is_series=False if self.single_images else None,
-            num_tilts=self.num_tilts,
-            dose_per_tilt=self.dose_per_tilt,
-            angle_per_tilt_deg=self.angle_per_tilt_deg,
+        return part_of(
+            self, TiltSeriesSettings, {"is_series": False if self.single_images else None}
         )
 
 
@@ -81,7 +47,7 @@ class RandomTiltOptions(TiltSeriesOptions):
     )
 
     @property
-    def series(self) -> "TiltSeriesSettings":
+    def series(self) -> TiltSeriesSettings:
         """The settings of tilt series; all images are read where some are drawn."""
         said = super().series
         return replace(said, num_tilts=None) if self.random_tilts else said
@@ -96,19 +62,8 @@ class RandomTiltOptions(TiltSeriesOptions):
 class TiltOptions(Settings):
     """Second exposure of tilt pairs."""
 
-    tilt: Path | None = option(
-        "--tilt",
-        default=None,
-        group=TILT_SERIES,
-        help="Particles (.mrcs) of the tilted exposure, of tilt pairs",
-    )
-    tilt_deg: float = option(
-        "--tilt-deg",
-        default=45.0,
-        group=TILT_SERIES,
-        unit="°",
-        help="X-axis tilt offset in degrees",
-    )
+    tilt: Path | None = same_as(ParticleFileOptions, "tilted")
+    tilt_deg: float = same_as(ParticleFileOptions, "tilt_deg")
 
     @property
     def second_exposures(self) -> Path | None:

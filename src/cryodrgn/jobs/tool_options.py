@@ -5,13 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.given_arrays import PathOrArray
-from cryodrgn.jobs.options import (
-    MRC_ENDINGS,
-    ParticleOptions,
-    output_flags,
-    require_ending,
-)
-from cryodrgn.settings import POSITIVE, SEED, Settings, option, same_as, settings
+from cryodrgn.jobs.options import MRC_ENDINGS, output_flags, require_ending
+from cryodrgn.particles.options import ParticleOptions
+from cryodrgn.settings import POSITIVE, Settings, option, same_as, settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,13 +39,6 @@ class ImageOptions(ParticleOptions):
         ParticleOptions, "indices", default=None, group=None, help=ROWS
     )
     datadir: Path | None = same_as(ParticleOptions, "datadir", default=None, group=None)
-
-
-@settings
-class SeedOptions(Settings):
-    """Seed of random numbers."""
-
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
 
 
 @settings

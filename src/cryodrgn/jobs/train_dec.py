@@ -1,5 +1,6 @@
 """Training of a decoder with a free latent for every particle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,8 @@ from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.jobs.train_nn import BareDecoderOptions
 from cryodrgn.jobs.training import TrainingJob
-from cryodrgn.settings import function_of, option, part_of, same_as, settings
-from cryodrgn.training.options import LATENTS, LatentTableConfig, LikelihoodOptions
+from cryodrgn.settings import function_of, part_of, same_as, settings
+from cryodrgn.training.options import LatentTableConfig, LikelihoodOptions
 
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
@@ -30,14 +31,7 @@ class TrainDec(
 ):
     """Train a decoder with a free latent for every particle (auto-decoder)."""
 
-    initial_latents: Path | None = option(
-        "--load-z",
-        default=None,
-        group=LATENTS,
-        metavar="PKL",
-        help="Start from the latents of this z.pkl, or of this run (of train_linear, for "
-        "instance)",
-    )
+    initial_latents: Path | None = same_as(LatentTableConfig, "initial")
     latent_learning_rate: float = same_as(LatentTableConfig, "learning_rate")
     latent_pretrain: int = same_as(LatentTableConfig, "pretrain")
     decoder_dim: int = same_as(BareDecoderOptions, "decoder_dim", default=1024)
@@ -57,7 +51,9 @@ class TrainDec(
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the decoder and of the latents."""
         initial = self.initial_latents or self.linear_run
-        return self.train_config(latents=part_of(self, LatentTableConfig, initial=initial))
+        return replace(
+            self.train_config(), latents=part_of(self, LatentTableConfig, {"initial": initial})
+        )
 
 
 train_dec = function_of(TrainDec)

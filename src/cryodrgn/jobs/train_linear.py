@@ -10,20 +10,20 @@ from cryodrgn.jobs.options import (
     DataOptions,
     StorageOptions,
     SumOptions,
-    TableOptions,
     data_config,
 )
 from cryodrgn.jobs.processes import joined
 from cryodrgn.jobs.reconstruction_options import EwaldOptions, SymmetryOptions, curvature
 from cryodrgn.jobs.tilt_options import TiltOptions
 from cryodrgn.linear.options import LinearModelOptions
+from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import (
     Job,
     Settings,
     function_of,
     option,
+    part_of,
     positional,
-    same_named,
     settings,
 )
 from cryodrgn.training.options import SeedOptions
@@ -71,10 +71,17 @@ class TrainLinear(
         from cryodrgn.geometry.point_groups import canonical_name
         from cryodrgn.linear.config import LinearConfig
 
-        data = data_config(self.particles, self, self, box_size=self.box_size, tilt=self)
-        own = same_named(self, LinearConfig)
-        own |= {"symmetry": canonical_name(self.symmetry), "ewald": curvature(self.ewald)}
-        return LinearConfig(data=data, on_disk=self.lazy or None, **own)
+        data = data_config(self, self.particles)
+        return part_of(
+            self,
+            LinearConfig,
+            {
+                "data": data,
+                "symmetry": canonical_name(self.symmetry),
+                "ewald": curvature(self.ewald),
+                "on_disk": self.lazy or None,
+            },
+        )
 
     def run(self) -> "Run":
         """Fit the model, embed all images, and open the run.

@@ -12,26 +12,19 @@ from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
 from cryodrgn.jobs.recipe_options import RecipeOptions
 from cryodrgn.jobs.tilt_options import TILTS_OF_4, RandomTiltOptions, TiltOptions
 from cryodrgn.jobs.training import TrainingJob
-from cryodrgn.settings import (
-    NOT_NEGATIVE,
-    Settings,
-    at_least,
-    function_of,
-    option,
-    settings,
-)
-from cryodrgn.training.options import TRAINING, EncoderInputOptions, LikelihoodOptions
+from cryodrgn.settings import Settings, function_of, part_of, same_as, settings
+from cryodrgn.training.options import EncoderInputOptions, LikelihoodOptions, WarmStart
+from cryodrgn.training.schedules import KlWeighting
 
 if TYPE_CHECKING:
     import torch
 
     from cryodrgn.models.settings import ModelConfig
     from cryodrgn.parallel import Team
+    from cryodrgn.particles.options import TiltSeriesSettings
     from cryodrgn.particles.particle_set import ParticleSet
-    from cryodrgn.particles.tilt_series import TiltSeriesSettings
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.training.config import RunConfig, TrainConfig
-    from cryodrgn.training.schedules import KlWeighting
 
 logger = logging.getLogger(__name__)
 
@@ -43,26 +36,8 @@ OF_ONE_IMAGE = frozenset({"resid", "mlp", "conv"})
 class DivergenceOptions(Settings):
     """Weight of the KL divergence in the loss."""
 
-    beta: str | float = option(
-        "--beta",
-        default="1.0",
-        group=TRAINING,
-        parse=str,
-        help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight",
-    )
-    beta_control: float | None = option(
-        "--beta-control",
-        default=None,
-        group=TRAINING,
-        check=NOT_NEGATIVE,
-        help="KL-Controlled VAE gamma. Beta is KL target. (default: None)",
-    )
-
-    def kl_weighting(self) -> "KlWeighting":
-        """The weight."""
-        from cryodrgn.training.schedules import KlWeighting, parse_beta
-
-        return KlWeighting(beta=parse_beta(str(self.beta)), control=self.beta_control)
+    beta: float | str = same_as(KlWeighting, "beta")
+    beta_control: float | None = same_as(KlWeighting, "control")
 
 
 @settings
@@ -82,22 +57,8 @@ class TrainVae(
 ):
     """Train a VAE for heterogeneous reconstruction with known pose."""
 
-    initial_latents: Path | None = option(
-        "--init-z",
-        default=None,
-        group=TRAINING,
-        metavar="RUN",
-        help="Pretrain the encoder on the latents of this run (of train_linear, for "
-        "instance) or z.pkl",
-    )
-    initial_epochs: int = option(
-        "--init-epochs",
-        default=10,
-        group=TRAINING,
-        metavar="EPOCHS",
-        check=at_least(1),
-        help="Epochs of pretraining with --init-z",
-    )
+    initial_latents: Path | None = same_as(WarmStart, "latents", default=None)
+    initial_epochs: int = same_as(WarmStart, "epochs")
 
     @property
     def series(self) -> "TiltSeriesSettings":
@@ -187,12 +148,9 @@ class TrainVae(
 
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the evidence lower bound."""
-        from cryodrgn.training.warm_start import WarmStart
-
-        warm_start = None
-        if self.initial_latents is not None:
-            warm_start = WarmStart(latents=self.initial_latents, epochs=self.initial_epochs)
-        return self.train_config(kl=self.kl_weighting(), warm_start=warm_start)
+        warm_start = None if self.initial_latents is None else part_of(self, WarmStart)
+        kl = part_of(self, KlWeighting)
+        return replace(self.train_config(), kl=kl, warm_start=warm_start)
 
 
 train_vae = function_of(TrainVae)

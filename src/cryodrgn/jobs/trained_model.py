@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryodrgn.data.options import PreprocessingOptions
 from cryodrgn.jobs.architecture import DecoderOptions, EncoderOptions
-from cryodrgn.jobs.options import NORM
 from cryodrgn.models.settings import Activation, Domain, EncodingName
 from cryodrgn.settings import (
     EVEN,
@@ -43,10 +43,9 @@ CONFIG_NAMES = {
 }
 
 
-def _overrides(owner: type, name: str, **changes: Any) -> Any:
+def _overrides(owner: type, name: str, default_words: str | None = None) -> Any:
     """A setting of the architecture that is taken from the config unless given."""
-    changes = {"group": OVERRIDES, "default_words": None} | changes
-    return same_as(owner, name, default=None, **changes)
+    return same_as(owner, name, default=None, group=OVERRIDES, default_words=default_words)
 
 
 @settings
@@ -61,12 +60,12 @@ class TrainedModelOptions(Settings):
         metavar="PKL",
         help="Settings of the run, config.pkl or config.yaml (default: beside the weights)",
     )
-    norm: tuple[float, float] | None = option(
-        "--norm",
-        default=None,
+    norm: tuple[float, float] | None = same_as(
+        PreprocessingOptions,
+        "norm",
         group=OVERRIDES,
-        check=NORM,
         help="Data normalization: shift, 1/scale",
+        default_words=None,
     )
     box_size: int | None = option(
         "-D", default=None, group=OVERRIDES, check=EVEN, help="Box size of the training images"
@@ -87,14 +86,22 @@ class TrainedModelOptions(Settings):
     )
     encoder_layers: int | None = _overrides(EncoderOptions, "encoder_layers")
     encoder_dim: int | None = _overrides(EncoderOptions, "encoder_dim")
-    encode_mode: str | None = _overrides(
-        EncoderOptions, "encode_mode", help="Type of encoder network"
+    encode_mode: str | None = same_as(
+        EncoderOptions,
+        "encode_mode",
+        group=OVERRIDES,
+        help="Type of encoder network",
+        default_words=None,
     )
     encoder_mask: int | None = _overrides(
         EncoderOptions, "encoder_mask", default_words="D/2; -1 for no mask"
     )
-    use_real: bool | None = _overrides(
-        EncoderOptions, "use_real", help="The encoder sees real space images"
+    use_real: bool | None = same_as(
+        EncoderOptions,
+        "use_real",
+        default=None,
+        group=OVERRIDES,
+        help="The encoder sees real space images",
     )
     decoder_layers: int | None = _overrides(DecoderOptions, "decoder_layers")
     decoder_dim: int | None = _overrides(DecoderOptions, "decoder_dim")

@@ -15,13 +15,13 @@ from cryodrgn.jobs.options import (
     HeldOutOptions,
     PoseRefinementOptions,
     StorageOptions,
-    TableOptions,
     TrainingOptions,
     data_config,
 )
 from cryodrgn.jobs.processes import joined, stop_on_signals
 from cryodrgn.jobs.recipe_options import values_of_recipe
-from cryodrgn.jobs.tilt_options import RandomTiltOptions, TiltOptions
+from cryodrgn.jobs.tilt_options import RandomTiltOptions
+from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import (
     Job,
     Settings,
@@ -29,7 +29,6 @@ from cryodrgn.settings import (
     options_of,
     part_of,
     positional,
-    same_named,
     settings,
 )
 from cryodrgn.training.options import PoseConfig, ReportOptions, ShuffleOptions
@@ -122,21 +121,19 @@ class TrainingJob(
         """Settings of the optimisation."""
         return self.train_config()
 
-    def train_config(self, **more: Any) -> "TrainConfig":
-        """Settings of the optimisation that all kinds of training share, with ``more``."""
+    def train_config(self) -> "TrainConfig":
+        """Settings of the optimisation that all kinds of training share."""
         from cryodrgn.training.config import TrainConfig
 
+        more: dict[str, Any] = values_of_recipe(self)
         if isinstance(self, HeldOutOptions):
-            more.setdefault("held_out", self.held_out_settings)
-        if isinstance(self, PoseRefinementOptions):
-            more.setdefault("poses", part_of(self, PoseConfig) if self.refine_poses else None)
-        # The setting of this name is a file; poses move only where a group of settings says so.
-        more.setdefault("poses", None)
+            more["held_out"] = self.held_out_settings
+        if isinstance(self, PoseRefinementOptions) and self.refine_poses:
+            more["poses"] = part_of(self, PoseConfig)
         if isinstance(self, RandomTiltOptions):
             more["tilts_drawn"] = self.tilts_drawn
         more |= {"curriculum": self.frequency_curriculum, "on_disk": self.lazy or None}
-        chosen = same_named(self, TrainConfig, but=more) | values_of_recipe(self)
-        return TrainConfig(**chosen, **more)
+        return part_of(self, TrainConfig, more)
 
     def run(self) -> "Run":
         """Train, and open the run.
@@ -229,14 +226,7 @@ class TrainingJob(
         if self.particles is None:
             msg = "the particles are missing; only `load` latest goes without them"
             raise ConfigError(msg)
-        data = data_config(
-            self.particles,
-            self,
-            self,
-            box_size=self.box_size,
-            norm=self.norm,
-            tilt=self if isinstance(self, TiltOptions) else None,
-        )
+        data = data_config(self, self.particles)
         return replace(data, files=replace(data.files, found_in=self._known_folders()))
 
     def _known_folders(self) -> tuple[Path, ...]:
@@ -309,7 +299,8 @@ class TrainingJob(
             for name, target in resumable.items()
             if target is not None and name in self.given
         }
-        config = config.with_training(**self._allowed(changes, config, run))
+        changes = self._allowed(changes, config, run)
+        config = replace(config, training=replace(config.training, **changes))
         if self.datadir is None:
             return config
         # The stacks have moved since the run began.

@@ -1,6 +1,7 @@
 """Volumes and their headers: shown, copied with something changed, and made into masks."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +60,12 @@ class CopyOptions(Settings):
         help="Output file",
     )
 
-    def copy(self, ending: str, **changes: Any) -> Path:
+    def copy(self, ending: str, changes: "Mapping[str, Any]") -> Path:
         """Write the copy, and return it; without a name of its own it lies beside the input.
 
         Args:
             ending: What is added to the name of the input.
-            changes: See :func:`~cryodrgn.io.mrc_edit.rewrite_map`.
+            changes: Of the map, by name; see :func:`~cryodrgn.io.mrc_edit.rewrite_map`.
         """
         from cryodrgn.io.mrc_edit import rewrite_map
 
@@ -92,7 +93,12 @@ class AddPsize(CopyOptions, Job[Path]):
     def run(self) -> Path:
         """Write the copy, which is returned."""
         return self.copy(
-            "psize", pixel_size=self.pixel_size, reverse=self.flip, negate=self.invert
+            "psize",
+            {
+                "pixel_size": self.pixel_size,
+                "reverse": self.flip,
+                "negate": self.invert,
+            },
         )
 
 
@@ -107,7 +113,7 @@ class FlipHand(CopyOptions, Job[Path]):
 
     def run(self) -> Path:
         """Write the copy, which is returned."""
-        return self.copy("flipped", reverse=True)
+        return self.copy("flipped", {"reverse": True})
 
 
 @settings
@@ -120,7 +126,7 @@ class InvertContrast(CopyOptions, Job[Path]):
 
     def run(self) -> Path:
         """Write the copy, which is returned."""
-        return self.copy("inverted", negate=True)
+        return self.copy("inverted", {"negate": True})
 
 
 @settings

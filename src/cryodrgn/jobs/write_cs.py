@@ -3,8 +3,9 @@
 import logging
 from pathlib import Path
 
-from cryodrgn.jobs.options import TableOptions, output_flags, particle_files, require_ending
+from cryodrgn.jobs.options import output_flags, particle_files, require_ending
 from cryodrgn.jobs.tool_options import ImageOptions
+from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import Job, function_of, option, positional, settings
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class WriteCs(ImageOptions, TableOptions, Job[Path]):
         from cryodrgn.io.cryosparc_write import cryosparc_table
         from cryodrgn.io.particle_files import open_images, open_metadata, open_particles
 
-        particles = open_particles(particle_files(self.particles, self, self))
+        particles = open_particles(particle_files(self, self.particles))
         stack = open_images(
             self.particles, open_metadata(self.particles), self.datadir, of_any_shape=True
         )

@@ -174,7 +174,9 @@ def mask_shares(
     spread[1:-1] = information[1 : drawn + 1].clamp_min(1e-12).rsqrt()
     # The transform of white noise of unit variance has side³ / 2 in every real number.
     factors = spread[shells] / math.sqrt(side**3 / 2)
-    white = torch.randn(2 * num_components, side, side, side, generator=generator_at(seed, 0))
+    white = torch.randn(
+        2 * num_components, side, side, side, generator=generator_at(seed, (0,))
+    )
     noise = torch.stack([grid.volume_of(grid.spectrum_of(part) * factors) for part in white])
     counts = num_particles / np.geomspace(1, 256, MASK_LEVELS)
     shares, free = [], float(free_values(drawn, float(ball.mean())).sum())

@@ -259,7 +259,7 @@ class PpcaEM:
     def _begin(self, rows: Int[Tensor, " rows"], half: int, radius: int) -> Subspace:
         """A model from latents drawn at random."""
         images, count = self._images, self._count
-        generator = generator_at(self._seed, half)
+        generator = generator_at(self._seed, (half,))
         latents = torch.randn(len(rows), count, generator=generator).to(images.device)
         sums = new_sums(images, radius, count + 1)
         mine = images.team.piece(latents)

@@ -15,12 +15,9 @@ from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
-from cryodrgn.io.run_config import load_run_config, stack_folders_of
+from cryodrgn.io.run_config import load_run_config
 from cryodrgn.particles.half_sets import halves_of
-from cryodrgn.particles.optics import correction_of_record
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.particles.sampling import Sampling
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -179,40 +176,19 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
     Raises:
         ConfigError: The config does not name them.
     """
-    dataset = settings.get("dataset_args", {})
-    if "particles" not in dataset:
+    files, dataset = ParticleFiles.of_config(settings), settings.get("dataset_args", {})
+    if files is None:
         msg = "the config of the run names no particles; give them with `particles`"
         raise ConfigError(msg)
-    names = {
-        "poses": "poses",
-        "ctf": "ctf",
-        "indices": "ind",
-        "datadir": "datadir",
-        "tilted": "particles_tilt",
-    }
-    paths = {ours: _path(dataset.get(theirs)) for ours, theirs in names.items()}
     own = settings.get("training", {}).get("settings", {}).get("data", {})
     norm = dataset.get("norm")
     return DataConfig(
-        files=ParticleFiles(
-            particles=Path(dataset["particles"]),
-            **paths,  # type: ignore[arg-type]
-            correction=correction_of_record(dataset.get("ctf_applied")),
-            # Versions before recorded the angle with the settings of training.
-            tilt_deg=dataset.get("tilt_deg", own.get("tilt_deg", 45.0)),
-            sampling=Sampling.of_record(dataset.get("sampling")),
-            found_in=stack_folders_of(settings, Path(dataset["particles"])),
-            series=TiltSeriesSettings.from_mapping(dataset),
-        ),
+        files=files,
         window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
         invert=bool(dataset.get("invert_data")),
         norm=None if norm is None else (float(norm[0]), float(norm[1])),
         box_size=own.get("box_size", settings.get("training", {}).get("box_size")),
     )
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
 
 
 def _read_array(path: Path) -> np.ndarray:

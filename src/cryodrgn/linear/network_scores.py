@@ -16,8 +16,7 @@ from torch import Tensor
 from cryodrgn.counts import counted
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import shell_sums
+from cryodrgn.imaging.likelihood import predict, shell_sums
 from cryodrgn.io.log import log_to_file
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.score_table import write_scores

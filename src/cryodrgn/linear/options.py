@@ -1,11 +1,13 @@
 """Settings of the linear model: options of its command, recorded by its runs."""
 
 from pathlib import Path
+from typing import Literal
 
-from cryodrgn.settings import Settings, at_least, option, settings
+from cryodrgn.settings import NOT_NEGATIVE, Settings, at_least, option, settings
 from cryodrgn.training.options import CacheOptions, SeedOptions
 
-MODEL = "Linear model"
+Method = Literal["basis", "kernel"]
+MODEL, RECONSTRUCTION = "Linear model", "Reconstruction"
 # Coarser shells than these show no shape.
 LEAST_RADIUS = 4
 
@@ -78,3 +80,26 @@ class LinearModelOptions(Settings):
 @settings
 class RecordedOptions(LinearModelOptions, CacheOptions, SeedOptions):
     """All options that a linear run records as they are given."""
+
+
+@settings
+class StateOptions(Settings):
+    """Settings of the reconstruction of states."""
+
+    method: Method = option(
+        "--method",
+        default="basis",
+        group=RECONSTRUCTION,
+        help="Regress on smooth functions of z, or average the images near each state with a "
+        "bandwidth for every shell",
+    )
+    num_functions: int = option(
+        "--functions",
+        default=20,
+        group=RECONSTRUCTION,
+        metavar="K",
+        check=NOT_NEGATIVE,
+        default_words="20, or the coordinates of a linear run where these agree better with "
+        "the other half of the images",
+        help="Number of smooth functions; 0 takes the coordinates of z",
+    )

@@ -301,7 +301,7 @@ def _distances(
     everyone, everyones = mean[shown], numbers[shown]
     others, owners = everyone, everyones
     if len(others) > MOST_OTHERS:
-        order = torch.randperm(len(others), generator=generator_at(0, 0x10E))[:MOST_OTHERS]
+        order = torch.randperm(len(others), generator=generator_at(0, (0x10E,)))[:MOST_OTHERS]
         others, owners = others[order], owners[order]
     if len(owners.unique()) <= COMPANIONS:
         nothing = torch.zeros(len(mean))

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from cryodrgn.data.batch import Batch
 from cryodrgn.data.batches import generator_at
-from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import shell_sums
+from cryodrgn.imaging.likelihood import predict, shell_sums
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
 from cryodrgn.kernels.gridding import interpolate
 from cryodrgn.linear.embed import subspace_of
@@ -266,5 +265,5 @@ def drawn_rows(images: DiscImages, count: int, seed: int, number: int) -> Int[Te
         seed: Of all trials.
         number: Of this trial.
     """
-    order = torch.randperm(len(images), generator=generator_at(seed, number))
+    order = torch.randperm(len(images), generator=generator_at(seed, (number,)))
     return order[:count].sort().values

@@ -100,7 +100,7 @@ def train_linear(
     # Nobody writes before all have seen what the folder held.
     team.wait()
     if not team.is_writer:
-        return _fitted(config, particles, images, poses, masks, lambda *_: None)
+        return _fitted(config, particles, images, poses, masks, _say_nothing)
     _empty(run)
     begun = _beginning(config, particles, norm, run, device, team)
     with log_to_file(run.log), reporting(run, begun) as reporter:
@@ -196,6 +196,10 @@ def prepare_disc(
         team=team,
     )
     return DiscImages(prepared, team, mates_of(symmetry, device), ewald)
+
+
+def _say_nothing(reconstruction: float, kl: float, count: int) -> None:
+    """The report of processes that write nothing."""
 
 
 def _fitted(
@@ -389,7 +393,7 @@ def _chosen_rows(
     if len(numbers) <= config.fit_images:
         return torch.arange(len(numbers))
     copies = torch.from_numpy(np.bincount(numbers))
-    order = torch.randperm(len(copies), generator=generator_at(config.seed, 2))
+    order = torch.randperm(len(copies), generator=generator_at(config.seed, (2,)))
     parts = []
     for parity in (0, 1):
         half = order[order % 2 == parity]

@@ -20,15 +20,16 @@ from cryodrgn.linear.kernel import KernelRegression
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.masks import molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import noise_of, solve
+from cryodrgn.linear.options import StateOptions
 from cryodrgn.linear.quality import effective_number
 from cryodrgn.linear.regression import Coefficients, Regression, accumulate, regress
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.settings import BasisConfig
 from cryodrgn.reconstruction.local_quality import local_resolution, standard_error
+from cryodrgn.settings import SeedOptions, settings
 
 logger = logging.getLogger(__name__)
 
-Method = Literal["basis", "kernel"]
 Functions = Literal["auto", "best", "linear", "smooth"]
 
 MASK_RADIUS = 16
@@ -39,25 +40,19 @@ NEIGHBOURS_COMPARED = 10
 SUPPORTED_QUANTILE = 0.99
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StateSettings:
+@settings
+class StateSettings(SeedOptions, StateOptions):
     """Settings of the reconstruction of states.
 
     Attributes:
-        method: ``basis`` regresses on smooth functions of z, ``kernel`` averages near images.
         functions: Which functions of z; ``auto`` takes smooth ones unless z is of a linear run
             of at most two dimensions; ``best`` takes for a linear run of more dimensions those
             that agree better with the other half of the images, smooth ones or the coordinates.
-        num_functions: Number of smooth functions.
-        seed: Of the choice of landmarks.
         symmetry: Point group of all states.
         ewald: Hand of the curvature of the Ewald sphere; 0 takes it for flat.
     """
 
-    method: Method = "basis"
     functions: Functions = "auto"
-    num_functions: int = 20
-    seed: int = 0
     symmetry: str = "C1"
     ewald: Curvature = 0
 

@@ -88,7 +88,7 @@ class BasisModel(VolumeModel[BasisConfig]):
             self.register_buffer("contrast_spread", torch.zeros(()))
 
     @classmethod
-    def build(cls, config: BasisConfig, **_: int) -> "BasisModel":
+    def build(cls, config: BasisConfig, *, box_size: int, latent_dim: int) -> "BasisModel":  # noqa: ARG003
         """The model with volumes of zeros; its settings say all its sizes."""
         return cls(config)
 

@@ -26,6 +26,11 @@ from cryodrgn.models.protocols import Encoder, EncoderSizes, Posterior
 from cryodrgn.models.settings import LinearEncoderConfig
 
 
+def _read_anew(model: "LinearEncoder", _: object) -> None:
+    """Make all that follows from volumes anew, once weights are loaded."""
+    model._read_model()
+
+
 class LinearEncoder(Encoder[LinearEncoderConfig]):
     """Mean m + σ δ and log-variance log σ² + ε.
 
@@ -45,6 +50,7 @@ class LinearEncoder(Encoder[LinearEncoderConfig]):
 
     def __init__(self, config: LinearEncoderConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__(config, box_size=box_size, latent_dim=latent_dim)
+        self.register_load_state_dict_post_hook(_read_anew)
         side, count = config.grid_size, config.linear_dim + 1
         self.register_buffer("volumes", torch.zeros(count, side, side, side))
         self.register_buffer("noise", torch.ones(config.radius + 1))
@@ -158,7 +164,3 @@ class LinearEncoder(Encoder[LinearEncoderConfig]):
         with torch.inference_mode(mode=False), torch.no_grad():
             self.table = table_of_volumes(self.get_buffer("volumes"), self.config.radius)
             self._spread = float(self.get_buffer("contrast_spread"))
-
-    def _load_from_state_dict(self, *arguments: object, **more: object) -> None:
-        super()._load_from_state_dict(*arguments, **more)
-        self._read_model()

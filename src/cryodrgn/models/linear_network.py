@@ -33,6 +33,12 @@ POINTS_PER_PART = 1 << 16
 PADDING, LARGEST_PADDED = 2, 2 << 30
 
 
+def _read_anew(model: "LinearNetwork", _: object) -> None:
+    """Make all that follows from volumes anew, once weights are loaded."""
+    model._read_volumes()
+    model._measure_changes()
+
+
 class LinearNetwork(VolumeModel[LinearNetworkConfig]):
     """The sum of volumes times functions of the latent and of a perceptron.
 
@@ -51,6 +57,7 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
 
     def __init__(self, config: LinearNetworkConfig, *, box_size: int, latent_dim: int) -> None:
         super().__init__(config, box_size=box_size, latent_dim=latent_dim)
+        self.register_load_state_dict_post_hook(_read_anew)
         self.padding = padding_of(config.num_functions + 1, box_size)
         self.grid = RfftVolumeGrid(self.padding * box_size)
         shape = (config.num_functions + 1, box_size, box_size, box_size)
@@ -232,11 +239,6 @@ class LinearNetwork(VolumeModel[LinearNetworkConfig]):
         means = sums / counts[:, None]
         varying = means[:, 1:].sum(1) + SHARE_OF_MEAN**2 * means[:, 0]
         return (varying / 2).sqrt()
-
-    def _load_from_state_dict(self, *arguments: object, **more: object) -> None:
-        super()._load_from_state_dict(*arguments, **more)
-        self._read_volumes()
-        self._measure_changes()
 
     def _measure_changes(self) -> None:
         if self.changes is not None:

@@ -92,7 +92,7 @@ class BranchAndBoundSearch:
         self._counts = [disc.count(radius) for radius in radii]
         device = disc.points.device
         grid = So3Grid(settings.base_level)
-        turn = random_rotations(1, generator_at(*seed))[0]
+        turn = random_rotations(1, generator_at(seed[0], seed[1:]))[0]
         self._spacing = grid.spacing
         self._rotations = (grid.rotations() @ turn).to(device)
         shifts, self._shift_spacing = shift_grid(settings, grid.level, radii[0], box_size)

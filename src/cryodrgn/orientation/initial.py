@@ -124,7 +124,7 @@ def initial_map(
             begin with.
         check: Called after every iteration; may raise to stop.
     """
-    generator = generator_at(seed, 0)
+    generator = generator_at(seed, (0,))
     radii = stage_radii(settings, int(sample.disc.shells[-1]))
     start = _Stage(sample, settings, STAGES[0][0], radii[0])
     volumes, variance = start.random_map(generator)[None], start.power()

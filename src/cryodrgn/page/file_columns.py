@@ -13,7 +13,7 @@ from cryodrgn.io.particle_files import open_metadata
 from cryodrgn.io.star import particle_block, read_star
 from cryodrgn.io.star_selection import particle_list, particles_of_rows
 from cryodrgn.page.columns import Column, Makers, numbers_of
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
+from cryodrgn.particles.options import TiltSeriesSettings
 
 Rows = Int[np.ndarray, " particles"]
 

@@ -1,7 +1,7 @@
 """A run under way, as the page follows it: losses, rate, time left, verdict, epochs."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -109,7 +109,7 @@ def _kept(event: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 def _rate(begun: Mapping[str, Any], steps: Events) -> float | None:
     """Images per second over the last rows."""
-    recent = [e for e in steps[-20:] if _is_number(e.get("seconds"), e.get("images"))]
+    recent = [e for e in steps[-20:] if _are_numbers([e.get("seconds"), e.get("images")])]
     if not recent:
         return None
     # The time of a run that went on counts from there.
@@ -123,10 +123,10 @@ def _rate(begun: Mapping[str, Any], steps: Events) -> float | None:
 
 def _seconds_left(begun: Mapping[str, Any], steps: Events, rate: float | None) -> float | None:
     wanted = (begun.get("num_epochs"), begun.get("images_per_epoch"))
-    if rate is None or not _is_number(*wanted) or not steps:
+    if rate is None or not _are_numbers(wanted) or not steps:
         return None
     done = steps[-1].get("images")
-    if not _is_number(done):
+    if not _are_numbers([done]):
         return None
     return max(wanted[0] * wanted[1] - done, 0) / rate  # type: ignore[operator]
 
@@ -149,5 +149,5 @@ def _time(event: Mapping[str, Any]) -> float | None:
         return None
 
 
-def _is_number(*values: object) -> bool:
+def _are_numbers(values: Iterable[object]) -> bool:
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)

@@ -10,7 +10,7 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import InputFileError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
-from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import predict
 from cryodrgn.models.build import stored_lattice
 from cryodrgn.page.volumes import VolumeDesk
 from cryodrgn.particles.particle_set import ParticleSet

@@ -32,8 +32,8 @@ from cryodrgn.page.maps import half_map_curves, named_map, stored_maps
 from cryodrgn.page.pictures import low_passed_image, particle_pictures
 from cryodrgn.page.selections import Selections
 from cryodrgn.page.volumes import Support, Turns, VolumeDesk
+from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
 from cryodrgn.rundir import AnalysisFiles
 from cryodrgn.runs.run import Run, open_run
 from cryodrgn.training.run_log import GrowingEvents

@@ -2,12 +2,13 @@
 
 import logging
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from cryodrgn.errors import ConfigError, MetadataError
+from cryodrgn.particles.options import Correction
 from cryodrgn.units import ANGSTROM_PER_MM, electron_wavelengths
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,6 @@ PHYSICAL = {
     "spherical_aberration_mm": (-50.0, 50.0, "mm"),
 }
 # Number in a table of each state in which the images of a file may be.
-Correction = Literal["none", "flipped", "multiplied"]
 CORRECTIONS: dict[Correction, int] = {"none": 0, "flipped": 1, "multiplied": 2}
 
 _OPTIONAL = ("odd_zernike", "even_zernike", "correction")

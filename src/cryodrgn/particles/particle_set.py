@@ -1,5 +1,6 @@
 """The particles of one experiment, and the images that show each of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -175,7 +176,7 @@ class ParticleSet:
         """The set whose images are evaluated on a lattice when they are prepared."""
         return replace(self, images=self.images.sampled(sampling))
 
-    def with_images(self, **changes: Any) -> Self:
+    def with_images(self, changes: Mapping[str, Any]) -> Self:
         """The set with other columns in its table of images.
 
         Args:

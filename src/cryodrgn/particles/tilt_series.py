@@ -1,85 +1,17 @@
 """Tilt series of particles: order of their images, and dose and tilt that follow from it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.particles.options import TiltSeriesSettings
 
 # Relative difference up to which a dose or angle per tilt agrees with that of a file. Ranks of
 # series with a few missing tilts stretch angles by some percent.
 DOSE_TOLERANCE, ANGLE_TOLERANCE = 0.05, 0.15
-
-_IN_CONFIGS = {
-    "is_series": "tilt_series",
-    "num_tilts": "ntilts",
-    "dose_per_tilt": "dose_per_tilt",
-    "angle_per_tilt_deg": "angle_per_tilt",
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TiltSeriesSettings:
-    """Settings of tilt series, beside what their file says.
-
-    Attributes:
-        is_series: True takes images that share a group for those of one particle, False every
-            image for a particle of its own; None recognises tilt series by their columns.
-        num_tilts: Number of images of a particle that are used, the best ones; None uses all.
-        dose_per_tilt: e/Å² of an exposure, where the file does not say doses.
-        angle_per_tilt_deg: Step of the stage in degrees, in both directions from zero, where
-            the file says nothing of the tilt.
-    """
-
-    is_series: bool | None = None
-    num_tilts: int | None = None
-    dose_per_tilt: float | None = None
-    angle_per_tilt_deg: float | None = None
-
-    @classmethod
-    def from_mapping(cls, entries: Mapping[str, Any]) -> Self:
-        """The settings in a group of a config file, see :meth:`to_mapping`."""
-        return cls(**{ours: entries.get(theirs) for ours, theirs in _IN_CONFIGS.items()})
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Settings that are not the default, by their names in ``dataset_args`` of configs."""
-        found = {theirs: getattr(self, ours) for ours, theirs in _IN_CONFIGS.items()}
-        return {name: value for name, value in found.items() if value is not None}
-
-    def updated(self, other: Self) -> Self:
-        """These settings with those of another that are given in their place."""
-        return type(self).from_mapping(self.to_mapping() | other.to_mapping())
-
-    def require_none(self, source: str) -> None:
-        """Refuse settings that only tilt series have.
-
-        Raises:
-            ConfigError: One is given.
-        """
-        given = {
-            "num_tilts": self.num_tilts,
-            "dose_per_tilt": self.dose_per_tilt,
-            "angle_per_tilt_deg": self.angle_per_tilt_deg,
-        }
-        for name, value in given.items():
-            if value is not None and self.is_series is False:
-                msg = (
-                    f"`{name}` is for tilt series, but `single_images` takes every image of "
-                    f"{source} for a particle of its own; leave out one of the two"
-                )
-                raise ConfigError(msg)
-            if value is not None:
-                msg = (
-                    f"`{name}` is for tilt series, but {source} lists single images (no column "
-                    "rlnTomoParticleName, and no rlnGroupName within which rlnCtfScalefactor "
-                    f"or rlnMicrographPreExposure differ); leave out `{name}`"
-                )
-                if name == "num_tilts":
-                    msg += ", or `encode_mode` tilt, which implies it"
-                raise ConfigError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -167,7 +167,7 @@ def _judged(particles: ParticleSet) -> ParticleSet:
     pixels = particles.images.pixels
     if not isinstance(pixels, ImageStack):
         return particles
-    return particles.with_images(pixels=pixels.judged_by(find_bad))
+    return particles.with_images({"pixels": pixels.judged_by(find_bad)})
 
 
 def screen_data(

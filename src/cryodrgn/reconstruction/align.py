@@ -18,6 +18,8 @@ from cryodrgn.geometry.rotations import orthonormal_columns, rotation_from_vecto
 from cryodrgn.geometry.so3_grid import So3Grid
 from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.progress import Progress
+from cryodrgn.reconstruction.options import AlignmentOptions
+from cryodrgn.settings import settings
 
 FIRST_RADIUS = 6
 RADIUS_STEP = 4
@@ -27,26 +29,15 @@ STEPS_OF_ONE_SIZE, LEAST_GAIN = 8, 1e-6
 NUM_CLIMBS = 2
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AlignmentSettings:
+@settings
+class AlignmentSettings(AlignmentOptions):
     """Settings of the alignment of two volumes.
 
     Attributes:
-        max_box_size: Side in voxels to which the volumes are cropped in Fourier space.
-        first_level: Grid of rotations that is searched whole.
-        num_kept: Rotations that are refined further after the first level; half as many after
-            every further one.
-        num_levels: Times that the grid is refined.
-        num_halvings: Times that the steps of the final refinement are halved.
-        batch_size: Rotations that are compared at once.
+        num_levels: Times that the grid is refined, and half as many rotations are kept.
     """
 
-    max_box_size: int = 40
-    first_level: int = 2
-    num_kept: int = 30
     num_levels: int = 3
-    num_halvings: int = 6
-    batch_size: int = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -35,8 +35,7 @@ from cryodrgn.fourier.shells import ShellCurve, fourier_shell_correlation, sums_
 from cryodrgn.imaging.ctf import contrast_transfer
 from cryodrgn.imaging.ewald import Curvature, Sidebands, sidebands
 from cryodrgn.imaging.exposure import ExposureParameters, exposure_weights
-from cryodrgn.imaging.forward_model import transfer_function
-from cryodrgn.imaging.likelihood import matched_terms
+from cryodrgn.imaging.likelihood import matched_terms, transfer_function
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.imaging.slices import magnified, mates_of, slice_axes, slice_coordinates
 from cryodrgn.io.curves import write_fsc

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,8 +21,9 @@ from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import track
+from cryodrgn.reconstruction.options import DecodingCompilation, ProcessingOptions
+from cryodrgn.settings import settings
 
-DecodingCompilation = Literal["auto", "on", "off"]
 # Operations from which on compiling pays: a minute of a card, which compiles in a third of it.
 LEAST_OPERATIONS = 1e16
 
@@ -202,33 +203,18 @@ def _require_finite(latents: Float[Tensor, "volumes z"]) -> None:
         raise ConfigError(msg)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PostProcessing:
-    """Processing of a decoded volume before it is written, in this order.
-
-    Attributes:
-        flip: Reverse the z axis, which changes the hand.
-        invert: Change the sign.
-        low_pass: Resolution in Å beyond which the transform is set to zero.
-        crop: Side in voxels to which the volume is cut about its centre.
-    """
-
-    flip: bool = False
-    invert: bool = False
-    low_pass: float | None = None
-    crop: int | None = None
+@settings
+class PostProcessing(ProcessingOptions):
+    """Processing of a decoded volume before it is written, in this order."""
 
     def check(self, box_size: int) -> None:
         """Validate the settings for volumes of a given side.
 
         Raises:
-            ConfigError: The crop is larger than the volume, or the resolution not positive.
+            ConfigError: The crop is larger than the volume.
         """
-        if self.crop is not None and not 0 < self.crop <= box_size:
+        if self.crop is not None and self.crop > box_size:
             msg = f"`crop` {self.crop} must lie between 1 and the box size of {box_size} voxels"
-            raise ConfigError(msg)
-        if self.low_pass is not None and not self.low_pass > 0:
-            msg = f"`low_pass` must be a positive resolution in Å, got {self.low_pass}"
             raise ConfigError(msg)
 
     def apply(

@@ -28,10 +28,12 @@ from cryodrgn.models.config_file import model_config
 from cryodrgn.models.model import Model
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.parallel import ALONE, Team
-from cryodrgn.particles.optics import Correction, correction_of_record
+from cryodrgn.particles.optics import correction_of_record
+from cryodrgn.particles.options import Correction
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
-from cryodrgn.reconstruction.decode import DecodingCompilation, VolumeDecoder
+from cryodrgn.reconstruction.decode import VolumeDecoder
+from cryodrgn.reconstruction.options import DecodingCompilation
 from cryodrgn.rundir import RunDirectory
 
 logger = logging.getLogger(__name__)

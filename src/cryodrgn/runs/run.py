@@ -1,6 +1,7 @@
 """A run of this program or of cryoDRGN: its latents, volumes, poses and plots."""
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,12 @@ from cryodrgn.io.cryodrgn_pickle import load_ctf, load_latents, load_poses
 from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.io.run_config import find_run_config, load_run_config, stack_folders_of
+from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import missing_in_words
-from cryodrgn.particles.optics import correction_of_record
 from cryodrgn.particles.particle_set import ParticleSet
-from cryodrgn.particles.sampling import Sampling
-from cryodrgn.particles.tilt_series import TiltSeriesSettings
-from cryodrgn.reconstruction.decode import DecodingCompilation, VolumeSource, decode_volumes
+from cryodrgn.reconstruction.decode import VolumeSource, decode_volumes
+from cryodrgn.reconstruction.options import DecodingCompilation
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.epoch_records import EpochRecord, read_records
@@ -171,21 +170,12 @@ class Run:
         Raises:
             CryodrgnError: The files are no longer there.
         """
-        particles = self._path("particles")
-        if particles is None:
+        files = ParticleFiles.of_config(self.settings)
+        if files is None:
             msg = f"the config of {self.path} does not say which particles it was trained on"
             raise InputFileError(msg)
-        files = ParticleFiles(
-            particles=particles,
-            poses=poses or self._path("poses"),
-            ctf=self._path("ctf"),
-            indices=self._path("ind"),
-            datadir=self._path("datadir"),
-            found_in=stack_folders_of(self.settings, particles),
-            correction=correction_of_record(self.settings["dataset_args"].get("ctf_applied")),
-            sampling=Sampling.of_record(self.settings["dataset_args"].get("sampling")),
-            series=TiltSeriesSettings.from_mapping(self.settings.get("dataset_args", {})),
-        )
+        # Of tilt pairs the first images, one of each particle.
+        files = replace(files, poses=poses or files.poses, tilted=None)
         return open_particles(files)
 
     def copies(self, count: int) -> Int[np.ndarray, " particles"] | None:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import SimulationFiles
+from cryodrgn.settings import SeedOptions, settings
+from cryodrgn.simulation.options import SimulationOptions
 from cryodrgn.simulation.views import TiltScheme, Views, single_views, tilt_series_views
 from cryodrgn.threads import in_order, one_ahead
 from cryodrgn.units import ANGSTROM_PER_MICRON
@@ -44,71 +46,35 @@ BATCH = 200
 PROJECTED_TOGETHER = 100
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SimulationSettings:
+@settings
+class SimulationSettings(SeedOptions, SimulationOptions):
     """Settings of the simulation of images from volumes.
 
+    Particles are shown by one image each, or by one tilt series; states are as nearly equal in
+    number as can be. The signal-to-noise ratio is a mean over all images.
+
     Attributes:
-        num_images: Number of particles, each shown by one image or by one tilt series; states
-            are as nearly equal in number as can be.
         pixel_size: Å/px.
-        snr: Variance of the clean images, CTF and weights of dose and tilt applied, over the
-            variance of the noise: a mean over all images.
-        shift_extent_px: Shifts are uniform within ± this many pixels along x and y.
         has_ctf: Whether images carry a CTF.
-        defocus_range_um: Defocus is uniform between these, in µm underfocus.
         astigmatism: Defocus U and V differ by up to this, in Å.
-        voltage_kv: Accelerating voltage in kV.
-        spherical_aberration_mm: Cs in mm.
-        amplitude_contrast: Fraction in [0, 1).
-        b_factor: Amplitudes fall by exp(−B k² / 4), in Å².
-        invert: Write particles white on black.
-        half_precision: Write images in float16 (MRC mode 12).
-        tilt_deg: Write a second exposure, the stage turned by this angle about x; None writes
-            none.
         tilt_series: Show every particle by a tilt series; None shows it by one image.
-        seed: Of all random numbers.
     """
 
-    num_images: int
     pixel_size: float
-    snr: float = 0.1
-    shift_extent_px: float = 3.0
     has_ctf: bool = True
-    defocus_range_um: tuple[float, float] = (0.8, 2.5)
     astigmatism: float = 300.0
-    voltage_kv: float = 300.0
-    spherical_aberration_mm: float = 2.7
-    amplitude_contrast: float = 0.1
-    b_factor: float = 0.0
-    invert: bool = False
-    half_precision: bool = False
-    tilt_deg: float | None = None
     tilt_series: TiltScheme | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings that describe no experiment.
 
         Raises:
-            ConfigError: A number is out of range.
+            ConfigError: A number is out of range, or two settings do not go together.
         """
-        low, high = self.defocus_range_um
-        checks = {
-            f"the number of images must be at least 1, got {self.num_images}": self.num_images
-            > 0,
-            f"the pixel size must be positive, got {self.pixel_size}": self.pixel_size > 0,
-            f"the signal-to-noise ratio must be positive, got {self.snr}": self.snr > 0,
-            f"the shift must not be negative, got {self.shift_extent_px}": (
-                self.shift_extent_px >= 0
-            ),
-            f"the defocus range must rise from a positive value, got {low} to {high}": (
-                0 < low <= high
-            ),
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise ConfigError(message)
+        super().__post_init__()
+        if not self.pixel_size > 0:
+            msg = f"the pixel size must be positive, got {self.pixel_size}"
+            raise ConfigError(msg)
         if self.tilt_series is not None and not self.has_ctf:
             msg = "tilt series need a CTF: what dose does to images depends on the voltage"
             raise ConfigError(msg)

@@ -13,6 +13,8 @@ from cryodrgn.geometry.rotations import rotation_about_y, rotation_about_z
 from cryodrgn.imaging.exposure import ExposureParameters, damage_at
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
+from cryodrgn.settings import settings
+from cryodrgn.simulation.options import TiltSchemeOptions
 
 # Half sides in Å of the slab of ice in which the particles of a tomogram lie.
 SLAB = (2000.0, 2000.0, 400.0)
@@ -20,23 +22,15 @@ SLAB = (2000.0, 2000.0, 400.0)
 B_FACTOR_PER_DOSE = -4.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TiltScheme:
+@settings
+class TiltScheme(TiltSchemeOptions):
     """Dose-symmetric tilt series (Hagen, Wan & Briggs 2017): from 0° outwards, + before −.
 
     Attributes:
-        largest_deg: Tilts reach from minus to plus this angle, in degrees.
-        step_deg: Angle between neighbouring tilts in degrees.
-        dose_per_tilt: Electrons per Å² that an exposure takes.
         axis_deg: Direction of the tilt axis in images, from their y axis, in degrees.
-        particles_per_tomogram: Most particles of one tomogram.
     """
 
-    largest_deg: float = 60.0
-    step_deg: float = 3.0
-    dose_per_tilt: float = 3.0
     axis_deg: float = 85.0
-    particles_per_tomogram: int = 100
 
     def __post_init__(self) -> None:
         """Refuse schemes that no stage follows.
@@ -44,14 +38,12 @@ class TiltScheme:
         Raises:
             ConfigError: A number is out of range.
         """
-        if not (0 < self.step_deg <= self.largest_deg < 90):
+        super().__post_init__()
+        if self.step_deg > self.largest_deg:
             msg = (
                 f"a tilt series goes by a step above 0° up to a tilt below 90°, got steps of "
                 f"{self.step_deg:g}° up to {self.largest_deg:g}°"
             )
-            raise ConfigError(msg)
-        if not (math.isfinite(self.dose_per_tilt) and self.dose_per_tilt >= 0):
-            msg = f"the dose of a tilt must not be negative, got {self.dose_per_tilt:g} e/Å²"
             raise ConfigError(msg)
 
     def angles(self) -> Float[np.ndarray, " tilts"]:

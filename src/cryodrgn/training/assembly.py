@@ -36,13 +36,12 @@ from cryodrgn.training.objectives import (
     VaeObjective,
 )
 from cryodrgn.training.optimizers import tuned_adam
-from cryodrgn.training.options import LatentTableConfig, Precision
+from cryodrgn.training.options import TEACHING_EPOCHS, LatentTableConfig, Precision
 from cryodrgn.training.pose_search import FEWEST_SEARCHED, LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import PerParticleParameters, TrainableGroup
 from cryodrgn.training.start import ResumePoint
 from cryodrgn.training.warm_start import (
-    EPOCHS,
     TYPICAL_LOG_VARIANCE,
     Targets,
     load_targets,
@@ -364,7 +363,7 @@ def _latents_of(
         if model.has_encoder:
             targets = values, torch.full_like(values, TYPICAL_LOG_VARIANCE)
             seed = training.seed
-            teach_encoder(model, images, targets, epochs=EPOCHS, seed=seed, team=team)
+            teach_encoder(model, images, targets, epochs=TEACHING_EPOCHS, seed=seed, team=team)
         elif table is not None:
             table.put(values)
 

@@ -1,11 +1,12 @@
 """Settings of a training run, and their record in the run's config file."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from cryodrgn.data.config import DataConfig, absolute_or_none, path_or_none
+from cryodrgn.data.config import DataConfig, absolute_or_none
 from cryodrgn.errors import ConfigError
 from cryodrgn.models.config_file import (
     decoder_of_record,
@@ -15,9 +16,8 @@ from cryodrgn.models.config_file import (
 )
 from cryodrgn.models.registry import ENCODERS
 from cryodrgn.models.settings import ModelConfig
-from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.particles.sampling import Sampling
-from cryodrgn.settings import settings
+from cryodrgn.settings import from_record, options_of, settings
 from cryodrgn.training.optimizers import Tuning
 from cryodrgn.training.options import (
     AdamOptions,
@@ -33,26 +33,10 @@ from cryodrgn.training.options import (
     ReportOptions,
     ShuffleOptions,
     TuningOptions,
+    WarmStart,
 )
 from cryodrgn.training.schedules import Curriculum, Equivariance, KlWeighting
 from cryodrgn.training.search_config import SearchConfig
-from cryodrgn.training.warm_start import WarmStart
-
-# What may change when a run goes on: how long it is, how it is computed, and what it reports.
-CHANGEABLE = frozenset(
-    f"training.{name}"
-    for name in (
-        "num_epochs",
-        "checkpoint_interval",
-        "checkpoint_minutes",
-        "log_interval",
-        "on_disk",
-        "memory_gb",
-        "cache_dir",
-        "compilation",
-        "held_out.stop",
-    )
-) | {"data.files.found_in", "data.files.datadir"}
 
 
 @settings
@@ -130,6 +114,15 @@ class TrainConfig(
         )
 
 
+# What may change when a run goes on: how long it is, how it is computed, and what it reports.
+CHANGEABLE = frozenset(
+    f"training.{said.resumes_as}"
+    for part in (TrainConfig, HeldOutConfig)
+    for _, said in options_of(part).values()
+    if said.resumes_as is not None
+) | {"training.on_disk", "data.files.found_in", "data.files.datadir"}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
     """A whole run.
@@ -175,7 +168,10 @@ class RunConfig:
             raise ConfigError(msg)
 
     def to_mapping(
-        self, norm: tuple[float, float], sampling: Sampling | None = None, **more: Any
+        self,
+        norm: tuple[float, float],
+        sampling: Sampling | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """The run as written to ``config.yaml``, in the layout of cryoDRGN.
 
@@ -192,7 +188,7 @@ class RunConfig:
             "dataset_args": dataset,
             **model_mapping(self.model),
             "seed": self.training.seed,
-            "training": more | {"settings": self.settings()},
+            "training": {**more, "settings": self.settings()},
         }
 
     def settings(self) -> dict[str, Any]:
@@ -215,35 +211,10 @@ class RunConfig:
             encoder = model.pop("encoder")
             model["encoder"] = None if encoder is None else encoder_of_record(encoder)
             model["decoder"] = decoder_of_record(model["decoder"])
-            for name in ("cache_dir", "linear_run", "mask", "focus_mask", "consensus"):
-                training[name] = path_or_none(training.get(name))
-            training["kl"] = KlWeighting(**training["kl"])
-            if training.get("equivariance") is not None:
-                training["equivariance"] = Equivariance(**training["equivariance"])
-            if training["poses"] is not None:
-                training["poses"] = PoseConfig(**training["poses"])
-            if training["latents"] is not None:
-                latents = training["latents"]
-                latents = latents | {"initial": path_or_none(latents["initial"])}
-                training["latents"] = LatentTableConfig(**latents)
-            if training.get("curriculum") is not None:
-                training["curriculum"] = Curriculum(**training["curriculum"])
-            if training.get("held_out") is not None:
-                training["held_out"] = HeldOutConfig(**training["held_out"])
-            warm = training.get("warm_start")
-            if warm is not None:
-                warm = warm | {"latents": Path(warm["latents"])}
-                training["warm_start"] = WarmStart(**warm)
-            search = training.get("search")
-            if search is not None:
-                grids = search["grids"]
-                centre = tuple(grids["shift_centre_px"])
-                grids = GridSettings(**(grids | {"shift_centre_px": centre}))
-                training["search"] = SearchConfig(**(search | {"grids": grids}))
             return cls(
                 data=DataConfig.of_record(data),
                 model=ModelConfig(**model),
-                training=TrainConfig(**training),
+                training=from_record(TrainConfig, training),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             msg = f"the run was written by another version of cryodrgn: {error}"
@@ -255,10 +226,6 @@ class RunConfig:
         names = sorted((mine.keys() | theirs.keys()) - CHANGEABLE)
         pairs = {name: (mine.get(name), theirs.get(name)) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-    def with_training(self, **changes: Any) -> "RunConfig":
-        """This run with some training settings changed."""
-        return replace(self, training=replace(self.training, **changes))
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, ShapeMismatchError
-from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import predict
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.parallel import ALONE, Team

@@ -7,8 +7,7 @@ from torch import Tensor
 from cryodrgn.data.batch import Batch
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import shell_sums, squared_residuals
+from cryodrgn.imaging.likelihood import predict, shell_sums, squared_residuals
 from cryodrgn.models.protocols import VolumeModel
 
 # Random numbers of the choice are not those of any epoch.
@@ -32,7 +31,7 @@ def choose_held_out(count: int, fraction: float, seed: int) -> Int[Tensor, " hel
         seed: Of the choice.
     """
     kept = round(fraction * count)
-    order = torch.randperm(count, generator=generator_at(seed, STREAM))
+    order = torch.randperm(count, generator=generator_at(seed, (STREAM,)))
     return order[:kept].sort().values
 
 

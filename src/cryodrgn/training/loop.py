@@ -267,7 +267,7 @@ class Trainer:
             epoch: Number of the epoch.
             number: Number of the batch in it; both set the random numbers.
         """
-        generator = generator_at(self._config.seed, epoch, number)
+        generator = generator_at(self._config.seed, (epoch, number))
         noise = torch.randn(len(rows), self._objective.noise_dim, generator=generator)
         is_processor = self._particles.device.type == "cpu"
         with torch_threads(1) if is_processor else nullcontext():

@@ -24,8 +24,7 @@ from torch import Tensor
 from cryodrgn.data.batch import Batch
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import shell_sums, squared_residuals
+from cryodrgn.imaging.likelihood import predict, shell_sums, squared_residuals
 from cryodrgn.models.linear_encoder import LinearEncoder
 from cryodrgn.models.linear_network import LinearNetwork
 from cryodrgn.models.model import Model, sample_latent
@@ -100,7 +99,7 @@ def compare_with_linear(
     summed = Candidate(decode=partial(decoder, dtype=dtype), posterior=corrected)
     variances = residual_variances(alone, particles, mine, team)
     shape = SAMPLES, len(rows), decoder.latent_dim
-    drawn = torch.randn(shape, generator=generator_at(seed, STREAM))
+    drawn = torch.randn(shape, generator=generator_at(seed, (STREAM,)))
     noise = drawn[:, torch.searchsorted(rows, mine)].to(particles.device)
     *linear, whole = (
         mean_of_copies(team.gather(bounds).double().cpu().numpy(), numbers)

@@ -73,7 +73,7 @@ class HeldOutEvaluator:
         self._dtype, self._team, self._seed = dtype, team, seed
         self._rows = particles.held_out
         self._numbers = numbers[self._rows.numpy()]
-        order = torch.randperm(len(particles), generator=generator_at(seed, STREAM))
+        order = torch.randperm(len(particles), generator=generator_at(seed, (STREAM,)))
         self._reference = particles.visited(order)[:REFERENCE_PARTICLES].sort().values
         # Copies of a particle share its noise, so one row of each particle is asked.
         judges = torch.from_numpy(first_rows(self._numbers))[:MOST_EXCHANGED]

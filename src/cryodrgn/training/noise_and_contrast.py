@@ -14,8 +14,7 @@ from torch import Tensor
 from cryodrgn.data.batch import Batch
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import may_wait
-from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import ContrastPrior, ImageLikelihood, shell_sums
+from cryodrgn.imaging.likelihood import ContrastPrior, ImageLikelihood, predict, shell_sums
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.models.model import Model

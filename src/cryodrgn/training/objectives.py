@@ -19,7 +19,12 @@ from cryodrgn.data.batch import Batch, StoredBatch
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.grouping import ImageSets
-from cryodrgn.imaging.likelihood import Losses, kl_divergence, reconstruction_loss
+from cryodrgn.imaging.likelihood import (
+    Losses,
+    kl_divergence,
+    kl_penalty,
+    reconstruction_loss,
+)
 from cryodrgn.imaging.turning import rotate_in_plane
 from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.mrc import write_volume
@@ -185,7 +190,9 @@ class VaeObjective:
             )
         mine = torch.stack([decoded.loss, share.detach(), turned.detach()])
         reconstruction, kl, turning = self._team.total(mine).unbind()
-        penalty, slope = self._kl.penalty(kl, images_seen)
+        beta, control = self._kl.beta_at(images_seen), self._kl.control
+        penalty = kl_penalty(kl, beta, control)
+        slope = beta if control is None else 2 * control * (kl - beta)
         num_values = 2 * parts[0].coordinates.shape[1]
         surrogate = slope * share / num_values + (latent * decoded.of_latent).sum() + turned
         learning = [p for p in encoder.parameters() if p.requires_grad]
@@ -232,7 +239,7 @@ class VaeObjective:
             self.model.decoder, batch, latent, inputs, self._dtype
         )
         kl = weighted_kl(mean, log_variance, inputs)
-        penalty = self._kl.penalty_at(kl, inputs.numbers[BETA])
+        penalty = kl_penalty(kl, inputs.numbers[BETA], self._kl.control)
         total = reconstruction + penalty / inputs.num_values
         if inputs.turns:
             distances = self._distances_when_turned(views, mean, inputs.noise[:, width:])

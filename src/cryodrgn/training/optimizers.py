@@ -157,7 +157,9 @@ class TunedAdam(Adam):
         tuning: How.
         num_steps: Steps of the whole run.
         num_epochs: Its epochs.
-        settings: Of Adam.
+        lr: Learning rate of Adam.
+        weight_decay: Of Adam.
+        fused: Whether Adam is one operation of the device; None where that is not known.
     """
 
     def __init__(
@@ -168,9 +170,11 @@ class TunedAdam(Adam):
         *,
         num_steps: int,
         num_epochs: int,
-        **settings: Any,
+        lr: float,
+        weight_decay: float = 0.0,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(groups, **settings)
+        super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=fused)
         self._tuning, self._steps = tuning, 0
         self._num_steps, self._per_epoch = num_steps, num_steps / num_epochs
         self._moved: list[nn.Parameter] = [p for group in groups for p in group["params"]]
@@ -181,8 +185,8 @@ class TunedAdam(Adam):
         if self._hidden:
             self._muon = torch.optim.Muon(
                 self._hidden,
-                lr=settings["lr"],
-                weight_decay=settings["weight_decay"],
+                lr=lr,
+                weight_decay=weight_decay,
                 adjust_lr_fn="match_rms_adamw",
             )
         self._remember_rates()

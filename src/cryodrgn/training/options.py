@@ -14,6 +14,7 @@ from cryodrgn.settings import (
     POSITIVE,
     SEED,
     Check,
+    SeedOptions,
     Settings,
     at_least,
     option,
@@ -234,13 +235,6 @@ class ReportOptions(Settings):
 
 
 @settings
-class SeedOptions(Settings):
-    """Seed of all random numbers."""
-
-    seed: int = option("--seed", default=0, check=SEED, help="Random seed")
-
-
-@settings
 class ShuffleOptions(SeedOptions):
     """Seeds of all random numbers, and of the order of the images."""
 
@@ -308,12 +302,7 @@ class PoseConfig(Settings):
 
 @settings
 class LatentTableConfig(Settings):
-    """Settings of latents that are free numbers of each particle, without an encoder.
-
-    Attributes:
-        initial: A ``z.pkl``, or the folder of a run that holds one, to begin with; None draws
-            them from a standard normal.
-    """
+    """Settings of latents that are free numbers of each particle, without an encoder."""
 
     learning_rate: float = option(
         "--z-lr",
@@ -330,7 +319,15 @@ class LatentTableConfig(Settings):
         check=at_least(0),
         help="Number of epochs with fixed latents",
     )
-    initial: Path | None = None
+    # None draws them from a standard normal.
+    initial: Path | None = option(
+        "--load-z",
+        default=None,
+        group=LATENTS,
+        metavar="PKL",
+        help="Start from the latents of this z.pkl, or of this run (of train_linear, for "
+        "instance)",
+    )
 
 
 @settings
@@ -357,4 +354,33 @@ class HeldOutConfig(Settings):
         help="Stop before the last epoch once held-out particles show that training has "
         "converged; sets --held-out 0.05 if it is not given (default: train all epochs)",
         constants={"--no-stop-when-converged": (False, "Train all epochs")},
+    )
+
+
+# Passes in which an encoder learns known latents.
+TEACHING_EPOCHS = 10
+
+
+@settings
+class WarmStart(Settings):
+    """Latents that an encoder begins with.
+
+    Attributes:
+        latents: A ``z.pkl``, or the folder of a run that holds one.
+    """
+
+    latents: Path = option(
+        "--init-z",
+        group=TRAINING,
+        metavar="RUN",
+        help="Pretrain the encoder on the latents of this run (of train_linear, for "
+        "instance) or z.pkl",
+    )
+    epochs: int = option(
+        "--init-epochs",
+        default=TEACHING_EPOCHS,
+        group=TRAINING,
+        metavar="EPOCHS",
+        check=at_least(1),
+        help="Epochs of pretraining with --init-z",
     )

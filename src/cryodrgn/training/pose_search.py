@@ -20,8 +20,7 @@ from cryodrgn.devices import to_device
 from cryodrgn.errors import NumericalError
 from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
-from cryodrgn.imaging.forward_model import predict
-from cryodrgn.imaging.likelihood import reconstruction_loss, squared_residuals
+from cryodrgn.imaging.likelihood import predict, reconstruction_loss, squared_residuals
 from cryodrgn.imaging.slices import slice_axes, slice_coordinates
 from cryodrgn.models.protocols import VolumeModel
 from cryodrgn.orientation.branching import BranchAndBoundSearch, FoundPoses
@@ -135,7 +134,7 @@ class PoseSearch:
             # The others wait for the result: what asks all processes would wait for them.
             alone = check if self._team.size == 1 else (lambda: None)
             found = compare_starts(
-                self._sample(disc, generator_at(seed, 0, 0, 1)),
+                self._sample(disc, generator_at(seed, (0, 0, 1))),
                 settings.grids,
                 [seed + number for number in range(settings.num_starts)],
                 settings.num_classes if self._latents.dim else 1,
@@ -178,7 +177,7 @@ class PoseSearch:
             shares = found.softmax(1).cpu()
             counts = ", ".join(f"{100 * share:.0f} %" for share in shares.mean(0).tolist())
             logger.info("%d classes of the first map hold %s", len(by_map), counts)
-            volumes, generator = first.volumes.cpu(), generator_at(seed, 0, 0, 2)
+            volumes, generator = first.volumes.cpu(), generator_at(seed, (0, 0, 2))
             if self._latents.are_given:
                 latents = self._latents.current().cpu()
             else:
@@ -210,7 +209,7 @@ class PoseSearch:
         size, total = self._training.batch_size, self._search.pretrain
         with Progress(total, "learning the first map", "slices") as progress:
             for number, start in enumerate(range(0, total, size)):
-                generator = generator_at(self._training.seed, 0, number, 3)
+                generator = generator_at(self._training.seed, (0, number, 3))
                 count, which = min(size, total - start), number % len(maps)
                 rotations = to_device(random_rotations(count, generator), self._device)
                 latent = latents[which].to(self._device).expand(count, -1)
@@ -295,7 +294,7 @@ class PoseSearch:
         latents = self._latents.current().cpu()
         if latents.shape[1] == 0:
             return latents[:1], torch.zeros(len(latents), dtype=torch.long)
-        generator = generator_at(self._training.seed, epoch, 0, 1)
+        generator = generator_at(self._training.seed, (epoch, 0, 1))
         count = min(self._search.num_references, len(latents))
         centres = latents[torch.randperm(len(latents), generator=generator)[:count]]
         for _ in range(KMEANS_ITERATIONS):
@@ -424,4 +423,4 @@ def with_first_poses(particles: ParticleSet, search: SearchConfig | None) -> Par
         shifts=np.zeros((len(particles.images), 2), np.float32),
         source="no poses",
     )
-    return particles.with_images(poses=unknown)
+    return particles.with_images({"poses": unknown})

@@ -246,10 +246,12 @@ class TrainingRun:
         mapping = self._config.to_mapping(
             self._parts.norm,
             self._particles.images.sampling,
-            pixel_size=self._particles.require_pixel_size(),
-            num_particles=len(self._particles),
-            network_dtype=dtype_name(self._parts.dtype),
-            compat=compat.of_first_epoch(self._run.first_epoch),
+            {
+                "pixel_size": self._particles.require_pixel_size(),
+                "num_particles": len(self._particles),
+                "network_dtype": dtype_name(self._parts.dtype),
+                "compat": compat.of_first_epoch(self._run.first_epoch),
+            },
         )
         return mapping | {"version": cryodrgn.__version__, "cmd": list(sys.argv)}
 

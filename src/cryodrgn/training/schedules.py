@@ -1,11 +1,18 @@
 """Schedules along a run: weight of the KL divergence, and frequencies compared."""
 
-from dataclasses import dataclass
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import Any
 
 from cryodrgn.errors import ConfigError
+from cryodrgn.settings import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    Check,
+    Settings,
+    at_least,
+    option,
+    settings,
+)
+from cryodrgn.training.options import TRAINING
 
 # Name: value at the beginning and the end, and the numbers of images between which it rises.
 SCHEDULES = {
@@ -21,25 +28,18 @@ FIRST_SHARE = 0.25
 FIRST_RADIUS = 4
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curriculum:
-    """Low frequencies first: images are compared on a disc that grows from epoch to epoch.
+@settings
+class Curriculum(Settings):
+    """Low frequencies first: images are compared on a disc that grows from epoch to epoch."""
 
-    Attributes:
-        num_epochs: Epochs after which all frequencies are compared.
-    """
-
-    num_epochs: int
-
-    def __post_init__(self) -> None:
-        """Validate the settings.
-
-        Raises:
-            ConfigError: The number of epochs is not positive.
-        """
-        if self.num_epochs < 1:
-            msg = f"`curriculum` must last at least 1 epoch, got {self.num_epochs}"
-            raise ConfigError(msg)
+    num_epochs: int = option(
+        "--curriculum",
+        group=TRAINING,
+        metavar="EPOCHS",
+        check=at_least(1),
+        help="Train on low spatial frequencies first, and on all of them after this number "
+        "of epochs (if no number is given, half of the epochs)",
+    )
 
     def radius_at(self, epoch: int, full: int) -> int | None:
         """Radius in pixels of the disc in an epoch; None for all frequencies.
@@ -54,37 +54,58 @@ class Curriculum:
         return round(first + (full - first) * epoch / self.num_epochs)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KlWeighting:
-    """Weight of the KL divergence in the loss.
+def parse_beta(given: Any) -> float | str:
+    """β as given, perhaps as text: a number, or the name of a schedule."""
+    try:
+        return float(given)
+    except ValueError:
+        return str(given)
 
-    Attributes:
-        beta: Its weight, or with ``control`` its target: a number, or the name of a schedule.
-        control: γ of a controlled VAE, whose penalty is γ (β − KL)² instead of β KL.
+
+def _is_beta(value: Any) -> bool:
+    beta = parse_beta(value)
+    return beta in SCHEDULES if isinstance(beta, str) else beta >= 0
+
+
+@settings
+class KlWeighting(Settings):
+    """Weight of the KL divergence in the loss: β, or with a control γ the penalty γ (β − KL)².
+
+    A schedule of β is one of targets, and needs its γ.
     """
 
-    beta: float | str = 1.0
-    control: float | None = None
+    beta: float | str = option(
+        "--beta",
+        default=1.0,
+        group=TRAINING,
+        parse=parse_beta,
+        check=Check(
+            words=f"a number of at least 0, or one of the schedules {', '.join(SCHEDULES)}",
+            holds=_is_beta,
+        ),
+        help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight",
+    )
+    control: float | None = option(
+        "--beta-control",
+        default=None,
+        group=TRAINING,
+        check=NOT_NEGATIVE,
+        help="KL-Controlled VAE gamma. Beta is KL target. (default: None)",
+    )
 
     def __post_init__(self) -> None:
-        """Validate the settings.
+        """Take numbers that are written as text; refuse a schedule without its control.
 
         Raises:
             ConfigError: β is neither a number nor a schedule, or a schedule lacks its γ.
         """
-        if isinstance(self.beta, str):
-            if self.beta not in SCHEDULES:
-                names = ", ".join(SCHEDULES)
-                msg = f"`beta` {self.beta} is neither a number nor one of the schedules {names}"
-                raise ConfigError(msg)
-            if self.control is None:
-                msg = (
-                    f"`beta` {self.beta} is a schedule of KL targets and needs the weight of "
-                    "their control; give `beta_control`"
-                )
-                raise ConfigError(msg)
-        elif self.beta < 0 or self.beta != self.beta:
-            msg = f"`beta` must not be negative, got {self.beta}"
+        super().__post_init__()
+        object.__setattr__(self, "beta", parse_beta(self.beta))
+        if isinstance(self.beta, str) and self.control is None:
+            msg = (
+                f"`beta` {self.beta} is a schedule of KL targets and needs the weight of "
+                "their control; give `beta_control`"
+            )
             raise ConfigError(msg)
 
     def beta_at(self, images_seen: int) -> float:
@@ -95,34 +116,32 @@ class KlWeighting:
         share = min(max((images_seen - start) / (end - start), 0.0), 1.0)
         return low + share * (high - low)
 
-    def penalty(
-        self, kl: Float[Tensor, ""], images_seen: int
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""] | float]:
-        """Penalty of a divergence, and its derivative."""
-        beta = self.beta_at(images_seen)
-        slope = beta if self.control is None else 2 * self.control * (kl - beta)
-        return self.penalty_at(kl, beta), slope
 
-    def penalty_at(
-        self, kl: Float[Tensor, ""], beta: float | Float[Tensor, ""]
-    ) -> Float[Tensor, ""]:
-        """Penalty of a divergence at a value of β."""
-        return beta * kl if self.control is None else self.control * (beta - kl).square()
+@settings
+class Equivariance(Settings):
+    """A penalty on latents that change when an image is turned in its plane."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Equivariance:
-    """A penalty on latents that change when an image is turned in its plane.
-
-    Attributes:
-        weight: Of the mean squared distance, once it has its full size.
-        start: Images seen until it begins to rise, linearly.
-        end: Images seen until it has risen.
-    """
-
-    weight: float
-    start: float = 100_000.0
-    end: float = 200_000.0
+    weight: float = option(
+        "--equivariance",
+        metavar="WEIGHT",
+        check=POSITIVE,
+        help="Penalty on latents that an encoder changes when an image is rotated in its plane "
+        "(default: none)",
+    )
+    start: float = option(
+        "--eq-start-it",
+        default=1e5,
+        metavar="IMAGES",
+        check=NOT_NEGATIVE,
+        help="Images seen until that penalty begins to rise",
+    )
+    end: float = option(
+        "--eq-end-it",
+        default=2e5,
+        metavar="IMAGES",
+        check=NOT_NEGATIVE,
+        help="Images seen until that penalty has risen",
+    )
 
     def __post_init__(self) -> None:
         """Validate the settings.
@@ -130,10 +149,8 @@ class Equivariance:
         Raises:
             ConfigError: A number is out of range.
         """
-        if not self.weight > 0:
-            msg = f"`equivariance` must be a positive weight, got {self.weight}"
-            raise ConfigError(msg)
-        if not 0 <= self.start <= self.end:
+        super().__post_init__()
+        if self.start > self.end:
             msg = (
                 f"`equivariance_start` {self.start:g} must lie between 0 and "
                 f"`equivariance_end` {self.end:g}"
@@ -147,11 +164,3 @@ class Equivariance:
         if images_seen <= self.start:
             return 0.0
         return self.weight * (images_seen - self.start) / (self.end - self.start)
-
-
-def parse_beta(text: str) -> float | str:
-    """β as typed: a number, or the name of a schedule."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -2,8 +2,6 @@
 
 import logging
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -12,7 +10,7 @@ from torch import Tensor
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.devices import to_device
-from cryodrgn.errors import ConfigError, ShapeMismatchError
+from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.imaging.grouping import ImageSets
 from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.models.model import Model
@@ -20,41 +18,18 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import latents_at
 from cryodrgn.training.optimizers import Adam
+from cryodrgn.training.options import WarmStart
 
 logger = logging.getLogger(__name__)
 
 BATCH = 64
 LARGEST_RATE = 1e-3
-EPOCHS = 10
 # A batch with latents far from all others must not undo what was learnt from the rest.
 LARGEST_GRADIENT = 1.0
 # Mean and log-variance of every particle's latent.
 Targets = tuple[Float[Tensor, "particles z"], Float[Tensor, "particles z"]]
 # Latents without an uncertainty of their own count as this certain.
 TYPICAL_LOG_VARIANCE = -2.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WarmStart:
-    """Latents that an encoder begins with.
-
-    Attributes:
-        latents: A ``z.pkl``, or the folder of a run that holds one.
-        epochs: Passes through the data in which the encoder learns them.
-    """
-
-    latents: Path
-    epochs: int = EPOCHS
-
-    def __post_init__(self) -> None:
-        """Refuse a phase of no length.
-
-        Raises:
-            ConfigError: There is no epoch.
-        """
-        if self.epochs < 1:
-            msg = f"`initial_epochs` must be at least 1, got {self.epochs}"
-            raise ConfigError(msg)
 
 
 def load_targets(start: WarmStart, count: int, latent_dim: int) -> Targets:
@@ -121,7 +96,7 @@ def teach_encoder(
     divergence = torch.zeros(())
     with Progress(epochs * particles.num_visited, "teaching the encoder") as progress:
         for epoch in range(epochs):
-            generator = generator_at(seed, epoch, len(particles))
+            generator = generator_at(seed, (epoch, len(particles)))
             total = mean.new_zeros(())
             order = torch.randperm(len(particles), generator=generator)
             for rows in particles.visited(order).split(BATCH):

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.data.batch import Batch, StoredBatch
-from cryodrgn.imaging.forward_model import predict
+from cryodrgn.imaging.likelihood import predict
 from cryodrgn.models.protocols import VolumeModel
 
 # Places of numbers in StepInputs.numbers.

@@ -53,7 +53,6 @@ from cryodrgn.preflight.plan import PROCESSOR, Plan
 from cryodrgn.preflight.plans import PICTURES, volumes_plan
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import (
-    DecodingCompilation,
     PostProcessing,
     VolumeSource,
     help_to_write,
@@ -61,9 +60,11 @@ from cryodrgn.reconstruction.decode import (
 )
 from cryodrgn.rundir import AnalysisFiles, VolumeSeries
 from cryodrgn.runs.run import Run
+from cryodrgn.settings import settings
 from cryodrgn.training.epoch_records import verdict_of
 from cryodrgn.training.run_log import model_choice_in_words
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
+from cryodrgn.workflow.options import AnalysisContent
 from cryodrgn.workflow.training_plots import plot_training
 from cryodrgn.workflow.unfinished import unfinished_work_named
 
@@ -72,37 +73,17 @@ logger = logging.getLogger(__name__)
 UMAP_NAMES = ("UMAP1", "UMAP2")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AnalysisOptions:
+@settings
+class AnalysisOptions(AnalysisContent):
     """Settings of an analysis.
 
     Attributes:
-        num_components: Principal components along which volumes are made.
-        per_component: Volumes along each.
-        num_clusters: K-means clusters, with a volume at the centre of each.
-        skip_volumes: Make no volumes.
-        skip_umap: Make no map of the latent space.
-        pixel_size: Å/px of the images; None takes that of the run.
-        box_size: A smaller even side of the volumes.
-        processing: What is done to the volumes.
-        like: A map that the volumes lie on.
-        seed: Of clusters and map.
+        processing: Processing of the volumes.
         command: The command line, for the record.
-        compilation: Whether volumes are decoded by compiled code.
     """
 
-    num_components: int = 2
-    per_component: int = 10
-    num_clusters: int = 20
-    skip_volumes: bool = False
-    skip_umap: bool = False
-    pixel_size: float | None = None
-    box_size: int | None = None
     processing: PostProcessing = field(default_factory=PostProcessing)
-    like: Path | None = None
-    seed: int = 0
     command: str = ""
-    compilation: DecodingCompilation = "auto"
 
 
 def analyze(
@@ -325,15 +306,7 @@ class _Analysis:
             return
         places = components.project(self._latents)[:, :2]
         self._plot_map("z_pca", places, PLANE)
-        folder = self._files.clusters(len(clusters.particles))
-        save_figure(
-            plot_clusters(places, clusters.labels, clusters.particles, PLANE, self._first),
-            folder.plot("z_pca"),
-        )
-        save_figure(
-            plot_centres(places, clusters.particles, PLANE, self._first),
-            folder.plot("z_pca_hex"),
-        )
+        self._plot_clusters("z_pca", places, PLANE, clusters)
         for path in paths:
             stops = components.project(path.points)[:, :2]
             save_figure(
@@ -347,6 +320,19 @@ class _Analysis:
         save_figure(plot_scatter(places, names), self._files.plot(name))
         save_figure(plot_hexbin(places, names), self._files.plot(f"{name}_hexbin"))
         save_figure(plot_marginals(places, names), self._files.plot(f"{name}_marginals"))
+
+    def _plot_clusters(
+        self,
+        name: str,
+        places: Float[np.ndarray, "particles 2"],
+        names: tuple[str, str],
+        clusters: Clusters,
+    ) -> None:
+        folder, centres = self._files.clusters(len(clusters.particles)), clusters.particles
+        labelled = plot_clusters(places, clusters.labels, centres, names, self._first)
+        save_figure(labelled, folder.plot(name))
+        named = plot_centres(places, centres, names, self._first)
+        save_figure(named, folder.plot(f"{name}_hex"))
 
     def _write_volumes(self, source: VolumeSource, series: list[_Series]) -> None:
         """All volumes of all series in one go, with the model loaded once."""
@@ -462,17 +448,7 @@ class _Analysis:
         save_pickles(self._files.umap, [places])
         self._plot_map("umap", places, UMAP_NAMES)
         if clusters is not None:
-            folder = self._files.clusters(len(clusters.particles))
-            save_figure(
-                plot_clusters(
-                    places, clusters.labels, clusters.particles, UMAP_NAMES, self._first
-                ),
-                folder.plot("umap"),
-            )
-            save_figure(
-                plot_centres(places, clusters.particles, UMAP_NAMES, self._first),
-                folder.plot("umap_hex"),
-            )
+            self._plot_clusters("umap", places, UMAP_NAMES, clusters)
         projected = components.project(self._latents)
         for number, path in enumerate(paths):
             _, nearest = nearest_neighbours(self._latents, 1, path.points)

@@ -42,27 +42,11 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import kinds_in_words
 from cryodrgn.rundir import CheckFiles
 from cryodrgn.units import ANGSTROM_PER_MICRON
+from cryodrgn.workflow.options import CheckSettings
 
 logger = logging.getLogger(__name__)
 
 ROWS_NAMED = 20
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckSettings:
-    """Settings of the check of a particle file.
-
-    Attributes:
-        num_images: Images from which the conventions are judged.
-        num_screened: Images that are looked at one by one.
-        invert: Whether to change the sign of the data first.
-        seed: Of the shuffled control.
-    """
-
-    num_images: int = 3000
-    num_screened: int = 5000
-    invert: bool = False
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

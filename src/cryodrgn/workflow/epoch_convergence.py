@@ -8,7 +8,7 @@ it says when the network stopped changing, not whether what it learnt is there.
 import csv
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,43 +40,17 @@ from cryodrgn.particles.selection import random_subset
 from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
 from cryodrgn.rundir import ConvergenceFiles
 from cryodrgn.runs.run import Run
+from cryodrgn.settings import settings
+from cryodrgn.workflow.options import ConvergenceContent
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConvergenceOptions:
-    """Settings of the comparison.
+@settings
+class ConvergenceOptions(ConvergenceContent):
+    """Settings of the comparison, and the processing of its volumes."""
 
-    Attributes:
-        interval: Epochs from one that is compared to the next.
-        subset: Particles on the maps of the latents, at most.
-        num_volumes: Representative particles whose volumes are compared.
-        skip_umap: Make no maps.
-        skip_volumes: Compare no volumes.
-        threshold: Density at which the mask begins; None takes half of the high densities.
-        dilation: Widening of the mask in Å.
-        edge: Soft edge of the mask in Å.
-        pixel_size: Å/px of the images; None takes that of the run.
-        box_size: A smaller even side of the volumes.
-        processing: What is done to the volumes.
-        like: A map that the volumes lie on.
-        seed: Of particles, clusters and maps.
-    """
-
-    interval: int = 5
-    subset: int = 50_000
-    num_volumes: int = 10
-    skip_umap: bool = False
-    skip_volumes: bool = False
-    threshold: float | None = None
-    dilation: float = 3.0
-    edge: float = 10.0
-    pixel_size: float | None = None
-    box_size: int | None = None
     processing: PostProcessing = field(default_factory=PostProcessing)
-    like: Path | None = None
-    seed: int = 0
 
 
 def analyze_epochs(

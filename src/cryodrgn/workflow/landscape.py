@@ -6,7 +6,7 @@ leaves of them.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from jaxtyping import Float, Int
 
 from cryodrgn.analysis.clusters import Clusters, cluster_by_means
 from cryodrgn.analysis.landscape import (
-    Linkage,
     States,
     Volume,
     VolumeSpace,
@@ -44,55 +43,15 @@ from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plan import Plan
 from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
-from cryodrgn.reconstruction.decode import DecodingCompilation, PostProcessing, write_volumes
+from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
 from cryodrgn.rundir import LandscapeFiles
 from cryodrgn.runs.run import Run
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
+from cryodrgn.workflow.options import LandscapeOptions
 
 logger = logging.getLogger(__name__)
 
 STEPS_PER_COMPONENT = 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LandscapeOptions:
-    """Settings of a landscape.
-
-    Attributes:
-        sketch_size: Volumes that stand for all particles.
-        box_size: Side at which they are compared; larger ones are made smaller.
-        pixel_size: Å/px of the images; None takes that of the run.
-        flip: Reverse the z axis of the volumes.
-        skip_volumes: Use the volumes that an earlier call has written.
-        threshold: Density at which the mask begins; None takes half of the high densities.
-        dilation: By how much the mask is wider, in Å.
-        edge: Width of its soft edge in Å.
-        mask: A mask file, instead of all that.
-        like: A map that the volumes lie on.
-        linkage: How the distance between groups of volumes is measured.
-        num_states: Groups of volumes.
-        num_components: Principal components of the volumes that are kept.
-        num_plotted: Components that are plotted, and along which volumes are made.
-        seed: Of the sketch.
-        compilation: Whether volumes are decoded by compiled code.
-    """
-
-    sketch_size: int = 1000
-    box_size: int = 128
-    pixel_size: float | None = None
-    flip: bool = False
-    skip_volumes: bool = False
-    threshold: float | None = None
-    dilation: float = 5.0
-    edge: float = 0.0
-    mask: Path | None = None
-    like: Path | None = None
-    linkage: Linkage = "average"
-    num_states: int = 10
-    num_components: int = 20
-    num_plotted: int = 5
-    seed: int = 0
-    compilation: DecodingCompilation = "auto"
 
 
 def make_landscape(

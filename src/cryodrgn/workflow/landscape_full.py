@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -27,45 +27,20 @@ from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import read_yaml
 from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plans import full_landscape_plan
-from cryodrgn.reconstruction.decode import (
-    DecodingCompilation,
-    PostProcessing,
-    VolumeSource,
-    decode_volumes,
-)
+from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, decode_volumes
 from cryodrgn.rundir import LandscapeFiles, LandscapeStates
 from cryodrgn.runs.run import Run
+from cryodrgn.settings import settings
+from cryodrgn.workflow.options import FullLandscapeOptions
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FullLandscapeOptions:
-    """Settings of the landscape of all particles.
+@settings
+class MappedLandscape(FullLandscapeOptions):
+    """Settings of the landscape of all particles, and of the mapping that tells it."""
 
-    Attributes:
-        num_volumes: Particles whose volumes are made to learn from.
-        skip_volumes: Use the coordinates that an earlier call has found.
-        mapping: How the mapping is learnt.
-        skip_umap: Make no map of the coordinates.
-        num_neighbours: Neighbours in that map, and in the graph of communities.
-        resolution: Of the communities; larger values make more of them.
-        seed: Of the choice of particles, and of the map.
-        box_size: Side of the volumes, which must be that of the landscape; None takes it.
-        flip: Whether their z axis is reversed, as that of the landscape; None does the same.
-        compilation: Whether volumes are decoded by compiled code.
-    """
-
-    num_volumes: int = 10_000
-    skip_volumes: bool = False
     mapping: MappingConfig = field(default_factory=MappingConfig)
-    skip_umap: bool = False
-    num_neighbours: int = 50
-    resolution: float = 1.5
-    seed: int = 0
-    box_size: int | None = None
-    flip: bool | None = None
-    compilation: DecodingCompilation = "auto"
 
 
 def map_all_particles(
@@ -73,7 +48,7 @@ def map_all_particles(
     epoch: int | None,
     landscape: LandscapeFiles,
     files: LandscapeFiles,
-    options: FullLandscapeOptions,
+    options: MappedLandscape,
     device: str = "auto",
 ) -> None:
     """Find every particle's coordinates in a landscape, its state, and the particle density.
@@ -137,7 +112,7 @@ def _plot_plane(
 
 
 def _opened(
-    landscape: LandscapeFiles, epoch: int | None, options: FullLandscapeOptions
+    landscape: LandscapeFiles, epoch: int | None, options: MappedLandscape
 ) -> tuple[VolumeSpace, dict[str, Any]]:
     """A landscape of the same epoch, whose volumes are made as the options say.
 
@@ -157,7 +132,7 @@ def _opened(
 
 
 def _check_volumes(
-    landscape: LandscapeFiles, record: dict[str, Any], options: FullLandscapeOptions
+    landscape: LandscapeFiles, record: dict[str, Any], options: MappedLandscape
 ) -> None:
     """Volumes are made as those of the landscape, or they could not be compared."""
     for option, name, asked in (
@@ -181,7 +156,7 @@ def _earlier(
     return load_indices(files.sampled_particles), load_latents(files.sampled_coordinates)
 
 
-def _sample(count: int, options: FullLandscapeOptions) -> Int[np.ndarray, " sampled"]:
+def _sample(count: int, options: MappedLandscape) -> Int[np.ndarray, " sampled"]:
     wanted = min(options.num_volumes, count)
     chosen = np.random.default_rng(options.seed).choice(count, wanted, replace=False)
     return np.sort(chosen)
@@ -220,7 +195,7 @@ def _assign_states(
 def _group(
     files: LandscapeFiles,
     coordinates: Float[np.ndarray, "particles components"],
-    options: FullLandscapeOptions,
+    options: MappedLandscape,
 ) -> None:
     """Communities and a map of all particles; neither can lose what was written before."""
     count = options.num_neighbours

@@ -75,7 +75,7 @@ class Manifest:
         self._content.setdefault("steps", {})
         self._write()
 
-    def record(self, **entries: Any) -> None:
+    def record(self, entries: Mapping[str, Any]) -> None:
         """Add entries, in place of those of the same names."""
         self._content |= entries
         self._write()

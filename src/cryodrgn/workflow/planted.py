@@ -180,7 +180,7 @@ def drawn_minor(count: int, share: float, seed: int) -> Bool[torch.Tensor, " par
         ShapeMismatchError: Fewer than two would be moved, or left as they are: no run on them
             can be judged.
     """
-    is_minor = torch.rand(count, generator=generator_at(seed, 8)) < share
+    is_minor = torch.rand(count, generator=generator_at(seed, (8,))) < share
     moved = int(is_minor.sum())
     if not LEAST_OF_A_STATE <= moved <= count - LEAST_OF_A_STATE:
         msg = (

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -37,6 +36,8 @@ from cryodrgn.linear.state_resolution import Coverage, StateResolution
 from cryodrgn.linear.subspace import grid_size
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
+from cryodrgn.settings import settings
+from cryodrgn.workflow.options import NoiseSource, PowerOptions
 from cryodrgn.workflow.power_scene import (
     LARGEST_TRIAL,
     FitSettings,
@@ -49,7 +50,6 @@ from cryodrgn.workflow.power_scene import (
 
 logger = logging.getLogger(__name__)
 
-NoiseSource = Literal["residuals", "spectrum"]
 # Chances of detection beyond which the forecast is believed without a trial.
 SURE, UNSURE = 0.98, 0.02
 # One trial in so many plants nothing.
@@ -60,29 +60,20 @@ COUNTS = (0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 TRIED_COUNTS = (1.0, 0.5, 0.25)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PowerSettings:
+@settings
+class PowerSettings(PowerOptions):
     """Questions that are asked of a set.
 
     Attributes:
         data: The images.
         motion: What moves.
         fit: Settings of the linear model.
-        shares: Shares of the particles in the minor state; the first is that of the sentence.
-        consensus: A map that takes the place of the backprojection.
-        noise: Noise of planted images: that of the images themselves, or drawn from their
-            spectrum.
-        num_trials: Number of planted sets that are fitted; 0 relies on the forecast.
         on_disk: Whether prepared images are kept in a file; None decides by memory.
     """
 
     data: DataConfig
     motion: MotionSettings
     fit: FitSettings
-    shares: tuple[float, ...] = (0.5, 0.2, 0.05)
-    consensus: Path | None = None
-    noise: NoiseSource = "residuals"
-    num_trials: int = 12
     on_disk: bool | None = None
 
 
@@ -229,7 +220,7 @@ def power_of(scene: Scene, settings: PowerSettings) -> Power:
     """Chances of detection in a set that is prepared."""
     fit, rows = settings.fit, sampled(scene.images)
     radius = min(fit.radius, scene.images.largest_radius - 1)
-    turns = random_rotations(len(rows), generator_at(fit.seed, 5))
+    turns = random_rotations(len(rows), generator_at(fit.seed, (5,)))
     views, uniform = (_views(scene, radius, turned) for turned in (None, turns))
     mask = mask_shares(
         scene.consensus,
@@ -355,7 +346,7 @@ def _with_trial(power: Power, point: Point | None, number: int) -> Power:
     count = min(power.count, LARGEST_TRIAL) if point is None else point.count
     seed = fit.seed + number
     rows = drawn_rows(images, count, fit.seed, 100 + number)
-    generator = generator_at(seed, 6)
+    generator = generator_at(seed, (6,))
     share = 0.0 if point is None else point.share
     is_minor = torch.rand(count, generator=generator) < share
     motion = 0 if point is None else scene.motions.sizes.index(point.size)

@@ -25,6 +25,7 @@ from cryodrgn.linear.embed import embed
 from cryodrgn.linear.fit import Fit, PpcaEM
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.masks import Masks
+from cryodrgn.linear.options import LinearModelOptions
 from cryodrgn.linear.planting import (
     Background,
     amplitudes,
@@ -37,6 +38,7 @@ from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.align import align_volume
 from cryodrgn.reconstruction.backproject import backproject
+from cryodrgn.settings import SeedOptions, same_as, settings
 from cryodrgn.simulation.motions import (
     CUBIC_ANGSTROM_PER_KDA,
     Motions,
@@ -49,6 +51,7 @@ from cryodrgn.simulation.motions import (
     turned_domain,
 )
 from cryodrgn.simulation.states import VOLUMES
+from cryodrgn.workflow.options import MotionOptions
 
 logger = logging.getLogger(__name__)
 
@@ -62,26 +65,9 @@ LEAST_AGREEMENT = 0.5
 COARSE = 8
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MotionSettings:
-    """Motions that are asked for.
-
-    Attributes:
-        models: Two states as maps or atomic models, or one model whose chains move.
-        chains: Chains that move.
-        mask: Mask of a domain of the consensus that moves.
-        domain_kda: Mass of the end of the consensus that moves, in kDa, if nothing else says
-            what does; None takes a quarter of it, at most 30 kDa.
-        axis: Direction (x, y, z) of the axis about which a domain turns.
-        sizes: In Å, or shares of the way between maps; None takes the usual ones.
-    """
-
-    models: tuple[Path, ...] = ()
-    chains: tuple[str, ...] = ()
-    mask: Path | None = None
-    domain_kda: float | None = None
-    axis: tuple[float, float, float] | None = None
-    sizes: tuple[float, ...] | None = None
+@settings
+class MotionSettings(MotionOptions):
+    """Motions that are asked for, and can be made."""
 
     def __post_init__(self) -> None:
         """Refuse settings that name no motion, or two.
@@ -89,6 +75,7 @@ class MotionSettings:
         Raises:
             ConfigError: Settings contradict one another.
         """
+        super().__post_init__()
         if self.sizes is not None:
             require_sizes(self.sizes)
         if self.axis is not None and not 0 < math.hypot(*self.axis) < math.inf:
@@ -155,21 +142,13 @@ class Scene:
         return min(self.images.largest_radius, self.images.box_size // 2 - 1)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FitSettings:
-    """Settings of the linear model whose detection is asked for.
+@settings
+class FitSettings(SeedOptions):
+    """Settings of the linear model whose detection is asked for."""
 
-    Attributes:
-        num_components: Components that are looked for.
-        radius: Last shell that is compared.
-        fit_images: Most particles that it is fitted to.
-        seed: Of random numbers.
-    """
-
-    num_components: int = 8
-    radius: int = 16
-    fit_images: int = 50_000
-    seed: int = 0
+    num_components: int = same_as(LinearModelOptions, "num_components")
+    radius: int = same_as(LinearModelOptions, "radius")
+    fit_images: int = same_as(LinearModelOptions, "fit_images")
 
 
 def fitted(

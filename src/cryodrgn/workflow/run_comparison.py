@@ -151,7 +151,7 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
     found = []
     for (candidate, images), trained, run in zip(prepared, models, runs, strict=True):
         shape = SAMPLES, len(judged), run.latent_dim
-        noise = torch.randn(shape, generator=generator_at(seed, STREAM)).to(images.device)
+        noise = torch.randn(shape, generator=generator_at(seed, (STREAM,))).to(images.device)
         variances = least / trained.scale**2
         bounds = likelihood_bounds(candidate, images, rows, variances, noise)
         if not bool(bounds.isfinite().all()):
