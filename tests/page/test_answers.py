@@ -17,6 +17,7 @@ from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.star import read_star
 from cryodrgn.page.volumes import Superseded, Support, Turns, for_drawing
 from cryodrgn.particles.half_sets import halves_of
+from cryodrgn.reconstruction.trained import TrainedModel
 from page.server import serving
 
 CHOSEN = np.array([0, 3, 7, 42, 99], dtype="<u4")
@@ -84,6 +85,22 @@ def test_a_volume_is_the_file_that_eval_vol_writes(page, trained, tmp_path, numb
     small = page.get(f"/api/runs/{number}/volume?z=0.3,-0.2&side=8")
     assert len(small.numbers) == 8**3
     assert small.about["pixel_size"] == pytest.approx(2 * pixel_size)
+
+
+def test_ten_pages_at_once_share_one_model(trained, monkeypatch):
+    loaded, load = [], TrainedModel.load
+
+    def noted(*args, **kwargs):
+        loaded.append(args)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(TrainedModel, "load", noted)
+    with serving(trained / "vae") as client, ThreadPoolExecutor(10) as pages:
+        paths = [f"/api/runs/0/volume?z=0.3,{n}&page={n}&turn=1" for n in range(10)]
+        answers = list(pages.map(client.get, paths))
+    assert [answer.status for answer in answers] == [200] * 10
+    assert len({answer.content for answer in answers}) == 10
+    assert len(loaded) == 1
 
 
 @pytest.mark.parametrize("side", [2, 16, 18, 22])
