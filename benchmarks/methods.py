@@ -28,6 +28,7 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.text import read_yaml
+from cryodrgn.jobs.command_words import in_flags
 from cryodrgn.jobs.train_linear import TrainLinear
 from cryodrgn.linear.iteration import DiscImages
 from cryodrgn.linear.latents import Latents
@@ -37,7 +38,6 @@ from cryodrgn.linear.states import StateReconstruction, StateSettings
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory, SimulationFiles, StateFiles
-from cryodrgn.settings import in_flags
 from cryodrgn.training.run_log import model_choice_in_words
 
 IMAGES_SCORED = 100

@@ -133,9 +133,9 @@ class Pairs:
         for name in names:
             settings |= self.changes[name]
         given = frozenset(names) | self.always
-        options = ReadOptions(**settings, given=given)
+        options = ReadOptions(argparse.Namespace(**settings, given=given))
         said = frozenset(ignored_options(options, self.parser, self.rules))
-        options = ReadOptions(**settings, given=given)
+        options = ReadOptions(argparse.Namespace(**settings, given=given))
         recorded, refused = self.recorded, False
         recorded.clear()
         clear(self.out)

@@ -222,7 +222,7 @@ def test_decoded_volumes_lie_on_the_map_that_is_given(run, fail, trained, tmp_pa
     [
         ((), "give z-values in one way"),
         (("-z", 0, 0, "--zfile", "z.txt"), "give z-values in one way"),
-        (("-z", 0), "latent of 2 dimensions, got 1"),
+        (("-z", 0), "latent of 2 dimensions, but a point of 1 coordinate"),
         (("--z-start", 0, 0), "must both be given"),
         (("--z-start", 0, 0, "--z-end", 1, 1, "-n", 1), "-n must be at least 2, got 1"),
         (("--zfile", "missing.txt"), "missing.txt does not exist"),
