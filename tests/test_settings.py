@@ -103,6 +103,18 @@ def test_an_option_given_with_its_default_is_remembered_as_given():
     assert "radius" not in from_words("a.mrc -o b.mrc").given
 
 
+@pytest.mark.parametrize(
+    ("values", "named", "words"),
+    [
+        (("a.mrc", "b.mrc", 5), {}, "takes 2 values without a name, got 3"),
+        (("a.mrc", "b.mrc"), {"output": "c.mrc"}, "`output` is given twice"),
+    ],
+)
+def test_no_value_of_a_function_is_dropped(values, named, words):
+    with pytest.raises(ConfigError, match=words):
+        filter_volume(*values, **named)
+
+
 def test_a_function_shows_its_settings():
     signature = inspect.signature(filter_volume)
     assert list(signature.parameters)[:2] == ["volume", "output"]

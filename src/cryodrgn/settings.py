@@ -26,6 +26,7 @@ from typing import (
 )
 
 from cryodrgn import compat
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.outputs import existing_folder, require_own_outputs
 from cryodrgn.setting_values import converted, in_words, with_name
@@ -449,7 +450,17 @@ def function_of(job: Callable[P, Job[Result]]) -> Callable[P, Result]:
     def work(*args: P.args, **settings: P.kwargs) -> Result:
         known = options_of(kind)
         ordered = [one.name for one in fields(kind) if one.name in known and not one.kw_only]
+        if len(args) > len(ordered):
+            most = counted(len(ordered), "value")
+            msg = (
+                f"{command_of(kind)} takes {most} without a name, got {len(args)}; give the "
+                "others by name"
+            )
+            raise ConfigError(msg)
         named = dict(zip(ordered, args, strict=False))
+        for name in named.keys() & settings.keys():
+            msg = f"`{name}` is given twice, by its place and by its name; give it once"
+            raise ConfigError(msg)
         return kind.with_given(named | settings).run()
 
     work.__name__ = work.__qualname__ = command_of(kind)
