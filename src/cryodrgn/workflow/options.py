@@ -84,8 +84,8 @@ class LandscapeOptions(SeedOptions, DecodingOptions):
         check=EVEN,
         help="Box size (pixels) at which larger volumes are compared",
     )
-    pixel_size: float | None = same_as(VolumeOptions, "pixel_size", default=None, group=VOLUMES)
-    flip: bool = same_as(VolumeOptions, "flip", default=False, group=VOLUMES)
+    pixel_size: float | None = same_as(VolumeOptions, "pixel_size")
+    flip: bool = same_as(VolumeOptions, "flip")
     skip_volumes: bool = option(
         "--skip-vol", default=False, group=VOLUMES, help="Reuse volumes that exist already"
     )
@@ -191,33 +191,32 @@ class ConvergenceContent(LikeOptions):
         help="Representative particles, at the centres of k-means clusters, whose volumes are "
         "compared",
     )
-    skip_umap: bool = option(
-        "--skip-umap", default=False, group=MAPS, help="Skip the UMAP embeddings"
+    skip_umap: bool = same_as(
+        AnalysisContent, "skip_umap", group=MAPS, help="Skip the UMAP embeddings"
     )
     skip_volumes: bool = option(
         "--skip-volgen", default=False, group=VOLUMES, help="Compare no volumes"
     )
-    threshold: float | None = option(
-        "--thresh",
-        default=None,
+    threshold: float | None = same_as(
+        LandscapeOptions,
+        "threshold",
         group=VOLUMES,
         help="Density at which the mask begins",
         default_words="half of the 99.99th percentile",
     )
-    dilation: float = option(
-        "--dilate",
+    dilation: float = same_as(
+        LandscapeOptions,
+        "dilation",
         default=3.0,
         group=VOLUMES,
-        unit="Å",
-        check=NOT_NEGATIVE,
         help="Widening of the mask in Å",
     )
-    edge: float = option(
-        "--dist",
+    edge: float = same_as(
+        LandscapeOptions,
+        "edge",
+        flags=("--dist",),
         default=10.0,
         group=VOLUMES,
-        unit="Å",
-        check=NOT_NEGATIVE,
         help="Width of its soft edge in Å",
     )
     seed: int = option(
