@@ -161,7 +161,8 @@ def plot_latent_against_truth(
         label=[f"{group[0]:.0f} to {group[-1]:.0f}" for group in groups],
     )
     histogram.set(xlabel="latent coordinate", ylabel="particles")
-    histogram.legend(title=truth_label)
+    # Beside the bars, which leave no corner free.
+    histogram.legend(title=truth_label, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
