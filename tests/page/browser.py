@@ -104,6 +104,36 @@ class Browser:
         got = self.wait_for("page.volumes.shown.a.exact().then((v) => Array.from(v))")
         return self.run("return page.state.a.row"), np.array(got, dtype=np.float32)
 
+    def touch(self, name: str, strokes: list[list[tuple[float, float]]]) -> None:
+        """Put a finger down for every stroke, move them, and lift them one after another.
+
+        Args:
+            name: Of the element.
+            strokes: Places of every finger, in pixels from the middle of the element; as many
+                for each.
+        """
+        left, top = self.run(
+            "const element = document.getElementById(arguments[0]);"
+            "element.scrollIntoView({ block: 'center' });"
+            "const box = element.getBoundingClientRect();"
+            "return [box.left + box.width / 2, box.top + box.height / 2]",
+            name,
+        )
+
+        def say(kind: str, step: int, fingers: list[int]) -> None:
+            places = [(number, strokes[number][step]) for number in fingers]
+            points = [{"id": n, "x": left + x, "y": top + y} for n, (x, y) in places]
+            event = {"type": kind, "touchPoints": points}
+            self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
+        hand = list(range(len(strokes)))
+        for number in hand:
+            say("touchStart", 0, hand[: number + 1])
+        for step in range(1, len(strokes[0])):
+            say("touchMove", step, hand)
+        for number in hand:
+            say("touchEnd", -1, hand[number + 1 :])
+
     def drag(self, name: str, path: list[tuple[float, float]]) -> None:
         """Press, move and release the pointer, at shares of an element's width and height."""
         from selenium.webdriver import ActionChains

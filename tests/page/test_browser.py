@@ -274,6 +274,114 @@ def test_a_particle_under_the_pointer_is_shown_beside_what_is_predicted_of_it(pa
     assert min(shades) > 30
 
 
+def test_what_is_said_of_a_particle_follows_the_colour_and_the_epoch(page, browser):
+    browser.open(page.server.link)
+    browser.run("page.particle.show(7)")
+    browser.until("return document.querySelectorAll('#pictures canvas').length === 4")
+    pixels = (
+        "(() => { const c = [...document.querySelectorAll('#pictures canvas')].at(-1);"
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.join() })()"
+    )
+    before = browser.run(f"return {pixels}")
+    browser.choose("colour", '["sets","row in the file"]')
+    browser.until(
+        "return document.getElementById('particle-facts').innerText.includes('row in the file')"
+    )
+    browser.choose("epoch", "0")
+    browser.until(f"return {pixels} !== {json.dumps(before)}")
+    assert browser.run("return page.particle.row") == 7
+
+
+@pytest.mark.parametrize("tool", ["lasso", "box", "volume", "path", "move"])
+def test_two_fingers_zoom_and_do_nothing_else(page, browser, tool):
+    browser.open(page.server.link)
+    browser.until("return document.getElementById('busy').innerText === ''")
+    browser.take(tool)
+    rest = "return JSON.stringify([page.state.a, page.state.anchors, page.state.steps])"
+    before = browser.run(rest)
+    wide, _ = browser.run("const { wx, wy } = page.latent.scatter.view; return [wx, wy]")
+    apart = [20, 30, 45, 60]
+    browser.touch("points", [[(-x, 5) for x in apart], [(x, 5) for x in apart]])
+    narrow, _ = browser.run("const { wx, wy } = page.latent.scatter.view; return [wx, wy]")
+    assert narrow == pytest.approx(wide * apart[0] / apart[-1], rel=0.02)
+    browser.wait_for("new Promise((done) => setTimeout(done, 200))")
+    assert browser.run(rest) == before
+    browser.touch("a", [[(-x, 5) for x in apart], [(x, 5) for x in apart]])
+    assert browser.run("return page.volumes.camera.zoom") == pytest.approx(3, rel=0.05)
+
+
+@pytest.mark.parametrize("tool", ["lasso", "box", "volume", "path", "move"])
+def test_a_tap_shows_a_particle_and_takes_no_choice_away_though_the_finger_trembles(
+    page, browser, tool
+):
+    browser.open(page.server.link)
+    browser.take(tool)
+    browser.click("invert")
+    browser.until("return page.latent.mask")
+    x, y = browser.run(
+        "const s = page.latent.scatter; const [x, y] = s.toPixels(s.x[7], s.y[7]);"
+        "return [x - s.canvas.clientWidth / 2, y - s.canvas.clientHeight / 2]"
+    )
+    moves = [(0, 0), (1, 0), (2, 1), (1, 2), (2, 2), (1, 1), (0, 1)]
+    browser.touch("points", [[(x + dx, y + dy) for dx, dy in moves]])
+    row = browser.until("return page.particle.row !== null && String(page.particle.row)")
+    assert browser.text("count").startswith("100 of 100")
+    assert browser.run("return page.state.steps.length") == 1
+    if tool == "volume":
+        browser.until(f"return page.state.a.row === {row}")
+    if tool == "path":
+        assert browser.run("return page.state.anchors.map((a) => String(a.row))") == [row]
+        assert browser.text("anchors") == "1 point"
+
+
+def test_a_finger_draws_around_particles_and_a_second_one_gives_that_up(page, browser):
+    browser.open(page.server.link)
+    stroke = [(-80, -60), (80, -60), (80, 60), (-80, 60)]
+    still = [(120, 90)] * 4
+    browser.touch("points", [stroke, still])
+    assert browser.run("return page.state.steps.length") == 0
+    browser.touch("points", [stroke])
+    browser.until("return page.state.steps.length === 1")
+    assert browser.run("return page.state.steps[0].polygon.length") >= 3
+
+
+def test_a_run_is_asked_for_no_point_of_the_one_that_was_open(page, browser):
+    browser.open(page.server.link)
+    browser.until("return document.getElementById('busy').innerText === ''")
+    # The latent of a particle comes late, when another run is being opened.
+    z = browser.wait_for(
+        "fetch('/api/runs/0/latent?row=3&epoch=-1').then((a) => a.json()).then((a) => a.z)"
+    )
+    browser.run(
+        "window.asked = []; const { fetch } = window; window.fetch = async (url, ...rest) => {"
+        "asked.push(String(url)); const answer = await fetch(url, ...rest);"
+        "const late = String(url).includes('/latent?row=3&') ? 300 : 0;"
+        "await new Promise((done) => setTimeout(done, late)); return answer };"
+        "page.volumes.at(3)"
+    )
+    browser.choose("run", "1")
+    browser.until("return page.run.name === 'linear' && page.volumes.shown.a?.side === 16")
+    browser.wait_for("new Promise((done) => setTimeout(done, 400))")
+    asked = browser.run("return asked.filter((url) => url.includes('/volume?'))")
+    assert asked
+    assert not [url for url in asked if str(z[0]) in url]
+    assert browser.run("return page.state.a.row") != 3
+
+
+def test_lines_stay_within_their_chart(page, browser):
+    browser.open(page.server.link)
+    found = browser.wait_for(
+        "import('/static/charts.js').then(({ lineChart }) => {"
+        "const holder = document.getElementById('half-maps');"
+        "lineChart(holder, [{ name: 'one', points: [[0, -0.4], [1, 1.2]] }],"
+        " { xName: 'x', yName: 'y', y0: 0, y1: 1, threshold: 0.143 });"
+        "const box = (name) => { const b = holder.querySelector(name).getBBox();"
+        " return [b.y, b.y + b.height] }; return [box('.line'), box('.axis')] })"
+    )
+    (top, bottom), (high, low) = found
+    assert high - 0.1 <= top < bottom <= low + 0.1
+
+
 def test_a_path_becomes_a_film_of_its_volumes(page, browser):
     browser.open(page.server.link)
     browser.take("path")
@@ -324,6 +432,36 @@ def test_a_report_from_disk_shows_its_views_and_runs_nothing_that_files_hold(
             "const g = c.getContext('2d'); g.drawImage(shown, 0, 0, 50, 50);"
             "return new Set(g.getImageData(0, 0, 50, 50).data).size > 30"
         )
+
+
+def test_a_report_without_webgl2_keeps_its_latents_and_shows_pictures_of_volumes(
+    trained, tmp_path, browser
+):
+    run = trained / "linear"
+    volumes = ShownVolumes(name="mean", paths=[run / "mean.mrc"], captions=["mean"])
+    page = HtmlReport("a report")
+    page.ready_made(live_views(run / "z.pkl", run / "none.pkl", None, [volumes]))
+    page.write(tmp_path / "report.html")
+    without = (
+        "const { getContext } = HTMLCanvasElement.prototype;"
+        "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
+        " return kind === 'webgl2' ? null : getContext.call(this, kind, ...rest) }"
+    )
+    added = browser.driver.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": without}
+    )
+    try:
+        browser.driver.get(f"file://{tmp_path}/report.html")
+        browser.until("return document.getElementById('live-views').dataset.ready")
+        shown = browser.run(
+            "const holder = document.getElementById('live-views');"
+            "return [holder.hidden, holder.querySelectorAll('canvas').length, holder.innerText]"
+        )
+    finally:
+        browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    assert shown[:2] == [False, 1]
+    assert "axes" in shown[2]
+    assert "level" not in shown[2]
 
 
 def test_views_of_any_number_of_particles_and_volumes_leave_room_in_a_report(tmp_path, rng):

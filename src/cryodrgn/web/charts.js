@@ -22,7 +22,7 @@ function endsOf(low, high) {
 }
 
 // Lines of points [x, y], each with a name; the axes have names, too.
-// A threshold is a horizontal line with its value.
+// A threshold is a horizontal line with its value. The ends y0 and y1 give way to values beyond.
 export function lineChart(holder, lines, { xName, yName, y0, y1, threshold = null, height = 150 }) {
   holder.replaceChildren();
   const points = lines.flatMap((line) => line.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
@@ -31,7 +31,7 @@ export function lineChart(holder, lines, { xName, yName, y0, y1, threshold = nul
   const ys = points.map((p) => p[1]);
   const [left, bottom, width] = [46, 30, 320];
   const [ax, bx] = [Math.min(...xs), Math.max(...xs)];
-  const [ay, by] = [y0 ?? Math.min(...ys), y1 ?? Math.max(...ys)];
+  const [ay, by] = [Math.min(y0 ?? Infinity, ...ys), Math.max(y1 ?? -Infinity, ...ys)];
   const px = (x) => left + ((x - ax) / (bx - ax || 1)) * (width - left - 8);
   const py = (y) => height - bottom - ((y - ay) / (by - ay || 1)) * (height - bottom - 8);
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${yName} by ${xName}` });

@@ -16,8 +16,8 @@ const label = (column) => WORDS[column[1]] ?? column[1];
 // Groups of columns that the particle file has, whatever the epoch; they are listed last.
 const OF_FILE = ["poses and CTF", "sets", "groups", "particle file"];
 const DENSITY = ["", "density"];
-// A pointer that moved less has been clicked.
-const CLICK_PX = 4;
+// A pointer that stayed as near to where it was pressed has been clicked; a finger trembles.
+const CLICK_PX = { mouse: 4, pen: 6, touch: 10 };
 const isMissing = (error) => [404, 422].includes(error.status);
 
 export class LatentPanel {
@@ -228,6 +228,7 @@ export class LatentPanel {
     this.range = column.names ? [0, 1] : robustExtent(column.values);
     this.paint();
     this.page.selections?.showHistogram(column, this.range);
+    this.page.particle?.refresh();
     this.draw();
   }
 
@@ -381,16 +382,21 @@ export class LatentPanel {
       page.changed();
     });
     canvas.addEventListener("pointerdown", (event) => {
-      if (!event.isPrimary) return;
+      if (!event.isPrimary) {
+        this.letGo();
+        return;
+      }
       canvas.setPointerCapture(event.pointerId);
-      this.grip = { from: place(event), last: place(event), track: [place(event)], tool: event.button === 1 ? "move" : page.state.tool };
-      if (this.grip.tool === "volume") page.volumes.point(this, ...place(event));
-      if (this.grip.tool === "path") page.volumes.path.add(this, ...place(event));
+      const at = place(event);
+      this.grip = { from: at, last: at, track: [at], tool: event.button === 1 ? "move" : page.state.tool, within: CLICK_PX[event.pointerType] ?? CLICK_PX.mouse, isClick: true, hasPointed: false };
+      // A finger may be the first of two, so that it points once it moves or leaves.
+      if (event.pointerType !== "touch") this.pointed();
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.isPrimary) this.moved(place(event));
     });
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.released());
+    canvas.addEventListener("pointerup", () => this.released());
+    canvas.addEventListener("pointercancel", () => this.letGo());
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.scatter.zoom(Math.exp(event.deltaY * 0.001), ...place(event));
@@ -405,11 +411,13 @@ export class LatentPanel {
       page.particle.hover(this.scatter, ...at);
       return;
     }
+    grip.isClick &&= Math.hypot(at[0] - grip.track[0][0], at[1] - grip.track[0][1]) < grip.within;
+    if (!grip.isClick) this.pointed();
     if (grip.tool === "move") {
       this.scatter.pan(at[0] - grip.last[0], at[1] - grip.last[1]);
       this.draw();
     }
-    if (grip.tool === "volume") page.volumes.point(this, ...at);
+    if (grip.tool === "volume" && grip.hasPointed) page.volumes.point(this, ...at);
     if (grip.tool === "path" && Math.hypot(at[0] - grip.from[0], at[1] - grip.from[1]) > 45) {
       grip.from = at;
       page.volumes.path.add(this, ...at);
@@ -419,19 +427,34 @@ export class LatentPanel {
     this.drawOverlay();
   }
 
+  // The place that was pressed is where a volume is decoded, or a path goes through; once.
+  pointed() {
+    const { grip, page } = this;
+    if (grip.hasPointed) return;
+    grip.hasPointed = true;
+    if (grip.tool === "volume") page.volumes.point(this, ...grip.from);
+    if (grip.tool === "path") page.volumes.path.add(this, ...grip.from);
+  }
+
+  // What was begun is not meant: a second finger has come, or the system has taken the pointer.
+  letGo() {
+    this.grip = null;
+    this.drawOverlay();
+  }
+
   released() {
     const { grip, page } = this;
-    this.grip = null;
     if (!grip) return;
-    let track = grip.track;
-    const went = Math.hypot(grip.last[0] - grip.from[0], grip.last[1] - grip.from[1]);
+    this.pointed();
+    this.grip = null;
+    let { track } = grip;
     // A finger points at nothing before it touches.
-    if (track.length < 3 && went < CLICK_PX) page.particle.hover(this.scatter, ...grip.last);
+    if (grip.isClick) page.particle.hover(this.scatter, ...track[0]);
     if (grip.tool === "box") {
       const [[x0, y0], [x1, y1]] = [grip.from, grip.last];
       track = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
     }
-    if (["lasso", "box"].includes(grip.tool) && Math.hypot(grip.last[0] - grip.from[0], grip.last[1] - grip.from[1], track.length) > 4 && track.length > 2) {
+    if (["lasso", "box"].includes(grip.tool) && !grip.isClick && track.length > 2) {
       const polygon = track.map(([px, py]) => this.scatter.toData(px, py));
       this.step({ kind: "polygon", x: page.state.x, y: page.state.y, polygon, mode: find("mode").value });
     }

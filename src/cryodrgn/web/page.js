@@ -109,6 +109,8 @@ class Page {
   async openRun(note = null) {
     const { state } = this;
     const opening = ++this.opening;
+    // A point of the run that was open is none of this one.
+    this.volumes.begin("");
     find("run").value = state.run;
     state.name = this.runs[state.run].name;
     this.columns.clear();

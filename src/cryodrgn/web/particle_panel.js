@@ -18,6 +18,7 @@ export class ParticlePanel {
     clearTimeout(this.later);
     this.asking?.abort();
     this.row = null;
+    this.pictured = "";
     for (const id of ["particle-number", "pictures"]) find(id).replaceChildren();
     find("particle-facts").textContent = HINT;
   }
@@ -32,14 +33,16 @@ export class ParticlePanel {
   }
 
   async show(row) {
-    if (row === this.row) return;
-    this.row = row;
     const { page } = this;
+    this.row = row;
     find("particle-number").textContent = row.toLocaleString("en");
     const colour = page.latent.coloured;
-    const value = colour.names ? colour.names[colour.values[row]] : `${shortNumber(colour.values[row])} ${colour.unit}`;
+    const value = colour.names ? colour.names[colour.values[row]] ?? "–" : `${shortNumber(colour.values[row])} ${colour.unit}`;
     const at = [page.latent.scatter.x[row], page.latent.scatter.y[row]].map((v) => shortNumber(v));
     find("particle-facts").textContent = `${page.state.x[1]} ${at[0]}, ${page.state.y[1]} ${at[1]}, ${page.state.colour[0] === "clusters" ? "cluster" : page.state.colour[1]} ${value}`;
+    const pictured = JSON.stringify([row, page.shownEpoch]);
+    if (pictured === this.pictured) return;
+    this.pictured = pictured;
     this.asking?.abort();
     this.asking = new AbortController();
     if (this.refusedRun === page.state.run) return;
@@ -52,6 +55,11 @@ export class ParticlePanel {
       find("pictures").replaceChildren();
       throw error;
     }
+  }
+
+  // Another epoch, colour or axis is shown: what is said of the particle follows.
+  refresh() {
+    if (this.row !== null && this.row < this.page.latent.scatter.count) this.page.tried(() => this.show(this.row));
   }
 
   draw(values, sides) {

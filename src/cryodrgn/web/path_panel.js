@@ -45,7 +45,7 @@ export class PathPanel {
 
   showAnchors() {
     const { anchors } = this.page.state;
-    find("anchors").textContent = anchors.length ? `${anchors.length} points` : "no points yet; take the tool Path";
+    find("anchors").textContent = anchors.length ? `${anchors.length} point${anchors.length > 1 ? "s" : ""}` : "no points yet; take the tool Path";
     find("frame").max = Math.max(this.frames.length - 1, 0);
     find("frame").disabled = this.frames.length < 2;
   }

@@ -122,11 +122,17 @@ try {
     if (!data[kind]) continue;
     const part = document.createElement("div");
     holder.append(part);
-    show(part, data[kind]);
+    try {
+      show(part, data[kind]);
+    } catch (error) {
+      // Without WebGL2, the pictures below show the same.
+      part.remove();
+      console.warn(error);
+    }
   }
+  holder.hidden = !holder.querySelector("canvas");
   holder.dataset.ready = "yes";
 } catch (error) {
-  // Without WebGL2, the pictures below show the same.
   holder.hidden = true;
   console.warn(error);
 }

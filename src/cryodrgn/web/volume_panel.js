@@ -289,7 +289,7 @@ export class VolumePanel {
       find("about-b").prepend("B − A: orange is more in B, blue is less. ");
     } else if (shown.b) b.setVolume(shown.b);
     const why = find("difference").checked || find("tint").value === "other" ? this.notComparable() : "";
-    if (why) find("about-b").append(` ${why}`);
+    if (why) find("about-b").append(document.createElement("br"), why);
     find("pair").classList.toggle("one", !shown.b);
     find("figure-b").hidden = !shown.b;
     this.colour(difference);
