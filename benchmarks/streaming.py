@@ -24,10 +24,10 @@ from cryodrgn.data.training_set import build_training_set
 from cryodrgn.devices import choose_network_dtype
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.progress import Progress
-from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.loop import Trainer
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.optimizers import adam
+from cryodrgn.training.run_config import TrainConfig
 from cryodrgn.training.schedules import KlWeighting
 
 CPU = torch.device("cpu")

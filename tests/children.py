@@ -33,7 +33,7 @@ CONTEXT.set_forkserver_preload(
         "cryodrgn.diagnosis.convention_verdict",
         "cryodrgn.kernels.numba_kernels",
         "cryodrgn.linear.network_scores",
-        "cryodrgn.linear.network_start",
+        "cryodrgn.linear.linear_run",
         "cryodrgn.linear.runner",
         "cryodrgn.preflight.rows",
         "cryodrgn.reconstruction.assumptions",

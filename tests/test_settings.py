@@ -27,7 +27,7 @@ from cryodrgn.settings import (
     same_as,
     settings,
 )
-from cryodrgn.training.config import TrainConfig
+from cryodrgn.training.run_config import TrainConfig
 
 
 @settings

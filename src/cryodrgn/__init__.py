@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cryodrgn.jobs.analyze import analyze_landscape_full as analyze_landscape_full
     from cryodrgn.jobs.backproject import backproject as backproject
     from cryodrgn.jobs.check import check as check
+    from cryodrgn.jobs.compare_models import compare_models as compare_models
     from cryodrgn.jobs.conformational_density import (
         conformational_density as conformational_density,
     )
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from cryodrgn.jobs.filter import filter as filter
     from cryodrgn.jobs.machine import benchmark as benchmark
     from cryodrgn.jobs.machine import doctor as doctor
-    from cryodrgn.jobs.model_comparison import compare_models as compare_models
     from cryodrgn.jobs.nuisance import nuisance as nuisance
     from cryodrgn.jobs.parse import parse_ctf_csparc as parse_ctf_csparc
     from cryodrgn.jobs.parse import parse_ctf_star as parse_ctf_star
@@ -78,9 +78,9 @@ _NAMES = {
     "jobs.analyze": "analyze analyze_landscape analyze_landscape_full",
     "jobs.backproject": "backproject",
     "jobs.check": "check",
+    "jobs.compare_models": "compare_models",
     "jobs.conformational_density": "conformational_density",
     "jobs.dashboard": "dashboard",
-    "jobs.model_comparison": "compare_models",
     "jobs.demo": "demo",
     "jobs.downsample": "downsample",
     "jobs.eval_images": "eval_images",

@@ -16,7 +16,7 @@ from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.selection_files import load_indices
-from cryodrgn.jobs.comparison import fsc
+from cryodrgn.jobs.fsc_and_alignment import fsc
 from cryodrgn.jobs.stacks import add_noise
 from cryodrgn.jobs.volumes import flip_hand
 

@@ -47,7 +47,7 @@ from cryodrgn.preflight.screening import read_screened
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.simulation.density import read_models
-from cryodrgn.training.config import RunConfig
+from cryodrgn.training.run_config import RunConfig
 from cryodrgn.training.run_log import read_events
 
 COUNT, BOX = 4, 8

@@ -29,8 +29,8 @@ from cryodrgn.models.settings import (
     LinearNetworkConfig,
     ModelConfig,
 )
-from cryodrgn.training.config import RunConfig, TrainConfig
 from cryodrgn.training.memory import bytes_written, memory_needed
+from cryodrgn.training.run_config import RunConfig, TrainConfig
 from pages import lines_of
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ from cryodrgn.kernels import backends
 from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.orientation.branching import BranchAndBoundSearch
 from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
-from cryodrgn.orientation.nearby import local_pose_search, shift_grid
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices, box_within
+from cryodrgn.orientation.trial_shifts import local_pose_search, shift_grid
 
 
 def test_gains_are_differences_of_squared_distances(views):

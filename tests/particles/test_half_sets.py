@@ -19,8 +19,8 @@ from cryodrgn.particles.half_sets import (
     rows_of,
 )
 from cryodrgn.training.assembly import held_out_particles
-from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.options import HeldOutConfig
+from cryodrgn.training.run_config import TrainConfig
 
 COUNT = 60
 

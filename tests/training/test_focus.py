@@ -16,8 +16,8 @@ from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.likelihood import predict
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.focus import Masks, density_outside
+from cryodrgn.training.run_config import TrainConfig
 from finished_run import SMALL_VAE, Finished
 
 BOX, SCALE = 16, 7.0

@@ -8,8 +8,8 @@ from cryodrgn.data.prepared import Storage, prepare_all
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.imaging.image_rotation import rotate_in_plane
 from cryodrgn.imaging.likelihood import kl_divergence, reconstruction_loss
-from cryodrgn.imaging.turning import rotate_in_plane
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.models.build import build_model
 from cryodrgn.models.model import sample_latent

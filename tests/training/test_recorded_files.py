@@ -11,7 +11,7 @@ from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.latents import recorded_data
 from cryodrgn.models.build import ModelConfig
 from cryodrgn.models.decoders import DecoderConfig
-from cryodrgn.training.config import RunConfig
+from cryodrgn.training.run_config import RunConfig
 
 FILES = ParticleFiles(
     particles=Path("/data/a.star"), tilted=Path("/data/b.mrcs"), tilt_deg=-30.0

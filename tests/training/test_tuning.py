@@ -25,7 +25,6 @@ from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.models.build import build_model
 from cryodrgn.models.encoders import MlpEncoder
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
-from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.input_weights import input_weights, spectral_snr
 from cryodrgn.training.optimizers import (
     Adam,
@@ -35,6 +34,7 @@ from cryodrgn.training.optimizers import (
     take_over,
     tuned_adam,
 )
+from cryodrgn.training.run_config import TrainConfig
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch before 2.9")

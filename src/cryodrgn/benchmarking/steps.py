@@ -14,12 +14,12 @@ from cryodrgn.data.training_set import build_training_set
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.cost import operations_per_particle
 from cryodrgn.training.loop import Trainer
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.optimizers import adam
 from cryodrgn.training.options import Compilation
+from cryodrgn.training.run_config import TrainConfig
 from cryodrgn.training.schedules import KlWeighting
 
 

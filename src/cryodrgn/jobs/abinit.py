@@ -27,7 +27,7 @@ from cryodrgn.training.search_config import LATENT, SearchConfig
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
     from cryodrgn.particles.particle_set import ParticleSet
-    from cryodrgn.training.config import TrainConfig
+    from cryodrgn.training.run_config import TrainConfig
 
 ENCODER_TRAINING = "Training of an encoder"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from cryodrgn.data.prepared import Storage
-    from cryodrgn.linear.network_start import LinearRun
+    from cryodrgn.linear.linear_run import LinearRun
     from cryodrgn.models.settings import (
         LinearEncoderConfig,
         LinearNetworkConfig,
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     )
     from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
-    from cryodrgn.training.config import RunConfig
     from cryodrgn.training.linear_start import LinearStart
+    from cryodrgn.training.run_config import RunConfig
 
 
 @settings
@@ -142,7 +142,7 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         """
         import torch
 
-        from cryodrgn.linear.network_start import LinearRun
+        from cryodrgn.linear.linear_run import LinearRun
         from cryodrgn.training.assembly import held_out_particles
 
         folder, seed = config.training.linear_run, config.training.seed
@@ -167,7 +167,7 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
     @cached_property
     def _opened(self) -> "LinearRun":
         """The linear run."""
-        from cryodrgn.linear.network_start import LinearRun
+        from cryodrgn.linear.linear_run import LinearRun
 
         assert self.linear_run is not None
         seed: Any = getattr(self, "seed", 0)

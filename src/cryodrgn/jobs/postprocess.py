@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.errors import ConfigError, MissingDependencyError, ShapeMismatchError
-from cryodrgn.jobs.comparison import read_two_volumes
+from cryodrgn.jobs.fsc_and_alignment import read_two_volumes
 from cryodrgn.jobs.tool_options import PixelSizeOptions
 from cryodrgn.settings import (
     POSITIVE,

@@ -11,8 +11,8 @@ from cryodrgn.training.options import TRAINING, TuningOptions
 logger = logging.getLogger(__name__)
 
 RecipeName = Literal["fast"]
-# Values of settings of :class:`cryodrgn.training.config.TrainConfig`; docs/performance.md says
-# what each of them is worth.
+# Values of settings of :class:`~cryodrgn.training.run_config.TrainConfig`; what each of them is
+# worth is in docs/performance.md.
 RECIPES: Mapping[RecipeName, Mapping[str, Any]] = MappingProxyType(
     {
         "fast": {

@@ -16,7 +16,7 @@ from cryodrgn.training.options import LatentTableConfig, LikelihoodOptions
 if TYPE_CHECKING:
     from cryodrgn.models.settings import ModelConfig
     from cryodrgn.particles.particle_set import ParticleSet
-    from cryodrgn.training.config import TrainConfig
+    from cryodrgn.training.run_config import TrainConfig
 
 
 @settings

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cryodrgn.particles.options import TiltSeriesSettings
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.rundir import RunDirectory
-    from cryodrgn.training.config import RunConfig, TrainConfig
+    from cryodrgn.training.run_config import RunConfig, TrainConfig
 
 logger = logging.getLogger(__name__)
 

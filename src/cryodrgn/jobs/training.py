@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from cryodrgn.preflight.screening import Screen
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.runs.run import Run
-    from cryodrgn.training.config import RunConfig, TrainConfig
+    from cryodrgn.training.run_config import RunConfig, TrainConfig
     from cryodrgn.training.start import Load
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class TrainingJob(
 
     def train_config(self) -> "TrainConfig":
         """Settings of the optimisation that all kinds of training share."""
-        from cryodrgn.training.config import TrainConfig
+        from cryodrgn.training.run_config import TrainConfig
 
         more: dict[str, Any] = values_of_recipe(self)
         if isinstance(self, HeldOutOptions):
@@ -254,7 +254,7 @@ class TrainingJob(
 
     def _described(self, particles: "ParticleSet") -> "RunConfig":
         """The run that the settings describe."""
-        from cryodrgn.training.config import RunConfig
+        from cryodrgn.training.run_config import RunConfig
 
         draws = isinstance(self, RandomTiltOptions) and self.random_tilts
         if draws and particles.offsets is None:

@@ -16,7 +16,7 @@ from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.linear.held_out import Candidate, Comparison, compared, number_of_groups
 from cryodrgn.linear.iteration import DiscImages
-from cryodrgn.linear.kernel import KernelRegression
+from cryodrgn.linear.kernel_regression import KernelRegression
 from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.masks import molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import noise_of, solve

@@ -20,9 +20,9 @@ from cryodrgn.imaging.likelihood import cross_correlations, slice_energies
 from cryodrgn.imaging.slices import slice_axes
 from cryodrgn.kernels.backends import is_compiled
 from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
-from cryodrgn.orientation.nearby import local_pose_search, shift_grid
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
+from cryodrgn.orientation.trial_shifts import local_pose_search, shift_grid
 
 # Offsets of the eight parts of a cell, in units of its side. A quarter would do for cubes;
 # cells of the first grid are none, and a little overlap reaches their corners.

@@ -26,9 +26,9 @@ from cryodrgn.imaging.likelihood import log_likelihood_ratios
 from cryodrgn.orientation.branching import VALUES_AT_ONCE, VALUES_AT_ONCE_ON_GPU
 from cryodrgn.orientation.comparison import FrequencyDisc, WhitenedImages
 from cryodrgn.orientation.maps import at_radius, map_of_slices
-from cryodrgn.orientation.nearby import shift_grid
 from cryodrgn.orientation.settings import GridSettings
 from cryodrgn.orientation.slices import Slices
+from cryodrgn.orientation.trial_shifts import shift_grid
 from cryodrgn.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,6 @@ from cryodrgn.page import columns as kinds
 from cryodrgn.page.columns import Column, Makers
 from cryodrgn.page.file_columns import category_columns, changed_since, file_columns
 from cryodrgn.page.following import progress_of, stamp
-from cryodrgn.page.kept import Kept, state_of
 from cryodrgn.page.latents import (
     cluster_column,
     components_of,
@@ -31,6 +30,7 @@ from cryodrgn.page.latents import (
 from cryodrgn.page.maps import half_map_curves, named_map, stored_maps
 from cryodrgn.page.pictures import low_passed_image, particle_pictures
 from cryodrgn.page.selections import Selections
+from cryodrgn.page.table_cache import TableCache, state_of
 from cryodrgn.page.volumes import Support, Turns, VolumeDesk
 from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.particles.particle_set import ParticleSet
@@ -67,7 +67,7 @@ class ShownRun:
         self._turns = Turns()
         self._events = GrowingEvents(self.files.events)
         self._desks: OrderedDict[Any, VolumeDesk] = OrderedDict()
-        self._kept = Kept(MOST_CACHED_BYTES, _size)
+        self._kept = TableCache(MOST_CACHED_BYTES, _size)
 
     # What there is
 

@@ -35,13 +35,13 @@ from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.simulation.simulate import BATCH as SIMULATED_TOGETHER
 from cryodrgn.simulation.simulate import SimulationSettings
 from cryodrgn.simulation.states import StatesSize
-from cryodrgn.training.config import RunConfig
 from cryodrgn.training.cost import seconds_per_particle
 from cryodrgn.training.memory import (
     BYTES_PER_POINT,
     bytes_written,
     memory_needed,
 )
+from cryodrgn.training.run_config import RunConfig
 
 FLOAT = 4
 NETWORKS = (

@@ -24,7 +24,6 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory, latents_at
-from cryodrgn.training.config import RunConfig, TrainConfig
 from cryodrgn.training.focus import Masks, density_outside
 from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.input_weights import weigh_inputs
@@ -40,6 +39,7 @@ from cryodrgn.training.options import TEACHING_EPOCHS, LatentTableConfig, Precis
 from cryodrgn.training.pose_search import FEWEST_SEARCHED, LatentAccess, PoseSearch
 from cryodrgn.training.pose_table import PoseTable
 from cryodrgn.training.row_table import PerParticleParameters, TrainableGroup
+from cryodrgn.training.run_config import RunConfig, TrainConfig
 from cryodrgn.training.start import ResumePoint
 from cryodrgn.training.warm_start import (
     TYPICAL_LOG_VARIANCE,

@@ -19,7 +19,7 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.copies import first_rows
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.backproject import backproject
-from cryodrgn.training.config import TrainConfig
+from cryodrgn.training.run_config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -24,13 +24,13 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.progress import Progress
 from cryodrgn.threads import torch_threads
 from cryodrgn.training.compiled_step import CompiledStep
-from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.events import StepsTaken
 from cryodrgn.training.execution import choose_variant
 from cryodrgn.training.guard import NonFiniteGuard, PendingStep, StepReport
 from cryodrgn.training.objectives import ROWS_IN_CACHE, Gradients, Objective
 from cryodrgn.training.optimizers import divide_rates, skips_on_device, step_unless
 from cryodrgn.training.row_table import TrainableGroup
+from cryodrgn.training.run_config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from cryodrgn.models.build import decoder_sizes, encoder_sizes
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.processors import most_threads
 from cryodrgn.reconstruction.encode import BATCH as EVALUATED_TOGETHER
-from cryodrgn.training.config import RunConfig
 from cryodrgn.training.objectives import ROWS_IN_CACHE
+from cryodrgn.training.run_config import RunConfig
 
 # Bytes that libraries take beyond what they hold before the first step: compiled kernels,
 # workspaces of threads, what the allocator keeps.

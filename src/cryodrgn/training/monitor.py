@@ -34,8 +34,8 @@ from cryodrgn.training.held_out import (
     state_groups,
     view_blocks,
 )
+from cryodrgn.training.likelihood_bounds import can_be_judged, compare_with_linear
 from cryodrgn.training.model_choice import ModelChoice
-from cryodrgn.training.model_comparison import can_be_judged, compare_with_linear
 
 # Particles that are trained on, from whose latents states are made.
 REFERENCE_PARTICLES = 1000

@@ -19,13 +19,13 @@ from cryodrgn.data.batch import Batch, StoredBatch
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.grouping import ImageSets
+from cryodrgn.imaging.image_rotation import rotate_in_plane
 from cryodrgn.imaging.likelihood import (
     Losses,
     kl_divergence,
     kl_penalty,
     reconstruction_loss,
 )
-from cryodrgn.imaging.turning import rotate_in_plane
 from cryodrgn.io.cryodrgn_pickle import save_latents, save_pickles
 from cryodrgn.io.mrc import write_volume
 from cryodrgn.models.model import Model, sample_latent

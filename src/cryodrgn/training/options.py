@@ -1,7 +1,7 @@
 """Settings of training that commands take as options and runs record, declared once.
 
 Each group is a base of the jobs that have its options, and of the record of a run
-(:class:`~cryodrgn.training.config.TrainConfig`): a setting that is new here is an option of
+(:class:`~cryodrgn.training.run_config.TrainConfig`): a setting that is new here is an option of
 these jobs, is checked, reaches training, and is written to ``config.yaml``. Parts of the record
 come last: their settings are options under names that say which part they are of.
 """

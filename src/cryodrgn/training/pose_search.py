@@ -34,9 +34,9 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
 from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.decode import VolumeDecoder
-from cryodrgn.training.config import TrainConfig
 from cryodrgn.training.optimizers import Adam
 from cryodrgn.training.pose_table import PoseTable
+from cryodrgn.training.run_config import TrainConfig
 from cryodrgn.training.search_config import SearchConfig
 
 logger = logging.getLogger(__name__)

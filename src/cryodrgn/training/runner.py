@@ -28,7 +28,6 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.assembly import Assembly, build_training
-from cryodrgn.training.config import RunConfig
 from cryodrgn.training.cost import FirstSteps, RateInWords
 from cryodrgn.training.events import (
     EpochFinished,
@@ -47,6 +46,7 @@ from cryodrgn.training.loop import Position, RunningMean, Trainer
 from cryodrgn.training.monitor import HeldOutEvaluator
 from cryodrgn.training.optimizers import averaged, divide_rates, take_over
 from cryodrgn.training.pose_search import PoseSearch, with_first_poses
+from cryodrgn.training.run_config import RunConfig
 from cryodrgn.training.run_log import (
     EventsFile,
     HeldOutTable,

@@ -10,8 +10,8 @@ from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.rundir import RunDirectory
-from cryodrgn.training.config import RunConfig
 from cryodrgn.training.options import Precision
+from cryodrgn.training.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
 

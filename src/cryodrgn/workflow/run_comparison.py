@@ -1,7 +1,7 @@
 """Comparison of finished runs by the likelihood of images that none of them was trained on.
 
 Every model is judged by the same number, the lower bound of the log-likelihood of all images of
-a particle that :mod:`cryodrgn.training.model_comparison` describes, with the latents that its
+a particle that :mod:`cryodrgn.training.likelihood_bounds` describes, with the latents that its
 run gave the particle as the distribution from which samples are drawn. A linear run leaves no
 particle out; its few volumes owe little to any one of them.
 """
@@ -40,8 +40,7 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.trained import TrainedModel, prepare_as_trained
 from cryodrgn.runs.run import Run
 from cryodrgn.training.held_out import choose_held_out
-from cryodrgn.training.model_choice import CLEAR
-from cryodrgn.training.model_comparison import (
+from cryodrgn.training.likelihood_bounds import (
     SAMPLES,
     STREAM,
     Candidate,
@@ -49,6 +48,7 @@ from cryodrgn.training.model_comparison import (
     likelihood_bounds,
     residual_variances,
 )
+from cryodrgn.training.model_choice import CLEAR
 
 logger = logging.getLogger(__name__)
 

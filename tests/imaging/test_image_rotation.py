@@ -7,7 +7,7 @@ import torch
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.transforms import images_from_lattice, transform_on_lattice
 from cryodrgn.geometry.rotations import random_rotations
-from cryodrgn.imaging.turning import rotate_in_plane
+from cryodrgn.imaging.image_rotation import rotate_in_plane
 from cryodrgn.kernels.projection import VolumeSlicer
 
 BOX = 32

@@ -10,7 +10,7 @@ Table = TypeVar("Table")
 State = tuple[tuple[int, int, int] | None, ...]
 
 
-class Kept:
+class TableCache:
     """Tables by name, made when they are first asked for and anew once their files change.
 
     A run may go on, end, or be analysed again while its page is open. The oldest tables give
