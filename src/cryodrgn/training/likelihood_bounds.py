@@ -1,8 +1,8 @@
 """Bounds of the likelihood of held-out particles, by which models are compared.
 
 A linear model and its sum with a network are judged by one number, a lower bound of the
-log-likelihood of all images of a particle in which the latent is integrated out, so that neither
-gains by latents that follow noise:
+log-likelihood of all images of a particle in which the latent is integrated out, so that
+neither gains by latents that follow noise:
 
     log p(y) ≥ E log mean_s p(y | z_s) p(z_s) / q(z_s | y),   z_s drawn from q
 
