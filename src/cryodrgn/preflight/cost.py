@@ -9,7 +9,6 @@ is not in them. ``benchmarks/plans.py`` compares all of it with what commands ta
 """
 
 import functools
-import io
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +19,7 @@ import torch
 
 from cryodrgn.data.preprocessing import Preprocessing, preparing_device, preprocess
 from cryodrgn.devices import operations_per_second
-from cryodrgn.errors import BadImageError, MissingDependencyError
+from cryodrgn.errors import BadImageError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.fourier.resample import downsample_images
@@ -59,10 +58,11 @@ SOLVED_SIDE = 32
 # Side of a state that is described for a moment, and images that are read.
 DESCRIBED_SIDE, READ_IMAGES = 32, 64
 # Axes in the pictures of a state, those that it has in the figure of all, and the most states
-# there; axes in the gallery of a linear run.
-AXES_OF_STATE, AXES_IN_FIGURE, MOST_IN_FIGURE, AXES_OF_JUNK = 4, 3, 8, 50
-# Work told in operations of products. A voxel of a decoded volume that is written.
-WRITTEN_VOXEL = 2e3
+# there; axes that take as long as the picture of junk and its imports.
+AXES_OF_STATE, AXES_IN_FIGURE, MOST_IN_FIGURE, AXES_OF_JUNK = 4, 3, 8, 30
+# Work told in operations of products. A voxel of a decoded volume that is written, and axes of
+# a picture.
+WRITTEN_VOXEL, DRAWN_AXES = 2e3, 6e9
 # An analysis without its volumes, a volume that is drawn, a particle in an embedding, and at
 # most so many of them.
 ANALYSED, DRAWN, MAPPED, MAPPED_AT_MOST = 4e11, 3.5e10, 2.5e8, 100_000
@@ -103,8 +103,8 @@ def preparing(count: int, box_size: int, device: torch.device = PROCESSOR) -> fl
 
 
 def drawing(num_axes: int) -> float:
-    """Seconds to draw so many axes of pictures; 0 where there is nothing to draw with."""
-    return num_axes * _drawn_axes() if num_axes else 0.0
+    """Seconds to draw so many axes of pictures."""
+    return host_seconds(DRAWN_AXES * num_axes)
 
 
 def downsampling(count: int, box_size: int, new_box_size: int) -> float:
@@ -428,28 +428,6 @@ def _described_voxel(side: int, device: torch.device) -> float:
         return sharpened(halves, mask, 1.0, with_local=False)
 
     return shortest_time(describe, PROCESSOR) / side**3
-
-
-@functools.cache
-def _drawn_axes() -> float:
-    """Seconds to draw axes with an image, or with labels and a curve, and to write them."""
-    try:
-        from cryodrgn.analysis.plots import new_figure  # noqa: PLC0415 (it is optional)
-    except MissingDependencyError:
-        return 0.0
-
-    def draw() -> None:
-        figure = new_figure(6, 3)
-        section, curve = figure.subplots(1, 2)
-        section.imshow(np.eye(2 * SOLVED_SIDE), cmap="gray")
-        section.set(xticks=[], yticks=[], title="section")
-        curve.plot(np.arange(SOLVED_SIDE), label="curve")
-        curve.set(xlabel="resolution", ylabel="correlation")
-        curve.legend()
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120)
-
-    return shortest_time(draw, PROCESSOR) / 2
 
 
 @functools.cache
