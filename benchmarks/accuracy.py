@@ -205,13 +205,20 @@ def _section(name: str, found: dict[str, list[dict]]) -> list[str]:
             _pair(rows, "image", ""),
             _pair(rows, "image", "masked_"),
         ]
-        epochs = {row["epochs"] for row in rows if "epochs" in row}
-        label = f"{method}, {max(epochs)} epochs" if epochs else method
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+        lines.append(f"| {method}{_epochs(rows)} | {' | '.join(cells)} |")
     verdicts = [row["verdict"] for rows in found.values() for row in rows if "verdict" in row]
     if verdicts:
         lines += ["", "Verdicts: " + "; ".join(f"“{text}”" for text in verdicts) + "."]
     return [*lines, ""]
+
+
+def _epochs(rows: list[dict]) -> str:
+    """Words on the epochs of runs, which need not be equal."""
+    counts = sorted({row["epochs"] for row in rows if "epochs" in row})
+    if not counts:
+        return ""
+    plural = "" if counts[-1] == 1 else "s"
+    return f", {' or '.join(map(str, counts))} epoch{plural}"
 
 
 def _cell(rows: list[dict], name: str, digits: int = 4) -> str:

@@ -43,6 +43,7 @@ from cryodrgn.training.run_log import model_choice_in_words
 IMAGES_SCORED = 100
 KERNEL_STATES = 10
 HARMONICS = 6
+CORRECTED = "--contrast --refine-poses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,11 @@ def linear_moved(case: Case) -> dict:
     return _with_states(case, run, cost, "basis")
 
 
+def corrected_linear(case: Case) -> dict:
+    """``train_linear`` with contrasts and refined poses, then ``reconstruct_states``."""
+    return _with_states(case, *_corrected_run(case), "basis")
+
+
 def linear_kernel(case: Case) -> dict:
     """``train_linear``, then kernel regression at ten states."""
     return _with_states(case, *_linear_run(case), "kernel")
@@ -182,6 +188,12 @@ def judged_network(case: Case) -> dict:
     return _judged(case, "judged", *_linear_run(case))
 
 
+def judged_network_on_corrected(case: Case) -> dict:
+    """The same on a linear run with contrasts and refined poses, with the poses it found."""
+    linear, first = _corrected_run(case)
+    return _judged(case, "judged_corrected", linear, first, ("--poses", linear.poses()))
+
+
 def judged_network_on_states(case: Case) -> dict:
     """The same on the volumes and functions of ``reconstruct_states``."""
     if case.labels().max() == 0:
@@ -193,8 +205,10 @@ def judged_network_on_states(case: Case) -> dict:
     return _judged(case, "judged_basis", RunDirectory(files.path), first + cost)
 
 
-def _judged(case: Case, name: str, start: RunDirectory, first: Cost) -> dict:
-    words = ("train_vae", *case.inputs, "--from", start.path, "-n", case.vae_epochs)
+def _judged(
+    case: Case, name: str, start: RunDirectory, first: Cost, options: tuple = ()
+) -> dict:
+    words = ("train_vae", *case.inputs, "--from", start.path, "-n", case.vae_epochs, *options)
     run, cost = _cached_run(case, name, (*words, "--held-out", 0.05, "--seed", case.seed))
     found = asdict(first + cost) | {"epochs": case.vae_epochs}
     found["verdict"] = model_choice_in_words(run.events)
@@ -207,6 +221,7 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "train_linear": linear_alone,
     "train_linear + basis": linear_basis,
     "train_linear --refine-poses + basis": linear_moved,
+    f"train_linear {CORRECTED} + basis": corrected_linear,
     "train_linear + kernel": linear_kernel,
     "train_vae": vae_alone,
     "train_vae + basis": vae_basis,
@@ -222,6 +237,7 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "train_vae --from": network_on_linear,
     "train_vae --from --held-out 0.05": judged_network,
     "train_vae --from states --held-out 0.05": judged_network_on_states,
+    f"train_vae --from linear {CORRECTED} --held-out 0.05": judged_network_on_corrected,
 }
 
 
@@ -323,6 +339,10 @@ def _prepared(case: Case) -> tuple[DiscImages, object]:
 def _linear_run(case: Case, name: str = "linear", *options: str) -> tuple[RunDirectory, Cost]:
     words = ("train_linear", *case.inputs, "--seed", case.seed, *options)
     return _cached_run(case, name, words)
+
+
+def _corrected_run(case: Case) -> tuple[RunDirectory, Cost]:
+    return _linear_run(case, "linear_corrected", *CORRECTED.split())
 
 
 def _vae_run(case: Case, *options: str, warm: bool) -> tuple[RunDirectory, Cost]:
