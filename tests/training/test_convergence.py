@@ -89,6 +89,21 @@ def test_heterogeneity_is_found_where_halves_tell_of_each_other(rng, size):
     assert found.gain > 3 * found.error
 
 
+def test_states_that_hardly_differ_are_no_heterogeneity(rng):
+    halves = images_of_states(rng, 240, size=12.0)
+    mean = halves.mean(2, keepdims=True)
+    found = compare_exchanged(
+        exchange_errors(mean + 1e-3 * (halves - mean), blocks_of(halves.shape[1]))
+    )
+    assert found.score > FOUND
+    assert not found.is_heterogeneous
+    assert not found.is_suspected
+    dead = HalfImageExchangeTest(gain=1.4e-8, error=6.4e-9, score=2.1, num_images=498)
+    words = verdict_in_words(None, dead)
+    assert words.startswith("no heterogeneity above noise found so far")
+    assert words.endswith("1.4e-08 ± 6e-09 units of noise")
+
+
 def epochs_of(rng, means, count=200):
     fixed = rng.normal(100, 10, count)
     return [fixed + mean + 0.5 * rng.normal(size=count) for mean in means]

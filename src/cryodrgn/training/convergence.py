@@ -15,6 +15,9 @@ SIGNIFICANT, WORTHWHILE_MAP, WORTHWHILE_LATENTS = 2.0, 0.002, 0.02
 FOUND = 4.0
 # And from which it may be there, so that training goes on.
 SUSPECTED = 2.0
+# Log-likelihood of all images together from which states say anything: what a parameter costs
+# in Akaike's criterion. A score has no size: maps that differ by nothing have one, too.
+WORTHWHILE_GAIN = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,12 +39,16 @@ class HalfImageExchangeTest:
     @property
     def is_heterogeneous(self) -> bool:
         """True if the states explain their images better than noise can."""
-        return self.score > FOUND
+        return self.score > FOUND and self._is_worthwhile
 
     @property
     def is_suspected(self) -> bool:
         """True if they may, so that it is too early to say that they do not."""
-        return self.score > SUSPECTED
+        return self.score > SUSPECTED and self._is_worthwhile
+
+    @property
+    def _is_worthwhile(self) -> bool:
+        return self.gain * self.num_images > WORTHWHILE_GAIN
 
 
 def exchange_errors(
@@ -141,7 +148,7 @@ def verdict_in_words(converged_at: int | None, exchange: HalfImageExchangeTest |
         words = f"converged at epoch {converged_at + 1}"
     if exchange is None:
         return words
-    gain = f"{exchange.gain:.2f} ± {exchange.error:.2f} units of noise"
+    gain = f"{exchange.gain:.2g} ± {exchange.error:.1g} units of noise"
     if exchange.is_heterogeneous:
         return (
             f"{words}; heterogeneity is found: the state that fits one half of an image "
