@@ -97,6 +97,36 @@ def test_every_long_command_says_its_plan_before_it_begins(
     assert all(" are taken from " in text for text in said[:plan])
 
 
+STACK = "{}/sim/particles.mrcs"
+POSELESS = "holds no poses; give them with --poses"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"train_vae {STACK} --zdim 2", POSELESS),
+        (f"train_dec {STACK} --zdim 2", POSELESS),
+        (f"train_nn {STACK}", POSELESS),
+        (f"train_linear {STACK} --components 1", POSELESS),
+        (f"backproject_voxel {STACK}", POSELESS),
+        (f"eval_images {STACK} {RUN}/weights.pkl", POSELESS),
+        (f"nuisance {STACK} {RUN}/z.pkl", POSELESS),
+        (f"power {STACK}", POSELESS),
+        (f"check {STACK}", POSELESS),
+        (f"run {STACK}", POSELESS),
+        (f"train_linear {STAR}", "has 60 particles, but 8 components need at least 64"),
+    ],
+)
+def test_what_cannot_begin_is_refused_before_a_plan_is_measured(
+    folder, tmp_path, line, words, monkeypatch, fail
+):
+    def announce(plan, name):
+        raise BegunError
+
+    monkeypatch.setattr(Plan, "announce", announce)
+    assert words in fail(*words_of(line, folder, tmp_path / "out"))
+
+
 @pytest.mark.parametrize("line", PLANS)
 def test_too_little_memory_or_room_is_said_before_anything_is_written(
     fail, folder, tmp_path, line, monkeypatch

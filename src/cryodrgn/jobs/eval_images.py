@@ -110,6 +110,7 @@ class EvalImages(
             )
             raise ConfigError(msg)
         particles = open_particles(replace(files, sampling=trained.sampling))
+        particles.images.require_poses()
         trained.require_field_of_view(particles)
         if trained.sampling is None and particles.images.sampling is not None:
             sizes = particles.images.pixel_sizes_in_files

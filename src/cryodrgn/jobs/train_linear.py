@@ -90,7 +90,7 @@ class TrainLinear(
             CryodrgnError: The settings or the data cannot be used.
         """
         from cryodrgn.linear.config import require_radius
-        from cryodrgn.linear.runner import train_linear
+        from cryodrgn.linear.runner import check_start, train_linear
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import linear_plan
         from cryodrgn.preflight.rows import tell_of_missing_ctf, warn_of_foreign_poses
@@ -119,10 +119,10 @@ class TrainLinear(
                 data, particles = chosen
                 warn_of_foreign_poses(particles, self.poses)
                 settings = replace(config, data=data)
+                # Before the plan, which takes seconds to measure.
+                check_start(settings, particles, directory, team, overwrite=self.overwrite)
                 linear_plan(settings, particles, self.outdir, device).announce("the fit")
-                result = train_linear(
-                    settings, particles, directory, device, overwrite=self.overwrite, team=team
-                )
+                result = train_linear(settings, particles, directory, device, team=team)
                 if team.is_writer:
                     draw_junk(result.scores, particles, data, directory)
 

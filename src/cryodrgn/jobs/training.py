@@ -247,9 +247,12 @@ class TrainingJob(
 
     def _begun(self, run: "RunDirectory") -> "tuple[RunConfig, ParticleSet]":
         """The run, recorded or described by the settings, and its particles."""
+        from cryodrgn.training.pose_search import require_first_poses
+
         config = self._recorded(run) if self._resumes_alone else None
         particles = self._data().open() if config is None else config.data.open()
         config = config or self._described(particles)
+        require_first_poses(particles, config.training.search)
         return replace(config, data=config.data.with_places(particles)), particles
 
     def _described(self, particles: "ParticleSet") -> "RunConfig":

@@ -63,24 +63,23 @@ def train_linear(
     run: RunDirectory,
     device: torch.device,
     *,
-    overwrite: bool = False,
     team: Team = ALONE,
 ) -> LinearResult:
     """Fit a linear model to images with known poses, embed all of them, and write the run.
+
+    See :func:`check_start` for what must be true of them.
 
     Args:
         config: Settings of the run.
         particles: The images, with poses.
         run: Folder for everything the run writes.
         device: Where to compute.
-        overwrite: Whether the run that the folder holds may be replaced.
         team: Processes that share the images; the first of them writes the files.
 
     Raises:
         CryodrgnError: The settings or the data cannot be used.
     """
     device = with_double_precision(device)
-    _check(config, particles, run, team, overwrite=overwrite)
     masks = _read_masks(config, particles, device)
     norm = config.data.norm or estimated_norm(config.data, particles)
     poses = None
@@ -404,7 +403,7 @@ def _chosen_rows(
     return torch.stack(parts, dim=1).flatten()
 
 
-def _check(
+def check_start(
     config: LinearConfig,
     particles: ParticleSet,
     run: RunDirectory,
@@ -412,6 +411,12 @@ def _check(
     *,
     overwrite: bool,
 ) -> None:
+    """Refuse what no fit can begin with: particles, settings, the folder.
+
+    Raises:
+        CryodrgnError: Poses or the pixel size are not known, the particles are too few for
+            the components, or the folder holds a run that may not be replaced.
+    """
     particles.images.require_poses()
     particles.require_pixel_size()
     if config.pose_rounds:

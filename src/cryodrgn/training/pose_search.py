@@ -409,14 +409,24 @@ def latents_of_classes(
     return latents
 
 
+def require_first_poses(particles: ParticleSet, search: SearchConfig | None) -> None:
+    """Refuse particles without poses where none are searched, or where it begins with them.
+
+    Raises:
+        MetadataError: The particles have no poses.
+    """
+    if search is None or search.takes_given:
+        particles.images.require_poses()
+
+
 def with_first_poses(particles: ParticleSet, search: SearchConfig | None) -> ParticleSet:
     """The particles with the poses that a run begins with.
 
     Raises:
         MetadataError: There are none, and none are searched.
     """
+    require_first_poses(particles, search)
     if search is None or search.takes_given:
-        particles.images.require_poses()
         return particles
     unknown = Poses(
         rotations=np.tile(np.eye(3, dtype=np.float32), (len(particles.images), 1, 1)),
