@@ -184,6 +184,20 @@ def test_a_finished_run_can_be_made_longer(run, line, tmp_path):
     assert Finished(tmp_path / "short").has_the_weights_of(Finished(tmp_path / "long"))
 
 
+def test_a_run_goes_on_by_its_folder_and_its_particles_alone(
+    run, fail, line, simulated, tmp_path
+):
+    run(*line("train_vae", tmp_path / "long", "-n", 3))
+    run(*line("train_vae", tmp_path / "short", "-n", 2))
+    resumed = ("-o", tmp_path / "short", "--load", "latest")
+    run("train_vae", simulated / "particles.star", *resumed, "-n", 3)
+    assert Finished(tmp_path / "short").has_the_weights_of(Finished(tmp_path / "long"))
+    message = fail("train_vae", simulated / "particles.star", *resumed, "--lr", 0.1)
+    assert "resume the run by its folder alone: -o and --load latest" in message
+    message = fail("train_vae", tmp_path / "others.star", *resumed)
+    assert "others.star" in message
+
+
 def test_load_with_a_weights_file_of_the_folder_goes_on_as_documented(run, line, tmp_path):
     out = tmp_path / "out"
     run(*line("train_vae", out, "-n", 2))

@@ -242,8 +242,26 @@ class TrainingJob(
 
     @property
     def _resumes_alone(self) -> bool:
-        """True if a run goes on by what it recorded, without a command line of its own."""
-        return self.load == "latest" and self.particles is None
+        """True if a run goes on by what it recorded, without a command line of its own.
+
+        Beside what may change, such a command line names the folder, and perhaps the particles
+        of the run.
+        """
+        from cryodrgn.rundir import RunDirectory
+        from cryodrgn.training.start import recorded_config
+
+        if self.load != "latest" or self.particles is None:
+            return self.load == "latest"
+        if self.overwrite or self._fixed_settings:
+            return False
+        config = recorded_config(RunDirectory(self.outdir))
+        return config is not None and config.data.files.particles == self.particles.resolve()
+
+    @property
+    def _fixed_settings(self) -> list[str]:
+        """Settings that were given, and cannot be changed once a run has begun."""
+        declared = options_of(type(self))
+        return sorted(n for n in self.given - OF_THE_CALL if declared[n][1].resumes_as is None)
 
     def _begun(self, run: "RunDirectory") -> "tuple[RunConfig, ParticleSet]":
         """The run, recorded or described by the settings, and its particles."""
@@ -287,16 +305,16 @@ class TrainingJob(
                 "or leave out `load` to begin one"
             )
             raise ConfigError(msg)
+        if self._fixed_settings:
+            msg = (
+                f"`load` latest takes its settings from {run.config_yaml}; leave out "
+                f"{', '.join(f'`{name}`' for name in self._fixed_settings)}, or give the whole "
+                "command line"
+            )
+            raise ConfigError(msg)
         resumable = {
             name: said.resumes_as for name, (_, said) in options_of(type(self)).items()
         }
-        fixed = sorted(n for n in self.given - OF_THE_CALL if resumable[n] is None)
-        if fixed:
-            msg = (
-                f"`load` latest takes its settings from {run.config_yaml}; leave out "
-                f"{', '.join(f'`{name}`' for name in fixed)}, or give the whole command line"
-            )
-            raise ConfigError(msg)
         changes = {
             target: getattr(self, name)
             for name, target in resumable.items()

@@ -164,9 +164,9 @@ def tell_of_junk(scores: ParticleScores, files: JudgedFiles) -> None:
     logger.info("%s", scores.sentence())
     if scores.is_junk().any():
         logger.info(
-            "their rows of the original file: %s; those of all others: %s (for `indices`)",
-            files.junk,
+            "rows of all others in the original file, to work without them: %s; their own: %s",
             files.good,
+            files.junk,
         )
 
 

@@ -47,7 +47,7 @@ export class SelectionPanel {
     };
     const { page } = this;
     cell(name);
-    cell(button("Choose", "choose these particles: anew, and these, of these, or not these, as is said above the particles", () => page.latent.step({ kind: "saved", name, mode: find("mode").value })));
+    cell(button("Select", "select these particles; whether they replace the old selection, are added to it, intersected with it, or removed from it is set above the particles", () => page.latent.step({ kind: "saved", name, mode: find("mode").value })));
     cell(button("Export", "write them back in the format of the particle file", () => page.tried(async () => {
       await post(`${page.api}/export`, { name });
       await this.open();

@@ -95,8 +95,11 @@ export class TrainingPanel {
     if (told.device) parts.push(told.device);
     if (told.verdict) parts.push(told.verdict);
     find("progress").textContent = parts.join(" · ");
-    const lines = [{ name: "total", points: told.losses.map((e) => [e.epoch + 1, e.total]) }];
-    if (told.losses.some((e) => Number.isFinite(e.reconstruction))) lines.push({ name: "reconstruction", points: told.losses.filter((e) => Number.isFinite(e.reconstruction)).map((e) => [e.epoch + 1, e.reconstruction]) });
+    const curve = (name) => ({ name, points: told.losses.filter((e) => Number.isFinite(e[name])).map((e) => [e.epoch + 1, e[name]]) });
+    const error = curve("reconstruction");
+    // Where nothing is added to the reconstruction error (linear models), it is the total.
+    const isAll = error.points.length > 0 && told.losses.every((e) => e.reconstruction === e.total);
+    const lines = [...isAll ? [] : [curve("total")], ...error.points.length ? [error] : []];
     if (told.losses.length > 0) lineChart(find("losses"), lines, { xName: "epochs done", yName: "loss" });
     else lineChart(find("losses"), [{ name: "total", points: told.steps.map((s) => [s.images, s.total]) }], { xName: "images", yName: "loss" });
     const explained = (told.held_out ?? []).filter((r) => Number.isFinite(r.explained)).map((r) => [r.epoch + 1, r.explained]);
