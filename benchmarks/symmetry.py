@@ -4,7 +4,7 @@
 
 Images are those of atoms by plain numpy (tests/atom_images.py): every atom has a defocus of its
 own. The figures are areas under the Fourier shell correlation with the density of the atoms
-(0.5 is perfect), and stand in docs/optics.md.
+(0.5 is perfect), and stand in docs/symmetry.md.
 """
 
 import argparse
