@@ -31,7 +31,7 @@ class MappingConfig(Settings):
         default=200,
         group=MAPPING,
         check=at_least(1),
-        help="Passes through the volumes",
+        help="Training epochs of the network from latents to the components of the volumes",
     )
     batch_size: int = option(
         "--batch-size", default=64, group=MAPPING, check=at_least(1), help="Volumes per step"

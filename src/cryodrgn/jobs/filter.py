@@ -38,7 +38,7 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
         "--epoch",
         default=-1,
         check=at_least(-1),
-        help="Epoch whose latents and clusters count",
+        help="Epoch whose latents and clusters are used",
         default_words="the last",
     )
     num_clusters: int = option(
@@ -47,7 +47,7 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
         default=-1,
         group=CHOICE,
         check=at_least(-1),
-        help="Which clusters, by their number, if the analysis has several kmeans folders",
+        help="Clusters to use if the analysis has several: 20 for those of kmeans20",
         default_words="the only ones, or the most",
     )
     clusters: tuple[int, ...] | None = option(
@@ -78,16 +78,16 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
         default=None,
         group=CHOICE,
         metavar="DIR",
-        help="Folder for the choice (default: [OUTDIR]/selections, which the page shows)",
+        help="Folder for the selection (default: [OUTDIR]/selections, which the page shows)",
     )
     name: str = option(
         "--name",
         default="filtered",
         group=CHOICE,
-        help="Name of the choice: NAME.pkl, the others in NAME_inverse.pkl",
+        help="Name of the selection: NAME.pkl, all other particles in NAME_inverse.pkl",
     )
     force: bool = option(
-        "-f", "--force", default=False, group=CHOICE, help="Replace a choice of that name"
+        "-f", "--force", default=False, group=CHOICE, help="Replace a selection of that name"
     )
 
     def run(self) -> "np.ndarray | None":

@@ -250,7 +250,9 @@ class AlignPoses(Job["PoseAlignment"]):
         *output_flags("pkl"), metavar="PKL", help="Output: the aligned poses (.pkl)"
     )
     indices: Path | None = option(
-        "--ind", default=None, help="Rows of the reference that the poses are of"
+        "--ind",
+        default=None,
+        help="Rows of the reference that the poses belong to (.pkl), if it has more",
     )
     same_hand: bool = option(
         "--same-hand", default=False, help="Do not mirror (default: if that fits better)"

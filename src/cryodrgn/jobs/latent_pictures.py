@@ -104,10 +104,13 @@ class SampleOptions(SeedOptions):
         default=None,
         group=MARKS,
         metavar="TXT",
-        help="Text file for the latents at the marks, for eval_vol --zfile",
+        help="Text file for the latents at the marked points, for eval_vol --zfile",
     )
     are_numbered: bool = option(
-        "--annotate", default=False, group=MARKS, help="Write the numbers of the marks"
+        "--annotate",
+        default=False,
+        group=MARKS,
+        help="Write a number beside every marked point",
     )
 
     def sampled(self, latents: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

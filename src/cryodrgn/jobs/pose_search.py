@@ -100,5 +100,5 @@ class ScheduleOptions(Settings):
         PoseConfig,
         "embedding",
         group=SCHEDULE,
-        help="Numbers that stand for a rotation in them",
+        help="Numbers by which rotations are learnt in the epochs of --refine-epochs",
     )

@@ -68,7 +68,7 @@ class KnownOptions(Settings):
         "--pc",
         default=False,
         group=KNOWN,
-        help="Use the principal components of the coordinates",
+        help="Take principal components of the coordinates in place of the coordinates",
     )
     labels: PathOrArray | None = option(
         "--labels", default=None, group=KNOWN, help="Clusters (labels.pkl)"
@@ -169,7 +169,8 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         group=CRITERIA,
         metavar="SD",
         check=NOT_NEGATIVE,
-        help="Length of the coordinates more than SD standard deviations above the mean",
+        help="Choose outliers: particles farther from the origin of the coordinates than the "
+        "mean, by more than SD standard deviations",
     )
     all_of: tuple[PathOrArray, ...] = option(
         "--all-of",

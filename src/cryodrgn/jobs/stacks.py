@@ -373,7 +373,8 @@ class Project3d(SeedOptions, StackPicture, StackOutput, Job["Poses"]):
         default=None,
         metavar="LEVEL",
         check=within(0, 5),
-        help="All rotations of a grid: 72 at level 0, eight times as many at each further one",
+        help="Project along all rotations of a grid: 72 of them at level 0, eight times as "
+        "many at each further level",
     )
     tilt_deg: float | None = option(
         "--tilt",

@@ -145,7 +145,7 @@ class GenMask(PixelSizeOptions, Job["np.ndarray"]):
         default=25.0,
         unit="Å",
         check=NOT_NEGATIVE,
-        help="Growth of the particle in Å",
+        help="Distance by which the mask is grown beyond the particle",
     )
     edge: float = option(
         "--dist", default=15.0, unit="Å", check=NOT_NEGATIVE, help="Width of the soft edge in Å"

@@ -40,7 +40,7 @@ class GridSettings(Settings):
         default=8,
         group=SEARCH,
         check=at_least(1),
-        help="Rotations of each image that are refined",
+        help="Number of best rotations of each image that are kept and subdivided",
     )
     base_level: int = option(
         "--base-healpy",

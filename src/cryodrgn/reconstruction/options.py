@@ -137,7 +137,7 @@ class AlignmentOptions(Settings):
         default=6,
         group=SEARCH,
         check=at_least(0),
-        help="Halvings of the last, local steps",
+        help="Number of times that the steps of the local search are halved",
     )
     batch_size: int = option(
         "-rb", default=300, group=SEARCH, check=at_least(1), help="Rotations compared at once"

@@ -133,14 +133,14 @@ class Equivariance(Settings):
         default=1e5,
         metavar="IMAGES",
         check=NOT_NEGATIVE,
-        help="Images seen until that penalty begins to rise",
+        help="Number of images seen when the penalty of --equivariance begins to rise",
     )
     end: float = option(
         "--eq-end-it",
         default=2e5,
         metavar="IMAGES",
         check=NOT_NEGATIVE,
-        help="Images seen until that penalty has risen",
+        help="Number of images seen when the penalty of --equivariance has its full weight",
     )
 
     def __post_init__(self) -> None:

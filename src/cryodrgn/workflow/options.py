@@ -151,7 +151,7 @@ class FullLandscapeOptions(SeedOptions, DecodingOptions):
         group=MAP,
         default_words="1.5",
         check=POSITIVE,
-        help="Larger values make more communities (Leiden)",
+        help="Resolution of the Leiden communities: larger values make more of them",
     )
     box_size: int | None = option(
         "-d",
@@ -181,7 +181,7 @@ class ConvergenceContent(LikeOptions):
         default=50_000,
         group=MAPS,
         check=at_least(2),
-        help="Particles on the maps, at most",
+        help="Largest number of particles shown in the UMAPs",
     )
     num_volumes: int = option(
         "--final-maxima",
