@@ -27,32 +27,68 @@ PAGE, FIGURES = DOCS / "accuracy.md", DOCS / "accuracy.json"
 INTRODUCTION = """\
 # Accuracy
 
+Which method recovers a known truth, how well, and in what time. One section per simulated set.
 Written by `benchmarks/accuracy.py` from the figures in `accuracy.json`; do not edit.
 
-Images of the antibody 1HZH: one Fab turned about its hinge in 50 steps through 360° or 150°
-(`hinge`), whole or without some chains in parts 4 : 3 : 2 : 1 (`composition`), 8 unrelated
-random shapes (`unrelated8`), one structure (`rigid`); 288 Å box, defocus 0.8 to 2.5 µm,
-shifts up to 3 px, signal-to-noise ratio 0.1 where the name says nothing else. `pose_error`
-has errors of 2° and 0.5 px, `contrast` of ± 20 %, `coloured` noise whose amplitude falls
-threefold to Nyquist, `junk` 5 % images of nothing. Harder ones: both Fabs turned by 0° to 180°
-in 9 steps each, one independently of the other, in a box of 384 Å (`two_hinges`); 25 steps of
-the hinge to 150°, each whole, without a light chain, and without an Fab and half of the stem,
-with 5 % junk, errors of 1.5° and 0.3 px, and contrasts of ± 20 % (`hard`); one Fab turned about
-its own axis (`rotor360`); the 8 shapes in parts 8 : 4 : 3 : 2 : 2 : 1 : 1 : 1 (`unequal`);
-2,000 particles of 21 tilts up to ± 60° (`tilt_hinge360`).
+## What the columns mean
 
-**FSC area**: area under the Fourier shell correlation with the true volume, the un-normalised
-measure of CryoBench (Jeon et al. 2024); {perfect}. Per state: at the particle nearest to the
-mean latent of the state; per image: at the latents of 100 particles. Mean / least over
-states. Masked: both volumes times a soft mask of the true one. **Latent**: R² of the hinge
-angle predicted from neighbours in the latent space for held-out particles (mean over both
-hinges, or over angle and composition, where there are two); area under the ROC curve of a
-linear classifier for sets without an order. **Seconds**: of all processors together
-(user and system mode), from the typed commands to volumes of all states, with imports, one
-thread each. Time in which others had the processor is not in them, but a processor is slower
-while others use its caches and its memory: the same command took 47 to 99 s, so rows that were
-not measured side by side can be compared to a factor of two. Means over seeds, ± their standard
-deviation where there are several.
+| column | is |
+|---|---|
+| seconds | of all processors together (user and system mode), from the typed commands to \
+volumes of all states, with imports, one thread each |
+| latent | how well the latent tells the truth, 1 is perfect: R² of the hinge angle \
+predicted from neighbours in the latent space for held-out particles (mean over both hinges,\
+ or over angle and composition, where there are two); area under the ROC curve of a linear \
+classifier for sets without an order |
+| area | FSC area: area under the Fourier shell correlation with the true volume, the un-\
+normalised measure of CryoBench (Jeon et al. 2024); {perfect}. Mean / least over states |
+| per state | at the particle nearest to the mean latent of the state |
+| per image | at the latents of 100 particles |
+| masked | both volumes times a soft mask of the true one |
+
+Values are means over seeds, ± their standard deviation where there are several. Time in which
+others had the processor is not in the seconds, but a processor is slower while others use its
+caches and its memory: the same command took 47 to 99 s, so rows that were not measured side by
+side can be compared to a factor of two.
+
+## The methods
+
+| method | is |
+|---|---|
+| consensus | one volume for all states |
+| regression on the true state | volumes regressed on the images by the true state: \
+harmonics of the angle, or one volume per state |
+| `train_linear` | its own volumes |
+| `… + basis` | the latent of that run, with volumes by `reconstruct_states` |
+| `… + kernel` | the same by `reconstruct_states --method kernel`, at ten states |
+| `train_vae` | a network alone |
+| `train_vae --init-z` | a network that begins with the latents of `train_linear` |
+| `train_vae --from` | a network on the linear model; with `states` on the volumes and functions of \
+`reconstruct_states` |
+
+## The sets
+
+Images are of the antibody 1HZH, in a box of 288 Å, with a defocus of 0.8 to 2.5 µm, shifts up
+to 3 px, and a signal-to-noise ratio of 0.1 where the name says nothing else.
+
+| set | truth |
+|---|---|
+| `hinge360`, `hinge150` | one Fab turned about its hinge in 50 steps through 360° or 150° |
+| `composition` | whole, or without some chains, in parts 4 : 3 : 2 : 1 |
+| `unrelated8`, `unrelated8_unequal` | 8 unrelated random shapes, of equal numbers or in \
+parts 8 : 4 : 3 : 2 : 2 : 1 : 1 : 1 |
+| `rigid` | one structure |
+| `rotor360` | one Fab turned about its own axis |
+| `two_hinges` | both Fabs turned by 0° to 180° in 9 steps each, one independently of the \
+other, in a box of 384 Å |
+| `hard` | 25 steps of the hinge to 150°, each whole, without a light chain, and without an \
+Fab and half of the stem, with 5 % junk, errors of 1.5° and 0.3 px, and contrasts of ± 20 % \
+|
+| `tilt_hinge360` | 2,000 particles of 21 tilts up to ± 60° |
+| `…_pose_error` | errors of 2° and 0.5 px |
+| `…_contrast` | contrasts of ± 20 % |
+| `…_coloured` | noise whose amplitude falls threefold to Nyquist |
+| `…_junk` | 5 % images of nothing |
 """
 HONESTY = """\
 A rigid set with random latents of 2 dimensions: the FSC area between the half maps of 8
