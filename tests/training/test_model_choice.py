@@ -62,6 +62,14 @@ def test_a_sentence_says_which_volumes_to_trust(gain, words):
     assert "50 particles" in choice.in_words
 
 
+@pytest.mark.parametrize("gain", [-0.0003, 0.0003])
+def test_a_difference_that_is_smaller_than_a_parameter_costs_is_none(gain):
+    choice = ModelChoice(gain=gain, error=8e-5, num_particles=500)
+    assert "adds nothing to the linear model" in choice.in_words
+    assert not choice.network_helps
+    assert not choice.network_harms
+
+
 def test_without_particles_kept_out_nothing_is_judged(run, made, tmp_path):
     out = tmp_path / "run"
     run(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from cryodrgn.training.model_choice import PARAMETER_COST
+
 # Progress is that of the last epochs over as many before them.
 EPOCHS_COMPARED = 3
 # Progress that counts: in standard errors, and as a share of what has been reached by the map
@@ -15,9 +17,6 @@ SIGNIFICANT, WORTHWHILE_MAP, WORTHWHILE_LATENTS = 2.0, 0.002, 0.02
 FOUND = 4.0
 # And from which it may be there, so that training goes on.
 SUSPECTED = 2.0
-# Log-likelihood of all images together from which states say anything: what a parameter costs
-# in Akaike's criterion. A score has no size: maps that differ by nothing have one, too.
-WORTHWHILE_GAIN = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +47,8 @@ class HalfImageExchangeTest:
 
     @property
     def _is_worthwhile(self) -> bool:
-        return self.gain * self.num_images > WORTHWHILE_GAIN
+        # A score has no size: maps that differ by nothing have one, too.
+        return self.gain * self.num_images > PARAMETER_COST
 
 
 def exchange_errors(

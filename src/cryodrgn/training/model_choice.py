@@ -4,6 +4,20 @@ from dataclasses import dataclass
 
 # Standard errors beyond which a difference is no chance.
 CLEAR = 3.0
+# Log-likelihood of all particles together from which a difference is any: what a parameter
+# costs in Akaike's criterion. Models that differ by rounding may differ beyond chance, too.
+PARAMETER_COST = 1.0
+
+
+def is_better(gain: float, error: float, num_particles: int) -> bool:
+    """True if a model explains images better than another, beyond chance and worth saying.
+
+    Args:
+        gain: By how much the log-likelihood of a particle is larger, on average.
+        error: Standard error of that.
+        num_particles: Number of particles.
+    """
+    return gain > CLEAR * error and gain * num_particles > PARAMETER_COST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,14 +35,14 @@ class ModelChoice:
     num_particles: int
 
     @property
-    def score(self) -> float:
-        """The gain in standard errors."""
-        return self.gain / max(self.error, 1e-12)
-
-    @property
     def network_helps(self) -> bool:
         """True if the sum explains held-out particles better, beyond chance."""
-        return self.score > CLEAR
+        return is_better(self.gain, self.error, self.num_particles)
+
+    @property
+    def network_harms(self) -> bool:
+        """True if the sum explains held-out particles worse, beyond chance."""
+        return is_better(-self.gain, self.error, self.num_particles)
 
     @property
     def in_words(self) -> str:
@@ -42,7 +56,7 @@ class ModelChoice:
                 "the network explains the images better than the linear model alone: trust its "
                 f"volumes ({numbers})"
             )
-        if self.score < -CLEAR:
+        if self.network_harms:
             return (
                 "the network explains the images worse than the linear model alone: trust the "
                 f"volumes of the linear model ({numbers})"

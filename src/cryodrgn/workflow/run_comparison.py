@@ -48,7 +48,7 @@ from cryodrgn.training.likelihood_bounds import (
     likelihood_bounds,
     residual_variances,
 )
-from cryodrgn.training.model_choice import CLEAR
+from cryodrgn.training.model_choice import is_better
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class RunComparison:
     def are_equal(self, number: int) -> bool:
         """True if a run is not worse than the best one beyond chance."""
         loss, error = self.behind(number)
-        return loss <= CLEAR * error
+        return not is_better(loss, error, self.likelihoods.shape[1])
 
     def hardly_trained(self) -> list[str]:
         """A sentence on every network that has seen too few epochs to be judged."""
