@@ -63,8 +63,8 @@ harmonics of the angle, or one volume per state |
 | `… + kernel` | the same by `reconstruct_states --method kernel`, at ten states |
 | `train_vae` | a network alone |
 | `train_vae --init-z` | a network that begins with the latents of `train_linear` |
-| `train_vae --from` | a network on the linear model; with `states` on the volumes and functions of \
-`reconstruct_states` |
+| `train_vae --from` | a network on the linear model; with `states` on the volumes and \
+functions of `reconstruct_states` |
 
 ## The sets
 
