@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
@@ -32,6 +32,8 @@ MOST_IMAGES = (20_000, 10_000, 4_000, 3_000)
 SMOOTHINGS = (0.08, 0.15, 0.25, 0.4, 0.6)
 ITERATIONS = 60
 MARGIN = 0.15
+# Values of which likelihoods are computed at a time.
+VALUES_AT_A_TIME = 1 << 17
 # Likelihoods narrower than this share of the latents' spread count as that wide.
 LEAST_WIDTH = 0.05
 # An image that says less than this share of the prior says nothing.
@@ -321,15 +323,18 @@ def _likelihoods(
     axes: Sequence[Float[np.ndarray, " points"]],
 ) -> Float[np.ndarray, "images points"]:
     """Likelihood of every image at every grid point, scaled to at most 1."""
-    dimensions = centres.shape[1]
-    precisions = np.linalg.inv(blurs)
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dimensions)
-    factors = np.linalg.cholesky(precisions)
-    rows = []
-    for centre, factor in zip(centres, factors, strict=True):
-        squares = np.square((points - centre) @ factor).sum(1)
-        rows.append(np.exp(-(squares - squares.min()) / 2).astype(np.float32))
-    return np.array(rows)
+    count, dimensions = centres.shape
+    points = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(dimensions, -1)
+    factors = np.linalg.cholesky(np.linalg.inv(blurs)).transpose(0, 2, 1)
+    likelihoods = np.empty((count, points.shape[1]), np.float32)
+    together = max(1, VALUES_AT_A_TIME // points.size)
+    for first in range(0, count, together):
+        part = slice(first, first + together)
+        away = factors[part] @ (points - centres[part, :, None])
+        squares = np.square(away, out=away).sum(1)
+        squares -= squares.min(1, keepdims=True)
+        np.exp(squares.astype(np.float32) / -2, out=likelihoods[part])
+    return likelihoods
 
 
 def _deconvolved(
@@ -340,11 +345,17 @@ def _deconvolved(
 ) -> Float[np.ndarray, "*grid"]:
     """EM for the mixing density, smoothed after every step; sums to 1."""
     density = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1], np.float32)
+    filters = [
+        gaussian_filter1d(np.eye(points, dtype=np.float32), along, axis=0, mode="constant")
+        for points, along in zip(shape, width, strict=True)
+    ]
     for _ in range(ITERATIONS):
         predicted = np.maximum(likelihoods @ density, 1e-30)
         density = density * ((weights / predicted) @ likelihoods)
-        smooth = gaussian_filter(density.reshape(shape), width, mode="constant")
-        density = (smooth / smooth.sum()).ravel()
+        # Every product smooths the first axis and makes it the last.
+        for matrix in filters:
+            density = density.reshape(len(matrix), -1).T @ matrix.T
+        density = (density / density.sum()).ravel()
     return density.reshape(shape).astype(np.float64)
 
 

@@ -81,27 +81,29 @@ def _fitted(
     count, dimensions = data.shape
     middles = (np.arange(POINTS) + 0.5) / POINTS * 2 - 1
     basis = np.stack([np.ones(POINTS), *(f(half_angle * middles) for f in (np.cos, np.sin))])
+    products = (basis[:, None] * basis).reshape(9, POINTS)
+    widths, directions = np.linalg.eigh(blurs)
     curve, spread = _beginning(data), float(data.var(0).mean())
     square, before = FIRST_WIDTH**2 * spread, -np.inf
     found = curve, square
     for _ in range(ITERATIONS):
-        precisions = np.linalg.inv(blurs + square * np.eye(dimensions))
-        away = data[:, None] - basis.T @ curve
-        pulls = np.einsum("nij,npj->npi", precisions, away)
-        logarithms = -np.einsum("npi,npi->np", pulls, away) / 2
+        precisions = _with_values(1 / (widths + square), directions)
+        form = _SquaredDistances.of(data, precisions, curve)
+        logarithms = (form.linear @ basis + form.quadratic @ products) / -2
         highest = logarithms.max(1, keepdims=True)
         weights = np.exp(logarithms - highest)
         sums = weights.sum(1, keepdims=True)
-        norm = np.linalg.slogdet(precisions)[1] / 2 - dimensions * np.log(2 * np.pi) / 2
-        likelihood = float((highest + np.log(sums / POINTS)).mean() + norm.mean())
+        norms = form.constant + np.log(2 * np.pi * (widths + square)).sum(1)
+        likelihood = float((highest + np.log(sums / POINTS)).mean() - norms.mean() / 2)
         if likelihood - before < TOLERANCE:
             break
-        before, weights = likelihood, weights / sums
-        found = curve, square
-        curve = _updated(data, precisions, weights, basis)
+        before, found = likelihood, (curve, square)
+        means, seconds = (weights @ part.T / sums for part in (basis, products))
         # Of the way from the curve: its square given the image, and what is not known of it.
-        known = np.einsum("np,npi,npi->", weights, square * pulls, square * pulls)
+        pulled = _SquaredDistances.of(data, precisions @ precisions, curve)
+        known = square**2 * pulled.total(means, seconds)
         unknown = count * dimensions * square - square**2 * np.einsum("nii->", precisions)
+        curve = _updated(data, precisions, means, seconds)
         square = max(float(known + unknown) / (count * dimensions), LEAST_WIDTH**2 * spread)
     return EvenMotion(
         curve=found[0],
@@ -121,18 +123,63 @@ def _beginning(data: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, "3 di
     return np.stack([data.mean(0) - bend / 2, bend, np.sqrt(2) * lengths[0] * directions[0]])
 
 
+def _with_values(
+    values: Float[np.ndarray, "images dim"], directions: Float[np.ndarray, "images dim dim"]
+) -> Float[np.ndarray, "images dim dim"]:
+    """Symmetric matrices of given eigenvalues and eigenvectors."""
+    return (directions * values[:, None]) @ directions.transpose(0, 2, 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SquaredDistances:
+    """(x_i − γ)ᵀ M_i (x_i − γ) of images and points γ = c + a cos t + b sin t of a curve.
+
+    Attributes:
+        constant: x_iᵀ M_i x_i.
+        linear: Factors of 1, cos t and sin t.
+        quadratic: Factors of their nine products.
+    """
+
+    constant: Float[np.ndarray, " images"]
+    linear: Float[np.ndarray, "images 3"]
+    quadratic: Float[np.ndarray, "images 9"]
+
+    @classmethod
+    def of(
+        cls,
+        data: Float[np.ndarray, "images dim"],
+        matrices: Float[np.ndarray, "images dim dim"],
+        curve: Float[np.ndarray, "3 dim"],
+    ) -> "_SquaredDistances":
+        """The distances by matrices M."""
+        turned = (matrices @ data[..., None])[..., 0]
+        return cls(
+            (turned * data).sum(1),
+            -2 * turned @ curve.T,
+            matrices.reshape(len(data), -1) @ np.kron(curve, curve).T,
+        )
+
+    def total(
+        self, means: Float[np.ndarray, "images 3"], products: Float[np.ndarray, "images 9"]
+    ) -> float:
+        """Their sum over images, given means of 1, cos t and sin t and of their products."""
+        return float(
+            self.constant.sum()
+            + np.vdot(self.linear, means)
+            + np.vdot(self.quadratic, products)
+        )
+
+
 def _updated(
     data: Float[np.ndarray, "images dim"],
     precisions: Float[np.ndarray, "images dim dim"],
-    weights: Float[np.ndarray, "images points"],
-    basis: Float[np.ndarray, "3 points"],
+    means: Float[np.ndarray, "images 3"],
+    products: Float[np.ndarray, "images 9"],
 ) -> Float[np.ndarray, "3 dim"]:
     """Coefficients of the curve by weighted least squares."""
-    products = np.einsum("np,ap,bp->nab", weights, basis, basis, optimize=True)
-    means = weights @ basis.T
-    size = 3 * data.shape[1]
-    left = np.einsum("nab,nij->aibj", products, precisions, optimize=True)
-    right = np.einsum("na,nij,nj->ai", means, precisions, data, optimize=True)
-    return np.linalg.lstsq(left.reshape(size, size), right.ravel(), rcond=None)[0].reshape(
-        3, -1
-    )
+    count, dimensions = data.shape
+    size = 3 * dimensions
+    sums = (products.T @ precisions.reshape(count, -1)).reshape(3, 3, dimensions, dimensions)
+    left = sums.transpose(0, 2, 1, 3).reshape(size, size)
+    right = means.T @ (precisions @ data[..., None])[..., 0]
+    return np.linalg.lstsq(left, right.ravel(), rcond=None)[0].reshape(3, dimensions)

@@ -182,7 +182,8 @@ def plot_histogram(
     """
     figure = new_figure(7, 3.5)
     axes = figure.subplots()
-    counts, _, _ = axes.hist(latents, bins=bin_edges(latents, 80).tolist(), color="tab:gray")
+    edges = bin_edges(latents, 80).tolist()
+    counts, _, _ = axes.hist(latents, bins=edges, color="tab:gray", histtype="stepfilled")
     height = 1.06 * float(np.max(counts))
     for number, (stop, shade) in enumerate(zip(stops, colours(len(stops)), strict=True)):
         axes.axvline(stop, color=shade, linewidth=1.2)

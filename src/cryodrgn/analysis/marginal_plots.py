@@ -137,7 +137,14 @@ def _distribution(
     """A histogram of values, or the curve of their density."""
     edges = bin_edges(values, 80)
     if not dots.as_density:
-        axes.hist(values, bins=edges.tolist(), color="tab:gray", orientation=orientation)
+        # One outline: every bar by itself takes a millisecond.
+        axes.hist(
+            values,
+            bins=edges.tolist(),
+            color="tab:gray",
+            histtype="stepfilled",
+            orientation=orientation,
+        )
         return
     points = np.linspace(edges[0], edges[-1], CURVE)
     heights = kernel_density(values[None], points[None])

@@ -8,7 +8,7 @@ from cryodrgn.rundir import AnalysisFiles
 
 try:
     import nbformat
-    from nbformat import v4
+    from nbformat import NotebookNode, v4
 except ImportError as error:
     message = "notebooks need nbformat; install it with: pip install 'cryodrgn[analysis]'"
     raise MissingDependencyError(message) from error
@@ -160,26 +160,26 @@ def analysis_notebook(
     }
     clustered = num_clusters is not None
     beginning = [
-        v4.new_markdown_cell(TITLE.strip().format(**values)),
-        v4.new_code_cell(OPEN.strip().format(**values)),
+        _text(TITLE.strip().format(**values)),
+        _code(OPEN.strip().format(**values)),
     ]
     figures = [
-        v4.new_code_cell(CURVE.strip()),
-        v4.new_code_cell((PLANE if clustered else LINE).strip()),
-        v4.new_code_cell(VIEWS.strip()),
+        _code(CURVE.strip()),
+        _code((PLANE if clustered else LINE).strip()),
+        _code(VIEWS.strip()),
     ]
     filtering = [
-        v4.new_markdown_cell("## Select particles"),
-        v4.new_code_cell(SHOW.strip()),
-        *([v4.new_code_cell(BY_CLUSTER.strip().format(**values))] if clustered else []),
-        *(v4.new_code_cell(text.strip()) for text in (BY_BOX, BY_MIXTURE, OUTLIERS, COMBINE)),
-        v4.new_markdown_cell("## Save them, as `indices` of a command"),
-        v4.new_code_cell(SAVE.strip()),
+        _text("## Select particles"),
+        _code(SHOW.strip()),
+        *([_code(BY_CLUSTER.strip().format(**values))] if clustered else []),
+        *(_code(text.strip()) for text in (BY_BOX, BY_MIXTURE, OUTLIERS, COMBINE)),
+        _text("## Save them, as `indices` of a command"),
+        _code(SAVE.strip()),
     ]
     looking = [
-        v4.new_markdown_cell("## Look at them"),
-        v4.new_code_cell(VOLUMES.strip()),
-        v4.new_code_cell(IMAGES.strip()),
+        _text("## Look at them"),
+        _code(VOLUMES.strip()),
+        _code(IMAGES.strip()),
     ]
     parts = {
         "all": [*beginning, *figures, *filtering, *looking],
@@ -189,13 +189,28 @@ def analysis_notebook(
     return _written(parts[part])
 
 
-def _written(cells: list[nbformat.NotebookNode]) -> str:
-    """The content of a notebook of some cells."""
+def _text(source: str) -> NotebookNode:
+    """A cell of Markdown."""
+    return NotebookNode(cell_type="markdown", metadata=NotebookNode(), source=source)
+
+
+def _code(source: str) -> NotebookNode:
+    """A cell of code that was not run."""
+    return NotebookNode(
+        cell_type="code",
+        execution_count=None,
+        metadata=NotebookNode(),
+        outputs=[],
+        source=source,
+    )
+
+
+def _written(cells: list[NotebookNode]) -> str:
+    """The content of a notebook of some cells, which are checked all at once."""
     for number, cell in enumerate(cells):
         # Equal runs give equal files: nbformat would draw the names of cells at random.
         cell["id"] = f"cell{number:02d}"
     notebook = v4.new_notebook(
-        cells=cells,
         metadata={
             "kernelspec": {
                 "name": "python3",
@@ -204,5 +219,6 @@ def _written(cells: list[nbformat.NotebookNode]) -> str:
             }
         },
     )
+    notebook.cells = cells
     nbformat.validate(notebook)
     return nbformat.writes(notebook)

@@ -165,7 +165,7 @@ def film(
 def as_png(picture: Picture) -> bytes:
     """The content of a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
