@@ -96,7 +96,7 @@ def learn_mapping(
     x, y = (x - inputs[0]) / inputs[1], (y - outputs[0]) / outputs[1]
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         network = Mlp(x.shape[1], config.num_layers, config.hidden_dim, y.shape[1]).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     with Progress(config.epochs, "learning the mapping", "epoch") as progress:

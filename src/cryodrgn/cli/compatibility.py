@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryodrgn.cli.main import CRYODRGN, Program
-from cryodrgn.cli.parsing import CommandParser, ignored_options, parsed_options
+from cryodrgn.cli.parsing import CommandParser, given_options, ignored_options, parsed_options
 from cryodrgn.cli.tools import CRYODRGN_UTILS
 
 PROGRAMS = {program.name: program for program in (CRYODRGN, CRYODRGN_UTILS)}
@@ -83,7 +83,7 @@ def outcome(line: Line, option: str = "") -> Outcome:
     try:
         with contextlib.redirect_stderr(said):
             options = parsed_options(parser.parse_args(words))
-            options.given = program._given(words, line.command)
+            options.given = given_options(parser, commands[line.command], words)
     except SystemExit:
         return _refusal(said.getvalue())
     return _accepted(line, commands[line.command], options, option)

@@ -24,6 +24,7 @@ from cryodrgn.cli.other_versions import COMMANDS as OF_OTHER_VERSIONS
 from cryodrgn.cli.parsing import (
     CommandParser,
     ReadOptions,
+    given_options,
     ignored_options,
     parsed_options,
     repeated_options,
@@ -160,7 +161,7 @@ class Program:
         if command and command not in commands:
             parser.error(self._unknown(command, arguments))
         args = parsed_options(parser.parse_args(arguments))
-        args.given = self._given(arguments, command)
+        args.given = given_options(parser, commands[command], arguments)
 
         job = self.load_command(args.command).job
 
@@ -222,15 +223,6 @@ class Program:
         near = difflib.get_close_matches(command, known, 1, 0.6)
         hint = f"did you mean {near[0]}?" if near else f"see {self.name} --help"
         return f"unknown command {command}; {hint}"
-
-    def _given(self, arguments: Sequence[str], command: str) -> frozenset[str]:
-        """Names of the options that were typed, not those that have their default."""
-        parser, commands = self._parsers(only=command)
-        for option in commands[command]._actions:
-            option.default = argparse.SUPPRESS
-            # A missing positional's default would be converted, and be no default.
-            option.type = option.choices = None
-        return frozenset(vars(parser.parse_args(arguments)))
 
 
 def job_of_any(command: str) -> type[Job[Any]]:

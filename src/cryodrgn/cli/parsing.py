@@ -156,6 +156,30 @@ class CommandParser(argparse.ArgumentParser):
         return names[found[0]] if found else None
 
 
+def given_options(
+    program: argparse.ArgumentParser, command: CommandParser, arguments: Sequence[str]
+) -> frozenset[str]:
+    """Names of the options that were typed, not those that have their default.
+
+    Args:
+        program: Parser of the whole line.
+        command: Parser of its command, which is left as it is.
+        arguments: The line.
+    """
+    typed, options = command.typed, command._actions
+    kept = [(option.default, option.type, option.choices) for option in options]
+    for option in options:
+        option.default = argparse.SUPPRESS
+        # A missing positional's default would be converted, and be no default.
+        option.type = option.choices = None
+    try:
+        return frozenset(vars(program.parse_args(arguments)))
+    finally:
+        command.typed = typed
+        for option, (default, kind, choices) in zip(options, kept, strict=True):
+            option.default, option.type, option.choices = default, kind, choices
+
+
 def _needed_word(action: argparse.Action) -> str:
     """An argument that must be given, as usage lines show it."""
     name = action.metavar or action.dest

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
-from cryodrgn.io.text import read_yaml
+from cryodrgn.io.text import read_yaml, yaml_text
 from cryodrgn.rundir import RunDirectory
 
 # What cryoDRGN 0.2.0 puts into a config.pkl.
@@ -146,6 +145,6 @@ def parent_indices(folder: Path) -> Path | None:
 def save_run_config(run: RunDirectory, config: Mapping[str, Any]) -> None:
     """Write the settings as ``config.yaml`` and, what 0.2.0 knows of them, ``config.pkl``."""
     with atomic_path(run.config_yaml) as partial:
-        partial.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        partial.write_text(yaml_text(config))
     legacy = {name: config[name] for name in LEGACY_GROUPS if name in config}
     save_pickles(run.config_pickle, [legacy])

@@ -4,6 +4,7 @@ import difflib
 import itertools
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ if hasattr(yaml, "CSafeLoader"):
 
 else:
     _FastLoader = _PlainLoader  # type: ignore[misc, assignment]
+
+
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def yaml_text(content: Mapping[str, Any]) -> str:
+    """Plain values and containers as YAML, in their order."""
+    return yaml.dump_all([dict(content)], None, _Dumper, sort_keys=False, allow_unicode=True)
 
 
 def require_file(path: Path, *, may_be_zip: bool = False) -> None:

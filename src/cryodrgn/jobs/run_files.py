@@ -145,16 +145,15 @@ class ViewConfig(Job["dict[str, Any]"]):
 
     def run(self) -> "dict[str, Any]":
         """Log the settings; returns them."""
-        import yaml
-
         from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.io.text import yaml_text
         from cryodrgn.rundir import RunDirectory
 
         path = self.config
         if path.is_dir():
             path = find_run_config(RunDirectory(path).weights())
         found = load_run_config(path)
-        logger.info("%s", yaml.safe_dump(_plain(found), sort_keys=False, allow_unicode=True))
+        logger.info("%s", yaml_text(_plain(found)))
         return found
 
 

@@ -21,7 +21,8 @@ def build_model(config: ModelConfig, seed: int = 0) -> Model:
         ConfigError: The settings describe no model.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Of this generator alone, and without the traces that are kept for others.
+        torch.default_generator.manual_seed(seed)
         sizes = {"box_size": config.box_size, "latent_dim": config.latent_dim}
         encoder = None
         if config.encoder is not None:

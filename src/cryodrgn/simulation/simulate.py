@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from cryodrgn.io.atomic import atomic_path, reserve
 from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
 from cryodrgn.io.mrc import stack_writer, write_volume
 from cryodrgn.io.relion_write import write_particle_star
+from cryodrgn.io.text import yaml_text
 from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.poses import Poses
@@ -126,7 +126,7 @@ def simulate(
     with atomic_path(files.settings) as partial:
         content = {"simulation": asdict(settings) | {"num_states": len(volumes)}}
         content["simulation"]["defocus_range_um"] = list(settings.defocus_range_um)
-        partial.write_text(yaml.safe_dump(content | (description or {}), sort_keys=False))
+        partial.write_text(yaml_text(content | (description or {})))
     return files
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Float
 
 import cryodrgn
@@ -46,6 +45,7 @@ from cryodrgn.io.latent_text import save_index_text, save_latent_text
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.provenance import describe_files
 from cryodrgn.io.reference_map import geometry_like
+from cryodrgn.io.text import yaml_text
 from cryodrgn.models.config_file import model_config
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.preflight.cost import analysing
@@ -377,10 +377,7 @@ class _Analysis:
 
     def _write_report(self, series: list[_Series]) -> None:
         record = self._record(series)
-        save_bytes(
-            self._files.record,
-            yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode(),
-        )
+        save_bytes(self._files.record, yaml_text(record).encode())
         name = self._run.path.resolve().name
         shown = "the finished run" if self._epoch is None else f"epoch {self._epoch}"
         page = HtmlReport(f"{name}, {shown}")

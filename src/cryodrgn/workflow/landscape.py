@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Float, Int
 
 from cryodrgn.analysis.clusters import Clusters, cluster_by_means
@@ -39,6 +38,7 @@ from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import MrcFile, read_volume, write_volume
 from cryodrgn.io.reference_map import geometry_like
+from cryodrgn.io.text import yaml_text
 from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plan import Plan
 from cryodrgn.preflight.plans import landscape_plan
@@ -395,7 +395,7 @@ def _write_report(
             page.figures(
                 [Illustration(content=first.film.read_bytes(), caption="From end to end.")]
             )
-    save_bytes(files.record, yaml.safe_dump(record, sort_keys=False).encode())
+    save_bytes(files.record, yaml_text(record).encode())
     page.write(files.report)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Bool, Float, Int
 
 from cryodrgn.data.batches import generator_at
@@ -27,7 +26,7 @@ from cryodrgn.io.atomic import atomic_path, make_folder
 from cryodrgn.io.cryodrgn_pickle import save_ctf, save_poses
 from cryodrgn.io.mrc import read_volume, stack_writer, write_volume
 from cryodrgn.io.relion_write import write_particle_star
-from cryodrgn.io.text import read_yaml
+from cryodrgn.io.text import read_yaml, yaml_text
 from cryodrgn.linear.config import require_radius
 from cryodrgn.linear.planting import plant
 from cryodrgn.particles.optics import CORRECTIONS
@@ -222,7 +221,7 @@ def write_planted(
     content = {"planted": {"motion": scene.motions.words, "size": size, "share": share}}
     content["planted"] |= {"unit": scene.motions.unit or "share of the way", "seed": seed}
     with atomic_path(files.settings) as partial:
-        partial.write_text(yaml.safe_dump(content, sort_keys=False))
+        partial.write_text(yaml_text(content))
     logger.info(
         "planted %s of %s in %d of %d particles: %s; train on it, then judge the run with "
         "cryodrgn power %s --judge RUN",
