@@ -27,6 +27,7 @@ TRAINING = (
     *SCREENED,
     "cryodrgn.preflight.plans:training_plan",
     "cryodrgn.training.start:resolve_resume",
+    "cryodrgn.training.pose_search:require_first_poses",
     "cryodrgn.training.runner:train",
     "cryodrgn.linear.network_scores:judge_run",
     "cryodrgn.workflow.junk_gallery:draw_junk",

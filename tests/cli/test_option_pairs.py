@@ -46,9 +46,13 @@ def test_no_option_of_a_training_is_switched_off_in_silence(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", TRAINING)
-def test_no_option_of_a_training_is_switched_off_in_any_command(command, folders, monkeypatch):
+def test_no_option_of_a_training_is_switched_off_in_any_command(
+    command, folders, shared, monkeypatch
+):
+    """Pairs that the test above tries in another command."""
     monkeypatch.chdir(folders[1])
-    assert Pairs(CRYODRGN, command, CASES[command], folders).silent() == []
+    pairs = Pairs(CRYODRGN, command, CASES[command], folders)
+    assert pairs.silent(lambda *pair: not shared[command](*pair)) == []
 
 
 @pytest.mark.parametrize("command", [c for c in CASES if c not in TRAINING])
