@@ -16,7 +16,7 @@ from cryodrgn.io.run_config import load_run_config
 from cryodrgn.rundir import WholeRunFiles
 from finished_run import Finished
 
-SMALL = ("--qdim", 32, "--pdim", 32, "-b", 8, "-n", 40)
+SMALL = ("--qdim", 32, "--pdim", 32, "-b", 16, "-n", 40)
 
 
 def simulate(run, folder, states):
@@ -57,6 +57,7 @@ def test_a_star_file_becomes_a_report_with_the_motion_in_it(run, tmp_path):
 def test_one_structure_is_said_to_be_one(run, tmp_path):
     star = simulate(run, tmp_path / "sim", 1)
     network = ("--qdim", 32, "--pdim", 32, "--qlayers", 2, "--players", 2, "--lr", 1e-3)
+    network += ("-b", 16)
     kept_out = ("--held-out", 0.2, "--stop-when-converged", "-n", 40)
     run("train_vae", star, "--zdim", 2, *network, *kept_out, "-o", tmp_path / "run")
     last = [

@@ -130,9 +130,9 @@ class Demo(Job["DemoResult"]):
                 "zdim": 1,
                 "num_epochs": 12,
                 "batch_size": 16,
-                "learning_rate": 0.001,
-                "encoder_dim": 128,
-                "decoder_dim": 128,
+                "learning_rate": 0.002,
+                "encoder_dim": 96,
+                "decoder_dim": 96,
                 "seed": self.seed,
             }
         )
