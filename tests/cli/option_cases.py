@@ -184,6 +184,7 @@ CASES = {
         stubs=(
             *SCREENED,
             "cryodrgn.preflight.plans:linear_plan",
+            "cryodrgn.linear.runner:check_start",
             "cryodrgn.linear.runner:train_linear",
             "cryodrgn.workflow.junk_gallery:draw_junk",
             "cryodrgn.runs.run:open_run",
