@@ -227,7 +227,8 @@ def _coverage(store: Results) -> list[str]:
 
 def _section(name: str, found: dict[str, list[dict]]) -> list[str]:
     first = next(iter(found.values()))[0]
-    lines = [f"## {name}", "", f"{first['images']} images.", ""]
+    unit = "images" if SETS[name].tilts is None else "tilt series"
+    lines = [f"## {name}", "", f"{first['images']} {unit}.", ""]
     lines += [
         "| method | seconds | latent | area per state | masked | per image | masked |",
         "|---|---|---|---|---|---|---|",
