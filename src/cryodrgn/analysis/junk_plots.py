@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 
-from cryodrgn.analysis.plots import Figure, FigureCanvasAgg
+from cryodrgn.analysis.plots import Figure, new_figure
 
 PARTICLES, JUNK = "#4c78a8", "#e45756"
 COLUMNS = 8
@@ -45,14 +45,13 @@ def plot_junk(
     """
     sheet, places = _sheet(images, labels)
     height = GALLERY_WIDTH / sheet.shape[1] * sheet.shape[0] if images else 0.0
-    figure = Figure(figsize=(WIDTH, ABOVE + height + BELOW))
-    FigureCanvasAgg(figure)
-    total = figure.get_figheight()
+    total = ABOVE + height + BELOW
+    # Finding a layout draws everything once more.
+    figure = new_figure(WIDTH, total, is_placed_by_hand=True)
 
     def axes_at(left: float, bottom: float, width: float, height: float) -> Axes:
         return figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, height / total))
 
-    # Placed by hand: finding a layout draws everything once more.
     figure.text(0.5, 1 - 0.15 / total, sentence, fontsize=10, ha="center", va="top", wrap=True)
     figure.text(0.5, 0.1 / total, KEY, fontsize=8, ha="center", va="bottom")
     bottom, side = total - ABOVE + 0.7, (WIDTH - MARGIN - 0.9) / 2

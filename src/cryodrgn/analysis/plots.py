@@ -24,9 +24,13 @@ except ImportError as error:
 THRESHOLDS = (0.5, 0.143)
 
 
-def new_figure(width: float = 6.0, height: float = 4.0) -> Figure:
-    """An empty figure, sizes in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new_figure(
+    width: float = 6.0, height: float = 4.0, *, is_placed_by_hand: bool = False
+) -> Figure:
+    """An empty figure, in inches. Places of axes are found unless given by hand."""
+    figure = Figure(figsize=(width, height))
+    if not is_placed_by_hand:
+        figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
     return figure
 
