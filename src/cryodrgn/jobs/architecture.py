@@ -57,7 +57,7 @@ class LatentOptions(Settings):
         if self.zdim is None:
             msg = "the dimension of the latent variable is missing; give it with `zdim`"
             if getattr(self, "load", None) == "latest":
-                msg += ", or resume the run by its folder alone: `outdir` and `load` latest"
+                msg += "; `load` latest takes it from a run of the same particles in `outdir`"
             raise ConfigError(msg)
         if self.zdim < 1:
             msg = f"`zdim` must be at least 1, got {self.zdim}"
