@@ -35,6 +35,7 @@ from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.regression import Coefficients, regress
 from cryodrgn.linear.runner import prepare_disc
 from cryodrgn.linear.states import StateReconstruction, StateSettings
+from cryodrgn.models.linear_network import LinearNetwork, begin_at_zero
 from cryodrgn.particles.optics_groups import optics_groups
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory, SimulationFiles, StateFiles
@@ -174,17 +175,21 @@ def vae_basis(case: Case, *options: str, warm: bool = False) -> dict:
     return found and found | {"epochs": case.vae_epochs}
 
 
-def network_on_linear(case: Case) -> dict:
+def network_on_linear(case: Case, *options: str) -> dict:
     """``train_vae --from`` a run of ``train_linear``: the decoded volumes."""
     linear, first = _linear_run(case)
     words = ("train_vae", *case.inputs, "--from", linear.path, "-n", case.vae_epochs)
-    run, cost = _cached_run(case, "network", (*words, "--seed", case.seed))
+    name = _named("network", options)
+    run, cost = _cached_run(case, name, (*words, "--seed", case.seed, *options))
     found = asdict(first + cost) | {"epochs": case.vae_epochs}
     return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
 
 
 def judged_network(case: Case) -> dict:
-    """The same with a twentieth of the particles held out, and the sentence of these."""
+    """The same with a twentieth of the particles held out, and the sentence of these.
+
+    ``linear_part`` is the score of its linear model alone, regressed on the other particles.
+    """
     return _judged(case, "judged", *_linear_run(case))
 
 
@@ -212,7 +217,13 @@ def _judged(
     run, cost = _cached_run(case, name, (*words, "--held-out", 0.05, "--seed", case.seed))
     found = asdict(first + cost) | {"epochs": case.vae_epochs}
     found["verdict"] = model_choice_in_words(run.events)
-    return found if case.labels().max() == 0 else found | _scores(case, run.path, run.path)
+    labels = case.labels()
+    if labels.max() == 0:
+        return found
+    latents = load_latents(run.latents())
+    volumes = decoded(run, latents[central_images(latents, labels)], linear_part=True)
+    found["linear_part"] = case.scorer()(volumes, np.arange(labels.max() + 1))
+    return found | _scores(case, run.path, run.path)
 
 
 METHODS: dict[str, Callable[[Case], dict]] = {
@@ -235,6 +246,7 @@ METHODS: dict[str, Callable[[Case], dict]] = {
     "train_vae --init-z": partial(vae_alone, warm=True),
     "train_vae --init-z + basis": partial(vae_basis, warm=True),
     "train_vae --from": network_on_linear,
+    "train_vae --from --recipe fast": lambda case: network_on_linear(case, "--recipe", "fast"),
     "train_vae --from --held-out 0.05": judged_network,
     "train_vae --from states --held-out 0.05": judged_network_on_states,
     f"train_vae --from linear {CORRECTED} --held-out 0.05": judged_network_on_corrected,
@@ -282,10 +294,17 @@ def _subset_area(
 
 
 def decoded(
-    run: RunDirectory, latents: np.ndarray, epoch: int | None = None
+    run: RunDirectory,
+    latents: np.ndarray,
+    epoch: int | None = None,
+    *,
+    linear_part: bool = False,
 ) -> list[np.ndarray]:
-    """Volumes of a run's model at latents."""
+    """Volumes of a run's model at latents; of a network on a linear model, that model alone."""
     trained = TrainedModel.load(run.weights(epoch), load_run_config(run.config_yaml))
+    if linear_part:
+        assert isinstance(trained.model.decoder, LinearNetwork)
+        begin_at_zero(trained.model.decoder.network.decoder.main)
     decoder = trained.volume_decoder(torch.device("cpu"))
     return [decoder.volume(latent).numpy() for latent in torch.from_numpy(latents)]
 
@@ -348,12 +367,16 @@ def _corrected_run(case: Case) -> tuple[RunDirectory, Cost]:
 def _vae_run(case: Case, *options: str, warm: bool) -> tuple[RunDirectory, Cost]:
     words = ("train_vae", *case.inputs, "--zdim", 8, "-n", case.vae_epochs, "--seed", case.seed)
     words += options
-    name = "".join(["vae", *(word.replace("--", "_") for word in options)])
+    name = _named("vae", options)
     if not warm:
         return _cached_run(case, name, words)
     linear, first = _linear_run(case)
     run, cost = _cached_run(case, f"{name}_warm", (*words, "--init-z", linear.path))
     return run, first + cost
+
+
+def _named(name: str, options: tuple[str, ...]) -> str:
+    return "".join([name, *(word.replace("--", "_") for word in options)])
 
 
 def _command(*words: object) -> Cost:

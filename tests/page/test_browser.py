@@ -177,6 +177,28 @@ def test_a_volume_is_coloured_by_a_map_where_its_surface_lies(page, trained, bro
     assert "no B to compare with" in browser.text("messages")
 
 
+@pytest.mark.parametrize("size", [0.0, 0.15, 3.0])
+def test_noise_outside_of_the_sphere_is_not_shown_unless_it_is_as_large_as_the_molecule(
+    page, browser, rng, size
+):
+    side = 32
+    axis = np.arange(side) - side // 2
+    radii = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    is_outside = radii > side / 2
+    noise = size * rng.normal(size=radii.shape)
+    volume = np.where(radii < 4, 1.0, np.where(is_outside, noise, 0)).astype(np.float32)
+    browser.driver.get(page.server.link)
+    level = browser.wait_for(
+        "import('/static/volume_view.js').then(({ halved, levelOf }) =>"
+        f" levelOf(halved(Float32Array.from({volume.ravel().tolist()}))))"
+    )
+    if size > 1:
+        assert level < volume.max()
+    else:
+        assert (volume[is_outside] > level).mean() < 0.003
+        assert 0.2 < level < 0.7
+
+
 @pytest.mark.parametrize("side", [2, 16, 18, 22])
 def test_blocks_of_the_browser_are_those_of_the_server(page, browser, rng, side):
     values = rng.normal(size=(side,) * 3).astype(np.float32)

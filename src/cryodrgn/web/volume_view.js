@@ -104,12 +104,22 @@ function product(a, b) {
   return c;
 }
 
-// A level at which a molecule shows: a few per cent of the box lie above it.
+// A level at which a molecule shows: a few per cent of the box lie above it, and hardly any of what
+// lies outside of the sphere in the box, where no molecule is and noise is largest.
 export function levelOf({ halves, factor }) {
+  const side = Math.round(Math.cbrt(halves.length));
+  const isOutside = (at) => {
+    const square = (place) => (place - (side >> 1)) ** 2;
+    return 4 * (square(at % side) + square(Math.floor(at / side) % side) + square(Math.floor(at / side / side))) > side ** 2;
+  };
   const step = Math.max(1, Math.floor(halves.length / 50000));
-  const sample = Float32Array.from({ length: Math.ceil(halves.length / step) }, (_, i) => floatOf(halves[i * step])).sort();
-  const share = (part) => sample[Math.floor((sample.length - 1) * part)] / factor;
-  return Math.max(share(0.965), share(0.999) * 0.25, 0);
+  const places = Array.from({ length: Math.ceil(halves.length / step) }, (_, i) => i * step);
+  const sorted = (chosen) => Float32Array.from(chosen, (at) => floatOf(halves[at]) / factor).sort();
+  const share = (values, part) => values[Math.floor((values.length - 1) * part)] ?? 0;
+  const whole = sorted(places);
+  // Where noise is as large as the molecule, some of it is shown rather than nothing.
+  const noise = Math.min(1.3 * share(sorted(places.filter(isOutside)), 0.999), 0.6 * share(whole, 1));
+  return Math.max(share(whole, 0.965), share(whole, 0.999) * 0.25, noise, 0);
 }
 
 // Values of another volume where the surface of one lies, but for the outermost: ends of its colours.
