@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # Modules are compiled as they are first imported: of all that is installed few are. They are
 # kept, whatever is the habit here: else every process would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
+# Of pyright: two are sooner ready, one costs less.
+THREADS := 2
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: demo test check lint format types layers acceptance gpu-test fix clean
@@ -28,7 +30,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format --check
 
 types: $(VENV)/.test
-	$(BIN)/pyright --threads 2
+	$(BIN)/pyright --threads $(THREADS)
 
 layers: $(VENV)/.test
 	$(BIN)/lint-imports

@@ -1,5 +1,7 @@
 """Fixtures shared by all tests."""
 
+import functools
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -190,6 +192,31 @@ def pytest_runtest_setup():
         torch.set_num_threads(THREADS)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is collected stays: it is not searched for garbage, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Files that ``make acceptance`` runs no test of need not be imported for it."""
+    if config.option.markexpr != "slow or acceptance" or collection_path.suffix != ".py":
+        return None
+    return True if not of_make_acceptance(collection_path) else None
+
+
+@functools.cache
+def of_make_acceptance(path: Path) -> bool:
+    """True if a file may have tests that ``make acceptance`` runs."""
+    return "acceptance" in path.parts or "pytest.mark.slow" in path.read_text()
+
+
 def pytest_collection_modifyitems(items):
     """The longest tests first, so that no worker is left with one at the end."""
     for item in items:
@@ -197,4 +224,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker("acceptance")
         if "gpu" in item.path.relative_to(item.config.rootpath).parts:
             item.add_marker("gpu")
+        if any(map(item.get_closest_marker, ("slow", "acceptance"))):
+            assert of_make_acceptance(item.path), item.path
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -25,6 +25,7 @@ SEARCH = {
     "--pretrain": "200",
     "--refine-epochs": "1",
     "--start-images": "60",
+    "--t-extent": "1",
 }
 # Not of a decoder that is named.
 PERCEPTRON = ("--pdim", "--players")

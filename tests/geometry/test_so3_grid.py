@@ -1,4 +1,3 @@
-import healpy
 import numpy as np
 import pytest
 import torch
@@ -9,6 +8,9 @@ from cryodrgn.geometry.so3_grid import So3Grid, healpix_directions
 
 @pytest.mark.parametrize("level", range(6))
 def test_directions_are_those_of_healpix(level):
+    # It loads astropy, which nothing else does.
+    import healpy
+
     polar, longitude = healpix_directions(level).T
     side = 2**level
     expected = healpy.pix2ang(side, np.arange(12 * side**2), nest=True)

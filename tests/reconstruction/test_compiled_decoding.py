@@ -20,6 +20,8 @@ from device_commands import line, make_inputs
 from simulated_card import simulated_card
 
 CPU = torch.device("cpu")
+# Kernels one after another: processes that compile several at once take longer to start.
+ALONE = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def test_compiled_volumes_are_the_plain_ones(tmp_path):
         # Without the checks of shapes, which compilers cannot look through.
         done = subprocess.run(
             [sys.executable, "-m", "cryodrgn", *words],
-            env=os.environ | {compiled_code.CACHE_VARIABLE: str(tmp_path / "compiled")},
+            env=os.environ | ALONE | {compiled_code.CACHE_VARIABLE: str(tmp_path / "compiled")},
             capture_output=True,
             text=True,
             check=False,

@@ -19,6 +19,9 @@ from finished_run import SMALL_VAE, Finished
 from simulated_card import simulated_card
 from simulated_graph import with_graphs
 
+# Kernels one after another: processes that compile several at once take longer to start.
+ALONE = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+
 
 @pytest.fixture(scope="module")
 def star(tmp_path_factory):
@@ -123,7 +126,7 @@ def test_compiled_runs_learn_as_plain_ones_do(star, tmp_path):
     # Without the checks of shapes, which compilers cannot look through.
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps([[str(w) for w in one] for one in lines])],
-        env=os.environ | {compiled_code.CACHE_VARIABLE: str(tmp_path / "compiled")},
+        env=os.environ | ALONE | {compiled_code.CACHE_VARIABLE: str(tmp_path / "compiled")},
         capture_output=True,
         text=True,
         check=False,

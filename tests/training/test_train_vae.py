@@ -141,7 +141,7 @@ def test_the_latent_learns_how_far_the_hinge_is_open(run, tmp_path):
     run("simulate", *arguments, "-o", tmp_path / "sim")
     run(
         *("train_vae", tmp_path / "sim/particles.star", "--zdim", 1, "-o", tmp_path / "run"),
-        *("-n", 10, "-b", 16, "--lr", 2e-3, "--qdim", 64, "--pdim", 64, "--seed", 0),
+        *("-n", 8, "-b", 16, "--lr", 2e-3, "--qdim", 64, "--pdim", 64, "--seed", 0),
     )
     latent = load_latents(tmp_path / "run/z.pkl")[:, 0]
     labels = np.load(tmp_path / "sim/labels.npy")
