@@ -92,12 +92,16 @@ class Progress:
 
     def _line(self, now: float, note: str) -> str:
         since, done = self._since
-        rate = (self._done - done) / max(now - since, 1e-9)
-        seconds = (self._total - self._done) / max(rate, 1e-9)
         line = (
             f"{self._description}: {self._done} of {self._total} {self._units} "
-            f"({100 * self._done / max(self._total, 1):.0f} %), {format_duration(seconds)} left"
+            f"({100 * self._done / max(self._total, 1):.0f} %)"
         )
+        if self._done == done:
+            # Nothing tells how long the rest takes.
+            return f"{line}, {note}" if note else line
+        rate = (self._done - done) / max(now - since, 1e-9)
+        seconds = (self._total - self._done) / rate
+        line += f", {format_duration(seconds)} left"
         after = _seconds_after.get()
         if after is not None:
             line += f", with all steps after it {format_duration(seconds + after)}"

@@ -242,6 +242,13 @@ def _place(owner: type, name: str) -> tuple[type, str]:
     return declared.metadata.get(PLACE, (first, name))
 
 
+def same_setting(job: type, owner: type, name: str) -> str | None:
+    """Setting of a job that is declared as another dataclass's is; None for none."""
+    if name not in options_of(owner):
+        return None
+    return _places(job).get(_place(owner, name))
+
+
 @functools.cache
 def _places(owner: type) -> Mapping[tuple[type, str], str]:
     """Names of settings by the class that declares each, and its name there."""

@@ -379,7 +379,7 @@ def in_other_stack(data: DataConfig, *_: object, **__: object) -> SimpleNamespac
 
 ANSWERS: dict[str, Any] = {
     "in_other_stack": in_other_stack,
-    "run_excluding_bad_images": lambda screened, work, how: work(screened(how)),
+    "run_excluding_bad_images": lambda screened, work, how, _: work(screened(how)),
     "screen_data": lambda data, particles, *_: (data, particles),
     "screen_particles": lambda particles, *_: particles,
     "load": lambda *_: TRAINED_MODEL,

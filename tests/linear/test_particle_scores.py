@@ -160,7 +160,11 @@ def test_particles_of_a_rare_state_are_no_junk_and_one_that_nothing_resembles_is
     assert np.flatnonzero(found.named()["distance"]).tolist() == [20]
     assert not found.is_junk()[:20].any()
     assert found.distance[:20].min() > 3
-    assert "1 of 1000 particles looks like junk (0.1%): 1 is isolated" in found.sentence()
+    said = found.sentence()
+    assert "1 of 1000 particles looks like junk (0.1%): 1 is isolated" in said
+    # The sentence is the title of the picture, too; where to look is told in the log.
+    assert "less than one would be named by chance" in said
+    assert said.endswith("long tails")
 
 
 def test_a_rare_state_is_looked_for_among_all_particles(monkeypatch):

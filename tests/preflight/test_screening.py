@@ -1,5 +1,7 @@
 """Bad images are left out by row, and everything after leads back to the original file."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,26 @@ def test_a_run_goes_on_with_the_images_it_began_with(run, files, tmp_path):
     run("train_vae", "-o", out, "--load", "latest", "-n", 2)
     run("train_vae", *line, *TRAIN, "-n", 3, "--load", "latest", "-o", out)
     assert len(load_latents(out / "z.2.pkl")) == COUNT - 1
+
+
+def test_a_refused_command_leaves_no_list_of_bad_images(
+    run, fail, files, tmp_path, rng, write_stack
+):
+    out, line = tmp_path / "out", files(7)
+    run("train_vae", *line, *TRAIN, "-o", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    images = rng.normal(size=(COUNT, 16, 16))
+    images[30] = 0
+    others = (write_stack(images, "others.mrcs"), *line[1:], *TRAIN)
+    message = fail("train_vae", *others, "-n", 2, "--load", "latest", "-o", out)
+    assert f"PARTICLES {line[0]} there, {others[0]} here" in message
+    # Only once the images are prepared it turns out that these weights do not fit.
+    weights = shutil.copy(out / "weights.pkl", tmp_path)
+    wider = ("--pdim", 32, "--load", weights, "-n", 2)
+    assert "does not fit" in fail("train_vae", *others, *wider, "--overwrite", "-o", out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert "does not fit" in fail("train_vae", *others, *wider, "-o", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_many_bad_images_are_refused(fail, files, tmp_path, rng, write_stack):

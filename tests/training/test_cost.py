@@ -64,12 +64,26 @@ def test_the_first_hundred_steps_tell_how_long_the_rest_takes(monkeypatch, caplo
     monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: now[0]))
     caplog.set_level(logging.INFO)
     first = cost.FirstSteps(100_000, lambda rate: f"{rate:.0f} images/s")
+    for _ in range(150):
+        first.count(0)
     for step in range(1, 150):
         # Compiling makes the first step a long one.
         now[0] += 60.0 if step == 1 else 0.1
-        first.count(8 * step)
+        # Poses are searched before the second epoch, and a first map is learnt.
+        for _ in range(50 if step == 5 else 1):
+            first.count(8 * step)
     said = re.findall("after 100 steps: (.*); training takes (.*) more", caplog.text)
     assert said == [("80 images/s", progress.format_duration((100_000 - 800) / 80))]
+
+
+def test_work_of_which_nothing_is_done_yet_has_no_time_left(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    caplog.set_level(logging.INFO)
+    with progress.Progress(10, "searching") as bar:
+        now[0] += 30.0
+        bar.advance(0, "at the first")
+    assert caplog.messages == ["searching: 0 of 10 img (0 %), at the first"]
 
 
 def test_a_slow_beginning_does_not_spoil_what_is_left_for_long(monkeypatch, caplog):

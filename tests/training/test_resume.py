@@ -211,7 +211,7 @@ def test_another_run_in_a_used_folder_is_refused_with_both_settings(run, fail, l
     run(*line("train_vae", out, "-n", 1))
     before = content(out)
     message = fail(*line("train_vae", out, "-n", 1, "--lr", 0.01))
-    assert "training.learning_rate 0.0001 there, 0.01 here" in message
+    assert "holds another run: --lr 0.0001 there, 0.01 here; go on with that" in message
     assert "--overwrite" in message
     assert "holds this run already" in fail(*line("train_vae", out, "-n", 1))
     assert content(out) == before
@@ -224,7 +224,14 @@ def test_going_on_with_other_settings_is_refused(run, fail, line, tmp_path):
     out = tmp_path / "out"
     run(*line("train_vae", out, "-n", 1))
     message = fail(*line("train_vae", out, "--load", "latest", "--seed", 3))
-    assert "training.seed 0 there, 3 here" in message
+    assert "--seed 0 there, 3 here; go on with that run by -o and --load latest" in message
+    assert message.endswith(f"from its weights with --load {out / 'weights.pkl'}\n")
+    message = fail(*line("train_vae", out, "--load", "latest", "--zdim", 3, "--window"))
+    assert "--zdim 2 there, 3 here; go on with" in message
+    assert "--window-r not given there, 0.85 here; --zdim" in message
+    assert message.endswith("choose another folder\n")
+    message = fail("train_nn", "-o", out, "--load", "latest", "-n", 2)
+    assert f"{out} holds a run of train_vae, not of train_nn; go on with it by" in message
     message = fail("train_vae", "-o", out, "--load", "latest", "--lr", 0.01)
     assert "takes its settings from" in message
     assert "leave out --lr" in message
@@ -233,7 +240,8 @@ def test_going_on_with_other_settings_is_refused(run, fail, line, tmp_path):
 def test_nothing_left_to_train_is_said(run, fail, line, tmp_path):
     run(*line("train_vae", tmp_path, "-n", 1))
     message = fail("train_vae", "-o", tmp_path, "--load", "latest")
-    assert "1 epoch is done, 1 are asked for; ask for more with -n" in message
+    assert "1 epoch is done, and no more than 1 asked for; ask for more with -n" in message
+    assert "plan: " not in message
 
 
 def test_latents_given_for_weights_are_named(run, fail, line, tmp_path):

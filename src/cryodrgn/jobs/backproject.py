@@ -130,8 +130,9 @@ class Backproject(
         geometry = geometry_like(self.like, particles.box_size, pixel_size)
         require_output(folder)
 
+        screening = ScreeningFiles(folder)
+
         def screened(how: "Screen") -> "ParticleSet":
-            screening = ScreeningFiles(folder)
             return screen_particles(particles, screening, how)
 
         with joined(self) as (team, device):
@@ -141,7 +142,7 @@ class Backproject(
                 warn_of_foreign_poses(particles, self.poses)
                 return self._reconstructed(particles, folder, device, team)
 
-            reconstruction = run_excluding_bad_images(screened, work, self.screen)
+            reconstruction = run_excluding_bad_images(screened, work, self.screen, screening)
         if team.is_writer:
             self._write(reconstruction, files, geometry)
         return reconstruction

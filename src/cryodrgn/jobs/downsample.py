@@ -229,8 +229,9 @@ class Downsample(BoxOptions, Job[list[Path]]):
         plan = downsampling_plan(images, self.box_size, self.output.parent)
         plan.announce("downsampling")
 
+        files = ScreeningFiles(self.output.parent)
+
         def screened(how: "Screen") -> "np.ndarray | None":
-            files = ScreeningFiles(self.output.parent)
             bad = screen_stack(images, rows, files, how, source=str(self.input))
             return bad if how == "sample" else None
 
@@ -245,7 +246,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
                 sampling=kinds.sampling,
             )
 
-        paths = run_excluding_bad_images(screened, work, self.screen)
+        paths = run_excluding_bad_images(screened, work, self.screen, files)
         names = str(paths[0])
         if self.chunk is not None:
             names += f" … {paths[-2]}, listed in {paths[-1]}"

@@ -125,16 +125,17 @@ class EvalImages(
         folder = self.output.parent
         require_output(folder)
 
+        screening = ScreeningFiles(folder)
+
         def screened(how: "Screen") -> "ParticleSet":
-            files = ScreeningFiles(folder)
-            return screen_particles(particles, files, how)
+            return screen_particles(particles, screening, how)
 
         with joined(self) as (team, device):
 
             def work(particles: "ParticleSet") -> "Evaluation":
                 return self._evaluated(trained, particles, device, team)
 
-            result = run_excluding_bad_images(screened, work, self.screen)
+            result = run_excluding_bad_images(screened, work, self.screen, screening)
             if team.is_writer:
                 self._write(result)
         return result

@@ -153,8 +153,9 @@ class ReconstructStates(
         geometry = geometry_like(self.like, particles.box_size, pixel_size)
         require_output(self.outdir)
 
+        files = ScreeningFiles(self.outdir)
+
         def screened(how: "Screen") -> "_Chosen":
-            files = ScreeningFiles(self.outdir)
             chosen, kept = screen_data(data, particles, files, how)
             own = latents.of_particles(particles)
             return chosen, kept, own.select(places_kept(particles, kept))
@@ -167,7 +168,7 @@ class ReconstructStates(
             def work(chosen: "_Chosen") -> "list[StateSummary]":
                 return self._reconstructed(chosen, given, model, mask, geometry, device, team)
 
-            summaries = run_excluding_bad_images(screened, work, self.screen)
+            summaries = run_excluding_bad_images(screened, work, self.screen, files)
         if team.is_writer:
             _draw(summaries, latents, self.outdir)
             logger.info("wrote %s to %s", counted(len(summaries), "state"), self.outdir)

@@ -109,8 +109,10 @@ class TrainLinear(
         directory = RunDirectory(self.outdir)
         require_output(self.outdir)
 
+        files = ScreeningFiles(self.outdir)
+
         def screened(how: "Screen") -> "tuple[DataConfig, ParticleSet]":
-            return screen_data(config.data, particles, ScreeningFiles(self.outdir), how)
+            return screen_data(config.data, particles, files, how)
 
         with joined(self) as (team, device):
             tell_of_missing_ctf(particles)
@@ -126,7 +128,7 @@ class TrainLinear(
                 if team.is_writer:
                     draw_junk(result.scores, particles, data, directory)
 
-            run_excluding_bad_images(screened, work, self.screen)
+            run_excluding_bad_images(screened, work, self.screen, files)
             # Processes that write nothing open the run once it is written.
             team.wait()
         logger.info("wrote the run to %s", self.outdir)

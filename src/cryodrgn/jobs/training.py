@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from cryodrgn.jobs.options import (
 )
 from cryodrgn.jobs.processes import joined, stop_on_signals
 from cryodrgn.jobs.recipe_options import values_of_recipe
+from cryodrgn.jobs.recorded_settings import differences_in_options, require_own_command
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import (
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from cryodrgn.rundir import RunDirectory
     from cryodrgn.runs.run import Run
     from cryodrgn.training.run_config import RunConfig, TrainConfig
-    from cryodrgn.training.start import Load
+    from cryodrgn.training.start import Load, ResumePoint
 
 logger = logging.getLogger(__name__)
 
@@ -143,13 +145,12 @@ class TrainingJob(
         """
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import training_plan
-        from cryodrgn.preflight.rows import tell_of_missing_ctf, warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
         from cryodrgn.training.assembly import storage_of
         from cryodrgn.training.runner import train
-        from cryodrgn.training.start import is_over, resolve_resume
+        from cryodrgn.training.start import is_over, require_epochs_left
 
         if self.verbose:
             _log_every_interval()
@@ -160,22 +161,17 @@ class TrainingJob(
         config, particles = self._begun(run)
         require_output(run.path)
 
+        files = ScreeningFiles(run.path)
+
         def screened(how: "Screen") -> "tuple[RunConfig, ParticleSet]":
-            data, kept = screen_data(config.data, particles, ScreeningFiles(run.path), how)
+            data, kept = screen_data(config.data, particles, files, how)
             return replace(config, data=data), kept
 
         with joined(self) as (team, device), stop_on_signals() as should_stop:
-            if load is None:
-                tell_of_missing_ctf(particles)
+            start = self._start(run, config, particles)
 
             def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
                 config, particles = chosen
-                if load is None:
-                    warn_of_foreign_poses(particles, config.data.files.poses)
-                start = resolve_resume(run, config, load, overwrite=self.overwrite)
-                if start.is_same_run and is_over(config, start, run) and self.is_to_judge(run):
-                    self.judge(config, particles, run, device, team)
-                    return
                 storage = storage_of(config.training, run)
                 training_plan(config, particles, run.path, device, storage).announce("training")
                 linear = None
@@ -184,10 +180,11 @@ class TrainingJob(
                 if train(config, particles, run, start, device, should_stop, team, linear):
                     self.judge(config, particles, run, device, team)
 
-            # A resumed run left bad images out when it began.
-            run_excluding_bad_images(
-                screened, work, "none" if self._resumes_alone else self.screen
-            )
+            if start.is_same_run and is_over(config, start, run) and self.is_to_judge(run):
+                self.judge(config, particles, run, device, team)
+            else:
+                require_epochs_left(config, start, run)
+                run_excluding_bad_images(screened, work, self._screening(run), files)
             # Processes that write nothing open the run once it is written.
             team.wait()
         return open_run(run.path)
@@ -205,6 +202,21 @@ class TrainingJob(
         team: "Team",
     ) -> None:
         """Judge the particles of the finished run; models without latents of images do not."""
+
+    def _start(
+        self, run: "RunDirectory", config: "RunConfig", particles: "ParticleSet"
+    ) -> "ResumePoint":
+        """Starting point of the run, before its images are read and anything is written."""
+        from cryodrgn.preflight.rows import tell_of_missing_ctf, warn_of_foreign_poses
+        from cryodrgn.training.start import resolve_resume
+
+        load = self._beginning()
+        in_words = partial(differences_in_options, self)
+        start = resolve_resume(run, config, load, in_words, overwrite=self.overwrite)
+        if load is None:
+            tell_of_missing_ctf(particles)
+            warn_of_foreign_poses(particles, config.data.files.poses)
+        return start
 
     def _first_epoch(self, load: "Load") -> int:
         """Number of the first epoch in the names of files; a run goes on as it began."""
@@ -269,9 +281,50 @@ class TrainingJob(
 
         config = self._recorded(run) if self._resumes_alone else None
         particles = self._data().open() if config is None else config.data.open()
-        config = config or self._described(particles)
+        if config is None:
+            config = self._described(particles)
+            chosen = self._without_images_left_out(run, config.data, particles)
+            if chosen is not config.data:
+                config, particles = replace(config, data=chosen), chosen.open()
         require_first_poses(particles, config.training.search)
         return replace(config, data=config.data.with_places(particles)), particles
+
+    def _goes_on(self, run: "RunDirectory") -> "RunConfig | None":
+        """The record of the run that goes on; None if a new one begins."""
+        from cryodrgn.training.start import recorded_config
+
+        load = self._beginning()
+        is_there = load == "latest" or (
+            isinstance(load, Path) and load.resolve().parent == run.path.resolve()
+        )
+        return recorded_config(run) if is_there and not self.overwrite else None
+
+    def _screening(self, run: "RunDirectory") -> "Screen":
+        """The images to look at for bad ones, which a run left out when it began."""
+        return self.screen if self._goes_on(run) is None else "none"
+
+    def _without_images_left_out(
+        self, run: "RunDirectory", data: "DataConfig", particles: "ParticleSet"
+    ) -> "DataConfig":
+        """The images as given, without those that the run left out when it began.
+
+        Other particles than those it began with stay as they are, and are refused.
+        """
+        import numpy as np
+
+        from cryodrgn.io.selection_files import load_indices
+        from cryodrgn.preflight.screening import read_screened
+        from cryodrgn.rundir import ScreeningFiles
+
+        recorded, files = self._goes_on(run), ScreeningFiles(run.path)
+        kept = None if recorded is None else recorded.data.files.indices
+        if kept is None or kept != files.kept.resolve() or not files.table.is_file():
+            return data
+        left_out = np.isin(particles.original_rows, read_screened(files.table))
+        rows = load_indices(kept)
+        if not np.array_equal(particles.original_rows[~left_out], rows):
+            return data
+        return replace(data, files=replace(data.files, indices=kept))
 
     def _described(self, particles: "ParticleSet") -> "RunConfig":
         """The run that the settings describe."""
@@ -305,6 +358,7 @@ class TrainingJob(
                 "or leave out `load` to begin one"
             )
             raise ConfigError(msg)
+        require_own_command(self, config, run.path)
         if self._fixed_settings:
             msg = (
                 f"`load` latest takes its settings from {run.config_yaml}; leave out "

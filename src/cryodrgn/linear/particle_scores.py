@@ -152,17 +152,21 @@ class ParticleScores:
             if rows.any()
         ]
         look = "particles looks" if count == 1 else "particles look"
+        mistakes = self.expected_mistakes()
+        few = "less than one" if mistakes < 1 else f"about {mistakes:.1f}"
         return (
             f"{count} of {total} {look} like junk ({count / total:.1%}): {', '.join(parts)}; "
-            f"of as many good particles, about {self.expected_mistakes():.1f} would be named "
-            "by chance, more if the distribution of scores has long tails: look at junk.png"
+            f"of as many good particles, {few} would be named by chance, more if the "
+            "distribution of scores has long tails"
         )
 
 
 def tell_of_junk(scores: ParticleScores, files: JudgedFiles) -> None:
     """Say how many particles look like junk, and in which files they are named."""
-    logger.info("%s", scores.sentence())
-    if scores.is_junk().any():
+    if not scores.is_junk().any():
+        logger.info("%s", scores.sentence())
+    else:
+        logger.info("%s: look at %s", scores.sentence(), files.picture)
         logger.info(
             "rows of all others in the original file, to work without them: %s; their own: %s",
             files.good,

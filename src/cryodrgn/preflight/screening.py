@@ -1,8 +1,8 @@
 """Leaving out images that cannot be computed with, before anything long begins."""
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -12,13 +12,19 @@ from jaxtyping import Int
 
 from cryodrgn.data.config import DataConfig
 from cryodrgn.diagnosis.screening import find_bad, screen_images
-from cryodrgn.errors import BadImageError, InputFileError, MetadataError, ShapeMismatchError
+from cryodrgn.errors import (
+    BadImageError,
+    CryodrgnError,
+    InputFileError,
+    MetadataError,
+    ShapeMismatchError,
+)
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.text import read_text
 from cryodrgn.particles.particle_set import ParticleSet, rows_in_ranges
-from cryodrgn.rundir import ScreeningFiles
+from cryodrgn.rundir import RunDirectory, ScreeningFiles
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +75,12 @@ def run_excluding_bad_images(
     screened: Callable[[Screen], Screened],
     work: Callable[[Screened], Result],
     how: Screen,
+    files: ScreeningFiles,
 ) -> Result:
     """Work on images that have been screened, once more if a sample did not show all bad ones.
+
+    If the work ends in an error before it has begun to write a run, what screening wrote goes,
+    and what was there before comes back.
 
     Args:
         screened: Screens the images as it is told, and returns what the work is done on.
@@ -78,18 +88,73 @@ def run_excluding_bad_images(
             it has written anything.
         how: How the images are screened first. If only a sample was looked at, all are after
             such an end, and the work begins again.
+        files: Where screening writes.
 
     Returns:
         What the work returns.
     """
+    before = _Before.of(files)
     try:
-        return work(screened(how))
+        chosen = screened(how)
+        with _put_back_on_errors(files, before):
+            return work(chosen)
     except BadImageError:
         if how != "sample":
             raise
         logger.warning("an image beyond the sample cannot be used; all are looked at now")
     # Only here, behind the handler, is what the work held given up.
-    return work(screened("all"))
+    chosen = screened("all")
+    with _put_back_on_errors(files, before):
+        return work(chosen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Before:
+    """Folder of screening as it was before it was written to.
+
+    Attributes:
+        contents: What each file held; None for one that was not there.
+        config: The same of the config of the run, which says that one has begun.
+        is_folder: True if there was a folder.
+    """
+
+    contents: Mapping[Path, bytes | None]
+    config: bytes | None
+    is_folder: bool
+
+    @classmethod
+    def of(cls, files: ScreeningFiles) -> "_Before":
+        """The folder as it is now."""
+        contents = {path: _content(path) for path in (files.table, files.kept)}
+        return cls(contents, _config(files), files.path.is_dir())
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _config(files: ScreeningFiles) -> bytes | None:
+    return _content(RunDirectory(files.path).config_yaml)
+
+
+@contextmanager
+def _put_back_on_errors(files: ScreeningFiles, before: _Before) -> Iterator[None]:
+    """While it lasts, an error restores the files of screening, unless a run has begun."""
+    try:
+        yield
+    except CryodrgnError:
+        if _config(files) == before.config:
+            for path, content in before.contents.items():
+                if content is None:
+                    path.unlink(missing_ok=True)
+                elif content != _content(path):
+                    with atomic_path(path) as partial:
+                        partial.write_bytes(content)
+            if not before.is_folder:
+                # What else is there keeps the folder.
+                with suppress(OSError):
+                    files.path.rmdir()
+        raise
 
 
 def screen_stack(

@@ -208,10 +208,16 @@ class FirstSteps:
 
     def __init__(self, total: int, describe_rate: Callable[[float], str]) -> None:
         self._total, self._describe = total, describe_rate
-        self._steps, self._since = 0, (0.0, 0)
+        self._steps, self._since, self._seen = 0, (0.0, 0), 0
 
     def count(self, images_seen: int) -> None:
-        """A step has been taken, after which so many images have been seen."""
+        """So many images have been seen; nothing is counted where they are no more than before.
+
+        Searches of poses, among others, report between steps that they are alive.
+        """
+        if images_seen == self._seen:
+            return
+        self._seen = images_seen
         self._steps += 1
         if self._steps == LEFT_OUT:
             self._since = time.monotonic(), images_seen

@@ -53,7 +53,7 @@ from cryodrgn.training.run_log import (
     MetricsFile,
     RunLog,
 )
-from cryodrgn.training.start import EPOCHS_SETTLING, ResumePoint, require_epochs_left
+from cryodrgn.training.start import EPOCHS_SETTLING, ResumePoint
 from cryodrgn.training.warm_start import Targets, teach_encoder
 from cryodrgn.training.writing import Writer
 
@@ -100,7 +100,6 @@ def train(
     """
     particles.require_pixel_size()
     particles = with_first_poses(particles, config.training.search)
-    require_epochs_left(config, start, run)
     # Everything that a user's mistake can stop comes before the first file.
     parts = build_training(config, particles, run, device, start, team, linear)
     session = TrainingRun(config, particles, run, parts, should_stop, team)

@@ -1,6 +1,7 @@
 """Starting point of a run: new, resumed, or from the weights of another run."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 # Epochs after convergence before a run stops.
 EPOCHS_SETTLING = 3
+GO_ON = "go on with that run by `outdir` and `load` latest alone"
 Load = Path | Literal["latest"] | None
 
 
@@ -66,7 +68,12 @@ class ResumePoint:
 
 
 def resolve_resume(
-    run: RunDirectory, config: RunConfig, load: Load, *, overwrite: bool
+    run: RunDirectory,
+    config: RunConfig,
+    load: Load,
+    in_words: Callable[[RunConfig, RunConfig], str],
+    *,
+    overwrite: bool,
 ) -> ResumePoint:
     """Decide where a run begins, before anything is written.
 
@@ -74,6 +81,7 @@ def resolve_resume(
         run: Its folder.
         config: Its settings.
         load: ``latest`` to go on in the folder, a weight file to begin with, None for neither.
+        in_words: Says in which options a recorded run and a described one differ.
         overwrite: Whether what an earlier run wrote may be replaced.
 
     Raises:
@@ -84,17 +92,17 @@ def resolve_resume(
     if isinstance(load, Path):
         in_this_folder = load.resolve().parent == run.path.resolve() and recorded is not None
         if in_this_folder:
-            _require_same(run, recorded, config)
+            _require_same(run, recorded, config, in_words)
         elif recorded is not None and not overwrite:
-            _refuse_used_folder(run, recorded, config)
+            _refuse_used_folder(run, recorded, config, in_words)
         return _from_file(load, is_same_run=in_this_folder)
     if recorded is None or overwrite:
         if load == "latest" and not overwrite:
-            logger.info("%s holds no run to go on with: a new one begins", run.path)
+            logger.info("there is no run in %s yet: `load` latest begins one", run.path)
         return ResumePoint()
     if load is None:
-        _refuse_used_folder(run, recorded, config)
-    _require_same(run, recorded, config)
+        _refuse_used_folder(run, recorded, config, in_words)
+    _require_same(run, recorded, config, in_words)
     latest = latest_checkpoint(run)
     if latest is None:
         logger.info("%s holds no checkpoint yet: the run begins again", run.path)
@@ -123,8 +131,8 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
     if is_over(config, start, run):
         msg = (
             f"nothing is left to train in {run.path}: "
-            f"{counted(start.epochs_done, 'epoch is', 'epochs are')} done, {wanted} are asked "
-            "for; ask for more with `num_epochs`"
+            f"{counted(start.epochs_done, 'epoch is', 'epochs are')} done, and no more than "
+            f"{wanted} asked for; ask for more with `num_epochs`"
         )
         raise ConfigError(msg)
     held_out = config.training.held_out
@@ -200,25 +208,42 @@ def _as_before(config_path: Path) -> dict[str, Any]:
     }
 
 
-def _require_same(run: RunDirectory, recorded: RunConfig | None, config: RunConfig) -> None:
+def _require_same(
+    run: RunDirectory,
+    recorded: RunConfig | None,
+    config: RunConfig,
+    in_words: Callable[[RunConfig, RunConfig], str],
+) -> None:
     if recorded is None:
         return
     differences = recorded.differences(config)
-    if differences:
-        msg = (
-            f"{run.path} holds a run with other settings: {_in_words(differences)}; to change "
-            "them, begin another folder from its weights with `load` "
-            f"{run.path}/weights.pkl"
-        )
-        raise ConfigError(msg)
-
-
-def _refuse_used_folder(run: RunDirectory, recorded: RunConfig, config: RunConfig) -> None:
-    differences = recorded.differences(config)
-    what = f"another run: {_in_words(differences)}" if differences else "this run already"
+    if not differences:
+        return
     msg = (
-        f"{run.path} holds {what}; go on with it with `load` latest, choose another folder, or "
-        "replace it with `overwrite`"
+        f"{run.path} holds a run with other settings: {in_words(recorded, config)}; "
+        f"{GO_ON}; to train with the settings given here, choose another folder"
+    )
+    weights = latest_checkpoint(run)
+    # Networks of other sizes, and latents of other particles, cannot begin with its weights.
+    fixed = ("model.", "data.") if config.model.kind == "dec" else ("model.",)
+    if weights is not None and not any(name.startswith(fixed) for name in differences):
+        msg += f", where they can begin from its weights with `load` {weights}"
+    raise ConfigError(msg)
+
+
+def _refuse_used_folder(
+    run: RunDirectory,
+    recorded: RunConfig,
+    config: RunConfig,
+    in_words: Callable[[RunConfig, RunConfig], str],
+) -> None:
+    if recorded.differences(config):
+        what, go_on = f"another run: {in_words(recorded, config)}", GO_ON
+    else:
+        what, go_on = "this run already", "go on with it with `load` latest"
+    msg = (
+        f"{run.path} holds {what}; {go_on}, choose another folder, or replace it with "
+        "`overwrite`"
     )
     raise ConfigError(msg)
 
@@ -229,8 +254,3 @@ def _refuse_foreign(run: RunDirectory) -> None:
         "loaded with `load`), or replace it with `overwrite`"
     )
     raise ConfigError(msg)
-
-
-def _in_words(differences: dict[str, tuple[Any, Any]]) -> str:
-    shown = [f"{name} {old} there, {new} here" for name, (old, new) in differences.items()]
-    return "; ".join(shown)

@@ -94,14 +94,16 @@ def report_nuisances(
     particles.require_pixel_size()
     require_output(output)
 
+    screening = ScreeningFiles(output)
+
     def screened(how: Screen) -> ParticleSet:
-        return screen_particles(particles, ScreeningFiles(output), how)
+        return screen_particles(particles, screening, how)
 
     def work(kept: ParticleSet) -> NuisanceResult:
         rows = places_kept(particles, kept)
         return _report(files, kept, latents[rows], output, num_images, seed)
 
-    return run_excluding_bad_images(screened, work, screen)
+    return run_excluding_bad_images(screened, work, screen, screening)
 
 
 def _report(

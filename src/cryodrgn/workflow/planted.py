@@ -149,8 +149,10 @@ def plant_in(
     share = require_shares(settings.shares, len(particles))[0]
     require_output(output)
 
+    files = ScreeningFiles(output)
+
     def screened(how: Screen) -> ParticleSet:
-        return screen_particles(particles, ScreeningFiles(output), how)
+        return screen_particles(particles, files, how)
 
     def work(kept: ParticleSet) -> SimulationFiles:
         require_particles(kept, settings.fit)
@@ -169,7 +171,7 @@ def plant_in(
         folder = PowerFiles(output).planted.path
         return write_planted(scene, share, scene.motions.sizes[-1], folder, settings.fit.seed)
 
-    return run_excluding_bad_images(screened, work, screen)
+    return run_excluding_bad_images(screened, work, screen, files)
 
 
 def drawn_minor(count: int, share: float, seed: int) -> Bool[torch.Tensor, " particles"]:

@@ -83,8 +83,10 @@ def report_power(
     require_shares(settings.shares, len(particles))
     require_output(output)
 
+    files = ScreeningFiles(output)
+
     def screened(how: Screen) -> ParticleSet:
-        return screen_particles(particles, ScreeningFiles(output), how)
+        return screen_particles(particles, files, how)
 
     def work(kept: ParticleSet) -> PowerResult:
         _announce(settings, kept, output)
@@ -97,7 +99,7 @@ def report_power(
         logger.info("%s\nThe page is %s", result.sentence, result.files.page)
         return result
 
-    return run_excluding_bad_images(screened, work, screen)
+    return run_excluding_bad_images(screened, work, screen, files)
 
 
 def _announce(settings: PowerSettings, particles: ParticleSet, output: Path) -> None:
