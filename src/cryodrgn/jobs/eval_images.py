@@ -122,10 +122,8 @@ class EvalImages(
                 trained.ctf,
                 particles.source,
             )
-        folder = self.output.parent
-        require_output(folder)
-
-        screening = ScreeningFiles(folder)
+        screening = ScreeningFiles(self.output.parent)
+        require_output(screening.path)
 
         def screened(how: "Screen") -> "ParticleSet":
             return screen_particles(particles, screening, how)
