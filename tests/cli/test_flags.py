@@ -170,7 +170,8 @@ FROZEN_FLAGS: dict[str, str] = {
         "models -o --outdir -n --num-images --seed -D --Apix --resolution --num-states "
         "--hinge-range --snr --shift --no-ctf --defocus --kv --cs -w --b-factor --white "
         "--float16 --tilt-deg "
-        "| --tilt-series --tilt-range --tilt-step --dose-per-tilt --per-tomogram --device"
+        "| --tilt-series --tilt-range --tilt-step --dose-per-tilt --per-tomogram --device "
+        "--overwrite"
     ),
 }
 

@@ -2,12 +2,15 @@
 
 import shutil
 
+import numpy as np
 import pytest
+import yaml
 
 from cryodrgn.cli.main import main
 from cryodrgn.errors import InputFileError
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.locate import locate_stacks
-from cryodrgn.io.run_config import load_run_config
+from cryodrgn.io.run_config import load_run_config, parent_indices
 from cryodrgn.runs.run import open_run
 
 
@@ -86,6 +89,36 @@ def test_a_run_goes_on_with_stacks_in_a_folder_that_is_named(project, run):
     assert open_run(project / "run").particles().images.pixels.paths == [
         project / "moved/particles.mrcs"
     ]
+
+
+def test_a_file_that_is_gone_is_said_to_be_the_runs_and_may_be_named_anew(project, run, fail):
+    star, out = project / "job/particles.star", project / "run"
+    renamed = star.rename(project / "job/renamed.star")
+    words = ("train_vae", "-o", out, "--load", "latest", "-n", 2)
+    message = fail(*words)
+    assert f"({out}/config.yaml names it as particles of the run)" in message
+    assert "give their new place with PARTICLES, or put it back" in message
+    with pytest.raises(InputFileError, match=r"config.yaml names it as particles of the run"):
+        open_run(out).particles()
+    few = project / "job/few.star"
+    few.write_text("\n".join(renamed.read_text().rstrip().split("\n")[:-1]) + "\n")
+    assert "begun with 16 particles, but its files hold 15 now" in fail(*words, few)
+    run(*words, renamed)
+    assert len(open_run(out).particles()) == 16
+
+
+def test_a_run_that_was_moved_has_its_kept_rows_with_it(project, run):
+    out, moved = project / "run", project / "moved"
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    for files in (config["dataset_args"], config["training"]["settings"]["data"]["files"]):
+        files["ind" if "ind" in files else "indices"] = str(out / "screened_ind.pkl")
+    (out / "config.yaml").write_text(yaml.safe_dump(config))
+    save_pickles(out / "screened_ind.pkl", [np.arange(16)])
+    out.rename(moved)
+    assert open_run(moved).original_rows(16).tolist() == list(range(16))
+    assert parent_indices(moved) == moved / "screened_ind.pkl"
+    run("train_vae", "-o", moved, "--load", "latest", "-n", 2)
+    assert load_run_config(moved / "config.yaml")["dataset_args"]["ind"].startswith(str(moved))
 
 
 def test_of_several_folders_the_one_that_ends_like_the_name_is_taken(tmp_path):

@@ -53,6 +53,17 @@ def test_the_set_is_complete_and_its_files_agree(run, tmp_path):
     ]
 
 
+def test_particles_that_are_there_are_replaced_only_if_asked_to(run, fail, tmp_path):
+    (tmp_path / "particles.star").write_text("of somebody")
+    line = ("simulate", "-D", 16, "--Apix", 12, "-n", 4, "--num-states", 1, "-o", tmp_path)
+    message = fail(*line)
+    assert f"{tmp_path} holds particles already (particles.star); choose another" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["particles.star"]
+    run(*line, "--overwrite")
+    assert len(open_particles(ParticleFiles(particles=tmp_path / "particles.star"))) == 4
+    assert "(particles.star and particles.mrcs)" in fail(*line, "--seed", 1)
+
+
 def test_starfile_reads_what_simulate_writes(run, tmp_path):
     run("simulate", *SMALL, "-o", tmp_path)
     blocks = starfile.read(tmp_path / "particles.star")

@@ -1,7 +1,7 @@
 import pytest
 
 from cryodrgn.cli.main import main
-from cryodrgn.training.model_choice import ModelChoice
+from cryodrgn.training.model_choice import FEWEST_PARTICLES, ModelChoice
 from cryodrgn.training.run_log import read_events
 
 FAST = ("-b", 20, "--precision", "float32", "--screen", "none")
@@ -60,6 +60,15 @@ def test_a_sentence_says_which_volumes_to_trust(gain, words):
     assert words in choice.in_words
     assert "± 0.1" in choice.in_words
     assert "50 particles" in choice.in_words
+
+
+def test_few_particles_choose_no_model():
+    few = ModelChoice(gain=0.9, error=0.1, num_particles=FEWEST_PARTICLES - 1)
+    assert not few.network_helps
+    assert "too few particles were held out to say if the network helps, at least 30" in (
+        few.in_words
+    )
+    assert ModelChoice(gain=0.9, error=0.1, num_particles=FEWEST_PARTICLES).network_helps
 
 
 @pytest.mark.parametrize("gain", [-0.0003, 0.0003])

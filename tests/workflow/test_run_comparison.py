@@ -1,5 +1,6 @@
 """Finished runs are judged by images that none of them was trained on."""
 
+import copy
 import csv
 import shutil
 
@@ -11,7 +12,7 @@ import yaml
 import cryodrgn
 from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
-from cryodrgn.io.cryodrgn_pickle import load_latents, save_latents
+from cryodrgn.io.cryodrgn_pickle import load_latents, save_latents, save_pickles
 from cryodrgn.rundir import RunDirectory
 from finished_run import SMALL_VAE
 
@@ -39,6 +40,16 @@ def made(tmp_path_factory):
         content = yaml.safe_load(config.read_text())
         content["training"]["settings"]["training"][setting] = value
         config.write_text(yaml.safe_dump(content))
+    content = yaml.safe_load((folder / "vae/config.yaml").read_text())
+    for name in ("few", "part"):
+        shutil.copytree(folder / "vae", folder / name)
+    few, part = copy.deepcopy(content), copy.deepcopy(content)
+    few["training"]["settings"]["training"]["held_out"]["fraction"] = 0.01
+    part["dataset_args"]["ind"] = str(folder / "ind.pkl")
+    part["training"]["settings"]["training"]["held_out"]["fraction"] = 0.5
+    save_pickles(folder / "ind.pkl", [np.arange(100)])
+    (folder / "few/config.yaml").write_text(yaml.safe_dump(few))
+    (folder / "part/config.yaml").write_text(yaml.safe_dump(part))
     return folder
 
 
@@ -113,11 +124,22 @@ def test_without_a_latent_the_likelihood_is_quadratic_in_the_map(made, tmp_path)
         (("linear", "linear"), "give two or more different runs"),
         (("linear", "linear2"), "are linear models, which leave no particles out"),
         (("linear", "all"), "all kept no particles out of training; use train_vae --held-out"),
-        (("vae", "other"), "give train_vae the same --ind, --held-out and --seed each time"),
+        (("vae", "other"), "other by 1); give train_vae the same --seed"),
+        (("vae", "few"), "few keeps out 3 of its 310; give train_vae --held-out 0.1 or more"),
+        (("vae", "part"), "part has 100); give train_vae the same --ind"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(made, fail, runs, said):
     assert said in fail("compare_models", *(made / run for run in runs))
+
+
+def test_runs_without_held_out_particles_are_refused_before_images_are_read(
+    made, fail, monkeypatch
+):
+    monkeypatch.delattr("cryodrgn.runs.run.Run.particles")
+    monkeypatch.delattr("cryodrgn.runs.run.Run.model")
+    message = fail("compare_models", made / "linear", made / "all")
+    assert "kept no particles out of training" in message
 
 
 def with_setting(made, name, group, **changes):

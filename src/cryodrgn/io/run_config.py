@@ -10,7 +10,7 @@ from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 from cryodrgn.io.text import read_yaml, yaml_text
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import RunDirectory, ScreeningFiles
 
 # What cryoDRGN 0.2.0 puts into a config.pkl.
 GROUPS = ("dataset_args", "lattice_args", "model_args", "training")
@@ -135,7 +135,10 @@ def parent_indices(folder: Path) -> Path | None:
     named = config.get("dataset_args", {}).get("ind")
     if named is None:
         return None
-    path = Path(named)
+    path, kept = Path(named), ScreeningFiles(folder).kept
+    if not path.is_file() and path.name == kept.name and kept.is_file():
+        # The run was moved, or copied.
+        return kept
     if not path.is_file():
         msg = f"{path}, by which {folder} was filtered, is not there; name it with `indices`"
         raise InputFileError(msg)

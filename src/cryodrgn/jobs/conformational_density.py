@@ -170,8 +170,8 @@ class ConformationalDensity(Job["Estimate"]):
         from cryodrgn.linear.latents import recorded_data
 
         try:
-            config = load_run_config(find_run_config(work.weights(self.epoch)))
-            particles = recorded_data(config).open()
+            config = find_run_config(work.weights(self.epoch))
+            particles = recorded_data(load_run_config(config), config).open()
             latents.require_count(len(particles), particles.source)
             if len(found.rows) < len(particles):
                 particles = particles.select(found.rows)

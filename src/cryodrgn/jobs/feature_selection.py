@@ -134,8 +134,9 @@ def _recorded(run: "RunDirectory", *, is_linear: bool) -> tuple[Any, Any]:
     from cryodrgn.linear.latents import recorded_data
     from cryodrgn.linear.states import StateSettings
 
-    config = load_run_config(find_run_config(run.weights()))
-    data = recorded_data(config)
+    path = find_run_config(run.weights())
+    config = load_run_config(path)
+    data = recorded_data(config, path, ("poses",) if run.poses().exists() else ())
     if run.poses().exists():
         data = replace(data, files=replace(data.files, poses=run.poses()))
     recorded = config.get("training", {}).get("linear", {})

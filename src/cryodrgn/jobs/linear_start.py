@@ -1,5 +1,6 @@
 """Training of a network on a linear model: the run that it begins with."""
 
+import logging
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -8,10 +9,13 @@ from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.architecture import OF_ENCODERS, LatentOptions
 from cryodrgn.settings import option, settings
+from cryodrgn.training.model_choice import FEWEST_PARTICLES
 from cryodrgn.training.options import TRAINING, LinearRunOptions
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from jaxtyping import Int
 
     from cryodrgn.data.prepared import Storage
     from cryodrgn.linear.linear_run import LinearRun
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.training.linear_start import LinearStart
     from cryodrgn.training.run_config import RunConfig
+
+logger = logging.getLogger(__name__)
 
 
 @settings
@@ -152,6 +158,7 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         opened = self._opened if is_known else LinearRun.open(folder, seed)
         held_out, visited = held_out_particles(config.training, particles), None
         if held_out is not None:
+            _tell_of_few(particles.numbers[held_out.numpy()], config)
             everyone = torch.arange(len(particles))
             visited = everyone[~torch.isin(everyone, held_out)]
         return opened.start(
@@ -202,3 +209,15 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
             is_told = isinstance(encoder, LinearEncoderConfig)
             return decoder, encoder if is_told else None
         return self._opened.sizes()
+
+
+def _tell_of_few(numbers: "Int[np.ndarray, ' held_out']", config: "RunConfig") -> None:
+    """Warn where fewer different particles are held out than a model is chosen by."""
+    count = len(set(numbers.tolist()))
+    if config.model.encoder is not None and count < FEWEST_PARTICLES:
+        logger.warning(
+            "%d particles are held out, too few to say at the end if the network helps; at "
+            "least %d are needed: give a larger `held_out`",
+            count,
+            FEWEST_PARTICLES,
+        )

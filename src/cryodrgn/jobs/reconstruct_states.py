@@ -288,11 +288,14 @@ class ReconstructStates(
 
     def _recorded(self, work: "RunDirectory") -> "DataConfig":
         """The images as the run used them, with the poses that it found, if it found any."""
+        from cryodrgn.io.recorded_files import MEANINGS
         from cryodrgn.io.run_config import find_run_config, load_run_config
         from cryodrgn.linear.latents import recorded_data
 
-        data = recorded_data(load_run_config(find_run_config(work.weights(self.epoch))))
-        poses = work.poses(self.epoch)
+        config, poses = find_run_config(work.weights(self.epoch)), work.poses(self.epoch)
+        given = {name for name in MEANINGS if getattr(self, name, None) is not None}
+        given |= {"poses"} if poses.exists() else set()
+        data = recorded_data(load_run_config(config), config, given)
         if not poses.exists():
             return data
         return replace(data, files=replace(data.files, poses=poses))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryodrgn.counts import counted
+from cryodrgn.errors import ConfigError
 from cryodrgn.particles.options import TILT_SERIES
 from cryodrgn.settings import (
     EVEN,
@@ -43,6 +44,9 @@ class Simulate(Job["SimulationFiles"]):
         "built-in molecule whose two domains open and close about a hinge",
     )
     outdir: Path = option("-o", "--outdir", help="Folder to write the particle set into")
+    overwrite: bool = option(
+        "--overwrite", default=False, help="Replace the particle set that OUTDIR holds"
+    )
     num_images: int = same_as(SimulationOptions, "num_images")
     seed: int = same_as(SeedOptions, "seed")
     device: str = option(
@@ -121,6 +125,7 @@ class Simulate(Job["SimulationFiles"]):
         """
         from cryodrgn.devices import choose_device
         from cryodrgn.preflight.plans import simulation_plan
+        from cryodrgn.rundir import SimulationFiles
         from cryodrgn.simulation.simulate import simulate
         from cryodrgn.simulation.states import (
             VOLUMES,
@@ -130,6 +135,7 @@ class Simulate(Job["SimulationFiles"]):
             states_from_files,
         )
 
+        self._require_free_folder()
         models = list(self.models)
         if models:
             size = size_of_files(models, self.box_size, self.pixel_size)
@@ -156,6 +162,9 @@ class Simulate(Job["SimulationFiles"]):
                 size.pixel_size,
                 self.resolution,
             )
+        if self.overwrite:
+            for path in SimulationFiles(self.outdir).written_files():
+                path.unlink()
         files = simulate(states.volumes, settings, self.outdir, states.description, device)
         logger.info(
             "wrote %d images of %s (%d px of %g Å) to %s",
@@ -166,6 +175,23 @@ class Simulate(Job["SimulationFiles"]):
             files.star,
         )
         return files
+
+    def _require_free_folder(self) -> None:
+        """Refuse a folder that holds particles, on which runs may have been trained.
+
+        Raises:
+            ConfigError: It does, and they are not to be replaced.
+        """
+        from cryodrgn.rundir import SimulationFiles
+
+        files = SimulationFiles(self.outdir)
+        there = [path.name for path in (files.star, files.particles) if path.exists()]
+        if there and not self.overwrite:
+            msg = (
+                f"{self.outdir} holds particles already ({' and '.join(there)}); choose "
+                "another folder, or replace them with `overwrite`"
+            )
+            raise ConfigError(msg)
 
     def _imaging(self, pixel_size: float) -> "SimulationSettings":
         """Settings of the images."""

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Files of a run that may be named anew once they are gone.
+FILES = frozenset({"particles", "poses", "ctf", "indices", "tilt"})
 HELD_OUT_STOP = "held_out.stop"
 # Settings that say how the program is called, not what the run is.
 OF_THE_CALL = frozenset(
@@ -82,7 +84,7 @@ class FolderOptions(Settings):
         "--load",
         default=None,
         help="Initialize training from a checkpoint: a weights file, or 'latest' to resume "
-        "the run in OUTDIR, which needs no other option",
+        "the run in OUTDIR, which needs no other option, or to begin it if there is none",
     )
     overwrite: bool = option(
         "--overwrite", default=False, help="Replace the run that OUTDIR holds"
@@ -213,6 +215,7 @@ class TrainingJob(
         load = self._beginning()
         in_words = partial(differences_in_options, self)
         start = resolve_resume(run, config, load, in_words, overwrite=self.overwrite)
+        self._require_number(run, len(particles))
         if load is None:
             tell_of_missing_ctf(particles)
             warn_of_foreign_poses(particles, config.data.files.poses)
@@ -264,16 +267,29 @@ class TrainingJob(
 
         if self.load != "latest" or self.particles is None:
             return self.load == "latest"
-        if self.overwrite or self._fixed_settings:
+        config = None if self.overwrite else recorded_config(RunDirectory(self.outdir))
+        if config is None or self._fixed_settings(config):
             return False
-        config = recorded_config(RunDirectory(self.outdir))
-        return config is not None and config.data.files.particles == self.particles.resolve()
+        known = config.data.files.particles
+        return known == self.particles.resolve() or not known.exists()
 
-    @property
-    def _fixed_settings(self) -> list[str]:
-        """Settings that were given, and cannot be changed once a run has begun."""
+    def _fixed_settings(self, recorded: "RunConfig") -> list[str]:
+        """Settings that were given, and cannot be changed once a run has begun.
+
+        Files that are gone may be named anew.
+        """
         declared = options_of(type(self))
-        return sorted(n for n in self.given - OF_THE_CALL if declared[n][1].resumes_as is None)
+        fixed = {n for n in self.given - OF_THE_CALL if declared[n][1].resumes_as is None}
+        return sorted(fixed - self._named_anew(recorded).keys())
+
+    def _named_anew(self, recorded: "RunConfig") -> dict[str, Path]:
+        """Files that were given in place of recorded ones that are gone, by setting."""
+        found = {}
+        for name in FILES & self.given:
+            path = getattr(recorded.data.files, "tilted" if name == "tilt" else name)
+            if path is not None and not path.exists() and isinstance(getattr(self, name), Path):
+                found[name] = getattr(self, name).resolve()
+        return found
 
     def _begun(self, run: "RunDirectory") -> "tuple[RunConfig, ParticleSet]":
         """The run, recorded or described by the settings, and its particles."""
@@ -288,6 +304,24 @@ class TrainingJob(
                 config, particles = replace(config, data=chosen), chosen.open()
         require_first_poses(particles, config.training.search)
         return replace(config, data=config.data.with_places(particles)), particles
+
+    def _require_number(self, run: "RunDirectory", count: int) -> None:
+        """Refuse to go on with another number of particles than the run began with.
+
+        Raises:
+            ConfigError: Their file has changed, or another one took its place.
+        """
+        from cryodrgn.io.run_config import load_run_config
+
+        if self._goes_on(run) is None:
+            return
+        begun = load_run_config(run.config_yaml)["training"].get("num_particles", count)
+        if begun != count:
+            msg = (
+                f"{run.path} was begun with {begun} particles, but its files hold {count} now; "
+                "put back those that it began with, or begin in another folder"
+            )
+            raise ConfigError(msg)
 
     def _goes_on(self, run: "RunDirectory") -> "RunConfig | None":
         """The record of the run that goes on; None if a new one begins."""
@@ -349,6 +383,7 @@ class TrainingJob(
         Raises:
             ConfigError: There is no run, or a setting was given that cannot be changed.
         """
+        from cryodrgn.io.recorded_files import files_as_recorded, require_recorded
         from cryodrgn.training.start import recorded_config
 
         config = recorded_config(run)
@@ -359,11 +394,10 @@ class TrainingJob(
             )
             raise ConfigError(msg)
         require_own_command(self, config, run.path)
-        if self._fixed_settings:
+        if fixed := self._fixed_settings(config):
             msg = (
                 f"`load` latest takes its settings from {run.config_yaml}; leave out "
-                f"{', '.join(f'`{name}`' for name in self._fixed_settings)}, or give the whole "
-                "command line"
+                f"{', '.join(f'`{name}`' for name in fixed)}, or give the whole command line"
             )
             raise ConfigError(msg)
         resumable = {
@@ -376,10 +410,17 @@ class TrainingJob(
         }
         changes = self._allowed(changes, config, run)
         config = replace(config, training=replace(config.training, **changes))
-        if self.datadir is None:
-            return config
-        # The stacks have moved since the run began.
-        files = replace(config.data.files, datadir=self.datadir, found_in=())
+        # What has moved since the run began.
+        moved: dict[str, Any] = dict(self._named_anew(config))
+        if "tilt" in moved:
+            moved["tilted"] = moved.pop("tilt")
+        if self.datadir is not None:
+            moved |= {"datadir": self.datadir, "found_in": ()}
+        files = files_as_recorded(replace(config.data.files, **moved), run.config_yaml)
+        for name in ("mask", "focus_mask", "consensus"):
+            path = getattr(config.training, name)
+            if path is not None:
+                require_recorded(path, name.replace("_", " "), run.config_yaml)
         return replace(config, data=replace(config.data, files=files))
 
     def _allowed(

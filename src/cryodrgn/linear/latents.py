@@ -1,7 +1,7 @@
 """Latents of a finished run, or of a file, with what is known of their uncertainty."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.io.recorded_files import files_as_recorded
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.particle_set import ParticleSet
@@ -170,11 +171,19 @@ def file_latents(path: PathOrArray) -> Latents:
     return Latents(mean=mean, covariances=covariances, source=str(path))
 
 
-def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
+def recorded_data(
+    settings: Mapping[str, Any], config: Path | None = None, given: Collection[str] = ()
+) -> DataConfig:
     """The images that a run was trained on, out of its config file.
+
+    Args:
+        settings: What the file holds.
+        config: The file, to say where a path that is gone comes from; None looks for none.
+        given: Settings of files that will be taken from elsewhere.
 
     Raises:
         ConfigError: The config does not name them.
+        InputFileError: It names a file that is gone.
     """
     files, dataset = ParticleFiles.of_config(settings), settings.get("dataset_args", {})
     if files is None:
@@ -183,7 +192,7 @@ def recorded_data(settings: Mapping[str, Any]) -> DataConfig:
     own = settings.get("training", {}).get("settings", {}).get("data", {})
     norm = dataset.get("norm")
     return DataConfig(
-        files=files,
+        files=files if config is None else files_as_recorded(files, config, given),
         window_radius=dataset.get("window_r", 0.85) if dataset.get("window") else None,
         invert=bool(dataset.get("invert_data")),
         norm=None if norm is None else (float(norm[0]), float(norm[1])),

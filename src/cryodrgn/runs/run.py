@@ -16,6 +16,7 @@ from cryodrgn.io.cryodrgn_pickle import load_ctf, load_latents, load_poses
 from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.io.recorded_files import MEANINGS, files_as_recorded
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import missing_in_words
@@ -176,7 +177,8 @@ class Run:
             raise InputFileError(msg)
         # Of tilt pairs the first images, one of each particle.
         files = replace(files, poses=poses or files.poses, tilted=None)
-        return open_particles(files)
+        given = () if poses is None else ("poses",)
+        return open_particles(files_as_recorded(files, self._config, given))
 
     def copies(self, count: int) -> Int[np.ndarray, " particles"] | None:
         """Number of the different particle that each latent is of, for error bars.
@@ -212,8 +214,13 @@ class Run:
         Args:
             count: Particles of the run.
         """
-        indices = self._path("ind")
-        return np.arange(count) if indices is None else load_indices(indices)
+        files = ParticleFiles.of_config(self.settings)
+        others = MEANINGS.keys() - {"indices"}
+        if files is None or files.indices is None:
+            return np.arange(count)
+        indices = files_as_recorded(files, self._config, others).indices
+        assert indices is not None
+        return load_indices(indices)
 
     def losses(self) -> Float[np.ndarray, " epochs"]:
         """Average loss of every epoch."""
@@ -264,6 +271,11 @@ class Run:
     def _path(self, name: str) -> Path | None:
         value = self.settings.get("dataset_args", {}).get(name)
         return None if value is None else Path(value)
+
+    @property
+    def _config(self) -> Path:
+        """The config file of the run."""
+        return find_run_config(self.files.weights())
 
     def _existing(self, path: Path, epoch: int | None) -> Path:
         if path.is_file():

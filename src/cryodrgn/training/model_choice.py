@@ -7,6 +7,8 @@ CLEAR = 3.0
 # Log-likelihood of all particles together from which a difference is any: what a parameter
 # costs in Akaike's criterion. Models that differ by rounding may differ beyond chance, too.
 PARAMETER_COST = 1.0
+# Held-out particles below which their mean says too little of models.
+FEWEST_PARTICLES = 30
 
 
 def is_better(gain: float, error: float, num_particles: int) -> bool:
@@ -35,14 +37,19 @@ class ModelChoice:
     num_particles: int
 
     @property
+    def can_be_made(self) -> bool:
+        """True if enough particles were held out to choose a model by."""
+        return self.num_particles >= FEWEST_PARTICLES
+
+    @property
     def network_helps(self) -> bool:
         """True if the sum explains held-out particles better, beyond chance."""
-        return is_better(self.gain, self.error, self.num_particles)
+        return self.can_be_made and is_better(self.gain, self.error, self.num_particles)
 
     @property
     def network_harms(self) -> bool:
         """True if the sum explains held-out particles worse, beyond chance."""
-        return is_better(-self.gain, self.error, self.num_particles)
+        return self.can_be_made and is_better(-self.gain, self.error, self.num_particles)
 
     @property
     def in_words(self) -> str:
@@ -51,6 +58,12 @@ class ModelChoice:
             f"log-likelihood per particle {self.gain:+.3g} ± {self.error:.2g} against the "
             f"linear model, {self.num_particles} particles held out"
         )
+        if not self.can_be_made:
+            return (
+                "too few particles were held out to say if the network helps, at least "
+                f"{FEWEST_PARTICLES} are needed: trust the volumes of the linear model "
+                f"({numbers})"
+            )
         if self.network_helps:
             return (
                 "the network explains the images better than the linear model alone: trust its "

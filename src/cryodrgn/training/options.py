@@ -21,6 +21,7 @@ from cryodrgn.settings import (
     settings,
     within,
 )
+from cryodrgn.training.model_choice import FEWEST_PARTICLES
 
 Precision = Literal["auto", "float32", "bfloat16"]
 RotationNumbers = Literal["s2s2", "quat"]
@@ -343,7 +344,8 @@ class HeldOutConfig(Settings):
         help="Hold this fraction of the particles, 0.05 for instance, out of training; how "
         "well the model predicts their images tells whether training has converged and "
         "whether there is heterogeneity above noise. They get latents like all other "
-        "particles",
+        f"particles. Models are compared by at least {FEWEST_PARTICLES} of them (train_vae "
+        "--from, compare_models)",
         default_words="train on all",
     )
     stop: bool = option(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # Epochs after convergence before a run stops.
 EPOCHS_SETTLING = 3
+# Files of a run that may be named anew once they are gone.
+MOVABLE = ("particles", "poses", "ctf", "indices", "tilted")
 GO_ON = "go on with that run by `outdir` and `load` latest alone"
 Load = Path | Literal["latest"] | None
 
@@ -89,6 +91,8 @@ def resolve_resume(
         InputFileError: The weight file cannot be used.
     """
     recorded = recorded_config(run)
+    if recorded is not None and load is not None:
+        recorded = with_moved_files(recorded, config)
     if isinstance(load, Path):
         in_this_folder = load.resolve().parent == run.path.resolve() and recorded is not None
         if in_this_folder:
@@ -160,6 +164,18 @@ def recorded_config(run: RunDirectory) -> RunConfig | None:
     if "settings" not in mapping.get("training", {}):
         _refuse_foreign(run)
     return RunConfig.from_settings(mapping["training"]["settings"])
+
+
+def with_moved_files(recorded: RunConfig, config: RunConfig) -> RunConfig:
+    """A recorded run, with files that are named anew in place of those that are gone."""
+    changes = {}
+    for name in MOVABLE:
+        old, new = (getattr(one.data.files, name) for one in (recorded, config))
+        if None not in {old, new} and old != new and not old.exists():
+            logger.warning("%s, which the run began with, is gone: %s is read", old, new)
+            changes[name] = new
+    files = replace(recorded.data.files, **changes)
+    return replace(recorded, data=replace(recorded.data, files=files))
 
 
 def latest_checkpoint(run: RunDirectory) -> Path | None:

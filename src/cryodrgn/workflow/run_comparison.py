@@ -7,7 +7,9 @@ particle out; its few volumes owe little to any one of them.
 """
 
 import csv
+import functools
 import logging
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,12 +50,12 @@ from cryodrgn.training.likelihood_bounds import (
     likelihood_bounds,
     residual_variances,
 )
-from cryodrgn.training.model_choice import is_better
+from cryodrgn.training.model_choice import FEWEST_PARTICLES, is_better
 
 logger = logging.getLogger(__name__)
 
-# Particles below which a mean says too little.
-LEAST_PARTICLES = 30
+# Share of the particles that train_vae keeps out at most.
+MOST_HELD_OUT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -133,6 +135,10 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
     if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
         msg = "give two or more different runs"
         raise ConfigError(msg)
+    for run in runs:
+        _require_latents(run)
+    # Before weights and images are read.
+    _require_held_out(runs)
     models = [_model_of(run, runs[0]) for run in runs]
     judged, sets = _judged(runs)
     for run, particles in zip(runs, sets, strict=True):
@@ -175,11 +181,11 @@ def write_comparison(comparison: RunComparison, path: Path) -> None:
             table.writerow([name, f"{loss:.6g}", f"{error:.3g}", len(comparison.likelihoods.T)])
 
 
-def _model_of(run: Run, first: Run) -> TrainedModel:
-    """The model of a run, if it can be compared with the first one.
+def _require_latents(run: Run) -> None:
+    """Refuse a run that is not finished, or has no latents.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: It is one.
     """
     if not run.files.weights().is_file():
         msg = (
@@ -193,6 +199,14 @@ def _model_of(run: Run, first: Run) -> TrainedModel:
             "train_vae and train_linear can be compared"
         )
         raise ConfigError(msg)
+
+
+def _model_of(run: Run, first: Run) -> TrainedModel:
+    """The model of a run, if it can be compared with the first one.
+
+    Raises:
+        ConfigError: It cannot.
+    """
     trained, reference = run.model(), first.settings
     dataset, other = (
         settings.get("dataset_args", {}) for settings in (run.settings, reference)
@@ -233,13 +247,40 @@ def _training_of(run: Run) -> dict:
     return settings.get("training") or {} if isinstance(settings, dict) else {}
 
 
+def _held_out_of(run: Run) -> tuple[float, int] | None:
+    """Share of the particles that a network kept out, and the seed that drew them."""
+    training = _training_of(run)
+    held_out = training.get("held_out")
+    return None if held_out is None else (held_out["fraction"], training["seed"])
+
+
+def _require_held_out(runs: Sequence[Run]) -> None:
+    """Refuse networks that kept out no particles, and linear models alone.
+
+    Raises:
+        ConfigError: There are no particles by which they can be judged.
+    """
+    without = [run for run in runs if _held_out_of(run) is None]
+    for run in without:
+        if not run.files.linear.covariances.exists():
+            msg = f"{run.path} kept no particles out of training; use train_vae `held_out` 0.05"
+            raise ConfigError(msg)
+    if len(without) == len(runs):
+        names = " and ".join(str(run.path) for run in runs)
+        msg = (
+            f"{names} are linear models, which leave no particles out by which they could be "
+            "judged; give a run of train_vae `held_out` 0.05 on the same particles, too"
+        )
+        raise ConfigError(msg)
+
+
 def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[ParticleSet]]:
     """Original rows of particles that no network was trained on, and these of every run.
 
     Raises:
         ConfigError: There are not enough.
     """
-    sets, common, without = [run.particles() for run in runs], None, []
+    sets = [run.particles() for run in runs]
     for run, particles in zip(runs, sets, strict=True):
         if particles.source != sets[0].source:
             msg = (
@@ -247,42 +288,55 @@ def _judged(runs: Sequence[Run]) -> tuple[Int[np.ndarray, " judged"], list[Parti
                 "give runs on the same file"
             )
             raise ConfigError(msg)
-        held_out = _training_of(run).get("held_out")
-        if held_out is None:
-            without.append(run)
-            continue
-        numbers = choose_held_out(
-            particles.num_different, held_out["fraction"], _training_of(run)["seed"]
-        )
-        rows = run.original_rows(len(particles))[rows_of(numbers.numpy(), particles.numbers)]
-        common = rows if common is None else np.intersect1d(common, rows)
-    for run in without:
-        if not run.files.linear.covariances.exists():
-            msg = f"{run.path} kept no particles out of training; use train_vae `held_out` 0.05"
-            raise ConfigError(msg)
-        if common is not None:
-            common = np.intersect1d(common, run.original_rows(len(run.latents())))
-    if common is None:
-        names = " and ".join(str(run.path) for run in runs)
-        msg = (
-            f"{names} are linear models, which leave no particles out by which they could be "
-            "judged; give a run of train_vae `held_out` 0.05 on the same particles, too"
-        )
-        raise ConfigError(msg)
-    common = np.sort(common)
+    rows = [_rows_to_judge(run, particles) for run, particles in zip(runs, sets, strict=True)]
+    common = functools.reduce(np.intersect1d, rows)
     chosen = [
         particles.select(_places(run, common, len(particles)))
         for run, particles in zip(runs, sets, strict=True)
     ]
     count = chosen[0].num_different if len(common) else 0
-    if count < LEAST_PARTICLES:
+    if count < FEWEST_PARTICLES:
         msg = (
             f"the runs keep {count} particles out of training in common, at least "
-            f"{LEAST_PARTICLES} are needed; give train_vae the same `indices`, `held_out` and "
-            "`seed` each time"
+            f"{FEWEST_PARTICLES} are needed: {_why_few(runs, sets)}"
         )
         raise ConfigError(msg)
     return common, chosen
+
+
+def _rows_to_judge(run: Run, particles: ParticleSet) -> Int[np.ndarray, " rows"]:
+    """Original rows that a network was not trained on; all those of a linear model."""
+    held_out, own = _held_out_of(run), run.original_rows(len(particles))
+    if held_out is None:
+        return np.sort(own)
+    numbers = choose_held_out(particles.num_different, *held_out)
+    return np.sort(own[rows_of(numbers.numpy(), particles.numbers)])
+
+
+def _why_few(runs: Sequence[Run], sets: Sequence[ParticleSet]) -> str:
+    """Why runs have few held-out particles in common, and what to do, in words."""
+    networks = [
+        (run, particles, held_out)
+        for run, particles in zip(runs, sets, strict=True)
+        for held_out in [_held_out_of(run)]
+        if held_out is not None
+    ]
+    for run, particles, (fraction, _) in networks:
+        total = particles.num_different
+        if round(fraction * total) < FEWEST_PARTICLES:
+            share = math.ceil(100 * FEWEST_PARTICLES / total) / 100
+            few = f"{run.path} keeps out {round(fraction * total)} of its {total}"
+            if share > MOST_HELD_OUT:
+                return f"{few}; train it on more particles"
+            return f"{few}; give train_vae `held_out` {share:g} or more"
+    seeds = {seed for _, _, (_, seed) in networks}
+    if len(seeds) > 1:
+        drawn = ", ".join(f"{run.path} by {seed}" for run, _, (_, seed) in networks)
+        return f"they were drawn by different seeds ({drawn}); give train_vae the same `seed`"
+    counts = ", ".join(
+        f"{run.path} has {len(particles)}" for run, particles in zip(runs, sets, strict=True)
+    )
+    return f"they are of different particles ({counts}); give train_vae the same `indices`"
 
 
 def _places(
