@@ -190,7 +190,7 @@ def test_a_run_that_is_resumed_ends_as_one_that_was_not(run, trained, tmp_path):
 def test_another_decoder_is_another_run(fail, trained):
     words = ("--zdim", 2, "-n", 1, *SMALL, "-o", trained / "run", "--load", "latest")
     message = fail("train_vae", trained / "sim/particles.star", *words)
-    assert "model.decoder.name gaussians there, None here" in message
+    assert "--decoder gaussians there, not given here" in message
 
 
 def test_a_single_structure_needs_no_latent(run, trained, tmp_path):

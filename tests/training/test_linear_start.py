@@ -118,7 +118,7 @@ def test_a_run_does_not_go_on_with_another_linear_model(run, fail, made, tmp_pat
         *("train_vae", made / "particles.star", "-o", out, *VAE, "--load", "latest"),
         *("--from", made / "states", "-n", 2),
     )
-    assert "linear_run" in message
+    assert f"--from {made / 'linear'} there, {made / 'states'} here" in message
 
 
 def test_weights_of_a_network_on_a_linear_model_are_read_by_all_commands(run, made, tmp_path):
