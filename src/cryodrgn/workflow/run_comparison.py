@@ -314,7 +314,7 @@ def _rows_to_judge(run: Run, particles: ParticleSet) -> Int[np.ndarray, " rows"]
 
 
 def _why_few(runs: Sequence[Run], sets: Sequence[ParticleSet]) -> str:
-    """Why runs have few held-out particles in common, and what to do, in words."""
+    """Reason for few held-out particles in common, and what to do, in words."""
     networks = [
         (run, particles, held_out)
         for run, particles in zip(runs, sets, strict=True)
