@@ -94,3 +94,27 @@ def test_states_of_few_images_are_linear_in_z_where_that_predicts_better(run, pi
     assert "are regressed on" not in run(*words, "--functions", 20, "-o", tmp_path / "smooth")
     smooth, _ = read_volume(tmp_path / "smooth/state_000.mrc")
     assert not np.allclose(smooth, linear, atol=0.02 * np.abs(linear).max())
+
+
+def test_a_network_begins_with_the_functions_that_reconstruct_states_takes(
+    run, pieces, tmp_path
+):
+    out, words = tmp_path / "out", ("train_vae", pieces / "sim/particles.star")
+    words += ("-o", out, "--from", pieces / "run", "--qdim", 8, "--qlayers", 1)
+    words += ("--pdim", 8, "--players", 1, "--lr", 1e-12, "-n")
+    said = run(*words, 1)
+    assert "regressed on the coordinates of z: with 20 smooth functions the corr" in said
+    assert "the network begins with 3 functions of the latent" in said
+    z = load_latents(pieces / "run/z.pkl")
+    found, expected = tmp_path / "found.mrc", tmp_path / "expected"
+    run("eval_vol", out / "weights.pkl", "-z", *z[5].tolist(), "-o", found)
+    run("reconstruct_states", pieces / "run", "-z", *z[5].tolist(), "-o", expected)
+    volumes = [read_volume(path)[0] for path in (found, expected / "state_000.mrc")]
+    np.testing.assert_allclose(*volumes, atol=1e-3 * np.abs(volumes[1]).max())
+    # It goes on as it began: by itself, from its weights, and where these are lost.
+    run(*words, 2, "--load", "latest")
+    elsewhere = [tmp_path / "other" if word == out else word for word in words]
+    run(*elsewhere, 1, "--load", out / "weights.pkl")
+    for path in out.glob("weights*"):
+        path.unlink()
+    assert "begins again" in run(*words, 3, "--load", "latest")

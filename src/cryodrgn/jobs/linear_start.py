@@ -3,6 +3,7 @@
 import logging
 from dataclasses import asdict, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryodrgn.counts import counted
@@ -136,8 +137,10 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         device: "torch.device",
         storage: "Storage",
         team: "Team",
-    ) -> "LinearStart | None":
+    ) -> "tuple[RunConfig, LinearStart | None]":
         """The linear model that an untrained network begins with; None for a network alone.
+
+        The settings are those of a network on the functions that this model has.
 
         Args:
             config: The run.
@@ -153,15 +156,16 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
 
         folder, seed = config.training.linear_run, config.training.seed
         if folder is None:
-            return None
+            return config, None
         is_known = self.linear_run is not None and self._going_on is None
         opened = self._opened if is_known else LinearRun.open(folder, seed)
+        opened.check(particles, invert=config.data.invert)
         held_out, visited = held_out_particles(config.training, particles), None
         if held_out is not None:
             _tell_of_few(particles.numbers[held_out.numpy()], config)
             everyone = torch.arange(len(particles))
             visited = everyone[~torch.isin(everyone, held_out)]
-        return opened.start(
+        start = opened.start(
             config.data,
             particles,
             visited,
@@ -170,6 +174,7 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
             team=team,
             with_encoder=config.model.encoder is not None,
         )
+        return replace(config, model=start.fitted(config.model)), start
 
     @cached_property
     def _opened(self) -> "LinearRun":
@@ -187,16 +192,17 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         What it began with is in its weights, and need not be there any more.
         """
         from cryodrgn.rundir import RunDirectory
-        from cryodrgn.training.start import latest_checkpoint, recorded_config
+        from cryodrgn.training.start import recorded_config
 
         assert self.linear_run is not None
-        if getattr(self, "load", None) != "latest" or getattr(self, "overwrite", False):
+        load = getattr(self, "load", None)
+        if load is None or (load == "latest" and getattr(self, "overwrite", False)):
             return None
-        run = RunDirectory(getattr(self, "outdir"))  # noqa: B009
-        recorded = recorded_config(run)
+        folder = getattr(self, "outdir") if load == "latest" else Path(load).parent  # noqa: B009
+        recorded = recorded_config(RunDirectory(folder))
         if recorded is None or recorded.training.linear_run != self.linear_run.resolve():
             return None
-        return None if latest_checkpoint(run) is None else recorded.model
+        return recorded.model
 
     @cached_property
     def _sizes(self) -> "tuple[LinearNetworkConfig, LinearEncoderConfig | None]":

@@ -178,7 +178,7 @@ class TrainingJob(
                 training_plan(config, particles, run.path, device, storage).announce("training")
                 linear = None
                 if start.checkpoint is None and isinstance(self, LinearStartOptions):
-                    linear = self.linear_start(config, particles, device, storage, team)
+                    config, linear = self.linear_start(config, particles, device, storage, team)
                 if train(config, particles, run, start, device, should_stop, team, linear):
                     self.judge(config, particles, run, device, team)
 

@@ -78,7 +78,8 @@ class LinearRun:
             raise ConfigError(msg)
         latents = run_latents(run)
         linear = recorded.get("linear", {})
-        settings = StateSettings(seed=seed, symmetry=linear.get("symmetry", "C1"))
+        symmetry = linear.get("symmetry", "C1")
+        settings = StateSettings(seed=seed, symmetry=symmetry, functions="best")
         embedding, has_volumes = model, False
         if not model.config.num_groups:
             embedding, has_volumes = _embedding_of(recorded.get("latents")), True
@@ -175,9 +176,10 @@ class LinearRun:
         Raises:
             CryodrgnError: The latents are of other particles.
         """
+        functions = self.functions
         if not self.has_volumes:
-            self._regress(data, particles, visited, device, storage, team)
-        functions = self.functions.cpu()
+            functions = self._regressed(data, particles, visited, device, storage, team)
+        functions = functions.cpu()
         tables = {}
         if functions.config.kind == "basis":
             tables = functions.functions.state_dict()
@@ -188,7 +190,7 @@ class LinearRun:
             noise=None if self.embedding is None else self.embedding.get_buffer("noise"),
         )
 
-    def _regress(
+    def _regressed(
         self,
         data: DataConfig,
         particles: ParticleSet,
@@ -196,8 +198,11 @@ class LinearRun:
         device: torch.device,
         storage: Storage,
         team: Team,
-    ) -> None:
-        """Regress the volumes on the images, as ``reconstruct_states`` does."""
+    ) -> BasisModel:
+        """Volumes regressed on the images, of the functions that suit them better.
+
+        ``reconstruct_states`` does so: smooth functions, or the coordinates of the latent.
+        """
         if len(self.latents.mean) != len(particles):
             msg = (
                 f"{self.folder} holds latents of {len(self.latents.mean)} particles, but there "
@@ -223,15 +228,16 @@ class LinearRun:
             model=self.functions,
             team=team,
         )
-        prepared.states.image_model()
-        self.functions.get_buffer("volumes").mul_(prepared.norm[1])
+        model = prepared.states.image_model().model
+        model.get_buffer("volumes").mul_(prepared.norm[1])
         logger.info(
             "the network begins with %d functions of the latent of %s, whose volumes are "
             "regressed on the images of %d particles",
-            self.functions.config.num_functions,
+            model.config.num_functions,
             self.folder,
             len(particles),
         )
+        return model
 
     def _embedding(self) -> Embedding | None:
         model = self.embedding

@@ -1,7 +1,7 @@
 """A linear model as the beginning of training: what a network on it starts from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from cryodrgn.fourier.resample import resize_volume
 from cryodrgn.models.linear_encoder import LinearEncoder
 from cryodrgn.models.linear_network import LinearNetwork
 from cryodrgn.models.model import Model
+from cryodrgn.models.settings import LinearNetworkConfig, ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +47,21 @@ class LinearStart:
     functions: Mapping[str, Tensor]
     embedding: Embedding | None
     noise: Float[Tensor, "groups shells"] | None = None
+
+    def fitted(self, config: ModelConfig) -> ModelConfig:
+        """The settings of a model with the functions that it begins with.
+
+        Args:
+            config: The same with smooth functions, which the images may not bear.
+        """
+        if self.functions:
+            return config
+        assert isinstance(config.decoder, LinearNetworkConfig)
+        count = len(self.volumes) - 1
+        decoder = replace(
+            config.decoder, num_functions=count, num_landmarks=0, num_neighbours=0
+        )
+        return replace(config, decoder=decoder)
 
     def put_into(self, model: Model, norm: tuple[float, float]) -> None:
         """Let an untrained model be the linear one.
