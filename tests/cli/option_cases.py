@@ -472,6 +472,7 @@ CASES = {
             "-w": "0.2",
             "--device": "meta",
         },
+        quiet="--overwrite",
         stubs=(
             "cryodrgn.preflight.plans:simulation_plan",
             "cryodrgn.simulation.simulate:simulate",
