@@ -62,7 +62,7 @@ def card(monkeypatch):
     """A simulated card, on which steps may not wait unseen."""
     monkeypatch.setattr(initial, "MOST_ITERATIONS", 1)
     # So few images make no map.
-    monkeypatch.setattr(starts, "LEAST_ERRORS", -torch.inf)
+    monkeypatch.setattr(starts, "LEAST_ERRORS", -1e9)
     # Iterations do the same again, at a higher resolution.
     monkeypatch.setattr(fit, "ROUNDS", (1, 1, 1))
     monkeypatch.setattr(fit, "JOINT_ROUNDS", 1)
