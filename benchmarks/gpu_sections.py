@@ -120,8 +120,8 @@ def seconds_of(*arguments: object) -> float:
 def data(case: Case) -> dict[str, Any]:
     """Simulate a few images and repeat them."""
     sizes, folder = case.sizes, case.star.parent
-    words = ("-D", sizes.box, "--Apix", 256 / sizes.box, "-n", sizes.simulated)
-    taken = seconds_of("simulate", *words, "--num-states", 2, "-o", folder)
+    size = ("-D", sizes.box, "--Apix", 256 / sizes.box, "-n", sizes.simulated)
+    taken = seconds_of("simulate", *size, "--num-states", 2, "--overwrite", "-o", folder)
     count = tile(folder / "particles.star", case.star, sizes.tiles)
     return {"images": count, "box": sizes.box, "simulation, s": taken}
 

@@ -73,3 +73,22 @@ def test_make_demo_ends_with_the_way_to_open_its_run():
     (told,) = re.findall(r"@echo 'In the browser: (.*)'", text)
     assert told == f"$(BIN)/cryodrgn dashboard {DemoFiles(Path('demo')).run.path}"
     assert "$(INSTALL) --editable '.[analysis,dashboard]'" in text
+
+
+def test_a_demo_begins_again_unless_it_has_trained(tmp_path, monkeypatch):
+    given = []
+
+    def stop(job):
+        given.append(job.overwrite)
+        raise CryodrgnError("stopped")
+
+    monkeypatch.setattr(Simulate, "run", stop)
+    files = DemoFiles(tmp_path)
+    for path in (None, files.simulation.star, files.run.config_yaml):
+        if path is not None:
+            path.parent.mkdir()
+            path.touch()
+        with pytest.raises(CryodrgnError) as caught:
+            demo(tmp_path)
+    assert given == [False, True]
+    assert "holds a demo already; remove it" in str(caught.value)

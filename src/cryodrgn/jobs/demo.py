@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryodrgn import compat
-from cryodrgn.errors import CryodrgnError
+from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.jobs.analyze import Analyze
 from cryodrgn.jobs.backproject import Backproject
 from cryodrgn.jobs.command_words import in_flags, words_of
@@ -48,6 +48,7 @@ class Demo(Job["DemoResult"]):
         """Simulate a hinged molecule, do what a user would do, and report.
 
         Raises:
+            ConfigError: The folder holds the training of an earlier demonstration.
             CryodrgnError: A step failed.
         """
         # Its images need no inversion, and its texts name files as 0.2.0 does.
@@ -59,6 +60,9 @@ class Demo(Job["DemoResult"]):
         from cryodrgn.workflow.demo import report_demo, write_centres
 
         files = DemoFiles(self.outdir)
+        if files.run.config_yaml.exists():
+            msg = f"{self.outdir} holds a demo already; remove it, or choose another folder"
+            raise ConfigError(msg)
         lines = [_done(job) for job in [*self._preparation(files), self._training(files)]]
         write_centres(files)
         lines.append(_done(Analyze.with_given({"workdir": files.run.path, "epoch": -1})))
@@ -84,9 +88,12 @@ class Demo(Job["DemoResult"]):
         )
 
         star = files.simulation.star
+        # An earlier one may have been stopped before it trained.
+        again = {"overwrite": True} if star.exists() else {}
         return [
             Simulate.with_given(
                 {
+                    **again,
                     "outdir": files.simulation.path,
                     "num_images": NUM_IMAGES,
                     "num_states": NUM_STATES,
