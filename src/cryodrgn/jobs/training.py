@@ -147,6 +147,7 @@ class TrainingJob(
         """
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.plans import training_plan
+        from cryodrgn.preflight.rows import warn_of_foreign_poses
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_data
         from cryodrgn.rundir import RunDirectory, ScreeningFiles
         from cryodrgn.runs.run import open_run
@@ -174,6 +175,9 @@ class TrainingJob(
 
             def work(chosen: "tuple[RunConfig, ParticleSet]") -> None:
                 config, particles = chosen
+                if load is None:
+                    # It looks at images, of which bad ones are left out by now.
+                    warn_of_foreign_poses(particles, config.data.files.poses)
                 storage = storage_of(config.training, run)
                 training_plan(config, particles, run.path, device, storage).announce("training")
                 linear = None
@@ -209,7 +213,7 @@ class TrainingJob(
         self, run: "RunDirectory", config: "RunConfig", particles: "ParticleSet"
     ) -> "ResumePoint":
         """Starting point of the run, before its images are read and anything is written."""
-        from cryodrgn.preflight.rows import tell_of_missing_ctf, warn_of_foreign_poses
+        from cryodrgn.preflight.rows import tell_of_missing_ctf
         from cryodrgn.training.start import resolve_resume
 
         load = self._beginning()
@@ -218,7 +222,6 @@ class TrainingJob(
         self._require_number(run, len(particles))
         if load is None:
             tell_of_missing_ctf(particles)
-            warn_of_foreign_poses(particles, config.data.files.poses)
         return start
 
     def _first_epoch(self, load: "Load") -> int:

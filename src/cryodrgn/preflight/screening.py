@@ -96,7 +96,7 @@ def run_excluding_bad_images(
     before = _Before.of(files)
     try:
         chosen = screened(how)
-        with _put_back_on_errors(files, before):
+        with _put_back_on_errors(files, before, is_tried_again=how == "sample"):
             return work(chosen)
     except BadImageError:
         if how != "sample":
@@ -138,12 +138,19 @@ def _config(files: ScreeningFiles) -> bytes | None:
 
 
 @contextmanager
-def _put_back_on_errors(files: ScreeningFiles, before: _Before) -> Iterator[None]:
-    """While it lasts, an error restores the files of screening, unless a run has begun."""
+def _put_back_on_errors(
+    files: ScreeningFiles, before: _Before, *, is_tried_again: bool = False
+) -> Iterator[None]:
+    """While it lasts, an error restores the files of screening, unless a run has begun.
+
+    Nor does a bad image after which the work is tried again: another process of the job may be
+    writing what it has found of all of them.
+    """
     try:
         yield
-    except CryodrgnError:
-        if _config(files) == before.config:
+    except CryodrgnError as error:
+        is_last = not (is_tried_again and isinstance(error, BadImageError))
+        if is_last and _config(files) == before.config:
             for path, content in before.contents.items():
                 if content is None:
                     path.unlink(missing_ok=True)
