@@ -269,6 +269,11 @@ class ScreeningFiles(Folder):
     table = One(Path, "screened.csv", "Row and reason of every bad image")
     kept = One(Path, "screened_ind.pkl", "Rows of the images that are used, as an index pickle")
 
+    def rows_of_record(self, recorded: Path) -> Path:
+        """A recorded index file, or the rows kept here if that was these before a move."""
+        is_moved = recorded.name == self.kept.name and not recorded.is_file()
+        return self.kept if is_moved and self.kept.is_file() else recorded
+
 
 class NuisanceFiles(Folder):
     """The files of one report on nuisance variables."""

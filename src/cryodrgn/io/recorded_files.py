@@ -3,14 +3,13 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.io.text import missing_in_words
 from cryodrgn.rundir import ScreeningFiles
 
-# What the paths of a run are, by the setting that gives each.
+# What the paths of a run are, by their recorded names.
 MEANINGS = {
     "particles": "particles",
     "poses": "poses",
@@ -18,6 +17,14 @@ MEANINGS = {
     "indices": "index file",
     "datadir": "folder of stacks",
     "tilted": "second images of tilt pairs",
+}
+# Files that may be named anew once they are gone, by the settings that give them.
+MOVABLE = {
+    "particles": "particles",
+    "poses": "poses",
+    "ctf": "ctf",
+    "indices": "indices",
+    "tilt": "tilted",
 }
 
 
@@ -36,18 +43,16 @@ def files_as_recorded(
     Raises:
         InputFileError: A file is gone.
     """
-    found: dict[str, Any] = {}
+    if files.indices is not None and "indices" not in given:
+        rows = ScreeningFiles(config.parent).rows_of_record(files.indices)
+        files = replace(files, indices=rows)
+    settings = {name: setting for setting, name in MOVABLE.items()}
     for name, meaning in MEANINGS.items():
         path = getattr(files, name)
-        if path is None or name in given or path.exists():
-            continue
-        kept = ScreeningFiles(config.parent).kept
-        if name == "indices" and path.name == kept.name and kept.is_file():
-            found[name] = kept
-            continue
-        setting = "tilt" if name == "tilted" else name
-        require_recorded(path, meaning, config, f"give their new place with `{setting}`, or ")
-    return replace(files, **found) if found else files
+        if path is not None and name not in given:
+            remedy = f"give their new place with `{settings.get(name, name)}`, or "
+            require_recorded(path, meaning, config, remedy)
+    return files
 
 
 def require_recorded(path: Path, meaning: str, config: Path, remedy: str = "") -> None:

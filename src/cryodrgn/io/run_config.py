@@ -135,10 +135,7 @@ def parent_indices(folder: Path) -> Path | None:
     named = config.get("dataset_args", {}).get("ind")
     if named is None:
         return None
-    path, kept = Path(named), ScreeningFiles(folder).kept
-    if not path.is_file() and path.name == kept.name and kept.is_file():
-        # The run was moved, or copied.
-        return kept
+    path = ScreeningFiles(folder).rows_of_record(Path(named))
     if not path.is_file():
         msg = f"{path}, by which {folder} was filtered, is not there; name it with `indices`"
         raise InputFileError(msg)

@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Files of a run that may be named anew once they are gone.
-FILES = frozenset({"particles", "poses", "ctf", "indices", "tilt"})
 HELD_OUT_STOP = "held_out.stop"
 # Settings that say how the program is called, not what the run is.
 OF_THE_CALL = frozenset(
@@ -287,9 +285,11 @@ class TrainingJob(
 
     def _named_anew(self, recorded: "RunConfig") -> dict[str, Path]:
         """Files that were given in place of recorded ones that are gone, by setting."""
+        from cryodrgn.io.recorded_files import MOVABLE
+
         found = {}
-        for name in FILES & self.given:
-            path = getattr(recorded.data.files, "tilted" if name == "tilt" else name)
+        for name in MOVABLE.keys() & self.given:
+            path = getattr(recorded.data.files, MOVABLE[name])
             if path is not None and not path.exists() and isinstance(getattr(self, name), Path):
                 found[name] = getattr(self, name).resolve()
         return found
@@ -386,7 +386,7 @@ class TrainingJob(
         Raises:
             ConfigError: There is no run, or a setting was given that cannot be changed.
         """
-        from cryodrgn.io.recorded_files import files_as_recorded, require_recorded
+        from cryodrgn.io.recorded_files import MOVABLE, files_as_recorded, require_recorded
         from cryodrgn.training.start import recorded_config
 
         config = recorded_config(run)
@@ -414,9 +414,8 @@ class TrainingJob(
         changes = self._allowed(changes, config, run)
         config = replace(config, training=replace(config.training, **changes))
         # What has moved since the run began.
-        moved: dict[str, Any] = dict(self._named_anew(config))
-        if "tilt" in moved:
-            moved["tilted"] = moved.pop("tilt")
+        named_anew = self._named_anew(config).items()
+        moved: dict[str, Any] = {MOVABLE[name]: path for name, path in named_anew}
         if self.datadir is not None:
             moved |= {"datadir": self.datadir, "found_in": ()}
         files = files_as_recorded(replace(config.data.files, **moved), run.config_yaml)

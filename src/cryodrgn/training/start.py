@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.checkpoints import load_checkpoint
+from cryodrgn.io.recorded_files import MOVABLE
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.options import Precision
@@ -18,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 # Epochs after convergence before a run stops.
 EPOCHS_SETTLING = 3
-# Files of a run that may be named anew once they are gone.
-MOVABLE = ("particles", "poses", "ctf", "indices", "tilted")
 GO_ON = "go on with that run by `outdir` and `load` latest alone"
 Load = Path | Literal["latest"] | None
 
@@ -169,7 +168,7 @@ def recorded_config(run: RunDirectory) -> RunConfig | None:
 def with_moved_files(recorded: RunConfig, config: RunConfig) -> RunConfig:
     """A recorded run, with files that are named anew in place of those that are gone."""
     changes = {}
-    for name in MOVABLE:
+    for name in MOVABLE.values():
         old, new = (getattr(one.data.files, name) for one in (recorded, config))
         if None not in {old, new} and old != new and not old.exists():
             logger.warning("%s, which the run began with, is gone: %s is read", old, new)
