@@ -97,7 +97,7 @@ def test_states_of_few_images_are_linear_in_z_where_that_predicts_better(run, pi
 
 
 def test_a_network_begins_with_the_functions_that_reconstruct_states_takes(
-    run, pieces, tmp_path
+    run, fail, pieces, tmp_path
 ):
     out, words = tmp_path / "out", ("train_vae", pieces / "sim/particles.star")
     words += ("-o", out, "--from", pieces / "run", "--qdim", 8, "--qlayers", 1)
@@ -114,7 +114,9 @@ def test_a_network_begins_with_the_functions_that_reconstruct_states_takes(
     # It goes on as it began: by itself, from its weights, and where these are lost.
     run(*words, 2, "--load", "latest")
     elsewhere = [tmp_path / "other" if word == out else word for word in words]
-    run(*elsewhere, 1, "--load", out / "weights.pkl")
+    assert "nothing is left to train" in fail(*elsewhere, 1, "--load", out / "weights.pkl")
+    assert not (tmp_path / "other").exists()
+    run(*elsewhere, 3, "--load", out / "weights.pkl")
     for path in out.glob("weights*"):
         path.unlink()
     assert "begins again" in run(*words, 3, "--load", "latest")

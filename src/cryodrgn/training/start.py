@@ -114,8 +114,11 @@ def resolve_resume(
 
 
 def _is_complete(start: ResumePoint, run: RunDirectory) -> bool:
-    """False for a run that was killed after an epoch, before it wrote its last files."""
-    return start.source in {None, run.weights()}
+    """False for a run that was killed after an epoch, before it wrote its last files.
+
+    Weights of another folder have nothing left to write in this one.
+    """
+    return not start.is_same_run or start.source in {None, run.weights()}
 
 
 def is_over(config: RunConfig, start: ResumePoint, run: RunDirectory) -> bool:
@@ -265,7 +268,7 @@ def _refuse_used_folder(
 
 def _refuse_foreign(run: RunDirectory) -> None:
     msg = (
-        f"{run.path} holds a run of another program; choose another folder (its weights can be "
-        "loaded with `load`), or replace it with `overwrite`"
+        f"{run.path} holds a run of another program, or of a command that trains no network; "
+        "choose another folder, or replace it with `overwrite`"
     )
     raise ConfigError(msg)
