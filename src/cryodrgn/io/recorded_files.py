@@ -1,13 +1,21 @@
 """Files that the config of a run names, where they are no longer in their places."""
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from cryodrgn.errors import InputFileError
+from cryodrgn.counts import counted
+from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.text import missing_in_words
-from cryodrgn.rundir import ScreeningFiles
+from cryodrgn.particles.particle_record import ParticleRecord
+from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.rundir import RunDirectory, ScreeningFiles
+
+logger = logging.getLogger(__name__)
 
 # What the paths of a run are, by their recorded names.
 MEANINGS = {
@@ -74,3 +82,80 @@ def require_recorded(path: Path, meaning: str, config: Path, remedy: str = "") -
         f"{remedy}put it back, or a link to it"
     )
     raise InputFileError(msg)
+
+
+def require_particles_of_run(folder: Path, particles: ParticleSet, remedy: str = "") -> None:
+    """Refuse particles other than those of a run, or the same in another order.
+
+    Particles of another number, and of runs that recorded no digests, are not compared; see
+    :class:`~cryodrgn.particles.particle_record.ParticleRecord` for what is noticed.
+
+    Args:
+        folder: The folder of the run.
+        particles: The particles.
+        remedy: What else can be done than to give those of the run, after a semicolon.
+
+    Raises:
+        ConfigError: They are others.
+        InputFileError: The config of the run, or an image, cannot be read.
+    """
+    config = _config_in(folder)
+    if (found := _others_in_words(config, particles)) is None:
+        return
+    named = config.get("dataset_args", {}).get("particles")
+    msg = (
+        f"{particles.source} does not hold the particles of {folder} in their order: {found}; "
+        f"give the particles of that run in the order in which it read them, from {named}"
+        f"{remedy}"
+    )
+    raise ConfigError(msg)
+
+
+def _config_in(folder: Path) -> Mapping[str, Any]:
+    """The config of the run in a folder; empty where there is none."""
+    run = RunDirectory(folder)
+    for path in (run.config_yaml, run.config_pickle):
+        if path.is_file():
+            return load_run_config(path)
+    return {}
+
+
+def _others_in_words(config: Mapping[str, Any], particles: ParticleSet) -> str | None:
+    """Images that are not those a run recorded, in words; None if all are, or nobody knows."""
+    record = ParticleRecord.of_mapping(config.get("training", {}))
+    others = None if record is None else record.others(particles)
+    if record is None or not others:
+        return None
+    compared = counted(len(record.digests), "particle")
+    return (
+        f"of the images of {compared} that were compared {len(others)} are others, first that "
+        f"of particle {others[0]} (counting from 0)"
+    )
+
+
+def require_particles_of_latents(latents: Path, particles: ParticleSet) -> None:
+    """Refuse particles other than those of the run whose folder was given for its latents.
+
+    A file in such a folder, given by itself, may be meant for other images of the same
+    particles: that they are others is said.
+
+    Args:
+        latents: The folder of a run, or a file.
+        particles: The particles that the latents are taken for.
+
+    Raises:
+        ConfigError: They are others than those of the run, or in another order.
+        InputFileError: The config of the run, or an image, cannot be read.
+    """
+    if latents.is_dir():
+        require_particles_of_run(latents, particles)
+        return
+    found = _others_in_words(_config_in(latents.parent), particles)
+    if found is not None:
+        logger.warning(
+            "%s is taken for latents of the particles of %s in their order, but those of its "
+            "run are others: %s",
+            latents,
+            particles.source,
+            found,
+        )

@@ -37,7 +37,8 @@ KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
     ("dataset_args", ("sampling",), dict, None, 0),
     ("dataset_args", ("stack_folders",), list, None, 0),
     ("training", ("pixel_size",), _NUMBER, 0, 1e6),
-    ("training", ("settings",), dict, None, 0),
+    ("training", ("num_particles",), int, 1, 1e12),
+    ("training", ("images", "settings"), dict, None, 0),
 )
 LEGACY_GROUPS = ("dataset_args", "lattice_args", "model_args", "seed")
 

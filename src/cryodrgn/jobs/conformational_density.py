@@ -172,7 +172,7 @@ class ConformationalDensity(Job["Estimate"]):
         try:
             config = find_run_config(work.weights(self.epoch))
             particles = recorded_data(load_run_config(config), config).open()
-            latents.require_count(len(particles), particles.source)
+            latents.require_particles(particles)
             if len(found.rows) < len(particles):
                 particles = particles.select(found.rows)
             nuisances = nuisances_of(particles, {})

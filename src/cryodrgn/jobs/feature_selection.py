@@ -99,7 +99,7 @@ class FeatureOptions(DeviceOptions):
         data, choice = _recorded(run, is_linear=latents.is_linear)
         particles = data.open()
         particles.images.require_poses()
-        latents.require_count(len(particles), particles.source)
+        latents.require_particles(particles)
         check_symmetry(particles, choice.symmetry)
         check_curvature(particles, choice.ewald)
         own = latents.of_particles(particles)

@@ -51,6 +51,7 @@ class Nuisance(BoxOptions, SelectionOptions, TableOptions, Job["NuisanceResult"]
             particle_files(self, self.particles),
             load_latents(self.latents),
             self.outdir,
+            source=self.latents,
             num_images=self.num_images,
             seed=self.seed,
             screen=self.screen,

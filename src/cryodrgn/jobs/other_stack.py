@@ -108,7 +108,7 @@ def in_other_stack(
     from cryodrgn.particles.optics import as_corrected, common_correction
 
     known, whole = of_run.open(), data.open()
-    latents.require_count(len(known), known.source)
+    latents.require_particles(known)
     common = same_particles(known, whole)
     if len(common) < len(known):
         words = "%d particles of the run are not in %s and are left out"

@@ -124,6 +124,7 @@ class ReconstructStates(
         Raises:
             CryodrgnError: Latents or particles cannot be used, or belong to others.
         """
+        from cryodrgn.io.recorded_files import require_particles_of_latents
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.linear.state_files import check_states
         from cryodrgn.preflight.plan import require_output
@@ -141,7 +142,9 @@ class ReconstructStates(
             other = self._in_other_stack(source, data, latents)
             data, latents = other.described(StateFiles(self.outdir)), other.latents
         particles = data.open() if other is None else other.particles
-        latents.require_count(len(particles), particles.source)
+        latents.require_particles(particles)
+        if isinstance(self.latents, Path):
+            require_particles_of_latents(self.latents, particles)
         model = self._model(source, latents)
         check_symmetry(particles, model.symmetry)
         check_curvature(particles, model.ewald)

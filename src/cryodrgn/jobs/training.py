@@ -217,7 +217,7 @@ class TrainingJob(
         load = self._beginning()
         in_words = partial(differences_in_options, self)
         start = resolve_resume(run, config, load, in_words, overwrite=self.overwrite)
-        self._require_number(run, len(particles))
+        self._require_particles(run, particles)
         if load is None:
             tell_of_missing_ctf(particles)
         return start
@@ -308,16 +308,18 @@ class TrainingJob(
         require_first_poses(particles, config.training.search)
         return replace(config, data=config.data.with_places(particles)), particles
 
-    def _require_number(self, run: "RunDirectory", count: int) -> None:
-        """Refuse to go on with another number of particles than the run began with.
+    def _require_particles(self, run: "RunDirectory", particles: "ParticleSet") -> None:
+        """Refuse to go on with other particles than the run began with.
 
         Raises:
             ConfigError: Their file has changed, or another one took its place.
         """
+        from cryodrgn.io.recorded_files import require_particles_of_run
         from cryodrgn.io.run_config import load_run_config
 
         if self._goes_on(run) is None:
             return
+        count = len(particles)
         begun = load_run_config(run.config_yaml)["training"].get("num_particles", count)
         if begun != count:
             msg = (
@@ -325,6 +327,8 @@ class TrainingJob(
                 "put back those that it began with, or begin in another folder"
             )
             raise ConfigError(msg)
+        remedy = "; put them back as they were, or begin in another folder"
+        require_particles_of_run(run.path, particles, remedy)
 
     def _goes_on(self, run: "RunDirectory") -> "RunConfig | None":
         """The record of the run that goes on; None if a new one begins."""

@@ -15,7 +15,7 @@ from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
-from cryodrgn.io.recorded_files import files_as_recorded
+from cryodrgn.io.recorded_files import files_as_recorded, require_particles_of_run
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.particle_set import ParticleSet
@@ -37,6 +37,8 @@ class Latents:
         contrasts: Contrast of every image; None where all are 1.
         is_linear: Whether they are of a linear run.
         num_signals: Components of it that carry signal above noise; None where nobody judged.
+        run: Folder of the run whose particles they are of, all of them and in its order; None
+            where that is not known, or some were chosen.
         numbers: Number of every particle among all different ones of which latents were
             estimated, which decides its half set; None where no particle was left out or listed
             more than once.
@@ -49,6 +51,7 @@ class Latents:
     contrasts: Float[np.ndarray, " particles"] | None = None
     is_linear: bool = False
     num_signals: int | None = None
+    run: Path | None = None
     numbers: Int[np.ndarray, " particles"] | None = None
 
     def __post_init__(self) -> None:
@@ -86,6 +89,7 @@ class Latents:
             covariances=None if self.covariances is None else self.covariances[rows],
             half_means=None if half_means is None else half_means[rows],
             contrasts=None if contrasts is None else contrasts[rows],
+            run=None,
             numbers=self._all_numbers()[rows],
         )
 
@@ -97,11 +101,23 @@ class Latents:
 
         Raises:
             ShapeMismatchError: The set has another number of particles.
+            ConfigError: They are others than those of the run, or in another order.
         """
-        self.require_count(len(particles), particles.source)
+        self.require_particles(particles)
         if particles.images.copies is None or self.numbers is not None:
             return self
         return replace(self, numbers=particles.numbers)
+
+    def require_particles(self, particles: ParticleSet) -> None:
+        """Refuse other particles than those of the latents.
+
+        Raises:
+            ShapeMismatchError: Their number differs.
+            ConfigError: They are others than those of the run, or in another order.
+        """
+        self.require_count(len(particles), particles.source)
+        if self.run is not None:
+            require_particles_of_run(self.run, particles)
 
     def require_count(self, count: int, source: str) -> None:
         """Refuse another number of particles.
@@ -128,7 +144,7 @@ def run_latents(run: RunDirectory, epoch: int | None = None) -> Latents:
         InputFileError: They cannot be read.
     """
     path = run.latents(epoch)
-    plain = file_latents(path)
+    plain = replace(file_latents(path), run=run.path)
     files = run.linear
     if epoch is not None or not files.covariances.exists():
         return plain

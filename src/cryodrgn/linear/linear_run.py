@@ -13,6 +13,7 @@ from cryodrgn.data.config import DataConfig
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.masks import read_mask
+from cryodrgn.io.recorded_files import require_particles_of_run
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.io.text import missing_in_words
 from cryodrgn.linear.latents import Latents, run_latents
@@ -125,7 +126,8 @@ class LinearRun:
             invert: Whether the sign of their images is changed.
 
         Raises:
-            ConfigError: Box size, pixel size or sign differ.
+            ConfigError: Box size, pixel size or sign differ, or the order of particles whose
+                latents are needed.
         """
         box_size, pixel_size = self.functions.box_size, self.trained.pixel_size
         if particles.box_size != box_size:
@@ -149,6 +151,9 @@ class LinearRun:
                 "does not; give both the same"
             )
             raise ConfigError(msg)
+        # Volumes that are still to be regressed need the particles of the latents.
+        if not self.has_volumes:
+            require_particles_of_run(self.folder, particles)
 
     def start(
         self,

@@ -28,6 +28,7 @@ from cryodrgn.linear.regression import Regression
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.settings import BasisConfig
 from cryodrgn.particles.optics_groups import optics_of_groups
+from cryodrgn.particles.particle_record import ParticleRecord
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.poses import Poses
 from cryodrgn.rundir import RunDirectory
@@ -171,7 +172,7 @@ def _recorded(
     """Settings and results that go into ``config.yaml``."""
     training = {
         "pixel_size": particles.require_pixel_size(),
-        "num_particles": len(particles),
+        **ParticleRecord.of(particles).to_mapping(),
         "box_size": config.data.box_size,
         "components_with_signal": result.num_signals,
         "verdict": verdict(result),

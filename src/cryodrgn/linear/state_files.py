@@ -34,6 +34,7 @@ from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.prepared_states import prepare_states
 from cryodrgn.linear.states import ImageModel, State, StateSettings
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.particle_record import ParticleRecord
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import track
 from cryodrgn.reconstruction.postprocess_files import (
@@ -220,7 +221,7 @@ def check_states(
     particles.images.require_poses()
     particles.require_pixel_size()
     require_radius(particles.box_size, particles.source)
-    latents.require_count(len(particles), particles.source)
+    latents.require_particles(particles)
     if points is not None and points.shape[1] != latents.mean.shape[1]:
         msg = (
             f"{latents.source} holds latents of {latents.mean.shape[1]} dimensions, but the "
@@ -254,7 +255,7 @@ def _write_model(
     state["volumes"] = state["volumes"] * norm[1]
     training: dict[str, Any] = {
         "pixel_size": particles.require_pixel_size(),
-        "num_particles": len(particles),
+        **ParticleRecord.of(particles).to_mapping(),
         "box_size": data.box_size,
         "latents": latents.source,
         "half_latents_independent": latents.half_means is not None,

@@ -16,7 +16,11 @@ from cryodrgn.io.cryodrgn_pickle import load_ctf, load_latents, load_poses
 from cryodrgn.io.latent_text import load_latent_text
 from cryodrgn.io.learning_curve import load_epoch_losses
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
-from cryodrgn.io.recorded_files import MEANINGS, files_as_recorded
+from cryodrgn.io.recorded_files import (
+    MEANINGS,
+    files_as_recorded,
+    require_particles_of_run,
+)
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import missing_in_words
@@ -169,7 +173,7 @@ class Run:
             poses: Other poses of the run's images (.pkl).
 
         Raises:
-            CryodrgnError: The files are no longer there.
+            CryodrgnError: The files are no longer there, or hold other particles.
         """
         files = ParticleFiles.of_config(self.settings)
         if files is None:
@@ -178,7 +182,9 @@ class Run:
         # Of tilt pairs the first images, one of each particle.
         files = replace(files, poses=poses or files.poses, tilted=None)
         given = () if poses is None else ("poses",)
-        return open_particles(files_as_recorded(files, self._config, given))
+        particles = open_particles(files_as_recorded(files, self._config, given))
+        require_particles_of_run(self.path, particles)
+        return particles
 
     def copies(self, count: int) -> Int[np.ndarray, " particles"] | None:
         """Number of the different particle that each latent is of, for error bars.

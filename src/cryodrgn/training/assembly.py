@@ -16,6 +16,7 @@ from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.cryodrgn_pickle import load_latents
+from cryodrgn.io.recorded_files import require_particles_of_latents
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
@@ -114,8 +115,8 @@ def build_training(
     model = _trainable_model(config, device)
     poses = _pose_table(config, particles, device, team)
     # Files of latents are read before the images, so that a wrong one is refused at once.
-    latents = _latent_table(config, len(particles), start, device, team)
-    first_latents = _first_latents(config, len(particles), start)
+    latents = _latent_table(config, particles, start, device, team)
+    first_latents = _first_latents(config, particles, start)
     masks = Masks.read(training, particles)
     norm = start.norm or config.data.norm or _estimated_norm(config, particles)
     if linear is not None:
@@ -154,12 +155,16 @@ def _begin_with(
         noise.begin_with(linear.noise / scale**2)
 
 
-def _first_latents(config: RunConfig, num_particles: int, start: ResumePoint) -> Targets | None:
+def _first_latents(
+    config: RunConfig, particles: ParticleSet, start: ResumePoint
+) -> Targets | None:
     """Latents that the encoder learns before all else; None for none, or if it has."""
     warm_start = config.training.warm_start
     if warm_start is None or start.is_under_way:
         return None
-    return load_targets(warm_start, num_particles, config.model.latent_dim)
+    targets = load_targets(warm_start, len(particles), config.model.latent_dim)
+    require_particles_of_latents(warm_start.latents, particles)
+    return targets
 
 
 def _require_enough_to_search(training: TrainConfig, particles: ParticleSet) -> None:
@@ -428,13 +433,17 @@ def _preprocessing(config: RunConfig, norm: tuple[float, float]) -> Preprocessin
 
 
 def _latent_table(
-    config: RunConfig, count: int, start: ResumePoint, device: torch.device, team: Team
+    config: RunConfig,
+    particles: ParticleSet,
+    start: ResumePoint,
+    device: torch.device,
+    team: Team,
 ) -> PerParticleParameters | None:
     """Latents that are learnt one by one: at first those of a file, or standard normal ones."""
     if config.model.kind != "dec":
         return None
     latents = config.training.latents or LatentTableConfig()
-    shape = (count, config.model.latent_dim)
+    shape = (len(particles), config.model.latent_dim)
     if latents.initial is None or start.is_under_way:
         values = torch.randn(shape, generator=generator_at(config.training.seed))
         return PerParticleParameters(values, latents.learning_rate, device, team)
@@ -449,4 +458,5 @@ def _latent_table(
             f"are {shape[0]} particles with a latent of {shape[1]} dimensions"
         )
         raise ShapeMismatchError(msg)
+    require_particles_of_latents(latents.initial, particles)
     return PerParticleParameters(values, latents.learning_rate, device, team)

@@ -24,6 +24,7 @@ from cryodrgn.io.mrc import write_volume
 from cryodrgn.io.run_config import save_run_config
 from cryodrgn.models.build import build_model, load_named_weights, named_weights
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.particle_record import ParticleRecord
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress
 from cryodrgn.rundir import RunDirectory
@@ -247,7 +248,7 @@ class TrainingRun:
             self._particles.images.sampling,
             {
                 "pixel_size": self._particles.require_pixel_size(),
-                "num_particles": len(self._particles),
+                **ParticleRecord.of(self._particles).to_mapping(),
                 "network_dtype": dtype_name(self._parts.dtype),
                 "compat": compat.of_first_epoch(self._run.first_epoch),
             },

@@ -18,6 +18,7 @@ from cryodrgn.diagnosis.rigid_motion import AxisChange, axis_changes
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.particle_files import ParticleFiles, open_metadata, open_particles
+from cryodrgn.io.recorded_files import require_particles_of_latents
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import runs_of_one_shape
 from cryodrgn.preflight.plan import require_output
@@ -65,6 +66,7 @@ def report_nuisances(
     latents: Float[np.ndarray, "particles z"],
     output: Path,
     *,
+    source: Path | None = None,
     num_images: int = 3000,
     seed: int = 0,
     screen: Screen = "sample",
@@ -75,6 +77,7 @@ def report_nuisances(
         files: The particles of the latents, with poses.
         latents: Latent coordinates, one row per particle.
         output: Folder for ``nuisance.html`` and ``nuisance.json``.
+        source: The file that they are read from; None for none.
         num_images: Images from which the change along every axis is estimated.
         seed: Of folds and shuffles.
         screen: Which images are screened before, see
@@ -90,6 +93,8 @@ def report_nuisances(
             "particles; if they were filtered, give the indices with `indices`"
         )
         raise ShapeMismatchError(msg)
+    if source is not None:
+        require_particles_of_latents(source, particles)
     particles.images.require_poses()
     particles.require_pixel_size()
     require_output(output)

@@ -1,0 +1,166 @@
+"""Runs recognise their particles in files that are given later, or changed since."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from cryodrgn.cli.main import main
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.particles import particle_record
+from cryodrgn.particles.particle_record import ParticleRecord
+from finished_run import SMALL_NN, SMALL_VAE
+
+COUNT = 310
+FAST = ("--screen", "none", "-n", 1)
+OTHER = "does not hold the particles of"
+
+
+def command(*words: object) -> None:
+    assert main([str(word) for word in words]) == 0
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Particles, runs on them, the same in another place, and the same in another order."""
+    folder = tmp_path_factory.mktemp("recorded")
+    sim = folder / "sim"
+    command("simulate", "-D", 16, "--Apix", 12, "-n", COUNT, "--snr", 0.5, "-o", sim)
+    star = sim / "particles.star"
+    command("train_linear", star, "-o", folder / "linear", "--components", 2, "--radius", 6)
+    more = (*FAST, "--held-out", 0.1)
+    command("train_vae", star, "--zdim", 2, *SMALL_VAE, *more, "-o", folder / "vae")
+    command("train_dec", star, "--zdim", 2, *SMALL_NN, *FAST, "-o", folder / "dec")
+    for name in ("moved", "shifted"):
+        shutil.copytree(sim, folder / name)
+    shift(folder / "shifted")
+    return folder
+
+
+def shift(folder):
+    """Put the first image of a stack behind all others."""
+    path = folder / "particles.mrcs"
+    images = ImageStack.whole_files([path]).read(np.arange(COUNT))
+    path.unlink()
+    with stack_writer(path, 16, 12.0) as writer:
+        writer.append(np.roll(images, -1, axis=0))
+
+
+@pytest.fixture
+def changed(made):
+    """The particles that the runs read, in another order since."""
+    path, kept = made / "sim/particles.mrcs", made / "kept.mrcs"
+    shutil.copy2(path, kept)
+    shift(made / "sim")
+    yield made
+    kept.replace(path)
+
+
+def train(made, where, *more, **out):
+    kind, network = (
+        ("train_dec", SMALL_NN) if out.pop("dec", False) else ("train_vae", SMALL_VAE)
+    )
+    return (kind, made / where / "particles.star", *network, *FAST, *more)
+
+
+def commands(made, where, out):
+    """Commands that take latents of a run for those of particles in a folder."""
+    star = made / where / "particles.star"
+    stack = made / where / "particles.mrcs"
+    given = ("--poses", made / where / "poses.pkl", "--ctf", made / where / "ctf.pkl")
+    return {
+        "from": (*train(made, where, "--from", made / "linear"), "-o", out),
+        "warm": (*train(made, where, "--zdim", 2, "--init-z", made / "linear"), "-o", out),
+        "dec": (
+            *train(made, where, "--zdim", 2, "--load-z", made / "vae", dec=True),
+            *("-o", out),
+        ),
+        "stack": (
+            *("train_vae", stack, *given, *SMALL_VAE, *FAST),
+            *("--from", made / "linear", "-o", out),
+        ),
+        "states": (
+            *("reconstruct_states", "--particles", star),
+            *("--latents", made / "linear/z.pkl", "--num-states", 1, "-o", out),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["from", "warm", "dec", "stack"])
+def test_another_order_is_refused(fail, made, tmp_path, name):
+    said = fail(*commands(made, "shifted", tmp_path / "out")[name])
+    assert OTHER in said
+    assert "of the images of 32 particles that were compared 32 are others" in said
+    assert str(made / "sim/particles.star") in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["dec", "stack", "states"])
+def test_the_same_images_in_other_files_are_accepted(run, made, tmp_path, name, caplog):
+    run(*commands(made, "moved", tmp_path / "out")[name])
+    assert "are others" not in caplog.text
+
+
+def test_latents_in_a_file_alone_are_taken_and_that_is_said(run, made, tmp_path, caplog):
+    run(*commands(made, "shifted", tmp_path / "out")["states"])
+    assert "32 are others" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["vae", "dec"])
+def test_no_run_goes_on_with_particles_in_another_order(fail, changed, name):
+    said = fail(f"train_{name}", "-o", changed / name, "--load", "latest", "-n", 2)
+    assert OTHER in said
+    assert "begin in another folder" in said
+
+
+@pytest.mark.parametrize("name", ["reconstruct_states", "select", "compare_models"])
+def test_files_in_another_order_are_not_those_of_the_run(fail, changed, tmp_path, name):
+    linear, out = changed / "linear", tmp_path / "out.pkl"
+    words = {
+        "reconstruct_states": (linear, "-o", out),
+        "select": (linear, "--feature", "0,0,0,30", "-o", out),
+        "compare_models": (linear, changed / "vae"),
+    }
+    assert OTHER in fail(name, *words[name])
+    assert not out.exists()
+
+
+def test_what_a_record_notices(made):
+    files = {
+        n: open_particles(ParticleFiles(particles=made / n / "particles.star"))
+        for n in ("sim", "moved", "shifted")
+    }
+    record = ParticleRecord.of(files["sim"])
+    assert ParticleRecord.of_mapping(record.to_mapping()) == record
+    assert record.others(files["moved"]) == []
+    assert len(record.others(files["shifted"])) == particle_record.LOOKED_AT
+    exchanged = np.arange(COUNT)
+    # Rows 0 and 10 are looked at, 1 and 2 are not.
+    exchanged[[1, 2]] = [2, 1]
+    assert record.others(files["sim"].select(exchanged)) == []
+    exchanged[[0, 1]] = [1, 0]
+    assert record.others(files["sim"].select(exchanged)) == [0]
+    assert record.others(files["sim"].select(np.arange(COUNT - 1))) is None
+
+
+def test_a_tilt_series_is_known_by_first_images(made):
+    single = open_particles(ParticleFiles(particles=made / "sim/particles.star"))
+    offsets = np.arange(0, COUNT + 1, 5)
+    series = replace(single, offsets=offsets, original_rows=np.arange(len(offsets) - 1))
+    record = ParticleRecord.of(series)
+    assert record.others(series.with_best_images(2)) == []
+    backwards = series.select(np.arange(len(series))[::-1])
+    assert len(record.others(backwards)) == particle_record.LOOKED_AT
+
+
+def test_older_runs_are_not_compared(run, changed, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(changed / "linear", old)
+    content = yaml.safe_load((old / "config.yaml").read_text())
+    del content["training"]["images"]
+    (old / "config.yaml").write_text(yaml.safe_dump(content))
+    run("reconstruct_states", old, "--num-states", 1, "-o", tmp_path / "out")
