@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from cryodrgn.cli.main import main
+from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
@@ -164,3 +165,41 @@ def test_older_runs_are_not_compared(run, changed, tmp_path):
     del content["training"]["images"]
     (old / "config.yaml").write_text(yaml.safe_dump(content))
     run("reconstruct_states", old, "--num-states", 1, "-o", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("where", "beginning", "more", "said"),
+    [
+        (
+            "sim",
+            "vae",
+            ("--held-out", 0.2),
+            "kept out --held-out 0.1 with --seed 0; give these",
+        ),
+        (
+            "moved",
+            "vae",
+            ("--held-out", 0.1, "--seed", 3),
+            "judges by particles that the weights",
+        ),
+        ("sim", "all", ("--held-out", 0.1), "kept out none; leave out --held-out"),
+    ],
+)
+def test_weights_do_not_begin_a_run_that_keeps_out_what_they_have_seen(
+    fail, made, tmp_path, where, beginning, more, said
+):
+    weights = made / "vae/weights.pkl"
+    if beginning == "all":
+        content = load_checkpoint(weights)
+        content["run_state"]["settings"]["training"]["held_out"] = None
+        weights = tmp_path / "weights.pkl"
+        save_checkpoint(weights, content)
+        shutil.copy2(made / "vae/config.yaml", tmp_path)
+    words = train(made, where, "--zdim", 2, "-n", 2, "--load", weights, *more)
+    assert said in fail(*words, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_begin_a_run_that_keeps_out_the_same(run, made, tmp_path):
+    more = ("--load", made / "vae/weights.pkl", "-n", 2, "--held-out", 0.05)
+    run(*train(made, "moved", "--zdim", 2, *more), "-o", tmp_path / "out")

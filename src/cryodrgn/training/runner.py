@@ -55,6 +55,7 @@ from cryodrgn.training.run_log import (
     RunLog,
 )
 from cryodrgn.training.start import EPOCHS_SETTLING, ResumePoint
+from cryodrgn.training.unseen import require_unseen
 from cryodrgn.training.warm_start import Targets, teach_encoder
 from cryodrgn.training.writing import Writer
 
@@ -102,6 +103,7 @@ def train(
     particles.require_pixel_size()
     particles = with_first_poses(particles, config.training.search)
     # Everything that a user's mistake can stop comes before the first file.
+    require_unseen(config, start, particles)
     parts = build_training(config, particles, run, device, start, team, linear)
     session = TrainingRun(config, particles, run, parts, should_stop, team)
     session.begin(start)
