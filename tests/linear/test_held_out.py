@@ -11,10 +11,11 @@ from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.io.cryodrgn_pickle import load_latents
 from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.run_config import load_run_config
+from cryodrgn.linear import states
 from cryodrgn.linear.held_out import Candidate, compared
 from cryodrgn.linear.latents import recorded_data
 from cryodrgn.linear.runner import prepare_disc
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import LinearFiles, RunDirectory
 from cryodrgn.simulation.simulate import SimulationSettings, simulate
 
 BOX, PIXEL, COUNT = 20, 8.0, 400
@@ -80,12 +81,24 @@ def test_candidates_are_compared_by_what_they_predict(model, pieces):
     assert compare(still, volumes).is_certain
 
 
-def test_states_of_few_images_are_linear_in_z_where_that_predicts_better(run, pieces, tmp_path):
+def test_states_of_few_images_are_linear_in_z_where_that_predicts_better(
+    run, pieces, tmp_path, monkeypatch
+):
+    shown = []
+
+    def compared_with_record(images, halves, groups, latents, *others):
+        shown.append(latents)
+        return compared(images, halves, groups, latents, *others)
+
+    monkeypatch.setattr(states, "compared", compared_with_record)
     z = load_latents(pieces / "run/z.pkl")
     assert z.shape[1] == 3
     words = ("reconstruct_states", pieces / "run", "-z", *z[5].tolist())
     said = run(*words, "-o", tmp_path / "best")
     assert "regressed on the coordinates of z: with 20 smooth functions the corr" in said
+    # What is predicted has no part in the latents that predict it.
+    (latents,) = shown
+    np.testing.assert_array_equal(latents, np.load(LinearFiles(pieces / "run").half_latents))
     run(*words, "--functions", 0, "-o", tmp_path / "linear")
     best, linear = (
         read_volume(tmp_path / name / "state_000.mrc")[0] for name in ("best", "linear")

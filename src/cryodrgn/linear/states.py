@@ -170,7 +170,12 @@ class StateReconstruction:
         return ImageModel(model=model, regression=regression)
 
     def _compared(self, found: ImageModel, linear: BasisModel) -> Comparison:
-        """Comparison with volumes linear in z, which are regressed once, by half latents."""
+        """Comparison with volumes linear in z, which are regressed once, by half latents.
+
+        Groups and predictions are by half latents too. Those of all images are less noisy, so
+        that volumes regressed on half latents vary too little along them, the more so the
+        less smooth a function is; and they owe something to the images that are predicted.
+        """
         # Forecasts of all commands load this module, and few of them need scikit-learn.
         from cryodrgn.analysis.clusters import cluster_by_means  # noqa: PLC0415
 
@@ -178,13 +183,13 @@ class StateReconstruction:
         apart = latents.mean if latents.half_means is None else latents.half_means
         coefficients = self._evaluated(linear, apart)
         plain = regress(images, self._halves, coefficients, self._noise, self.mask)
-        count = number_of_groups(images.num_different(torch.arange(len(latents.mean))))
-        groups = cluster_by_means(latents.mean, count, seed=self._settings.seed).labels
+        count = number_of_groups(images.num_different(torch.arange(len(apart))))
+        groups = cluster_by_means(apart, count, seed=self._settings.seed).labels
         return compared(
             images,
             self._halves,
             torch.from_numpy(groups).long(),
-            torch.from_numpy(latents.mean).to(images.device),
+            torch.from_numpy(apart).to(images.device),
             coefficients.contrast,
             self._noise,
             self.mask,
