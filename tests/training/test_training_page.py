@@ -1,15 +1,11 @@
 """The command lines of docs/training.md."""
 
-import pytest
-import torch
-
 from finished_run import SMALL_VAE, Finished
 from pages import lines_of
 
 PAGE = "docs/training.md"
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch before 2.9")
 def test_the_recipe_of_the_page_is_what_it_is_typed_out(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("simulate", "-D", 16, "--Apix", 12, "-n", 40, "--num-states", 1, "-o", tmp_path)

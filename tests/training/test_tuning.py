@@ -2,6 +2,7 @@
 
 import math
 from contextlib import contextmanager
+from copy import deepcopy
 from itertools import count
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from cryodrgn.jobs.train_vae import TrainVae
 from cryodrgn.models.build import build_model
 from cryodrgn.models.encoders import MlpEncoder
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
+from cryodrgn.training import muon as muon_module
 from cryodrgn.training.input_weights import input_weights, spectral_snr
+from cryodrgn.training.muon import Muon, nearly_orthogonal
 from cryodrgn.training.optimizers import (
     Adam,
     TunedAdam,
@@ -37,7 +40,6 @@ from cryodrgn.training.optimizers import (
 from cryodrgn.training.run_config import TrainConfig
 from finished_run import SMALL_NN, SMALL_VAE, Finished
 
-needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch before 2.9")
 RATES = {"learning_rate": 0.01, "weight_decay": 0.0, "num_steps": 6, "num_epochs": 3}
 CPU = torch.device("cpu")
 
@@ -72,13 +74,10 @@ def test_without_tuning_the_optimiser_is_plain_adam():
     assert type(tuned(Network())) is Adam
 
 
-@needs_muon
 def test_muon_moves_hidden_matrices_and_adam_all_else():
     network, beside = Network(), Network()
     network.learn(tuned(network, muon=True), 3)
-    muon = torch.optim.Muon(
-        [beside.hidden.weight], lr=0.01, weight_decay=0, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon([beside.hidden.weight], lr=0.01)
     others = [p for p in beside.parameters() if p is not beside.hidden.weight]
     adam = torch.optim.Adam(others, lr=0.01, fused=True)
     generator = torch.Generator().manual_seed(1)
@@ -92,13 +91,36 @@ def test_muon_moves_hidden_matrices_and_adam_all_else():
         assert torch.equal(network.state_dict()[name], value), name
 
 
-def test_a_pytorch_without_muon_is_said_and_done_without(monkeypatch, caplog):
-    monkeypatch.delattr(torch.optim, "Muon", raising=False)
-    one, other = Network(), Network()
-    one.learn(tuned(one, muon=True), 2)
-    assert "has no Muon, 2.9 and later have it; Adam moves all weights" in caplog.text
-    other.learn(tuned(other), 2)
-    assert torch.equal(one.hidden.weight, other.hidden.weight)
+@pytest.mark.parametrize("shape", [(6, 6), (4, 7), (7, 4)])
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch before 2.9")
+def test_muon_is_that_of_pytorch_in_single_precision(shape, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda values: values.clone())
+    monkeypatch.setattr(muon_module, "choose_network_dtype", lambda _: torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    one, other = (nn.Parameter(torch.ones(shape).cumsum(0).cumsum(1) / 10) for _ in range(2))
+    ours = Muon([one], lr=0.02, weight_decay=0.1)
+    theirs = torch.optim.Muon(
+        [other], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
+    for step in range(4):
+        if step == 2:
+            ours.load_state_dict(deepcopy(theirs.state_dict()))
+        one.grad = torch.randn(shape, generator=generator)
+        other.grad = one.grad.clone()
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_of_muon_is_along_a_nearly_orthogonal_matrix():
+    matrix = torch.randn(30, 20, generator=torch.Generator().manual_seed(0))
+    found = nearly_orthogonal(matrix)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    turned = left.T @ found @ right.T
+    singular = turned.diagonal()
+    assert singular.min() > 0.5
+    assert singular.max() < 1.5
+    torch.testing.assert_close(turned, singular.diag(), rtol=0, atol=1e-4)
 
 
 def test_an_average_over_all_steps_is_their_mean():
@@ -183,7 +205,7 @@ def test_scaled_changes_are_those_of_scaled_inputs():
     torch.testing.assert_close(folded.last.weight, weighted.last.weight)
 
 
-@pytest.mark.parametrize("muon", [pytest.param(True, marks=needs_muon), False])
+@pytest.mark.parametrize("muon", [True, False])
 def test_moments_of_a_plain_run_begin_a_tuned_one_and_the_other_way_round(muon):
     kinds = ({}, {"muon": muon, "schedule": "linear", "averaging": 0.5})
     for before, after in (kinds, kinds[::-1]):
@@ -286,7 +308,6 @@ def stopping_after(steps):
     return stop
 
 
-@needs_muon
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_recipe_goes_on_exactly_where_it_was_stopped(
     command, simulated, tmp_path, monkeypatch

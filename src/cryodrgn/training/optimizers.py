@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
+from cryodrgn.training.muon import Muon
 
 logger = logging.getLogger(__name__)
 
@@ -181,14 +182,9 @@ class TunedAdam(Adam):
         self._average: list[Tensor] = []
         self._factors: list[tuple[nn.Parameter, Tensor]] = []
         self._hidden = list(hidden)
-        self._muon: Optimizer | None = None
+        self._muon: Muon | None = None
         if self._hidden:
-            self._muon = torch.optim.Muon(
-                self._hidden,
-                lr=lr,
-                weight_decay=weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
+            self._muon = Muon(self._hidden, lr=lr, weight_decay=weight_decay)
         self._remember_rates()
 
     def scale_changes(
@@ -312,13 +308,7 @@ def tuned_adam(
     if tuning == Tuning():
         return adam(groups, device, **rates)
     moved_by_muon: list[nn.Parameter] = []
-    if tuning.muon and not hasattr(torch.optim, "Muon"):
-        logger.warning(
-            "`optimizer` muon: PyTorch %s has no Muon, 2.9 and later have it; Adam moves all "
-            "weights",
-            torch.__version__,
-        )
-    elif tuning.muon:
+    if tuning.muon:
         moved_by_muon = [parameter for parameter in hidden if parameter.requires_grad]
         logger.info(
             "Muon moves %d matrices of hidden layers, Adam all else", len(moved_by_muon)
