@@ -231,7 +231,7 @@ def test_decoded_volumes_lie_on_the_map_that_is_given(run, fail, trained, tmp_pa
         (("-z", 0, 0, "--low-pass", 0), "--low-pass must be positive, got 0.0"),
         (
             ("-z", 0, 0, "--pdim", 5),
-            "with --pdim 5 in place of its own settings; leave that out: size mismatch",
+            "with --pdim 5 in place of its own settings; leave that out: decoder.",
         ),
     ],
 )

@@ -193,7 +193,7 @@ def test_a_run_goes_on_by_its_folder_and_its_particles_alone(
     run("train_vae", simulated / "particles.star", *resumed, "-n", 3)
     assert Finished(tmp_path / "short").has_the_weights_of(Finished(tmp_path / "long"))
     message = fail("train_vae", simulated / "particles.star", *resumed, "--lr", 0.1)
-    assert "--load latest takes it from a run of the same particles in -o" in message
+    assert "leave out --lr 0.1 (it is 0.0001 there), or choose another folder" in message
     message = fail("train_vae", tmp_path / "others.star", *resumed)
     assert "others.star" in message
 

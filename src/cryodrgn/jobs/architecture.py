@@ -48,6 +48,11 @@ class LatentOptions(Settings):
     )
 
     @property
+    def has_latent_dim(self) -> bool:
+        """True if the settings say the dimension."""
+        return self.zdim is not None
+
+    @property
     def latent_dim(self) -> int:
         """The dimension.
 

@@ -46,6 +46,11 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
     )
 
     @property
+    def has_latent_dim(self) -> bool:
+        """True if the settings, or the linear model that they name, say the dimension."""
+        return self.zdim is not None or self.linear_run is not None
+
+    @property
     def latent_dim(self) -> int:
         """The dimension of the latent: as many as the linear model has, unless more are given.
 

@@ -1,5 +1,6 @@
 """Options of commands for settings that runs record, and differences of two runs in them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,16 +51,32 @@ def require_own_command(job: Job[Any], recorded: "RunConfig", folder: Path) -> N
         raise ConfigError(msg)
 
 
-def differences_in_options(job: Job[Any], recorded: "RunConfig", described: "RunConfig") -> str:
+def differences_in_options(
+    job: Job[Any], recorded: "RunConfig", described: "RunConfig", within: str = ""
+) -> str:
     """Differences of a recorded run and the one that a job describes, by the job's options.
 
     Values that were not given, but are defaults, are said to be that.
+
+    Args:
+        job: The job.
+        recorded: The recorded run.
+        described: The one that the job describes.
+        within: Beginning of the names of settings that are compared.
     """
     commands = _command_of(recorded), _command_of(described)
     if commands[0] != commands[1]:
         return f"it is one of {commands[0]}, not of {commands[1]}"
+    runs = [config.training.linear_run for config in (recorded, described)]
+    if (runs[0] is None) != (runs[1] is None):
+        summed = f"a network on a linear model (`linear_run` {runs[0] or runs[1]})"
+        kinds = summed, "a network alone"
+        there, here = kinds if runs[0] else kinds[::-1]
+        return f"it is of {there}, and this is {here}"
     found: dict[str, str] = {}
     for name, (old, new) in recorded.differences(described).items():
+        if not name.startswith(within):
+            continue
         group = name.rpartition(".")[0]
         whole = [_at(config, group) is not None for config in (recorded, described)]
         if group in BEHIND and whole[0] != whole[1]:
@@ -74,6 +91,33 @@ def differences_in_options(job: Job[Any], recorded: "RunConfig", described: "Run
             shown, f"{shown} {_in_words(old)} there, {_in_words(new)} here{default}"
         )
     return "; ".join(found.values())
+
+
+def given_otherwise(job: Job[Any], recorded: "RunConfig", names: Iterable[str]) -> list[str]:
+    """Options of a job with values other than those of a recorded run, and these, in words.
+
+    Args:
+        job: The job.
+        recorded: The run.
+        names: The options that are compared.
+    """
+    known: dict[str, Any] = {}
+    for name in recorded.flat_settings():
+        option = _option(job, recorded, name)
+        if option is not None:
+            known.setdefault(option, _at(recorded, name))
+    found = []
+    for option in names:
+        here, there = getattr(job, option), known.get(option)
+        if option not in known:
+            found.append(f"`{option}`")
+        elif _plain(here) != _plain(there):
+            found.append(f"`{option}` {_in_words(here)} (it is {_in_words(there)} there)")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value.resolve() if isinstance(value, Path) else value
 
 
 def _option(job: Job[Any], config: "RunConfig", name: str) -> str | None:

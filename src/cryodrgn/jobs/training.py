@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryodrgn import compat
 from cryodrgn.errors import ConfigError
+from cryodrgn.jobs.architecture import LatentOptions
 from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import (
     BoxOptions,
@@ -21,7 +22,11 @@ from cryodrgn.jobs.options import (
 )
 from cryodrgn.jobs.processes import joined, stop_on_signals
 from cryodrgn.jobs.recipe_options import values_of_recipe
-from cryodrgn.jobs.recorded_settings import differences_in_options, require_own_command
+from cryodrgn.jobs.recorded_settings import (
+    differences_in_options,
+    given_otherwise,
+    require_own_command,
+)
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.particles.options import TableOptions
 from cryodrgn.settings import (
@@ -212,11 +217,12 @@ class TrainingJob(
     ) -> "ResumePoint":
         """Starting point of the run, before its images are read and anything is written."""
         from cryodrgn.preflight.rows import tell_of_missing_ctf
-        from cryodrgn.training.start import resolve_resume
+        from cryodrgn.training.start import require_fitting, resolve_resume
 
         load = self._beginning()
         in_words = partial(differences_in_options, self)
         start = resolve_resume(run, config, load, in_words, overwrite=self.overwrite)
+        require_fitting(config, start, partial(differences_in_options, self, within="model."))
         self._require_particles(run, particles)
         if load is None:
             tell_of_missing_ctf(particles)
@@ -269,7 +275,8 @@ class TrainingJob(
         if self.load != "latest" or self.particles is None:
             return self.load == "latest"
         config = None if self.overwrite else recorded_config(RunDirectory(self.outdir))
-        if config is None or self._fixed_settings(config):
+        is_whole = not isinstance(self, LatentOptions) or self.has_latent_dim
+        if config is None or (is_whole and self._fixed_settings(config)):
             return False
         known = config.data.files.particles
         return known == self.particles.resolve() or not known.exists()
@@ -401,10 +408,10 @@ class TrainingJob(
             )
             raise ConfigError(msg)
         require_own_command(self, config, run.path)
-        if fixed := self._fixed_settings(config):
+        if fixed := given_otherwise(self, config, self._fixed_settings(config)):
             msg = (
                 f"`load` latest takes its settings from {run.config_yaml}; leave out "
-                f"{', '.join(f'`{name}`' for name in fixed)}, or give the whole command line"
+                f"{', '.join(fixed)}, or choose another folder to train with other settings"
             )
             raise ConfigError(msg)
         resumable = {

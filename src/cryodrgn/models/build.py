@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from cryodrgn.counts import counted
+from cryodrgn.errors import InputFileError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.models.model import Model
 from cryodrgn.models.protocols import DecoderSizes, EncoderSizes
@@ -66,11 +68,49 @@ def load_named_weights(model: Model, weights: Mapping[str, Tensor]) -> None:
     """Put the weights of a file into a model.
 
     Raises:
-        RuntimeError: Names or shapes differ.
+        InputFileError: Names or shapes differ.
     """
+    if (misfit := misfit_in_words(model, weights)) is not None:
+        raise InputFileError(misfit)
     inside, outside = _prefixes(model)
     renamed = {_renamed(name, outside, inside): value for name, value in weights.items()}
     _in_file(model).load_state_dict(renamed)
+
+
+def misfit_in_words(model: Model, weights: Mapping[str, Tensor]) -> str | None:
+    """The difference of a model from that of a weight file, as a clause; None for none.
+
+    Args:
+        model: The model.
+        weights: Those of the file, by its names.
+    """
+    own = named_weights(model)
+    has_encoder = any(name.startswith("encoder.") for name in weights)
+    if has_encoder != model.has_encoder:
+        there, here = ("an", "has none") if has_encoder else ("no", "has one")
+        return f"it is of a model with {there} encoder, and this one {here}"
+    stands, is_summed = (any("network." in name for name in names) for names in (weights, own))
+    if stands != is_summed:
+        kinds = "a network on a linear model", "a network alone"
+        there, here = kinds if stands else kinds[::-1]
+        return f"it is of {there}, and this is {here}"
+    resized = [
+        n for n, value in own.items() if n in weights and weights[n].shape != value.shape
+    ]
+    if resized:
+        name = resized[0]
+        more = "" if len(resized) == 1 else f", and {len(resized) - 1} more differ"
+        there, here = (_shape_in_words(one[name]) for one in (weights, own))
+        return f"{name} is {there} in it and {here} in the model{more}"
+    for names, others, words in ((own, weights, "lacks"), (weights, own, "has besides")):
+        apart = [name for name in names if name not in others]
+        if apart:
+            return f"it {words} {counted(len(apart), 'array')} of weights, {apart[0]} for one"
+    return None
+
+
+def _shape_in_words(values: Tensor) -> str:
+    return " × ".join(str(side) for side in values.shape) or "a number"
 
 
 def _in_file(model: Model) -> nn.Module:

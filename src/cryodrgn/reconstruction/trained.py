@@ -97,14 +97,13 @@ class TrainedModel:
         misfit = f"{weights} does not fit the config"
         if instead:
             misfit += f" with {instead} in place of its own settings; leave that out"
+        config = model_config(settings)
+        _require_room_for(config, content, misfit)
+        model = build_model(config)
         try:
-            config = model_config(settings)
-            _require_room_for(config, content, misfit)
-            model = build_model(config)
             load_named_weights(model, content)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            msg = f"{misfit}: {reason}"
+        except InputFileError as error:
+            msg = f"{misfit}: {error}"
             raise InputFileError(msg) from error
         dataset = settings.get("dataset_args", {})
         if dataset.get("norm") is None:

@@ -220,9 +220,13 @@ class RunConfig:
             msg = f"the run was written by another version of cryodrgn: {error}"
             raise ConfigError(msg) from error
 
+    def flat_settings(self) -> dict[str, Any]:
+        """All settings by their dotted names."""
+        return _flat(self.settings())
+
     def differences(self, other: "RunConfig") -> dict[str, tuple[Any, Any]]:
         """Settings in which two runs differ other than in length and reporting, by name."""
-        mine, theirs = _flat(self.settings()), _flat(other.settings())
+        mine, theirs = self.flat_settings(), other.flat_settings()
         names = sorted((mine.keys() | theirs.keys()) - CHANGEABLE)
         pairs = {name: (mine.get(name), theirs.get(name)) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -188,9 +188,11 @@ class TrainingRun:
             load_named_weights(model, start.moving_weights)
             moments = start.checkpoint["optimizer_state_dict"]
             take_over(optimizer, moments, is_same_run=start.is_same_run)
+        except InputFileError as error:
+            msg = f"{start.source} does not fit the model of this run: {error}"
+            raise InputFileError(msg) from error
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[-1].strip()
-            msg = f"{start.source} does not fit the model of this run: {reason}"
+            msg = f"the state of the optimiser in {start.source} does not fit this run: {error}"
             raise InputFileError(msg) from error
         if start.is_same_run:
             self._trainer.load_state_dict(start.checkpoint["run_state"])

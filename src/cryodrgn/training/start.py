@@ -11,6 +11,7 @@ from cryodrgn.errors import ConfigError, InputFileError
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.recorded_files import MOVABLE
 from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.models.build import build_model, misfit_in_words
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.options import Precision
 from cryodrgn.training.run_config import RunConfig
@@ -50,6 +51,15 @@ class ResumePoint:
         if self.is_same_run and "moving" in self.checkpoint["run_state"]:
             return self.checkpoint["run_state"]["moving"]
         return self.checkpoint["model_state_dict"]
+
+    @property
+    def recorded(self) -> RunConfig | None:
+        """The run that wrote the weights; None where the file does not say."""
+        settings = (self.checkpoint or {}).get("run_state", {}).get("settings")
+        try:
+            return None if settings is None else RunConfig.from_settings(settings)
+        except ConfigError:
+            return None
 
     @property
     def is_under_way(self) -> bool:
@@ -111,6 +121,36 @@ def resolve_resume(
         logger.info("%s holds no checkpoint yet: the run begins again", run.path)
         return ResumePoint(**_as_before(run.config_yaml))
     return _from_file(latest, is_same_run=True)
+
+
+def require_fitting(
+    config: RunConfig, start: ResumePoint, in_words: Callable[[RunConfig, RunConfig], str]
+) -> None:
+    """Refuse weights of another run that are of another model.
+
+    Args:
+        config: Settings of the run that begins with them.
+        start: The weights.
+        in_words: Says in which options of the model the other run and this one differ.
+
+    Raises:
+        InputFileError: They are.
+    """
+    if start.checkpoint is None or start.is_same_run:
+        return
+    words = misfit_in_words(build_model(config.model), start.moving_weights)
+    if words is None:
+        return
+    recorded = start.recorded
+    if {"volumes", "noise"} <= start.moving_weights.keys():
+        words = "it is of a linear model, whose folder networks begin with by `linear_run`"
+    elif recorded is not None:
+        words = in_words(recorded, config) or words
+    msg = (
+        f"{start.source} does not fit the model of this run: {words}; give the options of the "
+        "run that wrote it, or begin without `load`"
+    )
+    raise InputFileError(msg)
 
 
 def _is_complete(start: ResumePoint, run: RunDirectory) -> bool:

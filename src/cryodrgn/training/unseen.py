@@ -32,7 +32,7 @@ def require_unseen(config: RunConfig, start: ResumePoint, particles: ParticleSet
     held_out, seed, source = config.training.held_out, config.training.seed, start.source
     if held_out is None or start.checkpoint is None or start.is_same_run or source is None:
         return
-    record, beside = _recorded(start.checkpoint), _config_beside(source)
+    record, beside = start.recorded, _config_beside(source)
     named = beside.get("dataset_args", {}).get("particles")
     files = config.data.files
     if record is not None:
@@ -64,15 +64,6 @@ def require_unseen(config: RunConfig, start: ResumePoint, particles: ParticleSet
         f"weights of {source} have seen: their run kept out {there}; {remedy}"
     )
     raise ConfigError(msg)
-
-
-def _recorded(checkpoint: Mapping[str, Any]) -> RunConfig | None:
-    """The run that wrote a weight file; None where the file does not say."""
-    settings = checkpoint.get("run_state", {}).get("settings")
-    try:
-        return None if settings is None else RunConfig.from_settings(settings)
-    except ConfigError:
-        return None
 
 
 def _config_beside(weights: Path) -> Mapping[str, Any]:
