@@ -9,7 +9,15 @@ from scipy.stats import spearmanr
 from cryodrgn.errors import CryodrgnError
 from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.io.mrc import read_volume
-from cryodrgn.jobs.demo import Simulate, demo
+from cryodrgn.jobs.demo import (
+    Backproject,
+    Downsample,
+    ParseCtfStar,
+    ParsePoseStar,
+    Simulate,
+    TrainVae,
+    demo,
+)
 from cryodrgn.rundir import DemoFiles
 
 
@@ -92,3 +100,27 @@ def test_a_demo_begins_again_unless_it_has_trained(tmp_path, monkeypatch):
             demo(tmp_path)
     assert given == [False, True]
     assert "holds a demo already; remove it" in str(caught.value)
+
+
+def test_a_demo_ends_when_its_training_is_stopped(tmp_path, monkeypatch):
+    for kind in (Simulate, Downsample, ParsePoseStar, ParseCtfStar, Backproject, TrainVae):
+        monkeypatch.setattr(kind, "run", lambda _: None)
+    with pytest.raises(CryodrgnError, match="ended because this was stopped: .* train_vae"):
+        demo(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("outdir", "there", "said"),
+    [
+        ("run", "run/config.yaml", "is in the folder of a run"),
+        ("run/demo", "run/config.pkl", "is in the folder of a run"),
+        ("mine", "mine/notes.txt", "holds other files (notes.txt)"),
+    ],
+)
+def test_a_demo_has_a_folder_of_its_own(fail, tmp_path, outdir, there, said):
+    path = tmp_path / there
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    before = set(tmp_path.rglob("*"))
+    assert said in fail("demo", "-o", tmp_path / outdir)
+    assert set(tmp_path.rglob("*")) == before

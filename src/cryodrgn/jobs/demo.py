@@ -48,8 +48,9 @@ class Demo(Job["DemoResult"]):
         """Simulate a hinged molecule, do what a user would do, and report.
 
         Raises:
-            ConfigError: The folder holds the training of an earlier demonstration.
-            CryodrgnError: A step failed.
+            ConfigError: The folder holds the training of an earlier demonstration, or other
+                files, or lies in the folder of a run.
+            CryodrgnError: A step failed, or was stopped.
         """
         # Its images need no inversion, and its texts name files as 0.2.0 does.
         with compat.meaning(compat.OLD):
@@ -63,7 +64,9 @@ class Demo(Job["DemoResult"]):
         if files.run.config_yaml.exists():
             msg = f"{self.outdir} holds a demo already; remove it, or choose another folder"
             raise ConfigError(msg)
-        lines = [_done(job) for job in [*self._preparation(files), self._training(files)]]
+        _require_own_folder(files)
+        lines = [_done(job) for job in self._preparation(files)]
+        lines.append(_done(self._training(files), files.run.weights()))
         write_centres(files)
         lines.append(_done(Analyze.with_given({"workdir": files.run.path, "epoch": -1})))
         volumes = EvalVol.with_given(
@@ -145,8 +148,42 @@ class Demo(Job["DemoResult"]):
         )
 
 
-def _done(job: Job[Any]) -> str:
-    """Do a job, said as a user would type it; returns that line."""
+def _require_own_folder(files: "DemoFiles") -> None:
+    """Refuse a folder in which files of a demo would stand among others.
+
+    Raises:
+        ConfigError: It holds others, or is part of a run.
+    """
+    from cryodrgn.rundir import RunDirectory
+
+    folder = files.path.resolve()
+    for one in (folder, *folder.parents):
+        run = RunDirectory(one)
+        if run.config_yaml.is_file() or run.config_pickle.is_file():
+            msg = (
+                f"`outdir` {files.path} is in the folder of a run, {one}; choose another folder"
+            )
+            raise ConfigError(msg)
+    # A demo begins with its particles.
+    others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if others and not files.simulation.path.exists():
+        msg = (
+            f"`outdir` {files.path} holds other files ({others[0]}), expected a new or an "
+            "empty folder; choose another one"
+        )
+        raise ConfigError(msg)
+
+
+def _done(job: Job[Any], result: Path | None = None) -> str:
+    """Do a job, said as a user would type it; returns that line.
+
+    Args:
+        job: The job.
+        result: What it leaves unless it is stopped.
+
+    Raises:
+        CryodrgnError: It failed, or was stopped.
+    """
     line = f"cryodrgn {shlex.join(words_of(job))}"
     logger.info("\n$ %s", line)
     try:
@@ -155,6 +192,10 @@ def _done(job: Job[Any]) -> str:
         reason = in_flags(str(error), type(job))
         msg = f"{reason}; the demo stopped because this failed: {line}"
         raise CryodrgnError(msg) from error
+    if result is not None and not result.is_file():
+        # A job that was asked to stop ends well, without its result.
+        msg = f"the demo ended because this was stopped: {line}"
+        raise CryodrgnError(msg)
     return line
 
 
