@@ -104,3 +104,20 @@ def test_numbers_are_written_to_six_decimals(tmp_path):
     path = tmp_path / "file.star"
     write_star(path, {"x": {"rlnA": np.array([1 / 3], dtype=np.float32)}})
     assert "0.333333" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("1 2\n'a b' 4\n5", "it is cut off: line 9 has 1 value for 2 columns, and is the last"),
+        ("1 2\n3 \n5 6\n", "line 8 has 1 value for 2 columns"),
+    ],
+)
+def test_a_row_that_is_not_whole_is_named(tmp_path, rows, said):
+    path = tmp_path / "cut.star"
+    path.write_text(f"# version 30001\n\ndata_particles\nloop_\n_rlnA #1\n_rlnB #2\n{rows}")
+    with pytest.raises(InputFileError) as caught:
+        read_star(path)
+    assert str(caught.value) == f"{path} cannot be read as a STAR file: {said}" + (
+        "; copy the file again" if "cut off" in said else ""
+    )

@@ -83,3 +83,19 @@ def test_a_run_of_another_model_does_not_go_on(fail, made, name, more, said):
     more = [made / word if word == "linear" else word for word in more]
     words = (*more, "-n", 1, "--load", "latest", "-o", made / name)
     assert said.format(made) in fail("train_vae", made / "particles.star", *words)
+
+
+def test_a_run_is_not_replaced_by_one_that_begins_with_its_weights(fail, made):
+    weights = made / "alone/weights.pkl"
+    words = ("--zdim", 2, *SMALL_VAE, "--load", weights, "-o", made / "alone", "--overwrite")
+    message = fail("train_vae", made / "particles.star", *words)
+    assert f"--overwrite replaces the run in {made}/alone, of which --load {weights}" in message
+    assert weights.exists()
+
+
+def test_a_folder_without_a_run_is_no_linear_model(fail, made, tmp_path):
+    words = (*SMALL_VAE, "--from", tmp_path, "-o", tmp_path / "out")
+    message = fail("train_vae", made / "particles.star", *words)
+    assert (
+        "is no folder of a run: it has no config.yaml; expected one of train_linear" in message
+    )

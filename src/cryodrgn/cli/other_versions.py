@@ -17,16 +17,23 @@ OF_SEARCHES: Mapping[str, str] = {
     "--ewald": "poses are compared with flat slices; give backproject_voxel --ewald, once "
     "there are poses",
 }
+WIDTH = "encoders are as wide as --qdim says, decoders as --pdim; --zdim is that of the latent"
 OPTIONS: Mapping[str, Mapping[str, str]] = {
     **dict.fromkeys(NETWORKS, OF_NETWORKS),
     **dict.fromkeys(SEARCHES, OF_SEARCHES),
-    "run": {"--ewald": OF_NETWORKS["--ewald"]},
+    "train_vae": {**OF_NETWORKS, "--dim": WIDTH},
+    "abinit_het": {**OF_SEARCHES, "--dim": WIDTH},
+    "run": {
+        "--ewald": OF_NETWORKS["--ewald"],
+        "--dim": WIDTH,
+    },
     "check": {
         "--symmetry": "it compares poses with the images as they stand, which takes no "
         "symmetry; give backproject_voxel --symmetry",
         "--ewald": "it finds the hand of the curvature by itself, where the images tell it",
     },
     "eval_images": {
+        "--dim": WIDTH,
         "--random-tilts": "a trained model is asked about the best --ntilts images",
         **dict.fromkeys(
             ("--t-emb-dim", "--tlayers", "--tdim"), "the config of the run says them"

@@ -152,8 +152,11 @@ class CommandParser(argparse.ArgumentParser):
     def _nearest(self, option: str) -> str | None:
         """The known option that is spelt most alike."""
         names = {n.lower(): n for a in self._actions for n in a.option_strings if len(n) > 2}
-        found = difflib.get_close_matches(option.lower().replace("_", "-"), names, 1, 0.6)
-        return names[found[0]] if found else None
+        # Dashes, which all have, would make short names alike.
+        bare = {name.lstrip("-"): full for name, full in names.items()}
+        typed = option.lower().replace("_", "-").lstrip("-")
+        found = difflib.get_close_matches(typed, bare, 1, 0.6)
+        return bare[found[0]] if found else None
 
 
 def given_options(

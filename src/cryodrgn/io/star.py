@@ -1,5 +1,6 @@
 """STAR files as RELION writes them: read with gemmi, written in RELION's own layout."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,10 +8,14 @@ import gemmi
 import numpy as np
 from jaxtyping import Float, Int
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.recognise import STAR, unreadable
 from cryodrgn.io.text import require_file
+
+# Values of a row, those in quotes whole.
+_WORDS = re.compile(r"""'(?:[^']|'(?=\S))*'|"(?:[^"]|"(?=\S))*"|\S+""")
 
 
 class StarTable:
@@ -104,7 +109,8 @@ def read_star(path: Path) -> dict[str, StarTable]:
         document = gemmi.cif.read(str(path))  # noqa: TID251
         blocks = {block.name.strip(): _table(path, block) for block in document}
     except (OSError, RuntimeError, ValueError) as error:
-        msg = f"{path} cannot be read as a STAR file: {_first_line(error)}"
+        reason = _broken_row(path) or _first_line(error)
+        msg = f"{path} cannot be read as a STAR file: {reason}"
         raise InputFileError(unreadable(path, STAR, msg)) from error
     blocks = {name: table for name, table in blocks.items() if len(table)}
     if not blocks:
@@ -176,6 +182,28 @@ def _format(value: object) -> str:
     if isinstance(value, float | np.floating):
         return f"{float(value):.6f}"
     return gemmi.cif.quote(str(value))
+
+
+def _broken_row(path: Path) -> str | None:
+    """The first row of a table without a value for every column, in words; None for none."""
+    with path.open(errors="replace") as file:
+        lines = file.read().splitlines()
+    tags, is_loop, found = 0, False, None
+    for number, line in enumerate(lines, start=1):
+        words = _WORDS.findall(line)
+        if not words or words[0].startswith("#"):
+            continue
+        if found is not None:
+            return found[1]
+        if words[0].lower() == "loop_" or words[0].lower().startswith("data_"):
+            tags, is_loop = 0, words[0].lower() == "loop_"
+        elif words[0].startswith("_"):
+            tags += 1
+        elif is_loop and len(words) != tags:
+            values = counted(len(words), "value")
+            row = f"line {number} has {values} for {counted(tags, 'column')}"
+            found = f"it is cut off: {row}, and is the last; copy the file again", row
+    return None if found is None else found[0]
 
 
 def _first_line(error: BaseException) -> str:

@@ -239,10 +239,22 @@ class TrainingJob(
         return compat.first_epoch_of(load_run_config(config))
 
     def _beginning(self) -> "Load":
-        """Weights to begin with: those of the run itself, of a file, or none."""
+        """Weights to begin with: those of the run itself, of a file, or none.
+
+        Raises:
+            ConfigError: The file is in the folder that is to be emptied.
+        """
         if self.load is None or self.load == "latest":
             return self.load
-        return Path(self.load)
+        load = Path(self.load)
+        if self.overwrite and _is_in(load, self.outdir):
+            msg = (
+                f"`overwrite` replaces the run in {self.outdir}, of which `load` {load} is a "
+                "part; leave out `overwrite` to go on with that run, or choose another folder "
+                "for one that begins with its weights"
+            )
+            raise ConfigError(msg)
+        return load
 
     def _data(self) -> "DataConfig":
         if self.particles is None:
@@ -342,9 +354,7 @@ class TrainingJob(
         from cryodrgn.training.start import recorded_config
 
         load = self._beginning()
-        is_there = load == "latest" or (
-            isinstance(load, Path) and load.resolve().parent == run.path.resolve()
-        )
+        is_there = load == "latest" or (isinstance(load, Path) and _is_in(load, run.path))
         return recorded_config(run) if is_there and not self.overwrite else None
 
     def _screening(self, run: "RunDirectory") -> "Screen":
@@ -455,6 +465,10 @@ class TrainingJob(
                 raise ConfigError(msg)
             changes["held_out"] = replace(held_out, stop=changes.pop(HELD_OUT_STOP))
         return changes
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return path.resolve().parent == folder.resolve()
 
 
 def _log_every_interval() -> None:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cryodrgn.counts import counted
 from cryodrgn.data.config import DataConfig
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
@@ -69,6 +70,12 @@ class LinearRun:
         if not folder.exists():
             raise InputFileError(missing_in_words(folder))
         run = RunDirectory(folder)
+        if not (run.config_yaml.is_file() or run.config_pickle.is_file()):
+            msg = (
+                f"{folder} is no folder of a run: it has no config.yaml; expected one of "
+                "train_linear, or of reconstruct_states on its latents"
+            )
+            raise InputFileError(msg)
         trained, recorded = _model_of(run)
         model = sum_of_volumes(trained.model.decoder)
         if model is None:
@@ -211,8 +218,9 @@ class LinearRun:
         if len(self.latents.mean) != len(particles):
             msg = (
                 f"{self.folder} holds latents of {len(self.latents.mean)} particles, but there "
-                f"are {len(particles)} in {particles.source}; give the run the same particles, "
-                "or begin with states (reconstruct_states) of that run"
+                f"are {len(particles)} in {particles.source}; give the run the same particles; "
+                "where bad images are left out now, run train_linear again, which leaves them "
+                "out too; or begin with states (reconstruct_states) of that run"
             )
             raise ConfigError(msg)
         latents = self.latents.of_particles(particles)
@@ -236,9 +244,9 @@ class LinearRun:
         model = prepared.states.image_model().model
         model.get_buffer("volumes").mul_(prepared.norm[1])
         logger.info(
-            "the network begins with %d functions of the latent of %s, whose volumes are "
-            "regressed on the images of %d particles",
-            model.config.num_functions,
+            "the network begins with %s of the latent of %s, whose volumes are regressed on "
+            "the images of %d particles",
+            counted(model.config.num_functions, "function"),
             self.folder,
             len(particles),
         )

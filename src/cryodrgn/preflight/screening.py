@@ -153,6 +153,8 @@ def _put_back_on_errors(
         if is_last and _config(files) == before.config:
             for path, content in before.contents.items():
                 if content is None:
+                    if path.exists():
+                        logger.warning("%s is removed again: nothing was begun", path)
                     path.unlink(missing_ok=True)
                 elif content != _content(path):
                     with atomic_path(path) as partial:
