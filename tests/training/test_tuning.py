@@ -270,15 +270,19 @@ def test_an_encoder_with_weights_in_its_first_layer_sees_weighted_images():
     assert real.input_columns(weights) is None
 
 
-def test_hidden_matrices_are_those_between_first_and_last_layers():
+def test_muon_gets_matrices_between_layers_and_the_first_of_the_encoder():
     config = ModelConfig(
         box_size=16,
         latent_dim=2,
         encoder=EncoderConfig(hidden_dim=8),
         decoder=DecoderConfig(hidden_dim=9, num_layers=1),
     )
-    found = build_model(config).hidden_matrices()
-    assert [tuple(matrix.shape) for matrix in found] == [(8, 8)] * 3 + [(9, 9)]
+    model = build_model(config)
+    found = [tuple(matrix.shape) for matrix in model.matrices_for_muon()]
+    inputs = model.encoder.values_of.num_values
+    assert found == [(8, inputs), *[(8, 8)] * 3, (9, 9)]
+    hidden = model.matrices_for_muon(with_encoder_inputs=False)
+    assert [tuple(matrix.shape) for matrix in hidden] == found[1:]
 
 
 COMMANDS = {

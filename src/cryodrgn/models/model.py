@@ -33,12 +33,18 @@ class Model(nn.Module):
         """True if the model reads latents off images."""
         return "encoder" in self._modules
 
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """Weights of linear layers of encoder and decoder but the first and last of each."""
+    def matrices_for_muon(self, *, with_encoder_inputs: bool = True) -> list[nn.Parameter]:
+        """Weights of linear layers: of the hidden ones, and of the encoder's first one.
+
+        Args:
+            with_encoder_inputs: Whether that one is among them. The first layer of a decoder,
+                which sees encoded positions, learns slower with Muon.
+        """
         found = list[nn.Parameter]()
-        for part in self.children():
+        for name, part in self.named_children():
             layers = [module for module in part.modules() if isinstance(module, nn.Linear)]
-            weights = (layer.weight for layer in layers[1:-1])
+            first = 0 if name == "encoder" and with_encoder_inputs else 1
+            weights = (layer.weight for layer in layers[first:-1])
             found += [weight for weight in weights if isinstance(weight, nn.Parameter)]
         return found
 

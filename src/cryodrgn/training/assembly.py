@@ -277,7 +277,8 @@ def _optimizer(
     steps_per_epoch = math.ceil(images.num_visited / training.batch_size)
     return tuned_adam(
         model,
-        model.hidden_matrices(),
+        # Where its inputs are weighted, Adam's changes of their layer are weighted exactly.
+        model.matrices_for_muon(with_encoder_inputs=not training.tuning.scales_inputs),
         images.device,
         training.tuning,
         learning_rate=training.learning_rate,

@@ -1,6 +1,6 @@
 """Adam, computed in one pass over the weights, and able to leave out a step unseen.
 
-:class:`TunedAdam` is Adam with what makes networks learn faster: Muon for hidden layers, a rate
+:class:`TunedAdam` is Adam with what makes networks learn faster: Muon for matrices, a rate
 that rises and decays, weights averaged along the way.
 """
 
@@ -93,7 +93,7 @@ class Tuning:
     """Departures from plain Adam at a constant rate.
 
     Attributes:
-        muon: Whether Muon moves the matrices of hidden layers.
+        muon: Whether Muon moves the matrices of layers.
         schedule: Course of the learning rate after its rise.
         warm_up: Epochs in which the rate rises linearly from 0.
         averaging: Share of the steps so far over which weights are averaged; 0 for none.
@@ -310,9 +310,7 @@ def tuned_adam(
     moved_by_muon: list[nn.Parameter] = []
     if tuning.muon:
         moved_by_muon = [parameter for parameter in hidden if parameter.requires_grad]
-        logger.info(
-            "Muon moves %d matrices of hidden layers, Adam all else", len(moved_by_muon)
-        )
+        logger.info("Muon moves %d matrices of layers, Adam all else", len(moved_by_muon))
     return TunedAdam(
         groups,
         moved_by_muon,

@@ -103,8 +103,8 @@ class TuningOptions(Settings):
         "--optimizer",
         default="adam",
         group=TRAINING,
-        help="Train all weights with Adam, or the matrices of hidden layers with Muon and "
-        "the rest with Adam",
+        help="Train all weights with Adam, or the matrices of hidden layers and of the "
+        "encoder's first layer with Muon and the rest with Adam",
     )
     rate_schedule: Literal["constant", "linear", "cosine"] = option(
         "--lr-schedule",
