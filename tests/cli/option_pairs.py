@@ -344,6 +344,9 @@ def show(value: object) -> str:
         return f"{len(value)} particles, {len(value.images)} images seen along {seen}"
     if isinstance(value, np.ndarray | torch.Tensor):
         return f"array {hashlib.sha1(np.asarray(value).tobytes()).hexdigest()}"
+    if isinstance(value, functools.partial):
+        # It holds the job, whose options are to be seen in what is done with them.
+        return str(value.func)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(show, value))}]"
     return steady(repr(value))
