@@ -86,8 +86,7 @@ def compared(
         images: The images.
         halves: Rows of those of each half.
         groups: Group of near latents that each particle belongs to.
-        latents: The latents; those by independent half models, if volumes were regressed on
-            them.
+        latents: The latents.
         contrast: Contrast of every particle; None where all are 1.
         noise: The noise.
         mask: Where there may be density.

@@ -172,29 +172,47 @@ class StateReconstruction:
     def _compared(self, found: ImageModel, linear: BasisModel) -> Comparison:
         """Comparison with volumes linear in z, which are regressed once, by half latents.
 
-        Groups and predictions are by half latents too. Those of all images are less noisy, so
-        that volumes regressed on half latents vary too little along them, the more so the
-        less smooth a function is; and they owe something to the images that are predicted.
+        Groups and predictions are by half latents, which share no noise with the volumes, and
+        by those of all images, along which volumes regressed on the noisier half latents vary
+        too little. Neither is right alone on all sets that were measured, so the comparison
+        that is less in favour of the coordinates is returned.
         """
+        latents = self._latents
+        halves = latents.mean if latents.half_means is None else latents.half_means
+        coefficients = self._evaluated(linear, halves)
+        plain = regress(self._images, self._halves, coefficients, self._noise, self.mask)
+        first = Candidate(functions=found.model.functions, halves=found.regression.halves)
+        second = Candidate(functions=linear.functions, halves=plain.halves)
+        apart = self._compared_at(halves, coefficients, first, second)
+        if latents.half_means is None or not apart.is_certain:
+            return apart
+        together = self._compared_at(latents.mean, coefficients, first, second)
+        return apart if together.is_certain else together
+
+    def _compared_at(
+        self,
+        points: Float[np.ndarray, "particles z"],
+        coefficients: Coefficients,
+        first: Candidate,
+        second: Candidate,
+    ) -> Comparison:
+        """Comparison of two candidates at given latents."""
         # Forecasts of all commands load this module, and few of them need scikit-learn.
         from cryodrgn.analysis.clusters import cluster_by_means  # noqa: PLC0415
 
-        images, latents = self._images, self._latents
-        apart = latents.mean if latents.half_means is None else latents.half_means
-        coefficients = self._evaluated(linear, apart)
-        plain = regress(images, self._halves, coefficients, self._noise, self.mask)
-        count = number_of_groups(images.num_different(torch.arange(len(apart))))
-        groups = cluster_by_means(apart, count, seed=self._settings.seed).labels
+        images = self._images
+        count = number_of_groups(images.num_different(torch.arange(len(points))))
+        groups = cluster_by_means(points, count, seed=self._settings.seed).labels
         return compared(
             images,
             self._halves,
             torch.from_numpy(groups).long(),
-            torch.from_numpy(apart).to(images.device),
+            torch.from_numpy(points).to(images.device),
             coefficients.contrast,
             self._noise,
             self.mask,
-            Candidate(functions=found.model.functions, halves=found.regression.halves),
-            Candidate(functions=linear.functions, halves=plain.halves),
+            first,
+            second,
         )
 
     def states(
