@@ -7,12 +7,18 @@ from pathlib import Path
 import torch
 import yaml
 
+from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
 from cryodrgn.training.run_log import read_events
 
 SMALL_VAE = ("--qdim", 16, "--pdim", 16, "--qlayers", 1, "--players", 1)
 SMALL_NN = ("--dim", 16, "--layers", 1)
+
+
+def command(*words: object) -> None:
+    """Run a command that must succeed."""
+    assert main([str(word) for word in words]) == 0
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,17 @@ import numpy as np
 import pytest
 import yaml
 
-from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.particles import particle_record
 from cryodrgn.particles.particle_record import ParticleRecord
-from finished_run import SMALL_NN, SMALL_VAE
+from finished_run import SMALL_NN, SMALL_VAE, command
 
 COUNT = 310
 FAST = ("--screen", "none", "-n", 1)
 OTHER = "does not hold the particles of"
-
-
-def command(*words: object) -> None:
-    assert main([str(word) for word in words]) == 0
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,12 @@ import torch
 import yaml
 
 import cryodrgn
-from cryodrgn.cli.main import main
 from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
 from cryodrgn.io.cryodrgn_pickle import load_latents, save_latents, save_pickles
 from cryodrgn.rundir import RunDirectory
-from finished_run import SMALL_VAE
+from finished_run import SMALL_VAE, command
 
 COUNT, HELD_OUT = 310, 31
-
-
-def command(*words: object) -> None:
-    assert main([str(word) for word in words]) == 0
 
 
 @pytest.fixture(scope="module")

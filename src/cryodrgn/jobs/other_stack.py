@@ -108,7 +108,7 @@ def in_other_stack(
     from cryodrgn.particles.optics import as_corrected, common_correction
 
     known, whole = of_run.open(), data.open()
-    latents.require_particles(known)
+    own = latents.of_particles(known)
     common = same_particles(known, whole)
     if len(common) < len(known):
         words = "%d particles of the run are not in %s and are left out"
@@ -133,7 +133,7 @@ def in_other_stack(
     return OtherStack(
         data=replace(data, files=replace(data.files, correction=applied)),
         particles=_with_tables(particles, poses, ctf),
-        latents=latents.of_particles(known).select(common.first),
+        latents=own.select(common.first),
         poses=poses,
         ctf=ctf,
         num_listed=_number_listed(data.files.particles),

@@ -142,7 +142,7 @@ class ReconstructStates(
             other = self._in_other_stack(source, data, latents)
             data, latents = other.described(StateFiles(self.outdir)), other.latents
         particles = data.open() if other is None else other.particles
-        latents.require_particles(particles)
+        own = latents.of_particles(particles)
         if isinstance(self.latents, Path):
             require_particles_of_latents(self.latents, particles)
         model = self._model(source, latents)
@@ -160,7 +160,6 @@ class ReconstructStates(
 
         def screened(how: "Screen") -> "_Chosen":
             chosen, kept = screen_data(data, particles, files, how)
-            own = latents.of_particles(particles)
             return chosen, kept, own.select(places_kept(particles, kept))
 
         with joined(self) as (team, device):

@@ -54,6 +54,8 @@ PROCESSOR = torch.device("cpu")
 PIXELS, POINTS, LEAST_POINTS, TABLE_BYTES = 1 << 18, 1 << 22, 4000, 1 << 24
 # Side of a volume that is made of sums for a moment.
 SOLVED_SIDE = 32
+# Functions are compared at latents of half models and, if those decide, at those of all images.
+TIMES_COMPARED = 1.5
 
 # Side of a state that is described for a moment, and images that are read.
 DESCRIBED_SIDE, READ_IMAGES = 32, 64
@@ -173,7 +175,7 @@ def comparing(
     voxel = maps * (_solved_voxel(1, device) + 2 * _correlated_voxel(side, device))
     added = points * _regressed_point(box_size, 1, device, slices)
     again = regressing(points, box_size, volumes, device, slices)
-    return again + added + voxel * box_size**3
+    return again + TIMES_COMPARED * (added + voxel * box_size**3)
 
 
 def describing(num_states: int, box_size: int, device: torch.device) -> float:
