@@ -198,3 +198,26 @@ def test_weights_do_not_begin_a_run_that_keeps_out_what_they_have_seen(
 def test_weights_begin_a_run_that_keeps_out_the_same(run, made, tmp_path):
     more = ("--load", made / "vae/weights.pkl", "-n", 2, "--held-out", 0.05)
     run(*train(made, "moved", "--zdim", 2, *more), "-o", tmp_path / "out")
+
+
+@pytest.fixture
+def moved(made):
+    """Runs whose particles are gone from where they were read, and are in another folder."""
+    (made / "sim").rename(made / "gone")
+    yield made
+    (made / "gone").rename(made / "sim")
+
+
+def test_states_and_features_are_found_in_moved_particles(run, moved, tmp_path, caplog):
+    given = ("--particles", moved / "moved/particles.star")
+    words = ("reconstruct_states", moved / "linear", "--num-states", 1)
+    run(*words, *given, "-o", tmp_path / "states")
+    assert f"is gone: {given[1]} is read" in caplog.text
+    feature = ("--feature", moved / "linear/mask.mrc", "-o", tmp_path / "rows.pkl")
+    assert f"of {COUNT} particles: wrote" in run("select", moved / "linear", *feature, *given)
+
+
+def test_other_particles_are_not_taken_for_those_that_were_moved(fail, moved, tmp_path):
+    given = ("--particles", moved / "shifted/particles.star")
+    words = ("reconstruct_states", moved / "linear", "--num-states", 1, *given)
+    assert OTHER in fail(*words, "-o", tmp_path / "states")

@@ -63,6 +63,15 @@ def files_as_recorded(
     return files
 
 
+def particles_in_new_place(files: ParticleFiles, given: Path | None) -> ParticleFiles:
+    """Files of a run, with particles that are given in the place of those that are gone."""
+    if given is None or files.particles.exists():
+        return files
+    words = "%s, which the run began with, is gone: %s is read"
+    logger.warning(words, files.particles, given)
+    return replace(files, particles=given)
+
+
 def require_recorded(path: Path, meaning: str, config: Path, remedy: str = "") -> None:
     """Refuse a path that a run recorded and that is no longer there.
 
@@ -102,11 +111,12 @@ def require_particles_of_run(folder: Path, particles: ParticleSet, remedy: str =
     config = _config_in(folder)
     if (found := _others_in_words(config, particles)) is None:
         return
-    named = config.get("dataset_args", {}).get("particles")
+    dataset = config.get("dataset_args", {})
+    chosen = f" with `indices` {dataset['ind']}" if dataset.get("ind") else ""
     msg = (
         f"{particles.source} does not hold the particles of {folder} in their order: {found}; "
-        f"give the particles of that run in the order in which it read them, from {named}"
-        f"{remedy}"
+        f"give the particles of that run in the order in which it read them, from "
+        f"{dataset.get('particles')}{chosen}{remedy}"
     )
     raise ConfigError(msg)
 

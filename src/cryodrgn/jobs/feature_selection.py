@@ -64,24 +64,29 @@ class FeatureOptions(DeviceOptions):
     )
     device: str = same_as(DeviceOptions, "device", default="auto", group=FEATURE)
 
-    def with_feature(self, workdir: Path | None, output: Path) -> "np.ndarray":
+    def with_feature(
+        self, workdir: Path | None, output: Path, moved: Path | None = None
+    ) -> "np.ndarray":
         """Rows of the particles with the density, or without it; table and picture are written.
 
         Args:
             workdir: Folder of the run.
             output: Beside this file table and picture are written, of the same name.
+            moved: Particles of the run, read where those that it names are gone.
 
         Raises:
             CryodrgnError: The run's images cannot be used, or do not tell.
         """
         _require_free(output)
-        judgement = self._judged(workdir, output)
+        judgement = self._judged(workdir, output, moved)
         with_density = judgement.groups.probabilities
         wanted = 1 - with_density if self.absent else with_density
         _write(judgement, output)
         return judgement.rows[wanted >= self.probability]
 
-    def _judged(self, workdir: Path | None, output: Path) -> "FeatureJudgement":
+    def _judged(
+        self, workdir: Path | None, output: Path, moved: Path | None
+    ) -> "FeatureJudgement":
         from cryodrgn.data.prepared import Storage
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.linear.feature_files import feature_mask, judge_feature
@@ -96,7 +101,7 @@ class FeatureOptions(DeviceOptions):
         run = RunDirectory(workdir)
         latents = run_latents(run)
         latents.warn_of_noise("the images are compared with differences that may be noise")
-        data, choice = _recorded(run, is_linear=latents.is_linear)
+        data, choice = _recorded(run, moved, is_linear=latents.is_linear)
         particles = data.open()
         particles.images.require_poses()
         own = latents.of_particles(particles)
@@ -125,9 +130,10 @@ class FeatureOptions(DeviceOptions):
             )
 
 
-def _recorded(run: "RunDirectory", *, is_linear: bool) -> tuple[Any, Any]:
+def _recorded(run: "RunDirectory", moved: Path | None, *, is_linear: bool) -> tuple[Any, Any]:
     """Images of a run as it used them, and how its volumes depend on the latent."""
     from cryodrgn.geometry.point_groups import canonical_name
+    from cryodrgn.io.recorded_files import particles_in_new_place
     from cryodrgn.io.run_config import find_run_config, load_run_config
     from cryodrgn.jobs.reconstruction_options import curvature
     from cryodrgn.linear.latents import recorded_data
@@ -135,7 +141,10 @@ def _recorded(run: "RunDirectory", *, is_linear: bool) -> tuple[Any, Any]:
 
     path = find_run_config(run.weights())
     config = load_run_config(path)
-    data = recorded_data(config, path, ("poses",) if run.poses().exists() else ())
+    given = {"poses"} if run.poses().exists() else set()
+    given |= set() if moved is None else {"particles"}
+    data = recorded_data(config, path, given)
+    data = replace(data, files=particles_in_new_place(data.files, moved))
     if run.poses().exists():
         data = replace(data, files=replace(data.files, poses=run.poses()))
     recorded = config.get("training", {}).get("linear", {})

@@ -306,9 +306,12 @@ class ReconstructStates(
         self, work: "RunDirectory", data: "DataConfig", latents: "Latents"
     ) -> "OtherStack":
         """The particles of the run among those that the settings name, preprocessed alike."""
+        from cryodrgn.io.recorded_files import particles_in_new_place
         from cryodrgn.jobs.other_stack import in_other_stack
 
         of_run = self._recorded(work)
+        there = particles_in_new_place(of_run.files, self.particles)
+        of_run = replace(of_run, files=there)
         alike = replace(data, invert=of_run.invert, window_radius=of_run.window_radius)
         return in_other_stack(
             replace(alike, **self._preprocessing()),

@@ -265,7 +265,8 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         candidates = self._by_coordinates(candidates, coordinates)
         candidates = self._on_lists(candidates, num_original)
         if self.feature is not None:
-            candidates = candidates.among(self.with_feature(self.workdir, self.output))
+            rows = self.with_feature(self.workdir, self.output, self.particles)
+            candidates = candidates.among(rows)
         if self.invert:
             candidates = candidates.inverted()
         chosen = self._some(candidates, coordinates).chosen

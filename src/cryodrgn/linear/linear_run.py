@@ -152,10 +152,12 @@ class LinearRun:
             )
             raise ConfigError(msg)
         if invert != self.trained.invert:
-            there = "changed" if self.trained.invert else "kept"
+            there, here = (
+                ("changes", "keeps it") if self.trained.invert else ("keeps", "changes it")
+            )
             msg = (
-                f"{self.folder} {there} the sign of its images (`invert`), and this run "
-                "does not; give both the same"
+                f"{self.folder} {there} the sign of its images, and this run {here} "
+                "(`invert`); give both the same"
             )
             raise ConfigError(msg)
         # Volumes that are still to be regressed need the particles of the latents.
