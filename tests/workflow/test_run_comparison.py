@@ -79,6 +79,8 @@ def test_an_untrained_network_is_behind_the_linear_model_in_either_order(made, t
     assert first.in_words().startswith(f"{made / 'linear'} explains the images best")
     (sentence,) = first.hardly_trained()
     assert sentence.startswith(f"{made / 'vae'} is a network of 1 epoch, hardly trained")
+    (sentence,) = first.favoured()
+    assert sentence.startswith(f"{made / 'linear'} is a linear model, fitted to all particles")
     out = tmp_path / "table.csv"
     command("compare_models", made / "linear", made / "vae", "-o", out)
     rows = list(csv.DictReader(out.read_text().splitlines()))

@@ -55,7 +55,7 @@ class CompareModels(DeviceOptions, Job["RunComparison"]):
             [open_run(path) for path in self.runs], choose_device(self.device), self.seed
         )
         logger.info("%s", found.in_words())
-        for sentence in found.hardly_trained():
+        for sentence in (*found.hardly_trained(), *found.favoured()):
             logger.warning("%s", sentence)
         if self.output is not None:
             write_comparison(found, self.output)

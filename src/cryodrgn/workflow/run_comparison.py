@@ -3,7 +3,7 @@
 Every model is judged by the same number, the lower bound of the log-likelihood of all images of
 a particle that :mod:`cryodrgn.training.likelihood_bounds` describes, with the latents that its
 run gave the particle as the distribution from which samples are drawn. A linear run leaves no
-particle out; its few volumes owe little to any one of them.
+particle out, which favours it where particles are few (:meth:`RunComparison.favoured`).
 """
 
 import csv
@@ -95,6 +95,18 @@ class RunComparison:
             "before you choose"
             for name, number in zip(self.names, self.epochs, strict=True)
             if number is not None and number < FEW_EPOCHS
+        ]
+
+    def favoured(self) -> list[str]:
+        """A sentence if the best run was fitted to the particles that judge."""
+        if self.epochs[self.best] is not None:
+            return []
+        return [
+            (
+                f"{self.names[self.best]} is a linear model, fitted to all particles, those that "
+                "judge too: this favours it, the more the fewer particles there are; with fewer "
+                "than some thousands, trust the sentence of a train_vae `linear_run` `held_out`"
+            )
         ]
 
     def in_words(self) -> str:
