@@ -101,13 +101,12 @@ class RunComparison:
         """A sentence if the best run was fitted to the particles that judge."""
         if self.epochs[self.best] is not None:
             return []
-        return [
-            (
-                f"{self.names[self.best]} is a linear model, fitted to all particles, those that "
-                "judge too: this favours it, the more the fewer particles there are; with fewer "
-                "than some thousands, trust the sentence of a train_vae `linear_run` `held_out`"
-            )
-        ]
+        sentence = (
+            f"{self.names[self.best]} is a linear model, fitted to all particles, those that "
+            "judge too: this favours it, the more the fewer particles there are; with fewer "
+            "than some thousands, trust the sentence of a train_vae `linear_run` `held_out`"
+        )
+        return [sentence]
 
     def in_words(self) -> str:
         """The better model, by how much, in one sentence."""
