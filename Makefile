@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 # Of pyright: two are sooner ready, one costs less.
 THREADS := 2
+# Which tests `make test` runs.
+TESTS := not slow and not gpu
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: demo test check lint format types layers acceptance gpu-test fix clean
@@ -19,7 +21,7 @@ demo: $(VENV)/.analysis
 	@echo 'In the browser: $(BIN)/cryodrgn dashboard demo/00_vae32_z1'
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not gpu" --durations=10
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(TESTS)" --durations=10
 
 check: lint format types layers
 
