@@ -68,7 +68,8 @@ def _row(case: Case, name: str, args: argparse.Namespace) -> str:
     run = RunDirectory(case.folder / name)
     cost = command(
         *("train_dec", *case.inputs, "--zdim", 2, "--load-z", latents, "--pretrain-z", 1000),
-        *("-n", args.epochs, "-b", 16, "--dim", 96, "--layers", 2, "--lr", 1e-3),
+        *("-n", args.epochs, "--dim", 96, "--layers", 2),
+        *(("--recipe", args.recipe) if args.recipe else ("-b", 16, "--lr", 1e-3)),
         *("--precision", "float32", "--seed", case.seed, "--overwrite", *LIKELIHOODS[name]),
         *("-o", run.path),
         threads=args.threads,
@@ -105,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--recipe", choices=["fast"], help="recipe of the training")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args()
 

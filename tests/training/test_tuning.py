@@ -357,6 +357,29 @@ def test_options_that_are_given_win_over_a_recipe(caplog):
     assert "as given: `batch_size`, `learning_rate`, `optimizer`" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [
+        ({}, "resid"),
+        ({"recipe": "fast"}, "subtomogram"),
+        ({"recipe": "fast", "encode_mode": "mlp"}, "mlp"),
+        ({"recipe": "fast", "use_real": True}, "resid"),
+        ({"recipe": "fast", "encoder_mask": 5}, "resid"),
+        ({"recipe": "fast", "input_weighting": "snr"}, "resid"),
+    ],
+)
+def test_a_recipe_tells_poses_to_the_encoder_where_nothing_else_is_said(
+    given, mode, simulated, caplog
+):
+    caplog.set_level("INFO", "cryodrgn")
+    path = simulated / "particles.star"
+    job = TrainVae.with_given({"particles": path, "outdir": Path("run"), "zdim": 2, **given})
+    particles = open_particles(ParticleFiles(particles=path))
+    assert job.model(particles).encoder.mode == mode
+    says = "`recipe` fast sets `encode_mode` subtomogram" in caplog.text
+    assert says is (mode == "subtomogram")
+
+
 def test_without_a_recipe_the_defaults_are_those_of_the_help():
     job = TrainVae.with_given(
         {"particles": Path("particles.star"), "outdir": Path("run"), "zdim": 2}

@@ -35,9 +35,9 @@ class RecipeNameOptions(Settings):
         "--recipe",
         default=None,
         group=TRAINING,
-        help="Set the options below, the batch size and the learning rate so that networks "
-        "learn faster (fast); options that you give take precedence, and the log lists what "
-        "was set",
+        help="Set the options below, the batch size, the learning rate and the type of encoder "
+        "so that networks learn faster (fast); options that you give take precedence, and the "
+        "log lists what was set",
         default_words="the values that each option states",
     )
 

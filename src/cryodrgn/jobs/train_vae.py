@@ -69,6 +69,14 @@ class TrainVae(
         return said
 
     @property
+    def _recipe_chooses_encoder(self) -> bool:
+        """True if a recipe is given, and nothing that says what an encoder sees."""
+        says_inputs = self.use_real or self.encoder_mask is not None
+        is_weighted = self.input_weighting != "none"
+        is_free = self.encode_mode is None and not says_inputs and not is_weighted
+        return self.recipe is not None and is_free
+
+    @property
     def _reads_fixed_number(self) -> bool:
         """True if the encoder reads the same number of tilts of every particle."""
         is_series = self.tilt is None and not self.single_images
@@ -85,6 +93,14 @@ class TrainVae(
             return self.auto_encoder(particles.box_size, "tilt")
         if not self._reads_fixed_number:
             usual = "resid" if particles.offsets is None else "subtomogram"
+            if usual == "resid" and self._recipe_chooses_encoder:
+                usual = "subtomogram"
+                logger.info(
+                    "`recipe` %s sets `encode_mode` %s: the encoder is told the pose of an "
+                    "image; `encode_mode` resid is the one that cryoDRGN reads",
+                    self.recipe,
+                    usual,
+                )
             if particles.offsets is not None and self.encode_mode in OF_ONE_IMAGE:
                 logger.warning(
                     "`encode_mode` %s reads the image of the smallest dose of every particle "
