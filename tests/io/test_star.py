@@ -121,3 +121,43 @@ def test_a_row_that_is_not_whole_is_named(tmp_path, rows, said):
     assert str(caught.value) == f"{path} cannot be read as a STAR file: {said}" + (
         "; copy the file again" if "cut off" in said else ""
     )
+
+
+HEADER = "# version 30001\n\ndata_particles\nloop_\n_rlnName #1\n_rlnA #2\n"
+ROWS = "".join(f"{n}@a.mrcs {n}.250000\n" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [
+        (len(ROWS) + 4, "it ends within its header, at '_rlnA'"),
+        (len(ROWS) + 7, "it ends within its header, at '_r'"),
+        (len(ROWS) + 11, "it ends within its header, at '_rlnName #'"),
+        (len(ROWS) + 23, "it ends within its header, at 'loop'"),
+        (3, "it ends within the value '39.2500' of its last row"),
+        (7, "it ends within the value '39.' of its last row"),
+        (8, "it ends within the value '39' of its last row"),
+    ],
+)
+def test_a_file_that_is_cut_off_within_a_word_is_refused(tmp_path, cut, said):
+    path = tmp_path / "cut.star"
+    path.write_text((HEADER + ROWS)[:-cut])
+    with pytest.raises(InputFileError, match="is cut off") as caught:
+        read_star(path)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (HEADER + ROWS)[:-1],
+        HEADER + ROWS.replace("50000", "5") + "5@a.mrcs 5.25",
+        HEADER + "".join(ROWS.splitlines(keepends=True)[:20]) + "20@a.mrcs 20.5",
+        "data_job\n_rlnJobType 3",
+        HEADER + "1@a.mrcs 2",
+    ],
+)
+def test_a_whole_file_may_lack_the_end_of_its_last_line(tmp_path, text):
+    path = tmp_path / "whole.star"
+    path.write_text(text)
+    assert read_star(path)

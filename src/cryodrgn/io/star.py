@@ -16,6 +16,14 @@ from cryodrgn.io.text import require_file
 
 # Values of a row, those in quotes whole.
 _WORDS = re.compile(r"""'(?:[^']|'(?=\S))*'|"(?:[^"]|"(?=\S))*"|\S+""")
+# The last value of a row, if it is a number with decimals; and what may be left of one.
+_DECIMALS = re.compile(r"\s-?\d+\.(\d+)$")
+_NUMBER = re.compile(r"-?\d*\.?\d*")
+# A line of the header of a table, of which the end may be missing.
+_OF_HEADER = re.compile(r"_\S*(\s+#\S*)?|loop_?|data_\S*")
+# Bytes at the end of a file, and rows in them, by which it is judged whether it is whole: so
+# many that numbers without zeros at their end do not have equally many decimals by chance.
+END, ROWS_COMPARED = 65536, 30
 
 
 class StarTable:
@@ -109,9 +117,12 @@ def read_star(path: Path) -> dict[str, StarTable]:
         document = gemmi.cif.read(str(path))  # noqa: TID251
         blocks = {block.name.strip(): _table(path, block) for block in document}
     except (OSError, RuntimeError, ValueError) as error:
-        reason = _broken_row(path) or _first_line(error)
+        reason = _broken_row(path) or _ends_early(path) or _first_line(error)
         msg = f"{path} cannot be read as a STAR file: {reason}"
         raise InputFileError(unreadable(path, STAR, msg)) from error
+    if (reason := _ends_early(path)) is not None:
+        msg = f"{path} cannot be used: {reason}"
+        raise InputFileError(msg)
     blocks = {name: table for name, table in blocks.items() if len(table)}
     if not blocks:
         msg = f"{path} is a STAR file without any rows"
@@ -204,6 +215,33 @@ def _broken_row(path: Path) -> str | None:
             row = f"line {number} has {values} for {counted(tags, 'column')}"
             found = f"it is cut off: {row}, and is the last; copy the file again", row
     return None if found is None else found[0]
+
+
+def _ends_early(path: Path) -> str | None:
+    """Reason for which a file must have been cut off at its end; None if nothing tells so.
+
+    Programs end the last line too. A line without an end, of a number with fewer decimals than
+    all other rows have, or of the name of a column, was cut off.
+    """
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - END))
+        lines = file.read().decode(errors="replace").split("\n")
+    last, before = lines[-1].strip(), [line.strip() for line in lines[1:-1]]
+    if not last:
+        return None
+    copy = "copy the file again"
+    if _OF_HEADER.fullmatch(last):
+        return f"it is cut off: it ends within its header, at {last[:80]!r}; {copy}"
+    found, *others = (_DECIMALS.search(line) for line in (last, *before[-ROWS_COMPARED:]))
+    known = {len(one[1]) for one in others if one is not None}
+    if len(others) < ROWS_COMPARED or None in others or len(known) != 1:
+        return None
+    value = last.split()[-1]
+    decimals = 0 if found is None else len(found[1])
+    if decimals >= known.pop() or _NUMBER.fullmatch(value) is None:
+        return None
+    return f"it is cut off: it ends within the value {value!r} of its last row; {copy}"
 
 
 def _first_line(error: BaseException) -> str:
