@@ -152,7 +152,7 @@ def test_a_needed_setting_that_is_missing_is_named():
 
 def test_messages_name_flags_on_the_command_line():
     said = in_flags("`radius` must be at least 1; see `volume` and `b.mrc`", FilterVolume)
-    assert said == "-r must be at least 1; see VOLUME and `b.mrc`"
+    assert said == "-r must be at least 1; see the argument VOLUME and `b.mrc`"
 
 
 def test_settings_cannot_be_changed():

@@ -75,10 +75,27 @@ def test_help_lists_commands_by_topic_in_the_order_of_a_project(capsys, program)
     assert max(map(len, said.splitlines())) <= 130
 
 
-def test_an_option_under_two_names_takes_its_last_value_and_says_so(tmp_path, capfd):
-    line = f"abinit no.mrcs -o {tmp_path} --zdim 0 --batch-size-sgd 4 -b 8"
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "--batch-size-sgd 4 -b 8",
+            "--batch-size-sgd and -b are names of one option: the last counts, -b 8",
+        ),
+        ("-b4 -b 8", "-b was given more than once: the last counts, 8"),
+        ("--batch-size-s=4 --batch-size-sgd 8", "--batch-size-sgd was given more than once"),
+    ],
+)
+def test_an_option_that_was_given_twice_takes_its_last_value(tmp_path, capfd, typed, said):
+    line = f"abinit no.mrcs -o {tmp_path} --zdim 0 {typed}"
     assert main(line.split()) == 2
-    assert "warning: --batch-size-sgd was given more than once" in capfd.readouterr().err
+    assert f"warning: {said}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["-o", "--outdir"])
+def test_a_message_names_options_as_they_were_typed(fail, tmp_path, name):
+    said = fail("train_vae", name, tmp_path, "--load", "latest")
+    assert f"give the folder of a run with {name}, or" in said
 
 
 def test_an_option_that_is_no_number_was_given_once(fail, tmp_path):

@@ -167,7 +167,8 @@ class Program:
 
         def advised(words: str) -> str:
             flags = commands[command]._option_string_actions
-            words = fitted(in_flags(words, job), flags, ALL_COMMANDS)
+            words = in_flags(words, job, commands[command].spellings())
+            words = fitted(words, flags, ALL_COMMANDS)
             return in_flags_of_others(words, ALL_COMMANDS, job_of_any)
 
         # Help, which has been shown by now, needs no log and none of what that loads.

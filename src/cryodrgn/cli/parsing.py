@@ -50,17 +50,20 @@ class CommandParser(argparse.ArgumentParser):
     Attributes:
         command: Name of the command that it parses; None for the program itself.
         typed: Options that were typed, with their values, in order.
+        words: The words that were parsed.
     """
 
     command: str | None = None
     typed: list[tuple[argparse.Action, object]]
+    words: Sequence[str] = ()
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
         """Parse; the parser of a command leaves nothing over."""
         self.typed, self._negative_number_matcher = [], NUMBER
+        self.words = tuple(_before_dashes(args or ()))
         if self.command is not None:
             # Before what is missing is asked for, which a mistyped option may have been.
-            unknown = [word for word in _before_dashes(args or ()) if self._is_unknown(word)]
+            unknown = [word for word in self.words if self._is_unknown(word)]
             if unknown:
                 self._refuse_unknown(unknown)
         parsed, left = super().parse_known_args(args, namespace)
@@ -84,20 +87,38 @@ class CommandParser(argparse.ArgumentParser):
         """The names under which an option may be typed."""
         return [n for a in self._actions if a.dest == dest for n in a.option_strings]
 
+    def spellings(self) -> Mapping[str, Sequence[str]]:
+        """Names by which options were typed, in order, by setting; shortened ones in full."""
+        found: dict[str, list[str]] = {}
+        for word in self.words:
+            if (name := self._option_of(word)) is not None:
+                dest = self._option_string_actions[name].dest
+                found.setdefault(dest, []).append(name)
+        return found
+
+    def _option_of(self, word: str) -> str | None:
+        """The option that a word of the command line names, in full; None if it names none."""
+        name, known = word.split("=")[0], self._option_string_actions
+        if name in known:
+            return name
+        if not name.startswith("--"):
+            return name[:2] if name[:2] in known else None
+        meant = [option for option in known if option.startswith(name)]
+        return meant[0] if len({known[option].dest for option in meant}) == 1 else None
+
     def typed_name(self, dest: str) -> str:
-        """The longest name of the option that was typed last for a setting."""
-        typed = [action for action, _ in self.typed if action.dest == dest]
-        names = typed[-1].option_strings if typed else self.options_of(dest)
-        return max(names, key=len, default=dest)
+        """The name by which the option was typed last for a setting."""
+        typed = self.spellings().get(dest)
+        return typed[-1] if typed else max(self.options_of(dest), key=len, default=dest)
 
     def repeated(self) -> Mapping[str, object]:
-        """Options that were typed more than once with different values, and the last value."""
+        """Settings that were given more than once with different values, and the last value."""
         values: dict[str, list[object]] = {}
         for action, value in self.typed:
             if isinstance(action, argparse._StoreAction):
                 values.setdefault(action.dest, []).append(value)
         return {
-            self.typed_name(dest): given[-1]
+            dest: given[-1]
             for dest, given in values.items()
             if any(value != given[-1] for value in given[:-1])
         }
@@ -228,10 +249,16 @@ def ignored_options(
 
 def repeated_options(parser: CommandParser) -> list[str]:
     """Sentences about options that were given more than once with different values."""
-    return [
-        f"{name} was given more than once, also by another name: {value} counts"
-        for name, value in parser.repeated().items()
-    ]
+    found = []
+    for dest, value in parser.repeated().items():
+        names = list(dict.fromkeys(parser.spellings()[dest]))
+        last = parser.typed_name(dest)
+        if len(names) == 1:
+            found.append(f"{last} was given more than once: the last counts, {value}")
+        else:
+            same = " and ".join(names)
+            found.append(f"{same} are names of one option: the last counts, {last} {value}")
+    return found
 
 
 def unread_options(
