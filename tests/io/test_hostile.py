@@ -6,6 +6,7 @@ import pickle
 import struct
 import tracemalloc
 import zipfile
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import yaml
 from mrcfile.dtypes import HEADER_DTYPE
 
 from cryodrgn.analysis.landscape import VolumeSpace
-from cryodrgn.errors import CryodrgnError
+from cryodrgn.errors import CryodrgnError, InputFileError
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.cryodrgn_pickle import (
@@ -380,3 +381,20 @@ def test_messages_hold_nothing_that_a_terminal_obeys(tmp_path):
     with pytest.raises(CryodrgnError) as refused:
         RelionParticles(tmp_path / "x.star").image_names()
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (np.zeros((3, 2)), "it holds arrays of shape (3, 2), as latents"),
+        ((np.zeros((3, 3, 3)), np.zeros((3, 2))), "arrays of shape (3, 3, 3) and (3, 2), as"),
+        (Fraction(1, 2), "an object of the class fractions.Fraction"),
+        ({"a": 1}, "it is a pickle without weights"),
+    ],
+)
+def test_what_is_no_weight_file_is_said(tmp_path, content, said):
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(InputFileError) as caught:
+        load_checkpoint(path)
+    assert said in str(caught.value)

@@ -128,7 +128,9 @@ def test_a_network_begins_with_the_functions_that_reconstruct_states_takes(
     # It goes on as it began: by itself, from its weights, and where these are lost.
     run(*words, 2, "--load", "latest")
     elsewhere = [tmp_path / "other" if word == out else word for word in words]
-    assert "nothing is left to train" in fail(*elsewhere, 1, "--load", out / "weights.pkl")
+    weights = out / "weights.pkl"
+    said = fail(*elsewhere, 1, "--load", weights)
+    assert f"nothing is left to train with {weights}: 2 epochs are done in the run" in said
     assert not (tmp_path / "other").exists()
     run(*elsewhere, 3, "--load", out / "weights.pkl")
     for path in out.glob("weights*"):

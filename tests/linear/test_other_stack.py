@@ -133,6 +133,8 @@ def test_particles_that_nothing_identifies_are_refused(fail, stacks, tmp_path):
     words = ("reconstruct_states", folder / "run", "--particles", tmp_path / "turned.mrcs")
     error = fail(*words, "-o", tmp_path / "out")
     assert "nothing tells which particles" in error
+    assert "no stack file in common, and of the images of 40 equal rows that were" in error
+    assert "others, or the same in another order" in error
     assert "--latents" in error
     assert not (tmp_path / "out").exists()
 

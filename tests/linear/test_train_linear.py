@@ -74,6 +74,8 @@ def test_a_rigid_molecule_shows_no_heterogeneity(run, rigid, tmp_path):
     said = run("train_linear", rigid / "particles.star", "-o", tmp_path, *options)
     assert "compared up to a radius of 11 Fourier pixels, not 99" in said
     assert "no heterogeneity above noise found" in said
+    assert "looked for (--components): volumes of each correlate to 0." in said
+    assert "between two halves of the images fitted apart, and above 0.4 count as" in said
     assert "may still be found with --components 3 --radius 6" in said
     settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert settings["training"]["components_with_signal"] == 0

@@ -81,7 +81,7 @@ def test_a_refused_command_leaves_no_list_of_bad_images(
     images[30] = 0
     others = (write_stack(images, "others.mrcs"), *line[1:], *TRAIN)
     message = fail("train_vae", *others, "-n", 2, "--load", "latest", "-o", out)
-    assert f"PARTICLES {line[0]} there, {others[0]} here" in message
+    assert f"began with, of {line[0]}, which is there, not with {others[0]}" in message
     # Only once the images are prepared it turns out that these weights do not fit.
     weights = shutil.copy(out / "weights.pkl", tmp_path)
     wider = ("--pdim", 32, "--load", weights, "-n", 2)

@@ -54,7 +54,7 @@ def test_weights_with_an_encoder_do_not_fit_free_latents(fail, made, tmp_path):
 def test_a_model_of_another_config_is_refused(fail, made, tmp_path):
     words = ("-c", made / "alone/config.yaml", "-z", 0, 0, "-o", tmp_path / "map.mrc")
     message = fail("eval_vol", made / "sum/weights.pkl", *words)
-    assert "the config: it is of a network on a linear model, and this is a network" in message
+    assert "config.yaml: it is of a network on a linear model, and this is a network" in message
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,11 @@ def test_a_folder_without_a_run_is_no_linear_model(fail, made, tmp_path):
     assert (
         "is no folder of a run: it has no config.yaml; expected one of train_linear" in message
     )
+
+
+def test_the_config_of_another_run_is_named(fail, made, tmp_path):
+    config = made / "linear/config.yaml"
+    words = ("--config", config, "-z", 0, 0, "-o", tmp_path / "x.mrc")
+    said = fail("eval_vol", made / "alone/weights.pkl", *words)
+    assert f"alone/weights.pkl does not fit the model of --config {config}: it is" in said
+    assert "; leave --config out, or give that of the run that wrote the weights" in said

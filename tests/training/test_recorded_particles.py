@@ -8,11 +8,15 @@ import pytest
 import yaml
 
 from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
+from cryodrgn.io.cryodrgn_pickle import save_pickles
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.io.recorded_files import number_explained
 from cryodrgn.particles import particle_record
+from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.particles.particle_record import ParticleRecord
+from cryodrgn.preflight.rows import warn_of_foreign_poses
 from finished_run import SMALL_NN, SMALL_VAE, command
 
 COUNT = 310
@@ -221,3 +225,78 @@ def test_other_particles_are_not_taken_for_those_that_were_moved(fail, moved, tm
     given = ("--particles", moved / "shifted/particles.star")
     words = ("reconstruct_states", moved / "linear", "--num-states", 1, *given)
     assert OTHER in fail(*words, "-o", tmp_path / "states")
+
+
+def test_a_feature_is_looked_for_in_the_particles_that_are_given(
+    run, fail, made, tmp_path, caplog
+):
+    words = ("select", made / "linear", "--feature", made / "linear/mask.mrc")
+    words += ("-o", tmp_path / "rows.pkl", "--particles")
+    assert OTHER in fail(*words, made / "shifted/particles.star")
+    small = tmp_path / "small.mrcs"
+    run("downsample", made / "moved/particles.star", "-D", 8, "-o", small)
+    assert "have 8 px, those that" in fail(*words, small, "--ctf", made / "moved/ctf.pkl")
+    caplog.clear()
+    run(*words, made / "moved/particles.star")
+    assert "moved/particles.star is read in place of" in caplog.text
+    caplog.clear()
+    run(*words, made / "sim/particles.star")
+    assert "in place of" not in caplog.text
+
+
+@pytest.mark.parametrize("more", [(), ("--zdim", 2)])
+def test_a_run_whose_particles_are_there_says_how_it_goes_on(fail, made, more):
+    there, given = made / "sim/particles.star", made / "moved/particles.star"
+    said = fail("train_vae", given, "-o", made / "vae", "--load", "latest", *more)
+    assert f"with the particles that it began with, of {there}, which is there" in said
+    assert f"to go on, type cryodrgn train_vae -o {made / 'vae'} --load latest; " in said
+    assert f"rename {there} before" in said
+
+
+def test_the_place_of_particles_that_are_gone_is_a_word_without_dashes(fail, moved):
+    said = fail("train_vae", "-o", moved / "vae", "--load", "latest")
+    assert "give their new place with the argument PARTICLES, or put it back" in said
+
+
+def test_poses_of_a_run_are_of_its_particles(made, tmp_path, caplog):
+    for name in ("config.yaml", "z.pkl"):
+        shutil.copy2(made / "vae" / name, tmp_path)
+    poses = shutil.copy2(made / "sim/poses.pkl", tmp_path / "pose.pkl")
+    for name, expected in (("moved", 0), ("shifted", 1)):
+        files = ParticleFiles(particles=made / name / "particles.star", poses=poses)
+        warn_of_foreign_poses(open_particles(files), poses)
+        words = f"{poses} is taken for poses of the particles of"
+        assert caplog.text.count(words) == expected
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--from", "linear"),
+        ("--zdim", 2, "--init-z", "linear"),
+        ("--zdim", 2, "--init-z", "vae/z.pkl"),
+    ],
+)
+def test_another_number_of_particles_is_explained(fail, made, tmp_path, more):
+    *options, name = more
+    chosen = tmp_path / "ind.pkl"
+    save_pickles(chosen, [np.arange(COUNT - 100)])
+    words = (*train(made, "sim", *options, made / name), "--ind", chosen)
+    said = fail(*words, "-o", tmp_path / "out")
+    read = f"{COUNT} particles of {made / 'sim/particles.star'}"
+    assert f"; {made / name.split('/')[0]} has {read}: give the same" in said
+    assert "leave out --ind, which that run was not given" in said
+
+
+def test_single_images_explain_another_number(made, tmp_path):
+    config = {
+        "model_args": {},
+        "dataset_args": {"particles": "/series.star", "ind": "/ind.pkl"},
+        "training": {"num_particles": 7},
+    }
+    config["dataset_args"] |= TiltSeriesSettings(is_series=False).to_mapping()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    particles = open_particles(ParticleFiles(particles=made / "sim/particles.star"))
+    said = number_explained(tmp_path / "z.pkl", particles)
+    read = "7 particles of /series.star with `indices` /ind.pkl and `single_images`"
+    assert said == f"; {tmp_path} has {read}: give the same"

@@ -124,3 +124,9 @@ def test_a_demo_has_a_folder_of_its_own(fail, tmp_path, outdir, there, said):
     before = set(tmp_path.rglob("*"))
     assert said in fail("demo", "-o", tmp_path / outdir)
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_demo_that_cannot_write_ends_before_its_first_step(fail, tmp_path, monkeypatch):
+    monkeypatch.setattr(Simulate, "run", lambda _: pytest.fail("a step was begun"))
+    (tmp_path / "file").touch()
+    assert "cannot be written" in fail("demo", "-o", tmp_path / "file/demo")

@@ -2,16 +2,19 @@
 
 import copy
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
+from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.plain_pickle import STAND_INS, ArrayParts, DtypeParts, finished
 from cryodrgn.io.text import require_file
 
@@ -21,6 +24,9 @@ _STAND_INS: list[Any] = [
 ]
 # Objects that a file holds by these classes are built by them, not by numpy.
 _STAND_INS += [DtypeParts, ArrayParts]
+
+# Class that torch names when it refuses to build an object of it.
+_REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -104,8 +110,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputFileError(msg) from error
     except pickle.UnpicklingError as error:
         msg = (
-            f"{path} is no weight file: it holds something other than tensors and arrays; give "
-            "the weights.pkl of a run"
+            f"{path} is no weight file: {_content(path, error)}; give the weights.pkl of a run"
         )
         raise InputFileError(msg) from error
     except Exception as error:
@@ -117,6 +122,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         msg = f"{path} is no weight file (weights.pkl): it holds no model_state_dict"
         raise InputFileError(msg)
     return content
+
+
+def _content(path: Path, error: pickle.UnpicklingError) -> str:
+    """Content of a file that is not read as weights, in words."""
+    try:
+        objects = load_pickles(path)
+    except InputFileError:
+        named = _REFUSED.search(str(error))
+        what = f"an object of the class {named[1]}" if named else "something else"
+        return f"it holds {what}, expected only tensors, arrays, and plain values"
+    arrays = [one for one in objects if isinstance(one, np.ndarray)]
+    if not arrays:
+        return "it is a pickle without weights"
+    shapes = " and ".join(str(array.shape) for array in arrays[:2])
+    return f"it holds arrays of shape {shapes}, as latents, poses and CTF parameters have"
 
 
 def _refuse_compressed(path: Path) -> None:

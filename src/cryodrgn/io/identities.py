@@ -12,6 +12,7 @@ from cryodrgn.fourier.resample import downsample_images
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.map_geometry import BOX_TOLERANCE
 from cryodrgn.io.particle_files import open_metadata
+from cryodrgn.particles.image_table import ImageTable
 from cryodrgn.particles.matching import Identities, Matching, matched
 from cryodrgn.particles.particle_set import ParticleSet
 
@@ -41,13 +42,12 @@ def same_particles(first: ParticleSet, second: ParticleSet) -> Matching:
     found = matched(identities(first), identities(second), names)
     if found is None:
         found = _by_contents(first, second)
-    if found is None:
+    if isinstance(found, str):
         msg = (
             f"nothing tells which particles of {second.source} are those of {first.source}: "
-            "they have no uid, micrograph and coordinates, or image in common, and images of "
-            "equal rows in boxes of equal size are not alike; train on and give .star or .cs "
-            "files with micrograph and coordinates or uid, or give `latents` of these "
-            "particles in this order"
+            "they have no uid, no micrograph and coordinates, and no stack file in common, and "
+            f"{found}; train on and give .star or .cs files with micrograph and coordinates or "
+            "uid, or give `latents` of these particles in this order"
         )
         raise ConfigError(msg)
     logger.info(
@@ -78,27 +78,38 @@ def identities(particles: ParticleSet) -> Identities:
     return found
 
 
-def _by_contents(first: ParticleSet, second: ParticleSet) -> Matching | None:
-    """All rows in their order, if images of equal rows show the same."""
+def _by_contents(first: ParticleSet, second: ParticleSet) -> Matching | str:
+    """All rows in their order, if images of equal rows show the same; else a reason."""
     one, other = first.first_images, second.first_images
-    if len(one) != len(other):
-        return None
-    if not (one.shapes == one.box_size).all() or not (other.shapes == other.box_size).all():
-        return None
     rows = np.unique(np.linspace(0, len(one) - 1, COMPARED).round().astype(np.int64))
-    sides = [float(images.pixel_sizes[0]) * images.box_size for images in (one, other)]
-    if len(rows) < 2 or abs(sides[0] / sides[1] - 1) > BOX_TOLERANCE:
-        return None
+    if (reason := _not_comparable(one, other)) is not None:
+        return reason
     side = min(SIDE, one.box_size, other.box_size)
     try:
         pictures = [_small(images.pixels.read(rows), side) for images in (one, other)]
-    except InputFileError:
-        return None
+    except InputFileError as error:
+        return f"images could not be compared ({error})"
     alike = (pictures[0] * pictures[1]).sum(1).abs()
     if not bool((alike > LEAST_ALIKE).all()):
-        return None
+        count = int((alike <= LEAST_ALIKE).sum())
+        return (
+            f"of the images of {len(rows)} equal rows that were compared {count} differ: the "
+            "particles are others, or the same in another order, which is not found out"
+        )
     every = np.arange(len(one))
     return Matching(first=every, second=every, kind="the order of images that are alike")
+
+
+def _not_comparable(one: ImageTable, other: ImageTable) -> str | None:
+    """Reason why images are not compared row by row, in words; None if they can be."""
+    if len(one) != len(other):
+        return f"the numbers of images differ, {len(one)} and {len(other)}"
+    if not all((images.shapes == images.box_size).all() for images in (one, other)):
+        return "images of several sizes cannot be compared"
+    sides = [float(images.pixel_sizes[0]) * images.box_size for images in (one, other)]
+    if abs(sides[0] / sides[1] - 1) > BOX_TOLERANCE:
+        return f"boxes of {sides[0]:.4g} Å and {sides[1]:.4g} Å cannot be compared"
+    return "one image is too few to compare" if len(one) == 1 else None
 
 
 def _small(

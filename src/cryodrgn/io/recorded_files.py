@@ -8,9 +8,10 @@ from typing import Any
 
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError, InputFileError
-from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.io.particle_files import ParticleFiles, open_metadata
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.io.text import missing_in_words
+from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.particles.particle_record import ParticleRecord
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.rundir import RunDirectory, ScreeningFiles
@@ -111,12 +112,75 @@ def require_particles_of_run(folder: Path, particles: ParticleSet, remedy: str =
     config = _config_in(folder)
     if (found := _others_in_words(config, particles)) is None:
         return
-    dataset = config.get("dataset_args", {})
-    chosen = f" with `indices` {dataset['ind']}" if dataset.get("ind") else ""
     msg = (
         f"{particles.source} does not hold the particles of {folder} in their order: {found}; "
         f"give the particles of that run in the order in which it read them, from "
-        f"{dataset.get('particles')}{chosen}{remedy}"
+        f"{_as_read(config)}{remedy}"
+    )
+    raise ConfigError(msg)
+
+
+def _as_read(config: Mapping[str, Any]) -> str:
+    """The particle file of a run, with the options by which it was read."""
+    dataset = config.get("dataset_args", {})
+    options = [f"`indices` {dataset['ind']}"] if dataset.get("ind") else []
+    if TiltSeriesSettings.from_mapping(dataset).is_series is False:
+        options.append("`single_images`")
+    return f"{dataset.get('particles')}{' with ' if options else ''}{' and '.join(options)}"
+
+
+def number_explained(latents: Path, particles: ParticleSet) -> str:
+    """Advice where latents of a run are of another number of particles, after a semicolon.
+
+    Args:
+        latents: The folder of the run, or a file in it.
+        particles: The particles, whose number differs.
+
+    Returns:
+        What the run read, by which options; empty where no run tells it.
+    """
+    folder = latents if latents.is_dir() else latents.parent
+    config = _config_in(folder)
+    count = config.get("training", {}).get("num_particles")
+    if count is None or "dataset_args" not in config:
+        return ""
+    dataset = config["dataset_args"]
+    remedies = []
+    metadata = open_metadata(Path(particles.source))
+    if metadata is not None:
+        series = metadata.tilt_series(TiltSeriesSettings())
+        is_single = series is None or particles.names is None
+        listed = len(metadata) if series is None or is_single else len(series.names)
+        if not dataset.get("ind") and len(particles) < listed:
+            remedies.append("leave out `indices`, which that run was not given")
+        read = TiltSeriesSettings.from_mapping(dataset).is_series
+        if read is not False and is_single and series is not None:
+            remedies.append("leave out `single_images`, for that run read tilt series")
+    same = f"; {folder} has {counted(count, 'particle')} of {_as_read(config)}: give the same"
+    return "; ".join([same, *remedies])
+
+
+def require_box_of_run(folder: Path, particles: ParticleSet) -> None:
+    """Refuse images of another box than those of a run, which cannot be compared with them.
+
+    Runs that recorded no digests are not looked at.
+
+    Args:
+        folder: The folder of the run.
+        particles: The particles.
+
+    Raises:
+        ConfigError: The boxes differ.
+    """
+    config = _config_in(folder)
+    record = ParticleRecord.of_mapping(config.get("training", {}))
+    found = particles.images.pixels.box_size
+    if record is None or record.box_size == found:
+        return
+    msg = (
+        f"images of {particles.source} have {found} px, those that {folder} read "
+        f"{record.box_size} px: that they are the same particles cannot be told; give the "
+        f"particles of that run, as in {_as_read(config)}"
     )
     raise ConfigError(msg)
 
@@ -159,13 +223,28 @@ def require_particles_of_latents(latents: Path, particles: ParticleSet) -> None:
     """
     if latents.is_dir():
         require_particles_of_run(latents, particles)
-        return
-    found = _others_in_words(_config_in(latents.parent), particles)
+    else:
+        warn_of_other_particles(latents, "latents", particles)
+
+
+def warn_of_other_particles(path: Path | None, what: str, particles: ParticleSet) -> None:
+    """Say that a file of a run is taken for other particles than those of the run.
+
+    Args:
+        path: The file, which may also stand in no run's folder; None for none.
+        what: What it holds of the particles, in words.
+        particles: The particles that it is taken for.
+
+    Raises:
+        InputFileError: The config of the run, or an image, cannot be read.
+    """
+    found = None if path is None else _others_in_words(_config_in(path.parent), particles)
     if found is not None:
         logger.warning(
-            "%s is taken for latents of the particles of %s in their order, but those of its "
-            "run are others: %s",
-            latents,
+            "%s is taken for %s of the particles of %s in their order, but those of its run "
+            "are others: %s",
+            path,
+            what,
             particles.source,
             found,
         )

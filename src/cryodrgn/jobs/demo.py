@@ -57,6 +57,7 @@ class Demo(Job["DemoResult"]):
             return self._shown()
 
     def _shown(self) -> "DemoResult":
+        from cryodrgn.preflight.plan import require_output
         from cryodrgn.rundir import DemoFiles
         from cryodrgn.workflow.demo import report_demo, write_centres
 
@@ -65,6 +66,7 @@ class Demo(Job["DemoResult"]):
             msg = f"{self.outdir} holds a demo already; remove it, or choose another folder"
             raise ConfigError(msg)
         _require_own_folder(files)
+        require_output(files.path)
         lines = [_done(job) for job in self._preparation(files)]
         lines.append(_done(self._training(files), files.run.weights()))
         write_centres(files)

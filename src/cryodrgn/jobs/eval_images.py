@@ -33,6 +33,7 @@ from cryodrgn.settings import (
 if TYPE_CHECKING:
     import torch
 
+    from cryodrgn.io.particle_files import ParticleFiles
     from cryodrgn.parallel import Team
     from cryodrgn.particles.particle_set import ParticleSet
     from cryodrgn.preflight.screening import Screen
@@ -85,8 +86,6 @@ class EvalImages(
         Raises:
             CryodrgnError: The model or the images cannot be used.
         """
-        from cryodrgn.io.particle_files import open_particles
-        from cryodrgn.particles.pixel_sizes import common_pixel_size
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ScreeningFiles
@@ -109,12 +108,7 @@ class EvalImages(
                 "pixel sizes; leave it out"
             )
             raise ConfigError(msg)
-        particles = open_particles(replace(files, sampling=trained.sampling))
-        particles.images.require_poses()
-        trained.require_field_of_view(particles)
-        if trained.sampling is None and particles.images.sampling is not None:
-            sizes = particles.images.pixel_sizes_in_files
-            common_pixel_size(sizes, f"{particles.source} (unlike the model)")
+        particles = self._opened(trained, files)
         if trained.ctf is not None and particles.images.ctf is None:
             logger.warning(
                 "the model was trained with the CTF parameters of %s, but the images of %s "
@@ -137,6 +131,21 @@ class EvalImages(
             if team.is_writer:
                 self._write(result)
         return result
+
+    def _opened(self, trained: "TrainedModel", files: "ParticleFiles") -> "ParticleSet":
+        """The particles, whose images are of the pixel size and box of the model."""
+        from cryodrgn.io.particle_files import open_particles
+        from cryodrgn.io.recorded_files import warn_of_other_particles
+        from cryodrgn.particles.pixel_sizes import common_pixel_size
+
+        particles = open_particles(replace(files, sampling=trained.sampling))
+        particles.images.require_poses()
+        warn_of_other_particles(self.poses, "poses", particles)
+        trained.require_field_of_view(particles)
+        if trained.sampling is None and particles.images.sampling is not None:
+            sizes = particles.images.pixel_sizes_in_files
+            common_pixel_size(sizes, f"{particles.source} (unlike the model)")
+        return particles
 
     def _with_preprocessing(self, trained: "TrainedModel") -> "TrainedModel":
         """The model, with images treated as in training unless the settings say otherwise."""

@@ -12,6 +12,8 @@ from cryodrgn.reconstruction.options import LikeOptions
 from cryodrgn.settings import between, option, same_as, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from cryodrgn.linear.feature_files import FeatureJudgement
@@ -65,29 +67,31 @@ class FeatureOptions(DeviceOptions):
     device: str = same_as(DeviceOptions, "device", default="auto", group=FEATURE)
 
     def with_feature(
-        self, workdir: Path | None, output: Path, moved: Path | None = None
+        self, workdir: Path | None, output: Path, given: "Mapping[str, Path]"
     ) -> "np.ndarray":
         """Rows of the particles with the density, or without it; table and picture are written.
 
         Args:
             workdir: Folder of the run.
             output: Beside this file table and picture are written, of the same name.
-            moved: Particles of the run, read where those that it names are gone.
+            given: Files of the same particles that are read in place of those that the run
+                names, by the name of the setting.
 
         Raises:
             CryodrgnError: The run's images cannot be used, or do not tell.
         """
         _require_free(output)
-        judgement = self._judged(workdir, output, moved)
+        judgement = self._judged(workdir, output, given)
         with_density = judgement.groups.probabilities
         wanted = 1 - with_density if self.absent else with_density
         _write(judgement, output)
         return judgement.rows[wanted >= self.probability]
 
     def _judged(
-        self, workdir: Path | None, output: Path, moved: Path | None
+        self, workdir: Path | None, output: Path, given: "Mapping[str, Path]"
     ) -> "FeatureJudgement":
         from cryodrgn.data.prepared import Storage
+        from cryodrgn.io.recorded_files import require_box_of_run
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.linear.feature_files import feature_mask, judge_feature
         from cryodrgn.linear.latents import run_latents
@@ -101,8 +105,10 @@ class FeatureOptions(DeviceOptions):
         run = RunDirectory(workdir)
         latents = run_latents(run)
         latents.warn_of_noise("the images are compared with differences that may be noise")
-        data, choice = _recorded(run, moved, is_linear=latents.is_linear)
+        data, choice = _recorded(run, given, is_linear=latents.is_linear)
         particles = data.open()
+        if "particles" in given:
+            require_box_of_run(run.path, particles)
         particles.images.require_poses()
         own = latents.of_particles(particles)
         check_symmetry(particles, choice.symmetry)
@@ -130,10 +136,17 @@ class FeatureOptions(DeviceOptions):
             )
 
 
-def _recorded(run: "RunDirectory", moved: Path | None, *, is_linear: bool) -> tuple[Any, Any]:
-    """Images of a run as it used them, and how its volumes depend on the latent."""
+def _recorded(
+    run: "RunDirectory", given: "Mapping[str, Path]", *, is_linear: bool
+) -> tuple[Any, Any]:
+    """Images of a run as it used them, and how its volumes depend on the latent.
+
+    Args:
+        run: The run.
+        given: Files that are read in place of those that it names.
+        is_linear: Whether the run is linear.
+    """
     from cryodrgn.geometry.point_groups import canonical_name
-    from cryodrgn.io.recorded_files import particles_in_new_place
     from cryodrgn.io.run_config import find_run_config, load_run_config
     from cryodrgn.jobs.reconstruction_options import curvature
     from cryodrgn.linear.latents import recorded_data
@@ -141,12 +154,15 @@ def _recorded(run: "RunDirectory", moved: Path | None, *, is_linear: bool) -> tu
 
     path = find_run_config(run.weights())
     config = load_run_config(path)
-    given = {"poses"} if run.poses().exists() else set()
-    given |= set() if moved is None else {"particles"}
-    data = recorded_data(config, path, given)
-    data = replace(data, files=particles_in_new_place(data.files, moved))
-    if run.poses().exists():
-        data = replace(data, files=replace(data.files, poses=run.poses()))
+    own = {"poses": run.poses()} if run.poses().exists() else {}
+    data = recorded_data(config, path, {*own, *given})
+    if "particles" in given and given["particles"].resolve() != data.files.particles:
+        words = "%s is read in place of %s, which the run read"
+        logger.warning(words, given["particles"], data.files.particles)
+    changes: dict[str, Any] = {**own, **given}
+    if "datadir" in given or "particles" in given:
+        changes["found_in"] = ()
+    data = replace(data, files=replace(data.files, **changes))
     recorded = config.get("training", {}).get("linear", {})
     choice = StateSettings(
         functions="linear" if is_linear else "auto",

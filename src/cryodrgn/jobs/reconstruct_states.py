@@ -124,7 +124,6 @@ class ReconstructStates(
         Raises:
             CryodrgnError: Latents or particles cannot be used, or belong to others.
         """
-        from cryodrgn.io.recorded_files import require_particles_of_latents
         from cryodrgn.io.reference_map import geometry_like
         from cryodrgn.linear.state_files import check_states
         from cryodrgn.preflight.plan import require_output
@@ -143,8 +142,7 @@ class ReconstructStates(
             data, latents = other.described(StateFiles(self.outdir)), other.latents
         particles = data.open() if other is None else other.particles
         own = latents.of_particles(particles)
-        if isinstance(self.latents, Path):
-            require_particles_of_latents(self.latents, particles)
+        self._compare_particles(particles)
         model = self._model(source, latents)
         check_symmetry(particles, model.symmetry)
         check_curvature(particles, model.ewald)
@@ -175,6 +173,17 @@ class ReconstructStates(
             _draw(summaries, latents, self.outdir)
             logger.info("wrote %s to %s", counted(len(summaries), "state"), self.outdir)
         return summaries
+
+    def _compare_particles(self, particles: "ParticleSet") -> None:
+        """Refuse latents of other particles, and warn of poses of others, in files of runs."""
+        from cryodrgn.io.recorded_files import (
+            require_particles_of_latents,
+            warn_of_other_particles,
+        )
+
+        if isinstance(self.latents, Path):
+            require_particles_of_latents(self.latents, particles)
+        warn_of_other_particles(self.poses, "poses", particles)
 
     def _reconstructed(
         self,

@@ -51,6 +51,34 @@ def require_own_command(job: Job[Any], recorded: "RunConfig", folder: Path) -> N
         raise ConfigError(msg)
 
 
+def require_recorded_particles(
+    job: Job[Any], recorded: "RunConfig", particles: Path, folder: Path
+) -> None:
+    """Refuse to go on with a run with particles of another file, while its own is there.
+
+    Args:
+        job: The job that goes on.
+        recorded: The run.
+        particles: The file that was given.
+        folder: The folder of the run.
+
+    Raises:
+        ConfigError: Another file was given, or it is a run of another command.
+    """
+    require_own_command(job, recorded, folder)
+    known = recorded.data.files.particles
+    if known == particles.resolve() or not known.exists():
+        return
+    msg = (
+        f"the run in {folder} goes on with the particles that it began with, of {known}, which "
+        f"is there, not with {particles}; to go on, type cryodrgn {command_of(type(job))} "
+        f"`outdir` {folder} `load` latest; to train on {particles}, give another folder with "
+        f"`outdir`; where {particles} holds the same particles and is to be read in its place, "
+        f"rename {known} before you go on"
+    )
+    raise ConfigError(msg)
+
+
 def differences_in_options(
     job: Job[Any], recorded: "RunConfig", described: "RunConfig", within: str = ""
 ) -> str:

@@ -141,6 +141,7 @@ class RunAll(
         from cryodrgn.io.atomic import make_folder
         from cryodrgn.io.log import log_to_file
         from cryodrgn.io.particle_files import open_particles
+        from cryodrgn.preflight.plan import require_output
         from cryodrgn.reconstruction.assumptions import check_symmetry
         from cryodrgn.rundir import WholeRunFiles
         from cryodrgn.training.events import Listeners, added_listeners
@@ -148,6 +149,7 @@ class RunAll(
         from cryodrgn.workflow.manifest import Manifest, input_files
 
         files, given = WholeRunFiles(self.outdir), particle_files(self, self.particles)
+        require_output(files.path)
         particles = open_particles(given)
         particles.images.require_poses()
         particles.require_pixel_size()

@@ -92,7 +92,8 @@ class KnownOptions(Settings):
         default=None,
         group=KNOWN,
         metavar="FILE",
-        help="The original file (.mrcs, .star, .cs, or .txt), for --pixel-size",
+        help="The original file (.mrcs, .star, .cs, or .txt), for --pixel-size; with "
+        "--feature, the run's particles in another place",
     )
     ctf: Path | None = same_as(TableOptions, "ctf", default=None, group=KNOWN)
     datadir: Path | None = same_as(ParticleOptions, "datadir", default=None, group=KNOWN)
@@ -121,6 +122,13 @@ class KnownOptions(Settings):
             return None
         files = ParticleFiles(particles=self.particles, ctf=self.ctf, datadir=self.datadir)
         return open_particles(files).first_images.pixel_sizes_in_files
+
+    def _given_files(self) -> dict[str, Path]:
+        """Particles and what belongs to them, where particles are given."""
+        given = {"particles": self.particles, "ctf": self.ctf, "datadir": self.datadir}
+        if self.particles is None:
+            return {}
+        return {name: path for name, path in given.items() if path is not None}
 
     def parent(self) -> PathOrArray | None:
         """Rows by which the particles had been filtered before, if they had been."""
@@ -265,7 +273,7 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         candidates = self._by_coordinates(candidates, coordinates)
         candidates = self._on_lists(candidates, num_original)
         if self.feature is not None:
-            rows = self.with_feature(self.workdir, self.output, self.particles)
+            rows = self.with_feature(self.workdir, self.output, self._given_files())
             candidates = candidates.among(rows)
         if self.invert:
             candidates = candidates.inverted()

@@ -149,7 +149,7 @@ class TrainedModelOptions(Settings):
             f"`{name}`" if value is True else f"`{name}` {value}"
             for name, value in given.items()
         )
-        return TrainedModel.load(self.weights, config, instead=instead)
+        return TrainedModel.load(self.weights, config, config_path=self.config, instead=instead)
 
 
 def _sees_transforms(config: Mapping[str, Any]) -> bool:

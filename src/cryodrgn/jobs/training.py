@@ -26,6 +26,7 @@ from cryodrgn.jobs.recorded_settings import (
     differences_in_options,
     given_otherwise,
     require_own_command,
+    require_recorded_particles,
 )
 from cryodrgn.jobs.tilt_options import RandomTiltOptions
 from cryodrgn.particles.options import TableOptions
@@ -318,6 +319,9 @@ class TrainingJob(
         from cryodrgn.training.pose_search import require_first_poses
 
         config = self._recorded(run) if self._resumes_alone else None
+        goes_on = self._goes_on(run) if self.load == "latest" and config is None else None
+        if goes_on is not None and self.particles is not None:
+            require_recorded_particles(self, goes_on, self.particles, run.path)
         particles = self._data().open() if config is None else config.data.open()
         if config is None:
             config = self._described(particles)

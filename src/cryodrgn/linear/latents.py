@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from cryodrgn.counts import counted
 from cryodrgn.data.config import DataConfig
 from cryodrgn.errors import ConfigError, InputFileError, ShapeMismatchError
 from cryodrgn.given_arrays import GivenArray, PathOrArray
 from cryodrgn.io.arrays import read_npy
 from cryodrgn.io.cryodrgn_pickle import as_array, load_latents, load_pickles, single_precision
 from cryodrgn.io.particle_files import ParticleFiles
-from cryodrgn.io.recorded_files import files_as_recorded, require_particles_of_run
+from cryodrgn.io.recorded_files import (
+    files_as_recorded,
+    number_explained,
+    require_particles_of_run,
+)
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.particles.half_sets import halves_of
 from cryodrgn.particles.particle_set import ParticleSet
@@ -115,20 +120,29 @@ class Latents:
             ShapeMismatchError: Their number differs.
             ConfigError: They are others than those of the run, or in another order.
         """
-        self.require_count(len(particles), particles.source)
+        if len(self.mean) != len(particles):
+            origin = self.run or Path(self.source)
+            advice = number_explained(origin, particles) if origin.exists() else ""
+            self.require_count(len(particles), particles.source, advice)
         if self.run is not None:
             require_particles_of_run(self.run, particles)
 
-    def require_count(self, count: int, source: str) -> None:
+    def require_count(self, count: int, source: str, advice: str = "") -> None:
         """Refuse another number of particles.
+
+        Args:
+            count: Number of particles.
+            source: Where they come from.
+            advice: What to do, after a semicolon.
 
         Raises:
             ShapeMismatchError: The numbers differ.
         """
         if len(self.mean) != count:
+            advice = advice or "; both must be of the same particles"
             msg = (
-                f"{self.source} holds latents of {len(self.mean)} particles, but {source} has "
-                f"{count}; both must be of the same particles"
+                f"{self.source} holds latents of {counted(len(self.mean), 'particle')}, but "
+                f"{source} has {count}{advice}"
             )
             raise ShapeMismatchError(msg)
 

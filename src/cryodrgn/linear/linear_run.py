@@ -14,7 +14,7 @@ from cryodrgn.data.config import DataConfig
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.masks import read_mask
-from cryodrgn.io.recorded_files import require_particles_of_run
+from cryodrgn.io.recorded_files import number_explained, require_particles_of_run
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.io.text import missing_in_words
 from cryodrgn.linear.latents import Latents, run_latents
@@ -218,11 +218,13 @@ class LinearRun:
         ``reconstruct_states`` does so: smooth functions, or the coordinates of the latent.
         """
         if len(self.latents.mean) != len(particles):
+            advice = number_explained(self.folder, particles)
             msg = (
                 f"{self.folder} holds latents of {len(self.latents.mean)} particles, but there "
-                f"are {len(particles)} in {particles.source}; give the run the same particles; "
-                "where bad images are left out now, run train_linear again, which leaves them "
-                "out too; or begin with states (reconstruct_states) of that run"
+                f"are {len(particles)} in {particles.source}"
+                f"{advice or '; give the run the same particles'}; where bad images are left "
+                "out now, run train_linear again, which leaves them out too; or begin with "
+                "states (reconstruct_states) of that run, for any particles"
             )
             raise ConfigError(msg)
         latents = self.latents.of_particles(particles)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 import cryodrgn
+from cryodrgn.counts import counted
 from cryodrgn.fourier.shells import ShellCurve
 from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.masks import resize_mask
@@ -23,6 +24,7 @@ from cryodrgn.io.run_config import save_run_config
 from cryodrgn.io.score_table import write_scores
 from cryodrgn.linear.config import LinearConfig
 from cryodrgn.linear.fit import Fit
+from cryodrgn.linear.halves import SIGNAL_THRESHOLD
 from cryodrgn.linear.particle_scores import ParticleScores
 from cryodrgn.linear.regression import Regression
 from cryodrgn.models.basis import BasisModel
@@ -81,6 +83,18 @@ def verdict(result: LinearResult) -> str:
     words = "1 component carries" if count == 1 else f"{count} components carry"
     more = f"; there may be more, ask for them with `num_components` {2 * asked}"
     return f"{words} signal above noise{more if count == asked else ''}"
+
+
+def criterion_in_words(result: LinearResult) -> str:
+    """The test by which components count as signal, and its outcome, in one sentence."""
+    found = result.fit.agreement.correlation
+    shown = ", ".join(f"{value:.2f}" for value in found.tolist())
+    volumes = "volumes correlate" if len(found) == 1 else "volumes of each correlate"
+    return (
+        f"{counted(len(found), 'component')} looked for (`num_components`): "
+        f"{volumes} to {shown} between two halves of the images fitted apart, and above "
+        f"{SIGNAL_THRESHOLD} count as signal"
+    )
 
 
 def advice(result: LinearResult, config: LinearConfig) -> str | None:

@@ -43,7 +43,13 @@ from cryodrgn.linear.particle_scores import score_particles, tell_of_junk
 from cryodrgn.linear.pose_refinement import Correction, MovedPoses, refine_poses
 from cryodrgn.linear.regression import Coefficients, Regression, regress
 from cryodrgn.linear.reports import reporting
-from cryodrgn.linear.results import LinearResult, advice, verdict, write_results
+from cryodrgn.linear.results import (
+    LinearResult,
+    advice,
+    criterion_in_words,
+    verdict,
+    write_results,
+)
 from cryodrgn.linear.subspace import Subspace
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.half_sets import rows_of
@@ -107,7 +113,8 @@ def train_linear(
         result = _fitted(config, particles, images, poses, masks, reporter.report)
         write_results(result, config, particles, norm, run)
         reporter.tell_results(run)
-        for words in (verdict(result), advice(result, config)):
+        found = (verdict(result), criterion_in_words(result), advice(result, config))
+        for words in found:
             if words is not None:
                 logger.info("%s", words)
         tell_of_junk(result.scores, run.judged)

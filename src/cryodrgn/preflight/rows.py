@@ -8,6 +8,7 @@ import numpy as np
 from cryodrgn.diagnosis.convention_verdict import belong_together
 from cryodrgn.diagnosis.conventions import STATED
 from cryodrgn.diagnosis.fit import QuickImages
+from cryodrgn.io.recorded_files import warn_of_other_particles
 from cryodrgn.particles.particle_set import ParticleSet
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,10 @@ LEAST = 200
 
 
 def warn_of_foreign_poses(particles: ParticleSet, poses_file: Path | None) -> None:
-    """Warn if a sample of the images fits its poses no better than poses of other images.
+    """Warn if poses seem to be of other images than these.
+
+    Those in the folder of a run are of its particles, which its digests tell. Of any file, a
+    sample of the images is compared with its poses and with poses of other images.
 
     All processes of a job call this, so that a bad image among them ends the work of all.
     Poses in the file that lists the images belong to them; those of another file may be of the
@@ -29,6 +33,7 @@ def warn_of_foreign_poses(particles: ParticleSet, poses_file: Path | None) -> No
         particles: The particles, with poses.
         poses_file: The file of the poses; None if the file of the images has them.
     """
+    warn_of_other_particles(poses_file, "poses", particles)
     table = particles.images
     if poses_file is None or table.poses is None or len(table) < LEAST:
         return

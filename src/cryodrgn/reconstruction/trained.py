@@ -80,13 +80,19 @@ class TrainedModel:
 
     @classmethod
     def load(
-        cls, weights: Path, settings: dict[str, Any], *, instead: str = ""
+        cls,
+        weights: Path,
+        settings: dict[str, Any],
+        *,
+        config_path: Path | None = None,
+        instead: str = "",
     ) -> "TrainedModel":
         """Read a model.
 
         Args:
             weights: The run's ``weights.pkl`` or ``weights.E.pkl``.
             settings: The content of its config file.
+            config_path: That file, where one of another folder was given; None for the run's.
             instead: Settings, with their values, that were given in place of the file's.
 
         Raises:
@@ -95,6 +101,8 @@ class TrainedModel:
         """
         content = load_checkpoint(weights)["model_state_dict"]
         misfit = f"{weights} does not fit the config"
+        if config_path is not None:
+            misfit = f"{weights} does not fit the model of `config` {config_path}"
         if instead:
             misfit += f" with {instead} in place of its own settings; leave that out"
         config = model_config(settings)
@@ -104,6 +112,8 @@ class TrainedModel:
             load_named_weights(model, content)
         except InputFileError as error:
             msg = f"{misfit}: {error}"
+            if config_path is not None and not instead:
+                msg += "; leave `config` out, or give that of the run that wrote the weights"
             raise InputFileError(msg) from error
         dataset = settings.get("dataset_args", {})
         if dataset.get("norm") is None:

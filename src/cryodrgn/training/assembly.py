@@ -16,7 +16,7 @@ from cryodrgn.devices import choose_network_dtype, dtype_name
 from cryodrgn.errors import ConfigError, ShapeMismatchError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.io.cryodrgn_pickle import load_latents
-from cryodrgn.io.recorded_files import require_particles_of_latents
+from cryodrgn.io.recorded_files import number_explained, require_particles_of_latents
 from cryodrgn.models.build import build_model, stored_lattice
 from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
@@ -162,7 +162,11 @@ def _first_latents(
     warm_start = config.training.warm_start
     if warm_start is None or start.is_under_way:
         return None
-    targets = load_targets(warm_start, len(particles), config.model.latent_dim)
+    try:
+        targets = load_targets(warm_start, len(particles), config.model.latent_dim)
+    except ShapeMismatchError as error:
+        msg = f"{error}{number_explained(warm_start.latents, particles)}"
+        raise ShapeMismatchError(msg) from error
     require_particles_of_latents(warm_start.latents, particles)
     return targets
 
@@ -454,9 +458,11 @@ def _latent_table(
         # Dimensions that the linear model does not have.
         values = torch.nn.functional.pad(values, (0, shape[1] - values.shape[1]))
     if tuple(values.shape) != shape:
+        is_number = values.ndim == 2 and len(values) != len(particles)
+        advice = number_explained(latents.initial, particles) if is_number else ""
         msg = (
             f"{path} holds latents of shape {tuple(values.shape)}, but there "
-            f"are {shape[0]} particles with a latent of {shape[1]} dimensions"
+            f"are {shape[0]} particles with a latent of {shape[1]} dimensions{advice}"
         )
         raise ShapeMismatchError(msg)
     require_particles_of_latents(latents.initial, particles)

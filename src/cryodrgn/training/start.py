@@ -175,10 +175,16 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
     wanted = config.training.num_epochs
     is_complete = _is_complete(start, run)
     if is_over(config, start, run):
+        done = counted(start.epochs_done, "epoch is", "epochs are")
+        words = f"nothing is left to train in {run.path}: {done} done"
+        if not start.is_same_run:
+            words = (
+                f"nothing is left to train with {start.source}: {done} done in the run that "
+                "wrote it, which count"
+            )
         msg = (
-            f"nothing is left to train in {run.path}: "
-            f"{counted(start.epochs_done, 'epoch is', 'epochs are')} done, and no more than "
-            f"{wanted} asked for; ask for more with `num_epochs`"
+            f"{words}, and no more than {wanted} asked for; ask for more than "
+            f"{start.epochs_done} with `num_epochs`"
         )
         raise ConfigError(msg)
     held_out = config.training.held_out

@@ -18,7 +18,11 @@ from cryodrgn.diagnosis.rigid_motion import AxisChange, axis_changes
 from cryodrgn.errors import ShapeMismatchError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.particle_files import ParticleFiles, open_metadata, open_particles
-from cryodrgn.io.recorded_files import require_particles_of_latents
+from cryodrgn.io.recorded_files import (
+    number_explained,
+    require_particles_of_latents,
+    warn_of_other_particles,
+)
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import runs_of_one_shape
 from cryodrgn.preflight.plan import require_output
@@ -88,14 +92,16 @@ def report_nuisances(
     """
     particles = open_particles(files)
     if len(latents) != len(particles):
+        advice = "" if source is None else number_explained(source, particles)
         msg = (
             f"there are {len(latents)} latents, but {particles.source} has {len(particles)} "
-            "particles; if they were filtered, give the indices with `indices`"
+            f"particles{advice or '; if they were filtered, give their rows with `indices`'}"
         )
         raise ShapeMismatchError(msg)
     if source is not None:
         require_particles_of_latents(source, particles)
     particles.images.require_poses()
+    warn_of_other_particles(files.poses, "poses", particles)
     particles.require_pixel_size()
     require_output(output)
 
