@@ -25,8 +25,8 @@ _STAND_INS: list[Any] = [
 # Objects that a file holds by these classes are built by them, not by numpy.
 _STAND_INS += [DtypeParts, ArrayParts]
 
-# Class that torch names when it refuses to build an object of it.
-_REFUSED = re.compile(r"GLOBAL ([\w.]+)")
+# Class that torch, or the reader of pickles, names when it refuses to build an object of it.
+_REFUSED = re.compile(r"(?:GLOBAL|asks for) ([\w.]+)")
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -128,11 +128,15 @@ def _content(path: Path, error: pickle.UnpicklingError) -> str:
     """Content of a file that is not read as weights, in words."""
     try:
         objects = load_pickles(path)
-    except InputFileError:
-        named = _REFUSED.search(str(error))
+    except InputFileError as other:
+        named = _REFUSED.search(f"{error} {other}")
         what = f"an object of the class {named[1]}" if named else "something else"
         return f"it holds {what}, expected only tensors, arrays, and plain values"
-    arrays = [one for one in objects if isinstance(one, np.ndarray)]
+    # Poses are a tuple of two.
+    parts = [
+        part for one in objects for part in (one if isinstance(one, list | tuple) else [one])
+    ]
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
     if not arrays:
         return "it is a pickle without weights"
     shapes = " and ".join(str(array.shape) for array in arrays[:2])
