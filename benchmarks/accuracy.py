@@ -62,8 +62,8 @@ harmonics of the angle, or one volume per state |
 | `… + basis` | the latent of that run, with volumes by `reconstruct_states` |
 | `… + kernel` | the same by `reconstruct_states --method kernel`, at ten states |
 | `train_vae` | a network alone |
-| `train_vae --recipe fast` | the same with an encoder that is told poses, and steps that learn \
-faster |
+| `train_vae --recipe fast` | the same with an encoder that is told poses, and steps that \
+learn faster |
 | `train_vae --init-z` | a network that begins with the latents of `train_linear` |
 | `train_vae --from` | a network on the linear model; with `states` on the volumes and \
 functions of `reconstruct_states` |

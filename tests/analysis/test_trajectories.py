@@ -106,7 +106,7 @@ def test_traversals_write_what_eval_vol_reads(run, z_path, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("pc_traversal", "--pc", 0), "--dim must be at least 1 in every place, got 0"),
+        (("pc_traversal", "--pc", 0), "--pc must be at least 1 in every place, got 0"),
         (("pc_traversal", "--lim", 0.9, 0.1), "two percentiles from 0 to 100"),
         (("pc_traversal", "-n", 0), "-n must be at least 1"),
         (("direct_traversal", "--anchors", 0, 200), "numbered 0 to 199"),

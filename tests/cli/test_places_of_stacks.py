@@ -97,7 +97,7 @@ def test_a_file_that_is_gone_is_said_to_be_the_runs_and_may_be_named_anew(projec
     words = ("train_vae", "-o", out, "--load", "latest", "-n", 2)
     message = fail(*words)
     assert f"({out}/config.yaml names it as particles of the run)" in message
-    assert "give their new place with PARTICLES, or put it back" in message
+    assert "give their new place with the argument PARTICLES, or put it back" in message
     with pytest.raises(InputFileError, match=r"config.yaml names it as particles of the run"):
         open_run(out).particles()
     few = project / "job/few.star"

@@ -240,7 +240,7 @@ def test_going_on_with_other_settings_is_refused(run, fail, line, tmp_path):
 def test_nothing_left_to_train_is_said(run, fail, line, tmp_path):
     run(*line("train_vae", tmp_path, "-n", 1))
     message = fail("train_vae", "-o", tmp_path, "--load", "latest")
-    assert "1 epoch is done, and no more than 1 asked for; ask for more with -n" in message
+    assert "1 epoch is done, and no more than 1 asked for; ask for more than 1 with" in message
     assert "plan: " not in message
 
 
