@@ -73,15 +73,18 @@ class CommandParser(argparse.ArgumentParser):
 
     def _is_unknown(self, word: str) -> bool:
         """True if a word is an option that this parser does not have."""
-        name = word.split("=")[0]
         if len(word) < 2 or not word.startswith("-") or " " in word:
             return False
-        if self._negative_number_matcher.match(word):
-            return False
-        known = self._option_string_actions
-        if name.startswith("--"):
-            return not any(option.startswith(name) for option in known)
-        return name[:2] not in known and not any(option.startswith(name) for option in known)
+        return not self._negative_number_matcher.match(word) and not self._meant(word)
+
+    def _meant(self, word: str) -> list[str]:
+        """Options that a word may stand for: one, or all that begin like a shortened name."""
+        name, known = word.split("=")[0], self._option_string_actions
+        if name in known:
+            return [name]
+        if not name.startswith("--") and name[:2] in known:
+            return [name[:2]]
+        return [option for option in known if len(name) > 1 and option.startswith(name)]
 
     def options_of(self, dest: str) -> list[str]:
         """The names under which an option may be typed."""
@@ -91,20 +94,11 @@ class CommandParser(argparse.ArgumentParser):
         """Names by which options were typed, in order, by setting; shortened ones in full."""
         found: dict[str, list[str]] = {}
         for word in self.words:
-            if (name := self._option_of(word)) is not None:
-                dest = self._option_string_actions[name].dest
-                found.setdefault(dest, []).append(name)
+            meant = self._meant(word)
+            dests = {self._option_string_actions[option].dest for option in meant}
+            if len(dests) == 1:
+                found.setdefault(dests.pop(), []).append(meant[0])
         return found
-
-    def _option_of(self, word: str) -> str | None:
-        """The option that a word of the command line names, in full; None if it names none."""
-        name, known = word.split("=")[0], self._option_string_actions
-        if name in known:
-            return name
-        if not name.startswith("--"):
-            return name[:2] if name[:2] in known else None
-        meant = [option for option in known if option.startswith(name)]
-        return meant[0] if len({known[option].dest for option in meant}) == 1 else None
 
     def typed_name(self, dest: str) -> str:
         """The name by which the option was typed last for a setting."""
