@@ -244,7 +244,7 @@ TRAINING: list[tuple[str, str]] = [
     ),
     (
         f"{PARTICLES} {POSES} --enc-mask 99",
-        "--enc-mask 99 must be a radius from 1 to 8 pixels, or −1 for no mask",
+        "--enc-mask 99 must be a radius from 1 to 8 pixels, or -1 for no mask",
     ),
     (
         f"{PARTICLES} {POSES} --pdim 400000",

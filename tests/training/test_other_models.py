@@ -1,6 +1,7 @@
 """Weights and runs of another model are refused in a sentence that names the options."""
 
 import pytest
+import yaml
 
 from cryodrgn.cli.main import main
 from finished_run import SMALL_NN, SMALL_VAE
@@ -55,6 +56,18 @@ def test_a_model_of_another_config_is_refused(fail, made, tmp_path):
     words = ("-c", made / "alone/config.yaml", "-z", 0, 0, "-o", tmp_path / "map.mrc")
     message = fail("eval_vol", made / "sum/weights.pkl", *words)
     assert "config.yaml: it is of a network on a linear model, and this is a network" in message
+
+
+def test_a_config_of_another_run_of_the_same_model_is_said(run, made, tmp_path, caplog):
+    own, other = made / "alone/config.yaml", tmp_path / "config.yaml"
+    words = ("eval_vol", made / "alone/weights.pkl", "-z", 0, 0, "-o", tmp_path / "map.mrc")
+    for config, is_said in ((own, False), (other, True)):
+        content = yaml.safe_load(own.read_text())
+        content["dataset_args"]["norm"][1] *= 1.1
+        other.write_text(yaml.safe_dump(content))
+        caplog.clear()
+        run(*words, "-c", config)
+        assert (f"{other} is of another run than {own}" in caplog.text) is is_said
 
 
 @pytest.mark.parametrize(

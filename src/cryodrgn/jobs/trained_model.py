@@ -118,6 +118,28 @@ class TrainedModelOptions(Settings):
         config = load_run_config(self.config or find_run_config(self.weights))
         return stack_folders_of(config, particles)
 
+    def _warn_of_other_norm(self, config: Mapping[str, Any]) -> None:
+        """Say that the config that was given is of another run than the weights."""
+        from cryodrgn.errors import InputFileError
+        from cryodrgn.io.run_config import find_run_config, load_run_config
+
+        if self.config is None or self.norm is not None:
+            return
+        try:
+            own = load_run_config(path := find_run_config(self.weights))
+        except InputFileError:
+            return
+        norms = [one.get("dataset_args", {}).get("norm") for one in (config, own)]
+        if norms[0] != norms[1]:
+            logger.warning(
+                "`config` %s is of another run than %s beside the weights: norm (%s there, %s "
+                "here) and pixel size are taken from it; leave `config` out to take the run's",
+                self.config,
+                path,
+                norms[0],
+                norms[1],
+            )
+
     def trained(self) -> "TrainedModel":
         """The model.
 
@@ -130,6 +152,7 @@ class TrainedModelOptions(Settings):
 
         require_plain_file(self.weights)
         config = load_run_config(self.config or find_run_config(self.weights))
+        self._warn_of_other_norm(config)
         given = {name: getattr(self, name) for name in CONFIG_NAMES}
         given = {name: value for name, value in given.items() if value is not None}
         if given.get("use_real") and self.encode_mode is None and _sees_transforms(config):

@@ -224,13 +224,16 @@ class EncoderConfig(ImagePerceptronSettings):
             radius = box_size // 2
             radius = min(radius, SUBTOMOGRAM_RADIUS) if self.mode == "subtomogram" else radius
         if radius == -1 and self.mode == "subtomogram":
-            msg = "`encode_mode` subtomogram needs a radius with `encoder_mask`, not −1"
+            msg = (
+                "`encode_mode` subtomogram needs a radius with `encoder_mask`, from 1 to "
+                f"{box_size // 2}, not -1"
+            )
             raise ConfigError(msg)
         if radius > box_size // 2:
+            others = "" if self.mode == "subtomogram" else ", or -1 for no mask"
             msg = (
                 f"`encoder_mask` {radius} must be a radius from 1 to {box_size // 2} "
-                "pixels, or −1 "
-                "for no mask"
+                f"pixels{others}"
             )
             raise ConfigError(msg)
         return radius
