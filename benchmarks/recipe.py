@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from accuracy import Results
 from methods import Case, vae_alone
-from sets import SETS, make_set_once
+from sets import SETS, BenchmarkSet, make_set_once
 
 NETWORKS = ("--pdim", "64", "--qdim", "64", "--no-analysis")
 LARGE_STEPS = ("-b", "32", "--lr", "2e-3")
@@ -42,7 +42,7 @@ def main() -> None:
     store = Results(args.work / "figures.json")
     for seed in args.seeds:
         for name in args.sets:
-            settings = replace(SETS[name], box_size=args.box, num_images=args.images)
+            settings = _downsampled(SETS[name], args.box, args.images)
             folder = args.work / f"{name}.{seed}"
             make_set_once(settings, args.structure, folder, seed)
             case = Case(folder, settings, seed, vae_epochs=args.epochs)
@@ -52,6 +52,12 @@ def main() -> None:
                     lambda case=case, options=options: vae_alone(case, *NETWORKS, *options),
                 )
     print(_table(store.rows, args.sets))
+
+
+def _downsampled(of_set: BenchmarkSet, box_size: int, num_images: int) -> BenchmarkSet:
+    """The set at fewer pixels, of which each has averaged the noise of several."""
+    snr = of_set.snr * (of_set.box_size / box_size) ** 2
+    return replace(of_set, box_size=box_size, num_images=num_images, snr=snr)
 
 
 def _arguments() -> argparse.Namespace:

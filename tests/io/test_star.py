@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cryodrgn.errors import InputFileError, MetadataError
-from cryodrgn.io.star import read_star, write_star
+from cryodrgn.io.star import particle_block, read_star, write_star
 
 words = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1)
 plain_words = words.filter(lambda w: not re.search(r"""['"]""", w) and w.strip() == w)
@@ -157,7 +158,17 @@ def test_a_file_that_is_cut_off_within_a_word_is_refused(tmp_path, cut, said):
         HEADER + "1@a.mrcs 2",
     ],
 )
-def test_a_whole_file_may_lack_the_end_of_its_last_line(tmp_path, text):
+def test_a_whole_file_may_lack_the_end_of_its_last_line(tmp_path, caplog, text):
     path = tmp_path / "whole.star"
     path.write_text(text)
     assert read_star(path)
+    assert f"its last line has no end, {text.splitlines()[-1]!r}" in caplog.text
+    caplog.clear()
+    path.write_text(f"{text}\n")
+    assert read_star(path)
+    assert not caplog.text
+
+
+def test_a_file_of_an_optics_table_alone_may_be_cut_off():
+    with pytest.raises(InputFileError, match="an optics table but no particles: it may be cut"):
+        particle_block(Path("cut.star"), {"optics": 1})

@@ -130,8 +130,12 @@ def _content(path: Path, error: pickle.UnpicklingError) -> str:
         objects = load_pickles(path)
     except InputFileError as other:
         named = _REFUSED.search(f"{error} {other}")
-        what = f"an object of the class {named[1]}" if named else "something else"
-        return f"it holds {what}, expected only tensors, arrays, and plain values"
+        if named is None:
+            return "what it holds is damaged, or another program's"
+        return (
+            f"it holds an object of the class {named[1]}, and weights are only tensors, arrays "
+            "and plain values"
+        )
     # Poses are a tuple of two.
     parts = [
         part for one in objects for part in (one if isinstance(one, list | tuple) else [one])

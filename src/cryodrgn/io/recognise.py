@@ -115,8 +115,8 @@ def _recognised_zip(beginning: bytes) -> str:
     # What torch saves is named so in its archive.
     if b"/data.pkl" in beginning[:200]:
         return (
-            "holds weights of a network (weights.pkl) or something else that torch saved, "
-            "expected another file of the run"
+            "holds weights of a network (weights.pkl) or other data that torch.save wrote, "
+            "and is read only where weights are asked for; give the file that is meant here"
         )
     # The name of the first file in an archive ends before its content.
     if b".npy" in beginning[30:200]:

@@ -1,5 +1,6 @@
 """STAR files as RELION writes them: read with gemmi, written in RELION's own layout."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.recognise import STAR, unreadable
 from cryodrgn.io.text import require_file
+
+logger = logging.getLogger(__name__)
 
 # Values of a row, those in quotes whole.
 _WORDS = re.compile(r"""'(?:[^']|'(?=\S))*'|"(?:[^"]|"(?=\S))*"|\S+""")
@@ -121,8 +124,16 @@ def read_star(path: Path) -> dict[str, StarTable]:
         msg = f"{path} cannot be read as a STAR file: {reason}"
         raise InputFileError(unreadable(path, STAR, msg)) from error
     if (reason := _ends_early(path)) is not None:
-        msg = f"{path} cannot be used: {reason}"
+        msg = f"{path} cannot be read as a STAR file: {reason}"
         raise InputFileError(msg)
+    if last := _last_lines(path)[-1]:
+        # A whole number that lacks digits is one, too.
+        logger.warning(
+            "%s: its last line has no end, %r: if the file was cut off there, a value is "
+            "wrong; compare its size with that of the file it was copied from",
+            path,
+            last[-40:],
+        )
     blocks = {name: table for name, table in blocks.items() if len(table)}
     if not blocks:
         msg = f"{path} is a STAR file without any rows"
@@ -143,8 +154,8 @@ def particle_block(path: Path, rows: Mapping[str, int]) -> str:
     others = {name: count for name, count in rows.items() if name != "optics"}
     if not others:
         msg = (
-            f"{path} holds an optics table but no particles: take another file, or look at "
-            "the selection that wrote it"
+            f"{path} holds an optics table but no particles: it may be cut off behind it "
+            "(copy it again), or the selection that wrote it was empty (take another file)"
         )
         raise InputFileError(msg)
     return "particles" if "particles" in others else max(others, key=others.__getitem__)
@@ -223,11 +234,7 @@ def _ends_early(path: Path) -> str | None:
     Programs end the last line too. A line without an end, of a number with fewer decimals than
     all other rows have, or of the name of a column, was cut off.
     """
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - END))
-        lines = file.read().decode(errors="replace").split("\n")
-    last, before = lines[-1].strip(), [line.strip() for line in lines[1:-1]]
+    *before, last = _last_lines(path)
     if not last:
         return None
     copy = "copy the file again"
@@ -242,6 +249,15 @@ def _ends_early(path: Path) -> str | None:
     if decimals >= known.pop() or _NUMBER.fullmatch(value) is None:
         return None
     return f"it is cut off: it ends within the value {value!r} of its last row; {copy}"
+
+
+def _last_lines(path: Path) -> list[str]:
+    """Lines at the end of a file, the last one empty where the one before it has its end."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - END))
+        lines = file.read().decode(errors="replace").split("\n")
+    return [line.strip() for line in (*lines[1:-1], lines[-1])]
 
 
 def _first_line(error: BaseException) -> str:

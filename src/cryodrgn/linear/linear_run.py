@@ -222,9 +222,9 @@ class LinearRun:
             msg = (
                 f"{self.folder} holds latents of {len(self.latents.mean)} particles, but there "
                 f"are {len(particles)} in {particles.source}"
-                f"{advice or '; give the run the same particles'}; where bad images are left "
-                "out now, run train_linear again, which leaves them out too; or begin with "
-                "states (reconstruct_states) of that run, for any particles"
+                f"{advice or '; give the run the same particles'}; if bad images are left out "
+                "now, make the linear run again (train_linear), without these images; a folder "
+                "that reconstruct_states made of that run fits any number of particles"
             )
             raise ConfigError(msg)
         latents = self.latents.of_particles(particles)

@@ -180,7 +180,7 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
         if not start.is_same_run:
             words = (
                 f"nothing is left to train with {start.source}: {done} done in the run that "
-                "wrote it, which count"
+                "wrote it, and they count here"
             )
         msg = (
             f"{words}, and no more than {wanted} asked for; ask for more than "
