@@ -269,7 +269,7 @@ CASES = {
         stubs=(
             "cryodrgn.devices:choose_device",
             "cryodrgn.runs.run:open_run",
-            "cryodrgn.workflow.run_comparison:compare_runs",
+            "cryodrgn.workflow.run_judging:compare_runs",
             "cryodrgn.workflow.run_comparison:write_comparison",
         ),
     ),

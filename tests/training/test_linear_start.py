@@ -37,6 +37,11 @@ def start(run, made, out, *more):
     return run("train_vae", made / "particles.star", "-o", out, *VAE, *more)
 
 
+def beta_of(folder):
+    config = load_run_config(folder / "config.yaml")
+    return config["training"]["settings"]["training"]["kl"]["beta"]
+
+
 def model_at(folder):
     run = RunDirectory(folder)
     return TrainedModel.load(run.weights(), load_run_config(run.config_yaml))
@@ -96,6 +101,14 @@ def test_a_run_on_a_linear_model_goes_on_exactly_when_that_is_gone(run, made, tm
         assert torch.equal(values, other["model_state_dict"][name]), name
     again = run("train_vae", "-o", parts, "--load", "latest", "-n", 3)
     assert "Epoch: 3" in again
+    assert beta_of(whole) == beta_of(parts) == 2 * 4
+
+
+def test_a_weight_of_the_divergence_that_was_given_stays(run, made, tmp_path):
+    out, more = tmp_path / "run", ("--from", made / "linear")
+    start(run, made, out, *more, *STILL, "--beta", 1)
+    start(run, made, out, *more, "-n", 2, "--lr", 1e-12, "--load", "latest")
+    assert beta_of(out) == 1
 
 
 @pytest.mark.parametrize("tuning", [(), ("--optimizer", "muon", "--average", 0.1)])

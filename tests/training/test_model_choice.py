@@ -87,3 +87,18 @@ def test_without_particles_kept_out_nothing_is_judged(run, made, tmp_path):
     )
     names = [event["event"] for event in read_events(out / "events.jsonl")]
     assert "ModelsCompared" not in names
+
+
+def test_a_posterior_that_is_too_narrow_is_not_held_against_the_volumes(run, tmp_path):
+    """Where the divergence does not count, the encoder's variances vanish."""
+    run("simulate", "-D", 16, "--Apix", 12, "-n", 600, "--num-states", 1, "-o", tmp_path)
+    run(
+        "train_linear",
+        tmp_path / "particles.star",
+        "--components",
+        1,
+        "-o",
+        tmp_path / "linear",
+    )
+    found = judged(run, tmp_path, tmp_path / "run", "-n", 3, "--lr", 1e-3, "--beta", 0)
+    assert "adds nothing to the linear model" in found["verdict"]

@@ -11,7 +11,12 @@ import yaml
 
 import cryodrgn
 from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
-from cryodrgn.io.cryodrgn_pickle import load_latents, save_latents, save_pickles
+from cryodrgn.io.cryodrgn_pickle import (
+    load_latents,
+    load_pickles,
+    save_latents,
+    save_pickles,
+)
 from cryodrgn.rundir import RunDirectory
 from finished_run import SMALL_VAE, command
 
@@ -69,6 +74,20 @@ def test_a_model_is_as_good_as_its_copy_and_better_than_one_with_noise(made, tmp
     assert found.are_equal(2)
     assert not found.are_equal(3)
     assert "equally well" in found.in_words()
+
+
+def test_latents_too_narrow_by_the_weight_of_the_divergence_are_made_wider(made, tmp_path):
+    for name, beta in (("small", 0.01), ("large", 100.0)):
+        shutil.copytree(made / "vae", tmp_path / name)
+        mean, log_variance = load_pickles(made / "vae" / "z.pkl")
+        save_latents(tmp_path / name / "z.pkl", mean, log_variance - 4)
+        config = tmp_path / name / "config.yaml"
+        content = yaml.safe_load(config.read_text())
+        content["training"]["settings"]["training"]["kl"]["beta"] = beta
+        config.write_text(yaml.safe_dump(content))
+    found = compared(tmp_path / "small", tmp_path / "large")
+    assert found.best == 0
+    assert not found.are_equal(1)
 
 
 def test_an_untrained_network_is_behind_the_linear_model_in_either_order(made, tmp_path):

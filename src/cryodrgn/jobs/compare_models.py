@@ -47,7 +47,8 @@ class CompareModels(DeviceOptions, Job["RunComparison"]):
         """
         from cryodrgn.devices import choose_device
         from cryodrgn.runs.run import open_run
-        from cryodrgn.workflow.run_comparison import compare_runs, write_comparison
+        from cryodrgn.workflow.run_comparison import write_comparison
+        from cryodrgn.workflow.run_judging import compare_runs
 
         if self.output is not None:
             require_ending(self.output, (".csv",), "output")

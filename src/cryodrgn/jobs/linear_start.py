@@ -81,7 +81,7 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         from cryodrgn.models.settings import DecoderConfig, EncoderConfig
 
         decoder, encoder = self._sizes
-        if self._going_on is None:
+        if self.going_on is None:
             self._opened.check(particles, invert=bool(getattr(self, "invert", False)))
         if not isinstance(usual.decoder, DecoderConfig):
             msg = f"`linear_run` goes with the perceptron, not with {usual.decoder.name}"
@@ -162,7 +162,7 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         folder, seed = config.training.linear_run, config.training.seed
         if folder is None:
             return config, None
-        is_known = self.linear_run is not None and self._going_on is None
+        is_known = self.linear_run is not None and self.going_on is None
         opened = self._opened if is_known else LinearRun.open(folder, seed)
         opened.check(particles, invert=config.data.invert)
         held_out, visited = held_out_particles(config.training, particles), None
@@ -191,8 +191,8 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         return LinearRun.open(self.linear_run, seed)
 
     @cached_property
-    def _going_on(self) -> "ModelConfig | None":
-        """The model of the run that goes on; None if a new one begins.
+    def going_on(self) -> "RunConfig | None":
+        """The run on a linear model that goes on; None if a new one begins.
 
         What it began with is in its weights, and need not be there any more.
         """
@@ -207,15 +207,16 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         recorded = recorded_config(RunDirectory(folder))
         if recorded is None or recorded.training.linear_run != self.linear_run.resolve():
             return None
-        return recorded.model
+        return recorded
 
     @cached_property
     def _sizes(self) -> "tuple[LinearNetworkConfig, LinearEncoderConfig | None]":
         """Sizes of the linear model in a decoder and in an encoder, beside any network."""
         from cryodrgn.models.settings import LinearEncoderConfig, LinearNetworkConfig
 
-        if self._going_on is not None:
-            decoder, encoder = self._going_on.decoder, self._going_on.encoder
+        if self.going_on is not None:
+            model = self.going_on.model
+            decoder, encoder = model.decoder, model.encoder
             assert isinstance(decoder, LinearNetworkConfig)
             is_told = isinstance(encoder, LinearEncoderConfig)
             return decoder, encoder if is_told else None

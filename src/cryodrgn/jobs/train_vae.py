@@ -30,13 +30,18 @@ logger = logging.getLogger(__name__)
 
 # Encoders that read one image of a particle.
 OF_ONE_IMAGE = frozenset({"resid", "mlp", "conv"})
+# Weight of the KL divergence per dimension of z by which the loss is the evidence lower bound,
+# where Hartley values have unit variance and are mostly noise (docs/methods.md, β = 4 v Z).
+BETA_OF_BOUND = 2.0
 
 
 @settings
 class DivergenceOptions(Settings):
     """Weight of the KL divergence in the loss."""
 
-    beta: float | str = same_as(KlWeighting, "beta")
+    beta: float | str = same_as(
+        KlWeighting, "beta", default_words="1.0; with --from twice the dimensions of z"
+    )
     beta_control: float | None = same_as(KlWeighting, "control")
 
 
@@ -165,8 +170,26 @@ class TrainVae(
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the evidence lower bound."""
         warm_start = None if self.initial_latents is None else part_of(self, WarmStart)
-        kl = part_of(self, KlWeighting)
-        return replace(self.train_config(), kl=kl, warm_start=warm_start)
+        return replace(self.train_config(), kl=self._divergence(), warm_start=warm_start)
+
+    def _divergence(self) -> KlWeighting:
+        """Weight of the KL divergence in the loss.
+
+        On a linear model as in the evidence lower bound, of which the posterior that it tells
+        is the best one: with a smaller weight the encoder leaves it for narrower ones.
+        """
+        if self.linear_run is None or {"beta", "beta_control"} & self.given:
+            return part_of(self, KlWeighting)
+        if self.going_on is not None:
+            return self.going_on.training.kl
+        beta = BETA_OF_BOUND * self.latent_dim
+        logger.info(
+            "`beta` is %g, twice the dimensions of z, by which the loss is the evidence lower "
+            "bound of images that are mostly noise; `beta` 1 is what train_vae has without "
+            "`linear_run`",
+            beta,
+        )
+        return KlWeighting(beta=beta)
 
 
 train_vae = function_of(TrainVae)

@@ -7,13 +7,14 @@ neither gains by latents that follow noise:
     log p(y) ≥ E log mean_s p(y | z_s) p(z_s) / q(z_s | y),   z_s drawn from q
 
 (importance weighting, Burda et al. 2016), with the prior N(0, I), and the noise that the linear
-model leaves of the images, shell by shell. The posterior q is that of the encoder; the linear
-model is given the better one of its own and that, and the network's correction of its mean
-volume, which is the same for all particles and no heterogeneity.
+model leaves of the images, shell by shell. The bound holds for any posterior q, and volumes are
+judged, not encoders, so each model has the better one of two: that of the encoder, and that of
+the linear model in closed form. The linear model is also given the network's correction of its
+mean volume, which is the same for all particles and no heterogeneity.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,30 +91,55 @@ def compare_with_linear(
     mine = team.piece(rows)
     told = [_posteriors(encoder, batch, dtype) for batch in _batches(particles, mine)]
     closed, corrected = (_joined([pair[number] for pair in told]) for number in (0, 1))
-    alone = Candidate(decode=decoder.linear, posterior=closed)
-    # Whose volumes are right is asked, not whose latents: the linear model has the better ones.
-    told_by_network = Candidate(decode=decoder.linear, posterior=corrected)
     centre = team.total(corrected[0].sum(0)) / len(rows)
-    moved = Candidate(
-        decode=partial(_with_one_correction, decoder, centre, dtype), posterior=corrected
-    )
-    summed = Candidate(decode=partial(decoder, dtype=dtype), posterior=corrected)
+    moved: Decode = partial(_with_one_correction, decoder, centre, dtype)
+    alone = Candidate(decode=decoder.linear, posterior=closed)
     variances = residual_variances(alone, particles, mine, team)
     shape = SAMPLES, len(rows), decoder.latent_dim
     drawn = torch.randn(shape, generator=generator_at(seed, (STREAM,)))
     noise = drawn[:, torch.searchsorted(rows, mine)].to(particles.device)
-    *linear, whole = (
-        mean_of_copies(team.gather(bounds).double().cpu().numpy(), numbers)
-        for candidate in (alone, told_by_network, moved, summed)
-        for bounds in [likelihood_bounds(candidate, particles, mine, variances, noise)]
+
+    def bounds(decode: Decode, posterior: Posterior) -> Float[np.ndarray, " particles"]:
+        candidate = Candidate(decode=decode, posterior=posterior)
+        found = likelihood_bounds(candidate, particles, mine, variances, noise)
+        return mean_of_copies(team.gather(found).double().cpu().numpy(), numbers)
+
+    linear, whole = (
+        highest([bounds(decode, told) for decode in decodes for told in (closed, corrected)])
+        for decodes in ((decoder.linear, moved), (partial(decoder, dtype=dtype),))
     )
-    gains = whole - max(linear, key=lambda found: float(found.mean()))
+    gains = whole - linear
     model.train(was_training)
     return ModelChoice(
         gain=float(gains.mean()),
         error=standard_error(gains, ddof=1),
         num_particles=len(gains),
     )
+
+
+def highest(
+    bounds: Sequence[Float[np.ndarray, " particles"]],
+) -> Float[np.ndarray, " particles"]:
+    """The bounds with the highest mean, of several of one model."""
+    return max(bounds, key=lambda found: float(found.mean()))
+
+
+def untempered(posterior: Posterior, times: float) -> Posterior:
+    """Posterior of images that count once, told from one in which they count several times.
+
+    An encoder that is trained with a KL divergence of less than its weight in the evidence
+    lower bound learns the latter: of the likelihood L(z) it tells L(z)^t p(z) in place of
+    L(z) p(z), normalised (β-VAE; Higgins et al. 2017). With normal distributions a precision
+    1/ν = t Λ + 1 becomes Λ + 1, and the mean t Λ m / (t Λ + 1) becomes Λ m / (Λ + 1).
+
+    Args:
+        posterior: Mean and log-variance, one row per particle.
+        times: t.
+    """
+    mean, log_variance = posterior
+    precision = (-log_variance).exp().clamp_min(1)
+    once = (precision - 1) / times + 1
+    return mean * precision / (times * once), -once.log()
 
 
 def _with_one_correction(
