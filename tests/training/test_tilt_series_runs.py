@@ -143,6 +143,10 @@ def test_a_linear_run_goes_from_tilt_series_to_states_and_pages(series, run, tmp
     assert (linear / "analyze" / "report.html").is_file()
     run("eval_images", series, linear / "weights.pkl", "-o", tmp_path / "e.pkl")
     np.testing.assert_allclose(load_latents(tmp_path / "e.pkl"), mean, atol=1e-3)
+    still = (*SMALL_VAE, *FIXED, "-n", 1, "--lr", 1e-12)
+    run("train_vae", series, "--from", linear, *still, "-o", tmp_path / "network")
+    found = Finished(tmp_path / "network").config["training"]["settings"]["training"]["kl"]
+    assert found["beta"] == pytest.approx(2 / TILTS)
 
 
 def test_a_selection_is_of_particles(series, run, write_pickle, tmp_path):

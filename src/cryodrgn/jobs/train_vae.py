@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 
 # Encoders that read one image of a particle.
 OF_ONE_IMAGE = frozenset({"resid", "mlp", "conv"})
-# Weight of the KL divergence per dimension of z by which the loss is the evidence lower bound,
-# where Hartley values have unit variance and are mostly noise (docs/methods.md, β = 4 v Z).
-BETA_OF_BOUND = 2.0
+# Mean variance v of the noise of a real or imaginary part, where Hartley values have unit
+# variance and are mostly noise.
+VARIANCE_OF_NOISE = 0.5
 
 
 @settings
@@ -40,7 +40,10 @@ class DivergenceOptions(Settings):
     """Weight of the KL divergence in the loss."""
 
     beta: float | str = same_as(
-        KlWeighting, "beta", default_words="1.0; with --from twice the dimensions of z"
+        KlWeighting,
+        "beta",
+        default_words="1.0; with --from twice the dimensions of z, divided by "
+        "the number of images of a particle",
     )
     beta_control: float | None = same_as(KlWeighting, "control")
 
@@ -170,26 +173,37 @@ class TrainVae(
     def optimisation(self) -> "TrainConfig":
         """Optimisation of the evidence lower bound."""
         warm_start = None if self.initial_latents is None else part_of(self, WarmStart)
-        return replace(self.train_config(), kl=self._divergence(), warm_start=warm_start)
+        kl = part_of(self, KlWeighting)
+        return replace(self.train_config(), kl=kl, warm_start=warm_start)
 
-    def _divergence(self) -> KlWeighting:
-        """Weight of the KL divergence in the loss.
-
-        On a linear model as in the evidence lower bound, of which the posterior that it tells
-        is the best one: with a smaller weight the encoder leaves it for narrower ones.
-        """
+    def _described(self, particles: "ParticleSet") -> "RunConfig":
+        """The run that the settings describe, with β of the bound on a linear model."""
+        described = super()._described(particles)
         if self.linear_run is None or {"beta", "beta_control"} & self.given:
-            return part_of(self, KlWeighting)
+            return described
         if self.going_on is not None:
-            return self.going_on.training.kl
-        beta = BETA_OF_BOUND * self.latent_dim
+            kl = self.going_on.training.kl
+        else:
+            kl = KlWeighting(beta=self._beta_of_bound(particles))
+        return replace(described, training=replace(described.training, kl=kl))
+
+    def _beta_of_bound(self, particles: "ParticleSet") -> float:
+        """The weight by which the loss is the evidence lower bound.
+
+        The posterior of a linear model is the best one by this bound; with a smaller weight an
+        encoder leaves it for narrower ones. 4 v Z / N for particles of N images
+        (docs/methods.md).
+        """
+        count = float(self.tilts_drawn or particles.image_counts.mean())
+        beta = 4 * VARIANCE_OF_NOISE * self.latent_dim / count
         logger.info(
-            "`beta` is %g, twice the dimensions of z, by which the loss is the evidence lower "
-            "bound of images that are mostly noise; `beta` 1 is what train_vae has without "
-            "`linear_run`",
+            "`beta` is %.3g, 2 × %d dimensions of z%s: on a linear model the loss is the "
+            "evidence lower bound of images that are mostly noise (1 without `linear_run`)",
             beta,
+            self.latent_dim,
+            "" if count == 1 else f" / {count:.3g} images of a particle",
         )
-        return KlWeighting(beta=beta)
+        return beta
 
 
 train_vae = function_of(TrainVae)

@@ -113,7 +113,7 @@ def _bounds_of(
     variances: Float[Tensor, " shells"],
     seed: int,
 ) -> Float[Tensor, "posteriors rows"]:
-    """Bounds of a run with its latents as they are, and made wider where they are too narrow.
+    """Bounds of a run with its latents as they are, and as if the images counted once.
 
     Raises:
         ConfigError: The model predicts images that are not finite.
@@ -122,7 +122,7 @@ def _bounds_of(
     shape = SAMPLES, len(rows), run.latent_dim
     noise = torch.randn(shape, generator=generator_at(seed, (STREAM,))).to(images.device)
     posteriors = [candidate.posterior]
-    if (times := _times_counted(run, images, variances)) > 1:
+    if (times := _times_counted(run, images, variances)) != 1:
         posteriors.append(untempered(candidate.posterior, times))
     bounds = torch.stack(
         [
@@ -195,16 +195,20 @@ def _model_of(run: Run, first: Run) -> TrainedModel:
 
 
 def _times_counted(run: Run, images: TrainingSet, variances: Float[Tensor, " shells"]) -> float:
-    """Number of times that the latents of a run count the images: 4 v Z / β (docs/methods.md).
+    """Number of times that the latents of a run count the images: 4 v Z / (β N).
 
-    v is the mean variance of the noise of a real number, Z the dimension of the latent. 1 for
-    linear models, for schedules of β, and where the weight is not recorded.
+    v is the mean variance of the noise of a real number, Z the dimension of the latent, and N
+    the mean number of images of a particle (docs/methods.md). 1 for linear models, where a
+    schedule or a control sets β, and where it is not recorded.
     """
-    kl = _training_of(run).get("kl") or {}
+    training = _training_of(run)
+    kl = training.get("kl") or {}
     beta = kl.get("beta")
-    if run.files.linear.covariances.exists() or kl.get("control") is not None or not beta:
+    is_number = isinstance(beta, int | float) and beta > 0 and kl.get("control") is None
+    if run.files.linear.covariances.exists() or not is_number:
         return 1.0
-    return 4 * float(variances[images.shells].mean()) * run.latent_dim / beta
+    count = training.get("tilts_drawn") or images.images_per_particle
+    return 4 * float(variances[images.shells].mean()) * run.latent_dim / (beta * count)
 
 
 def _epochs_of(run: Run) -> int | None:
