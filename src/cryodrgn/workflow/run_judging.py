@@ -203,9 +203,8 @@ def _times_counted(run: Run, images: TrainingSet, variances: Float[Tensor, " she
     """
     training = _training_of(run)
     kl = training.get("kl") or {}
-    beta = kl.get("beta")
-    is_number = isinstance(beta, int | float) and beta > 0 and kl.get("control") is None
-    if run.files.linear.covariances.exists() or not is_number:
+    beta = kl.get("beta") if kl.get("control") is None else None
+    if run.files.linear.covariances.exists() or not beta:
         return 1.0
     count = training.get("tilts_drawn") or images.images_per_particle
     return 4 * float(variances[images.shells].mean()) * run.latent_dim / (beta * count)
