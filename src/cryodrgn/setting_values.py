@@ -33,7 +33,7 @@ def converted(value: Any, hint: Any) -> Any:
     Raises:
         TypeError: The value has no place in the type.
     """
-    if type(value) in _kept(hint):
+    if type(value) in types_kept(hint):
         return value
     origin, kinds = _parts(hint)
     if GivenArray in kinds and lists_numbers(value):
@@ -69,7 +69,7 @@ def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 @functools.cache
-def _kept(hint: Any) -> frozenset[type]:
+def types_kept(hint: Any) -> frozenset[type]:
     """Types of values that stay as they are; paths and real numbers are checked."""
     origin, kinds = _parts(hint)
     taken = kinds if origin in (Union, UnionType) else (hint,)

@@ -8,7 +8,7 @@ an option of its command line, and an entry of the reference page ``docs/command
 import difflib
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -29,7 +29,7 @@ from cryodrgn import compat
 from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.outputs import existing_folder, require_own_outputs
-from cryodrgn.setting_values import converted, in_words, with_name
+from cryodrgn.setting_values import converted, in_words, types_kept, with_name
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -323,6 +323,16 @@ def hints_of(job: type[Any]) -> Mapping[str, Any]:
     return get_type_hints(job)
 
 
+@functools.cache
+def _checks_of(job: type[Any]) -> Sequence[tuple[str, Any, frozenset[type], Check | None]]:
+    """Settings by name, with their types, the types that stay as they are, and conditions."""
+    hints = hints_of(job)
+    return [
+        (name, hints[name], types_kept(hints[name]), said.check)
+        for name, (_, said) in options_of(job).items()
+    ]
+
+
 class Settings:
     """Base of groups of options; checks every value when it is made.
 
@@ -338,18 +348,18 @@ class Settings:
         Raises:
             ConfigError: A value is of another type, or a condition on it does not hold.
         """
-        hints, values = hints_of(type(self)), vars(self)
-        for name, (_, said) in options_of(type(self)).items():
-            given = values[name]
-            try:
-                value = converted(given, hints[name])
-            except (TypeError, OverflowError) as error:
-                msg = f"`{name}` must be {in_words(hints[name])}, got {given!r}"
-                raise ConfigError(msg) from error
-            values[name] = with_name(value, name)
-            if said.check is not None and value is not None and not said.check.holds(value):
+        values = vars(self)
+        for name, hint, kept, check in _checks_of(type(self)):
+            value = values[name]
+            if type(value) not in kept:
+                try:
+                    value = values[name] = with_name(converted(value, hint), name)
+                except (TypeError, OverflowError) as error:
+                    msg = f"`{name}` must be {in_words(hint)}, got {value!r}"
+                    raise ConfigError(msg) from error
+            if check is not None and value is not None and not check.holds(value):
                 found = " ".join(map(str, value)) if isinstance(value, tuple) else value
-                msg = f"`{name}` must be {said.check.words}, got {found}"
+                msg = f"`{name}` must be {check.words}, got {found}"
                 raise ConfigError(msg)
         self._require_own_outputs()
 

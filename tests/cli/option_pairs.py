@@ -191,7 +191,11 @@ class Pairs:
         refused = [
             name
             for name in sorted(self.changes.keys() - accepted - known)
-            if all(self.outcome(*pair).refused for pair in pairs if pair[0] == name)
+            if all(
+                (together.get(frozenset(pair)) or self.outcome(*pair)).refused
+                for pair in pairs
+                if pair[0] == name
+            )
         ]
         return [*found, *(f"{self._name(name)} is always refused" for name in refused)]
 
