@@ -73,6 +73,24 @@ def coarse() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def undistributed() -> Iterator[None]:
+    """No tensor that is compared is distributed: to ask so takes four seconds of imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.testing._comparison, "_HAS_DTENSOR", False, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Workers do not compile the same at the same time."""
+    from one_compiler import one_at_a_time
+
+    # The folder above those of the workers is the same for all.
+    with one_at_a_time(tmp_path_factory.getbasetemp().parent / "umap.lock"):
+        yield
+
+
 @pytest.fixture
 def drawn() -> Iterator[None]:
     """Runs draw all their pictures."""
