@@ -113,7 +113,9 @@ def test_moved_images_are_learnt_as_those_that_are_centred(
 
 def test_a_list_of_stacks_trains_as_the_stack_does(run, acceptance, tmp_path):
     upstream = acceptance / "upstream"
-    options = ("--poses", upstream / "toy_angles.pkl", "--dim", 32, "-n", 1)
+    np.savetxt(tmp_path / "ind.txt", np.arange(0, 1000, 4), fmt="%d")
+    options = ("--poses", upstream / "toy_angles.pkl", "--ind", tmp_path / "ind.txt")
+    options += ("--dim", 32, "-n", 1)
     for ending in ("mrcs", "txt"):
         particles = upstream / f"toy_projections.{ending}"
         run("train_nn", particles, *options, "-o", tmp_path / ending)
