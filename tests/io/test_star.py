@@ -162,7 +162,7 @@ def test_a_whole_file_may_lack_the_end_of_its_last_line(tmp_path, caplog, text):
     path = tmp_path / "whole.star"
     path.write_text(text)
     assert read_star(path)
-    assert f"its last line has no end, {text.splitlines()[-1]!r}" in caplog.text
+    assert f"its last line has no end behind {text.split()[-1]!r}" in caplog.text
     caplog.clear()
     path.write_text(f"{text}\n")
     assert read_star(path)

@@ -129,10 +129,10 @@ def read_star(path: Path) -> dict[str, StarTable]:
     if last := _last_lines(path)[-1]:
         # A whole number that lacks digits is one, too.
         logger.warning(
-            "%s: its last line has no end, %r: if the file was cut off there, a value is "
-            "wrong; compare its size with that of the file it was copied from",
+            "%s: its last line has no end behind %r: if the file was cut off there, this value "
+            "is wrong; compare its size with that of the file it was copied from",
             path,
-            last[-40:],
+            last.split()[-1],
         )
     blocks = {name: table for name, table in blocks.items() if len(table)}
     if not blocks:
