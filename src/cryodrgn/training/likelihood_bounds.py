@@ -33,6 +33,7 @@ from cryodrgn.models.model import Model, sample_latent
 from cryodrgn.models.protocols import Posterior
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.copies import mean_of_copies, standard_error
+from cryodrgn.progress import Progress
 from cryodrgn.training.model_choice import ModelChoice
 
 SAMPLES = 8
@@ -99,15 +100,19 @@ def compare_with_linear(
     drawn = torch.randn(shape, generator=generator_at(seed, (STREAM,)))
     noise = drawn[:, torch.searchsorted(rows, mine)].to(particles.device)
 
-    def bounds(decode: Decode, posterior: Posterior) -> Float[np.ndarray, " particles"]:
+    def bounds(
+        decode: Decode, posterior: Posterior, progress: Progress
+    ) -> Float[np.ndarray, " particles"]:
         candidate = Candidate(decode=decode, posterior=posterior)
-        found = likelihood_bounds(candidate, particles, mine, variances, noise)
+        found = likelihood_bounds(candidate, particles, mine, variances, noise, progress)
         return mean_of_copies(team.gather(found).double().cpu().numpy(), numbers)
 
-    linear, whole = (
-        highest([bounds(decode, told) for decode in decodes for told in (closed, corrected)])
-        for decodes in ((decoder.linear, moved), (partial(decoder, dtype=dtype),))
-    )
+    posteriors, summed = (closed, corrected), partial(decoder, dtype=dtype)
+    with Progress(3 * len(posteriors) * len(mine), "comparing models", "particles") as progress:
+        linear, whole = (
+            highest([bounds(decode, q, progress) for decode in decodes for q in posteriors])
+            for decodes in ((decoder.linear, moved), (summed,))
+        )
     gains = whole - linear
     model.train(was_training)
     return ModelChoice(
@@ -203,6 +208,7 @@ def likelihood_bounds(
     rows: Int[Tensor, " rows"],
     variances: Float[Tensor, " shells"],
     noise: Float[Tensor, "samples rows z"],
+    progress: Progress,
 ) -> Float[Tensor, " rows"]:
     """Lower bound of the log-likelihood of every particle, beside a constant.
 
@@ -212,6 +218,7 @@ def likelihood_bounds(
         rows: The particles that are judged, in the order of its posterior.
         variances: Of the noise of a real number by shell.
         noise: Standard normal numbers of the samples.
+        progress: Is told of every particle that is done.
     """
     precision = (1 / variances.clamp_min(1e-12))[particles.shells]
     means, log_variances = candidate.posterior
@@ -228,6 +235,7 @@ def likelihood_bounds(
             own = -0.5 * (standard.square() + log_variance).sum(1)
             weights.append(likelihood + prior - own)
         found.append(torch.logsumexp(torch.stack(weights), dim=0) - math.log(len(drawn)))
+        progress.advance(len(batch))
     return torch.cat(found)
 
 

@@ -37,6 +37,7 @@ from cryodrgn.particles.copies import mean_of_copies
 from cryodrgn.particles.half_sets import rows_of
 from cryodrgn.particles.optics import CORRECTIONS, CtfTable
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.progress import Progress
 from cryodrgn.reconstruction.trained import TrainedModel, prepare_as_trained
 from cryodrgn.runs.run import Run
 from cryodrgn.training.held_out import choose_held_out
@@ -124,14 +125,14 @@ def _bounds_of(
     posteriors = [candidate.posterior]
     if (times := _times_counted(run, images, variances)) != 1:
         posteriors.append(untempered(candidate.posterior, times))
-    bounds = torch.stack(
-        [
+    with Progress(len(posteriors) * len(rows), f"judging {run.path}", "particles") as progress:
+        found = [
             likelihood_bounds(
-                replace(candidate, posterior=told), images, rows, variances, noise
+                replace(candidate, posterior=told), images, rows, variances, noise, progress
             )
             for told in posteriors
         ]
-    )
+    bounds = torch.stack(found)
     if not bool(bounds.isfinite().all()):
         msg = f"{run.path} predicts images that are not finite numbers; leave it out"
         raise ConfigError(msg)
