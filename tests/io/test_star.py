@@ -169,6 +169,21 @@ def test_a_whole_file_may_lack_the_end_of_its_last_line(tmp_path, caplog, text):
     assert not caplog.text
 
 
+def test_a_file_that_ends_behind_the_first_line_of_a_table_is_refused(tmp_path):
+    path = tmp_path / "cut.star"
+    path.write_text(f"{HEADER}{ROWS}\ndata_other\nloop_\n")
+    with pytest.raises(InputFileError, match="cut off: it ends within its header, at 'loop_'"):
+        read_star(path)
+
+
+@pytest.mark.parametrize("end", [" ", "\n# version 30001", "\r"])
+def test_a_last_value_with_its_end_is_not_warned_of(tmp_path, caplog, end):
+    path = tmp_path / "whole.star"
+    path.write_text(HEADER + ROWS[:-1] + end, newline="")
+    assert read_star(path)
+    assert not caplog.text
+
+
 def test_a_file_of_an_optics_table_alone_may_be_cut_off():
     with pytest.raises(InputFileError, match="an optics table but no particles: it may be cut"):
         particle_block(Path("cut.star"), {"optics": 1})

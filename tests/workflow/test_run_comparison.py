@@ -90,6 +90,17 @@ def test_latents_too_narrow_by_the_weight_of_the_divergence_are_made_wider(made,
     assert not found.are_equal(1)
 
 
+def test_latents_of_an_encoder_are_not_held_against_a_network_on_a_linear_model(made, tmp_path):
+    star, small = made / "sim/particles.star", ("-n", 1, "--lr", 1e-12, *SMALL_VAE)
+    words = ("train_vae", star, "--from", made / "linear", "--held-out", 0.1, "--beta", 0)
+    command(*words, *small, "-o", tmp_path / "plain")
+    shutil.copytree(tmp_path / "plain", tmp_path / "narrow")
+    mean, log_variance = load_pickles(tmp_path / "plain/z.pkl")
+    save_latents(tmp_path / "narrow/z.pkl", mean, log_variance - 6)
+    plain, narrow = compared(tmp_path / "plain", tmp_path / "narrow").likelihoods
+    np.testing.assert_allclose(plain, narrow, atol=0.01)
+
+
 def test_an_untrained_network_is_behind_the_linear_model_in_either_order(made, tmp_path):
     first = compared(made / "linear", made / "vae")
     second = compared(made / "vae", made / "linear")

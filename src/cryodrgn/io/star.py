@@ -1,5 +1,6 @@
 """STAR files as RELION writes them: read with gemmi, written in RELION's own layout."""
 
+import functools
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -120,24 +121,22 @@ def read_star(path: Path) -> dict[str, StarTable]:
         document = gemmi.cif.read(str(path))  # noqa: TID251
         blocks = {block.name.strip(): _table(path, block) for block in document}
     except (OSError, RuntimeError, ValueError) as error:
-        reason = _broken_row(path) or _ends_early(path) or _first_line(error)
+        reason = (
+            _broken_row(path)
+            or _ends_early(path)
+            or _ends_behind_header(path)
+            or _first_line(error)
+        )
         msg = f"{path} cannot be read as a STAR file: {reason}"
         raise InputFileError(unreadable(path, STAR, msg)) from error
     if (reason := _ends_early(path)) is not None:
         msg = f"{path} cannot be read as a STAR file: {reason}"
         raise InputFileError(msg)
-    if last := _last_lines(path)[-1]:
-        # A whole number that lacks digits is one, too.
-        logger.warning(
-            "%s: its last line has no end behind %r: if the file was cut off there, this value "
-            "is wrong; compare its size with that of the file it was copied from",
-            path,
-            last.split()[-1],
-        )
     blocks = {name: table for name, table in blocks.items() if len(table)}
     if not blocks:
         msg = f"{path} is a STAR file without any rows"
         raise InputFileError(msg)
+    _warn_of_open_end(path.resolve(), path.stat().st_size)
     return blocks
 
 
@@ -234,8 +233,8 @@ def _ends_early(path: Path) -> str | None:
     Programs end the last line too. A line without an end, of a number with fewer decimals than
     all other rows have, or of the name of a column, was cut off.
     """
-    *before, last = _last_lines(path)
-    if not last:
+    *before, last = (line.rstrip() for line in _last_lines(path))
+    if not last or last.startswith("#"):
         return None
     copy = "copy the file again"
     if _OF_HEADER.fullmatch(last):
@@ -251,13 +250,40 @@ def _ends_early(path: Path) -> str | None:
     return f"it is cut off: it ends within the value {value!r} of its last row; {copy}"
 
 
+def _ends_behind_header(path: Path) -> str | None:
+    """Reason for which a file that is no table was cut off behind a line of its header."""
+    lines = [line.rstrip() for line in _last_lines(path) if line.strip()]
+    if not lines or not _OF_HEADER.fullmatch(lines[-1]):
+        return None
+    return f"it is cut off: it ends within its header, at {lines[-1]!r}; copy the file again"
+
+
+@functools.cache
+def _warn_of_open_end(path: Path, size: int) -> None:  # noqa: ARG001 (changed files are others)
+    """Warn once of a file that ends within a value: a whole number may lack digits.
+
+    Args:
+        path: The file.
+        size: Its bytes.
+    """
+    last = _last_lines(path)[-1]
+    if not last or last != last.rstrip() or last.startswith("#"):
+        return
+    logger.warning(
+        "%s: its last line has no end behind %r: if the file was cut off there, this value is "
+        "wrong; compare its size with that of the file it was copied from",
+        path,
+        last.split()[-1],
+    )
+
+
 def _last_lines(path: Path) -> list[str]:
     """Lines at the end of a file, the last one empty where the one before it has its end."""
     with path.open("rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - END))
         lines = file.read().decode(errors="replace").split("\n")
-    return [line.strip() for line in (*lines[1:-1], lines[-1])]
+    return [line.lstrip() for line in (*lines[1:-1], lines[-1])]
 
 
 def _first_line(error: BaseException) -> str:

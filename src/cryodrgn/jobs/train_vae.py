@@ -42,8 +42,8 @@ class DivergenceOptions(Settings):
     beta: float | str = same_as(
         KlWeighting,
         "beta",
-        default_words="1.0; with --from twice the dimensions of z, divided by "
-        "the number of images of a particle",
+        default_words="1.0; with --from and no --beta-control twice the dimensions of z, "
+        "divided by the number of images of a particle",
     )
     beta_control: float | None = same_as(KlWeighting, "control")
 
@@ -183,6 +183,7 @@ class TrainVae(
             return described
         if self.going_on is not None:
             kl = self.going_on.training.kl
+            logger.info("`beta` is %s, as in the run that goes on", kl.beta)
         else:
             kl = KlWeighting(beta=self._beta_of_bound(particles))
         return replace(described, training=replace(described.training, kl=kl))

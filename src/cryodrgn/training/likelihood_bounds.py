@@ -122,6 +122,20 @@ def compare_with_linear(
     )
 
 
+def closed_posterior(
+    encoder: LinearEncoder, particles: TrainingSet, rows: Int[Tensor, " rows"]
+) -> Posterior:
+    """The posterior of the linear model alone, of some particles.
+
+    Args:
+        encoder: Holds that model.
+        particles: All images, at the points of its lattice.
+        rows: The particles.
+    """
+    found = (encoder.linear(batch.phase_flipped()) for batch in _batches(particles, rows))
+    return _joined(list(found))
+
+
 def highest(
     bounds: Sequence[Float[np.ndarray, " particles"]],
 ) -> Float[np.ndarray, " particles"]:

@@ -81,9 +81,10 @@ class RunComparison:
         if equal:
             also = " and ".join([self.names[self.best], *equal])
             return f"{also} explain the images equally well: trust the simplest ({numbers})"
-        return (
-            f"{self.names[self.best]} explains the images best: trust its volumes ({numbers})"
-        )
+        advice = "trust its volumes"
+        if self.epochs[self.best] is None:
+            advice = "trust its volumes if the particles are some thousands, since it saw them"
+        return f"{self.names[self.best]} explains the images best: {advice} ({numbers})"
 
 
 def write_comparison(comparison: RunComparison, path: Path) -> None:

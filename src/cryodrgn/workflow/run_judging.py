@@ -30,6 +30,7 @@ from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.imaging.linear_posterior import with_one
 from cryodrgn.kernels.gridding import table_of_volumes
 from cryodrgn.linear.latents import Latents, run_latents
+from cryodrgn.models.linear_encoder import LinearEncoder
 from cryodrgn.models.linear_network import padding_of, slices_of_sum
 from cryodrgn.models.registry import sum_of_volumes
 from cryodrgn.parallel import ALONE
@@ -46,6 +47,7 @@ from cryodrgn.training.likelihood_bounds import (
     STREAM,
     Candidate,
     Decode,
+    closed_posterior,
     highest,
     likelihood_bounds,
     residual_variances,
@@ -97,7 +99,8 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
     least = min(spectra, key=lambda spectrum: float(spectrum.sum()))
     found = []
     for (candidate, images), trained, run in zip(prepared, models, runs, strict=True):
-        bounds = _bounds_of(run, candidate, images, least / trained.scale**2, seed)
+        variances = least / trained.scale**2
+        bounds = _bounds_of(run, trained, candidate, images, variances, seed)
         of_copies = bounds.double().cpu().numpy()
         found.append(highest([mean_of_copies(one, sets[0].numbers) for one in of_copies]))
     return RunComparison(
@@ -109,12 +112,15 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
 
 def _bounds_of(
     run: Run,
+    trained: TrainedModel,
     candidate: Candidate,
     images: TrainingSet,
     variances: Float[Tensor, " shells"],
     seed: int,
 ) -> Float[Tensor, "posteriors rows"]:
     """Bounds of a run with its latents as they are, and as if the images counted once.
+
+    A network on a linear model has those of that model's closed form, too.
 
     Raises:
         ConfigError: The model predicts images that are not finite.
@@ -125,6 +131,13 @@ def _bounds_of(
     posteriors = [candidate.posterior]
     if (times := _times_counted(run, images, variances)) != 1:
         posteriors.append(untempered(candidate.posterior, times))
+    encoder = trained.model.encoder if trained.model.has_encoder else None
+    if isinstance(encoder, LinearEncoder):
+        own = encoder.stored_lattice(encoder.config, trained.config.box_size)
+        # Else it looks for its values elsewhere.
+        if len(own.points) == len(images.lattice.points):
+            told = closed_posterior(encoder.to(images.device).eval(), images, rows)
+            posteriors.append(told)
     with Progress(len(posteriors) * len(rows), f"judging {run.path}", "particles") as progress:
         found = [
             likelihood_bounds(
