@@ -25,6 +25,7 @@ _DECIMALS = re.compile(r"\s-?\d+\.(\d+)$")
 _NUMBER = re.compile(r"-?\d*\.?\d*")
 # A line of the header of a table, of which the end may be missing.
 _OF_HEADER = re.compile(r"_\S*(\s+#\S*)?|loop_?|data_\S*")
+COPY = "copy the file again"
 # Bytes at the end of a file, and rows in them, by which it is judged whether it is whole: so
 # many that numbers without zeros at their end do not have equally many decimals by chance.
 END, ROWS_COMPARED = 65536, 30
@@ -223,7 +224,7 @@ def _broken_row(path: Path) -> str | None:
         elif is_loop and len(words) != tags:
             values = counted(len(words), "value")
             row = f"line {number} has {values} for {counted(tags, 'column')}"
-            found = f"it is cut off: {row}, and is the last; copy the file again", row
+            found = f"it is cut off: {row}, and is the last; {COPY}", row
     return None if found is None else found[0]
 
 
@@ -236,9 +237,8 @@ def _ends_early(path: Path) -> str | None:
     *before, last = (line.rstrip() for line in _last_lines(path))
     if not last or last.startswith("#"):
         return None
-    copy = "copy the file again"
-    if _OF_HEADER.fullmatch(last):
-        return f"it is cut off: it ends within its header, at {last[:80]!r}; {copy}"
+    if (reason := _ends_in_header(last)) is not None:
+        return reason
     found, *others = (_DECIMALS.search(line) for line in (last, *before[-ROWS_COMPARED:]))
     known = {len(one[1]) for one in others if one is not None}
     if len(others) < ROWS_COMPARED or None in others or len(known) != 1:
@@ -247,15 +247,20 @@ def _ends_early(path: Path) -> str | None:
     decimals = 0 if found is None else len(found[1])
     if decimals >= known.pop() or _NUMBER.fullmatch(value) is None:
         return None
-    return f"it is cut off: it ends within the value {value!r} of its last row; {copy}"
+    return f"it is cut off: it ends within the value {value!r} of its last row; {COPY}"
 
 
 def _ends_behind_header(path: Path) -> str | None:
-    """Reason for which a file that is no table was cut off behind a line of its header."""
+    """The same of a file that is no table, if it ends behind a line of its header."""
     lines = [line.rstrip() for line in _last_lines(path) if line.strip()]
-    if not lines or not _OF_HEADER.fullmatch(lines[-1]):
+    return _ends_in_header(lines[-1]) if lines else None
+
+
+def _ends_in_header(last: str) -> str | None:
+    """The same of a last line, if it is one of a header."""
+    if not _OF_HEADER.fullmatch(last):
         return None
-    return f"it is cut off: it ends within its header, at {lines[-1]!r}; copy the file again"
+    return f"it is cut off: it ends within its header, at {last[:80]!r}; {COPY}"
 
 
 @functools.cache

@@ -132,7 +132,6 @@ class EncoderTrainingOptions(DivergenceOptions):
         group=ENCODER_TRAINING,
         help="Choice of beta schedule (a, b, c, d) or a constant for KLD weight, with an "
         "encoder",
-        default_words=None,
     )
     beta_control: float | None = same_as(
         DivergenceOptions, "beta_control", group=ENCODER_TRAINING

@@ -39,12 +39,7 @@ VARIANCE_OF_NOISE = 0.5
 class DivergenceOptions(Settings):
     """Weight of the KL divergence in the loss."""
 
-    beta: float | str = same_as(
-        KlWeighting,
-        "beta",
-        default_words="1.0; with --from and no --beta-control twice the dimensions of z, "
-        "divided by the number of images of a particle",
-    )
+    beta: float | str = same_as(KlWeighting, "beta")
     beta_control: float | None = same_as(KlWeighting, "control")
 
 
@@ -65,6 +60,12 @@ class TrainVae(
 ):
     """Train a VAE for heterogeneous reconstruction with known pose."""
 
+    beta: float | str = same_as(
+        DivergenceOptions,
+        "beta",
+        default_words="1.0; with --from and no --beta-control twice the dimensions of z, "
+        "divided by the number of images of a particle",
+    )
     initial_latents: Path | None = same_as(WarmStart, "latents", default=None)
     initial_epochs: int = same_as(WarmStart, "epochs")
 
