@@ -50,8 +50,8 @@ def test_a_network_that_learns_what_one_component_cannot_say_is_said_to_help(
     ("gain", "words"),
     [
         (0.9, "better than the linear model alone: trust its volumes"),
-        (0.1, "adds nothing to the linear model: trust its volumes"),
-        (-0.2, "adds nothing to the linear model: trust its volumes"),
+        (0.1, "adds nothing to the linear model: trust the volumes of the linear model"),
+        (-0.2, "adds nothing to the linear model: trust the volumes of the linear model"),
         (-0.9, "worse than the linear model alone: trust the volumes of the linear model"),
     ],
 )

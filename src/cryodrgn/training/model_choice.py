@@ -74,4 +74,7 @@ class ModelChoice:
                 "the network explains the images worse than the linear model alone: trust the "
                 f"volumes of the linear model ({numbers})"
             )
-        return f"the network adds nothing to the linear model: trust its volumes ({numbers})"
+        return (
+            "the network adds nothing to the linear model: trust the volumes of the linear "
+            f"model ({numbers})"
+        )
