@@ -1,12 +1,14 @@
 """What the spectrum of the noise and contrasts are worth to a network, at known latents.
 
-    python benchmarks/noise_and_contrast.py --structure 1hzh.pdb --work /scratch/noise
+    python benchmarks/noise_and_contrast.py --structure 1hzh.pdb --work /scratch/noise [--from]
 
 makes the set ``hinge150`` of ``accuracy.py`` at 32 px with white noise, with noise that falls
 threefold to Nyquist (``coloured``), and with contrasts of ± 20 % (``contrast``), and trains
 ``train_dec`` at the true hinge angles, which stay, with each likelihood. Printed are the area
 under the Fourier shell correlation of the decoded states with the true volumes, and the
-correlation of the contrasts found with the true ones.
+correlation of the contrasts found with the true ones. With ``--from`` it is ``train_vae`` on a
+linear model, at the latents that both find, and the linear model has contrasts where the
+network has them; states are decoded at the particle nearest to their mean latent.
 """
 
 import argparse
@@ -15,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from costs import command
+from costs import Cost, command
 from methods import Case, decoded
+from scores import central_images
 from sets import SETS, make_set_once
 
 from cryodrgn.io.arrays import read_npy
-from cryodrgn.io.cryodrgn_pickle import save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, save_pickles
 from cryodrgn.rundir import RunDirectory
 
 KINDS = {
@@ -59,6 +62,22 @@ def _case(kind: str, seed: int, args: argparse.Namespace) -> Case:
 
 def _row(case: Case, name: str, args: argparse.Namespace) -> str:
     """Cells of a row: processor seconds, areas, correlation of contrasts."""
+    train = _on_a_linear_model if args.on_linear else _at_true_latents
+    run, cost, latents = train(case, name, args)
+    states = np.arange(len(latents))[::STEP]
+    found = case.scorer()(decoded(run, latents[states]), states)
+    agreement = "–"
+    if run.linear.contrasts.exists() and case.settings.contrast_spread:
+        pair = read_npy(run.linear.contrasts), true_contrasts(case)
+        agreement = f"{np.corrcoef(*pair)[0, 1]:.3f}"
+    seconds = cost.processor_seconds
+    return f"{seconds:.0f} | {found['mean']:.4f} | {found['min']:.4f} | {agreement}"
+
+
+def _at_true_latents(
+    case: Case, name: str, args: argparse.Namespace
+) -> tuple[RunDirectory, Cost, np.ndarray]:
+    """Run, cost, and latent of every state of ``train_dec`` at latents that are told."""
     labels = case.labels()
     states = np.arange(labels.max() + 1)
     angle = np.pi * (states / states.max() - 0.5)
@@ -68,19 +87,42 @@ def _row(case: Case, name: str, args: argparse.Namespace) -> str:
     run = RunDirectory(case.folder / name)
     cost = command(
         *("train_dec", *case.inputs, "--zdim", 2, "--load-z", latents, "--pretrain-z", 1000),
-        *("-n", args.epochs, "--dim", 96, "--layers", 2),
         *(("--recipe", args.recipe) if args.recipe else ("-b", 16, "--lr", 1e-3)),
-        *("--precision", "float32", "--seed", case.seed, "--overwrite", *LIKELIHOODS[name]),
+        *_settings(case, name, args),
         *("-o", run.path),
         threads=args.threads,
     )
-    found = case.scorer()(decoded(run, table[::STEP]), states[::STEP])
-    agreement = "–"
-    if run.linear.contrasts.exists() and case.settings.contrast_spread:
-        pair = read_npy(run.linear.contrasts), true_contrasts(case)
-        agreement = f"{np.corrcoef(*pair)[0, 1]:.3f}"
-    seconds = cost.processor_seconds
-    return f"{seconds:.0f} | {found['mean']:.4f} | {found['min']:.4f} | {agreement}"
+    return run, cost, table
+
+
+def _on_a_linear_model(
+    case: Case, name: str, args: argparse.Namespace
+) -> tuple[RunDirectory, Cost, np.ndarray]:
+    """The same of ``train_linear`` and ``train_vae --from``, at the latents that these find."""
+    linear, run = (RunDirectory(case.folder / f"{part}_{name}") for part in ("linear", "from"))
+    contrast = ("--contrast",) if "--contrast" in LIKELIHOODS[name] else ()
+    cost = command(
+        *("train_linear", *case.inputs, *contrast, "--seed", case.seed, "--overwrite"),
+        *("-o", linear.path),
+        threads=args.threads,
+    )
+    cost += command(
+        *("train_vae", *case.inputs, "--from", linear.path, "--qdim", 96),
+        *(("--recipe", args.recipe) if args.recipe else ()),
+        *_settings(case, name, args),
+        *("-o", run.path),
+        threads=args.threads,
+    )
+    latents = load_latents(run.latents())
+    return run, cost, latents[central_images(latents, case.labels())]
+
+
+def _settings(case: Case, name: str, args: argparse.Namespace) -> tuple:
+    """What both networks are told."""
+    return (
+        *("-n", args.epochs, "--pdim", 96, "--players", 2, "--precision", "float32"),
+        *("--seed", case.seed, "--overwrite", *LIKELIHOODS[name]),
+    )
 
 
 def true_contrasts(case: Case) -> np.ndarray:
@@ -107,6 +149,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--recipe", choices=["fast"], help="recipe of the training")
+    parser.add_argument(
+        "--from", dest="on_linear", action="store_true", help="networks on a linear model"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args()
 

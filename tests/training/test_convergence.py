@@ -101,7 +101,7 @@ def test_states_that_hardly_differ_are_no_heterogeneity(rng):
     dead = HalfImageExchangeTest(gain=1.4e-8, error=6.4e-9, score=2.1, num_images=498)
     words = verdict_in_words(None, dead)
     assert words.startswith("no heterogeneity above noise found so far")
-    assert words.endswith("1.4e-08 ± 6e-09 units of noise")
+    assert words.endswith("1.4e-08 ± 6.4e-09 units of noise")
 
 
 def epochs_of(rng, means, count=200):

@@ -1,7 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryodrgn.cli.main import main
-from cryodrgn.training.model_choice import FEWEST_PARTICLES, ModelChoice
+from cryodrgn.training.held_out import choose_held_out
+from cryodrgn.training.model_choice import FEWEST_PARTICLES, ModelChoice, remedy_for_few
 from cryodrgn.training.run_log import read_events
 
 FAST = ("-b", 20, "--precision", "float32", "--screen", "none")
@@ -71,6 +74,28 @@ def test_few_particles_choose_no_model():
     assert ModelChoice(gain=0.9, error=0.1, num_particles=FEWEST_PARTICLES).network_helps
 
 
+@given(st.integers(1, 5000))
+def test_the_share_to_hold_out_that_is_named_is_enough(count):
+    remedy = remedy_for_few(count)
+    if count < 2 * FEWEST_PARTICLES:
+        assert remedy == "train on more particles"
+        return
+    share = float(remedy.split()[-3])
+    assert len(choose_held_out(count, share, seed=0)) >= FEWEST_PARTICLES
+    assert share <= 0.5
+
+
+def test_a_share_that_is_too_small_is_told_before_training(made, tmp_path, capsys):
+    words = (
+        *("train_vae", made / "particles.star", "-o", tmp_path / "run", *VAE),
+        *("--from", made / "linear", "-n", 1, "--held-out", 0.02),
+    )
+    assert main([str(word) for word in words]) == 0
+    said = capsys.readouterr().err
+    assert "12 particles are held out, too few" in said
+    assert "at least 30 are needed: give train_vae --held-out 0.05 or more" in said
+
+
 @pytest.mark.parametrize("gain", [-0.0003, 0.0003])
 def test_a_difference_that_is_smaller_than_a_parameter_costs_is_none(gain):
     choice = ModelChoice(gain=gain, error=8e-5, num_particles=500)
@@ -89,7 +114,7 @@ def test_without_particles_kept_out_nothing_is_judged(run, made, tmp_path):
     assert "ModelsCompared" not in names
 
 
-def test_a_posterior_that_is_too_narrow_is_not_held_against_the_volumes(run, tmp_path):
+def test_a_posterior_that_is_too_narrow_is_not_held_against_the_volumes(run, tmp_path, caplog):
     """Where the divergence does not count, the encoder's variances vanish."""
     run("simulate", "-D", 16, "--Apix", 12, "-n", 600, "--num-states", 1, "-o", tmp_path)
     run(
@@ -102,3 +127,5 @@ def test_a_posterior_that_is_too_narrow_is_not_held_against_the_volumes(run, tmp
     )
     found = judged(run, tmp_path, tmp_path / "run", "-n", 3, "--lr", 1e-3, "--beta", 0)
     assert "adds nothing to the linear model" in found["verdict"]
+    # The molecule is rigid, and its linear model knows.
+    assert "no component carries signal above noise: the linear model" in caplog.text

@@ -10,13 +10,11 @@ from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.architecture import OF_ENCODERS, LatentOptions
 from cryodrgn.settings import option, settings
-from cryodrgn.training.model_choice import FEWEST_PARTICLES
+from cryodrgn.training.model_choice import FEWEST_PARTICLES, remedy_for_few
 from cryodrgn.training.options import TRAINING, LinearRunOptions
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from jaxtyping import Int
 
     from cryodrgn.data.prepared import Storage
     from cryodrgn.linear.linear_run import LinearRun
@@ -165,9 +163,11 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         is_known = self.linear_run is not None and self.going_on is None
         opened = self._opened if is_known else LinearRun.open(folder, seed)
         opened.check(particles, invert=config.data.invert)
+        opened.latents.warn_of_noise("the linear model that the network stands on is noise")
         held_out, visited = held_out_particles(config.training, particles), None
         if held_out is not None:
-            _tell_of_few(particles.numbers[held_out.numpy()], config)
+            if config.model.encoder is not None:
+                _tell_of_few(particles.select(held_out.numpy()), particles)
             everyone = torch.arange(len(particles))
             visited = everyone[~torch.isin(everyone, held_out)]
         start = opened.start(
@@ -223,13 +223,14 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         return self._opened.sizes()
 
 
-def _tell_of_few(numbers: "Int[np.ndarray, ' held_out']", config: "RunConfig") -> None:
+def _tell_of_few(held_out: "ParticleSet", particles: "ParticleSet") -> None:
     """Warn where fewer different particles are held out than a model is chosen by."""
-    count = len(set(numbers.tolist()))
-    if config.model.encoder is not None and count < FEWEST_PARTICLES:
+    count = held_out.num_different
+    if count < FEWEST_PARTICLES:
         logger.warning(
             "%d particles are held out, too few to say at the end if the network helps; at "
-            "least %d are needed: give a larger `held_out`",
+            "least %d are needed: %s",
             count,
             FEWEST_PARTICLES,
+            remedy_for_few(particles.num_different),
         )

@@ -148,7 +148,7 @@ def verdict_in_words(converged_at: int | None, exchange: HalfImageExchangeTest |
         words = f"converged at epoch {converged_at + 1}"
     if exchange is None:
         return words
-    gain = f"{exchange.gain:.2g} ± {exchange.error:.1g} units of noise"
+    gain = f"{exchange.gain:.2g} ± {exchange.error:.2g} units of noise"
     if exchange.is_heterogeneous:
         return (
             f"{words}; heterogeneity is found: the state that fits one half of an image "

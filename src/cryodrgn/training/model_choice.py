@@ -1,5 +1,6 @@
 """The choice between a linear model and its sum with a network, in words."""
 
+import math
 from dataclasses import dataclass
 
 # Standard errors beyond which a difference is no chance.
@@ -9,6 +10,20 @@ CLEAR = 3.0
 PARAMETER_COST = 1.0
 # Held-out particles below which their mean says too little of models.
 FEWEST_PARTICLES = 30
+# Share of the particles that may be held out.
+MOST_HELD_OUT = 0.5
+
+
+def remedy_for_few(num_particles: int) -> str:
+    """What to do where too few particles are held out to choose a model by, in words.
+
+    Args:
+        num_particles: All different particles.
+    """
+    share = math.ceil(100 * FEWEST_PARTICLES / num_particles) / 100
+    if share > MOST_HELD_OUT:
+        return "train on more particles"
+    return f"give train_vae `held_out` {share:g} or more"
 
 
 def is_better(gain: float, error: float, num_particles: int) -> bool:

@@ -21,7 +21,7 @@ from cryodrgn.settings import (
     settings,
     within,
 )
-from cryodrgn.training.model_choice import FEWEST_PARTICLES
+from cryodrgn.training.model_choice import FEWEST_PARTICLES, MOST_HELD_OUT
 
 Precision = Literal["auto", "float32", "bfloat16"]
 RotationNumbers = Literal["s2s2", "quat"]
@@ -340,7 +340,10 @@ class HeldOutConfig(Settings):
         default=0.05,
         group=CONVERGENCE,
         metavar="SHARE",
-        check=Check(words="above 0, up to 0.5", holds=lambda value: 0 < value <= 0.5),
+        check=Check(
+            words=f"above 0, up to {MOST_HELD_OUT:g}",
+            holds=lambda value: 0 < value <= MOST_HELD_OUT,
+        ),
         help="Hold this fraction of the particles, 0.05 for instance, out of training; how "
         "well the model predicts their images tells whether training has converged and "
         "whether there is heterogeneity above noise. They get latents like all other "

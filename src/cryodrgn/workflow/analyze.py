@@ -38,6 +38,7 @@ from cryodrgn.analysis.plots import save_figure
 from cryodrgn.analysis.report import HtmlReport
 from cryodrgn.analysis.run_report import add_analysis, cluster_captions
 from cryodrgn.analysis.trajectories import component_path
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.io.cryodrgn_pickle import save_pickles
@@ -382,8 +383,9 @@ class _Analysis:
         shown = "the finished run" if self._epoch is None else f"epoch {self._epoch}"
         page = HtmlReport(f"{name}, {shown}")
         page.verdict(
-            f"{len(self._latents)} particles with a latent of {self._run.latent_dim} "
-            f"dimensions, images of {self._run.box_size} px at {self._pixel_size:.3g} Å/px."
+            f"{len(self._latents)} particles with a latent of "
+            f"{counted(self._run.latent_dim, 'dimension')}, images of {self._run.box_size} px "
+            f"at {self._pixel_size:.3g} Å/px."
         )
         held_out = verdict_of(self._run.convergence())
         if held_out:

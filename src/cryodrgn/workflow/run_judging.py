@@ -10,7 +10,6 @@ are few (:meth:`.RunComparison.favoured`).
 
 import functools
 import logging
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,13 +52,10 @@ from cryodrgn.training.likelihood_bounds import (
     residual_variances,
     untempered,
 )
-from cryodrgn.training.model_choice import FEWEST_PARTICLES
+from cryodrgn.training.model_choice import FEWEST_PARTICLES, remedy_for_few
 from cryodrgn.workflow.run_comparison import RunComparison
 
 logger = logging.getLogger(__name__)
-
-# Share of the particles that train_vae keeps out at most.
-MOST_HELD_OUT = 0.5
 
 
 @torch.inference_mode()
@@ -311,11 +307,8 @@ def _why_few(runs: Sequence[Run], sets: Sequence[ParticleSet]) -> str:
     for run, particles, (fraction, _) in networks:
         total = particles.num_different
         if round(fraction * total) < FEWEST_PARTICLES:
-            share = math.ceil(100 * FEWEST_PARTICLES / total) / 100
             few = f"{run.path} keeps out {round(fraction * total)} of its {total}"
-            if share > MOST_HELD_OUT:
-                return f"{few}; train it on more particles"
-            return f"{few}; give train_vae `held_out` {share:g} or more"
+            return f"{few}; {remedy_for_few(total)}"
     seeds = {seed for _, _, (_, seed) in networks}
     if len(seeds) > 1:
         drawn = ", ".join(f"{run.path} by {seed}" for run, _, (_, seed) in networks)
