@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, a line now and then in a log file."""
 
+import io
 import logging
 import sys
 import time
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -134,3 +135,33 @@ def track(items: Iterable[Item], total: int, description: str, unit: str) -> Ite
         for item in items:
             yield item
             progress.advance()
+
+
+def bar_options(description: str, steps: str) -> dict[str, Any]:
+    """Options for the tqdm bar of another library: a bar on a terminal, else lines of the log.
+
+    Args:
+        description: What is being done.
+        steps: What its steps are called, in the plural.
+    """
+    if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO):
+        return {"desc": description, "file": sys.stderr}
+    form = "{desc}: {n_fmt} of {total_fmt} STEPS ({percentage:.0f} %), {remaining} left"
+    return {
+        "desc": description,
+        "file": _LogLines(),
+        "mininterval": SECONDS_BETWEEN_LINES,
+        "delay": SECONDS_BETWEEN_LINES,
+        "leave": False,
+        "bar_format": form.replace("STEPS", steps),
+    }
+
+
+class _LogLines(io.TextIOBase):
+    """A file whose lines are lines of the log."""
+
+    def write(self, text: str) -> int:
+        """Log a text that is not blank."""
+        if text.strip():
+            logger.info(text.strip())
+        return len(text)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -63,7 +65,11 @@ def test_too_few_particles_for_a_map_are_refused():
 
 
 @pytest.mark.slow
-def test_a_map_keeps_groups_apart_and_places_what_it_was_not_fitted_to(rng):
+def test_a_map_keeps_groups_apart_and_places_what_it_was_not_fitted_to(
+    rng, caplog, monkeypatch
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("cryodrgn.progress.SECONDS_BETWEEN_LINES", 0)
     truth = np.repeat([0, 1], 60)
     points = (rng.normal(size=(120, 3)) + 20 * truth[:, None]).astype(np.float32)
     first, second = (umap_embedding(points, 1, fitted_at_most=80) for _ in range(2))
@@ -71,6 +77,9 @@ def test_a_map_keeps_groups_apart_and_places_what_it_was_not_fitted_to(rng):
     middles = [first[truth == group].mean(0) for group in (0, 1)]
     nearest = np.argmin([np.linalg.norm(first - middle, axis=1) for middle in middles], axis=0)
     assert (nearest == truth).all()
+    # Long maps tell how far they are, outside of terminals too.
+    line = re.compile(r"embedding: \d+ of 500 epochs \(\d+ %\), \d\d:\d\d left")
+    assert any(line.fullmatch(message) for message in caplog.messages)
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")

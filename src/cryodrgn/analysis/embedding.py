@@ -5,12 +5,10 @@ UMAP: McInnes et al. 2018; t-SNE: van der Maaten & Hinton 2008.
 
 import functools
 import importlib
-import io
 import logging
 import os
-import sys
 import warnings
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from operator import attrgetter
 from types import ModuleType
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cryodrgn.errors import ConfigError, MissingDependencyError
-from cryodrgn.progress import Progress
+from cryodrgn.progress import Progress, bar_options
 
 try:
     from sklearn.manifold import TSNE
@@ -92,20 +90,17 @@ def umap_embedding(
     if len(latents) > fitted_at_most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, fitted_at_most, replace=False))
     logger.info("embedding %d particles with UMAP", len(rows))
-    on_terminal = sys.stderr.isatty()
     reducer = umap.UMAP(
         n_neighbors=min(num_neighbours, len(rows) - 1),
         random_state=seed,
         n_jobs=1,
-        verbose=on_terminal,
-        tqdm_kwds={"desc": "embedding", "file": sys.stderr, "disable": not on_terminal},
+        tqdm_kwds={**bar_options("embedding", "epochs"), "disable": False},
     )
     embedding = np.empty((len(latents), 2), np.float32)
-    # Of what it reports, the bar on standard error is kept and the rest is not.
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         embedding[rows] = reducer.fit_transform(latents[rows])
-    reducer.verbose = False
+    reducer.tqdm_kwds["disable"] = True
     others = np.setdiff1d(np.arange(len(latents)), rows, assume_unique=True)
     with (
         warnings.catch_warnings(),
