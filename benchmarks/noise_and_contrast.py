@@ -2,7 +2,7 @@
 
     python benchmarks/noise_and_contrast.py --structure 1hzh.pdb --work /scratch/noise [--from]
 
-makes the set ``hinge150`` of ``accuracy.py`` at 32 px with white noise, with noise that falls
+makes a set of ``accuracy.py`` (``hinge150``) at 32 px with white noise, with noise that falls
 threefold to Nyquist (``coloured``), and with contrasts of ± 20 % (``contrast``), and trains
 ``train_dec`` at the true hinge angles, which stay, with each likelihood. Printed are the area
 under the Fourier shell correlation of the decoded states with the true volumes, and the
@@ -54,7 +54,8 @@ def main() -> None:
 
 
 def _case(kind: str, seed: int, args: argparse.Namespace) -> Case:
-    settings = replace(SETS["hinge150"], box_size=32, num_images=args.images, **KINDS[kind])
+    base, size = SETS[args.set], {"box_size": 32, "num_images": args.images, "snr": args.snr}
+    settings = replace(base, **size, **KINDS[kind])
     folder = args.work / f"{kind}.{seed}"
     make_set_once(settings, args.structure, folder, seed)
     return Case(folder, settings, seed)
@@ -146,6 +147,8 @@ def _arguments() -> argparse.Namespace:
         "--likelihoods", nargs="*", default=list(LIKELIHOODS), choices=list(LIKELIHOODS)
     )
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--set", default="hinge150", choices=["hinge150", "hinge360"])
+    parser.add_argument("--snr", type=float, default=0.1, help="signal to noise")
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--recipe", choices=["fast"], help="recipe of the training")

@@ -269,6 +269,36 @@ def test_poses_of_a_run_are_of_its_particles(made, tmp_path, caplog):
         assert caplog.text.count(words) == expected
 
 
+def test_evaluation_at_other_poses_than_those_of_the_run_is_said(made, tmp_path, caplog):
+    star, vae = made / "sim/particles.star", made / "vae"
+    refined = shutil.copytree(vae, tmp_path / "refined")
+    shutil.copy(made / "sim/poses.pkl", refined / "pose.pkl")
+    given = shutil.copytree(vae, tmp_path / "given")
+    config = yaml.safe_load((given / "config.yaml").read_text())
+    config["dataset_args"]["poses"] = str(tmp_path / "these.pkl")
+    (given / "config.yaml").write_text(yaml.safe_dump(config))
+    shutil.copy(made / "sim/poses.pkl", tmp_path / "these.pkl")
+
+    def said(run, *more, particles=star):
+        caplog.clear()
+        command("eval_images", particles, run / "weights.pkl", "-o", run / "out.pkl", *more)
+        return [message for message in caplog.messages if message.startswith("poses are those")]
+
+    (sentence,) = said(refined)
+    assert sentence == (
+        f"poses are those of {star}, but the run in {refined} refined them: "
+        f"give `poses` {refined / 'pose.pkl'} to take these"
+    )
+    assert len(said(refined, "--poses", made / "sim/poses.pkl")) == 1
+    (sentence,) = said(given)
+    assert f"was trained with those of {tmp_path / 'these.pkl'}: give" in sentence
+    assert not said(refined, "--poses", refined / "pose.pkl")
+    assert not said(given, "--poses", tmp_path / "these.pkl")
+    assert not said(vae)
+    # Of other particles the run has no poses.
+    assert not said(refined, particles=made / "shifted/particles.star")
+
+
 @pytest.mark.parametrize(
     "more",
     [

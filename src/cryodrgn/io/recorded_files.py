@@ -248,3 +248,38 @@ def warn_of_other_particles(path: Path | None, what: str, particles: ParticleSet
             particles.source,
             found,
         )
+
+
+def warn_of_other_poses(folder: Path, poses: Path | None, particles: ParticleSet) -> None:
+    """Say that the particles of a run are taken at other poses than those it was trained at.
+
+    A run may have refined the poses that it was given.
+
+    Args:
+        folder: Of the run.
+        poses: The file of poses that is given; None for those that come with the images.
+        particles: What it is asked about.
+
+    Raises:
+        InputFileError: The config of the run, or an image, cannot be read.
+    """
+    config = _config_in(folder)
+    record = ParticleRecord.of_mapping(config.get("training", {}))
+    if record is None or len(particles) != record.count or record.others(particles):
+        return
+    refined = RunDirectory(folder).poses()
+    given = config.get("dataset_args", {}).get("poses")
+    if refined.is_file():
+        known, what = refined, "refined them"
+    elif given is not None:
+        known, what = Path(given), f"was trained with those of {given}"
+    else:
+        return
+    if poses is None or poses.resolve() != known.resolve():
+        logger.warning(
+            "poses are those of %s, but the run in %s %s: give `poses` %s to take these",
+            particles.source if poses is None else poses,
+            folder,
+            what,
+            known,
+        )

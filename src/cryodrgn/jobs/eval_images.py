@@ -135,12 +135,13 @@ class EvalImages(
     def _opened(self, trained: "TrainedModel", files: "ParticleFiles") -> "ParticleSet":
         """The particles, whose images are of the pixel size and box of the model."""
         from cryodrgn.io.particle_files import open_particles
-        from cryodrgn.io.recorded_files import warn_of_other_particles
+        from cryodrgn.io.recorded_files import warn_of_other_particles, warn_of_other_poses
         from cryodrgn.particles.pixel_sizes import common_pixel_size
 
         particles = open_particles(replace(files, sampling=trained.sampling))
         particles.images.require_poses()
         warn_of_other_particles(self.poses, "poses", particles)
+        warn_of_other_poses(self.weights.parent, self.poses, particles)
         trained.require_field_of_view(particles)
         if trained.sampling is None and particles.images.sampling is not None:
             sizes = particles.images.pixel_sizes_in_files
