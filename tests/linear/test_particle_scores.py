@@ -9,8 +9,10 @@ from scipy.stats import multivariate_normal, norm
 
 from cryodrgn.analysis.plots import new_figure
 from cryodrgn.cli.main import main
+from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import InputFileError, ShapeMismatchError
-from cryodrgn.io.cryodrgn_pickle import load_pickles
+from cryodrgn.io.checkpoints import load_checkpoint, save_checkpoint
+from cryodrgn.io.cryodrgn_pickle import load_pickles, save_latents
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import open_particles
@@ -26,6 +28,7 @@ from cryodrgn.linear.contrasts import (
     log_evidence,
     marginal_log_likelihoods,
 )
+from cryodrgn.linear.network_scores import LEAST_POWER, judge_run, strong_enough
 from cryodrgn.linear.particle_scores import ParticleScores, scores_of
 from cryodrgn.rundir import RunDirectory, WholeRunFiles
 from cryodrgn.runs.run import open_run
@@ -331,6 +334,62 @@ def test_a_network_names_junk_too(run, drawn, spoilt):
     assert len(np.intersect1d(junk, np.arange(0, 800, 20))) >= 20
     assert len(np.setdiff1d(junk, np.arange(0, 800, 20))) <= 8
     assert files.picture.read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_a_state_of_empty_images_is_junk(run, spoilt, tmp_path):
+    """Images of nothing become a state of their own, which fits them at any contrast."""
+    folder, sizes = tmp_path / "run", ("--qdim", 16, "--pdim", 16, "-n", 1, "--lr", 1e-12)
+    words = ("train_vae", spoilt / "particles.star", "--ind", spoilt / "ind.txt", *sizes)
+    run(*words, "--from", spoilt / "run", "-o", folder)
+    content = load_checkpoint(folder / "weights.pkl")
+    volumes = content["model_state_dict"]["decoder.volumes"]
+    volumes[1] = -0.95 * volumes[0]
+    save_checkpoint(folder / "weights.pkl", content)
+    is_empty = np.arange(100, 800) % 20 == 0
+    z = 0.05 * np.random.default_rng(2).normal(size=(700, len(volumes) - 1))
+    z[is_empty, 0] += 1
+    save_latents(folder / "z.pkl", z, np.full_like(z, -6))
+    particles, storage = open_run(folder).particles(), Storage(scratch_dir=tmp_path)
+    scores = judge_run(RunDirectory(folder), particles, torch.device("cpu"), storage, 1)
+    named = scores.named()["contrast"]
+    assert named[is_empty].mean() >= 0.95
+    assert named[~is_empty].sum() <= 3
+
+
+def test_a_state_of_little_mass_is_no_junk():
+    rng, count = np.random.default_rng(3), 1000
+    slices = 3.0 * rng.normal(size=(count, POINTS))
+    images = rng.normal(size=(count, POINTS))
+    is_empty, is_small = np.arange(count) % 20 == 0, np.arange(count) % 20 == 7
+    slices[is_small] *= 0.35
+    slices[is_empty] *= 0.05
+    images[~is_empty] += slices[~is_empty]
+    vectors = np.stack([slices, images], axis=1)
+    gram = torch.from_numpy(vectors @ vectors.swapaxes(1, 2)).float()
+    raised = strong_enough(gram, torch.full((count,), 9.0 * POINTS))
+    values, everyone = torch.full((count,), float(POINTS)), [torch.arange(count)]
+    latents = torch.from_numpy(rng.normal(size=(count, 1))).float(), torch.ones(count, 1, 1)
+    named = scores_of(raised, values, everyone, latents).named()["contrast"]
+    assert named[is_empty].mean() >= 0.95
+    assert named[~is_empty].sum() == 0
+
+
+def test_weak_slices_are_multiplied_up_to_the_least_power():
+    rng = np.random.default_rng(3)
+    slices, images = torch.from_numpy(rng.normal(size=(2, 50, 40))).float()
+    slices = slices * torch.logspace(-3, 0, 50)[:, None]
+    usual = torch.full((50,), 40.0)
+
+    def products(first):
+        pairs = torch.stack([first, images], dim=1)
+        return pairs @ pairs.mT
+
+    power = slices.square().sum(1)
+    factor = (LEAST_POWER * usual / power).clamp_min(1).sqrt()
+    assert 0 < (factor == 1).sum() < 50
+    expected = products(slices * factor[:, None])
+    torch.testing.assert_close(strong_enough(products(slices), usual), expected)
+    assert strong_enough(products(0 * slices), usual).isfinite().all()
 
 
 def test_scores_go_into_the_exported_star(spoilt):

@@ -4,6 +4,10 @@ Contrast and its likelihood are in closed form, given the slice at the encoder's
 The noise is what slices leave unexplained, by shell and optics group. Every image is compared
 at coarse frequencies alone, where its signal is, so that a pass costs a fraction of an epoch.
 The network has seen all images; halves are not judged apart.
+
+Images of nothing may have become a state of their own, whose volume is nearly empty: it fits
+them at any contrast. So a slice counts as at least half as strong as an ordinary one, at which
+they do not fit.
 """
 
 import logging
@@ -36,6 +40,9 @@ RADIUS = 16
 AT_A_TIME = 64
 # Of fewer epochs a network has learnt little more than the consensus.
 FEW_EPOCHS = 5
+# Power that slices have at least, as a share of the mean. Parts of a complex that have less are
+# no junk: at a contrast below 1 they still fit better than nothing does.
+LEAST_POWER = 0.25
 
 
 def judge_run(
@@ -88,7 +95,10 @@ def _inner_products(
     latents: Float[Tensor, "particles z"],
     groups: Int[Tensor, " images"],
 ) -> tuple[Float[Tensor, "particles 2 2"], Float[Tensor, " particles"]]:
-    """Inner products of slice and image of every particle, and the numbers compared."""
+    """Inner products of slice and image of every particle, and the numbers compared.
+
+    Slices that are weaker than ``LEAST_POWER`` are multiplied up to it.
+    """
     radius = min(RADIUS, images.lattice.box_size // 2)
     compared = images.compared(radius)
     points = (
@@ -100,6 +110,7 @@ def _inner_products(
     # Made at once: small results among the large blocks of every batch would keep the
     # allocator from using these again.
     by_shell = torch.empty(len(image_rows), radius + 1, 3)
+    transfers = torch.empty(len(image_rows), radius + 1)
     owners = torch.empty(len(image_rows), dtype=torch.long)
     with Progress(len(images), "judging particles") as progress:
         for rows in everyone.split(images.most_together(AT_A_TIME)):
@@ -108,18 +119,43 @@ def _inner_products(
             done += batch.num_images
             latent = batch.grouping.spread(latents[rows].to(images.device))
             slices = decoder(batch.coordinates, latent, torch.float32)
-            expected, observed = predict(slices, batch.compared_transfer()), batch.targets()
+            transfer = batch.compared_transfer()
+            expected, observed = predict(slices, transfer), batch.targets()
+            powers = torch.ones_like(slices[..., 0]) if transfer is None else transfer.square()
+            transfers[here] = shell_sums(powers, shells, radius + 1).cpu()
             pairs = ((expected, expected), (expected, observed), (observed, observed))
             products = [shell_sums((a * b).sum(-1), shells, radius + 1) for a, b in pairs]
             by_shell[here] = torch.stack(products, dim=-1).cpu()
             owners[here] = rows[batch.particle_of_image.cpu()]
             progress.advance(len(rows))
     noise = _noise(by_shell, groups[image_rows], shells.cpu())
-    weighted = (by_shell / noise[..., None]).sum(1)
+    # What a slice of mean power would have in the place of each image's own.
+    mean = by_shell[..., 0].sum(0) / transfers.sum(0).clamp_min(1e-12)
+    usual = (mean * transfers)[..., None]
+    weighted = (torch.cat([by_shell, usual], dim=-1) / noise[..., None]).sum(1)
     per_image = torch.bincount(shells.cpu()).sum() * 2
-    totals = weighted.new_zeros(len(images), 3).index_add_(0, owners, weighted)
+    totals = weighted.new_zeros(len(images), 4).index_add_(0, owners, weighted)
     counts = torch.bincount(owners, minlength=len(images)) * per_image
-    return totals[:, [0, 1, 1, 2]].view(-1, 2, 2), counts.float()
+    gram = strong_enough(totals[:, [0, 1, 1, 2]].view(-1, 2, 2), totals[:, 3])
+    return gram, counts.float()
+
+
+def strong_enough(
+    gram: Float[Tensor, "particles 2 2"], usual: Float[Tensor, " particles"]
+) -> Float[Tensor, "particles 2 2"]:
+    """Inner products with slices that are multiplied up to the least power.
+
+    Args:
+        gram: Inner products of slice and image in units of the noise.
+        usual: Of a slice of mean power with itself, at the CTF and noise of the same images.
+    """
+    least = LEAST_POWER * usual
+    power = gram[:, 0, 0].clamp_min(1e-12 * least)
+    raised = gram.clone()
+    raised[:, 0, 0] = torch.maximum(gram[:, 0, 0], least)
+    factor = (least / power).sqrt().clamp_min(1)
+    raised[:, 0, 1] = raised[:, 1, 0] = factor * gram[:, 0, 1]
+    return raised
 
 
 def _noise(
