@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cryodrgn.cli.main import main
+from cryodrgn.io.image_stack import ImageStack
+from cryodrgn.io.mrc import stack_writer
 from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.model_choice import FEWEST_PARTICLES, ModelChoice, remedy_for_few
 from cryodrgn.training.run_log import read_events
@@ -129,3 +132,19 @@ def test_a_posterior_that_is_too_narrow_is_not_held_against_the_volumes(run, tmp
     assert "adds nothing to the linear model" in found["verdict"]
     # The molecule is rigid, and its linear model knows.
     assert "no component carries signal above noise: the linear model" in caplog.text
+
+
+def test_a_latent_that_follows_contrasts_is_no_better_volume(run, tmp_path):
+    words = ("-D", 16, "--Apix", 12, "-n", 600, "--num-states", 1, "--snr", 1e6)
+    run("simulate", *words, "-o", tmp_path)
+    path, rng = tmp_path / "particles.mrcs", np.random.default_rng(1)
+    images = ImageStack.whole_files([path]).read(np.arange(600))
+    contrasts = rng.normal(1, 0.3, len(images))[:, None, None]
+    noise = rng.normal(size=images.shape) * images.std()
+    with stack_writer(tmp_path / "varied.mrcs", 16, 12.0) as writer:
+        writer.append((contrasts * images + noise).astype(np.float32))
+    (tmp_path / "varied.mrcs").replace(path)
+    words = ("--contrast", "--components", 1, "-o", tmp_path / "linear")
+    run("train_linear", tmp_path / "particles.star", *words)
+    found = judged(run, tmp_path, tmp_path / "run", "-n", 6, "--lr", 2e-3, "--zdim", 2)
+    assert "adds nothing to the linear model" in found["verdict"]

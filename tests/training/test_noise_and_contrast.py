@@ -1,6 +1,7 @@
 """Images are weighted by the noise that the network leaves unexplained."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +19,14 @@ from cryodrgn.io.mrc import stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.models.build import build_model
 from cryodrgn.models.settings import DecoderConfig, EncoderConfig, ModelConfig
+from cryodrgn.parallel import ALONE
+from cryodrgn.progress import Progress
+from cryodrgn.training.likelihood_bounds import (
+    Candidate,
+    Conditions,
+    conditions_of,
+    likelihood_bounds,
+)
 from cryodrgn.training.noise_and_contrast import NoiseAndContrast
 from cryodrgn.training.objectives import VaeObjective
 from cryodrgn.training.schedules import KlWeighting
@@ -208,6 +217,7 @@ def test_contrasts_and_their_spread_are_recovered(opened, tmp_path, is_white):
     )
     generator = torch.Generator().manual_seed(0)
     truth = 1 + 0.2 * torch.randn(COUNT, generator=generator)
+    latents = torch.zeros(2, COUNT, 2)
     batch = images.batch(torch.arange(COUNT))
     slices = model.decoder(batch.coordinates, None, torch.float32)
     clean = slices * batch.ctf[..., None] * truth[:, None, None]
@@ -223,6 +233,40 @@ def test_contrasts_and_their_spread_are_recovered(opened, tmp_path, is_white):
     # Posterior means regress to 1 by what noise hides, no more.
     slope = np.polyfit(found, truth, 1)[0]
     assert slope == pytest.approx(1, abs=0.1)
+    # Models are judged under the same noise and spread.
+    judged = Candidate(
+        decode=partial(model.decoder, dtype=torch.float32), posterior=(latents[0], latents[1])
+    )
+    conditions = conditions_of(judged, images, torch.arange(COUNT), ALONE)
+    assert conditions.spread == pytest.approx(0.2, rel=0.1)
+    torch.testing.assert_close(
+        conditions.variances[1:], torch.full((BOX // 2,), 0.49), rtol=0.06, atol=0
+    )
+
+
+def test_models_are_judged_by_a_likelihood_with_contrasts_integrated_out(images):
+    model, rows = small_model(), torch.arange(3)
+
+    def decode(points, latent):
+        return 20 * model.decoder(points, torch.zeros_like(latent))
+
+    # The latent makes no difference, and its posterior is its prior: the bound is exact.
+    judged = Candidate(decode=decode, posterior=(torch.zeros(3, 2), torch.zeros(3, 2)))
+    variances = 1 / (1 + torch.arange(BOX // 2 + 1.0))
+    likelihood = Conditions(variances=variances, spread=0.3).likelihood(images)
+    drawn = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), Progress(3, "judging") as progress:
+        found = likelihood_bounds(judged, images, rows, likelihood, drawn, progress)
+        batch = images.batch(rows)
+        slices = decode(batch.coordinates, torch.zeros(3, 2)) * batch.ctf[..., None]
+    noise = variances[images.shells].repeat_interleave(2)
+    for image in range(3):
+        h, y = slices[image].flatten(), batch.images[image].flatten()
+        gaussian = torch.distributions.MultivariateNormal(
+            h, noise.diag() + 0.3**2 * h[:, None] * h
+        )
+        expected = gaussian.log_prob(y) + 0.5 * (2 * torch.pi * noise).log().sum()
+        torch.testing.assert_close(found[image], expected, rtol=1e-4, atol=1e-3)
 
 
 def test_the_spectrum_of_every_optics_group_is_recovered(opened, tmp_path):

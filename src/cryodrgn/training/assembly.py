@@ -150,9 +150,10 @@ def build_training(
 def _begin_with(
     noise: NoiseAndContrast | None, linear: LinearStart | None, scale: float
 ) -> None:
-    """Take the spectrum of the noise from a linear model where there is one."""
+    """Take noise and the spread of contrasts from a linear model where there is one."""
     if noise is not None and linear is not None and linear.noise is not None:
-        noise.begin_with(linear.noise / scale**2)
+        told = linear.embedding
+        noise.begin_with(linear.noise / scale**2, 0.0 if told is None else told.contrast_spread)
 
 
 def _first_latents(

@@ -7,7 +7,9 @@ neither gains by latents that follow noise:
     log p(y) ≥ E log mean_s p(y | z_s) p(z_s) / q(z_s | y),   z_s drawn from q
 
 (importance weighting, Burda et al. 2016), with the prior N(0, I), and the noise that the linear
-model leaves of the images, shell by shell. The bound holds for any posterior q, and volumes are
+model leaves of the images, shell by shell. Contrasts of images are integrated out in closed
+form, too: else a latent that follows them would explain the images better, and no volume would
+be better. The bound holds for any posterior q, and volumes are
 judged, not encoders, so each model has the better one of two: that of the encoder, and that of
 the linear model in closed form. The linear model is also given the network's correction of its
 mean volume, which is the same for all particles and no heterogeneity.
@@ -26,7 +28,8 @@ from torch import Tensor
 from cryodrgn.data.batch import Batch
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.training_set import TrainingSet
-from cryodrgn.imaging.likelihood import predict, shell_sums, squared_residuals
+from cryodrgn.imaging.likelihood import ContrastPrior, ImageLikelihood, predict
+from cryodrgn.imaging.noise import NoiseModel
 from cryodrgn.models.linear_encoder import LinearEncoder
 from cryodrgn.models.linear_network import LinearNetwork
 from cryodrgn.models.model import Model, sample_latent
@@ -35,6 +38,7 @@ from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.copies import mean_of_copies, standard_error
 from cryodrgn.progress import Progress
 from cryodrgn.training.model_choice import ModelChoice
+from cryodrgn.training.noise_and_contrast import Products, joined, noise_and_spread
 
 SAMPLES = 8
 AT_A_TIME = 32
@@ -95,7 +99,7 @@ def compare_with_linear(
     centre = team.total(corrected[0].sum(0)) / len(rows)
     moved: Decode = partial(_with_one_correction, decoder, centre, dtype)
     alone = Candidate(decode=decoder.linear, posterior=closed)
-    variances = residual_variances(alone, particles, mine, team)
+    likelihood = conditions_of(alone, particles, mine, team).likelihood(particles)
     shape = SAMPLES, len(rows), decoder.latent_dim
     drawn = torch.randn(shape, generator=generator_at(seed, (STREAM,)))
     noise = drawn[:, torch.searchsorted(rows, mine)].to(particles.device)
@@ -104,7 +108,7 @@ def compare_with_linear(
         decode: Decode, posterior: Posterior, progress: Progress
     ) -> Float[np.ndarray, " particles"]:
         candidate = Candidate(decode=decode, posterior=posterior)
-        found = likelihood_bounds(candidate, particles, mine, variances, noise, progress)
+        found = likelihood_bounds(candidate, particles, mine, likelihood, noise, progress)
         return mean_of_copies(team.gather(found).double().cpu().numpy(), numbers)
 
     posteriors, summed = (closed, corrected), partial(decoder, dtype=dtype)
@@ -191,10 +195,30 @@ def _joined(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat(means), torch.cat(log_variances)
 
 
-def residual_variances(
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Conditions:
+    """What models are judged under: the noise, and how much contrasts of images vary.
+
+    Attributes:
+        variances: Of the noise of a real number by shell.
+        spread: Standard deviation of contrasts.
+    """
+
+    variances: Float[Tensor, " shells"]
+    spread: float
+
+    def likelihood(self, particles: TrainingSet) -> ImageLikelihood:
+        """The likelihood of images, contrasts of N(1, spread²) integrated out."""
+        precision = (1 / self.variances.clamp_min(1e-12))[particles.shells]
+        unit = precision.new_ones(())
+        prior = ContrastPrior(variance=self.spread**2 * unit, level=unit)
+        return ImageLikelihood(weights=precision[None], contrast=prior)
+
+
+def conditions_of(
     candidate: Candidate, particles: TrainingSet, rows: Int[Tensor, " rows"], team: Team
-) -> Float[Tensor, " shells"]:
-    """Mean square of a residual's real number by shell, at the mean latents of a model.
+) -> Conditions:
+    """What a model leaves of images at its mean latents, each at its probable contrasts.
 
     Args:
         candidate: The model.
@@ -204,23 +228,36 @@ def residual_variances(
     """
     shells = particles.shells
     count = int(shells.max()) + 1
-    sums = torch.zeros(count, device=particles.device)
-    images = torch.zeros((), device=particles.device)
     mean, _ = candidate.posterior
     latents = iter(mean.split(particles.most_together(AT_A_TIME)))
+    parts, done = [], 0
     for batch in _batches(particles, rows):
-        residuals = _residuals(candidate.decode, batch, next(latents))
-        sums += shell_sums(residuals, shells, count).sum(0)
-        images += batch.num_images
+        pair = _predicted(candidate.decode, batch, next(latents))
+        numbers = torch.arange(done, done + batch.num_images, device=particles.device)
+        parts.append(Products.of(numbers, *pair, shells, count))
+        done += batch.num_images
+    products = joined(parts)
     points = torch.bincount(shells, minlength=count).clamp_min(1)
-    return team.total(sums) / (2 * points * team.total(images)).clamp_min(1)
+    images = team.total(torch.tensor(float(done), device=particles.device))
+
+    def left(mean: Tensor, variance: Tensor) -> NoiseModel:
+        power = team.total(products.left(mean, variance).sum(0)) / (2 * points * images)
+        return NoiseModel(
+            groups=torch.zeros_like(products.rows),
+            spectra=power.clamp_min(1e-12)[None],
+            shells=shells,
+        )
+
+    nothing = torch.zeros(done, device=particles.device)
+    noise, spread = noise_and_spread(products, left(nothing, nothing), left, team)
+    return Conditions(variances=noise.spectra[0], spread=spread)
 
 
 def likelihood_bounds(
     candidate: Candidate,
     particles: TrainingSet,
     rows: Int[Tensor, " rows"],
-    variances: Float[Tensor, " shells"],
+    likelihood: ImageLikelihood,
     noise: Float[Tensor, "samples rows z"],
     progress: Progress,
 ) -> Float[Tensor, " rows"]:
@@ -230,11 +267,10 @@ def likelihood_bounds(
         candidate: The model.
         particles: The images.
         rows: The particles that are judged, in the order of its posterior.
-        variances: Of the noise of a real number by shell.
+        likelihood: Of images; see :class:`Conditions`.
         noise: Standard normal numbers of the samples.
         progress: Is told of every particle that is done.
     """
-    precision = (1 / variances.clamp_min(1e-12))[particles.shells]
     means, log_variances = candidate.posterior
     found, done = [], 0
     for batch in _batches(particles, rows):
@@ -243,19 +279,19 @@ def likelihood_bounds(
         log_variance, drawn = log_variances[here], noise[:, here]
         for standard in drawn:
             latent = sample_latent(means[here], log_variance, standard)
-            squares = _residuals(candidate.decode, batch, latent) @ precision
-            likelihood = -0.5 * batch.grouping.total(squares)
+            errors = likelihood.errors(*_predicted(candidate.decode, batch, latent))
+            fit = -0.5 * batch.grouping.total(errors)
             prior = -0.5 * latent.square().sum(1)
             own = -0.5 * (standard.square() + log_variance).sum(1)
-            weights.append(likelihood + prior - own)
+            weights.append(fit + prior - own)
         found.append(torch.logsumexp(torch.stack(weights), dim=0) - math.log(len(drawn)))
         progress.advance(len(batch))
     return torch.cat(found)
 
 
-def _residuals(
+def _predicted(
     decode: Decode, batch: Batch, latent: Float[Tensor, "batch z"]
-) -> Float[Tensor, "images points"]:
-    """Squared errors at every point of every image."""
+) -> tuple[Float[Tensor, "images points 2"], Float[Tensor, "images points 2"]]:
+    """Images without noise, for a contrast of 1, and the images themselves."""
     slices = decode(batch.coordinates, batch.grouping.spread(latent))
-    return squared_residuals(predict(slices, batch.compared_transfer()), batch.targets())
+    return predict(slices, batch.compared_transfer()), batch.targets()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,21 @@ class Products:
     matched: Float[Tensor, "images shells"]
     power: Float[Tensor, "images shells"]
 
+    @classmethod
+    def of(
+        cls,
+        rows: Int[Tensor, " images"],
+        predicted: Float[Tensor, "images points 2"],
+        observed: Float[Tensor, "images points 2"],
+        shells: Int[Tensor, " points"],
+        count: int,
+    ) -> "Products":
+        """Those of images and what is predicted of them, in so many shells."""
+        unexplained = observed - predicted
+        pairs = ((unexplained, unexplained), (predicted, unexplained), (predicted, predicted))
+        sums = [shell_sums((a * b).sum(-1), shells, count) for a, b in pairs]
+        return cls(rows=rows, unexplained=sums[0], matched=sums[1], power=sums[2])
+
     def contrasts(
         self, noise: NoiseModel, centre: float, spread: float
     ) -> tuple[Float[Tensor, " images"], Float[Tensor, " images"]]:
@@ -70,6 +86,38 @@ class Products:
         return self.unexplained - 2 * mean[:, None] * self.matched + second * self.power
 
 
+def noise_and_spread(
+    products: Products,
+    noise: NoiseModel,
+    left: Callable[[Tensor, Tensor], NoiseModel],
+    team: Team = ALONE,
+) -> tuple[NoiseModel, float]:
+    """Noise, and standard deviation of the contrasts relative to their mean, by EM.
+
+    Expectation maximisation (Dempster, Laird & Rubin 1977) with contrasts as hidden variables.
+
+    Args:
+        products: Of some images, with what a model predicts of them.
+        noise: To begin with.
+        left: The noise that is left with contrasts of such means (less 1) and variances.
+        team: Processes that have images each; all get the whole result.
+    """
+    spread, centre = STARTING_CONTRAST_SPREAD, 1.0
+    for _ in range(CONTRAST_ROUNDS):
+        mean, variance = products.contrasts(noise, centre, spread)
+        values = (torch.ones_like(mean), mean, mean.square() + variance)
+        sums = torch.stack([value.sum() for value in values])
+        with may_wait("the spread of the contrasts goes into the log"):
+            count, first, second = team.total(sums).tolist()
+        centre = 1 + first / count
+        variance_found = max(second / count - (first / count) ** 2, 0.0)
+        spread = min(max(variance_found**0.5, LEAST_SPREAD), LARGEST_SPREAD)
+        noise = left(mean, variance)
+    # A network that has not learnt the whole amplitude yet shows contrasts about another
+    # mean, which the likelihood, whose prior has the mean 1, lets it correct.
+    return noise, min(spread / max(centre, LEAST_CENTRE), LARGEST_SPREAD)
+
+
 class NoiseAndContrast:
     """Likelihood of the images of a run, estimated anew before every epoch but the first.
 
@@ -78,7 +126,7 @@ class NoiseAndContrast:
     loss weights squared residuals by w = v / σ², v being the mean of σ² over all images and
     points: of white noise, w = 1 whatever its variance, and of any other the loss at the true
     volumes is what it is without weights, so that β and the learning rate keep their meaning.
-    In the first epoch, unless a linear model tells the noise (:meth:`begin_with`), it is taken
+    In the first epoch, unless a linear model tells both (:meth:`begin_with`), noise is taken
     for white, and contrasts for 1, because a network that explains nothing yet leaves the
     signal in its residuals.
 
@@ -147,43 +195,34 @@ class NoiseAndContrast:
     def estimate(self) -> None:
         """Estimate the noise and the spread of contrasts from what is unexplained now."""
         mine = self._team.piece(self._sample)
-        products = _joined(list(self._of_batches(self._products, mine)))
+        products = joined(list(self._of_batches(self._products, mine)))
         zero = torch.zeros(len(products.rows), device=self._images.device)
-        noise = self._noise_left(products, zero, zero)
-        spread, centre = STARTING_CONTRAST_SPREAD, 1.0
-        for _ in range(CONTRAST_ROUNDS if self._with_contrast else 0):
-            mean, variance = products.contrasts(noise, centre, spread)
-            values = (torch.ones_like(mean), mean, mean.square() + variance)
-            sums = torch.stack([value.sum() for value in values])
-            with may_wait("the spread of the contrasts goes into the log"):
-                count, first, second = self._team.total(sums).tolist()
-            centre = 1 + first / count
-            variance_found = max(second / count - (first / count) ** 2, 0.0)
-            spread = min(max(variance_found**0.5, LEAST_SPREAD), LARGEST_SPREAD)
-            noise = self._noise_left(products, mean, variance)
-        # A network that has not learnt the whole amplitude yet shows contrasts about another
-        # mean, which the loss, whose prior has the mean 1, lets it correct.
-        relative = min(spread / max(centre, LEAST_CENTRE), LARGEST_SPREAD)
-        self.take(noise.spectra, relative if self._with_contrast else 0.0)
+        noise, spread = self._noise_left(products, zero, zero), 0.0
+        if self._with_contrast:
+            left = partial(self._noise_left, products)
+            noise, spread = noise_and_spread(products, noise, left, self._team)
+        self.take(noise.spectra, spread)
         logger.info("%s", self._in_words())
 
-    def begin_with(self, spectra: Float[Tensor, "groups shells"]) -> None:
-        """Take variances that a linear model told, until the first estimate; white noise stays.
+    def begin_with(
+        self, spectra: Float[Tensor, "groups shells"], contrast_spread: float = 0.0
+    ) -> None:
+        """Take what a linear model told, until the first estimate; white noise stays white.
 
         Args:
-            spectra: In the units of the images, of their optics groups; those of another
-                number of groups stand for all by their mean. The last shell stands for what
-                lies beyond it.
+            spectra: Variances in the units of the images, of their optics groups; those of
+                another number of groups stand for all by their mean. The last shell stands for
+                what lies beyond it.
+            contrast_spread: Standard deviation of contrasts.
         """
-        if self._is_white:
-            return
         count = self._spectra.shape[1]
         told = spectra.to(self._spectra)[:, :count]
         beyond = told[:, -1:].expand(-1, count - told.shape[1])
         told = torch.cat([told, beyond], dim=1)
         if len(told) != len(self._spectra):
             told = told.mean(0, keepdim=True)
-        self.take(told.expand_as(self._spectra))
+        spread = contrast_spread if self._with_contrast else 0.0
+        self.take(told.expand_as(self._spectra), spread)
         logger.info("at first, %s, as the linear model left it", self._in_words())
 
     def write_contrasts(self, path: Path) -> None:
@@ -268,13 +307,8 @@ class NoiseAndContrast:
     def _products(self, batch: Batch) -> Products:
         """Inner products of what is predicted and what is not, of some images."""
         predicted = self._predicted(batch)
-        unexplained = batch.targets() - predicted
-        pairs = ((unexplained, unexplained), (predicted, unexplained), (predicted, predicted))
-        count = self._spectra.shape[1]
-        sums = [shell_sums((a * b).sum(-1), self._shells, count) for a, b in pairs]
-        return Products(
-            rows=batch.image_rows, unexplained=sums[0], matched=sums[1], power=sums[2]
-        )
+        shells, count = self._shells, self._spectra.shape[1]
+        return Products.of(batch.image_rows, predicted, batch.targets(), shells, count)
 
     def _noise_left(self, products: Products, mean: Tensor, variance: Tensor) -> NoiseModel:
         """The noise that is left with contrasts of such means (less 1) and variances."""
@@ -303,7 +337,7 @@ class NoiseAndContrast:
         return "; ".join(said)
 
 
-def _joined(parts: Sequence[Products]) -> Products:
+def joined(parts: Sequence[Products]) -> Products:
     """The products of all images of some batches."""
     names = ("rows", "unexplained", "matched", "power")
     return Products(**{n: torch.cat([getattr(part, n) for part in parts]) for n in names})

@@ -45,11 +45,12 @@ from cryodrgn.training.likelihood_bounds import (
     SAMPLES,
     STREAM,
     Candidate,
+    Conditions,
     Decode,
     closed_posterior,
+    conditions_of,
     highest,
     likelihood_bounds,
-    residual_variances,
     untempered,
 )
 from cryodrgn.training.model_choice import FEWEST_PARTICLES, remedy_for_few
@@ -88,15 +89,18 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
         for run, trained, particles in zip(runs, models, sets, strict=True)
     ]
     # All models are judged under one noise, the least that one of them leaves of the images.
-    spectra = [
-        residual_variances(candidate, images, rows, ALONE) * trained.scale**2
-        for (candidate, images), trained in zip(prepared, models, strict=True)
+    left = [conditions_of(*pair, rows, ALONE) for pair in prepared]
+    totals = [
+        float(one.variances.sum()) * trained.scale**2
+        for one, trained in zip(left, models, strict=True)
     ]
-    least = min(spectra, key=lambda spectrum: float(spectrum.sum()))
+    least = int(np.nan_to_num(totals, nan=np.inf).argmin())
+    logger.info("contrasts of images vary by %.2g; they are integrated out", left[least].spread)
     found = []
     for (candidate, images), trained, run in zip(prepared, models, runs, strict=True):
-        variances = least / trained.scale**2
-        bounds = _bounds_of(run, trained, candidate, images, variances, seed)
+        variances = left[least].variances * (models[least].scale / trained.scale) ** 2
+        conditions = replace(left[least], variances=variances)
+        bounds = _bounds_of(run, trained, candidate, images, conditions, seed)
         of_copies = bounds.double().cpu().numpy()
         found.append(highest([mean_of_copies(one, sets[0].numbers) for one in of_copies]))
     return RunComparison(
@@ -111,7 +115,7 @@ def _bounds_of(
     trained: TrainedModel,
     candidate: Candidate,
     images: TrainingSet,
-    variances: Float[Tensor, " shells"],
+    conditions: Conditions,
     seed: int,
 ) -> Float[Tensor, "posteriors rows"]:
     """Bounds of a run with its latents as they are, and as if the images counted once.
@@ -124,8 +128,9 @@ def _bounds_of(
     rows = torch.arange(len(candidate.posterior[0]))
     shape = SAMPLES, len(rows), run.latent_dim
     noise = torch.randn(shape, generator=generator_at(seed, (STREAM,))).to(images.device)
+    likelihood = conditions.likelihood(images)
     posteriors = [candidate.posterior]
-    if (times := _times_counted(run, images, variances)) != 1:
+    if (times := _times_counted(run, images, conditions.variances)) != 1:
         posteriors.append(untempered(candidate.posterior, times))
     encoder = trained.model.encoder if trained.model.has_encoder else None
     if isinstance(encoder, LinearEncoder):
@@ -137,7 +142,7 @@ def _bounds_of(
     with Progress(len(posteriors) * len(rows), f"judging {run.path}", "particles") as progress:
         found = [
             likelihood_bounds(
-                replace(candidate, posterior=told), images, rows, variances, noise, progress
+                replace(candidate, posterior=told), images, rows, likelihood, noise, progress
             )
             for told in posteriors
         ]
@@ -376,8 +381,6 @@ def _prepared(
         whole = run.particles(poses=refined)
         particles = whole.select(_places(run, judged, len(whole)))
     latents = run_latents(run.files)
-    if latents.contrasts is not None or _training_of(run).get("with_contrast"):
-        logger.info("%s: contrasts of images are taken for 1", run.path)
     count = len(latents.mean)
     latents.require_count(len(run.original_rows(count)), str(run.path))
     mean, log_variance = _posterior(latents.select(_places(run, judged, count)))
