@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from cryodrgn.cli.main import main
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
+from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.model_choice import FEWEST_PARTICLES, ModelChoice, remedy_for_few
 from cryodrgn.training.run_log import read_events
@@ -134,17 +135,40 @@ def test_a_posterior_that_is_too_narrow_is_not_held_against_the_volumes(run, tmp
     assert "no component carries signal above noise: the linear model" in caplog.text
 
 
-def test_a_latent_that_follows_contrasts_is_no_better_volume(run, tmp_path):
-    words = ("-D", 16, "--Apix", 12, "-n", 600, "--num-states", 1, "--snr", 1e6)
-    run("simulate", *words, "-o", tmp_path)
-    path, rng = tmp_path / "particles.mrcs", np.random.default_rng(1)
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory):
+    """A rigid molecule in images of varied contrasts, and a linear model that has them."""
+    folder = tmp_path_factory.mktemp("varied")
+    words = f"simulate -D 16 --Apix 12 -n 600 --num-states 1 --snr 1e6 -o {folder}"
+    assert main(words.split()) == 0
+    path, rng = folder / "particles.mrcs", np.random.default_rng(1)
     images = ImageStack.whole_files([path]).read(np.arange(600))
     contrasts = rng.normal(1, 0.3, len(images))[:, None, None]
     noise = rng.normal(size=images.shape) * images.std()
-    with stack_writer(tmp_path / "varied.mrcs", 16, 12.0) as writer:
+    with stack_writer(folder / "varied.mrcs", 16, 12.0) as writer:
         writer.append((contrasts * images + noise).astype(np.float32))
-    (tmp_path / "varied.mrcs").replace(path)
-    words = ("--contrast", "--components", 1, "-o", tmp_path / "linear")
-    run("train_linear", tmp_path / "particles.star", *words)
-    found = judged(run, tmp_path, tmp_path / "run", "-n", 6, "--lr", 2e-3, "--zdim", 2)
+    (folder / "varied.mrcs").replace(path)
+    words = f"train_linear {folder}/particles.star --contrast --components 1 -o {folder}/linear"
+    assert main(words.split()) == 0
+    return folder
+
+
+@pytest.mark.parametrize("more", [(), ("--no-contrast",)])
+def test_a_latent_that_follows_contrasts_is_no_better_volume(run, varied, tmp_path, more):
+    words = ("-n", 6, "--lr", 2e-3, "--zdim", 2, *more)
+    found = judged(run, varied, tmp_path / "run", *words)
     assert "adds nothing to the linear model" in found["verdict"]
+
+
+def test_a_network_has_contrasts_where_its_linear_model_has_them(run, varied, tmp_path):
+    contrasts = RunDirectory(tmp_path / "run").linear.contrasts
+    words = ("train_vae", varied / "particles.star", "-o", tmp_path / "run", *VAE)
+    words = (*words, "--from", varied / "linear")
+    said = run(*words, "-n", 1)
+    assert "images have contrasts (--contrast), which vary by 0.2" in said
+    assert contrasts.is_file()
+    # A run that goes on stays what it is.
+    assert "--contrast" not in run(*words, "-n", 1, "--no-contrast", "--overwrite")
+    assert not contrasts.is_file()
+    assert "--contrast" not in run(*words, "-n", 2, "--load", "latest")
+    assert not contrasts.is_file()

@@ -105,6 +105,29 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         )
         return replace(usual, decoder=summed, encoder=corrected)
 
+    def with_contrasts_of_start(self, described: "RunConfig") -> "RunConfig":
+        """The run that is described, with contrasts if the linear model has them.
+
+        Without them the sum would not be the linear model before the first step, and the
+        latent would have to follow the contrasts.
+        """
+        given: frozenset[str] = getattr(self, "given", frozenset())
+        if self.linear_run is None or "with_contrast" in given:
+            return described
+        if self.going_on is not None:
+            has_contrasts = self.going_on.training.with_contrast
+        else:
+            spread = self._opened.contrast_spread
+            has_contrasts = spread > 0
+            if has_contrasts:
+                logger.info(
+                    "images have contrasts (`with_contrast`), which vary by %.2g, as in %s",
+                    spread,
+                    self.linear_run,
+                )
+        training = replace(described.training, with_contrast=has_contrasts)
+        return replace(described, training=training)
+
     def refuse_volumes_without_model(self) -> None:
         """Refuse to train volumes where there are none.
 

@@ -399,11 +399,14 @@ class TrainingJob(
                 "every particle; leave it out"
             )
             raise ConfigError(msg)
-        return RunConfig(
+        described = RunConfig(
             data=self._data(),
             model=self.model(particles),
             training=self.optimisation(),
         )
+        if isinstance(self, LinearStartOptions):
+            return self.with_contrasts_of_start(described)
+        return described
 
     def _recorded(self, run: "RunDirectory") -> "RunConfig":
         """The settings of the run in a folder, with the few that may be changed.

@@ -125,6 +125,12 @@ class LinearRun:
         )
         return decoder, encoder
 
+    @property
+    def contrast_spread(self) -> float:
+        """Standard deviation of the contrasts of images; 0 where all are 1."""
+        model = self.embedding
+        return 0.0 if model is None else float(model.get_buffer("contrast_spread"))
+
     def check(self, particles: ParticleSet, *, invert: bool) -> None:
         """Refuse images of another kind than those of the linear model.
 
@@ -268,7 +274,7 @@ class LinearRun:
         return Embedding(
             volumes=model.get_buffer("volumes"),
             noise=spectra.mean(0),
-            contrast_spread=float(model.get_buffer("contrast_spread")),
+            contrast_spread=self.contrast_spread,
         )
 
 

@@ -197,7 +197,7 @@ def _joined(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Conditions:
-    """What models are judged under: the noise, and how much contrasts of images vary.
+    """Noise of the images, and spread of their contrasts, under which models are judged.
 
     Attributes:
         variances: Of the noise of a real number by shell.
@@ -218,7 +218,7 @@ class Conditions:
 def conditions_of(
     candidate: Candidate, particles: TrainingSet, rows: Int[Tensor, " rows"], team: Team
 ) -> Conditions:
-    """What a model leaves of images at its mean latents, each at its probable contrasts.
+    """Noise and spread of contrasts by the residuals of a model at its mean latents.
 
     Args:
         candidate: The model.

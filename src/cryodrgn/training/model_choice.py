@@ -15,7 +15,7 @@ MOST_HELD_OUT = 0.5
 
 
 def remedy_for_few(num_particles: int) -> str:
-    """What to do where too few particles are held out to choose a model by, in words.
+    """Advice where too few particles are held out to choose a model by, in words.
 
     Args:
         num_particles: All different particles.

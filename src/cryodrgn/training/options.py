@@ -163,6 +163,7 @@ class LikelihoodOptions(Settings):
         group=LIKELIHOOD,
         help="Fit a contrast for every image, written as contrast.npy, and the standard "
         "deviation of all contrasts",
+        constants={"--no-contrast": (False, "Set the contrast of every image to 1")},
     )
     mask: Path | None = option(
         "--mask",
@@ -202,7 +203,8 @@ class LinearRunOptions(Settings):
         metavar="RUN",
         help="Train a network on top of a linear model, so that it learns only what the "
         "linear model cannot describe: volumes and latents of this run of train_linear (or "
-        "of reconstruct_states on it) plus a network that begins at zero",
+        "of reconstruct_states on it) plus a network that begins at zero; with contrasts of "
+        "images if that run has them, unless --no-contrast is given",
         default_words="a network alone",
     )
 
