@@ -5,7 +5,7 @@ import torch
 
 from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.masks import resize_mask
-from cryodrgn.linear.halves import agreement, prior_from
+from cryodrgn.linear.halves import agreement, agreement_on, prior_from
 from cryodrgn.linear.iteration import canonicalise
 from cryodrgn.linear.masks import molecule_mask
 from cryodrgn.linear.maximisation import Solution
@@ -50,6 +50,20 @@ def test_halves_that_see_the_same_agree_whatever_their_frame():
         atol=1e-3 * float(flat.square().max()),
         rtol=1e-3,
     )
+
+
+def test_halves_render_a_turned_frame_turned():
+    shared, noise = smooth_noise(4, seed=0), smooth_noise(8, seed=1)
+    pair = subspace(shared + 0.3 * noise[:4]), subspace(shared + 0.3 * noise[4:])
+    found = agreement(*pair, torch.ones(RADIUS + 2))
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(2)))
+
+    def turned(volumes):
+        return torch.cat([volumes[:1], torch.tensordot(turn, volumes[1:], dims=1)])
+
+    again = agreement_on(turned(found.joint.volumes), *pair, torch.ones(RADIUS + 2))
+    for half, expected in zip(again.halves, found.halves, strict=True):
+        torch.testing.assert_close(half.volumes, turned(expected.volumes), atol=1e-4, rtol=1e-4)
 
 
 def test_halves_that_see_different_noise_have_no_signal():

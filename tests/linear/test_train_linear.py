@@ -1,7 +1,9 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from sklearn.neighbors import KNeighborsRegressor
 
@@ -10,6 +12,7 @@ from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.kernels import backends
+from cryodrgn.linear import fit
 from cryodrgn.rundir import AnalysisFiles
 
 NUM_IMAGES, BOX_SIZE = 1200, 24
@@ -57,6 +60,26 @@ def test_each_half_by_itself_finds_the_same(trained, moving):
     assert not np.allclose(half, latent)
     assert np.corrcoef(half[:, 0], latent[:, 0])[0, 1] > 0.97
     assert explained(half, np.load(moving / "labels.npy")) > 0.85
+
+
+def test_half_latents_are_in_the_frame_of_the_latents(run, moving, tmp_path, monkeypatch):
+    """Every iteration may turn components of about the same spread within their span."""
+    usual = fit.canonicalise
+
+    def turned(*arguments):
+        found = usual(*arguments)
+        order = [0, *range(len(found.volumes) - 1, 0, -1)]
+        signs = torch.tensor([1.0] + [-1.0] * found.num_components)
+        volumes = found.volumes[order] * signs[:, None, None, None]
+        return replace(found, volumes=volumes, prior=found.prior[order])
+
+    monkeypatch.setattr(fit, "canonicalise", turned)
+    monkeypatch.setattr(fit, "JOINT_ROUNDS", 1)
+    run("train_linear", moving / "particles.star", "--components", 3, "-o", tmp_path)
+    latent, half = load_latents(tmp_path / "z.pkl"), np.load(tmp_path / "z_half.npy")
+    assert explained(latent, np.load(moving / "labels.npy")) > 0.9
+    for one, other in zip(latent.T, half.T, strict=True):
+        assert np.corrcoef(one, other)[0, 1] > 0.9
 
 
 def test_latents_have_the_distribution_of_their_prior(trained):

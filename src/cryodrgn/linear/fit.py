@@ -15,7 +15,7 @@ from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.imaging.noise import NoiseModel, ResidualPower
 from cryodrgn.linear.contrasts import LEAST_SPREAD, ContrastVariation, log_evidence
 from cryodrgn.linear.embed import inner_products
-from cryodrgn.linear.halves import Agreement, agreement
+from cryodrgn.linear.halves import Agreement, agreement, agreement_on
 from cryodrgn.linear.iteration import (
     DiscImages,
     Pass,
@@ -153,10 +153,8 @@ class PpcaEM:
         assert kept is not None
         self._noise, self._contrast_spread = kept.noise, kept.contrast_spread
         self._mask, self._focus = kept.mask, kept.focus
-        found = agreement(kept.first, kept.second, kept.noise_of_volumes)
-        found = self._refined(found)
         return Fit(
-            agreement=found,
+            agreement=self._agreement(kept),
             noise=self._noise,
             contrast_spread=self._contrast_spread,
             mask=self._mask,
@@ -314,20 +312,18 @@ class PpcaEM:
         self._tell(radius, passes)
         return updated, solutions
 
-    def _refined(self, found: Agreement) -> Agreement:
-        """The joint model after iterations on all images, with the priors of the halves."""
-        joint, rows = found.joint, torch.cat(self._halves).sort().values
+    def _agreement(self, kept: "_Halves") -> Agreement:
+        """What the halves say of the joint model after iterations on all images.
+
+        Every iteration may turn components of about the same spread within their span, as
+        those of a circular motion have, so that the halves must render them anew.
+        """
+        pair, noise = (kept.first, kept.second), kept.noise_of_volumes
+        found, rows = agreement(*pair, noise), torch.cat(self._halves).sort().values
         for _ in range(JOINT_ROUNDS):
-            prior = joint.prior
-            (joint,), _ = self._iterate([joint], [rows])
-            joint = Subspace(volumes=joint.volumes, prior=prior, radius=joint.radius)
-        return Agreement(
-            joint=joint,
-            halves=found.halves,
-            fsc=found.fsc,
-            correlation=found.correlation,
-            spread=joint.volumes[1:].flatten(1).square().sum(1),
-        )
+            (joint,), _ = self._iterate([found.joint], [rows])
+            found = agreement_on(joint.volumes, *pair, noise)
+        return found
 
     def _draw_masks(self, first: Subspace, second: Subspace) -> None:
         """Masks from what is known by now, unless the user gave them."""

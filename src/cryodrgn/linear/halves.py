@@ -63,43 +63,59 @@ class Agreement:
 def agreement(first: Subspace, second: Subspace, noise: Float[Tensor, " shells"]) -> Agreement:
     """Bring two half models into one frame and see what they agree on.
 
-    The joint components are the leading eigenvectors of the mean of both covariances; each
-    half's rendering of one is its projection onto that half's own components. Priors follow
-    from the correlation of the renderings, τ = σ² FSC / (1 − FSC) with the noise σ² of a half
-    (Scheres 2012); that of masked maps already accounts for the share of the mask.
+    The joint components are the leading eigenvectors of the mean of both covariances.
 
     Args:
         first: The model of one half.
         second: That of the other, of the same radius.
         noise: Variance of a half's volumes without prior, by shell.
     """
-    count = first.num_components
     halves = [half.volumes.flatten(1) for half in (first, second)]
     stacked = torch.cat([half[1:] for half in halves]) / 2**0.5
-    leading = principal_directions(stacked, halves[0][0] + halves[1][0])[:, :count]
-    joint = leading.T @ stacked
+    directions = principal_directions(stacked, halves[0][0] + halves[1][0])
+    joint = directions[:, : first.num_components].T @ stacked
+    means = (halves[0][0] + halves[1][0]) / 2
+    volumes = torch.cat([means[None], joint]).view(first.volumes.shape)
+    return agreement_on(volumes, first, second, noise)
+
+
+def agreement_on(
+    volumes: Float[Tensor, "volumes size size size"],
+    first: Subspace,
+    second: Subspace,
+    noise: Float[Tensor, " shells"],
+) -> Agreement:
+    """Agreement of two half models on the components of a joint model.
+
+    Each half's rendering of a component is its projection onto that half's own components.
+    Priors follow from the correlation of the renderings, τ = σ² FSC / (1 − FSC) with the noise
+    σ² of a half (Scheres 2012); that of masked maps already accounts for the share of the mask.
+
+    Args:
+        volumes: Mean and components of the joint model.
+        first: The model of one half.
+        second: That of the other, of the same radius.
+        noise: Variance of a half's volumes without prior, by shell.
+    """
+    halves = [half.volumes.flatten(1) for half in (first, second)]
+    joint = volumes.flatten(1)[1:]
     renderings = [_projections(joint, half[1:]) for half in halves]
-    shape, radius = first.volumes.shape, first.radius
-
-    def subspace(mean: Tensor, components: Tensor, prior: Tensor) -> Subspace:
-        volumes = torch.cat([mean[None], components]).view(shape)
-        return Subspace(volumes=volumes, prior=prior, radius=radius)
-
-    unknown = torch.ones_like(first.prior)
+    shape, radius, unknown = volumes.shape, first.radius, torch.ones_like(first.prior)
     rendered = [
-        subspace(half[0], rendering, unknown)
+        Subspace(
+            volumes=torch.cat([half[:1], rendering]).view(shape), prior=unknown, radius=radius
+        )
         for half, rendering in zip(halves, renderings, strict=True)
     ]
     fsc = correlations(*rendered)
     prior = prior_from(fsc, noise)
-    means = (halves[0][0] + halves[1][0]) / 2
     norms = [rendering.square().sum(1) for rendering in renderings]
     cross = (renderings[0] * renderings[1]).sum(1)
     first_half, second_half = (
         Subspace(volumes=half.volumes, prior=prior, radius=radius) for half in rendered
     )
     return Agreement(
-        joint=subspace(means, joint, prior),
+        joint=Subspace(volumes=volumes, prior=prior, radius=radius),
         halves=(first_half, second_half),
         fsc=fsc,
         correlation=cross / (norms[0] * norms[1]).clamp_min(1e-30).sqrt(),
