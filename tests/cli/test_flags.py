@@ -23,7 +23,7 @@ TRAINING = (
     "| --precision --no-amp --device --multigpu --curriculum --compile "
     "--deterministic"
 )
-LIKELIHOOD = "--noise-model --contrast --mask --focus-mask --consensus"
+LIKELIHOOD = "--noise-model --contrast --no-contrast --mask --focus-mask --consensus"
 RECIPE = "--recipe --optimizer --lr-schedule --lr-warmup --average"
 HELD_OUT = "--held-out --stop-when-converged --no-stop-when-converged"
 POSES = "--do-pose-sgd --emb-type --pose-lr"

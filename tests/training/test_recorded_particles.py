@@ -21,6 +21,8 @@ from finished_run import SMALL_NN, SMALL_VAE, command
 
 COUNT = 310
 FAST = ("--screen", "none", "-n", 1)
+# A ball of density that comes and goes, in Å from the corner of the box.
+MOVING = "96,84,120,14"
 OTHER = "does not hold the particles of"
 
 
@@ -29,7 +31,7 @@ def made(tmp_path_factory):
     """Particles, runs on them, the same in another place, and the same in another order."""
     folder = tmp_path_factory.mktemp("recorded")
     sim = folder / "sim"
-    command("simulate", "-D", 16, "--Apix", 12, "-n", COUNT, "--snr", 0.5, "-o", sim)
+    command("simulate", "-D", 16, "--Apix", 12, "-n", COUNT, "--snr", 2, "-o", sim)
     star = sim / "particles.star"
     command("train_linear", star, "-o", folder / "linear", "--components", 2, "--radius", 6)
     more = (*FAST, "--held-out", 0.1)
@@ -217,7 +219,7 @@ def test_states_and_features_are_found_in_moved_particles(run, moved, tmp_path, 
     words = ("reconstruct_states", moved / "linear", "--num-states", 1)
     run(*words, *given, "-o", tmp_path / "states")
     assert f"is gone: {given[1]} is read" in caplog.text
-    feature = ("--feature", moved / "linear/mask.mrc", "-o", tmp_path / "rows.pkl")
+    feature = ("--feature", MOVING, "-o", tmp_path / "rows.pkl")
     assert f"of {COUNT} particles: wrote" in run("select", moved / "linear", *feature, *given)
 
 
@@ -230,7 +232,7 @@ def test_other_particles_are_not_taken_for_those_that_were_moved(fail, moved, tm
 def test_a_feature_is_looked_for_in_the_particles_that_are_given(
     run, fail, made, tmp_path, caplog
 ):
-    words = ("select", made / "linear", "--feature", made / "linear/mask.mrc")
+    words = ("select", made / "linear", "--feature", MOVING)
     words += ("-o", tmp_path / "rows.pkl", "--particles")
     assert OTHER in fail(*words, made / "shifted/particles.star")
     small = tmp_path / "small.mrcs"

@@ -313,7 +313,7 @@ class PpcaEM:
         return updated, solutions
 
     def _agreement(self, kept: "_Halves") -> Agreement:
-        """What the halves say of the joint model after iterations on all images.
+        """The joint model after iterations on all images, with what the halves say of it.
 
         Every iteration may turn components of about the same spread within their span, as
         those of a circular motion have, so that the halves must render them anew.
