@@ -99,7 +99,7 @@ def _at_true_latents(
 def _on_a_linear_model(
     case: Case, name: str, args: argparse.Namespace
 ) -> tuple[RunDirectory, Cost, np.ndarray]:
-    """The same of ``train_linear`` and ``train_vae --from``, at the latents that these find."""
+    """Run, cost, and latent of every state of ``train_vae --from``, as the run finds it."""
     linear, run = (RunDirectory(case.folder / f"{part}_{name}") for part in ("linear", "from"))
     contrast = ("--contrast",) if "--contrast" in LIKELIHOODS[name] else ()
     cost = command(

@@ -258,7 +258,7 @@ def warn_of_other_poses(folder: Path, poses: Path | None, particles: ParticleSet
     Args:
         folder: Of the run.
         poses: The file of poses that is given; None for those that come with the images.
-        particles: What it is asked about.
+        particles: The particles, at the poses that are taken.
 
     Raises:
         InputFileError: The config of the run, or an image, cannot be read.

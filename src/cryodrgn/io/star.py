@@ -251,13 +251,13 @@ def _ends_early(path: Path) -> str | None:
 
 
 def _ends_behind_header(path: Path) -> str | None:
-    """The same of a file that is no table, if it ends behind a line of its header."""
+    """Reason for which a file must have been cut off within its header; None if it was not."""
     lines = [line.rstrip() for line in _last_lines(path) if line.strip()]
     return _ends_in_header(lines[-1]) if lines else None
 
 
 def _ends_in_header(last: str) -> str | None:
-    """The same of a last line, if it is one of a header."""
+    """Reason for which a file that ends with this line was cut off; None if it was not."""
     if not _OF_HEADER.fullmatch(last):
         return None
     return f"it is cut off: it ends within its header, at {last[:80]!r}; {COPY}"

@@ -63,7 +63,15 @@ class Products:
         shells: Int[Tensor, " points"],
         count: int,
     ) -> "Products":
-        """Those of images and what is predicted of them, in so many shells."""
+        """Inner products of images and their predictions.
+
+        Args:
+            rows: The images.
+            predicted: Without noise, for a contrast of 1.
+            observed: The images.
+            shells: Shell of every point.
+            count: Number of shells.
+        """
         unexplained = observed - predicted
         pairs = ((unexplained, unexplained), (predicted, unexplained), (predicted, predicted))
         sums = [shell_sums((a * b).sum(-1), shells, count) for a, b in pairs]
