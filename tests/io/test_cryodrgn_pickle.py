@@ -63,6 +63,13 @@ def test_damaged_files_are_refused(tmp_path, damage):
         load_pickles(path)
 
 
+def test_text_is_no_pickle(tmp_path):
+    path = tmp_path / "notes.pkl"
+    path.write_text("# Notes\n")
+    with pytest.raises(InputFileError, match=r"numpy arrays: it holds something else$"):
+        load_pickles(path)
+
+
 def test_a_truncated_pickle_is_refused(tmp_path):
     path = tmp_path / "cut.pkl"
     path.write_bytes(pickle.dumps(np.zeros(100))[:-20])

@@ -160,7 +160,7 @@ def test_a_latent_that_follows_contrasts_is_no_better_volume(run, varied, tmp_pa
     assert "adds nothing to the linear model" in found["verdict"]
 
 
-def test_a_network_has_contrasts_where_its_linear_model_has_them(run, varied, tmp_path):
+def test_a_network_has_contrasts_where_its_linear_model_has_them(run, varied, tmp_path, caplog):
     contrasts = RunDirectory(tmp_path / "run").linear.contrasts
     words = ("train_vae", varied / "particles.star", "-o", tmp_path / "run", *VAE)
     words = (*words, "--from", varied / "linear")
@@ -168,7 +168,9 @@ def test_a_network_has_contrasts_where_its_linear_model_has_them(run, varied, tm
     assert "images have contrasts (--contrast), which vary by 0.2" in said
     assert contrasts.is_file()
     # A run that goes on stays what it is.
+    assert "contrasts are taken for 1" not in caplog.text
     assert "--contrast" not in run(*words, "-n", 1, "--no-contrast", "--overwrite")
+    assert "contrasts are taken for 1 (`with_contrast=False`), though" in caplog.text
     assert not contrasts.is_file()
     assert "--contrast" not in run(*words, "-n", 2, "--load", "latest")
     assert not contrasts.is_file()

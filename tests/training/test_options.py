@@ -240,6 +240,16 @@ def test_pose_sgd_moves_poses_after_its_pretraining(trained, simulated, command,
     assert np.abs(rotations - before).max() > 1e-4
 
 
+@pytest.mark.parametrize("command", ["train_vae", "train_nn", "train_dec"])
+def test_poses_that_stay_fixed_to_the_end_are_told(trained, caplog, command):
+    name = "--pretrain-pose" if command == "train_dec" else "--pretrain"
+    trained("a", "--do-pose-sgd", name, 1, "-n", 2, command=command)
+    assert "poses are not refined" not in caplog.text
+    found = trained("b", "--do-pose-sgd", name, 2, "-n", 2, command=command)
+    assert "poses are not refined: they stay fixed for the first 2 epochs" in caplog.text
+    assert "pose.pkl" not in found.names
+
+
 def test_pose_lr_is_the_length_of_the_steps(trained, simulated):
     _, before = load_poses(simulated / "poses.pkl")
     options = ("--do-pose-sgd", "--pretrain", 0)

@@ -32,6 +32,8 @@ def test_a_number_is_a_constant():
         ("a", "give `beta_control`"),
         ("e", "the schedules a, b, c, d, got e"),
         (-1.0, "at least 0"),
+        ("nan", "the schedules a, b, c, d, got nan"),
+        ("inf", "the schedules a, b, c, d, got inf"),
     ],
 )
 def test_what_has_no_meaning_is_refused(beta, words):

@@ -56,8 +56,11 @@ def load_pickles(path: Path) -> list[Any]:
     try:
         objects = plain_objects(content)
     except Exception as error:
-        # A damaged pickle makes the interpreter raise nearly anything.
+        # A damaged pickle makes the interpreter raise nearly anything; a byte that is no
+        # instruction is all that a KeyError says.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = "it holds something else"
         msg = f"{path} cannot be read as a pickle of numpy arrays: {reason}"
         raise InputFileError(unreadable(path, PICKLE, msg)) from error
     if not objects:

@@ -112,7 +112,10 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
         latent would have to follow the contrasts.
         """
         given: frozenset[str] = getattr(self, "given", frozenset())
-        if self.linear_run is None or "with_contrast" in given:
+        if self.linear_run is None:
+            return described
+        if "with_contrast" in given:
+            self._tell_of_contrasts_left_out(has_contrasts=described.training.with_contrast)
             return described
         if self.going_on is not None:
             has_contrasts = self.going_on.training.with_contrast
@@ -127,6 +130,17 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
                 )
         training = replace(described.training, with_contrast=has_contrasts)
         return replace(described, training=training)
+
+    def _tell_of_contrasts_left_out(self, *, has_contrasts: bool) -> None:
+        """Warn where the linear model has contrasts, and the sum with the network none."""
+        if has_contrasts or self.going_on is not None or not self._opened.contrast_spread:
+            return
+        logger.warning(
+            "contrasts are taken for 1 (`with_contrast=False`), though they vary by %.2g in "
+            "%s: latents may follow them",
+            self._opened.contrast_spread,
+            self.linear_run,
+        )
 
     def refuse_volumes_without_model(self) -> None:
         """Refuse to train volumes where there are none.

@@ -36,6 +36,7 @@ AT_A_TIME, READ_AT_ONCE = 32, 8
 LEAST_VARIANCE = 0.01
 STARTING_CONTRAST_SPREAD, LEAST_SPREAD, LARGEST_SPREAD, LEAST_CENTRE = 0.15, 0.001, 0.5, 0.2
 CONTRAST_ROUNDS = 20
+AT_MOST = " (the most that is taken; so they seem until the network explains the images)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -341,7 +342,10 @@ class NoiseAndContrast:
                 f"noise{of}: amplitude {values} of that of white noise at radius {radii}"
             )
         if self._with_contrast:
-            said.append(f"contrasts spread by {variance**0.5:.3f}")
+            spread = variance**0.5
+            # The variance is a float32.
+            is_most = spread > 0.999 * LARGEST_SPREAD
+            said.append(f"contrasts spread by {spread:.3f}{AT_MOST if is_most else ''}")
         return "; ".join(said)
 
 

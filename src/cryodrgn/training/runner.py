@@ -54,7 +54,7 @@ from cryodrgn.training.run_log import (
     MetricsFile,
     RunLog,
 )
-from cryodrgn.training.start import EPOCHS_SETTLING, ResumePoint
+from cryodrgn.training.start import EPOCHS_SETTLING, ResumePoint, warn_of_fixed_poses
 from cryodrgn.training.unseen import require_unseen
 from cryodrgn.training.warm_start import Targets, teach_encoder
 from cryodrgn.training.writing import Writer
@@ -117,6 +117,7 @@ def train(
     with log_to_file(run.log):
         session.report_to_files()
         session.tell_beginning(start, device)
+        warn_of_fixed_poses(config)
         save_run_config(run, session.record())
         session.save_masks()
         return session.run()

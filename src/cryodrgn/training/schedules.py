@@ -1,5 +1,6 @@
 """Schedules along a run: weight of the KL divergence, and frequencies compared."""
 
+from math import isfinite
 from typing import Any
 
 from cryodrgn.errors import ConfigError
@@ -57,9 +58,10 @@ class Curriculum(Settings):
 def parse_beta(given: Any) -> float | str:
     """β as given, perhaps as text: a number, or the name of a schedule."""
     try:
-        return float(given)
+        number = float(given)
     except ValueError:
         return str(given)
+    return number if isfinite(number) else str(given)
 
 
 def _is_beta(value: Any) -> bool:

@@ -197,6 +197,23 @@ def require_epochs_left(config: RunConfig, start: ResumePoint, run: RunDirectory
         raise ConfigError(msg)
 
 
+def warn_of_fixed_poses(config: RunConfig) -> None:
+    """Warn where poses are to be refined, but training ends before that begins."""
+    training = config.training
+    if training.poses is None or training.search is not None:
+        return
+    fixed, wanted = training.poses.pretrain, training.num_epochs
+    if wanted <= fixed:
+        logger.warning(
+            "poses are not refined: they stay fixed for the first %s (`pose_pretrain`), and no "
+            "more than %d asked for; ask for more than %d with `num_epochs`, or give a smaller "
+            "`pose_pretrain`",
+            counted(fixed, "epoch"),
+            wanted,
+            fixed,
+        )
+
+
 def recorded_config(run: RunDirectory) -> RunConfig | None:
     """The settings of the run in a folder; None if there is none of ours.
 
