@@ -13,6 +13,7 @@ from cryodrgn.particles.optics_groups import (
     groups_by_optics,
     optics_groups,
     optics_of_groups,
+    shares_of_optics,
 )
 
 
@@ -62,9 +63,29 @@ def test_groups_are_those_of_equal_optics_and_small_ones_share_one():
     assert named[120.0] == named[100.0]
     assert len(named[300.0] | named[200.0] | named[120.0]) == 3
 
-    optics = optics_of_groups(images, groups)
-    assert groups_by_optics(images_of([301.0]), optics) == named[300.0].pop()
-    assert groups_by_optics(images_of([199.0]), optics) == named[200.0].pop()
+    optics, known = optics_of_groups(images, groups)
+    assert known[groups_by_optics(images_of([301.0]), optics)] == named[300.0].pop()
+    assert known[groups_by_optics(images_of([199.0]), optics)] == named[200.0].pop()
+
+
+def test_images_find_the_group_that_they_were_fitted_in_whichever_it_was_put_into():
+    # Those of 290 kV are more like the large group than like the others of their own.
+    voltages = np.repeat([300.0, 290.0, 120.0], (LEAST_GROUP, 20, 30))
+    images = images_of(voltages)
+    groups = optics_groups(images)
+    optics, known = optics_of_groups(images, groups)
+    assert groups[LEAST_GROUP] == groups[-1] != groups[0]
+    np.testing.assert_array_equal(known[groups_by_optics(images, optics)], groups)
+
+
+def test_groups_of_other_images_are_found_by_their_optics():
+    # There, 200 kV was the second group; here, it is put together with 120 kV.
+    optics = np.float32([[1, 300, 2.7, 0.1], [1, 200, 2.7, 0.1], [1, 120, 2.7, 0.1]])
+    images = images_of(np.repeat([120.0, 200.0, 300.0], (100, 300, LEAST_GROUP)))
+    shares = shares_of_optics(images, optics)
+    groups = optics_groups(images)
+    np.testing.assert_allclose(shares[groups[0]], [0, 0.75, 0.25])
+    np.testing.assert_allclose(shares[groups[-1]], [1, 0, 0])
 
 
 def test_every_group_gets_the_noise_of_its_own_images():

@@ -1,5 +1,6 @@
 """Outside of a focus mask a consensus explains the images, and volumes are cut out by masks."""
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.likelihood import predict
+from cryodrgn.io.cryodrgn_pickle import load_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.training.focus import Masks, density_outside
@@ -139,6 +141,22 @@ def test_a_focussed_run_goes_on_exactly_and_cuts_its_volumes_out(simulated, tmp_
     volume, _ = read_volume(tmp_path / "vol.mrc")
     assert not volume[BOX // 2 :].any()
     assert volume[: BOX // 2].any()
+
+
+def test_images_of_a_focussed_run_show_what_lies_outside_of_the_focus(simulated, tmp_path):
+    star, run = simulated / "particles.star", tmp_path / "run"
+    words = ("--zdim", 1, *SMALL_VAE, "--focus-mask", simulated / "half.mrc", "-n", 1)
+    assert main([str(word) for word in ("train_vae", star, *words, "-o", run)]) == 0
+    words = (star, run / "weights.pkl", "-o", tmp_path / "losses.pkl")
+    assert main(["eval_images", *map(str, words)]) == 0
+    *_, (_, reconstruction, _) = load_pickles(tmp_path / "losses.pkl")[0:3]
+    trained = Finished(run).metrics[-1]["reconstruction"]
+    assert reconstruction / 300 == pytest.approx(trained, rel=0.05)
+    rows = csv.DictReader((run / "scores.csv").read_text().splitlines())
+    contrasts = [float(row["contrast"]) for row in rows]
+    # All are 1; against the focus alone they follow the direction of view.
+    assert np.mean(contrasts) == pytest.approx(1, abs=0.1)
+    assert np.std(contrasts) < 0.5
 
 
 def test_a_consensus_without_focus_mask_is_refused(simulated):

@@ -1,14 +1,19 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cryodrgn.cli.main import main
 from cryodrgn.io.image_stack import ImageStack
 from cryodrgn.io.mrc import stack_writer
+from cryodrgn.io.run_config import load_run_config
+from cryodrgn.linear.latents import run_latents
+from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
 from cryodrgn.training.held_out import choose_held_out
 from cryodrgn.training.model_choice import FEWEST_PARTICLES, ModelChoice, remedy_for_few
+from cryodrgn.training.monitor import HeldOutEvaluator
 from cryodrgn.training.run_log import read_events
 
 FAST = ("-b", 20, "--precision", "float32", "--screen", "none")
@@ -173,4 +178,28 @@ def test_a_network_has_contrasts_where_its_linear_model_has_them(run, varied, tm
     assert "contrasts are taken for 1 (`with_contrast=False`), though" in caplog.text
     assert not contrasts.is_file()
     assert "--contrast" not in run(*words, "-n", 2, "--load", "latest")
+    # Free latents, which no linear model tells, begin with the contrasts of the run, too.
+    words = ("train_dec", varied / "particles.star", "--from", varied / "linear", *FAST)
+    said = run(*words, "--dim", 16, "-n", 1, "-o", tmp_path / "free")
+    assert "at first, contrasts spread by 0.1" in said
+    # Who reads the run has its contrasts.
+    assert len(run_latents(RunDirectory(tmp_path / "free")).contrasts) == 600
     assert not contrasts.is_file()
+
+
+def test_the_network_that_is_judged_is_the_one_that_is_written(
+    run, made, tmp_path, monkeypatch
+):
+    judge, seen = HeldOutEvaluator.choice, []
+
+    def look(self):
+        seen.append({k: v.clone() for k, v in self._model.decoder.state_dict().items()})
+        return judge(self)
+
+    monkeypatch.setattr(HeldOutEvaluator, "choice", look)
+    judged(run, made, tmp_path / "run", "-n", 2, "--lr", 1e-2, "--average", 0.5)
+    run_files = RunDirectory(tmp_path / "run")
+    trained = TrainedModel.load(run_files.weights(), load_run_config(run_files.config_yaml))
+    (judged_weights,) = seen
+    for name, value in trained.model.decoder.state_dict().items():
+        assert torch.equal(judged_weights[name], value), name

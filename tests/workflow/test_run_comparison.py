@@ -99,6 +99,10 @@ def test_latents_of_an_encoder_are_not_held_against_a_network_on_a_linear_model(
     save_latents(tmp_path / "narrow/z.pkl", mean, log_variance - 6)
     plain, narrow = compared(tmp_path / "plain", tmp_path / "narrow").likelihoods
     np.testing.assert_allclose(plain, narrow, atol=0.01)
+    # Whatever the order, and the kind of run that is first.
+    runs = made / "linear", tmp_path / "plain", tmp_path / "narrow"
+    _, plain, narrow = compared(*runs).likelihoods
+    np.testing.assert_allclose(plain, narrow, atol=0.01)
 
 
 def test_an_untrained_network_is_behind_the_linear_model_in_either_order(made, tmp_path):

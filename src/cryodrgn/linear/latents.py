@@ -158,15 +158,16 @@ def run_latents(run: RunDirectory, epoch: int | None = None) -> Latents:
         InputFileError: They cannot be read.
     """
     path = run.latents(epoch)
-    plain = replace(file_latents(path), run=run.path)
+    latents = replace(file_latents(path), run=run.path)
     files = run.linear
+    if epoch is None and files.contrasts.exists():
+        latents = replace(latents, contrasts=_read_array(files.contrasts))
     if epoch is not None or not files.covariances.exists():
-        return plain
+        return latents
     return replace(
-        plain,
+        latents,
         covariances=_read_array(files.covariances),
         half_means=_read_array(files.half_latents),
-        contrasts=_read_array(files.contrasts) if files.contrasts.exists() else None,
         is_linear=True,
         num_signals=_num_signals(run),
     )

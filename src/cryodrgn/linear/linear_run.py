@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cryodrgn.counts import counted
@@ -25,6 +25,7 @@ from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.registry import sum_of_volumes
 from cryodrgn.models.settings import LinearEncoderConfig, LinearNetworkConfig
 from cryodrgn.parallel import ALONE, Team
+from cryodrgn.particles.optics_groups import shares_of_optics
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.reconstruction.trained import TrainedModel
 from cryodrgn.rundir import RunDirectory
@@ -207,8 +208,18 @@ class LinearRun:
             volumes=functions.get_buffer("volumes"),
             functions=tables,
             embedding=self._embedding() if with_encoder else None,
-            noise=None if self.embedding is None else self.embedding.get_buffer("noise"),
+            contrast_spread=self.contrast_spread,
+            noise=self._noise_of(particles),
         )
+
+    def _noise_of(self, particles: ParticleSet) -> Float[Tensor, "groups shells"] | None:
+        """Variances of the noise of the optics groups that particles have."""
+        model = self.embedding
+        if model is None:
+            return None
+        optics, spectra = (model.get_buffer(name).cpu() for name in ("optics", "noise"))
+        shares = shares_of_optics(particles.images, optics.numpy())
+        return torch.from_numpy(shares) @ spectra
 
     def _regressed(
         self,
@@ -266,7 +277,8 @@ class LinearRun:
         model = self.embedding
         if model is None:
             return None
-        spectra = model.get_buffer("noise")
+        # Optics that share a spectrum have it several times.
+        spectra = model.get_buffer("noise").unique(dim=0)
         if len(spectra) > 1:
             logger.info(
                 "latents are told with the mean noise of %d optics groups", len(spectra)
@@ -274,7 +286,6 @@ class LinearRun:
         return Embedding(
             volumes=model.get_buffer("volumes"),
             noise=spectra.mean(0),
-            contrast_spread=self.contrast_spread,
         )
 
 

@@ -118,7 +118,7 @@ def _inner_products(
             here = slice(done, done + batch.num_images)
             done += batch.num_images
             latent = batch.grouping.spread(latents[rows].to(images.device))
-            slices = decoder(batch.coordinates, latent, torch.float32)
+            slices = batch.whole_slices(decoder(batch.coordinates, latent, torch.float32))
             transfer = batch.compared_transfer()
             expected, observed = predict(slices, transfer), batch.targets()
             powers = torch.ones_like(slices[..., 0]) if transfer is None else transfer.square()

@@ -157,20 +157,21 @@ def write_results(
     )
     _write_maps(result, particles, norm[1], run)
     _write_tables(result, particles, run)
+    optics, groups = optics_of_groups(particles.images, result.groups)
     shape = BasisConfig(
         kind="linear",
         box_size=particles.box_size,
         latent_dim=len(result.kept),
         num_functions=len(result.kept),
-        num_groups=len(result.fit.noise.spectra),
+        num_groups=len(optics),
         radius=result.fit.agreement.joint.radius,
     )
     save_run_config(run, _recorded(result, config, particles, norm, shape))
     model = BasisModel(shape)
     state = model.state_dict() | {
         "volumes": result.regression.volumes.cpu() * norm[1],
-        "noise": result.fit.noise.spectra.cpu() * norm[1] ** 2,
-        "optics": torch.from_numpy(optics_of_groups(particles.images, result.groups)),
+        "noise": result.fit.noise.spectra.cpu()[groups] * norm[1] ** 2,
+        "optics": torch.from_numpy(optics),
         "contrast_spread": torch.tensor(result.fit.contrast_spread),
     }
     save_checkpoint(run.weights(), {"epoch": 0, "model_state_dict": state})

@@ -342,8 +342,8 @@ class BasisConfig:
         latent_dim: Dimensions of the latent.
         num_functions: Number of functions.
         num_landmarks: Points at which smooth functions are known.
-        num_groups: Optics groups with a noise spectrum of their own; 0 for models that embed
-            no images.
+        num_groups: Different optics, each with a noise spectrum; 0 for models that embed no
+            images.
         num_neighbours: Landmarks that a point is compared with.
         radius: Radius in cycles per box up to which images are embedded; 0 for models that
             embed none.

@@ -56,7 +56,7 @@ def particle_pictures(
         msg = f"the image of particle {row} cannot be read: {error.strerror}"
         raise InputFileError(msg) from error
     batch = prepared.batch(torch.tensor([0]))
-    slices = desk.predicted_slices(batch.coordinates, latent[None])
+    slices = batch.whole_slices(desk.predicted_slices(batch.coordinates, latent[None]))
     # What a network has not been told about lies in one place: its normalised units.
     predicted = predict(slices, batch.compared_transfer())
     lattice = stored_lattice(trained.config)

@@ -28,19 +28,41 @@ def optics_groups(images: ImageTable) -> Int[np.ndarray, " images"]:
 
 def optics_of_groups(
     images: ImageTable, groups: Int[np.ndarray, " images"]
-) -> Float[np.ndarray, "groups 4"]:
-    """Pixel size, voltage, spherical aberration and amplitude contrast of every group."""
-    _, first = np.unique(groups, return_index=True)
-    return _optics(images)[first]
+) -> tuple[Float[np.ndarray, "kinds 4"], Int[np.ndarray, " kinds"]]:
+    """The optics of all groups, of which those that were put together have several.
+
+    Args:
+        images: The images.
+        groups: Their groups.
+
+    Returns:
+        optics: Pixel size (Å/px), voltage (kV), spherical aberration (mm) and amplitude
+            contrast, once each.
+        groups: The group of each.
+    """
+    optics = _optics(images)
+    rows = np.column_stack([optics, groups])
+    _, first = np.unique(rows, axis=0, return_index=True)
+    return optics[first], groups[first]
 
 
 def groups_by_optics(
-    images: ImageTable, optics: Float[np.ndarray, "groups 4"]
+    images: ImageTable, optics: Float[np.ndarray, "kinds 4"]
 ) -> Int[np.ndarray, " images"]:
-    """The most similar of known groups for every image, by relative difference."""
+    """The most similar of known optics for every image, by relative difference."""
     scale = np.abs(optics).max(0).clip(1e-12)
     distances = [np.abs((_optics(images) - group) / scale).sum(1) for group in optics]
     return np.argmin(distances, axis=0)
+
+
+def shares_of_optics(
+    images: ImageTable, optics: Float[np.ndarray, "kinds 4"]
+) -> Float[np.ndarray, "groups kinds"]:
+    """Shares of the images of every optics group that are most similar to known optics."""
+    groups = optics_groups(images)
+    counts = np.zeros((groups.max() + 1, len(optics)), np.float32)
+    np.add.at(counts, (groups, groups_by_optics(images, optics)), 1)
+    return counts / counts.sum(1, keepdims=True)
 
 
 def _optics(images: ImageTable) -> Float[np.ndarray, "images 4"]:

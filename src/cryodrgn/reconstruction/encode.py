@@ -142,6 +142,7 @@ def evaluate_all(
             mean, log_variance = model.encoder(batch.phase_flipped())
             encoded.append((mean, log_variance))
             slices = model.decoder(batch.coordinates, batch.grouping.spread(mean))
+            slices = batch.whole_slices(slices)
             loss = reconstruction_loss(slices, batch.targets(), batch.compared_transfer())
             reconstruction += float(loss) * batch.num_images / particles.images_per_particle
             progress.advance(len(batch))

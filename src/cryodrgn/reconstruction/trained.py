@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing
 from cryodrgn.data.training_set import TrainingSet, build_training_set
@@ -17,6 +18,7 @@ from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.masks import read_mask
+from cryodrgn.io.mrc import read_volume
 from cryodrgn.models.build import (
     build_model,
     decoder_sizes,
@@ -62,6 +64,9 @@ class TrainedModel:
         sampling: Lattice on which its images were prepared; None if they were of one kind.
         correction: How its images were corrected for their CTF; None if their file says it.
         ctf: File of CTF parameters that it was trained with; None without one of its own.
+        mask: What its volumes are multiplied by; None for nothing.
+        outside: Density outside of its focus mask, which stands beside the model's in every
+            image, in units of normalised images; None without one.
     """
 
     model: Model
@@ -77,6 +82,7 @@ class TrainedModel:
     correction: Correction | None = None
     ctf: str | None = None
     mask: Float[Tensor, "box box box"] | None = None
+    outside: Float[Tensor, "box box box"] | None = None
 
     @classmethod
     def load(
@@ -135,6 +141,7 @@ class TrainedModel:
             correction=correction_of_record(dataset.get("ctf_applied")),
             ctf=None if dataset.get("ctf") is None else str(dataset["ctf"]),
             mask=_mask_of(ours, weights.parent, config.box_size),
+            outside=_outside_of(ours, weights.parent),
         )
 
     def require_field_of_view(self, particles: ParticleSet) -> None:
@@ -223,7 +230,7 @@ def prepare_as_trained(
         offset=trained.offset,
         scale=trained.scale,
     )
-    return build_training_set(
+    images = build_training_set(
         particles,
         lattice,
         settings,
@@ -231,6 +238,9 @@ def prepare_as_trained(
         storage=storage,
         team=team,
     )
+    if trained.outside is not None:
+        images.show_beside(FixedDensity(trained.outside, device))
+    return images
 
 
 def _mask_of(
@@ -241,17 +251,35 @@ def _mask_of(
     Raises:
         InputFileError: It cannot be read.
     """
-    settings = recorded.get("settings")
-    training = settings.get("training") if isinstance(settings, dict) else None
-    if not isinstance(training, dict) or not (
-        training.get("mask") or training.get("focus_mask")
-    ):
+    training = _training_settings(recorded)
+    if not (training.get("mask") or training.get("focus_mask")):
         return None
     path = RunDirectory(folder).linear.mask
     if not path.exists():
         logger.warning("%s is missing: volumes are not multiplied by the run's mask", path)
         return None
     return read_mask(path, box_size, None)
+
+
+def _outside_of(recorded: dict[str, Any], folder: Path) -> Float[Tensor, "box box box"] | None:
+    """The density outside of the focus mask of a run, from its folder; None without one."""
+    if not _training_settings(recorded).get("focus_mask"):
+        return None
+    path = RunDirectory(folder).outside
+    if not path.exists():
+        logger.warning(
+            "%s is missing: images are compared with the density within the focus mask alone",
+            path,
+        )
+        return None
+    return torch.from_numpy(read_volume(path)[0])
+
+
+def _training_settings(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the training as a run of this program recorded them; none of another's."""
+    settings = recorded.get("settings")
+    training = settings.get("training") if isinstance(settings, dict) else None
+    return training if isinstance(training, dict) else {}
 
 
 def _curvature(recorded: dict[str, Any]) -> Curvature:

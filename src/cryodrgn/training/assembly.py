@@ -152,8 +152,7 @@ def _begin_with(
 ) -> None:
     """Take noise and the spread of contrasts from a linear model where there is one."""
     if noise is not None and linear is not None and linear.noise is not None:
-        told = linear.embedding
-        noise.begin_with(linear.noise / scale**2, 0.0 if told is None else told.contrast_spread)
+        noise.begin_with(linear.noise / scale**2, linear.contrast_spread)
 
 
 def _first_latents(

@@ -22,12 +22,10 @@ class Embedding:
     Attributes:
         volumes: Mean and components.
         noise: Variance of the noise of one real number by shell.
-        contrast_spread: Standard deviation of contrasts; 0 where all are 1.
     """
 
     volumes: Float[Tensor, "volumes box box box"]
     noise: Float[Tensor, " shells"]
-    contrast_spread: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,13 +37,15 @@ class LinearStart:
         functions: Tables of the smooth functions by name; none where the functions are the
             coordinates of the latent.
         embedding: Tells the latents of images; None where latents are numbers of particles.
-        noise: Variance of the noise of one real number, by optics group and shell; None where
-            no linear model tells it.
+        contrast_spread: Standard deviation of the contrasts of images; 0 where all are 1.
+        noise: Variance of the noise of one real number, by optics group of the particles and
+            shell; None where no linear model tells it.
     """
 
     volumes: Float[Tensor, "volumes box box box"]
     functions: Mapping[str, Tensor]
     embedding: Embedding | None
+    contrast_spread: float = 0.0
     noise: Float[Tensor, "groups shells"] | None = None
 
     def fitted(self, config: ModelConfig) -> ModelConfig:
@@ -95,5 +95,5 @@ class LinearStart:
         encoder.put_model(
             torch.stack(small) / scale,
             embedding.noise.to(device) / scale**2,
-            embedding.contrast_spread,
+            self.contrast_spread,
         )

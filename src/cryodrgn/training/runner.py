@@ -305,7 +305,8 @@ class TrainingRun:
                 if epoch % training.checkpoint_interval == 0:
                     self._save(epoch)
         last = trainer.position.epoch - 1
-        choice = None if self._monitor is None else self._monitor.choice()
+        with averaged(parts.optimizer):
+            choice = None if self._monitor is None else self._monitor.choice()
         if choice is not None:
             self._tell(ModelsCompared(epoch=last, choice=choice))
         self._finish(last)
@@ -451,7 +452,8 @@ class TrainingRun:
     def _finish(self, last: int) -> None:
         """Write the files without a number: those of the last epoch."""
         if self._parts.noise is not None:
-            self._parts.noise.write_contrasts(self._run.linear.contrasts)
+            with averaged(self._parts.optimizer):
+                self._parts.noise.write_contrasts(self._run.linear.contrasts)
         if last % self._config.training.checkpoint_interval:
             self._save(None)
             self._writer.finish()

@@ -25,6 +25,7 @@ from cryodrgn.data.batches import generator_at
 from cryodrgn.data.prepared import Storage
 from cryodrgn.data.training_set import TrainingSet
 from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.fourier.grids import HalfPlaneFrequencies
 from cryodrgn.fourier.half_grid import RfftVolumeGrid
 from cryodrgn.imaging.linear_posterior import with_one
 from cryodrgn.kernels.gridding import table_of_volumes
@@ -85,7 +86,7 @@ def compare_runs(runs: Sequence[Run], device: torch.device, seed: int = 0) -> Ru
         _require_same_images(run, particles, runs[0], sets[0])
     rows = torch.arange(len(judged))
     prepared = [
-        _prepared(run, trained, particles, judged, models[0], device)
+        _prepared(run, trained, particles, judged, device)
         for run, trained, particles in zip(runs, models, sets, strict=True)
     ]
     # All models are judged under one noise, the least that one of them leaves of the images.
@@ -135,8 +136,8 @@ def _bounds_of(
     encoder = trained.model.encoder if trained.model.has_encoder else None
     if isinstance(encoder, LinearEncoder):
         own = encoder.stored_lattice(encoder.config, trained.config.box_size)
-        # Else it looks for its values elsewhere.
-        if len(own.points) == len(images.lattice.points):
+        # It takes the values of an image by their places.
+        if torch.equal(own.points, images.lattice.points):
             told = closed_posterior(encoder.to(images.device).eval(), images, rows)
             posteriors.append(told)
     with Progress(len(posteriors) * len(rows), f"judging {run.path}", "particles") as progress:
@@ -371,7 +372,6 @@ def _prepared(
     trained: TrainedModel,
     particles: ParticleSet,
     judged: Int[np.ndarray, " judged"],
-    reference: TrainedModel,
     device: torch.device,
 ) -> tuple[Candidate, TrainingSet]:
     """A model with its latents, and the images with the poses that its run found."""
@@ -389,7 +389,7 @@ def _prepared(
         particles,
         device,
         storage=Storage(scratch_dir=Path(tempfile.gettempdir())),
-        lattice=reference.model.decoder.stored_lattice(reference.config.box_size),
+        lattice=HalfPlaneFrequencies.disc(trained.config.box_size),
     )
     posterior = mean.to(device), log_variance.to(device)
     return Candidate(decode=_decode_of(trained, device), posterior=posterior), images
