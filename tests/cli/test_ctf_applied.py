@@ -95,3 +95,14 @@ def test_without_a_ctf_it_says_nothing(fail, folder, tmp_path):
     assert "has no CTF parameters" in said
     assert "give them with --ctf" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_images_that_are_evaluated_without_a_ctf_are_said_to_be(run, folder, stack, tmp_path):
+    weights = tmp_path / "run/weights.pkl"
+    small = ("--zdim", 1, *SMALL_VAE, "-n", 1)
+    run("train_vae", folder / "particles.star", *small, "-o", tmp_path / "run")
+    words = ("eval_images", stack[0], weights, "--poses", folder / "poses.pkl")
+    said = run(*words, "-o", tmp_path / "e.pkl")
+    assert "comes without CTF parameters: its images are taken to carry no CTF" in said
+    said = run(*words, "--ctf", folder / "ctf.pkl", "-o", tmp_path / "f.pkl")
+    assert "comes without CTF parameters" not in said

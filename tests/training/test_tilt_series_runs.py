@@ -60,6 +60,15 @@ def test_trained_models_encode_tilt_series_as_in_training(vae, series, run, tmp_
     np.testing.assert_allclose(load_latents(tmp_path / "e.pkl"), vae.latents, atol=1e-5)
 
 
+@pytest.mark.parametrize("more", [("--ntilts", 2), ("--single-images",)])
+def test_series_are_evaluated_as_the_run_has_read_them(series, run, tmp_path, more):
+    run("train_vae", series, *VAE, *more, "-n", 1, "-o", tmp_path / "run")
+    finished = Finished(tmp_path / "run")
+    said = run("eval_images", series, finished.path / "weights.pkl", "-o", tmp_path / "e.pkl")
+    assert "tilt series are read as those of the run: " in said
+    np.testing.assert_allclose(load_latents(tmp_path / "e.pkl"), finished.latents, atol=1e-5)
+
+
 def test_drawn_tilts_go_on_as_if_the_run_had_not_been_interrupted(series, run, tmp_path):
     words = ("train_vae", series, *VAE, "--random-tilts", "--ntilts", 2, "-o")
     run(*words, tmp_path / "a", "-n", 3)

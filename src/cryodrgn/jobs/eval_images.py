@@ -87,21 +87,13 @@ class EvalImages(
             CryodrgnError: The model or the images cannot be used.
         """
         from cryodrgn.preflight.plan import require_output
+        from cryodrgn.preflight.rows import tell_of_missing_ctf
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
         from cryodrgn.rundir import ScreeningFiles
 
         require_ending(self.output, PICKLE_ENDINGS, "output")
         trained = self._with_preprocessing(self.trained())
-        files = particle_files(self, self.particles)
-        if self.datadir is None:
-            files = replace(files, found_in=self.stack_folders(self.particles))
-        if self.correction is None and trained.correction is not None:
-            logger.info(
-                "images are taken for corrected for their CTF as those of the run were "
-                "(`correction` %s)",
-                trained.correction,
-            )
-            files = replace(files, correction=trained.correction)
+        files = self._files_as_trained(trained)
         if trained.sampling is not None and self.field_box_size is not None:
             msg = (
                 "`field_box_size` is that of the run, whose images were of several boxes or "
@@ -109,7 +101,9 @@ class EvalImages(
             )
             raise ConfigError(msg)
         particles = self._opened(trained, files)
-        if trained.ctf is not None and particles.images.ctf is None:
+        if trained.ctf is None:
+            tell_of_missing_ctf(particles)
+        elif particles.images.ctf is None:
             logger.warning(
                 "the model was trained with the CTF parameters of %s, but the images of %s "
                 "come without: give theirs with `ctf`",
@@ -131,6 +125,27 @@ class EvalImages(
             if team.is_writer:
                 self._write(result)
         return result
+
+    def _files_as_trained(self, trained: "TrainedModel") -> "ParticleFiles":
+        """The files of the particles, read as those of the run unless the settings differ."""
+        files = particle_files(self, self.particles)
+        if self.datadir is None:
+            files = replace(files, found_in=self.stack_folders(self.particles))
+        if self.correction is None and trained.correction is not None:
+            logger.info(
+                "images are taken for corrected for their CTF as those of the run were "
+                "(`correction` %s)",
+                trained.correction,
+            )
+            files = replace(files, correction=trained.correction)
+        series = trained.series.updated(files.series)
+        if series != files.series:
+            logger.info("tilt series are read as those of the run: %s", series.in_words)
+            files = replace(files, series=series)
+        angle = trained.tilt_deg
+        if self.tilt is not None and angle is not None and "tilt_deg" not in self.given:
+            files = replace(files, tilt_deg=angle)
+        return files
 
     def _opened(self, trained: "TrainedModel", files: "ParticleFiles") -> "ParticleSet":
         """The particles, whose images are of the pixel size and box of the model."""

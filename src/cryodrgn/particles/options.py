@@ -146,6 +146,15 @@ class TiltSeriesSettings(Settings):
         """These settings with those of another that are given in their place."""
         return type(self).from_mapping(self.to_mapping() | other.to_mapping())
 
+    @property
+    def in_words(self) -> str:
+        """The settings that are not the default."""
+        values = {ours: getattr(self, ours) for ours in _IN_CONFIGS if ours != "is_series"}
+        said = [f"`{name}` {value:g}" for name, value in values.items() if value is not None]
+        if self.is_series is not None:
+            said.insert(0, f"`single_images={not self.is_series}`")
+        return ", ".join(said)
+
     def require_none(self, source: str) -> None:
         """Refuse settings that only tilt series have.
 

@@ -1,7 +1,7 @@
 """A trained model, out of the files of a run of this program or of cryoDRGN."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from cryodrgn.models.model import Model
 from cryodrgn.models.settings import ModelConfig
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.optics import correction_of_record
-from cryodrgn.particles.options import Correction
+from cryodrgn.particles.options import Correction, TiltSeriesSettings
 from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.particles.sampling import Sampling
 from cryodrgn.reconstruction.decode import VolumeDecoder
@@ -64,6 +64,8 @@ class TrainedModel:
         sampling: Lattice on which its images were prepared; None if they were of one kind.
         correction: How its images were corrected for their CTF; None if their file says it.
         ctf: File of CTF parameters that it was trained with; None without one of its own.
+        series: Settings of tilt series with which its particles were read.
+        tilt_deg: Angle between the exposures of its tilt pairs; None for other images.
         mask: What its volumes are multiplied by; None for nothing.
         outside: Density outside of its focus mask, which stands beside the model's in every
             image, in units of normalised images; None without one.
@@ -81,6 +83,8 @@ class TrainedModel:
     sampling: Sampling | None = None
     correction: Correction | None = None
     ctf: str | None = None
+    series: TiltSeriesSettings = field(default_factory=TiltSeriesSettings)
+    tilt_deg: float | None = None
     mask: Float[Tensor, "box box box"] | None = None
     outside: Float[Tensor, "box box box"] | None = None
 
@@ -111,16 +115,11 @@ class TrainedModel:
             misfit = f"{weights} does not fit the model of `config` {config_path}"
         if instead:
             misfit += f" with {instead} in place of its own settings; leave that out"
+        advice = ""
+        if config_path is not None and not instead:
+            advice = "; leave `config` out, or give that of the run that wrote the weights"
         config = model_config(settings)
-        _require_room_for(config, content, misfit)
-        model = build_model(config)
-        try:
-            load_named_weights(model, content)
-        except InputFileError as error:
-            msg = f"{misfit}: {error}"
-            if config_path is not None and not instead:
-                msg += "; leave `config` out, or give that of the run that wrote the weights"
-            raise InputFileError(msg) from error
+        model = _with_weights(config, content, misfit, advice)
         dataset = settings.get("dataset_args", {})
         if dataset.get("norm") is None:
             msg = f"the config of {weights} holds no norm; give it with `norm`"
@@ -140,6 +139,8 @@ class TrainedModel:
             sampling=Sampling.of_record(dataset.get("sampling")),
             correction=correction_of_record(dataset.get("ctf_applied")),
             ctf=None if dataset.get("ctf") is None else str(dataset["ctf"]),
+            series=TiltSeriesSettings.from_mapping(dataset),
+            tilt_deg=dataset.get("tilt_deg"),
             mask=_mask_of(ours, weights.parent, config.box_size),
             outside=_outside_of(ours, weights.parent),
         )
@@ -287,6 +288,24 @@ def _curvature(recorded: dict[str, Any]) -> Curvature:
     linear = recorded.get("linear")
     sign = linear.get("ewald") if isinstance(linear, dict) else 0
     return 1 if sign == 1 else -1 if sign == -1 else 0
+
+
+def _with_weights(
+    config: ModelConfig, weights: dict[str, Any], misfit: str, advice: str
+) -> Model:
+    """A model with weights.
+
+    Raises:
+        InputFileError: They are those of another one.
+    """
+    _require_room_for(config, weights, misfit)
+    model = build_model(config)
+    try:
+        load_named_weights(model, weights)
+    except InputFileError as error:
+        msg = f"{misfit}: {error}{advice}"
+        raise InputFileError(msg) from error
+    return model
 
 
 def _require_room_for(config: ModelConfig, weights: dict[str, Any], misfit: str) -> None:
