@@ -13,7 +13,7 @@ from cryodrgn.geometry.conventions import (
     matrices_from_cryosparc_poses,
 )
 from cryodrgn.geometry.symmetry import point_group
-from cryodrgn.io.cryodrgn_pickle import save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 from cryodrgn.io.cryosparc_tables import read_table, write_table
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
 from cryodrgn.io.star_rows import StarRows
@@ -153,3 +153,58 @@ def test_tilt_series_are_not_expanded(run, fail, tmp_path):
         tmp_path / "x.star",
     )
     assert "lists images of tilt series" in fail(*line)
+
+
+def test_flipped_copies_are_copies_of_flipped_images(run, tool, simulated, expanded, tmp_path):
+    for name, star in {"once": simulated, "mates": expanded}.items():
+        run("parse_ctf_star", star, "-o", tmp_path / f"{name}.pkl")
+        tool("phase_flip", star, tmp_path / f"{name}.pkl", "-o", tmp_path / f"{name}.star")
+    once, mates = (
+        open_particles(ParticleFiles(particles=tmp_path / f"{name}.star"))
+        for name in ("once", "mates")
+    )
+    assert (len(mates), mates.num_different) == (6 * COUNT, COUNT)
+    assert (tmp_path / "mates.mrcs").stat().st_size == (tmp_path / "once.mrcs").stat().st_size
+    found = mates.images.read(np.arange(6 * COUNT))
+    expected = np.repeat(once.images.read(np.arange(COUNT)), 6, axis=0)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_copies_that_differ_in_defocus_are_said_to_become_particles(
+    run, tool, expanded, tmp_path, caplog
+):
+    run("parse_ctf_star", expanded, "-o", tmp_path / "ctf.pkl")
+    (table,) = load_pickles(tmp_path / "ctf.pkl")
+    table[1, 2:4] += 500
+    save_pickles(tmp_path / "refined.pkl", [table])
+    tool("phase_flip", expanded, tmp_path / "refined.pkl", "-o", tmp_path / "flipped.star")
+    found = open_particles(ParticleFiles(particles=tmp_path / "flipped.star"))
+    assert found.num_different == COUNT + 1
+    assert f"lists {COUNT} different images, of which copies differ" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("filter_mrcs {star} --ind {ind} -o {out}", "filter_star"),
+        ("phase_flip {star} {ctf} -o {out}", "a name.star"),
+        ("translate_mrcs {star} {pose} -o {out}", "was not expanded"),
+        ("add_noise {star} --snr 1 -o {out}", "was not expanded"),
+        ("downsample {star} -D 8 -o {out}", "name a .star file"),
+    ],
+)
+def test_copies_in_a_stack_are_said_to_become_particles(
+    line, remedy, run, tool, simulated, expanded, tmp_path, caplog
+):
+    begin = run if line.startswith("downsample") else tool
+    for star, count in ((simulated, 1), (expanded, 6)):
+        files = {"star": star, "ind": tmp_path / "ind.txt", "out": tmp_path / "out.mrcs"}
+        for kind in ("ctf", "pose"):
+            files[kind] = tmp_path / f"{kind}.pkl"
+            run(f"parse_{kind}_star", star, "-o", files[kind])
+        (tmp_path / "ind.txt").write_text(" ".join(map(str, range(count * COUNT))))
+        caplog.clear()
+        begin(*line.format(**files).split())
+        said = "nothing tells then that they are copies" in caplog.text
+        assert said == (star == expanded)
+    assert remedy in caplog.text

@@ -13,6 +13,7 @@ from cryodrgn.jobs.options import (
     output_flags,
     require_ending,
 )
+from cryodrgn.jobs.tool_options import warn_of_copies
 from cryodrgn.particles.options import ParticleOptions
 from cryodrgn.settings import (
     EVEN,
@@ -226,6 +227,8 @@ class Downsample(BoxOptions, Job[list[Path]]):
         if kinds.sampling is None:
             check_new_box_size(images.box_size, self.box_size)
         self._tell_of_another_area(kinds)
+        remedy = f"name a .star file as `output`{self._with_star}"
+        warn_of_copies(images, self.input, self.output, remedy)
         plan = downsampling_plan(images, self.box_size, self.output.parent)
         plan.announce("downsampling")
 
@@ -254,15 +257,18 @@ class Downsample(BoxOptions, Job[list[Path]]):
         logger.info("wrote %d images to %s (%s)", len(images), names, new)
         return paths
 
+    @property
+    def _with_star(self) -> str:
+        """Words on what a .star file as output needs beside: a .star file as input."""
+        return "" if self.input.suffix == ".star" else _AS_STAR
+
     def _refuse_several(self, kinds: "ImageKinds") -> None:
         """Refuse images of several shapes or pixel sizes, which one stack cannot hold."""
         if kinds.are_several:
             msg = (
                 f"{self.input} holds {kinds.in_words}: several kinds need a table "
-                "that lists them; name a .star file as `output`"
+                f"that lists them; name a .star file as `output`{self._with_star}"
             )
-            if self.input.suffix != ".star":
-                msg += _AS_STAR
             raise ConfigError(msg)
 
     def _tell_of_another_area(self, kinds: "ImageKinds") -> None:

@@ -5,7 +5,7 @@ import math
 from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from cryodrgn.errors import ConfigError
 from cryodrgn.jobs.options import output_flags
@@ -14,6 +14,7 @@ from cryodrgn.jobs.tool_options import (
     RowOptions,
     require_mrc,
     save_picture,
+    warn_of_copies,
 )
 from cryodrgn.particles.options import ParticleOptions
 from cryodrgn.settings import (
@@ -147,7 +148,10 @@ class FilterMrcs(RowOptions, StackInput, Job[Path]):
         require_mrc(output)
         images, pixel_size = self.open(as_they_are=True)
         rows = self.rows_of(len(images), self.particles)
-        change_stack(images.select(rows), output, None, pixel_size)
+        chosen = images.select(rows)
+        remedy = "take rows of the file with cryodrgn_utils filter_star or filter_cs"
+        warn_of_copies(chosen, self.particles, output, remedy)
+        change_stack(chosen, output, None, pixel_size)
         logger.info("wrote %d of %d images to %s", len(rows), len(images), output)
         return output
 
@@ -155,6 +159,10 @@ class FilterMrcs(RowOptions, StackInput, Job[Path]):
 @settings
 class StackChange(StackOutput, StackInput, Job[Path]):
     """A stack whose images are those of another one, each of them changed."""
+
+    _for_copies: ClassVar[str] = (
+        "change the images of the file that was not expanded, and expand it afterwards"
+    )
 
     @abstractmethod
     def change_of(
@@ -168,6 +176,7 @@ class StackChange(StackOutput, StackInput, Job[Path]):
 
         require_mrc(self.output)
         images, known = self.open()
+        warn_of_copies(images, self.particles, self.output, self._for_copies)
         change, pixel_size, words = self.change_of(images, known)
         change_stack(images, self.output, change, pixel_size)
         logger.info("wrote %d %s to %s", len(images), words, self.output)
@@ -177,6 +186,8 @@ class StackChange(StackOutput, StackInput, Job[Path]):
 @settings
 class PhaseFlip(StackChange):
     """Correct the phases of a particle stack for its CTF."""
+
+    _for_copies: ClassVar[str] = "give `output` a name.star, which keeps them copies"
 
     ctf: Path = positional(metavar="ctf_params", help="CTF parameters (.pkl)")
     output: Path = option(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from cryodrgn.io.image_stack import ImageStack
+
 logger = logging.getLogger(__name__)
 
 ROWS = "Rows to keep (.pkl, .npy or .txt: row numbers from 0, or a boolean for each)"
@@ -77,3 +79,28 @@ def require_mrc(path: Path, setting: str = "output") -> None:
         ConfigError: Its name ends in something else.
     """
     require_ending(path, MRC_ENDINGS, setting)
+
+
+def warn_of_copies(images: "ImageStack", source: Path, output: Path, remedy: str) -> None:
+    """Warn where rows that are copies of an image become images of their own in a stack.
+
+    Args:
+        images: The images of the rows.
+        source: The file that lists them.
+        output: The stack to write.
+        remedy: What to do instead.
+    """
+    copies = images.copies()
+    if copies is not None:
+        from cryodrgn.particles.copies import number_of_different
+
+        logger.warning(
+            "%s lists %d different images in %d rows, and each row becomes an image of its own "
+            "in %s: nothing tells then that they are copies, so that half sets and held-out "
+            "sets share images, and FSCs and likelihoods come out too good; %s",
+            source,
+            number_of_different(copies, len(images)),
+            len(images),
+            output,
+            remedy,
+        )
