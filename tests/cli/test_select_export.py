@@ -107,6 +107,37 @@ def test_a_twice_filtered_subset_comes_back_as_the_original_rows(
     assert (exact.before, exact.after) == (original.before, original.after)
 
 
+def test_latents_and_labels_of_a_filtered_run_are_those_of_the_chosen_rows(
+    run, fail, simulated, filtered_run, write_pickle, tmp_path
+):
+    clusters = filtered_run / "analyze.19/kmeans3"
+    clusters.mkdir(parents=True)
+    save_pickles(clusters / "labels.pkl", [np.array([0, 0, 1, 1, 2, 2])])
+    chosen, out = write_pickle(np.array([8, 2]), "chosen.pkl"), tmp_path / "kept.star"
+    words = ("export", simulated, "--ind", chosen, "-o", out)
+    tables = ("--latents", filtered_run / "z.pkl", "--labels", clusters / "labels.pkl")
+    run(*words, *tables)
+    table = starfile.read(out)["particles"]
+    assert table["cryodrgnLatent1"].tolist() == [8, 2]
+    assert table["cryodrgnCluster"].tolist() == [2, 0]
+    # One that holds every particle is of the file, and none tells of whom one elsewhere is.
+    z = np.arange(12.0)[:, None]
+    save_latents(filtered_run / "all.pkl", z, z)
+    run(*words, "--latents", filtered_run / "all.pkl")
+    assert starfile.read(out)["particles"]["cryodrgnLatent1"].tolist() == [8, 2]
+    low, elsewhere = write_pickle(np.array([4, 2]), "low.pkl"), tmp_path / "z.pkl"
+    elsewhere.write_bytes((filtered_run / "z.pkl").read_bytes())
+    words = ("export", simulated, "--ind", low, "-o", tmp_path / "x.star")
+    message = fail(*words, "--latents", elsewhere)
+    assert f"has 6 rows, but {simulated} 12 particles" in message
+    assert "--table-ind" in message
+    message = fail(*words, "--latents", elsewhere, "--table-ind", low)
+    assert "selects 2 particles, but the table has 6 rows" in message
+    (tmp_path / "parent.pkl").unlink()
+    assert "has 6 rows, but" in fail(*words, "--latents", filtered_run / "z.pkl")
+    assert not (tmp_path / "x.star").exists()
+
+
 def test_mistakes_are_named(run, fail, simulated, filtered_run, write_pickle, tmp_path):
     out = tmp_path / "o.pkl"
     assert "needs --labels" in fail("select", filtered_run, "--clusters", 1, "-o", out)
@@ -127,6 +158,8 @@ def test_mistakes_are_named(run, fail, simulated, filtered_run, write_pickle, tm
     odd = ("--latents", filtered_run / "z.pkl", "--table-ind", tmp_path / "parent.pkl")
     message = fail("export", simulated, "--ind", fine, *odd, "-o", tmp_path / "x.star")
     assert "no row for particle 1" in message
+    few = ("--labels", tmp_path / "parent.pkl", "-o", tmp_path / "x.star")
+    assert "only these can be exported" in fail("export", stack, "--ind", fine, *few)
     assert not list(tmp_path.glob("x.*"))
 
 

@@ -49,9 +49,7 @@ def export_particles(
         ConfigError: The file is of another kind, or output and source differ in theirs.
         CryodrgnError: A row does not exist, or a file cannot be used.
     """
-    if source.suffix not in {".star", ".cs"}:
-        msg = f"{source} is no .star or .cs file; only these can be exported again"
-        raise ConfigError(msg)
+    _require_table(source)
     if output.suffix != source.suffix:
         msg = f"`output` {output} must end in {source.suffix}, as {source} does"
         raise ConfigError(msg)
@@ -78,12 +76,23 @@ def export_particles(
 
 
 def number_of_particles(source: Path, *, single_images: bool = False) -> int:
-    """Number of particles, not of their images, that a ``.star`` or ``.cs`` lists."""
+    """Number of particles, not of their images, that a ``.star`` or ``.cs`` lists.
+
+    Raises:
+        ConfigError: The file is of another kind.
+    """
+    _require_table(source)
     if source.suffix == ".cs":
         return len(read_table(source))
     listed = particle_list(source)
     owners = None if single_images else particles_of_rows(listed)
     return len(StarRows.read(listed).rows) if owners is None else int(owners.max()) + 1
+
+
+def _require_table(source: Path) -> None:
+    if source.suffix not in {".star", ".cs"}:
+        msg = f"{source} is no .star or .cs file; only these can be exported again"
+        raise ConfigError(msg)
 
 
 def _images_of(

@@ -40,6 +40,8 @@ KINDS: tuple[tuple[str, tuple[str, ...], Any, float | None, float], ...] = (
     ("training", ("num_particles",), int, 1, 1e12),
     ("training", ("images", "settings"), dict, None, 0),
 )
+# Folders between the settings of a run and its clusters: RUN/analyze.19/kmeans20/labels.pkl.
+DEEPEST = 3
 LEGACY_GROUPS = ("dataset_args", "lattice_args", "model_args", "seed")
 
 
@@ -109,6 +111,15 @@ def find_run_config(weights: Path) -> Path:
             return path
     msg = f"{weights.parent} has no config.yaml or config.pkl; name it with `config`"
     raise InputFileError(msg)
+
+
+def run_holding(path: Path) -> Path | None:
+    """The folder of the run that a file lies in, or in an analysis there; None if in none."""
+    for folder in path.absolute().parents[:DEEPEST]:
+        run = RunDirectory(folder)
+        if run.config_yaml.is_file() or run.config_pickle.is_file():
+            return folder
+    return None
 
 
 def stack_folders_of(config: Mapping[str, Any], particles: Path) -> tuple[Path, ...]:

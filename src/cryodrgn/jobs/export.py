@@ -68,8 +68,8 @@ class Export(Job[list[Path]]):
         default=None,
         group=COLUMNS,
         metavar="PKL",
-        help="Indices by which the particles of labels and latents were filtered; scores "
-        "list their rows themselves",
+        help="Indices by which the particles of labels and latents were filtered (default: as "
+        "in the run in whose folder they lie); scores list their rows themselves",
     )
 
     chosen_from: Path | None = option(
@@ -217,15 +217,24 @@ class Export(Job[list[Path]]):
     def _for_rows(
         self, table: "np.ndarray", rows: "np.ndarray", path: PathOrArray
     ) -> "np.ndarray":
-        """The rows of a table that belong to original rows."""
-        from cryodrgn.io.selection_files import load_indices
-        from cryodrgn.particles.selection import check_indices, positions_in
+        """The rows of a table that belong to original rows.
 
-        places, source = rows, str(self.indices)
+        Raises:
+            ShapeMismatchError: The table is of other particles, or lacks one of them.
+        """
+        from cryodrgn.io.export import number_of_particles
+        from cryodrgn.io.selection_files import load_indices
+        from cryodrgn.io.table_rows import rows_of_table
+        from cryodrgn.particles.selection import positions_in, to_original_rows
+
+        source = self.chosen_from or self.particles
         if self.table_indices is not None:
-            source = str(self.table_indices)
-            places = positions_in(rows, load_indices(self.table_indices), source=source)
-        return table[check_indices(places, len(table), source=source, of=str(path))]
+            own, named = load_indices(self.table_indices), str(self.table_indices)
+            to_original_rows(rows[:0], len(table), own, source=named)
+        else:
+            count = number_of_particles(source, single_images=self.single_images)
+            own, named = rows_of_table(path, len(table), count, of=str(source)), str(path)
+        return table[positions_in(rows, own, source=named)]
 
 
 export = function_of(Export)
