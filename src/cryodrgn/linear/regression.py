@@ -127,9 +127,7 @@ def regress(
     rows = torch.cat(halves)
     mine = passes * len(rows) // images.team.size
     with Progress(mine, "regressing volumes on images") as progress:
-        sums = [
-            accumulate(images, part, coefficients, noise, radius, progress) for part in halves
-        ]
+        sums = _half_sums(images, halves, coefficients, noise, radius, progress)
         stencil = resize_mask(mask, sums[0].grid.box_size)
         noise_of_half = torch.stack([noise_of(part, radius) for part in sums]).mean(0)
         half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
@@ -139,24 +137,33 @@ def regress(
         whole = sums[0].merged(sums[1])
         volumes = solve(whole, prior, masks, radius)
         if half_coefficients is not None:
-            del whole
-            sums.clear()
-            sums.extend(
-                accumulate(images, part, half_coefficients, noise, radius, progress)
-                for part in halves
-            )
+            del whole, sums
+            sums = _half_sums(images, halves, half_coefficients, noise, radius, progress)
             half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
     where = motion_mask(volumes, images.box_size) if focus is None else focus
-    masks[1:] *= resize_mask(where, sums[0].grid.box_size)
+    where = resize_mask(where, len(stencil))
+    masks[1:] *= where
+    volumes[1:] *= where
     first, second = (solve(part, prior, masks, radius) for part in sums)
     return Regression(
-        volumes=volumes * masks,
+        volumes=volumes,
         halves=(first, second),
         half_maps=half_maps,
         fsc=fsc,
         second_moment=moment,
         num_images=images.num_different(rows),
     )
+
+
+def _half_sums(
+    images: DiscImages,
+    halves: Halves,
+    coefficients: Coefficients,
+    noise: NoiseModel,
+    radius: int,
+    progress: Progress,
+) -> list[SliceAccumulator]:
+    return [accumulate(images, part, coefficients, noise, radius, progress) for part in halves]
 
 
 def _light_halves(
