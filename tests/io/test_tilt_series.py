@@ -321,3 +321,39 @@ def test_tilt_images_of_unknown_particles_are_named(write, rng, caplog):
 def test_settings_of_tilt_series_do_not_go_with_single_images(write, rng):
     with pytest.raises(ConfigError, match="`single_images` takes every image of .*x.star"):
         opened(write(columns(rng)), is_series=False, num_tilts=3)
+
+
+@pytest.mark.parametrize("relion", [True, False])
+@pytest.mark.parametrize("layout", [(), ("--relion30",)])
+def test_a_written_star_file_lists_the_same_series(write, rng, tool, tmp_path, relion, layout):
+    star = write(columns(rng, relion=relion))
+    said = tool("write_star", star, *layout, "-o", tmp_path / "out" / "x.star")
+    assert "wrote 35 tilt images" in said
+    found, expected = opened(tmp_path / "out" / "x.star"), opened(star)
+    assert found.names.tolist() == expected.names.tolist()
+    assert found.tomograms.tolist() == expected.tomograms.tolist()
+    np.testing.assert_array_equal(found.image_counts, expected.image_counts)
+    for name in ("doses", "weights", "pixel_sizes"):
+        values = getattr(expected.images, name)
+        np.testing.assert_allclose(getattr(found.images, name), values, rtol=1e-6)
+    poses = expected.images.poses
+    np.testing.assert_allclose(found.images.poses.rotations, poses.rotations, atol=1e-5)
+    np.testing.assert_allclose(found.images.poses.shifts, poses.shifts, atol=1e-4)
+    rows = np.arange(len(found.images))
+    np.testing.assert_array_equal(found.images.read(rows), expected.images.read(rows))
+
+
+def test_rows_of_a_series_stay_images_of_their_particles(write, rng, tool, tmp_path):
+    # One image of each of two particles: by themselves they look like single images.
+    (tmp_path / "ind.txt").write_text("1 8 9")
+    line = ("--ind", tmp_path / "ind.txt", "-o", tmp_path / "some.star")
+    said = tool("write_star", write(columns(rng, relion=False)), *line)
+    assert "--ind count rows" in said
+    found = opened(tmp_path / "some.star", is_series=True)
+    assert found.names.tolist() == ["TS_01_0000", "TS_02_0001"]
+    assert found.image_counts.tolist() == [1, 2]
+
+
+def test_a_cryosparc_table_is_said_to_hold_no_series(write, rng, tool, tmp_path, caplog):
+    tool("write_cs", write(columns(rng)), "-o", tmp_path / "x.cs")
+    assert "lists images of tilt series" in caplog.text

@@ -152,6 +152,10 @@ class CryosparcParticles:
         """
         settings.require_none(str(self.path))
 
+    def tilt_columns(self) -> dict[str, list[str]]:
+        """None: cryoSPARC lists single images."""
+        return {}
+
     def has_poses(self) -> bool:
         """True if the file holds orientations."""
         return self._wanted.is_met_by(self._table)

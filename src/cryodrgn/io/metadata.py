@@ -60,6 +60,10 @@ class ParticleMetadata(Protocol):
         """The particles and tilts that all rows are images of; None for single images."""
         ...
 
+    def tilt_columns(self) -> dict[str, list[str]]:
+        """Text of the columns that only tilt images have, row by row; none of single images."""
+        ...
+
     def has_poses(self) -> bool:
         """True if the file holds orientations."""
         ...

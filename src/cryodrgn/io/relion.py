@@ -17,7 +17,13 @@ from cryodrgn.io.metadata import unless_one, whole_sizes
 from cryodrgn.io.relion_tomograms import is_optimisation_set, rows_of_optimisation_set
 from cryodrgn.io.star import StarTable, particle_block, read_star
 from cryodrgn.io.star_kinds import refuse_other_stars
-from cryodrgn.io.tilt_series import identity_column, require_identity_column, tilt_images
+from cryodrgn.io.tilt_series import (
+    OF_TILTS,
+    TOMOGRAM,
+    identity_column,
+    require_identity_column,
+    tilt_images,
+)
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.options import TiltSeriesSettings
 from cryodrgn.particles.poses import Poses
@@ -196,6 +202,15 @@ class RelionParticles:
             return None
         return tilt_images(self._particles, identity, columns).completed(settings)
 
+    def tilt_columns(self) -> dict[str, list[str]]:
+        """Text of the columns that only tilt images have, row by row; none of single images."""
+        particles = self._particles
+        # Some of the rows may look like single images.
+        whole = copy.copy(self)
+        whole._rows = np.arange(len(particles))
+        is_of_tilts = TOMOGRAM in particles or identity_column(particles, whole.column_if_any)
+        return {name: self._text(name) for name in OF_TILTS if is_of_tilts and self._has(name)}
+
     def column_if_any(self, name: str) -> Float[np.ndarray, " particles"] | None:
         """A column of numbers, of optics groups or particles; None if neither has it."""
         return self._numbers(name) if self._has(name) else None
@@ -353,6 +368,14 @@ class RelionParticles:
             rows = self._groups[self._rows]
             return self._optics.numbers(name, np.unique(rows))[rows]
         return self._particles.numbers(name)[self._rows]
+
+    def _text(self, name: str) -> list[str]:
+        """A column as text for every particle; the optics table counts before the other."""
+        if self._optics is not None and self._groups is not None and name in self._optics:
+            texts, rows = self._optics.text(name), self._groups[self._rows]
+        else:
+            texts, rows = self._particles.text(name), self._rows
+        return [texts[row] for row in rows.tolist()]
 
     def _columns(self) -> relion_optics.Columns:
         return relion_optics.Columns(

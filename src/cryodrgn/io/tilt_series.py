@@ -26,6 +26,13 @@ GROUP_NAMES = ("rlnGroupName", "rlnGroupNumber")
 TOMOGRAM = "rlnTomoName"
 PRE_EXPOSURE, SCALE, B_FACTOR = "rlnMicrographPreExposure", "rlnCtfScalefactor", "rlnCtfBfactor"
 STAGE_ANGLES = ("rlnTomoNominalStageTiltAngle", "rlnTomoYTilt")
+# Columns that say of tilt images what those of single images need not say.
+OF_TILTS = (
+    *PARTICLE_NAMES,
+    *GROUP_NAMES,
+    *(TOMOGRAM, "rlnMicrographName", PRE_EXPOSURE, SCALE, B_FACTOR),
+    *STAGE_ANGLES,
+)
 # Tilts of a particle differ in dose and scale; those of opposite angles may share the scale.
 ROWS_PER_VALUE = 2.5
 # Doses from which on two images of each tell that there are two particles.

@@ -27,6 +27,8 @@ from cryodrgn.settings import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from cryodrgn.io.metadata import ParticleMetadata
+
 logger = logging.getLogger(__name__)
 
 
@@ -250,9 +252,8 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
 
         require_ending(self.output, (".star",), "output")
         particles = open_particles(particle_files(self, self.particles))
-        images = open_images(
-            self.particles, open_metadata(self.particles), self.datadir, of_any_shape=True
-        )
+        metadata = open_metadata(self.particles)
+        images = open_images(self.particles, metadata, self.datadir, of_any_shape=True)
         folder = None if self.full_path else self.output.parent
         listed = images.select(particles.original_rows)
         if (listed.signs < 0).any():
@@ -271,6 +272,7 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
             )
         if particles.images.poses is None:
             logger.info("no poses are written; give them with `poses`")
+        of_tilts = self._of_tilts(metadata, particles.original_rows)
         write_particle_star(
             self.output,
             names,
@@ -281,10 +283,24 @@ class WriteStar(ImageOptions, TableOptions, Job[Path]):
             ctf=particles.images.ctf,
             b_factors=particles.images.b_factors,
             scales=particles.images.weights,
+            more=of_tilts,
             relion30=self.relion30,
         )
-        logger.info("wrote %d particles to %s", len(particles), self.output)
+        kind = "tilt images" if of_tilts else "particles"
+        logger.info("wrote %d %s to %s", len(particles), kind, self.output)
         return self.output
+
+    def _of_tilts(
+        self, metadata: "ParticleMetadata | None", rows: "np.ndarray"
+    ) -> dict[str, list[str]]:
+        """Columns by which rows are images of tilt series, as they stand in the input."""
+        columns = {} if metadata is None else metadata.select(rows).tilt_columns()
+        if columns and self.indices is not None:
+            logger.info(
+                "`indices` count rows of %s, images of tilt series, and not their particles",
+                self.particles,
+            )
+        return columns
 
 
 @settings

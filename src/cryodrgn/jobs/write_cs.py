@@ -50,14 +50,21 @@ class WriteCs(ImageOptions, TableOptions, Job[Path]):
         from cryodrgn.io.particle_files import open_images, open_metadata, open_particles
 
         particles = open_particles(particle_files(self, self.particles))
-        stack = open_images(
-            self.particles, open_metadata(self.particles), self.datadir, of_any_shape=True
-        )
+        metadata = open_metadata(self.particles)
+        stack = open_images(self.particles, metadata, self.datadir, of_any_shape=True)
         images = particles.images
         folder = None if self.full_path else self.output.parent
         chosen = stack.select(images.rows)
         names = chosen.names(folder)
         write_table(self.output, cryosparc_table(images, names, chosen.shapes, chosen.signs))
+        if metadata is not None and metadata.tilt_columns():
+            logger.warning(
+                "%s lists images of tilt series, of which %s cannot say the particle, dose and "
+                "tilt: to commands that read it, each is a particle of its own; use it "
+                "in cryoSPARC only, and write_star otherwise",
+                self.particles,
+                self.output,
+            )
         if images.ctf is not None and images.ctf.correction is not None:
             logger.warning(
                 "%s cannot say that its images were corrected for the CTF, as they were; give "
