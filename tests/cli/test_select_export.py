@@ -39,6 +39,27 @@ def test_a_run_on_filtered_particles_gives_rows_of_the_original(run, filtered_ru
     assert load_indices(out).tolist() == [8, 10]
 
 
+@pytest.mark.parametrize(
+    "line", ["select {run} --all-of {mask} -o {out}", "filter {run} --plot-inds {mask} -e 0"]
+)
+def test_a_mask_of_the_particles_of_a_filtered_run_is_no_choice_of_original_rows(
+    line, run, fail, filtered_run, write_pickle, tmp_path
+):
+    (filtered_run / "z.0.pkl").symlink_to(filtered_run / "z.pkl")
+    config = yaml.safe_load((filtered_run / "config.yaml").read_text())
+    config["dataset_args"]["particles"] = str(tmp_path / "particles.mrcs")
+    config |= {"lattice_args": {"D": 17}, "model_args": {"zdim": 2}}
+    (filtered_run / "config.yaml").write_text(yaml.safe_dump(config))
+    out = tmp_path / "out.pkl"
+    for count, command in ((6, fail), (12, run)):
+        mask = write_pickle(np.arange(count) > 3, "mask.pkl")
+        said = command(*line.format(run=filtered_run, mask=mask, out=out).split())
+        if count == 6:
+            assert "6 booleans, but the particles to choose from are rows up to 10" in said
+    found = out if out.is_file() else filtered_run / "selections/filtered.pkl"
+    assert load_indices(found).tolist() == [4, 6, 8, 10]
+
+
 def test_lists_are_joined_intersected_and_left_out(run, write_pickle, tmp_path):
     a = write_pickle(np.array([0, 1, 2, 3]), "a.pkl")
     b = write_pickle(np.array([2, 3, 4]), "b.pkl")

@@ -126,7 +126,7 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
 
         from cryodrgn.analysis.selection import Candidates
         from cryodrgn.io.cryodrgn_pickle import load_labels
-        from cryodrgn.io.selection_files import load_indices
+        from cryodrgn.io.selection_files import load_selection
         from cryodrgn.particles.selection import check_indices
 
         latents = run.latents(epoch)
@@ -138,7 +138,11 @@ class Filter(PageOptions, Job["np.ndarray | None"]):
         if self.outliers is not None:
             candidates = candidates.beyond(latents, self.outliers)
         if self.plot_indices is not None:
-            candidates = candidates.among(load_indices(self.plot_indices))
+            listed = load_selection(self.plot_indices)
+            if run.holds_all_particles:
+                listed.require_length(len(original), "the original file")
+            listed.require_rows(original)
+            candidates = candidates.among(listed.indices)
         chosen = candidates.chosen
         check_indices(chosen, int(original.max()) + 1, source="the choice", of="the run")
         return chosen, np.setdiff1d(original, chosen)

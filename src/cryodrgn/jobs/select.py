@@ -379,11 +379,12 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         """Those that the index files admit."""
         import numpy as np
 
-        for rows in _rows_on([*self.all_of, *self._saved()], num_original):
+        known = num_original, candidates.rows
+        for rows in _rows_on([*self.all_of, *self._saved()], *known):
             candidates = candidates.among(rows)
         if self.any_of:
-            candidates = candidates.among(np.concatenate(_rows_on(self.any_of, num_original)))
-        for rows in _rows_on(self.none_of, num_original):
+            candidates = candidates.among(np.concatenate(_rows_on(self.any_of, *known)))
+        for rows in _rows_on(self.none_of, *known):
             candidates = candidates.keep(~np.isin(candidates.rows, rows))
         return candidates
 
@@ -425,8 +426,18 @@ class Select(FeatureOptions, KnownOptions, Job["np.ndarray"]):
         return candidates.sampled(self.count, self.seed) if self.random else candidates
 
 
-def _rows_on(paths: "Sequence[PathOrArray]", num_original: int | None) -> "list[np.ndarray]":
-    """The rows of the original file that selection files name."""
+def _rows_on(
+    paths: "Sequence[PathOrArray]",
+    num_original: int | None,
+    candidates: "np.ndarray | None" = None,
+) -> "list[np.ndarray]":
+    """The rows of the original file that selection files name.
+
+    Args:
+        paths: The files.
+        num_original: Number of particles of the original file, if it is known.
+        candidates: Rows of it among which they choose.
+    """
     from cryodrgn.io.selection_files import load_selection
 
     found = []
@@ -436,6 +447,8 @@ def _rows_on(paths: "Sequence[PathOrArray]", num_original: int | None) -> "list[
         num_original = selection.mask_length if num_original is None else num_original
         if num_original is not None:
             selection.require_length(num_original, "the original file")
+        if candidates is not None:
+            selection.require_rows(candidates)
         found.append(selection.indices)
     return found
 

@@ -51,6 +51,21 @@ class Selection:
             )
             raise ShapeMismatchError(msg)
 
+    def require_rows(self, rows: Int[np.ndarray, " particles"]) -> None:
+        """Refuse a mask that has no boolean for some rows of the original file.
+
+        Raises:
+            ShapeMismatchError: It is shorter than that file, as one of filtered particles is.
+        """
+        last = int(rows.max(initial=-1))
+        if self.mask_length is not None and last >= self.mask_length:
+            msg = (
+                f"{self.source} holds {self.mask_length} booleans, but the particles to choose "
+                f"from are rows up to {last} of the original file; a boolean array must have "
+                "one for each particle of that file, filtered or not"
+            )
+            raise ShapeMismatchError(msg)
+
     def rows_of(self, count: int, of: str) -> Int[np.ndarray, " rows"]:
         """The rows to take from a table; if some are taken more than once, the log says so.
 

@@ -214,6 +214,12 @@ class Run:
             return load_poses(refined)[0]
         return self.particles().first_images.require_poses().rotations
 
+    @property
+    def holds_all_particles(self) -> bool:
+        """True if the run took all particles of its file, without ``--ind``."""
+        files = ParticleFiles.of_config(self.settings)
+        return files is None or files.indices is None
+
     def original_rows(self, count: int) -> Int[np.ndarray, " particles"]:
         """Row of every particle in the file that the run was given, before its ``--ind``.
 
