@@ -269,10 +269,33 @@ class ScreeningFiles(Folder):
     table = One(Path, "screened.csv", "Row and reason of every bad image")
     kept = One(Path, "screened_ind.pkl", "Rows of the images that are used, as an index pickle")
 
+    @classmethod
+    def beside(cls, output: Path) -> "ScreeningFiles":
+        """Those of a command that writes no run; of other names in the folder of a run."""
+        if RunDirectory(output.parent).holds_run:
+            return ScreeningFilesInRun(output)
+        return cls(output.parent)
+
     def rows_of_record(self, recorded: Path) -> Path:
         """A recorded index file, or the rows kept here if that was these before a move."""
         is_moved = recorded.name == self.kept.name and not recorded.is_file()
         return self.kept if is_moved and self.kept.is_file() else recorded
+
+
+class ScreeningFilesInRun(ScreeningFiles):
+    """Files about images that cannot be used, for another output in the folder of a run.
+
+    They are named after that output (``path``).
+    """
+
+    table = One(Path, "*.screened.csv", "Row and reason of every bad image")
+    kept = One(
+        Path, "*.screened_ind.pkl", "Rows of the images that are used, as an index pickle"
+    )
+
+    def place(self, name: str) -> Path:
+        """The path of a file named after the output."""
+        return self.path.with_name(name.replace("*", self.path.stem))
 
 
 class NuisanceFiles(Folder):
@@ -362,6 +385,11 @@ class RunDirectory(Folder):
     )
     linear = One(LinearFiles, ".", "Files of a linear run beside those of every run")
     judged = One(JudgedFiles, ".", "Scores of the particles of a finished run")
+
+    @property
+    def holds_run(self) -> bool:
+        """True if the settings of a run are there."""
+        return self.config_yaml.is_file() or self.config_pickle.is_file()
 
     def results(self, epoch: int) -> list[tuple[Path, Path]]:
         """Files that an epoch may have left, each with its place in the finished run."""

@@ -5,10 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
+from cryodrgn.errors import InputFileError
 from cryodrgn.io.cryodrgn_pickle import load_latents, save_pickles
 from cryodrgn.io.mrc import MrcFile
 from cryodrgn.io.run_config import load_run_config, parent_indices
 from cryodrgn.io.selection_files import load_indices
+from cryodrgn.runs.run import open_run
 from finished_run import SMALL_VAE
 
 COUNT = 60
@@ -202,6 +204,50 @@ def test_encoding_leaves_out_what_it_finds_late(run, files, tmp_path, sparse):
     kept = load_indices(out / "screened_ind.pkl")
     assert kept.tolist() == sorted(set(range(COUNT)) - {7, 21, 42})
     assert len(load_latents(out / "z.pkl")) == COUNT - 3
+
+
+def test_other_images_in_the_folder_of_a_run_leave_its_rows_alone(
+    run, fail, files, tmp_path, rng, write_stack
+):
+    out, line = tmp_path / "run", files(7)
+    run("train_vae", *line, *TRAIN, "-o", out)
+    names = ("screened.csv", "screened_ind.pkl")
+    before = [(out / name).read_bytes() for name in names]
+    images = rng.normal(size=(COUNT, 16, 16))
+    images[30] = 0
+    others, weights = write_stack(images, "others.mrcs"), out / "weights.pkl"
+    run("eval_images", others, weights, *line[1:], "-o", out / "z_others.pkl")
+    run("backproject_voxel", others, *line[1:], "-o", out / "map.mrc")
+    run("downsample", others, "-D", 8, "-o", out / "others.8.mrcs")
+    assert [(out / name).read_bytes() for name in names] == before
+    for stem in ("z_others", "map"):
+        kept = load_indices(out / f"{stem}.screened_ind.pkl")
+        assert kept.tolist() == sorted(set(range(COUNT)) - {30})
+    for stem in ("z_others", "map", "others.8"):
+        assert (out / f"{stem}.screened.csv").read_text() == "row,reason\n30,constant\n"
+    # Without bad images, too.
+    images[30] = images[31]
+    write_stack(images, "others.mrcs")
+    run("eval_images", others, weights, *line[1:], "-o", out / "z_others.pkl")
+    assert [(out / name).read_bytes() for name in names] == before
+    # A run that cannot begin after its images were looked at leaves them as well.
+    index = tmp_path / "few.pkl"
+    save_pickles(index, [np.arange(COUNT - 2)])
+    few = (np.tile(np.eye(3), (COUNT - 2, 1, 1)), np.zeros((COUNT - 2, 2)))
+    save_pickles(tmp_path / "few_poses.pkl", [few])
+    wrong = ("--ind", index, "--poses", tmp_path / "few_poses.pkl", "--overwrite", "-o", out)
+    assert "images were left out" in fail("train_vae", line[0], *TRAIN, *wrong)
+    assert [(out / name).read_bytes() for name in names] == before
+
+
+def test_rows_of_a_run_that_have_changed_are_refused(run, fail, files, tmp_path):
+    out = tmp_path / "run"
+    run("train_vae", *files(7), *TRAIN, "-o", out)
+    save_pickles(out / "screened_ind.pkl", [np.arange(COUNT - 2)])
+    with pytest.raises(InputFileError, match="selects 58 particles, but .* has 59"):
+        open_run(out).original_rows(COUNT - 1)
+    chosen = ("--random", "--count", 5, "-o", tmp_path / "chosen.pkl")
+    assert "selects 58 particles, but" in fail("select", out, *chosen)
 
 
 def test_downsampling_lists_what_it_finds_late(run, files, tmp_path, sparse):

@@ -9,6 +9,7 @@ import numpy as np
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
+from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import read_yaml, yaml_text
 from cryodrgn.rundir import RunDirectory, ScreeningFiles
 
@@ -116,8 +117,7 @@ def find_run_config(weights: Path) -> Path:
 def run_holding(path: Path) -> Path | None:
     """The folder of the run that a file lies in, or in an analysis there; None if in none."""
     for folder in path.absolute().parents[:DEEPEST]:
-        run = RunDirectory(folder)
-        if run.config_yaml.is_file() or run.config_pickle.is_file():
+        if RunDirectory(folder).holds_run:
             return folder
     return None
 
@@ -141,7 +141,8 @@ def parent_indices(folder: Path) -> Path | None:
     """The index file by which the particles of a run were filtered; None if they were not.
 
     Raises:
-        InputFileError: The folder is no training run, or its index file is gone.
+        InputFileError: The folder is no training run, or its index file is gone, or has
+            changed since.
     """
     config = load_run_config(find_run_config(RunDirectory(folder).weights()))
     named = config.get("dataset_args", {}).get("ind")
@@ -150,6 +151,13 @@ def parent_indices(folder: Path) -> Path | None:
     path = ScreeningFiles(folder).rows_of_record(Path(named))
     if not path.is_file():
         msg = f"{path}, by which {folder} was filtered, is not there; name it with `indices`"
+        raise InputFileError(msg)
+    rows, count = load_indices(path), config.get("training", {}).get("num_particles")
+    if count not in {None, len(rows)}:
+        msg = (
+            f"{path} selects {len(rows)} particles, but {folder} was trained on {count}: it "
+            "has changed since; name what it was then with `indices`"
+        )
         raise InputFileError(msg)
     return path
 

@@ -85,7 +85,7 @@ def _are_same(first: ParticleSet, second: ParticleSet, rows: np.ndarray) -> bool
 def _source(path: Path) -> ParticleFiles | None:
     """The particles of the run that a table lies in; None if nothing names them."""
     run = RunDirectory(path.parent)
-    if not any(one.is_file() for one in (run.config_yaml, run.config_pickle)):
+    if not run.holds_run:
         return None
     files = ParticleFiles.of_config(load_run_config(find_run_config(run.weights())))
     if files is None:

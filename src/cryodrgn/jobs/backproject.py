@@ -130,7 +130,7 @@ class Backproject(
         geometry = geometry_like(self.like, particles.box_size, pixel_size)
         require_output(folder)
 
-        screening = ScreeningFiles(folder)
+        screening = ScreeningFiles.beside(files.volume)
 
         def screened(how: "Screen") -> "ParticleSet":
             return screen_particles(particles, screening, how)

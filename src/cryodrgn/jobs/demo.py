@@ -160,8 +160,7 @@ def _require_own_folder(files: "DemoFiles") -> None:
 
     folder = files.path.resolve()
     for one in (folder, *folder.parents):
-        run = RunDirectory(one)
-        if run.config_yaml.is_file() or run.config_pickle.is_file():
+        if RunDirectory(one).holds_run:
             msg = (
                 f"`outdir` {files.path} is in the folder of a run, {one}; choose another folder"
             )

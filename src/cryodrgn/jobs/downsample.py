@@ -232,7 +232,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
         plan = downsampling_plan(images, self.box_size, self.output.parent)
         plan.announce("downsampling")
 
-        files = ScreeningFiles(self.output.parent)
+        files = ScreeningFiles.beside(self.output)
 
         def screened(how: "Screen") -> "np.ndarray | None":
             bad = screen_stack(images, rows, files, how, source=str(self.input))

@@ -110,8 +110,8 @@ class EvalImages(
                 trained.ctf,
                 particles.source,
             )
-        screening = ScreeningFiles(self.output.parent)
-        require_output(screening.path)
+        screening = ScreeningFiles.beside(self.output)
+        require_output(self.output.parent)
 
         def screened(how: "Screen") -> "ParticleSet":
             return screen_particles(particles, screening, how)

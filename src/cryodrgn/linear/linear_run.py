@@ -71,7 +71,7 @@ class LinearRun:
         if not folder.exists():
             raise InputFileError(missing_in_words(folder))
         run = RunDirectory(folder)
-        if not (run.config_yaml.is_file() or run.config_pickle.is_file()):
+        if not run.holds_run:
             msg = (
                 f"{folder} is no folder of a run: it has no config.yaml; expected one of "
                 "train_linear, or of reconstruct_states on its latents"

@@ -126,7 +126,22 @@ class _Before:
     def of(cls, files: ScreeningFiles) -> "_Before":
         """The folder as it is now."""
         contents = {path: _content(path) for path in (files.table, files.kept)}
-        return cls(contents, _config(files), files.path.is_dir())
+        return cls(contents, _config(files), files.table.parent.is_dir())
+
+    def put_back(self) -> None:
+        """Restore what was there."""
+        for path, content in self.contents.items():
+            if content is None:
+                if path.exists():
+                    logger.warning("%s is removed again: nothing was begun", path)
+                path.unlink(missing_ok=True)
+            elif content != _content(path):
+                with atomic_path(path) as partial:
+                    partial.write_bytes(content)
+        if not self.is_folder:
+            # What else is there keeps the folder.
+            with suppress(OSError):
+                next(iter(self.contents)).parent.rmdir()
 
 
 def _content(path: Path) -> bytes | None:
@@ -134,7 +149,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _config(files: ScreeningFiles) -> bytes | None:
-    return _content(RunDirectory(files.path).config_yaml)
+    return _content(RunDirectory(files.table.parent).config_yaml)
 
 
 @contextmanager
@@ -151,18 +166,7 @@ def _put_back_on_errors(
     except CryodrgnError as error:
         is_last = not (is_tried_again and isinstance(error, BadImageError))
         if is_last and _config(files) == before.config:
-            for path, content in before.contents.items():
-                if content is None:
-                    if path.exists():
-                        logger.warning("%s is removed again: nothing was begun", path)
-                    path.unlink(missing_ok=True)
-                elif content != _content(path):
-                    with atomic_path(path) as partial:
-                        partial.write_bytes(content)
-            if not before.is_folder:
-                # What else is there keeps the folder.
-                with suppress(OSError):
-                    files.path.rmdir()
+            before.put_back()
         raise
 
 
@@ -262,12 +266,14 @@ def screen_data(
         ShapeMismatchError: Poses or CTF have a row for every particle of ``--ind`` only, which
             cannot be told apart once some are left out.
     """
+    before = _Before.of(files)
     kept = _kept(particles, files, how)
     if kept is not particles:
         data = replace(data, files=replace(data.files, indices=files.kept))
         try:
             kept = data.open()
         except ShapeMismatchError as error:
+            before.put_back()
             msg = (
                 f"{error}; images were left out, so give poses and CTF of all particles, not "
                 "of those of `indices` alone"

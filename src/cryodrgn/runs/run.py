@@ -225,6 +225,9 @@ class Run:
 
         Args:
             count: Particles of the run.
+
+        Raises:
+            InputFileError: The index file of the run is gone, or has changed since.
         """
         files = ParticleFiles.of_config(self.settings)
         others = MEANINGS.keys() - {"indices"}
@@ -232,7 +235,14 @@ class Run:
             return np.arange(count)
         indices = files_as_recorded(files, self._config, others).indices
         assert indices is not None
-        return load_indices(indices)
+        rows = load_indices(indices)
+        if len(rows) != count:
+            msg = (
+                f"{indices} selects {len(rows)} particles, but {self.path} has {count}: one of "
+                "them has changed since the training; put back what was there then"
+            )
+            raise InputFileError(msg)
+        return rows
 
     def losses(self) -> Float[np.ndarray, " epochs"]:
         """Average loss of every epoch."""
@@ -314,7 +324,7 @@ def open_run(path: Path | str) -> Run:
         msg = f"{folder} is a file, expected the folder of a training run; give {folder.parent}"
         raise InputFileError(msg)
     run = RunDirectory(folder)
-    if not (run.config_yaml.is_file() or run.config_pickle.is_file()):
+    if not run.holds_run:
         msg = f"{folder} is no folder of a training run: it has no config.yaml or config.pkl"
         raise InputFileError(msg)
     settings = load_run_config(find_run_config(run.weights()))

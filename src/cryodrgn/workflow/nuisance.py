@@ -105,7 +105,7 @@ def report_nuisances(
     particles.require_pixel_size()
     require_output(output)
 
-    screening = ScreeningFiles(output)
+    screening = ScreeningFiles.beside(NuisanceFiles(output).page)
 
     def screened(how: Screen) -> ParticleSet:
         return screen_particles(particles, screening, how)

@@ -149,7 +149,7 @@ def plant_in(
     share = require_shares(settings.shares, len(particles))[0]
     require_output(output)
 
-    files = ScreeningFiles(output)
+    files = ScreeningFiles.beside(PowerFiles(output).page)
 
     def screened(how: Screen) -> ParticleSet:
         return screen_particles(particles, files, how)
@@ -314,7 +314,7 @@ def judge_run(run: Run, star: Path, output: Path) -> Judgement:
     _require_trained_on(run, files)
     latents = run.latents()
     rows = run.original_rows(len(latents))
-    if len(rows) != len(latents) or rows.max(initial=0) >= len(labels):
+    if rows.max(initial=0) >= len(labels):
         msg = (
             f"{run.path} has {len(latents)} particles, but {star} lists {len(labels)}; judge a "
             "run on the planted set itself"

@@ -83,7 +83,7 @@ def report_power(
     require_shares(settings.shares, len(particles))
     require_output(output)
 
-    files = ScreeningFiles(output)
+    files = ScreeningFiles.beside(PowerFiles(output).page)
 
     def screened(how: Screen) -> ParticleSet:
         return screen_particles(particles, files, how)

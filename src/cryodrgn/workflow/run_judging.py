@@ -382,7 +382,6 @@ def _prepared(
         particles = whole.select(_places(run, judged, len(whole)))
     latents = run_latents(run.files)
     count = len(latents.mean)
-    latents.require_count(len(run.original_rows(count)), str(run.path))
     mean, log_variance = _posterior(latents.select(_places(run, judged, count)))
     images = prepare_as_trained(
         trained,
