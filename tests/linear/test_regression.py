@@ -12,15 +12,18 @@ from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.linear.latents import Latents
 from cryodrgn.linear.regression import Coefficients, regress
 from cryodrgn.linear.runner import prepare_disc
+from cryodrgn.linear.states import StateReconstruction, StateSettings
 
 COUNT, MICROSCOPE = 120, Microscope(box=16, pixel_size=4.0, width=4.0)
+BALL = soft_sphere(16, 4.0, 4.0)
 
 
 @pytest.fixture(scope="module")
-def moving(tmp_path_factory):
-    """Disc images of a molecule of which one part comes and goes with z, their noise, and z."""
+def moving():
+    """Images of a molecule of which one part comes and goes with z, their optics, and z."""
     rng = np.random.default_rng(5)
     fixed, part = 7 * rng.normal(size=(6, 3)), np.array([[14.0, 4.0, 0.0]])
     poses, defoci = rotations(COUNT, rng), rng.uniform(8000, 20000, COUNT)
@@ -33,12 +36,12 @@ def moving(tmp_path_factory):
         ]
     )
     images += images.std() * rng.normal(size=images.shape)
-    return disc(images, poses, defoci, tmp_path_factory.mktemp("disc")), torch.from_numpy(z)
+    return images, (poses, defoci), z
 
 
-def disc(images, poses, defoci, folder):
+def disc(images, optics, folder):
     """Images made ready, and their noise."""
-    particles = listed(images.astype(np.float32), poses, defoci, MICROSCOPE)
+    particles = listed(images.astype(np.float32), *optics, MICROSCOPE)
     data = DataConfig(files=ParticleFiles(particles=Path("numpy")))
     prepared = prepare_disc(
         data, particles, (0.0, 1.0), torch.device("cpu"), storage=Storage(scratch_dir=folder)
@@ -46,14 +49,33 @@ def disc(images, poses, defoci, folder):
     return prepared, initial_noise(prepared.images, np.zeros(COUNT, np.int64))
 
 
-def test_volumes_of_all_images_are_masked_as_those_of_the_halves_are(moving):
-    (images, noise), z = moving
-    rows, mask = torch.arange(COUNT), soft_sphere(MICROSCOPE.box, 4.0, 4.0)
+def test_volumes_of_all_images_are_masked_as_those_of_the_halves_are(moving, tmp_path):
+    values, optics, z = moving
+    images, noise = disc(values, optics, tmp_path)
+    rows, coefficients = torch.arange(COUNT), Coefficients(values=torch.from_numpy(z)[:, None])
     # Halves of the same images: their volumes are those of all of them.
-    found = regress(
-        images, (rows, rows), Coefficients(values=z[:, None]), noise, mask, focus=mask
-    )
-    edge = (mask > 0.3) & (mask < 0.7)
+    found = regress(images, (rows, rows), coefficients, noise, BALL, focus=BALL)
+    edge = (BALL > 0.3) & (BALL < 0.7)
     for volume, half in zip(found.volumes, found.halves[0], strict=True):
         inside = half[edge]
         assert float(volume[edge] @ inside / (inside @ inside)) == pytest.approx(1, abs=0.15)
+
+
+def test_kernels_weight_images_by_their_contrast(moving, tmp_path):
+    """Images twice as strong of twice the contrast say the same; those of none say nothing."""
+    values, optics, z = moving
+    present = (np.arange(COUNT) % 3 > 0)[:, None, None]
+    images, noise = disc(values * present, optics, tmp_path)
+    stronger, _ = disc(np.where(present, 2 * values, values), optics, tmp_path)
+    found = []
+    for given, scale in ((images, 1), (stronger, 2)):
+        contrasts = scale * present[:, 0, 0].astype(np.float32)
+        latents = Latents(mean=z[:, None], source="test", contrasts=contrasts)
+        states = StateReconstruction(
+            given, latents, noise, StateSettings(functions="linear"), BALL
+        )
+        (state,) = states.kernel_states(np.array([[0.5]], np.float32), 4.0)
+        found.append((state.volume, *state.half_maps))
+    for volume, expected in zip(*found, strict=True):
+        limit = 1e-4 * float(expected.abs().max())
+        torch.testing.assert_close(volume, expected, atol=limit, rtol=0)

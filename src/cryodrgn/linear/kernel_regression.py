@@ -89,6 +89,7 @@ class KernelRegression:
             same.
         noise: The noise.
         mask: Where there may be density.
+        contrasts: Contrast of every image; None where all are 1.
     """
 
     def __init__(
@@ -100,9 +101,11 @@ class KernelRegression:
         half_latents: Float[Tensor, "particles z"] | None,
         noise: NoiseModel,
         mask: Float[Tensor, "size size size"],
+        contrasts: Float[Tensor, " particles"] | None = None,
     ) -> None:
         self._images, self._rows = images, halves
         self._latents, self._covariances = latents, covariances
+        self._contrasts = latents.new_ones(len(latents)) if contrasts is None else contrasts
         self._half_latents = latents if half_latents is None else half_latents
         self._noise = noise
         self._mask = mask
@@ -138,13 +141,15 @@ class KernelRegression:
 
     def _halves(self, weights: Float[Tensor, "particles bandwidths"]) -> list[SliceAccumulator]:
         return [
-            _sums(self._images, weights, self._noise, self._radius, rows) for rows in self._rows
+            _sums(self._images, weights, self._contrasts, self._noise, self._radius, rows)
+            for rows in self._rows
         ]
 
 
 def _sums(
     images: DiscImages,
     weights: Float[Tensor, "particles bandwidths"],
+    contrasts: Float[Tensor, " particles"],
     noise: NoiseModel,
     radius: int,
     rows: Int[Tensor, " rows"],
@@ -155,8 +160,10 @@ def _sums(
     near = rows[(weights[rows].amax(1) > 0).cpu()]
     for batch in images.batches(images.team.piece(near), radius):
         precision = noise.precision(batch.image_rows, images.num_points(radius))
-        part = weights[batch.rows]
-        add_batch(sums, batch, precision, part, part, images.box_size)
+        contrast = contrasts[batch.rows, None]
+        coefficients = weights[batch.rows] * contrast
+        products = coefficients * contrast
+        add_batch(sums, batch, precision, coefficients, products, images.box_size)
     sums.share(images.team)
     return sums
 

@@ -261,12 +261,24 @@ class StateReconstruction:
         latents = self._latents
         tensors = [
             None if array is None else torch.from_numpy(array).to(device)
-            for array in (latents.mean, latents.covariances, latents.half_means)
+            for array in (
+                latents.mean,
+                latents.covariances,
+                latents.half_means,
+                latents.contrasts,
+            )
         ]
-        mean, covariances, half = tensors
+        mean, covariances, half, contrasts = tensors
         assert mean is not None
         kernel = KernelRegression(
-            self._images, self._halves, mean, covariances, half, self._noise, self.mask
+            self._images,
+            self._halves,
+            mean,
+            covariances,
+            half,
+            self._noise,
+            self.mask,
+            contrasts,
         )
         on_device = torch.from_numpy(points).to(device)
         kernel.choose_bandwidths(on_device)
