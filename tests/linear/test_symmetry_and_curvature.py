@@ -1,5 +1,6 @@
 """The linear model and states under symmetry, and with a curved Ewald sphere."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from atom_images import Microscope, listed, particle_set, rotations
 from cryodrgn.data.config import DataConfig
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
+from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.shells import fourier_shell_correlation
 from cryodrgn.geometry.symmetry import point_group
 from cryodrgn.io.cryodrgn_pickle import load_latents
@@ -17,6 +19,7 @@ from cryodrgn.io.mrc import read_volume
 from cryodrgn.io.particle_files import ParticleFiles
 from cryodrgn.io.run_config import load_run_config
 from cryodrgn.linear.embed import embed, subspace_of
+from cryodrgn.linear.linear_run import LinearRun
 from cryodrgn.linear.regression import Coefficients, regress
 from cryodrgn.linear.runner import prepare_disc
 
@@ -111,6 +114,15 @@ def test_a_run_remembers_its_symmetry_and_its_curvature(run, tmp_path):
     run(*states, tmp_path / "states")
     again = load_run_config(tmp_path / "states/config.yaml")["training"]["states"]
     assert (again["symmetry"], again["ewald"]) == ("C2", 1)
+    # So do a folder of states, and either of them where the images are in another file.
+    other = shutil.copy(particles, tmp_path / "set/other.star")
+    for number, folder in enumerate((out, tmp_path / "states")):
+        words = ("reconstruct_states", folder, "--particles", other, *states[2:])
+        run(*words, tmp_path / f"other{number}")
+        again = load_run_config(tmp_path / f"other{number}/config.yaml")["training"]["states"]
+        assert (again["symmetry"], again["ewald"]) == ("C2", 1)
+    with pytest.raises(ConfigError, match="curvature of the Ewald sphere"):
+        LinearRun.open(tmp_path / "states", seed=0)
     run(*states, tmp_path / "plain", "--symmetry", "C1", "--ewald", 0)
     plain = load_run_config(tmp_path / "plain/config.yaml")["training"]["states"]
     assert (plain["symmetry"], plain["ewald"]) == ("C1", 0)

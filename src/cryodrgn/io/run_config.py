@@ -137,6 +137,16 @@ def stack_folders_of(config: Mapping[str, Any], particles: Path) -> tuple[Path, 
     return tuple(Path(folder) for folder in folders if isinstance(folder, str))
 
 
+def reconstruction_of_record(training: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a linear run, or of a reconstruction of states; none of other runs.
+
+    Args:
+        training: The group ``training`` of the settings of the run.
+    """
+    found = (training.get(name) for name in ("linear", "states"))
+    return next((settings for settings in found if isinstance(settings, dict)), {})
+
+
 def parent_indices(folder: Path) -> Path | None:
     """The index file by which the particles of a run were filtered; None if they were not.
 

@@ -147,7 +147,11 @@ def _recorded(
         is_linear: Whether the run is linear.
     """
     from cryodrgn.geometry.point_groups import canonical_name
-    from cryodrgn.io.run_config import find_run_config, load_run_config
+    from cryodrgn.io.run_config import (
+        find_run_config,
+        load_run_config,
+        reconstruction_of_record,
+    )
     from cryodrgn.jobs.reconstruction_options import curvature
     from cryodrgn.linear.latents import recorded_data
     from cryodrgn.linear.states import StateSettings
@@ -163,7 +167,7 @@ def _recorded(
     if "datadir" in given or "particles" in given:
         changes["found_in"] = ()
     data = replace(data, files=replace(data.files, **changes))
-    recorded = config.get("training", {}).get("linear", {})
+    recorded = reconstruction_of_record(config.get("training", {}))
     choice = StateSettings(
         functions="linear" if is_linear else "auto",
         symmetry=canonical_name(str(recorded.get("symmetry", "C1"))),

@@ -33,6 +33,8 @@ from cryodrgn.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import torch
 
@@ -239,15 +241,19 @@ class ReconstructStates(
         )
 
     def _model(self, work: "RunDirectory | None", latents: "Latents") -> "StateSettings":
-        """Model of volumes by latent, with symmetry and curvature of a linear run."""
+        """Model of volumes by latent, with symmetry and curvature of the run."""
         from cryodrgn.geometry.point_groups import canonical_name
-        from cryodrgn.io.run_config import find_run_config, load_run_config
+        from cryodrgn.io.run_config import (
+            find_run_config,
+            load_run_config,
+            reconstruction_of_record,
+        )
         from cryodrgn.linear.states import StateSettings
 
-        recorded: dict[str, Any] = {}
-        if work is not None and self.particles is None:
+        recorded: Mapping[str, Any] = {}
+        if work is not None:
             config = load_run_config(find_run_config(work.weights(self.epoch)))
-            recorded = config.get("training", {}).get("linear", {})
+            recorded = reconstruction_of_record(config.get("training", {}))
         own = {"symmetry": self.symmetry, "ewald": self.ewald}
         for name in own:
             if name not in self.given and name in recorded:

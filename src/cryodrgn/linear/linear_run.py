@@ -15,7 +15,7 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.recorded_files import number_explained, require_particles_of_run
-from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.io.run_config import find_run_config, load_run_config, reconstruction_of_record
 from cryodrgn.io.text import missing_in_words
 from cryodrgn.linear.latents import Latents, run_latents
 from cryodrgn.linear.prepared_states import prepare_states
@@ -86,8 +86,7 @@ class LinearRun:
             )
             raise ConfigError(msg)
         latents = run_latents(run)
-        linear = recorded.get("linear", {})
-        symmetry = linear.get("symmetry", "C1")
+        symmetry = reconstruction_of_record(recorded).get("symmetry", "C1")
         settings = StateSettings(seed=seed, symmetry=symmetry, functions="best")
         embedding, has_volumes = model, False
         if not model.config.num_groups:

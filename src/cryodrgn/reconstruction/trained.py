@@ -19,6 +19,7 @@ from cryodrgn.imaging.ewald import Curvature
 from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import read_volume
+from cryodrgn.io.run_config import reconstruction_of_record
 from cryodrgn.models.build import (
     build_model,
     decoder_sizes,
@@ -284,9 +285,8 @@ def _training_settings(recorded: dict[str, Any]) -> dict[str, Any]:
 
 
 def _curvature(recorded: dict[str, Any]) -> Curvature:
-    """Hand of the Ewald sphere's curvature with which a linear run was fitted."""
-    linear = recorded.get("linear")
-    sign = linear.get("ewald") if isinstance(linear, dict) else 0
+    """Hand of the Ewald sphere's curvature with which a run of linear volumes was made."""
+    sign = reconstruction_of_record(recorded).get("ewald")
     return 1 if sign == 1 else -1 if sign == -1 else 0
 
 
