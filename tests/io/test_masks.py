@@ -19,11 +19,17 @@ def mask_file(tmp_path):
     return write
 
 
-def test_a_mask_of_the_size_asked_for_is_itself(mask_file, rng):
+@pytest.mark.parametrize(
+    ("pixel_size", "expected", "warns"),
+    [(0.0, 2.0, False), (2.01, 2.0, False), (7.0, None, False), (7.0, 2.0, True)],
+)
+def test_a_mask_of_the_size_asked_for_is_itself_and_other_pixels_are_said(
+    mask_file, rng, caplog, pixel_size, expected, warns
+):
     values = rng.random((8, 8, 8), np.float32)
-    for pixel_size in (0.0, 1.0, 7.0):
-        mask = read_mask(mask_file(values, pixel_size), 8, 2.0)
-        np.testing.assert_array_equal(mask, values)
+    mask = read_mask(mask_file(values, pixel_size), 8, expected)
+    np.testing.assert_array_equal(mask, values)
+    assert ("has 7 Å/px by its header" in caplog.text) == warns
 
 
 @pytest.mark.parametrize("size", [16, 24, 48, 64])

@@ -21,7 +21,8 @@ def read_mask(
     """A mask with values from 0 to 1, resampled if it was made at another pixel size.
 
     Masks come from refinements, whose images are often larger than those of a training. One
-    of another number of voxels is resampled if its header says that it fills the same box.
+    of another number of voxels is resampled if its header says that it fills the same box. One
+    of the same number is taken as it is; a header that says another pixel size is warned of.
 
     Args:
         path: A cubic volume (.mrc).
@@ -42,6 +43,7 @@ def read_mask(
         raise ConfigError(msg)
     mask = torch.from_numpy(volume).clamp(0, 1)
     if len(mask) == box_size:
+        _warn_of_other_pixels(path, own_pixel_size, pixel_size)
         return mask
     sides = f"the mask {path} has {len(mask)} voxels a side, expected {box_size}"
     if own_pixel_size is None or pixel_size is None or len(mask) % 2:
@@ -59,3 +61,16 @@ def read_mask(
         raise ShapeMismatchError(msg)
     logger.info("%s was resampled from %d to %d voxels a side", path, len(mask), box_size)
     return resize_mask(mask, box_size)
+
+
+def _warn_of_other_pixels(path: Path, own: float | None, pixel_size: float | None) -> None:
+    if own is None or pixel_size is None or abs(own / pixel_size - 1) <= BOX_TOLERANCE:
+        return
+    logger.warning(
+        "the mask %s has %.4g Å/px by its header, the volumes that it is for have %.4g: it is "
+        "taken voxel by voxel; if it was made for a map of another size, make one of these "
+        "volumes with gen_mask, and if its header is wrong, add_psize corrects it",
+        path,
+        own,
+        pixel_size,
+    )
