@@ -123,6 +123,22 @@ def test_a_pickle_with_one_row_per_selected_particle_is_taken_as_it_is(
     assert "one row per selected particle" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("order", "warns"),
+    [(range(COUNT), False), ([1, 0], False), ([1, 0, *range(2, COUNT)], True)],
+)
+def test_the_order_of_a_table_is_said_where_it_may_be_either(
+    stack, write_pickle, caplog, order, warns
+):
+    ind = write_pickle(np.array(order), "ind.pkl")
+    shifts = np.stack([np.arange(COUNT) / 10, np.zeros(COUNT)], axis=1)
+    poses = write_pickle((np.tile(np.eye(3), (COUNT, 1, 1)), shifts), "p.pkl")
+    particles = open_particles(ParticleFiles(particles=stack, indices=ind, poses=poses))
+    found = particles.images.poses.shifts[:, 0] / particles.images.side_lengths
+    np.testing.assert_allclose(found, shifts[list(order), 0], atol=1e-6)
+    assert ("every particle gets the row of another" in caplog.text) == warns
+
+
 def test_counts_that_disagree_name_both_files_and_both_counts(stack, write_pickle):
     poses = write_pickle(np.tile(np.eye(3), (COUNT + 1, 1, 1)), "poses.pkl")
     words = r"particles.mrcs lists 6 particles, but .*poses.pkl has 7 rows"

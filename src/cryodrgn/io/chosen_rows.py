@@ -40,6 +40,7 @@ class ChosenRows:
     def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
         """The rows to take from a table of ``length`` rows that goes with the particles."""
         if length == self.whole:
+            self._say_order_of(source)
             return self.rows
         if length == len(self.rows):
             logger.info("%s has one row per selected particle: taken as it is", source)
@@ -49,6 +50,19 @@ class ChosenRows:
             "both must come from the same particle file"
         )
         raise ShapeMismatchError(msg)
+
+    def _say_order_of(self, table: Path) -> None:
+        """Warn where a table may be in the order of the file, or in that of the chosen rows."""
+        if len(self.rows) == self.whole and (self.rows != np.arange(self.whole)).any():
+            logger.warning(
+                "`indices` take as many rows as %s has, in another order: the rows of %s are "
+                "taken to be in the order of that file; if they are in the order of `indices`, "
+                "as in the pose.pkl of a run with these, every particle gets the row of "
+                "another: give a file that lists the particles in their order, without "
+                "`indices`",
+                self.source,
+                table,
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -79,7 +93,9 @@ class ChosenImages(ChosenRows):
 
     def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
         """The rows to take from a table of ``length`` rows, which are in the file's order."""
-        if length == self.whole or length != len(self.rows):
+        if length == self.whole:
+            return self.rows
+        if length != len(self.rows):
             return super(ChosenImages, self).of_table(length, source)
         logger.info("%s has one row per selected image: taken as it is", source)
         return np.searchsorted(np.unique(self.rows), self.rows)
