@@ -197,11 +197,30 @@ def test_images_of_both_contrasts_are_read_as_of_one(tool, fail_tool, tmp_path, 
     assert "blob/sign" in fail_tool("write_star", path, "-o", tmp_path / "no.star")
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("filter_cs", ()), ("write_cs", ()), ("write_cs", ("--full-path",)), ("export", ())],
+)
+def test_a_part_of_one_contrast_is_read_as_in_the_whole(
+    run, tool, tmp_path, rng, command, options
+):
+    path, pixels = signed(tmp_path, rng, [1, -1, -1, 1])
+    begin = run if command == "export" else tool
+    for rows in ([2, 1], [3, 0]):
+        np.save(tmp_path / "ind.npy", np.array(rows))
+        out = tmp_path / "part.cs"
+        begin(command, path, "--ind", tmp_path / "ind.npy", *options, "-o", out)
+        images = open_particles(ParticleFiles(particles=out)).images
+        np.testing.assert_array_equal(images.read(np.arange(2)), pixels[rows])
+        out.unlink()
+
+
 def test_one_contrast_for_all_changes_nothing(tmp_path, rng, caplog):
+    caplog.set_level("INFO")
     path, pixels = signed(tmp_path, rng, [-1, -1, -1, -1])
     images = open_particles(ParticleFiles(particles=path)).images
     np.testing.assert_array_equal(images.read(np.arange(4)), -pixels)
-    assert "blob/sign" not in caplog.text
+    assert "all of its images are of one contrast (blob/sign -1)" in caplog.text
     wrong, _ = signed(tmp_path, rng, [1, -1, 0.5, 1])
     with pytest.raises(MetadataError, match="blob/sign of row 2 is 0.5, expected 1 or -1"):
         open_particles(ParticleFiles(particles=wrong))

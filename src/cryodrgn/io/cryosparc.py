@@ -13,7 +13,13 @@ from cryodrgn.geometry.conventions import matrices_from_cryosparc_poses
 from cryodrgn.io import cryosparc_optics
 from cryodrgn.io.cryodrgn_pickle import single_precision
 from cryodrgn.io.cryosparc_poses import JOB, SINGLE, PoseColumns, WantedPoses
-from cryodrgn.io.cryosparc_tables import read_table, refuse_other_tables, with_passthrough
+from cryodrgn.io.cryosparc_tables import (
+    SIGN,
+    is_of_both_contrasts,
+    read_table,
+    refuse_other_tables,
+    with_passthrough,
+)
 from cryodrgn.io.metadata import box_words, require_positive, unless_one, whole_sizes
 from cryodrgn.particles.optics import CtfTable
 from cryodrgn.particles.options import TiltSeriesSettings
@@ -102,17 +108,26 @@ class CryosparcParticles:
         Raises:
             MetadataError: A sign is neither 1 nor -1.
         """
-        if not self._has("blob/sign"):
+        if not self._has(SIGN):
             return None
-        signs = self._numbers("blob/sign")
+        signs = self._numbers(SIGN)
         wrong = np.flatnonzero(np.abs(signs) != 1)
         # A column of zeros is one that no job has filled.
         if len(wrong) and signs.any():
             row = int(wrong[0])
-            msg = f"{self.path}: blob/sign of row {row} is {signs[row]:g}, expected 1 or -1"
+            msg = f"{self.path}: {SIGN} of row {row} is {signs[row]:g}, expected 1 or -1"
             raise MetadataError(msg)
-        has_both = np.ptp(self._whole["blob/sign"]) > 0
-        return signs.astype(np.int64) if has_both else None
+        if is_of_both_contrasts(self._whole):
+            return signs.astype(np.int64)
+        if (signs < 0).any():
+            logger.info(
+                "%s says that all of its images are of one contrast (%s -1): they are taken as "
+                "their stacks hold them; if it is a part of a table of both contrasts, whose "
+                "images of -1 are inverted, take that table with `indices`, or `invert` them",
+                self.path,
+                SIGN,
+            )
+        return None
 
     def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
         """Side of each image in pixels, the longer one of oblong images, if the file says.

@@ -31,6 +31,9 @@ OTHER_TABLES = {
 NEEDED_GROUPS = {"blob", "ctf"}
 # Columns of ours, of which cryoSPARC need not know.
 OWN_GROUP = "cryodrgn"
+SIGN = "blob/sign"
+# Marks images of one contrast that are a part of a table of both.
+BOTH_CONTRASTS = f"{OWN_GROUP}/of_both_contrasts"
 
 
 def read_table(path: Path) -> np.ndarray:
@@ -126,6 +129,26 @@ def with_columns(table: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.nda
     return wide
 
 
+def is_of_both_contrasts(table: np.ndarray) -> bool:
+    """True if ``blob/sign`` differs among images, or did in the table that they are of."""
+    names = table.dtype.names or ()
+    return BOTH_CONTRASTS in names or (SIGN in names and len(np.unique(table[SIGN])) > 1)
+
+
+def chosen_rows(table: np.ndarray, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
+    """Some rows of a table, which are read as they are in the whole table.
+
+    Signs that are all the same multiply no image. Where those of a table of both contrasts
+    are all -1 in the chosen rows, a column of ours says that they do.
+    """
+    chosen = table[rows]
+    if not is_of_both_contrasts(table) or is_of_both_contrasts(chosen):
+        return chosen
+    if len(chosen) and chosen[SIGN][0] > 0:
+        return chosen
+    return with_columns(chosen, {BOTH_CONTRASTS: np.ones(len(chosen), np.uint8)})
+
+
 def with_passthrough(
     table: np.ndarray, path: Path, groups: Sequence[str], poses: WantedPoses
 ) -> np.ndarray:
@@ -153,7 +176,7 @@ def with_passthrough(
         wanted = [
             name
             for name in other.dtype.names or ()
-            if (group := name.split("/")[0]) not in present
+            if (group := _group_of(name)) not in present
             and (group in groups or (needs_poses and group.startswith("alignments")))
         ]
         if wanted:
@@ -164,6 +187,11 @@ def with_passthrough(
         for words in skipped:
             logger.info("%s", words)
     return table
+
+
+def _group_of(column: str) -> str:
+    """The group with which a column is read: what stands before the slash of its name."""
+    return "blob" if column == BOTH_CONTRASTS else column.split("/")[0]
 
 
 def _found_beside(path: Path, skipped: list[str]) -> np.ndarray | None:
@@ -208,7 +236,7 @@ def export_result_group(
     Raises:
         MetadataError: A given passthrough table lacks some of the particles.
     """
-    chosen = read_table(source)[rows]
+    chosen = chosen_rows(read_table(source), rows)
     has_uid = "uid" in (chosen.dtype.names or ())
     tables = {output: with_columns(chosen, columns or {})}
     others = passthrough_paths(source) if passthrough is None else passthrough
@@ -220,7 +248,7 @@ def export_result_group(
         if other is not None and places is not None:
             number = "" if len(tables) == 1 else f"_{len(tables)}"
             name = f"{output.stem}_passthrough{number}.cs"
-            tables[output.with_name(name)] = other[places]
+            tables[output.with_name(name)] = chosen_rows(other, places)
         elif given:
             msg = f"{other_path} does not hold all of the chosen particles of {source}"
             raise MetadataError(msg)

@@ -7,6 +7,7 @@ from jaxtyping import Int
 
 from cryodrgn.geometry.conventions import cryosparc_poses_from_matrices
 from cryodrgn.io.cryosparc import CTF_FIELDS
+from cryodrgn.io.cryosparc_tables import BOTH_CONTRASTS, SIGN
 from cryodrgn.particles.image_table import ImageTable
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,9 @@ def cryosparc_table(
         "blob/psize_A": pixel_sizes,
     }
     if (signs < 0).any():
-        columns["blob/sign"] = signs.astype(np.float32)
+        columns[SIGN] = signs.astype(np.float32)
+        if (signs < 0).all():
+            columns[BOTH_CONTRASTS] = np.ones(count, dtype=np.uint8)
     columns |= _of_ctf(images) | _of_poses(images, pixel_sizes)
     fields = [(name, values.dtype.str, values.shape[1:]) for name, values in columns.items()]
     table = np.empty(count, dtype=fields)

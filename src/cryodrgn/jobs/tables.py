@@ -163,12 +163,12 @@ class FilterCs(RowOptions, Job[Path]):
 
     def run(self) -> Path:
         """Write the particles; returns the file."""
-        from cryodrgn.io.cryosparc_tables import read_table, write_table
+        from cryodrgn.io.cryosparc_tables import chosen_rows, read_table, write_table
 
         require_ending(self.output, (".cs",), "output")
         table = read_table(self.input)
         rows = self.rows_of(len(table), self.input)
-        write_table(self.output, table[rows])
+        write_table(self.output, chosen_rows(table, rows))
         logger.info("wrote %d of %d rows to %s", len(rows), len(table), self.output)
         return self.output
 

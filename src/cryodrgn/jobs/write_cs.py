@@ -31,14 +31,14 @@ class WriteCs(ImageOptions, TableOptions, Job[Path]):
 
     def _filtered(self) -> Path:
         """Chosen rows of a table, with all of its columns."""
-        from cryodrgn.io.cryosparc_tables import read_table, write_table
+        from cryodrgn.io.cryosparc_tables import chosen_rows, read_table, write_table
         from cryodrgn.io.selection_files import load_selection
 
         table = read_table(self.particles)
         count = len(table)
         if self.indices is not None:
             rows = load_selection(self.indices).rows_of(count, str(self.particles))
-            table = table[rows]
+            table = chosen_rows(table, rows)
         write_table(self.output, table)
         logger.info("wrote %d of %d rows to %s", len(table), count, self.output)
         return self.output
