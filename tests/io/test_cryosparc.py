@@ -4,8 +4,10 @@ import pytest
 from cryodrgn.errors import InputFileError, MetadataError
 from cryodrgn.io.cryodrgn_pickle import load_poses
 from cryodrgn.io.cryosparc import CryosparcParticles
+from cryodrgn.io.cryosparc_tables import read_table
 from cryodrgn.io.mrc import MrcFile, stack_writer
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
+from cryodrgn.io.star import write_star
 
 FIELDS = {
     "blob/path": ("S20", [b">J1/extract/a.mrc", b"J1/extract/b.mrc"]),
@@ -224,3 +226,32 @@ def test_one_contrast_for_all_changes_nothing(tmp_path, rng, caplog):
     wrong, _ = signed(tmp_path, rng, [1, -1, 0.5, 1])
     with pytest.raises(MetadataError, match="blob/sign of row 2 is 0.5, expected 1 or -1"):
         open_particles(ParticleFiles(particles=wrong))
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_images_of_other_optics_are_in_other_groups(tool, write_stack, rng, tmp_path, is_named):
+    write_stack(rng.normal(size=(6, 8, 8)), "stack.mrcs")
+    particles = {
+        "rlnImageName": [f"{row}@stack.mrcs" for row in range(1, 7)],
+        **{name: [20000.0] * 6 for name in ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")},
+        "rlnOpticsGroup": [3, 1, 1, 2, 3, 2],
+    }
+    optics = {
+        "rlnOpticsGroup": [1, 2, 3],
+        "rlnVoltage": [300.0, 300.0, 200.0],
+        "rlnSphericalAberration": [2.7] * 3,
+        "rlnAmplitudeContrast": [0.1] * 3,
+        "rlnImagePixelSize": [2.0] * 3,
+        "rlnImageSize": [8] * 3,
+    }
+    star = tmp_path / "x.star"
+    if not is_named:
+        places = [number - 1 for number in particles.pop("rlnOpticsGroup")]
+        del optics["rlnOpticsGroup"]
+        particles |= {name: [values[n] for n in places] for name, values in optics.items()}
+    write_star(
+        star, {"optics": optics, "particles": particles} if is_named else {"": particles}
+    )
+    tool("write_cs", star, "-o", tmp_path / "x.cs")
+    found = read_table(tmp_path / "x.cs")["ctf/exp_group_id"]
+    assert found.tolist() == ([1, 2, 2, 3, 1, 3] if is_named else [1, 2, 2, 2, 1, 2])

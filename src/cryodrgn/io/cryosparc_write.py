@@ -1,6 +1,7 @@
 """Particle tables of cryoSPARC made of what is known of some images."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -8,7 +9,9 @@ from jaxtyping import Int
 from cryodrgn.geometry.conventions import cryosparc_poses_from_matrices
 from cryodrgn.io.cryosparc import CTF_FIELDS
 from cryodrgn.io.cryosparc_tables import BOTH_CONTRASTS, SIGN
+from cryodrgn.particles.copies import in_order_of_appearance
 from cryodrgn.particles.image_table import ImageTable
+from cryodrgn.particles.optics_groups import optics_of_images
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +21,7 @@ def cryosparc_table(
     names: list[str],
     shapes: Int[np.ndarray, "images 2"],
     signs: Int[np.ndarray, " images"],
+    groups: Sequence[str] | None = None,
 ) -> np.ndarray:
     """A table of images: where they lie, and their CTF parameters and poses where known.
 
@@ -29,6 +33,8 @@ def cryosparc_table(
         names: ``NUMBER@STACK`` of each, numbers from 1.
         shapes: Height and width of each in pixels.
         signs: Contrast of each, 1 or -1.
+        groups: Name of each image's optics group, if there are any. Groups are numbered from 1
+            (``ctf/exp_group_id``); images of other optics are in other groups, too.
     """
     frames, stacks = zip(*(name.split("@", 1) for name in names), strict=True)
     paths = np.char.encode(np.array(stacks), "utf-8")
@@ -45,7 +51,7 @@ def cryosparc_table(
         columns[SIGN] = signs.astype(np.float32)
         if (signs < 0).all():
             columns[BOTH_CONTRASTS] = np.ones(count, dtype=np.uint8)
-    columns |= _of_ctf(images) | _of_poses(images, pixel_sizes)
+    columns |= _of_ctf(images, groups) | _of_poses(images, pixel_sizes)
     fields = [(name, values.dtype.str, values.shape[1:]) for name, values in columns.items()]
     table = np.empty(count, dtype=fields)
     for name, values in columns.items():
@@ -53,7 +59,7 @@ def cryosparc_table(
     return table
 
 
-def _of_ctf(images: ImageTable) -> dict[str, np.ndarray]:
+def _of_ctf(images: ImageTable, groups: Sequence[str] | None) -> dict[str, np.ndarray]:
     if images.ctf is None:
         return {}
     ctf = images.ctf
@@ -68,7 +74,11 @@ def _of_ctf(images: ImageTable) -> dict[str, np.ndarray]:
             ", ".join(left_out),
         )
     found = {title: getattr(ctf, name) for name, title in CTF_FIELDS.items()}
-    found["ctf/exp_group_id"] = np.ones(len(ctf), dtype=np.uint32)
+    _, named = np.unique(groups or [""] * len(ctf), return_inverse=True)
+    distinct = np.column_stack([named.ravel(), optics_of_images(images)])
+    _, places = np.unique(distinct, axis=0, return_inverse=True)
+    numbers = in_order_of_appearance(places.ravel()) + 1
+    found["ctf/exp_group_id"] = numbers.astype(np.uint32)
     if images.b_factors is not None:
         found["ctf/bfactor"] = images.b_factors
     if images.weights is not None:

@@ -56,7 +56,10 @@ class WriteCs(ImageOptions, TableOptions, Job[Path]):
         folder = None if self.full_path else self.output.parent
         chosen = stack.select(images.rows)
         names = chosen.names(folder)
-        write_table(self.output, cryosparc_table(images, names, chosen.shapes, chosen.signs))
+        known = {} if metadata is None else metadata.select(images.rows).categories()
+        groups = known.get("optics group")
+        table = cryosparc_table(images, names, chosen.shapes, chosen.signs, groups)
+        write_table(self.output, table)
         if metadata is not None and metadata.tilt_columns():
             logger.warning(
                 "%s lists images of tilt series, of which %s cannot say the particle, dose and "

@@ -16,7 +16,7 @@ def optics_groups(images: ImageTable) -> Int[np.ndarray, " images"]:
     aberration and amplitude contrast; groups of fewer than 500 images are put together.
     """
     if images.optics_groups is None:
-        _, groups = np.unique(_optics(images), axis=0, return_inverse=True)
+        _, groups = np.unique(optics_of_images(images), axis=0, return_inverse=True)
     else:
         _, groups = np.unique(images.optics_groups, return_inverse=True)
     counts = np.bincount(groups.ravel())
@@ -40,7 +40,7 @@ def optics_of_groups(
             contrast, once each.
         groups: The group of each.
     """
-    optics = _optics(images)
+    optics = optics_of_images(images)
     rows = np.column_stack([optics, groups])
     _, first = np.unique(rows, axis=0, return_index=True)
     return optics[first], groups[first]
@@ -51,7 +51,7 @@ def groups_by_optics(
 ) -> Int[np.ndarray, " images"]:
     """The most similar of known optics for every image, by relative difference."""
     scale = np.abs(optics).max(0).clip(1e-12)
-    distances = [np.abs((_optics(images) - group) / scale).sum(1) for group in optics]
+    distances = [np.abs((optics_of_images(images) - group) / scale).sum(1) for group in optics]
     return np.argmin(distances, axis=0)
 
 
@@ -65,7 +65,8 @@ def shares_of_optics(
     return counts / counts.sum(1, keepdims=True)
 
 
-def _optics(images: ImageTable) -> Float[np.ndarray, "images 4"]:
+def optics_of_images(images: ImageTable) -> Float[np.ndarray, "images 4"]:
+    """Pixel size, voltage, spherical aberration and amplitude contrast of every image."""
     ctf, zeros = images.ctf, np.zeros(len(images), np.float32)
     columns = [images.pixel_sizes_in_files, zeros, zeros, zeros]
     if ctf is not None:
