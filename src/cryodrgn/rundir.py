@@ -277,9 +277,9 @@ class ScreeningFiles(Folder):
         return cls(output.parent)
 
     def rows_of_record(self, recorded: Path) -> Path:
-        """A recorded index file, or the rows kept here if that was these before a move."""
-        is_moved = recorded.name == self.kept.name and not recorded.is_file()
-        return self.kept if is_moved and self.kept.is_file() else recorded
+        """A recorded index file; where it is one of screening, the rows kept here, if any."""
+        is_own = recorded.name == self.kept.name and self.kept.is_file()
+        return self.kept.resolve() if is_own else recorded
 
 
 class ScreeningFilesInRun(ScreeningFiles):

@@ -117,6 +117,11 @@ def test_a_run_that_was_moved_has_its_kept_rows_with_it(project, run):
     out.rename(moved)
     assert open_run(moved).original_rows(16).tolist() == list(range(16))
     assert parent_indices(moved) == moved / "screened_ind.pkl"
+    # Where it was, another run may have begun since.
+    out.mkdir()
+    save_pickles(out / "screened_ind.pkl", [np.arange(16)[::-1]])
+    assert open_run(moved).original_rows(16).tolist() == list(range(16))
+    assert parent_indices(moved) == moved / "screened_ind.pkl"
     run("train_vae", "-o", moved, "--load", "latest", "-n", 2)
     assert load_run_config(moved / "config.yaml")["dataset_args"]["ind"].startswith(str(moved))
 

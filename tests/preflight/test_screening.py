@@ -240,6 +240,18 @@ def test_other_images_in_the_folder_of_a_run_leave_its_rows_alone(
     assert [(out / name).read_bytes() for name in names] == before
 
 
+def test_rows_of_an_earlier_run_in_the_folder_go(run, files, tmp_path, rng, write_stack):
+    first, out = tmp_path / "first", tmp_path / "out"
+    bad = files(7)
+    for folder in (first, out):
+        run("train_vae", *bad, *TRAIN, "-o", folder)
+    save_pickles(out / "screened_ind.pkl", [np.arange(COUNT - 1)])
+    index = ("--ind", first / "screened_ind.pkl")
+    run("train_vae", *bad, *TRAIN, *index, "--overwrite", "-o", out)
+    assert not (out / "screened_ind.pkl").exists()
+    assert parent_indices(out) == first / "screened_ind.pkl"
+
+
 def test_rows_of_a_run_that_have_changed_are_refused(run, fail, files, tmp_path):
     out = tmp_path / "run"
     run("train_vae", *files(7), *TRAIN, "-o", out)

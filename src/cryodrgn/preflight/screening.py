@@ -279,6 +279,9 @@ def screen_data(
                 "of those of `indices` alone"
             )
             raise ShapeMismatchError(msg) from error
+    elif data.files.indices is None or data.files.indices.resolve() != files.kept.resolve():
+        # Those of an earlier run here would be taken for rows of this one.
+        files.kept.unlink(missing_ok=True)
     return data, _judged(kept) if how == "sample" else kept
 
 

@@ -12,7 +12,7 @@ from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.recorded_files import MOVABLE
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.models.build import build_model, misfit_in_words
-from cryodrgn.rundir import RunDirectory
+from cryodrgn.rundir import RunDirectory, ScreeningFiles
 from cryodrgn.training.options import Precision
 from cryodrgn.training.run_config import RunConfig
 
@@ -228,7 +228,12 @@ def recorded_config(run: RunDirectory) -> RunConfig | None:
     mapping = load_run_config(run.config_yaml)
     if "settings" not in mapping.get("training", {}):
         _refuse_foreign(run)
-    return RunConfig.from_settings(mapping["training"]["settings"])
+    recorded = RunConfig.from_settings(mapping["training"]["settings"])
+    files = recorded.data.files
+    if files.indices is None:
+        return recorded
+    files = replace(files, indices=ScreeningFiles(run.path).rows_of_record(files.indices))
+    return replace(recorded, data=replace(recorded.data, files=files))
 
 
 def with_moved_files(recorded: RunConfig, config: RunConfig) -> RunConfig:
