@@ -33,6 +33,25 @@ def test_a_stack_of_odd_images_is_cut_and_padded(run, tmp_path, odd):
     np.testing.assert_allclose(found[:, :10, :10], expected[:, :10, :10], atol=1e-3)
 
 
+def test_particles_off_the_middle_of_images_that_are_cut_are_warned_of(run, tmp_path, caplog):
+    words = ("simulate", "-D", 24, "--Apix", 8, "-n", 6, "--num-states", 1, "--shift", 0)
+    run(*words, "-o", tmp_path / "sim")
+    star, out = tmp_path / "sim/particles.star", tmp_path / "small.star"
+    blocks = {
+        block: {name: table.text(name) for name in table.names}
+        for block, table in read_star(star).items()
+    }
+    run("downsample", star, "-D", 12, "--box", 12, "-o", out)
+    assert "cut about their centre" not in caplog.text
+    blocks["particles"]["rlnOriginXAngst"] = ["0", "40", "0", "-24", "0", "0"]
+    write_star(tmp_path / "sim/off.star", blocks)
+    run("downsample", tmp_path / "sim/off.star", "-D", 12, "--box", 12, "-o", out)
+    assert "the particles of 2 of 6 lie up to 40 Å off it" in caplog.text
+    caplog.clear()
+    run("downsample", tmp_path / "sim/off.star", "-D", 12, "-o", out)
+    assert "off it" not in caplog.text
+
+
 def test_what_takes_even_squares_names_what_makes_them(run, fail, fail_tool, tmp_path, odd):
     mends = "cryodrgn downsample --box PX -D PX cuts or pads images to an even square"
     said = fail_tool("add_noise", odd, "--sigma", 1, "-o", tmp_path / "x.mrcs")

@@ -7,11 +7,13 @@ import torch
 
 from cryodrgn.data.preprocessing import (
     Preprocessing,
+    estimate_scale,
     exposure_parameters,
     prepare_images,
     preprocess_on,
 )
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.fourier.transforms import transform_at, transform_on_lattice
 from cryodrgn.imaging.exposure import exposure_weights
 from cryodrgn.io.particle_files import ParticleFiles, open_particles
@@ -230,6 +232,36 @@ def test_a_given_box_cuts_or_pads_the_images(tmp_path, rng, side):
         assert (table.box_size, table.pixel_sizes[0]) == (side, 3.0)
         prepared.append(prepare_images(table, np.arange(3), lattice, Preprocessing()))
     torch.testing.assert_close(*prepared, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window_radius", [None, 0.85])
+def test_images_are_cut_about_the_particle_whether_or_not_they_are_moved(
+    tmp_path, window_radius
+):
+    """Where poses are refined, images are moved later: nothing of them may be lost before."""
+    shift = np.array([[10 * 3.0, -8 * 3.0]], np.float32)
+    stack = np.zeros((1, 48, 48), np.float32)
+    y, x = np.indices((48, 48)) - 24
+    stack[0] = np.exp(-((x + 10) ** 2 + (y - 8) ** 2) / 2)
+    with mrcfile.new(tmp_path / "x.mrcs") as mrc:
+        mrc.set_data(stack)
+        mrc.voxel_size = 3.0
+    files = ParticleFiles(particles=tmp_path / "x.mrcs", box_size=24)
+    poses = Poses(rotations=np.eye(3, dtype=np.float32)[None], shifts=shift, source="")
+    particles = open_particles(files)
+    particles = particles.with_images({"poses": poses})
+    table, settings = particles.images, Preprocessing(window_radius=window_radius)
+    lattice, row = HalfPlaneFrequencies.disc(24), np.arange(1)
+    moved = prepare_images(table, row, lattice, settings)
+    still = prepare_images(table, row, lattice, settings, centred=False)
+    frequencies = lattice.points / table.sampling.side_length
+    later = shift_transform(still, frequencies[None], torch.from_numpy(shift))
+    torch.testing.assert_close(later, moved, atol=1e-4, rtol=1e-4)
+    # All of the blob is there, and its scale is that of the images that are compared.
+    total = float(torch.view_as_complex(still).abs().max())
+    assert total == pytest.approx(stack.sum(), rel=0.05)
+    scale = estimate_scale(particles, lattice, settings)
+    assert scale == pytest.approx(float(moved.square().sum(-1).mean().sqrt()), rel=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -214,7 +214,7 @@ def _fingerprint(
     if images.sampling is not None:
         digest.update(repr(astuple(images.sampling)).encode())
         digest.update(np.ascontiguousarray(images.pixel_sizes_in_files).tobytes())
-    if images.poses is not None and centred:
+    if images.poses is not None and (centred or images.sampling is not None):
         digest.update(np.ascontiguousarray(images.poses.shifts).tobytes())
     for values in _corrections(images):
         digest.update(np.ascontiguousarray(values).tobytes())

@@ -94,6 +94,8 @@ def preprocess_on(
     lattice: HalfPlaneFrequencies,
     settings: Preprocessing,
     shifts: Float[Tensor, "batch 2"] | None = None,
+    *,
+    centred: bool = True,
 ) -> Float[Tensor, "batch points 2"]:
     """Window, transform, scale and shift images of another pixel size or shape than a lattice.
 
@@ -116,7 +118,9 @@ def preprocess_on(
         pixel_size: Their Å/px.
         lattice: Where the transform is wanted, in cycles per side of ``sampling``.
         settings: What to do.
-        shifts: Translations (x, y) in Å; None moves nothing.
+        shifts: Translations (x, y) in Å that centre the particles; None takes these to stand in
+            the middle of the images.
+        centred: Whether to apply them; otherwise they only say where the particles are.
     """
     half_side = sampling.side_length / pixel_size / 2
     in_pixels = None if shifts is None else shifts / pixel_size
@@ -128,10 +132,11 @@ def preprocess_on(
     step = pixel_size / sampling.side_length
     values[:, inside] = transform_at(images * (window * factor), lattice.points[inside], step)
     frequencies = lattice.points / sampling.side_length
-    if shifts is not None:
-        values = shift_transform(values, frequencies[None], shifts)
+    applied = shifts if centred else None
+    if applied is not None:
+        values = shift_transform(values, frequencies[None], applied)
     if settings.offset:
-        values -= _constant(settings.offset / settings.scale, frequencies, shifts)
+        values -= _constant(settings.offset / settings.scale, frequencies, applied)
         values[:, ~inside] = 0
     return values
 
@@ -205,7 +210,8 @@ def prepare_images(
         rows: Which ones.
         lattice: Where the transforms are wanted.
         settings: What is done to the images.
-        centred: Whether to apply the shifts.
+        centred: Whether to apply the shifts. Images of which a part is cut out are cut about
+            the particle, where shifts are known, either way.
         device: Where to compute.
     """
     values = prepare_as_recorded(
@@ -318,13 +324,15 @@ def _prepare_on(
         chosen, pixel_size = rows[places], float(kind[2])
         pixels = read_whitened(images, chosen)
         shifts = None
-        if images.poses is not None and centred:
+        if images.poses is not None:
             shifts = torch.from_numpy(images.poses.shifts[chosen].astype(np.float32))
         if sampling.is_of(pixels.shape[-2:], pixel_size):
-            shifts = None if shifts is None else shifts / pixel_size
-            found = preprocess(pixels, lattice, settings, shifts)
+            applied = None if shifts is None or not centred else shifts / pixel_size
+            found = preprocess(pixels, lattice, settings, applied)
         else:
-            found = preprocess_on(sampling, pixels, pixel_size, lattice, settings, shifts)
+            found = preprocess_on(
+                sampling, pixels, pixel_size, lattice, settings, shifts, centred=centred
+            )
         values[torch.from_numpy(places)] = found
     return values
 

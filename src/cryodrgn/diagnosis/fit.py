@@ -105,13 +105,15 @@ class QuickImages:
         self.radius = min(max_radius, images.box_size // 2 - 1)
         self.lattice = HalfPlaneFrequencies.disc(images.box_size, self.radius)
         settings = Preprocessing(window_radius=WINDOW_INNER_RADIUS, invert=invert)
+        # Of shifts the sign and unit are in question: nothing may be cut about the particle.
+        stored = replace(images, poses=None)
         parts = []
         with Progress(len(rows), "reading a sample of images") as progress:
             size = max(1, BYTES_PER_BATCH // (4 * images.box_size**2))
             for start in range(0, len(rows), size):
                 chosen = rows[start : start + size]
                 parts.append(
-                    prepare_as_recorded(images, chosen, self.lattice, settings, centred=False)
+                    prepare_as_recorded(stored, chosen, self.lattice, settings, centred=False)
                 )
                 progress.advance(len(chosen))
         values = torch.cat(parts)

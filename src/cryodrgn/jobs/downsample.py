@@ -39,6 +39,10 @@ LISTS = (".star", ".txt")
 _AS_STAR = ", and give a .star file, which cryodrgn_utils write_star makes of others"
 
 
+# Part of the new box that particles may lie from the middle of images that are cut.
+FAR = 0.1
+
+
 @settings
 class Downsample(BoxOptions, Job[list[Path]]):
     """Downsample an image stack or volume by clipping Fourier frequencies."""
@@ -52,6 +56,13 @@ class Downsample(BoxOptions, Job[list[Path]]):
         metavar="MRCS",
         help="Output projection stack (.mrcs), or a .star or .txt file like the input, which "
         "lists downsampled stacks and keeps all else that is known of the particles",
+    )
+    field_box_size: int | None = same_as(
+        BoxOptions,
+        "field_box_size",
+        help="Crop images in real space to this even box size, centred on the image, so that "
+        "poses stay right, or pad them with zeros, before any other step; in pixels of the "
+        "most frequent pixel size",
     )
     outdir: Path | None = option(
         "--outdir",
@@ -168,7 +179,32 @@ class Downsample(BoxOptions, Job[list[Path]]):
         known = None if metadata is None else metadata.pixel_sizes()
         sizes = images.pixel_sizes if known is None else known
         source, field = str(self.input), self.field_box_size
-        return metadata, ImageKinds.of(images, sizes, self.box_size, source, field)
+        kinds = ImageKinds.of(images, sizes, self.box_size, source, field)
+        self._tell_of_particles_off_centre(metadata, kinds)
+        return metadata, kinds
+
+    def _tell_of_particles_off_centre(
+        self, metadata: "ParticleMetadata | None", kinds: "ImageKinds"
+    ) -> None:
+        """Warn where images are cut whose particles do not stand in the middle."""
+        if metadata is None or kinds.sampling is None or not metadata.has_poses():
+            return
+        assert kinds.pixel_sizes is not None
+        side = kinds.sampling.side_length
+        is_cut = kinds.images.shapes.max(1) * kinds.pixel_sizes > side * (1 + 1e-6)
+        distances = abs(metadata.poses(kinds.pixel_sizes).shifts).max(1)
+        far = is_cut & (distances > FAR * side)
+        if far.any():
+            logger.warning(
+                "images are cut about their centre to %.4g Å, but the particles of %d of %d "
+                "lie up to %.4g Å off it, and what is beyond the cut is lost; take a larger "
+                "`field_box_size`, or leave it out here and give it to the commands that read "
+                "the particles, which cut about these",
+                side,
+                far.sum(),
+                len(far),
+                distances[far].max(),
+            )
 
     def _require_list(self) -> None:
         """Refuse an input and settings that do not go with a list of stacks."""
