@@ -61,6 +61,29 @@ def test_volumes_of_all_images_are_masked_as_those_of_the_halves_are(moving, tmp
         assert float(volume[edge] @ inside / (inside @ inside)) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(0.1, 0.0), (1.0, 10.0), (30.0, -90.0)])
+def test_states_are_the_same_in_any_unit_and_from_any_origin_of_z(
+    moving, tmp_path, scale, offset
+):
+    values, optics, z = moving
+    images, noise = disc(values, optics, tmp_path)
+    found = []
+    for factor, shift in ((1.0, 0.0), (scale, offset)):
+        points = (factor * np.stack([z, [0.8] * COUNT], 1)[:, :, None] + shift).astype("f4")
+        latents = Latents(mean=points[:, 0], source="test", half_means=points[:, 0] + 0)
+        states = StateReconstruction(images, latents, noise, StateSettings(functions="linear"))
+        model = states.image_model()
+        (state,) = states.states(model, points[:1, 1], 4.0)
+        maps = (state.volume, *state.half_maps, state.standard_error, states.mask)
+        found.append((maps, model.regression.fsc, state.effective_number))
+    (maps, fsc, number), (expected, *others) = found[1], found[0]
+    for volume, other in zip(maps, expected, strict=True):
+        limit = 2e-3 * float(other.abs().max())
+        torch.testing.assert_close(volume, other, atol=limit, rtol=0)
+    torch.testing.assert_close(fsc, others[0], atol=1e-3, rtol=0)
+    assert number == pytest.approx(others[1], rel=1e-3)
+
+
 def test_kernels_weight_images_by_their_contrast(moving, tmp_path):
     """Images twice as strong of twice the contrast say the same; those of none say nothing."""
     values, optics, z = moving

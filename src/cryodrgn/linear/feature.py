@@ -30,7 +30,7 @@ from cryodrgn.linear.expectation import Expectation, Posterior
 from cryodrgn.linear.fit import STARTING_CONTRAST_SPREAD
 from cryodrgn.linear.halves import Halves
 from cryodrgn.linear.iteration import DiscImages, joined
-from cryodrgn.linear.regression import Regression
+from cryodrgn.linear.regression import Regression, Spread
 from cryodrgn.linear.subspace import Subspace
 from cryodrgn.particles.copies import copies_per_particle
 
@@ -120,8 +120,7 @@ def amounts(
     """
     count = len(images)
     values, variances = np.zeros(count), np.full(count, np.inf)
-    moment = regression.second_moment
-    models = [_standardised(volumes, moment) for volumes in regression.halves[::-1]]
+    models = [_standardised(volumes, regression.spread) for volumes in regression.halves[::-1]]
     slopes = [_density(volumes[1:], mask) for volumes in models]
     _require_agreement(slopes[0], slopes[1])
     for rows, standard, slope in zip(halves, models, slopes, strict=True):
@@ -252,14 +251,11 @@ def _log_normal(
 
 
 def _standardised(
-    volumes: Float[Tensor, "volumes box box box"],
-    moment: Float[Tensor, "volumes volumes"],
+    volumes: Float[Tensor, "volumes box box box"], spread: Spread
 ) -> Float[Tensor, "volumes box box box"]:
     """The mean of all particles, and volumes of functions of zero mean and unit covariance."""
-    mean = moment[0, 1:]
-    covariance = moment[1:, 1:] - mean[:, None] * mean
-    ridge = 1e-6 * covariance.diagonal().mean() * torch.eye(len(mean), device=moment.device)
-    factor = torch.linalg.cholesky((covariance + ridge).double()).to(volumes.dtype)
+    mean = spread.mean.to(volumes.dtype)
+    factor = (spread.scale[:, None] * torch.linalg.cholesky(spread.correlation)).to(mean.dtype)
     whole = volumes[0] + torch.tensordot(mean, volumes[1:], dims=1)
     return torch.cat([whole[None], torch.tensordot(factor.T, volumes[1:], dims=1)])
 

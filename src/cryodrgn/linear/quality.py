@@ -19,8 +19,8 @@ def effective_number(
         regression: The regression.
         functions: φ at the states.
     """
-    vectors = torch.cat([torch.ones_like(functions[:, :1]), functions], dim=1).double()
-    moment = regression.second_moment.double()
-    ridge = 1e-6 * moment.diagonal().mean() * torch.eye(len(moment), device=moment.device)
-    leverage = (vectors @ torch.linalg.inv(moment + ridge) * vectors).sum(1)
-    return (regression.num_images / leverage.clamp_min(1)).float()
+    spread = regression.spread
+    away = spread.standardised(functions)
+    inverse = torch.linalg.inv(spread.correlation)
+    leverage = 1 + (away @ inverse * away).sum(1)
+    return (regression.num_images / leverage).float()

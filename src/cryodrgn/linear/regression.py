@@ -27,6 +27,58 @@ LIGHT_DAMPING = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Spread:
+    """Mean and spread of functions over the images, their uncertainty included.
+
+    Priors and damping ask for functions of mean 0 and variance 1, which those of a latent of
+    any origin are not.
+
+    Attributes:
+        mean: Mean of every function.
+        scale: Its standard deviation.
+        correlation: Correlation of any two of them, with a little on the diagonal so that it
+            can be inverted.
+    """
+
+    mean: Float[Tensor, " functions"]
+    scale: Float[Tensor, " functions"]
+    correlation: Float[Tensor, "functions functions"]
+
+    @classmethod
+    def of(cls, coefficients: "Coefficients", rows: Int[Tensor, " rows"]) -> "Spread":
+        """Spread of functions over some of the images."""
+        values, doubt = coefficients.values, coefficients.covariances
+        parts = [to_device(part, values.device) for part in rows.split(10_000)]
+        mean = torch.stack([values[part].double().sum(0) for part in parts]).sum(0) / len(rows)
+        covariance = torch.zeros_like(mean[:, None] * mean)
+        for part in parts:
+            centred = values[part].double() - mean
+            covariance += centred.T @ centred / len(rows)
+            if doubt is not None:
+                covariance += doubt[part].double().sum(0) / len(rows)
+        # Digits of a constant function are no spread.
+        least = (1e-6 * mean.abs()).clamp_min(1e-30)
+        scale = covariance.diagonal().sqrt().maximum(least)
+        correlation = covariance / scale[:, None] / scale
+        correlation.diagonal().add_(1e-6)
+        return cls(mean=mean, scale=scale, correlation=correlation)
+
+    def standardised(
+        self, values: Float[Tensor, "points functions"]
+    ) -> Float[Tensor, "points functions"]:
+        """Functions of mean 0 and variance 1, in double precision."""
+        return (values.double() - self.mean) / self.scale
+
+    def undo_(
+        self, volumes: Float[Tensor, "volumes box box box"]
+    ) -> Float[Tensor, "volumes box box box"]:
+        """Make volumes of the standardised functions those of the functions, in place."""
+        volumes[1:] /= self.scale.to(volumes.dtype)[:, None, None, None]
+        volumes[0] -= torch.tensordot(self.mean.to(volumes.dtype), volumes[1:], dims=1)
+        return volumes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Coefficients:
     """Coefficients of each volume in every image of a set.
 
@@ -35,12 +87,14 @@ class Coefficients:
         covariances: How uncertain they are; None where they are taken for exact.
         contrast: Mean of a.
         contrast_square: Mean of a².
+        spread: By which they are standardised; None takes them as they are.
     """
 
     values: Float[Tensor, "particles functions"]
     covariances: Float[Tensor, "particles functions functions"] | None = None
     contrast: Float[Tensor, " particles"] | None = None
     contrast_square: Float[Tensor, " particles"] | None = None
+    spread: Spread | None = None
 
     def at(
         self, rows: Int[Tensor, " batch"]
@@ -48,6 +102,11 @@ class Coefficients:
         """Means of a (1, φ) and of a² (1, φ)(1, φ)ᵀ (upper triangle) of some particles."""
         values = self.values[rows]
         doubt = None if self.covariances is None else self.covariances[rows]
+        if self.spread is not None:
+            values = self.spread.standardised(values).to(values.dtype)
+            if doubt is not None:
+                scale = self.spread.scale.to(doubt.dtype)
+                doubt = doubt / scale[:, None] / scale
         coefficients, products = with_one(values), pair_products(values, doubt)
         if self.contrast is None or self.contrast_square is None:
             return coefficients, products
@@ -66,8 +125,9 @@ class Regression:
         halves: From each half alone, with the same priors and masks: their difference is the
             error.
         half_maps: From each half alone, nearly without prior, and without mask.
-        fsc: Fourier shell correlation of the masked half maps, by volume and shell.
-        second_moment: Mean of (1, φ)(1, φ)ᵀ.
+        fsc: Fourier shell correlation of the masked half maps, by volume and shell; of V_0 it
+            is that of the volume at the mean of the functions.
+        spread: Of the functions over the images.
         num_images: Number of different images: copies of one count once.
     """
 
@@ -75,7 +135,7 @@ class Regression:
     halves: tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]]
     half_maps: tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]]
     fsc: Float[Tensor, "volumes shells"]
-    second_moment: Float[Tensor, "volumes volumes"]
+    spread: Spread
     num_images: int
 
 
@@ -110,6 +170,8 @@ def regress(
 ) -> Regression:
     """Regress volumes on functions of the latents.
 
+    Volumes at a latent are the same for functions that differ by a factor and an offset each.
+
     Args:
         images: The images.
         halves: Rows of those that are used, of each half.
@@ -125,32 +187,34 @@ def regress(
     radius = min(images.largest_radius, images.box_size // 2 - 1)
     passes = 1 if half_coefficients is None else 2
     rows = torch.cat(halves)
+    spread = Spread.of(coefficients, rows)
+    coefficients = replace(coefficients, spread=spread)
     mine = passes * len(rows) // images.team.size
     with Progress(mine, "regressing volumes on images") as progress:
         sums = _half_sums(images, halves, coefficients, noise, radius, progress)
         stencil = resize_mask(mask, sums[0].grid.box_size)
         noise_of_half = torch.stack([noise_of(part, radius) for part in sums]).mean(0)
         half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
-        moment = _second_moment(coefficients, rows)
-        prior = prior_from(fsc, noise_of_half) / _variances(moment)[:, None]
+        prior = prior_from(fsc, noise_of_half)
         masks = stencil.expand(len(prior), -1, -1, -1).clone()
         whole = sums[0].merged(sums[1])
         volumes = solve(whole, prior, masks, radius)
         if half_coefficients is not None:
             del whole, sums
+            half_coefficients = replace(half_coefficients, spread=spread)
             sums = _half_sums(images, halves, half_coefficients, noise, radius, progress)
             half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
     where = motion_mask(volumes, images.box_size) if focus is None else focus
     where = resize_mask(where, len(stencil))
     masks[1:] *= where
     volumes[1:] *= where
-    first, second = (solve(part, prior, masks, radius) for part in sums)
+    first, second = (spread.undo_(solve(part, prior, masks, radius)) for part in sums)
     return Regression(
-        volumes=volumes,
+        volumes=spread.undo_(volumes),
         halves=(first, second),
-        half_maps=half_maps,
+        half_maps=(spread.undo_(half_maps[0]), spread.undo_(half_maps[1])),
         fsc=fsc,
-        second_moment=moment,
+        spread=spread,
         num_images=images.num_different(rows),
     )
 
@@ -183,23 +247,3 @@ def _light_halves(
         for volumes in (first, second)
     ]
     return (first, second), correlations(*masked)
-
-
-def _variances(moment: Float[Tensor, "volumes volumes"]) -> Float[Tensor, " volumes"]:
-    """Variance of every function, 1 for the constant one."""
-    variances = moment.diagonal() - moment[0].square()
-    variances[0] = 1
-    return variances.clamp_min(1e-12)
-
-
-def _second_moment(
-    coefficients: Coefficients, rows: Int[Tensor, " rows"]
-) -> Float[Tensor, "volumes volumes"]:
-    plain = replace(coefficients, contrast=None, contrast_square=None)
-    count = coefficients.values.shape[1] + 1
-    first, second = torch.triu_indices(count, count)
-    moment = torch.zeros(count, count, device=coefficients.values.device)
-    parts = [to_device(part, moment.device) for part in rows.split(10_000)]
-    mean = torch.stack([plain.at(part)[1].sum(0) for part in parts]).sum(0)
-    moment[first, second] = moment[second, first] = mean / len(rows)
-    return moment

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from cryodrgn.linear.masks import molecule_mask, starting_mask
 from cryodrgn.linear.maximisation import noise_of, solve
 from cryodrgn.linear.options import StateOptions
 from cryodrgn.linear.quality import effective_number
-from cryodrgn.linear.regression import Coefficients, Regression, accumulate, regress
+from cryodrgn.linear.regression import Coefficients, Regression, Spread, accumulate, regress
 from cryodrgn.models.basis import BasisModel
 from cryodrgn.models.settings import BasisConfig
 from cryodrgn.reconstruction.local_quality import local_resolution, standard_error
@@ -328,9 +328,10 @@ class StateReconstruction:
         """A mask from a regression of coarse volumes."""
         images = self._images
         radius = min(MASK_RADIUS, images.largest_radius - 1)
-        sums = accumulate(
-            images, torch.arange(len(images)), self._coefficients, self._noise, radius
-        )
+        rows = torch.arange(len(images))
+        spread = Spread.of(self._coefficients, rows)
+        coefficients = replace(self._coefficients, spread=spread)
+        sums = accumulate(images, rows, coefficients, self._noise, radius)
         noise = noise_of(sums, radius)
         prior = 10 * noise.expand(sums.num_coefficients, -1)
         ball = starting_mask(sums.grid.box_size, images.device)
