@@ -12,6 +12,7 @@ from cryodrgn.data.prepared import Storage
 from cryodrgn.data.preprocessing import Preprocessing, estimate_scale
 from cryodrgn.data.training_set import build_training_set
 from cryodrgn.fourier.grids import HalfPlaneFrequencies
+from cryodrgn.fourier.shifts import shift_transform
 from cryodrgn.geometry.rotations import random_rotations
 from cryodrgn.imaging.linear_posterior import posterior_of
 from cryodrgn.imaging.masks import WINDOW_INNER_RADIUS
@@ -124,11 +125,57 @@ def test_poses_that_move_carry_all_images_of_their_particle_along(single, tmp_pa
         pairs.first_images.side_lengths,
         PoseConfig(),
         CPU,
+        of_several=True,
     )
     kept = prepared(pairs, tmp_path).batch(ROWS)
     moving = prepared(pairs, tmp_path, moving_poses=table).batch(ROWS)
     torch.testing.assert_close(moving.coordinates, kept.coordinates, atol=1e-5, rtol=0)
     torch.testing.assert_close(moving.images, kept.images, atol=1e-4, rtol=1e-4)
+
+
+class Displaced:
+    """Poses of first images, and one step of every particle."""
+
+    def __init__(self, particles, step):
+        self.rotations = torch.from_numpy(particles.first_images.require_poses().rotations)
+        self.steps = self.rotations @ step
+
+    def at(self, rows):
+        return self.rotations[rows], self.steps[rows]
+
+
+@pytest.mark.parametrize("matrix", [None, [[0.96, 0.02], [-0.01, 0.97]]])
+def test_a_step_of_a_particle_is_seen_by_each_image_from_its_side(single, tmp_path, matrix):
+    """Transforms of a displaced point are flat once the step against it is taken."""
+    pairs, place = turned_pairs(single), torch.tensor([20.0, -35.0, 15.0])
+    if matrix is not None:
+        pairs = pairs.with_images({"magnifications": np.tile(np.float32(matrix), (24, 1, 1))})
+    stored = [
+        prepared(pairs, tmp_path, moving_poses=Displaced(pairs, step)).stored(ROWS)
+        for step in (torch.zeros(3), -place)
+    ]
+    frequencies = HalfPlaneFrequencies.disc(BOX).frequencies
+    absolute = frequencies / stored[0].pixel_sizes[:, None, None]
+    points = stored[0].batch(frequencies, None).coordinates / stored[0].pixel_sizes[0]
+    angles = -2 * torch.pi * points @ place
+    waves = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    found = shift_transform(waves, absolute, stored[1].shifts - stored[0].shifts)
+    flat = torch.zeros_like(found)
+    flat[..., 0] = 1
+    torch.testing.assert_close(found, flat, atol=1e-4, rtol=0)
+
+
+def test_poses_of_all_images_are_those_that_batches_have(single, tmp_path):
+    pairs = turned_pairs(single)
+    table = Displaced(pairs, torch.tensor([20.0, -35.0, 15.0]))
+    images = prepared(pairs, tmp_path, moving_poses=table, images_drawn=1)
+    poses, stored = images.moved_poses(), images.stored(ROWS)
+    rows = stored.image_rows.numpy()
+    np.testing.assert_allclose(poses.rotations[rows], stored.rotations, atol=1e-6)
+    np.testing.assert_allclose(poses.shifts[rows], stored.shifts, atol=1e-5)
+    given = pairs.images.require_poses()
+    seen = given.rotations @ np.float32([20, -35, 15])
+    np.testing.assert_allclose(poses.shifts, given.shifts + seen[:, :2], atol=1e-3)
 
 
 def test_copies_leave_loss_and_gradients_as_they_are(single, twice, tmp_path):

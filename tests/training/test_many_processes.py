@@ -113,6 +113,18 @@ def test_two_processes_have_the_losses_of_one(run, pair, simulated, tmp_path, co
     np.testing.assert_allclose(two.latents, one.latents, atol=1e-3)
 
 
+@pytest.mark.slow
+def test_two_processes_move_particles_of_tilt_series_as_one_does(pair, run, tmp_path):
+    words = "simulate -D 16 --Apix 12 -n 13 --num-states 1 --tilt-series --tilt-step 30 -o"
+    run(*words.split(), tmp_path / "set")
+    star = tmp_path / "set/particles.star"
+    run(*line("train_dec", star, tmp_path / "one"))
+    pair(line("train_dec", star, tmp_path / "two"))
+    found, expected = (load_poses(tmp_path / name / "pose.pkl") for name in ("two", "one"))
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(pair, simulated, tmp_path_factory):
     """A run of two processes, both with room for whole batches."""

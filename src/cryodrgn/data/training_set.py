@@ -13,7 +13,7 @@ from cryodrgn.data.batch import Batch, StoredBatch, factors
 from cryodrgn.data.batches import VisitingOrder
 from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.image_choice import ImageChoice
-from cryodrgn.data.moving_poses import PoseSource, relative_poses
+from cryodrgn.data.moving_poses import ImagesOfParticles, PoseSource
 from cryodrgn.data.prefetch import DevicePrefetch
 from cryodrgn.data.prepared import PreparedImages, Storage, prepare_all
 from cryodrgn.data.preprocessing import (
@@ -30,6 +30,7 @@ from cryodrgn.imaging.grouping import Grouping
 from cryodrgn.imaging.likelihood import WHITE, ImageLikelihood, transfer_function
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.poses import Poses
 
 
 class TrainingSet:
@@ -39,9 +40,10 @@ class TrainingSet:
         particles: The particles, with poses.
         images: Their prepared images.
         device: Where batches are wanted. Images are held there, too, if they fit.
-        moving_poses: Poses of the first images of particles, in place of their own; the
-            particles' other images keep to them the rotation and the shift that they have in
-            the table. The images must then be prepared without their shifts.
+        moving_poses: Poses of the particles, in place of those of the table. Where they have
+            several images, these keep to the first the rotation that they have in the table,
+            and see steps of the particle from there. The images must then be prepared without
+            their shifts.
         held_out: Particles that no epoch visits.
         images_drawn: Number of images of every particle that an epoch visits, drawn anew for
             each; None visits all.
@@ -80,7 +82,7 @@ class TrainingSet:
         if exposures is not None:
             self._exposures = exposures.to(device)
         self._moving_poses = moving_poses
-        self._relative = relative_poses(particles, device) if moving_poses else None
+        self._several = ImagesOfParticles.of(particles, device) if moving_poses else None
         self._frequencies = self.lattice.frequencies.to(device)
         self._within: dict[int, Tensor] = {}
         self._likelihood: Callable[[Tensor], ImageLikelihood] = lambda _: WHITE
@@ -330,10 +332,24 @@ class TrainingSet:
         """Rotations and shifts of images whose particles move."""
         assert self._moving_poses is not None
         rotations, shifts = (grouping.spread(part) for part in self._moving_poses.at(rows))
-        if self._relative is None:
+        if self._several is None:
             return rotations, shifts
-        turns, offsets = self._relative
-        return turns[image_rows] @ rotations, shifts + offsets[image_rows]
+        return self._several.poses(image_rows, rotations, shifts)
+
+    @torch.no_grad()
+    def moved_poses(self) -> Poses:
+        """Poses of all images as they are now, where they move."""
+        assert self._moving_poses is not None
+        rotations, shifts = self._moving_poses.at(torch.arange(len(self), device=self.device))
+        if self._several is not None:
+            owners = to_device(torch.from_numpy(self._particles.particle_of_image), self.device)
+            images = torch.arange(len(owners), device=self.device)
+            rotations, shifts = self._several.poses(images, rotations[owners], shifts[owners])
+        return Poses(
+            rotations=rotations.cpu().numpy(),
+            shifts=shifts.cpu().numpy(),
+            source="refined poses",
+        )
 
     def compared(self, radius: int | None) -> Int[Tensor, " compared"] | None:
         """Positions of the frequencies within a radius; None where all stored ones are."""

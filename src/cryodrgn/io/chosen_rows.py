@@ -71,12 +71,16 @@ class ChosenImages(ChosenRows):
 
     Attributes:
         particles: Numbers of the particles.
+        best: Rows of those of the images that are used, where only the best ones are.
     """
 
     particles: Int[np.ndarray, " particles"]
+    best: Int[np.ndarray, " best"]
 
     @classmethod
-    def of_series(cls, indices: Path | None, series: TiltImages, source: str) -> "ChosenImages":
+    def of_series(
+        cls, indices: Path | None, series: TiltImages, source: str, num_best: int | None
+    ) -> "ChosenImages":
         """Images of the particles that a file selects; of all particles without one."""
         particles = np.arange(len(series.names))
         if indices is not None:
@@ -84,18 +88,31 @@ class ChosenImages(ChosenRows):
             particles = chosen.rows_of(len(particles), f"the tilt series of {source}")
         stops = np.cumsum(series.counts)
         places = rows_in_ranges((stops - series.counts)[particles], stops[particles])
+        rows = series.order[places]
+        is_best = slice(None) if num_best is None else series.ranks[rows] < num_best
         return cls(
-            rows=series.order[places],
+            rows=rows,
             whole=len(series),
             source=source,
             particles=particles,
+            best=rows[is_best],
         )
 
     def of_table(self, length: int, source: Path) -> Int[np.ndarray, " rows"]:
-        """The rows to take from a table of ``length`` rows, which are in the file's order."""
+        """The rows to take from a table of ``length`` rows, which are in the file's order.
+
+        From a table of the best images alone the others, which are not used, get any row.
+        """
         if length == self.whole:
             return self.rows
-        if length != len(self.rows):
-            return super(ChosenImages, self).of_table(length, source)
-        logger.info("%s has one row per selected image: taken as it is", source)
-        return np.searchsorted(np.unique(self.rows), self.rows)
+        for listed, words in ((self.rows, "selected image"), (self.best, "image in use")):
+            if length == len(listed):
+                logger.info("%s has one row per %s: taken as it is", source, words)
+                places = np.searchsorted(np.unique(listed), self.rows)
+                return places.clip(max=length - 1)
+        msg = (
+            f"{self.source} lists {self.whole} images of tilt series, of which "
+            f"{len(self.best)} are used, but {source} has {length} rows; give a table with a "
+            "row for every image, or the `indices` and `num_tilts` of the run that wrote it"
+        )
+        raise ShapeMismatchError(msg)

@@ -242,7 +242,8 @@ def open_particles(files: ParticleFiles) -> ParticleSet:
         if series is None:
             selection = ChosenRows.read(files.indices, len(metadata), source)
         else:
-            selection = ChosenImages.of_series(files.indices, series, source)
+            count = files.series.num_tilts
+            selection = ChosenImages.of_series(files.indices, series, source, count)
         metadata = metadata.select(selection.rows)
         images = open_images(
             files.particles, metadata, files.datadir, of_any_shape=True, known=files.found_in

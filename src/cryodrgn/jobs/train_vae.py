@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.jobs.architecture import AutoEncoderOptions, TiltEncoderOptions
 from cryodrgn.jobs.linear_start import LinearStartOptions
 from cryodrgn.jobs.options import HeldOutOptions, PoseRefinementOptions
@@ -159,16 +159,17 @@ class TrainVae(
         if not team.is_writer:
             return
         data = config.data
-        if run.poses().is_file():
-            particles = replace(data, files=replace(data.files, poses=run.poses())).open()
         try:
+            if run.poses().is_file():
+                particles = replace(data, files=replace(data.files, poses=run.poses())).open()
             storage = storage_of(config.training, run)
             settings = config.training
             alone = settings.num_epochs if settings.linear_run is None else None
             scores = judge_run(run, particles, device, storage, alone)
             draw_junk(scores, particles, data, run)
-        except InputFileError as error:
-            # Training is done and its results are written; some latents may not be finite.
+        except CryodrgnError as error:
+            # Training is done and its results are written: latents that are not finite, or
+            # files that have changed since, are no reason to fail.
             logger.warning("particles are not judged: %s", error)
 
     def optimisation(self) -> "TrainConfig":

@@ -122,6 +122,13 @@ class ParticleSet:
         rows = np.arange(len(self))
         return rows if self.offsets is None else np.repeat(rows, np.diff(self.offsets))
 
+    @property
+    def order_in_tables(self) -> Int[np.ndarray, " images"]:
+        """Images in the order of tables beside a file, which is the file's of tilt series."""
+        if self.names is None:
+            return np.arange(len(self.images))
+        return np.argsort(self.images.rows, kind="stable")
+
     def image_rows(self, rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " images"]:
         """Rows of the images of some particles, one particle after another."""
         if self.offsets is None:

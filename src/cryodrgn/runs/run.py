@@ -211,7 +211,12 @@ class Run:
         """
         refined = self.files.poses(epoch)
         if refined.is_file():
-            return load_poses(refined)[0]
+            found = load_poses(refined)[0]
+            count = self.settings.get("training", {}).get("num_particles", len(found))
+            if len(found) == count:
+                return found
+            # Of tilt series it has a row for every image.
+            return self.particles(refined).first_images.require_poses().rotations
         return self.particles().first_images.require_poses().rotations
 
     @property

@@ -390,7 +390,14 @@ def _pose_table(
     if moves is None:
         return None
     images = particles.first_images
-    return PoseTable(images.require_poses(), images.side_lengths, moves, device, team)
+    return PoseTable(
+        images.require_poses(),
+        images.side_lengths,
+        moves,
+        device,
+        team,
+        of_several=particles.offsets is not None,
+    )
 
 
 def held_out_particles(training: TrainConfig, particles: ParticleSet) -> torch.Tensor | None:

@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cryodrgn.errors import InputFileError
 from cryodrgn.geometry.rotations import (
     orthonormal_columns,
     quaternion_from_rotation,
@@ -20,11 +21,14 @@ class PoseTable:
     """Rotation and shift of every particle, as numbers that can be moved freely.
 
     Args:
-        poses: Poses to begin with.
-        side_lengths: Side of each image in Å.
+        poses: Poses to begin with, of the first images of particles.
+        side_lengths: Side of each of these images in Å.
         config: How they are refined.
         device: Where the table is kept.
         team: Processes that share the work.
+        of_several: Whether particles have several images: in place of shifts the table then
+            has steps in three dimensions, all 0 to begin with, see
+            :class:`~cryodrgn.data.moving_poses.PoseSource`.
     """
 
     def __init__(
@@ -34,7 +38,10 @@ class PoseTable:
         config: PoseConfig,
         device: torch.device,
         team: Team = ALONE,
+        *,
+        of_several: bool = False,
     ) -> None:
+        self._of_several = of_several
         self._embedding: RotationNumbers = config.embedding
         self._device = device
         # Turning by δ moves the rim of the image by δ · side / 2: shifts in units of half the
@@ -46,8 +53,8 @@ class PoseTable:
 
     def at(
         self, rows: Int[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 2"]]:
-        """Rotations, and shifts in Å, of some particles."""
+    ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch axes"]]:
+        """Rotations, and shifts or steps in Å, of some particles."""
         rotations = _rotations(self._rotations.rows(rows), self._embedding)
         return rotations, self._shifts.rows(rows) * self._units[rows]
 
@@ -77,7 +84,8 @@ class PoseTable:
         self._shifts.discard()
 
     def poses(self) -> Poses:
-        """All poses as they are now."""
+        """All poses as they are now, of particles of one image."""
+        assert not self._of_several
         rotations = _rotations(self._rotations.values, self._embedding)
         shifts = self._shifts.values * self._units
         return Poses(
@@ -88,8 +96,10 @@ class PoseTable:
 
     def _numbers(
         self, poses: Poses
-    ) -> tuple[Float[Tensor, "particles numbers"], Float[Tensor, "particles 2"]]:
+    ) -> tuple[Float[Tensor, "particles numbers"], Float[Tensor, "particles axes"]]:
         rotations = _embed(torch.from_numpy(poses.rotations), self._embedding)
+        if self._of_several:
+            return rotations.to(self._device), torch.zeros(len(poses), 3, device=self._device)
         shifts = torch.from_numpy(poses.shifts).float().to(self._device) / self._units
         return rotations.to(self._device), shifts
 
@@ -98,7 +108,18 @@ class PoseTable:
         return {"rotations": self._rotations.state_dict(), "shifts": self._shifts.state_dict()}
 
     def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Go on from a remembered state."""
+        """Go on from a remembered state.
+
+        Raises:
+            InputFileError: It is of a version that moved all images of a particle alike.
+        """
+        if state["shifts"]["values"].shape != self._shifts.values.shape:
+            msg = (
+                "the run that is to go on moved all tilt images of a particle by one shift, "
+                "which is wrong where it moves across the tilt axis or in depth; begin another "
+                "run in another folder, from the weights of this one with `load` if you like"
+            )
+            raise InputFileError(msg)
         self._rotations.load_state_dict(state["rotations"])
         self._shifts.load_state_dict(state["shifts"])
 

@@ -141,7 +141,8 @@ class RunConfig:
         """Refuse parts that do not go together.
 
         Raises:
-            ConfigError: The encoder wants tilt pairs that are not there.
+            ConfigError: The encoder wants tilt pairs that are not there, or poses of pairs are
+                to be refined.
         """
         encoder = self.model.encoder
         if encoder is not None and encoder.name == "tilt" and self.data.files.tilted is None:
@@ -155,6 +156,13 @@ class RunConfig:
             msg = (
                 f"`encode_mode` {encoder.name} adds up images by their poses, which are still "
                 "to be found; take another encoder"
+            )
+            raise ConfigError(msg)
+        if self.training.poses is not None and self.data.files.tilted is not None:
+            msg = (
+                "`refine_poses` does not go with `tilt`: a pair has one pose in its file, and "
+                "its two images need two shifts; refine poses without `tilt`, then give the "
+                "pose.pkl of that run with `poses` and `tilt`"
             )
             raise ConfigError(msg)
         if self.training.held_out is None:

@@ -437,9 +437,10 @@ class TrainingRun:
         training = self._config.training
         poses, epoch = training.poses, self._trainer.position.epoch
         if poses is not None and (training.search or epoch > poses.pretrain):
-            assert self._parts.poses is not None
-            sides = self._particles.first_images.side_lengths_in_files
-            save_poses(self._run.poses(number), self._parts.poses.poses(), sides)
+            images, order = self._particles.images, self._particles.order_in_tables
+            sides = images.side_lengths_in_files[order]
+            found = self._parts.particles.moved_poses().select(order)
+            save_poses(self._run.poses(number), found, sides)
         content = self._checkpoint()
 
         def save() -> None:
