@@ -87,6 +87,7 @@ def test_steps_are_made_once_and_in_order(settings, run_all):
     commands = Commands()
     files = run_all(settings, commands)
     assert commands.names == STEPS
+    assert all("--seed" in words for words in commands.typed)
     again = Commands()
     run_all(settings, again)
     assert not again.typed

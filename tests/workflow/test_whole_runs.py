@@ -83,6 +83,9 @@ def test_poses_that_err_are_corrected_and_trained_with(run, tmp_path):
     assert "the network goes on with the corrected poses" in said
     config = load_run_config(files.training.config_yaml)
     assert config["dataset_args"]["poses"] == str(files.linear.poses())
+    # Nuisances are looked for in what the network saw.
+    (line,) = (line for line in said.splitlines() if " nuisance " in line)
+    assert f"--poses {files.linear.poses()}" in line
     found, places = load_poses(files.linear.poses())
 
     def error(rotations):

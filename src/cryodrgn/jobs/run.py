@@ -182,7 +182,9 @@ def _about(
     names = ("particles", "poses", "ctf", "correction", "indices", "datadir")
     names += (*options_of(BoxOptions), *options_of(TiltSeriesOptions))
     values = {name: getattr(run, name) for name in names}
-    given = {name: value for name, value in values.items() if value not in {None, False}}
+    given = {
+        n: value for n, value in values.items() if value is not None and value is not False
+    }
     return job.with_given({**given, **more})
 
 
@@ -241,11 +243,12 @@ class _Pipeline:
         if run.point_group is not None:
             self._step("consensus", choices, self._consensus(run.point_group, invert=invert))
         if "linear" in self._results:
-            run = self._run = self._fit_linear(choices, data)
-            run = self._with_corrected_poses(run)
+            # Every later step has the particles and poses that the network is trained on.
+            run = self._run = self._with_corrected_poses(self._fit_linear(choices, data))
         step = _about(run, TrainVae, data | self._training(choices))
         self._step("training", choices, step)
-        step = Analyze.with_given({"workdir": files.training.path, "epoch": -1})
+        own = {"workdir": files.training.path, "epoch": -1, "seed": run.seed}
+        step = Analyze.with_given(own)
         self._step("analysis", choices, step)
         self._step("nuisance", choices, self._nuisance())
         sentence = write_run_page(files, self._manifest.content, run.point_group)
