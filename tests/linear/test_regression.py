@@ -10,15 +10,21 @@ from atom_images import Microscope, listed, rotations
 from cryodrgn.data.config import DataConfig
 from cryodrgn.data.noise import initial_noise
 from cryodrgn.data.prepared import Storage
+from cryodrgn.imaging.linear_posterior import Posterior
 from cryodrgn.imaging.masks import soft_sphere
 from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.linear.halves import correlations
+from cryodrgn.linear.iteration import canonicalise
 from cryodrgn.linear.latents import Latents
+from cryodrgn.linear.maximisation import Solution
 from cryodrgn.linear.regression import Coefficients, regress
 from cryodrgn.linear.runner import prepare_disc
 from cryodrgn.linear.states import StateReconstruction, StateSettings
+from cryodrgn.linear.subspace import Subspace
 
 COUNT, MICROSCOPE = 120, Microscope(box=16, pixel_size=4.0, width=4.0)
 BALL = soft_sphere(16, 4.0, 4.0)
+PART = soft_sphere(16, 2.0, 2.0).roll(3, 2)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,47 @@ def test_states_are_the_same_in_any_unit_and_from_any_origin_of_z(
         torch.testing.assert_close(volume, other, atol=limit, rtol=0)
     torch.testing.assert_close(fsc, others[0], atol=1e-3, rtol=0)
     assert number == pytest.approx(others[1], rel=1e-3)
+
+
+def test_components_are_compared_within_their_own_mask(moving, tmp_path):
+    """Priors come from this correlation, of which noise outside of the mask is no part."""
+    values, optics, z = moving
+    images, noise = disc(values, optics, tmp_path)
+    coefficients = Coefficients(values=torch.from_numpy(z)[:, None])
+    found = regress(
+        images, images.halves(torch.arange(COUNT)), coefficients, noise, BALL, focus=PART
+    )
+    for volume, mask in enumerate((BALL, BALL * PART)):
+        first, second = (
+            Subspace(volumes=half[volume][None] * mask, prior=torch.ones(1, 9), radius=7)
+            for half in found.half_maps
+        )
+        expected = correlations(first, second)[0]
+        # The mean's is that of the volume at the mean of z.
+        tolerance = (0.05, 1e-3)[volume]
+        torch.testing.assert_close(found.fsc[volume], expected, atol=tolerance, rtol=0)
+
+
+def test_priors_are_those_of_volumes_that_fill_the_box():
+    """White volumes within masks: the variance on the grid is that without the mask."""
+    size, radius, count = 24, 10, 500
+    masks = torch.stack([soft_sphere(size, 9.0, 2.0), *2 * [soft_sphere(size, 4.0, 2.0)]])
+    generator = torch.Generator().manual_seed(1)
+    volumes = masks * torch.randn(3, size, size, size, generator=generator)
+    mean = torch.randn(count, 2, generator=generator)
+    none = torch.zeros(radius + 2, 3, 3)
+    solution = Solution(volumes=volumes, covariance=none, noise=torch.ones(radius + 2))
+    ones = torch.ones(count)
+    posterior = Posterior(
+        mean=mean, covariance=torch.zeros(count, 2, 2), contrast=ones, contrast_square=ones
+    )
+    found = canonicalise(solution, posterior, masks, radius).prior[:, 4:radius].mean(1)
+    shares = masks.square().flatten(1).mean(1) / masks.flatten(1).mean(1)
+    expected = shares * size**3 / 2
+    # Of the envelope of the interpolation and of chance.
+    assert found[1:].mean() / expected[1] == pytest.approx(
+        float(found[0] / expected[0]), rel=0.4
+    )
 
 
 def test_kernels_weight_images_by_their_contrast(moving, tmp_path):

@@ -93,7 +93,7 @@ def test_standardised_latents_leave_every_image_as_it_was():
     solution = Solution(
         volumes=volumes, covariance=torch.zeros(RADIUS + 2, 3, 3), noise=torch.ones(RADIUS + 2)
     )
-    found = canonicalise(solution, posterior, torch.ones(SIZE, SIZE, SIZE), RADIUS)
+    found = canonicalise(solution, posterior, torch.ones(3, SIZE, SIZE, SIZE), RADIUS)
     before = volumes[0] + torch.tensordot(latents, volumes[1:], dims=1)
     components = found.volumes[1:].flatten(1)
     projected = (before - found.volumes[0]).flatten(1) @ torch.linalg.pinv(components)
@@ -118,8 +118,8 @@ def test_contrasts_are_1_in_the_middle_and_products_with_volumes_stay():
         contrast_square=torch.full((500,), 0.49),
     )
     ones = replace(posterior, contrast=torch.ones(500), contrast_square=torch.ones(500))
-    mask = torch.ones(SIZE, SIZE, SIZE)
-    scaled, plain = (canonicalise(solution, of, mask, RADIUS) for of in (posterior, ones))
+    masks = torch.ones(3, SIZE, SIZE, SIZE)
+    scaled, plain = (canonicalise(solution, of, masks, RADIUS) for of in (posterior, ones))
     torch.testing.assert_close(scaled.volumes, 0.7 * plain.volumes)
     torch.testing.assert_close(scaled.prior, 0.49 * plain.prior, rtol=1e-4, atol=1e-4)
 

@@ -275,9 +275,10 @@ class PpcaEM:
             sums.grid, weights, radius
         ).clamp_min(1e-30)
         shares = torch.tensor([1.0] + [0.1] * count, device=images.device)
-        mask = self._resized(self._mask, radius)
-        prior = shares[:, None] * mean_power[:, 0].clamp_min(1e-30) / mask.mean()
-        solution = solve_with_covariance(sums, prior, self._mask_stack(radius), radius)
+        masks = self._mask_stack(radius)
+        # A component in a smaller mask has less power: its prior in the whole box is the same.
+        prior = shares[:, None] * mean_power[:, 0].clamp_min(1e-30) / masks[0].mean()
+        solution = solve_with_covariance(sums, prior, masks, radius)
         ones = torch.ones(len(rows), device=images.device)
         drawn = Posterior(
             mean=latents,
@@ -285,7 +286,7 @@ class PpcaEM:
             contrast=ones,
             contrast_square=ones,
         )
-        return canonicalise(solution, drawn, mask, radius)
+        return canonicalise(solution, drawn, masks, radius)
 
     def _iterate(
         self, models: list[Subspace], rows: list[Int[Tensor, " _"]]
@@ -300,13 +301,12 @@ class PpcaEM:
         residuals.share(self._images.team)
         self._noise = residuals.updated()
         masks = self._mask_stack(radius)
-        mask = self._resized(self._mask, radius)
         solutions = [
             solve_with_covariance(found.sums, model.prior, masks, radius)
             for found, model in zip(passes, models, strict=True)
         ]
         updated = [
-            canonicalise(solution, found.posterior, mask, radius)
+            canonicalise(solution, found.posterior, masks, radius)
             for solution, found in zip(solutions, passes, strict=True)
         ]
         self._tell(radius, passes)

@@ -231,7 +231,10 @@ def joined(parts: list[Posterior], team: Team) -> Posterior:
 
 
 def canonicalise(
-    solution: Solution, posterior: Posterior, mask: Float[Tensor, "box box box"], radius: int
+    solution: Solution,
+    posterior: Posterior,
+    masks: Float[Tensor, "volumes box box box"],
+    radius: int,
 ) -> Subspace:
     """This model with latents of mean 0 and unit covariance, and orthogonal components.
 
@@ -244,7 +247,7 @@ def canonicalise(
     Args:
         solution: Volumes found with the latents of ``posterior``.
         posterior: The latents.
-        mask: The mask in the volumes.
+        masks: The mask of every volume, that of all components being the same.
         radius: Where the transforms end.
     """
     mean = posterior.mean.mean(0)
@@ -264,7 +267,7 @@ def canonicalise(
     volumes, mixing = level * volumes, level * mixing
     doubt = torch.einsum("ab,sbc,ac->as", mixing, solution.covariance, mixing)
     subspace = Subspace(volumes=volumes.view_as(solution.volumes), prior=doubt, radius=radius)
-    prior = doubt + subspace.power() / float(mask.mean())
+    prior = doubt + subspace.power() / masks.flatten(1).mean(1)[:, None]
     return Subspace(
         volumes=subspace.volumes, prior=prior.clamp_min(1e-12 * prior.max()), radius=radius
     )

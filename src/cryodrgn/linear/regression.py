@@ -192,22 +192,21 @@ def regress(
     mine = passes * len(rows) // images.team.size
     with Progress(mine, "regressing volumes on images") as progress:
         sums = _half_sums(images, halves, coefficients, noise, radius, progress)
-        stencil = resize_mask(mask, sums[0].grid.box_size)
         noise_of_half = torch.stack([noise_of(part, radius) for part in sums]).mean(0)
-        half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
+        masks = _masks(sums[0], mask, focus)
+        half_maps, fsc = _light_halves(sums, noise_of_half, masks, radius)
         prior = prior_from(fsc, noise_of_half)
-        masks = stencil.expand(len(prior), -1, -1, -1).clone()
         whole = sums[0].merged(sums[1])
         volumes = solve(whole, prior, masks, radius)
         if half_coefficients is not None:
             del whole, sums
             half_coefficients = replace(half_coefficients, spread=spread)
             sums = _half_sums(images, halves, half_coefficients, noise, radius, progress)
-            half_maps, fsc = _light_halves(sums, noise_of_half, stencil, radius)
-    where = motion_mask(volumes, images.box_size) if focus is None else focus
-    where = resize_mask(where, len(stencil))
-    masks[1:] *= where
-    volumes[1:] *= where
+            half_maps, fsc = _light_halves(sums, noise_of_half, masks, radius)
+    if focus is None:
+        where = resize_mask(motion_mask(volumes, images.box_size), masks.shape[-1])
+        masks[1:] *= where
+        volumes[1:] *= where
     first, second = (spread.undo_(solve(part, prior, masks, radius)) for part in sums)
     return Regression(
         volumes=spread.undo_(volumes),
@@ -230,10 +229,23 @@ def _half_sums(
     return [accumulate(images, part, coefficients, noise, radius, progress) for part in halves]
 
 
+def _masks(
+    sums: SliceAccumulator,
+    mask: Float[Tensor, "size size size"],
+    focus: Float[Tensor, "focus focus focus"] | None,
+) -> Float[Tensor, "volumes box box box"]:
+    """The mask of every volume, as far as it is known before the volumes."""
+    size = sums.grid.box_size
+    masks = resize_mask(mask, size).repeat(sums.num_coefficients, 1, 1, 1)
+    if focus is not None:
+        masks[1:] *= resize_mask(focus, size)
+    return masks
+
+
 def _light_halves(
     sums: list[SliceAccumulator],
     noise: Float[Tensor, " shells"],
-    mask: Float[Tensor, "box box box"],
+    masks: Float[Tensor, "volumes box box box"],
     radius: int,
 ) -> tuple[
     tuple[Float[Tensor, "volumes box box box"], Float[Tensor, "volumes box box box"]],
@@ -243,7 +255,7 @@ def _light_halves(
     weak = noise.expand(sums[0].num_coefficients, -1) / LIGHT_DAMPING
     first, second = (solve(part, weak, None, radius) for part in sums)
     masked = [
-        Subspace(volumes=volumes * mask, prior=weak, radius=radius)
+        Subspace(volumes=volumes * masks, prior=weak, radius=radius)
         for volumes in (first, second)
     ]
     return (first, second), correlations(*masked)
