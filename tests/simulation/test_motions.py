@@ -115,6 +115,20 @@ def test_some_chains_turn_and_the_others_stay(models):
     assert float(energy[:, : 32 // 4].sum()) < 1e-3 * float(energy.sum())
 
 
+def test_a_motion_is_the_same_whatever_others_are_asked_for(models):
+    def between(sizes):
+        return between_models(models, 32, 6.0, sizes)
+
+    def turned(sizes):
+        return turned_chains(models[0], ["B"], 32, 6.0, sizes)
+
+    for made in (between, turned):
+        alone, among = made((5.0,)), made((5.0, 10.0))
+        torch.testing.assert_close(alone.rest, among.rest)
+        torch.testing.assert_close(alone.moved[0], among.moved[0])
+        assert float(centre_of_mass(among.rest, 6.0).norm()) < 0.5
+
+
 @pytest.mark.parametrize(
     ("chains", "words"), [(["X"], "has no chain X"), (["A", "B"], "all chains of")]
 )

@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from cryodrgn.io.mrc import write_volume
+from cryodrgn.data.config import DataConfig
+from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.io.particle_files import ParticleFiles
+from cryodrgn.kernels.projection import move_volume
 from cryodrgn.linear.detection import Component
+from cryodrgn.linear.planting import sampled, signals
 from cryodrgn.workflow.power import component_at
+from cryodrgn.workflow.power_scene import FitSettings, MotionSettings, open_scene
 from pages import ROOT, lines_of
 
 PAGE = "docs/power.md"
@@ -134,6 +139,35 @@ def test_a_mask_says_what_moves(run, folder, tmp_path):
     )  # fmt: skip
     assert "of the domain within mask.mrc in 50 % of them" in said
     assert "None were asked for" in (tmp_path / "power.html").read_text()
+
+
+def signal_of(maps, folder, scratch):
+    """Signal-to-noise ratio of the way between two maps, by shell, in the set."""
+    data = DataConfig(files=ParticleFiles(particles=folder / "particles.star"))
+    scene = open_scene(
+        data, data.open(), MotionSettings(models=maps, sizes=(1.0,)),
+        FitSettings(num_components=1, radius=6), torch.device("cpu"), scratch,
+        without_own=False,
+    )  # fmt: skip
+    rows = sampled(scene.images)
+    differences = scene.motions.differences
+    return signals(scene.images, rows, differences, scene.background.noise, scene.radius)[0]
+
+
+def test_a_model_beside_the_map_is_brought_into_it(folder, tmp_path):
+    rest = torch.from_numpy(read_volume(next((folder / "gt").glob("*.mrc")))[0])
+    domain = rest * (torch.arange(20) > 10)[:, None, None]
+    turn = torch.tensor([[0.9, -0.436, 0.0], [0.436, 0.9, 0.0], [0.0, 0.0, 1.0]])
+    states = rest, rest - domain + move_volume(domain, turn, torch.zeros(3))
+    found = {}
+    for shift in (0.0, 0.8):
+        maps = tuple(tmp_path / f"{shift:g}_{number}.mrc" for number in range(2))
+        for path, state in zip(maps, states, strict=True):
+            moved = move_volume(state, torch.eye(3), torch.tensor([shift, 0.0, 0.0]))
+            write_volume(path, moved.numpy(), 9.0)
+        found[shift] = signal_of(maps, folder, tmp_path)
+    assert float(found[0.0].sum()) > 0
+    torch.testing.assert_close(found[0.8], found[0.0], rtol=0.1, atol=0.01 * found[0.0].max())
 
 
 WRONG = {

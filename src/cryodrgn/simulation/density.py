@@ -38,42 +38,55 @@ def read_models(path: Path) -> list[gemmi.Model]:
 
 
 def model_densities(
-    models: Sequence[gemmi.Model], box_size: int, pixel_size: float, resolution: float
+    models: Sequence[gemmi.Model],
+    box_size: int,
+    pixel_size: float,
+    resolution: float,
+    *,
+    on_first: bool = False,
 ) -> list[Float[np.ndarray, "box box box"]]:
     """Electrostatic potential of atomic models on a grid.
 
     Electron scattering factors (gemmi), every atom blurred by a Gaussian of
     σ = resolution / (π √2), B factors of the file ignored. The models keep their places
-    relative to one another; together they are centred on their common centre of mass.
+    relative to one another; together they are centred on their common centre of mass, or on
+    that of the first.
 
     Args:
         models: Models with atoms.
         box_size: Side of the volumes in voxels.
         pixel_size: Å/px.
         resolution: Nominal resolution in Å.
+        on_first: Whether the first model is centred, wherever the others are.
 
     Raises:
         InputFileError: The models do not fit into the box.
     """
     places = [positions_of(model) for model in models]
-    centre = fitting_centre(places, box_size, pixel_size)
+    centre = fitting_centre(places, box_size, pixel_size, on_first=on_first)
     return [_density(model, centre, box_size, pixel_size, resolution) for model in models]
 
 
 def fitting_centre(
-    models: Sequence[Float[np.ndarray, "_ 3"]], box_size: int, pixel_size: float
+    models: Sequence[Float[np.ndarray, "_ 3"]],
+    box_size: int,
+    pixel_size: float,
+    *,
+    on_first: bool = False,
 ) -> Float[np.ndarray, " 3"]:
-    """Common centre of mass of models that fit into a box around it.
+    """Common centre of mass of models, or that of the first, around which all fit into a box.
 
     Args:
         models: Positions of the atoms of every model in Å.
         box_size: Side of the box in voxels.
         pixel_size: Å/px.
+        on_first: Whether the centre is that of the first model.
 
     Raises:
         InputFileError: They do not fit.
     """
-    centre = np.mean([places.mean(0) for places in models], axis=0)
+    centred = models[:1] if on_first else models
+    centre = np.mean([places.mean(0) for places in centred], axis=0)
     extent = max(np.linalg.norm(places - centre, axis=1).max() for places in models)
     side = box_size * pixel_size
     if 2 * extent > side:

@@ -232,8 +232,7 @@ def between_models(
     starts, ends = (_atoms(model) for model in (first, last))
     words = f"{paths[0].name} to {paths[1].name}"
     if [name for name, _ in starts] != [name for name, _ in ends]:
-        volumes = model_densities([first, last], box_size, pixel_size, 2 * pixel_size)
-        pair = [torch.from_numpy(volume) for volume in volumes]
+        pair = _densities([first, last], box_size, pixel_size)
         return _between(pair[0], pair[1], sizes or SHARES_OF_THE_WAY, words, is_model=True)
     start, end = (np.array([place for _, place in atoms]) for atoms in (starts, ends))
     whole = float(np.sqrt(np.square(end - start).sum(1).mean()))
@@ -337,13 +336,18 @@ def _of_models(
     sizes: tuple[float, ...],
     words: str,
 ) -> Motions:
-    rest, *moved = (
-        torch.from_numpy(volume)
-        for volume in model_densities(models, box_size, pixel_size, 2 * pixel_size)
-    )
+    rest, *moved = _densities(models, box_size, pixel_size)
     return Motions(
         rest=rest, moved=torch.stack(moved), sizes=sizes, unit="Å", words=words, is_model=True
     )
+
+
+def _densities(
+    models: Sequence[gemmi.Model], box_size: int, pixel_size: float
+) -> list[Float[Tensor, "box box box"]]:
+    """Densities of models, the first centred, so that it lies there whatever the others are."""
+    volumes = model_densities(models, box_size, pixel_size, 2 * pixel_size, on_first=True)
+    return [torch.from_numpy(volume) for volume in volumes]
 
 
 def _turns(

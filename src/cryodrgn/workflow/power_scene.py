@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 LEAST_SIZE = 1e-3
 # Most particles of a planted set: forecasts carry over to more.
 LARGEST_TRIAL = 20_000
-# Correlation of a state with the consensus below which it is aligned, and then refused.
+# Correlation of a state with the consensus below which it is refused.
 LEAST_AGREEMENT = 0.5
 # Shells up to this one decide whether a density has the sign and place of the images.
 COARSE = 8
@@ -340,23 +340,8 @@ def _on_scale(
     radius: int,
 ) -> Motions:
     """States in the place and on the scale of what the images show, shell by shell."""
+    motions = _in_place(motions, consensus)
     agreement = _agreement(consensus, motions.rest)
-    if agreement < LEAST_AGREEMENT:
-        found = align_volume(consensus, motions.rest)
-        motions = replace(
-            motions,
-            rest=move_volume(motions.rest, found.rotation, found.shift),
-            moved=torch.stack(
-                [move_volume(part, found.rotation, found.shift) for part in motions.moved]
-            ),
-        )
-        before, agreement = agreement, _agreement(consensus, motions.rest)
-        logger.info(
-            "%s was aligned to the consensus: their correlation was %.2f and is %.2f",
-            motions.words,
-            before,
-            agreement,
-        )
     if agreement < LEAST_AGREEMENT:
         msg = (
             f"the first state of {motions.words} does not lie in the map of the images, nor "
@@ -376,6 +361,27 @@ def _on_scale(
         moved=torch.stack([scaled(part) for part in motions.moved]),
         is_model=False,
     )
+
+
+def _in_place(motions: Motions, consensus: Float[Tensor, "box box box"]) -> Motions:
+    """States moved together to where the one at rest agrees best with the consensus."""
+    found = align_volume(consensus, motions.rest)
+    rest = move_volume(motions.rest, found.rotation, found.shift)
+    before, after = (_agreement(consensus, volume) for volume in (motions.rest, rest))
+    if after <= before:
+        return motions
+    cosine = (float(found.rotation.trace()) - 1) / 2
+    logger.info(
+        "%s was aligned to the consensus, turned by %.1f° and moved by %.1f px: their "
+        "correlation was %.3f and is %.3f",
+        motions.words,
+        math.degrees(math.acos(min(max(cosine, -1.0), 1.0))),
+        float(found.shift.norm()),
+        before,
+        after,
+    )
+    moved = [move_volume(part, found.rotation, found.shift) for part in motions.moved]
+    return replace(motions, rest=rest, moved=torch.stack(moved))
 
 
 def _agreement(first: Float[Tensor, "box box box"], second: Float[Tensor, "b b b"]) -> float:
