@@ -22,6 +22,7 @@ from cryodrgn.models.model import Model
 from cryodrgn.parallel import ALONE, Team
 from cryodrgn.particles.half_sets import rows_of
 from cryodrgn.particles.particle_set import ParticleSet
+from cryodrgn.particles.poses import Poses
 from cryodrgn.reconstruction.decode import VolumeDecoder
 from cryodrgn.reconstruction.encode import encode_all
 from cryodrgn.rundir import RunDirectory, latents_at
@@ -84,6 +85,13 @@ class Assembly:
     first_latents: Targets | None
     norm: tuple[float, float]
     dtype: torch.dtype
+
+    def moved_poses(self) -> Poses:
+        """Poses of all images as they are now, where they move."""
+        assert self.poses is not None
+        if self.poses.of_several:
+            return self.particles.moved_poses()
+        return self.poses.poses()
 
 
 def build_training(

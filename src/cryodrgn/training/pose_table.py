@@ -41,7 +41,7 @@ class PoseTable:
         *,
         of_several: bool = False,
     ) -> None:
-        self._of_several = of_several
+        self.of_several = of_several
         self._embedding: RotationNumbers = config.embedding
         self._device = device
         # Turning by δ moves the rim of the image by δ · side / 2: shifts in units of half the
@@ -85,7 +85,7 @@ class PoseTable:
 
     def poses(self) -> Poses:
         """All poses as they are now, of particles of one image."""
-        assert not self._of_several
+        assert not self.of_several
         rotations = _rotations(self._rotations.values, self._embedding)
         shifts = self._shifts.values * self._units
         return Poses(
@@ -98,7 +98,7 @@ class PoseTable:
         self, poses: Poses
     ) -> tuple[Float[Tensor, "particles numbers"], Float[Tensor, "particles axes"]]:
         rotations = _embed(torch.from_numpy(poses.rotations), self._embedding)
-        if self._of_several:
+        if self.of_several:
             return rotations.to(self._device), torch.zeros(len(poses), 3, device=self._device)
         shifts = torch.from_numpy(poses.shifts).float().to(self._device) / self._units
         return rotations.to(self._device), shifts

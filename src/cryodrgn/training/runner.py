@@ -439,7 +439,7 @@ class TrainingRun:
         if poses is not None and (training.search or epoch > poses.pretrain):
             images, order = self._particles.images, self._particles.order_in_tables
             sides = images.side_lengths_in_files[order]
-            found = self._parts.particles.moved_poses().select(order)
+            found = self._parts.moved_poses().select(order)
             save_poses(self._run.poses(number), found, sides)
         content = self._checkpoint()
 
