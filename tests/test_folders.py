@@ -6,7 +6,13 @@ import pytest
 
 from cryodrgn.cli.reference import folders
 from cryodrgn.folders import EachEpoch, Named, Numbered
-from cryodrgn.rundir import AnalysisFiles, FilesBesideVolume, RunDirectory, VolumeSeries
+from cryodrgn.rundir import (
+    AnalysisFiles,
+    FilesBesideVolume,
+    RunDirectory,
+    ScreeningFilesInRun,
+    VolumeSeries,
+)
 
 
 def create(folder, *names):
@@ -21,6 +27,9 @@ def test_what_is_written_under_a_declared_name_is_found_by_its_declaration(kind,
     if kind is FilesBesideVolume:
         assert folder.volume == folder.path
         assert folder.fsc_text.name == "folder_fsc.txt"
+        return
+    if kind is ScreeningFilesInRun:
+        assert folder.kept.name == "folder.screened_ind.pkl"
         return
     for name, entry in kind.entries().items():
         place = getattr(folder, name)

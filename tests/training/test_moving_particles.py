@@ -101,9 +101,9 @@ def test_poses_of_the_best_tilts_alone_are_read_with_these(
     assert "not judged" not in Finished(tmp_path).log
     words = ("eval_images", series, tmp_path / "weights.pkl", "-o", out)
     words += ("--poses", tmp_path / "pose.pkl")
-    run(*words, *chosen, *best)
+    run(*words, *chosen)
     np.testing.assert_allclose(load_latents(out), Finished(tmp_path).latents, atol=1e-4)
-    said = fail(*words, *chosen)
+    said = fail(*words, *chosen, "--ntilts", 5)
     assert "200 images of tilt series, of which 25 are used, but" in said
     assert "has 15 rows; give a table with a row for every image, or the --ind and" in said
 

@@ -263,7 +263,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
         if kinds.sampling is None:
             check_new_box_size(images.box_size, self.box_size)
         self._tell_of_another_area(kinds)
-        remedy = f"name a .star file as `output`{self._with_star}"
+        remedy = "name a .star file as `output`" + self._with_star
         warn_of_copies(images, self.input, self.output, remedy)
         plan = downsampling_plan(images, self.box_size, self.output.parent)
         plan.announce("downsampling")
@@ -303,7 +303,7 @@ class Downsample(BoxOptions, Job[list[Path]]):
         if kinds.are_several:
             msg = (
                 f"{self.input} holds {kinds.in_words}: several kinds need a table "
-                f"that lists them; name a .star file as `output`{self._with_star}"
+                "that lists them; name a .star file as `output`"
             )
             raise ConfigError(msg)
 

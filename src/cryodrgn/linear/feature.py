@@ -254,8 +254,9 @@ def _standardised(
     volumes: Float[Tensor, "volumes box box box"], spread: Spread
 ) -> Float[Tensor, "volumes box box box"]:
     """The mean of all particles, and volumes of functions of zero mean and unit covariance."""
-    mean = spread.mean.to(volumes.dtype)
-    factor = (spread.scale[:, None] * torch.linalg.cholesky(spread.correlation)).to(mean.dtype)
+    mean = spread.mean
+    root = torch.linalg.cholesky(spread.correlation.double()).to(mean.dtype)
+    factor = spread.scale[:, None] * root
     whole = volumes[0] + torch.tensordot(mean, volumes[1:], dims=1)
     return torch.cat([whole[None], torch.tensordot(factor.T, volumes[1:], dims=1)])
 

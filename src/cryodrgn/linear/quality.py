@@ -20,7 +20,7 @@ def effective_number(
         functions: φ at the states.
     """
     spread = regression.spread
-    away = spread.standardised(functions)
-    inverse = torch.linalg.inv(spread.correlation)
+    away = spread.standardised(functions).double()
+    inverse = torch.linalg.inv(spread.correlation.double())
     leverage = 1 + (away @ inverse * away).sum(1)
     return (regression.num_images / leverage).float()

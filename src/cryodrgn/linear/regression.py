@@ -49,13 +49,13 @@ class Spread:
         """Spread of functions over some of the images."""
         values, doubt = coefficients.values, coefficients.covariances
         parts = [to_device(part, values.device) for part in rows.split(10_000)]
-        mean = torch.stack([values[part].double().sum(0) for part in parts]).sum(0) / len(rows)
+        mean = torch.stack([values[part].sum(0) for part in parts]).sum(0) / len(rows)
         covariance = torch.zeros_like(mean[:, None] * mean)
         for part in parts:
-            centred = values[part].double() - mean
+            centred = values[part] - mean
             covariance += centred.T @ centred / len(rows)
             if doubt is not None:
-                covariance += doubt[part].double().sum(0) / len(rows)
+                covariance += doubt[part].sum(0) / len(rows)
         # Digits of a constant function are no spread.
         least = (1e-6 * mean.abs()).clamp_min(1e-30)
         scale = covariance.diagonal().sqrt().maximum(least)
@@ -63,18 +63,24 @@ class Spread:
         correlation.diagonal().add_(1e-6)
         return cls(mean=mean, scale=scale, correlation=correlation)
 
+    @classmethod
+    def standard(cls, like: "Spread") -> "Spread":
+        """That of functions which have mean 0 and variance 1 already."""
+        ones = torch.ones_like(like.scale)
+        return cls(mean=torch.zeros_like(ones), scale=ones, correlation=torch.diag(ones))
+
     def standardised(
         self, values: Float[Tensor, "points functions"]
     ) -> Float[Tensor, "points functions"]:
-        """Functions of mean 0 and variance 1, in double precision."""
-        return (values.double() - self.mean) / self.scale
+        """Functions of mean 0 and variance 1."""
+        return (values - self.mean) / self.scale
 
     def undo_(
         self, volumes: Float[Tensor, "volumes box box box"]
     ) -> Float[Tensor, "volumes box box box"]:
         """Make volumes of the standardised functions those of the functions, in place."""
-        volumes[1:] /= self.scale.to(volumes.dtype)[:, None, None, None]
-        volumes[0] -= torch.tensordot(self.mean.to(volumes.dtype), volumes[1:], dims=1)
+        volumes[1:] /= self.scale[:, None, None, None]
+        volumes[0] -= torch.tensordot(self.mean, volumes[1:], dims=1)
         return volumes
 
 
@@ -87,6 +93,9 @@ class Coefficients:
         covariances: How uncertain they are; None where they are taken for exact.
         contrast: Mean of a.
         contrast_square: Mean of a².
+        have_prior: Whether they are latents, or functions, whose prior has mean 0 and variance
+            1. Volumes of such are those of a model that holds at z = 0, whatever the latents
+            of a few images are on average.
         spread: By which they are standardised; None takes them as they are.
     """
 
@@ -94,7 +103,12 @@ class Coefficients:
     covariances: Float[Tensor, "particles functions functions"] | None = None
     contrast: Float[Tensor, " particles"] | None = None
     contrast_square: Float[Tensor, " particles"] | None = None
+    have_prior: bool = False
     spread: Spread | None = None
+
+    def standardised(self, spread: Spread) -> "Coefficients":
+        """These with functions of mean 0 and variance 1, as those with such a prior are."""
+        return replace(self, spread=Spread.standard(spread) if self.have_prior else spread)
 
     def at(
         self, rows: Int[Tensor, " batch"]
@@ -103,10 +117,8 @@ class Coefficients:
         values = self.values[rows]
         doubt = None if self.covariances is None else self.covariances[rows]
         if self.spread is not None:
-            values = self.spread.standardised(values).to(values.dtype)
-            if doubt is not None:
-                scale = self.spread.scale.to(doubt.dtype)
-                doubt = doubt / scale[:, None] / scale
+            values, scale = self.spread.standardised(values), self.spread.scale
+            doubt = None if doubt is None else doubt / scale[:, None] / scale
         coefficients, products = with_one(values), pair_products(values, doubt)
         if self.contrast is None or self.contrast_square is None:
             return coefficients, products
@@ -188,7 +200,9 @@ def regress(
     passes = 1 if half_coefficients is None else 2
     rows = torch.cat(halves)
     spread = Spread.of(coefficients, rows)
-    coefficients = replace(coefficients, spread=spread)
+    coefficients = coefficients.standardised(spread)
+    standard = coefficients.spread
+    assert standard is not None
     mine = passes * len(rows) // images.team.size
     with Progress(mine, "regressing volumes on images") as progress:
         sums = _half_sums(images, halves, coefficients, noise, radius, progress)
@@ -196,22 +210,23 @@ def regress(
         masks = _masks(sums[0], mask, focus)
         half_maps, fsc = _light_halves(sums, noise_of_half, masks, radius)
         prior = prior_from(fsc, noise_of_half)
+        prior[1:] /= (spread.scale / standard.scale).square()[:, None]
         whole = sums[0].merged(sums[1])
         volumes = solve(whole, prior, masks, radius)
         if half_coefficients is not None:
             del whole, sums
-            half_coefficients = replace(half_coefficients, spread=spread)
+            half_coefficients = replace(half_coefficients, spread=standard)
             sums = _half_sums(images, halves, half_coefficients, noise, radius, progress)
             half_maps, fsc = _light_halves(sums, noise_of_half, masks, radius)
     if focus is None:
         where = resize_mask(motion_mask(volumes, images.box_size), masks.shape[-1])
         masks[1:] *= where
         volumes[1:] *= where
-    first, second = (spread.undo_(solve(part, prior, masks, radius)) for part in sums)
+    first, second = (standard.undo_(solve(part, prior, masks, radius)) for part in sums)
     return Regression(
-        volumes=spread.undo_(volumes),
+        volumes=standard.undo_(volumes),
         halves=(first, second),
-        half_maps=(spread.undo_(half_maps[0]), spread.undo_(half_maps[1])),
+        half_maps=(standard.undo_(half_maps[0]), standard.undo_(half_maps[1])),
         fsc=fsc,
         spread=spread,
         num_images=images.num_different(rows),

@@ -383,7 +383,11 @@ def _scattered(
         contrast[part] = posterior.contrast
         square[part] = posterior.contrast_square
     return Coefficients(
-        values=values, covariances=covariances, contrast=contrast, contrast_square=square
+        values=values,
+        covariances=covariances,
+        contrast=contrast,
+        contrast_square=square,
+        have_prior=True,
     )
 
 

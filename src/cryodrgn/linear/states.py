@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -322,6 +322,7 @@ class StateReconstruction:
             covariances=doubt,
             contrast=contrast,
             contrast_square=None if contrast is None else contrast.square(),
+            have_prior=self._latents.is_linear,
         )
 
     def _found_mask(self) -> Float[Tensor, "size size size"]:
@@ -329,8 +330,7 @@ class StateReconstruction:
         images = self._images
         radius = min(MASK_RADIUS, images.largest_radius - 1)
         rows = torch.arange(len(images))
-        spread = Spread.of(self._coefficients, rows)
-        coefficients = replace(self._coefficients, spread=spread)
+        coefficients = self._coefficients.standardised(Spread.of(self._coefficients, rows))
         sums = accumulate(images, rows, coefficients, self._noise, radius)
         noise = noise_of(sums, radius)
         prior = 10 * noise.expand(sums.num_coefficients, -1)
