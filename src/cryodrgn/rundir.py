@@ -111,6 +111,9 @@ class LandscapeFiles(Folder):
     mean = Numbered(
         Path, "kmeans#/vol_mean.mrc", "Mean of those volumes, weighted by their particles"
     )
+    sketch_record = Numbered(
+        Path, "kmeans#/sketch.yaml", "Epoch, seed and orientation (flip) of those volumes"
+    )
     mask = One(Path, "mask.mrc", "The voxels that are compared")
     report = One(Path, "report.html", "The page to look at")
     record = One(Path, "landscape.yaml", "Settings and inputs")

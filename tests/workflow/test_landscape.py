@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+import cryodrgn
 from cryodrgn.analysis.landscape import (
     VolumeSpace,
     find_states,
@@ -15,9 +16,11 @@ from cryodrgn.analysis.landscape import (
 )
 from cryodrgn.analysis.mapping import MappingConfig, learn_mapping
 from cryodrgn.analysis.pca import principal_components
+from cryodrgn.errors import ConfigError
 from cryodrgn.imaging.masks import resize_mask
-from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
+from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.workflow.gallery import save_bytes
 from mrc_orders import assert_in_one_place
 
 CPU = torch.device("cpu")
@@ -112,6 +115,40 @@ def test_a_landscape_ends_in_a_page_and_can_be_made_again(
     # The map of the analysis is there, too, with the states on it.
     np.testing.assert_array_equal(load_pickles(folder / "umap.pkl")[0], places)
     assert (states / "umap_annotated.png").read_bytes() == (folder / "umap.png").read_bytes()
+
+
+def test_volumes_that_are_kept_stay_with_their_clusters_epoch_and_orientation(
+    run, fail, trained, tmp_path
+):
+    copied, folder = tmp_path / "run", tmp_path / "landscape"
+    shutil.copytree(trained, copied, ignore=shutil.ignore_patterns("analyze*", "landscape*"))
+    words = ("-N", 8, "-M", 2, "--pc-dim", 2, "--thresh", 0.05, "-o", folder)
+    run("analyze_landscape", copied, 1, *words, "--flip")
+    labels = (folder / "kmeans8/labels.pkl").read_bytes()
+    save_bytes(folder / "umap.png", b"of an earlier call")
+    run("analyze_landscape", copied, 1, *words, "--skip-vol", "--seed", 5)
+    assert (folder / "kmeans8/labels.pkl").read_bytes() == labels
+    assert "flip: true" in (folder / "landscape.yaml").read_text()
+    assert not (folder / "umap.png").exists()
+    states = load_pickles(folder / "sketch_clustering_average_2/state_labels.pkl")[0]
+    of_particles = states[load_pickles(folder / "kmeans8/labels.pkl")[0]]
+    for state in range(2):
+        found = load_pickles(
+            folder / f"sketch_clustering_average_2/state_00{state}_particle_ind.pkl"
+        )[0]
+        np.testing.assert_array_equal(found, np.flatnonzero(of_particles == state))
+
+    again = ("analyze_landscape", copied, 1, *words, "--skip-vol")
+    assert "are of epoch 1, not of 0" in fail("analyze_landscape", copied, 0, *again[3:])
+    with pytest.raises(ConfigError, match="`flip` False was asked for, but"):
+        cryodrgn.analyze_landscape(
+            copied, 1, sketch_size=8, num_states=2, flip=False, skip_volumes=True, outdir=folder
+        )
+    latents = load_latents(copied / "z.1.pkl")
+    save_pickles(copied / "z.1.pkl", [latents[::-1].copy()])
+    assert "are not at latents of these 60 particles" in fail(*again)
+    (folder / "kmeans8/z_values.txt").unlink()
+    assert "z_values.txt is missing; leave out --skip-vol" in fail(*again)
 
 
 def test_every_particle_is_mapped_as_the_sketch_was(run, trained, landscape, tmp_path):

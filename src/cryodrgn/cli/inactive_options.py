@@ -186,7 +186,7 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     ),
     "analyze_landscape": (
         Inactive("--thresh --dilate --cosine-edge", "with --mask", "the mask is given"),
-        Inactive("--Apix --downsample --compile", "with --skip-vol", KEPT),
+        Inactive("--Apix --downsample --compile --seed", "with --skip-vol", KEPT),
     ),
     "analyze_landscape_full": (
         Inactive("--training-volumes --compile", "with --skip-vol", KEPT),

@@ -149,7 +149,7 @@ class AnalyzeLandscape(
     sketch_size: int = same_as(LandscapeOptions, "sketch_size")
     volume_box_size: int = same_as(LandscapeOptions, "box_size")
     pixel_size: float | None = same_as(LandscapeOptions, "pixel_size")
-    flip: bool = same_as(LandscapeOptions, "flip")
+    flip: bool | None = same_as(LandscapeOptions, "flip")
     skip_volumes: bool = same_as(LandscapeOptions, "skip_volumes")
     like: Path | None = same_as(LandscapeOptions, "like")
     threshold: float | None = same_as(LandscapeOptions, "threshold")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from cryodrgn.analysis.clusters import Clusters, cluster_by_means
+from cryodrgn.analysis.clusters import Clusters
 from cryodrgn.analysis.landscape import (
     States,
     Volume,
@@ -29,11 +29,10 @@ from cryodrgn.analysis.pca import principal_components
 from cryodrgn.analysis.plots import save_figure
 from cryodrgn.analysis.report import HtmlReport, Illustration
 from cryodrgn.devices import choose_device
-from cryodrgn.errors import ConfigError, InputFileError
+from cryodrgn.errors import ConfigError
 from cryodrgn.fourier.resample import check_new_box_size
 from cryodrgn.imaging.masks import default_threshold, soft_mask
 from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
-from cryodrgn.io.latent_text import save_index_text, save_latent_text
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.masks import read_mask
 from cryodrgn.io.mrc import MrcFile, read_volume, write_volume
@@ -43,11 +42,11 @@ from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plan import Plan
 from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
-from cryodrgn.reconstruction.decode import PostProcessing, write_volumes
 from cryodrgn.rundir import LandscapeFiles
 from cryodrgn.runs.run import Run
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
 from cryodrgn.workflow.options import LandscapeOptions
+from cryodrgn.workflow.sketch import find_sketch, make_sketch
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +79,12 @@ def make_landscape(
     count = min(options.sketch_size, len(latents))
     _plan(run, files, options, count, where).announce("the landscape")
     given = _given_mask(run, files, options)
-    sketch = cluster_by_means(latents, options.sketch_size, options.seed)
-    paths = _sketch_volumes(run, epoch, files, options, sketch, geometry, str(where))
+    if options.skip_volumes:
+        found = find_sketch(epoch, files, options, latents)
+    else:
+        side = _box_size(run, options)
+        found = make_sketch(run, epoch, files, options, latents, geometry, side, str(where))
+    sketch, paths = found.clusters, found.paths
     # An earlier call may have written the volumes of the sketch; all others lie on them.
     geometry = MrcFile.open(paths[0]).geometry
     pixel_size = geometry.pixel_size or 1.0
@@ -102,6 +105,7 @@ def make_landscape(
     _write_states(files, options, states, sketch, paths, rows, geometry)
     _plot(files, space, states, coordinates, sketch, options)
     _plot_map(run, epoch, files, options, states, sketch)
+    options = replace(options, flip=found.flip)
     _write_report(run, epoch, files, options, states, sketch, pixel_size)
     logger.info("the report is %s", files.report)
 
@@ -148,40 +152,6 @@ def _plan(
         device,
         with_volumes=not options.skip_volumes,
     )
-
-
-def _sketch_volumes(
-    run: Run,
-    epoch: int | None,
-    files: LandscapeFiles,
-    options: LandscapeOptions,
-    sketch: Clusters,
-    geometry: MapGeometry,
-    device: str,
-) -> list[Path]:
-    """The volumes of the sketch, made or found."""
-    folder = files.sketch(len(sketch.particles))
-    paths = [folder.volume(number) for number in range(len(sketch.particles))]
-    missing = [path for path in paths if not path.is_file()]
-    if options.skip_volumes:
-        if missing:
-            msg = f"{missing[0]} is missing; leave out `skip_volumes` to make the volumes"
-            raise InputFileError(msg)
-        return paths
-    source = run.volume_source(epoch, device, options.compilation)
-    save_pickles(folder.labels, [sketch.labels])
-    save_latent_text(folder.centres, sketch.centres)
-    save_latent_text(folder.z_values, sketch.centres)
-    save_index_text(folder.centre_particles, sketch.particles)
-    write_volumes(
-        source,
-        torch.from_numpy(sketch.centres),
-        paths,
-        geometry=geometry,
-        box_size=_box_size(run, options),
-        processing=PostProcessing(flip=options.flip),
-    )
-    return paths
 
 
 def _read(paths: list[Path], description: str) -> Iterator[Volume]:
@@ -315,6 +285,10 @@ def _plot_map(
 ) -> None:
     """The states on the map that ``analyze`` made, if it made one."""
     path = run.files.analysis(epoch).umap
+    folder = files.states(f"{options.linkage}_{states.count}")
+    # Those of an earlier call show other states.
+    for earlier in (files.latent_umap, files.plot("umap"), folder.plot("umap_annotated")):
+        earlier.unlink(missing_ok=True)
     if not path.is_file():
         return
     places = load_pickles(path)[0]
@@ -330,7 +304,6 @@ def _plot_map(
     )
     figure = plot_clusters(places, of_particles, sketch.particles[central], ("UMAP1", "UMAP2"))
     save_figure(figure, files.plot("umap"))
-    folder = files.states(f"{options.linkage}_{states.count}")
     save_figure(figure, folder.plot("umap_annotated"))
     save_pickles(files.latent_umap, [places])
 

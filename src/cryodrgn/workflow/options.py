@@ -85,7 +85,9 @@ class LandscapeOptions(SeedOptions, DecodingOptions):
         help="Box size (pixels) at which larger volumes are compared",
     )
     pixel_size: float | None = same_as(VolumeOptions, "pixel_size")
-    flip: bool = same_as(VolumeOptions, "flip")
+    flip: bool | None = same_as(
+        VolumeOptions, "flip", default=None, default_words="with --skip-vol as the volumes are"
+    )
     skip_volumes: bool = option(
         "--skip-vol", default=False, group=VOLUMES, help="Reuse volumes that exist already"
     )
