@@ -96,6 +96,21 @@ def test_volumes_along_a_component_span_the_coordinates(landscape):
     assert not (ends[1] - ends[0])[space.mask == 0].any()
 
 
+def test_volumes_along_a_component_are_at_their_coordinates_whatever_the_clusters_hold(
+    landscape,
+):
+    space = VolumeSpace.load(landscape / "vol_pca.npz")
+    coordinates = load_pickles(landscape / "vol_pca_12.pkl")[0][:, 0]
+    sizes = np.bincount(load_pickles(landscape / "kmeans12/labels.pkl")[0])
+    mean, _ = read_volume(landscape / "kmeans12/vol_mean.mrc")
+    change = space.change(1)
+    for place, value in ((0, coordinates.min()), (9, coordinates.max())):
+        volume, _ = read_volume(landscape / f"vol_pcs/pc1/vol_{place:03d}.mrc")
+        moved = np.vdot(volume - mean, change) / np.vdot(change, change)
+        # The mean of all particles has a coordinate of its own.
+        assert moved + np.average(coordinates, weights=sizes) == pytest.approx(value, abs=1e-3)
+
+
 def test_a_landscape_ends_in_a_page_and_can_be_made_again(
     run, landscape, trained, tmp_path, rng, drawn
 ):

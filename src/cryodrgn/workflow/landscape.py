@@ -100,7 +100,8 @@ def make_landscape(
     save_pickles(files.coordinates(len(paths)), [coordinates])
     states = find_states(vectors, options.num_states, options.linkage)
     del vectors
-    _write_component_volumes(files, options, space, coordinates, mean, geometry)
+    centre = sketch.sizes @ coordinates / sketch.sizes.sum()
+    _write_component_volumes(files, options, space, coordinates, centre, mean, geometry)
     rows = run.original_rows(len(latents))
     _write_states(files, options, states, sketch, paths, rows, geometry)
     _plot(files, space, states, coordinates, sketch, options)
@@ -207,15 +208,18 @@ def _write_component_volumes(
     options: LandscapeOptions,
     space: VolumeSpace,
     coordinates: Float[np.ndarray, "volumes components"],
+    centre: Float[np.ndarray, " components"],
     mean: Volume,
     geometry: MapGeometry,
 ) -> None:
+    """Volumes from end to end of components; ``centre`` has the coordinates of the mean."""
     for number in range(1, min(options.num_plotted, len(space.components)) + 1):
         values = coordinates[:, number - 1]
         change, folder = space.change(number), files.component(number)
         steps = np.linspace(values.min(), values.max(), STEPS_PER_COMPONENT)
         for place, value in enumerate(steps):
-            write_volume(folder.volume(place), mean + float(value) * change, geometry)
+            away = float(value - centre[number - 1])
+            write_volume(folder.volume(place), mean + away * change, geometry)
 
 
 def _write_states(
