@@ -106,9 +106,9 @@ class Coefficients:
     have_prior: bool = False
     spread: Spread | None = None
 
-    def standardised(self, spread: Spread) -> "Coefficients":
-        """These with functions of mean 0 and variance 1, as those with such a prior are."""
-        return replace(self, spread=Spread.standard(spread) if self.have_prior else spread)
+    def standard(self, spread: Spread) -> Spread:
+        """The spread by which they are standardised; those with a prior stay as they are."""
+        return Spread.standard(spread) if self.have_prior else spread
 
     def at(
         self, rows: Int[Tensor, " batch"]
@@ -182,7 +182,7 @@ def regress(
 ) -> Regression:
     """Regress volumes on functions of the latents.
 
-    Volumes at a latent are the same for functions that differ by a factor and an offset each.
+    Functions without a prior may have any unit and origin: volumes at a latent are the same.
 
     Args:
         images: The images.
@@ -200,9 +200,8 @@ def regress(
     passes = 1 if half_coefficients is None else 2
     rows = torch.cat(halves)
     spread = Spread.of(coefficients, rows)
-    coefficients = coefficients.standardised(spread)
-    standard = coefficients.spread
-    assert standard is not None
+    standard = coefficients.standard(spread)
+    coefficients = replace(coefficients, spread=standard)
     mine = passes * len(rows) // images.team.size
     with Progress(mine, "regressing volumes on images") as progress:
         sums = _half_sums(images, halves, coefficients, noise, radius, progress)
@@ -211,10 +210,9 @@ def regress(
         half_maps, fsc = _light_halves(sums, noise_of_half, masks, radius)
         prior = prior_from(fsc, noise_of_half)
         prior[1:] /= (spread.scale / standard.scale).square()[:, None]
-        whole = sums[0].merged(sums[1])
-        volumes = solve(whole, prior, masks, radius)
+        volumes = solve(sums[0].merged(sums[1]), prior, masks, radius)
         if half_coefficients is not None:
-            del whole, sums
+            del sums
             half_coefficients = replace(half_coefficients, spread=standard)
             sums = _half_sums(images, halves, half_coefficients, noise, radius, progress)
             half_maps, fsc = _light_halves(sums, noise_of_half, masks, radius)

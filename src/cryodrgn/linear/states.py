@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -330,7 +330,8 @@ class StateReconstruction:
         images = self._images
         radius = min(MASK_RADIUS, images.largest_radius - 1)
         rows = torch.arange(len(images))
-        coefficients = self._coefficients.standardised(Spread.of(self._coefficients, rows))
+        standard = self._coefficients.standard(Spread.of(self._coefficients, rows))
+        coefficients = replace(self._coefficients, spread=standard)
         sums = accumulate(images, rows, coefficients, self._noise, radius)
         noise = noise_of(sums, radius)
         prior = 10 * noise.expand(sums.num_coefficients, -1)
