@@ -250,7 +250,7 @@ def test_states_are_written_and_drawn(rng, tmp_path, drawn):
 @pytest.mark.slow
 def test_intervals_cover_the_share_as_often_as_they_say():
     inside = []
-    for seed, share in itertools.product(range(30), (0.05, 0.2, 0.5)):
+    for seed, share in itertools.product(range(12), (0.05, 0.2, 0.5)):
         rng = np.random.default_rng([seed, round(100 * share)])
         latents, covariances, _ = two_states(rng, share, count=600, apart=3.5)
         density = conformational_density(latents, covariances, num_bootstraps=10, seed=seed)
@@ -258,8 +258,8 @@ def test_intervals_cover_the_share_as_often_as_they_say():
         assert len(found.states) == 2
         low, high = max(found.states, key=lambda state: state.place[0]).interval
         inside.append(low <= share <= high)
-    # 81 ± 3 of 90 sets are expected; benchmarks/shares.py has 100 of every share.
-    assert 0.83 <= np.mean(inside) <= 0.97
+    # 32 ± 2 of 36 sets are expected; benchmarks/shares.py has 100 of every share.
+    assert 0.8 <= np.mean(inside) <= 0.98
 
 
 def test_a_maximum_beyond_all_particles_is_no_state(rng, tmp_path):
