@@ -140,6 +140,9 @@ class LandscapeFiles(Folder):
     )
     sampled_latents = One(Path, "z.sampled.pkl", "Their latents")
     sampled_coordinates = One(Path, "vol_pca_sampled.pkl", "Coordinates of their volumes")
+    sampled_record = One(
+        Path, "sampled.yaml", "Digest of mask, mean and directions of those coordinates"
+    )
     all_states = One(
         Path,
         "state_labels_all.pkl",

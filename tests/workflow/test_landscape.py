@@ -194,6 +194,36 @@ def test_every_particle_is_mapped_as_the_sketch_was(run, trained, landscape, tmp
     assert f"community {communities.max()}<" in page
 
 
+def test_sampled_volumes_that_are_kept_are_of_this_landscape_and_these_latents(
+    run, fail, trained, landscape, tmp_path, caplog
+):
+    copied, folder = tmp_path / "run", tmp_path / "landscape"
+    shutil.copytree(trained, copied, ignore=shutil.ignore_patterns("analyze*", "landscape*"))
+    shutil.copytree(landscape, folder)
+    words = ("analyze_landscape_full", copied, 1, "--landscape-dir", folder, "-N", 20)
+    words += ("--epochs", 2, "--dim", 8, "--skip-umap")
+    run(*words)
+    again = ("analyze_landscape", copied, 1, "-N", 12, "-M", 2, "--skip-vol", "-o", folder)
+    again += ("--pc-dim", 4)
+    run(*again, "--mask", folder / "mask.mrc")
+    run(*words, "--skip-vol")
+    assert "sampled.yaml is missing" not in caplog.text
+
+    run(*again, "--thresh", 0.1)
+    said = fail(*words, "--skip-vol")
+    assert "vol_pca_sampled.pkl are of volumes in another mask, or along other" in said
+    assert "leave out --skip-vol to make them again" in said
+    (folder / "sampled.yaml").unlink()
+    run(*words, "--skip-vol")
+    assert "sampled.yaml is missing: the coordinates in vol_pca_sampled.pkl are" in caplog.text
+    run(*again[:-1], 3)
+    assert "along other components" in fail(*words, "--skip-vol")
+    save_pickles(copied / "z.1.pkl", [load_latents(copied / "z.1.pkl")[::-1].copy()])
+    assert "are not those of the particles of ind.sampled.pkl" in fail(*words, "--skip-vol")
+    (folder / "z.sampled.pkl").unlink()
+    assert "z.sampled.pkl is missing; leave out --skip-vol" in fail(*words, "--skip-vol")
+
+
 def test_volumes_unlike_those_of_the_landscape_are_refused(fail, trained, landscape, tmp_path):
     words = ("analyze_landscape_full", trained, 1, "--landscape-dir", landscape)
     assert "was made with 16; leave -d out" in fail(*words, "-d", 12, "-o", tmp_path / "x")

@@ -1,5 +1,6 @@
 """The space of volumes: what of them is compared, its components, and states in it."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,14 @@ class VolumeSpace:
         volume = np.zeros_like(self.mask)
         volume[self.mask > 0] = self.components.directions[number - 1]
         return volume
+
+    def digest(self) -> str:
+        """SHA-256 of all that coordinates depend on: mask, mean and directions."""
+        digest = hashlib.sha256()
+        for array in (self.mask, self.components.mean, self.components.directions):
+            digest.update(f"{array.dtype.str} {array.shape} ".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the space as an ``.npz`` file of plain arrays."""

@@ -24,13 +24,14 @@ from cryodrgn.errors import ConfigError, CryodrgnError, InputFileError
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.map_geometry import MapGeometry
 from cryodrgn.io.selection_files import load_indices
-from cryodrgn.io.text import read_yaml
+from cryodrgn.io.text import read_yaml, yaml_text
 from cryodrgn.models.config_file import model_config
 from cryodrgn.preflight.plans import full_landscape_plan
 from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, decode_volumes
 from cryodrgn.rundir import LandscapeFiles, LandscapeStates
 from cryodrgn.runs.run import Run
 from cryodrgn.settings import settings
+from cryodrgn.workflow.gallery import save_bytes
 from cryodrgn.workflow.options import FullLandscapeOptions
 
 logger = logging.getLogger(__name__)
@@ -78,14 +79,12 @@ def map_all_particles(
         with_map=not options.skip_umap,
     ).announce("the landscape")
     if options.skip_volumes:
-        sampled, coordinates = _earlier(files)
+        sampled, coordinates = _earlier(landscape, files, space, latents)
     else:
         sampled = _sample(len(latents), options)
         source = run.volume_source(epoch, str(where), options.compilation)
         coordinates = _coordinates(source, latents[sampled], space, record)
-        save_pickles(files.sampled_particles, [sampled])
-        save_pickles(files.sampled_latents, [latents[sampled]])
-        save_pickles(files.sampled_coordinates, [coordinates])
+        _save_sampled(files, sampled, latents, coordinates, space)
     mapping = learn_mapping(latents[sampled], coordinates, options.mapping, where)
     shares = ", ".join(f"{share:.0%}" for share in mapping.explained[:5])
     learnt = f"of volumes it never saw the mapping explains {shares} (first components)"
@@ -148,12 +147,73 @@ def _check_volumes(
 
 
 def _earlier(
+    landscape: LandscapeFiles,
     files: LandscapeFiles,
+    space: VolumeSpace,
+    latents: Float[np.ndarray, "particles z"],
 ) -> tuple[Int[np.ndarray, " sampled"], Float[np.ndarray, "sampled components"]]:
-    if not files.sampled_coordinates.is_file():
-        msg = f"{files.sampled_coordinates} is missing; leave out `skip_volumes` to make it"
+    """Particles whose volumes were made by an earlier call, and coordinates of these.
+
+    Raises:
+        InputFileError: A file is missing, or they are of other latents or another landscape.
+    """
+    needed = [files.sampled_coordinates, files.sampled_particles, files.sampled_latents]
+    missing = [path for path in needed if not path.is_file()]
+    if missing:
+        msg = f"{missing[0]} is missing; leave out `skip_volumes` to make it"
         raise InputFileError(msg)
-    return load_indices(files.sampled_particles), load_latents(files.sampled_coordinates)
+    sampled = load_indices(files.sampled_particles)
+    if not (
+        np.isin(sampled, np.arange(len(latents))).all()
+        and np.array_equal(latents[sampled], load_latents(files.sampled_latents))
+    ):
+        msg = (
+            f"the latents in {files.sampled_latents} are not those of the particles of "
+            f"{files.sampled_particles.name} among these {len(latents)}; leave out "
+            "`skip_volumes` to make their volumes again"
+        )
+        raise InputFileError(msg)
+    coordinates = load_latents(files.sampled_coordinates)
+    if not _is_of_space(files, space) or coordinates.shape != (
+        len(sampled),
+        len(space.components),
+    ):
+        msg = (
+            f"the coordinates in {files.sampled_coordinates} are of volumes in another mask, "
+            f"or along other components, than {landscape.components} has now; leave out "
+            "`skip_volumes` to make them again"
+        )
+        raise InputFileError(msg)
+    return sampled, coordinates
+
+
+def _is_of_space(files: LandscapeFiles, space: VolumeSpace) -> bool:
+    """False if the sampled coordinates are known to be of another mask or components."""
+    path = files.sampled_record
+    if not path.is_file():
+        logger.warning(
+            "%s is missing: the coordinates in %s are taken to be along the components that "
+            "the landscape has now",
+            path,
+            files.sampled_coordinates.name,
+        )
+        return True
+    return read_yaml(path) == {"space": space.digest()}
+
+
+def _save_sampled(
+    files: LandscapeFiles,
+    sampled: Int[np.ndarray, " sampled"],
+    latents: Float[np.ndarray, "particles z"],
+    coordinates: Float[np.ndarray, "sampled components"],
+    space: VolumeSpace,
+) -> None:
+    # A call that is cut short here leaves no coordinates of another's particles.
+    files.sampled_coordinates.unlink(missing_ok=True)
+    save_bytes(files.sampled_record, yaml_text({"space": space.digest()}).encode())
+    save_pickles(files.sampled_particles, [sampled])
+    save_pickles(files.sampled_latents, [latents[sampled]])
+    save_pickles(files.sampled_coordinates, [coordinates])
 
 
 def _sample(count: int, options: MappedLandscape) -> Int[np.ndarray, " sampled"]:
