@@ -20,6 +20,7 @@ from cryodrgn.errors import ConfigError
 from cryodrgn.imaging.masks import resize_mask
 from cryodrgn.io.cryodrgn_pickle import load_latents, load_pickles, save_pickles
 from cryodrgn.io.mrc import read_volume, write_volume
+from cryodrgn.workflow import landscape_full
 from cryodrgn.workflow.gallery import save_bytes
 from mrc_orders import assert_in_one_place
 
@@ -222,6 +223,31 @@ def test_sampled_volumes_that_are_kept_are_of_this_landscape_and_these_latents(
     assert "are not those of the particles of ind.sampled.pkl" in fail(*words, "--skip-vol")
     (folder / "z.sampled.pkl").unlink()
     assert "z.sampled.pkl is missing; leave out --skip-vol" in fail(*words, "--skip-vol")
+
+
+def test_pictures_of_an_earlier_map_of_all_particles_do_not_stay(
+    run, trained, landscape, tmp_path, monkeypatch
+):
+    folder, words = tmp_path / "landscape", ("-N", 12, "-M", 2, "--skip-vol")
+    shutil.copytree(landscape, folder)
+    again = ("analyze_landscape", trained, 1, *words, "--mask", folder / "mask.mrc")
+    run(*again, "--pc-dim", 1, "-o", folder)
+
+    def fail(*_, **__):
+        msg = "no neighbours"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(landscape_full, "find_communities", fail)
+    names = ("umap_vol_pca.pkl", "umap_vol_pca_hexbin.png", "full_clustering/umap.png")
+    names += ("full_clustering/cluster_labels.pkl", "particle_density.png")
+    names += ("particle_density.npz", "volpca_landscape.png")
+    for name in names:
+        save_bytes(folder / name, b"of an earlier call")
+    command = ("analyze_landscape_full", trained, 1, "--landscape-dir", folder, "-N", 20)
+    said = run(*command, "--epochs", 2, "--dim", 8, "--skip-umap")
+    assert "umap_vol_pca.pkl is removed" in said
+    assert not [name for name in names if (folder / name).exists()]
+    assert "data:image/png" not in (folder / "report_full.html").read_text()
 
 
 def test_volumes_unlike_those_of_the_landscape_are_refused(fail, trained, landscape, tmp_path):

@@ -90,6 +90,7 @@ def map_all_particles(
     learnt = f"of volumes it never saw the mapping explains {shares} (first components)"
     logger.info(learnt)
     everyone = mapping(latents)
+    _remove_earlier(files, options)
     save_pickles(files.all_coordinates, [everyone])
     _assign_states(landscape, files, record, everyone)
     if everyone.shape[1] > 1:
@@ -97,6 +98,15 @@ def map_all_particles(
     _group(files, everyone, options)
     _write_report(run, files, len(everyone), len(sampled), learnt)
     logger.info("the report is %s", files.full_report)
+
+
+def _remove_earlier(files: LandscapeFiles, options: MappedLandscape) -> None:
+    """Remove what follows from the coordinates of an earlier call, and may not be made anew."""
+    if options.skip_umap and files.umap.is_file():
+        logger.info("%s is removed, it is a map of the coordinates before", files.umap)
+    plots = [files.plot(name) for name in CAPTIONS]
+    for path in (files.density, files.communities, files.communities_map, files.umap, *plots):
+        path.unlink(missing_ok=True)
 
 
 def _plot_plane(
