@@ -59,10 +59,10 @@ def test_a_run_lists_what_was_trained_and_leaves_what_others_put_beside_it(tmp_p
     assert [plain.name for _, plain in run.results(1)][-1] == "weights.pkl"
 
 
-def test_volumes_that_no_point_has_any_more_go_with_their_pictures(tmp_path):
-    gone = ["difference_002.png", "vol_002.mrc", "vol_1000.png"]
-    create(tmp_path, *gone, "vol_001.mrc", "vol_2.mrc", "movie.gif")
-    assert sorted(path.name for path in VolumeSeries(tmp_path).beyond(2)) == gone
+def test_volumes_and_pictures_have_the_numbers_of_their_names(tmp_path):
+    create(tmp_path, "difference_002.png", "vol_001.mrc", "vol_1000.png", "vol_2.mrc", "a.gif")
+    found = {path.name: number for path, number in VolumeSeries(tmp_path).numbered().items()}
+    assert found == {"difference_002.png": 2, "vol_001.mrc": 1, "vol_1000.png": 1000}
 
 
 def test_components_come_in_the_order_of_their_numbers(tmp_path):

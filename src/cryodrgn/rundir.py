@@ -38,13 +38,11 @@ class VolumeSeries(Folder):
         """All volumes there are, in order."""
         return sorted(VolumeSeries.volume.existing(self))
 
-    def beyond(self, count: int) -> list[Path]:
-        """Volumes and pictures of an earlier call, with numbers that no point has any more."""
-        numbered = (entry for entry in self.files() if isinstance(entry, Numbered))
-        found = [item for entry in numbered for item in entry.existing(self).items()]
-        first = self.first_number or 0
-        numbers = range(first, first + count)
-        return [path for path, number in found if number is not None and number not in numbers]
+    def numbered(self) -> dict[Path, int]:
+        """Volumes and pictures that are there, with the numbers in their names."""
+        entries = (entry for entry in self.files() if isinstance(entry, Numbered))
+        found = [item for entry in entries for item in entry.existing(self).items()]
+        return {path: number for path, number in found if number is not None}
 
 
 class ClusterFiles(VolumeSeries):

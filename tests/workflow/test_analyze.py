@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 
@@ -185,6 +186,66 @@ def test_without_volumes_the_weights_are_not_needed(run, copied):
     run("analyze", copied, 1, "--skip-vol", "--skip-umap", "--ksample", 3)
     assert names(copied / "analyze.1/pc1") == {"z_values.txt", "pca_traversal.png"}
     assert (copied / "analyze.1/report.html").is_file()
+
+
+def test_volumes_stay_while_they_are_at_the_points_that_are_written(
+    run, copied, analysed, caplog
+):
+    folder = copied / "analyze.1"
+    shutil.copytree(analysed, folder)
+    before = {path: path.read_bytes() for path in folder.glob("*/vol_*")}
+    words = ("analyze", copied, 1, "--skip-vol", "--skip-umap", "--ksample", 4, "--n-per-pc")
+    run(*words, 3)
+    assert {path: path.read_bytes() for path in folder.glob("*/vol_*")} == before
+    assert (folder / "volumes.cxc").is_file()
+    assert "are removed" not in caplog.text
+
+    # Points of paths depend on --n-per-pc, centres of clusters do not.
+    run(*words, 2)
+    assert f"are removed from {folder}/pc1, {folder}/pc2; leave out" in caplog.text
+    assert names(folder / "pc2") == {
+        *("z_values.txt", "pca_traversal.png"),
+        *("umap.png", "umap_traversal.png", "umap_traversal_connected.png"),
+    }
+    assert (folder / "kmeans4/vol_003.mrc").is_file()
+    assert not (folder / "volumes.cxc").exists()
+    shown = live_data(folder)["volumes"]
+    assert [len(series["volumes"]) for series in shown] == [4]
+    run(*words, 2, "--vol-start-index", 1)
+    assert not [*folder.glob("kmeans4/vol_*"), *folder.glob("kmeans4/difference_*")]
+
+
+def test_a_map_stays_while_it_is_of_these_latents_and_shows_the_points(
+    run, copied, analysed, caplog
+):
+    folder = copied / "analyze.1"
+    shutil.copytree(analysed, folder)
+    words = ("analyze", copied, 1, "--skip-vol", "--skip-umap", "--ksample", 4)
+    kept = (folder / "umap.pkl").read_bytes()
+    (folder / "pc1/umap_traversal.png").write_bytes(b"of an earlier call")
+    run(*words)
+    assert (folder / "umap.pkl").read_bytes() == kept
+    assert (folder / "kmeans4/umap.png").is_file()
+    assert (folder / "pc1/umap_traversal.png").read_bytes() != b"of an earlier call"
+    assert "umap.pkl" not in caplog.text
+
+    # As other programs leave it.
+    (folder / "analysis.yaml").unlink()
+    run(*words)
+    assert (folder / "umap.pkl").read_bytes() == kept
+    assert "analyze.1/umap.pkl stands without analysis.yaml, which" in caplog.text
+
+    save_pickles(copied / "z.1.pkl", [load_latents(copied / "z.1.pkl")[::-1].copy()])
+    run(*words)
+    assert "umap.pkl is removed: analysis.yaml does not tell that it is a map" in caplog.text
+    assert not list(folder.glob("*/umap*")) + list(folder.glob("umap*"))
+    planes = live_data(folder)["latents"]["planes"]
+    assert [plane["name"] for plane in planes] == ["PC1 and PC2"]
+
+
+def live_data(folder):
+    page = (folder / "report.html").read_text()
+    return json.loads(re.search(r'id="live-data">(.*?)</script>', page).group(1))
 
 
 @pytest.mark.parametrize(

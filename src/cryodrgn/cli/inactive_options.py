@@ -179,7 +179,7 @@ INACTIVE: Mapping[str, Sequence[Inactive]] = {
     "analyze": (
         Inactive(
             "--Apix --flip --invert --downsample --low-pass --crop --device --multigpu --like "
-            "--vol-start-index --compile",
+            "--compile",
             "with --skip-vol",
             NO_VOLUMES,
         ),

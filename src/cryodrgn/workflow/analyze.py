@@ -64,6 +64,7 @@ from cryodrgn.runs.run import Run
 from cryodrgn.settings import settings
 from cryodrgn.training.epoch_records import verdict_of
 from cryodrgn.training.run_log import model_choice_in_words
+from cryodrgn.workflow.earlier_analysis import earlier_map, remove_volumes
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
 from cryodrgn.workflow.options import AnalysisContent
 from cryodrgn.workflow.training_plots import plot_training
@@ -162,18 +163,31 @@ class _Analysis:
         clusters = self._clusters()
         series = [*paths, *([self._cluster_series(clusters)] if clusters else [])]
 
+        kept_map = earlier_map(
+            self._files,
+            self._run.files.latents(self._epoch),
+            len(self._latents),
+            [item.folder for item in series],
+            is_made_again=self._makes_map,
+        )
         self._write_points(series, clusters)
         plot_training(self._run, self._epoch, self._files)
         self._plot_latents(components, paths, clusters)
         if source is not None:
             self._write_volumes(source, series)
             self._draw_volumes(series)
+        if kept_map is not None and self._options.skip_umap:
+            self._draw_map(kept_map, components, paths, clusters)
         self._write_notebook(series)
         self._write_report(series)
-        if not self._options.skip_umap and self._run.latent_dim > 2:
+        if self._makes_map:
             self._add_umap(components, paths, clusters)
             self._write_report(series)
         logger.info("the report is %s", self._files.report)
+
+    @property
+    def _makes_map(self) -> bool:
+        return not self._options.skip_umap and self._run.latent_dim > 2
 
     def _checked_source(self, device: str) -> VolumeSource | None:
         options = self._options
@@ -197,7 +211,7 @@ class _Analysis:
             clusters = options.num_clusters if self._run.latent_dim > 1 else 0
             count = paths * options.per_component + clusters
             box_size = options.box_size or source.box_size
-        with_map = not options.skip_umap and self._run.latent_dim > 2
+        with_map = self._makes_map
         words = f", {len(self._latents)} particles" + (", a map of them" if with_map else "")
         return volumes_plan(
             model_config(self._run.settings),
@@ -281,9 +295,12 @@ class _Analysis:
         )
 
     def _write_points(self, series: list[_Series], clusters: Clusters | None) -> None:
+        remove_volumes(
+            self._files,
+            [(item.folder, item.points) for item in series],
+            may_stay=self._options.skip_volumes,
+        )
         for item in series:
-            for path in item.folder.beyond(len(item.points)):
-                path.unlink()
             save_latent_text(item.folder.z_values, item.points)
             self._captions[item.name] = item.captions
         if clusters is None:
@@ -445,6 +462,15 @@ class _Analysis:
             logger.warning("no map of the latent space, UMAP failed: %s", error)
             return
         save_pickles(self._files.umap, [places])
+        self._draw_map(places, components, paths, clusters)
+
+    def _draw_map(
+        self,
+        places: Float[np.ndarray, "particles 2"],
+        components: PrincipalComponents,
+        paths: list[_Series],
+        clusters: Clusters | None,
+    ) -> None:
         self._plot_map("umap", places, UMAP_NAMES)
         if clusters is not None:
             self._plot_clusters("umap", places, UMAP_NAMES, clusters)
