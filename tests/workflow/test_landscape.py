@@ -209,8 +209,17 @@ def test_sampled_volumes_that_are_kept_are_of_this_landscape_and_these_latents(
     run(*again, "--mask", folder / "mask.mrc")
     run(*words, "--skip-vol")
     assert "sampled.yaml is missing" not in caplog.text
+    results = [folder / name for name in ("vol_pca_all.pkl", "report_full.html")]
+    run(*again, "--mask", folder / "mask.mrc")
+    assert all(path.is_file() for path in (*results, folder / "state_labels_all.pkl"))
+    run(*again, "--mask", folder / "mask.mrc", "--linkage", "ward")
+    assert "divided into other states now; analyze_landscape_full" in caplog.text
+    assert not (folder / "state_labels_all.pkl").exists()
+    assert all(path.is_file() for path in results)
 
     run(*again, "--thresh", 0.1)
+    assert "wrote into" in caplog.text
+    assert not any(path.exists() for path in results)
     said = fail(*words, "--skip-vol")
     assert "vol_pca_sampled.pkl are of volumes in another mask, or along other" in said
     assert "leave out --skip-vol to make them again" in said

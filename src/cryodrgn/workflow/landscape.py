@@ -44,6 +44,7 @@ from cryodrgn.preflight.plans import landscape_plan
 from cryodrgn.progress import Progress, track
 from cryodrgn.rundir import LandscapeFiles
 from cryodrgn.runs.run import Run
+from cryodrgn.workflow.full_results import remove_other_states, save_space
 from cryodrgn.workflow.gallery import draw_series, look_as_mapping, save_bytes
 from cryodrgn.workflow.options import LandscapeOptions
 from cryodrgn.workflow.sketch import find_sketch, make_sketch
@@ -94,7 +95,7 @@ def make_landscape(
     vectors = np.stack([vector_of(volume, mask) for volume in _read(paths, "comparing")])
     components = principal_components(vectors, options.num_components)
     space = VolumeSpace(mask=mask, components=components)
-    space.save(files.components)
+    save_space(files, space)
     save_pickles(files.components_object, [as_scikit_learn(components, len(vectors))])
     coordinates = components.project(vectors)
     save_pickles(files.coordinates(len(paths)), [coordinates])
@@ -234,6 +235,7 @@ def _write_states(
     """Mean and standard deviation of every state's volumes, and its particles."""
     folder = files.states(f"{options.linkage}_{states.count}")
     of_particles = states.of_particles(sketch.labels)
+    remove_other_states(files, folder, states.labels)
     save_pickles(folder.labels, [states.labels])
     with Progress(len(paths), "averaging states", "volume") as progress:
         for state in range(states.count):

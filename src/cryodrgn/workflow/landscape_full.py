@@ -31,6 +31,7 @@ from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, decode_
 from cryodrgn.rundir import LandscapeFiles, LandscapeStates
 from cryodrgn.runs.run import Run
 from cryodrgn.settings import settings
+from cryodrgn.workflow.full_results import remove_maps
 from cryodrgn.workflow.gallery import save_bytes
 from cryodrgn.workflow.options import FullLandscapeOptions
 
@@ -104,9 +105,7 @@ def _remove_earlier(files: LandscapeFiles, options: MappedLandscape) -> None:
     """Remove what follows from the coordinates of an earlier call, and may not be made anew."""
     if options.skip_umap and files.umap.is_file():
         logger.info("%s is removed, it is a map of the coordinates before", files.umap)
-    plots = [files.plot(name) for name in CAPTIONS]
-    for path in (files.density, files.communities, files.communities_map, files.umap, *plots):
-        path.unlink(missing_ok=True)
+    remove_maps(files)
 
 
 def _plot_plane(
