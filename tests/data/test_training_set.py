@@ -76,6 +76,21 @@ def test_images_are_compared_within_a_radius(particles, tmp_path, lattice):
     assert torch.equal(beyond.coordinates, whole.coordinates)
 
 
+@pytest.mark.parametrize("shape", ["disc", "square"])
+def test_inner_frequencies_of_magnified_images_are_read_where_those_of_all_are(
+    particles, tmp_path, shape
+):
+    matrices = np.tile(np.float32([[1.04, 0.01], [0, 0.97]]), (9, 1, 1))
+    lattice = getattr(HalfPlaneFrequencies, shape)(16)
+    magnified = particles.with_images({"magnifications": matrices})
+    images = training_set(magnified, lattice, tmp_path)
+    whole, inner = images.batch(torch.arange(9)), images.batch(torch.arange(9), radius=4)
+    kept = images.compared_points.norm(dim=-1) <= 4
+    assert float(whole.coordinates.norm(dim=-1).max()) <= 0.5
+    assert float(inner.coordinates.norm(dim=-1).max()) > 4.1 / 16
+    torch.testing.assert_close(inner.coordinates, whole.coordinates[:, kept])
+
+
 def test_phase_flipping_changes_the_sign_where_the_ctf_is_negative(particles, tmp_path):
     exposure = training_set(particles, HalfPlaneFrequencies.disc(16), tmp_path).batch(
         torch.arange(9)

@@ -9,6 +9,7 @@ from cryodrgn.fourier.resample import downsample_volume
 from cryodrgn.fourier.shifts import phases, shifted
 from cryodrgn.geometry.rotations import random_rotations, rotation_distance
 from cryodrgn.imaging.likelihood import log_likelihood_ratios
+from cryodrgn.imaging.slices import slice_axes
 from cryodrgn.kernels import backends
 from cryodrgn.kernels.projection import VolumeSlicer
 from cryodrgn.orientation.branching import BranchAndBoundSearch
@@ -69,7 +70,10 @@ SETTINGS = GridSettings(radius_start=6, radius_end=11, num_levels=3, shift_exten
 
 
 @pytest.mark.parametrize("with_ctf", [True, False])
-def test_compiled_loops_find_what_products_of_matrices_find(views, with_ctf, monkeypatch):
+@pytest.mark.parametrize("magnification", [None, torch.tensor([[1.04, 0.01], [0.0, 0.97]])])
+def test_compiled_loops_find_what_products_of_matrices_find(
+    views, with_ctf, magnification, monkeypatch
+):
     if not backends.HAS_NUMBA:
         pytest.skip("numba is not installed")
     generator = torch.Generator().manual_seed(5)
@@ -87,7 +91,7 @@ def test_compiled_loops_find_what_products_of_matrices_find(views, with_ctf, mon
         Slices(volumes, 11),
         disc.points,
         WhitenedImages.of(images, ctf, variance),
-        rotations.view(batch, kept, parts, 3, 3),
+        slice_axes(rotations, magnification).view(batch, kept, parts, -1, 3),
         shifts,
         steps,
     )
@@ -98,6 +102,13 @@ def test_compiled_loops_find_what_products_of_matrices_find(views, with_ctf, mon
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale)
     assert torch.equal(which, expected_which)
     assert len(which.unique()) == len(steps)
+
+
+def test_magnified_slices_of_inner_frequencies_are_those_of_all(views):
+    axes = slice_axes(views.rotations[:5], torch.tensor([[1.04, 0.01], [0.0, 0.97]]))
+    slices, inner = Slices(views.volume[None], 11), views.disc.within(6)
+    whole = slices.at(views.disc.points, axes)[0, :, : len(inner.points)]
+    torch.testing.assert_close(slices.at(inner.points, axes)[0], whole)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -177,6 +177,8 @@ class StoredBatch:
             images = shift_transform(images, absolute, self.shifts)
         points = frequencies if compared is None else frequencies[compared]
         axes = slice_axes(self.rotations, self.magnifications)
+        # Volumes are known to the outermost frequency of the images, but not beyond Nyquist.
+        limit = frequencies.norm(dim=-1).max().clamp_max(0.5)
         return Batch(
             rows=self.rows,
             image_rows=self.image_rows,
@@ -186,7 +188,7 @@ class StoredBatch:
             ctf=ctf,
             weights=weights,
             axes=axes,
-            coordinates=slice_coordinates(points, axes),
+            coordinates=slice_coordinates(points, axes, limit),
             compared=compared,
             likelihood=self.likelihood,
             fixed=self.fixed,

@@ -9,7 +9,9 @@ from cryodrgn.geometry.symmetry import point_group
 
 
 def slice_coordinates(
-    grid: Float[Tensor, "points 2"], axes: Float[Tensor, "batch axes 3"]
+    grid: Float[Tensor, "points 2"],
+    axes: Float[Tensor, "batch axes 3"],
+    limit: float | Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, "batch points 3"]:
     """Rotate the in-plane frequencies of an image into the volume's frame.
 
@@ -20,16 +22,18 @@ def slice_coordinates(
         grid: ``(kx, ky)`` in the image plane, any unit.
         axes: Rotation matrices taking the volume's frame to the image's, or what
             :func:`slice_axes` makes of them: only their first two rows count.
+        limit: Radius up to which the volume is known, in the unit of ``grid``; None takes
+            the outermost of ``grid``, which may be only the inner ones of the images.
 
     Returns:
         ``(kx, ky, kz)`` in the volume's frame, in the unit of ``grid``; those of magnified
-        images that lie beyond the outermost of ``grid`` are drawn back to its radius.
+        images that lie beyond the limit are drawn back to it.
     """
     points = torch.einsum("pi,bij->bpj", grid, axes[:, :2, :])
     if axes.shape[1] == 3 or not len(grid):
         return points
     # A magnified slice reaches beyond the known frequencies, where images have no weight.
-    limit = (1 - 1e-6) * grid.norm(dim=-1).max()
+    limit = (1 - 1e-6) * (grid.norm(dim=-1).max() if limit is None else limit)
     return points * (limit / points.norm(dim=-1, keepdim=True).clamp_min(limit))
 
 

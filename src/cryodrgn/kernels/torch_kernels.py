@@ -158,7 +158,8 @@ def local_pose_search(
     steps: Float[Tensor, "steps 2"],
 ) -> tuple[Float[Tensor, "batch kept parts"], Int[Tensor, "batch kept parts"]]:
     """Comparison with slices by products of matrices."""
-    coordinates = slice_coordinates(padding * points, axes.reshape(-1, *axes.shape[-2:]))
+    flat = axes.reshape(-1, *axes.shape[-2:])
+    coordinates = slice_coordinates(padding * points, flat, grid.box_size / 2)
     read = read_slices(grid, table, coordinates.reshape(-1, 3))
     read = read.view(*axes.shape[:3], len(points), 2)
     moved = shifted(images, phases(points, shifts[:, :, None] + steps))

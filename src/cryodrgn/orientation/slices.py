@@ -55,7 +55,7 @@ class Slices:
             axes: Of the slices, see :func:`~cryodrgn.imaging.slices.slice_axes`.
         """
         flat = axes.reshape(-1, *axes.shape[-2:])
-        coordinates = slice_coordinates(PADDING * points, flat)
+        coordinates = slice_coordinates(PADDING * points, flat, float(PADDING * self.radius))
         values = interpolate(self.grid, self.table, coordinates.reshape(-1, 3))
         pairs = values.view(-1, 2, self.num_maps).permute(2, 0, 1)
         return pairs.reshape(self.num_maps, *axes.shape[:-2], len(points), 2)
