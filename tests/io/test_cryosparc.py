@@ -217,6 +217,17 @@ def test_a_part_of_one_contrast_is_read_as_in_the_whole(
         out.unlink()
 
 
+@pytest.mark.parametrize("options", [(), ("--full-path",)])
+def test_a_table_made_anew_keeps_the_sign_that_all_images_have(tool, tmp_path, rng, options):
+    path, pixels = signed(tmp_path, rng, [-1, -1, -1, -1])
+    np.save(tmp_path / "ind.npy", np.array([3, 1]))
+    out = tmp_path / "new.cs"
+    tool("write_cs", path, "--ind", tmp_path / "ind.npy", *options, "-o", out)
+    assert np.load(out)["blob/sign"].tolist() == [-1, -1]
+    images = open_particles(ParticleFiles(particles=out)).images
+    np.testing.assert_array_equal(images.read(np.arange(2)), -pixels[[3, 1]])
+
+
 def test_one_contrast_for_all_changes_nothing(tmp_path, rng, caplog):
     caplog.set_level("INFO")
     path, pixels = signed(tmp_path, rng, [-1, -1, -1, -1])

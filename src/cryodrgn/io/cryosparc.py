@@ -108,17 +108,9 @@ class CryosparcParticles:
         Raises:
             MetadataError: A sign is neither 1 nor -1.
         """
-        if not self._has(SIGN):
-            return None
-        signs = self._numbers(SIGN)
-        wrong = np.flatnonzero(np.abs(signs) != 1)
-        # A column of zeros is one that no job has filled.
-        if len(wrong) and signs.any():
-            row = int(wrong[0])
-            msg = f"{self.path}: {SIGN} of row {row} is {signs[row]:g}, expected 1 or -1"
-            raise MetadataError(msg)
-        if is_of_both_contrasts(self._whole):
-            return signs.astype(np.int64)
+        signs = self._signs()
+        if signs is None or is_of_both_contrasts(self._whole):
+            return signs
         if (signs < 0).any():
             logger.info(
                 "%s says that all of its images are of one contrast (%s -1): they are taken as "
@@ -128,6 +120,23 @@ class CryosparcParticles:
                 SIGN,
             )
         return None
+
+    def is_inverted(self) -> bool:
+        """True if all images have the ``blob/sign`` -1, and are taken as they are."""
+        signs = None if is_of_both_contrasts(self._whole) else self._signs()
+        return signs is not None and bool((signs < 0).any())
+
+    def _signs(self) -> Int[np.ndarray, " particles"] | None:
+        if not self._has(SIGN):
+            return None
+        signs = self._numbers(SIGN)
+        wrong = np.flatnonzero(np.abs(signs) != 1)
+        # A column of zeros is one that no job has filled.
+        if len(wrong) and signs.any():
+            row = int(wrong[0])
+            msg = f"{self.path}: {SIGN} of row {row} is {signs[row]:g}, expected 1 or -1"
+            raise MetadataError(msg)
+        return signs.astype(np.int64)
 
     def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
         """Side of each image in pixels, the longer one of oblong images, if the file says.

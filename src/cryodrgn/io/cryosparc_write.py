@@ -22,6 +22,8 @@ def cryosparc_table(
     shapes: Int[np.ndarray, "images 2"],
     signs: Int[np.ndarray, " images"],
     groups: Sequence[str] | None = None,
+    *,
+    is_inverted: bool = False,
 ) -> np.ndarray:
     """A table of images: where they lie, and their CTF parameters and poses where known.
 
@@ -32,9 +34,10 @@ def cryosparc_table(
         images: The images.
         names: ``NUMBER@STACK`` of each, numbers from 1.
         shapes: Height and width of each in pixels.
-        signs: Contrast of each, 1 or -1.
+        signs: Contrast of each, 1 or -1, by which it is multiplied when it is read.
         groups: Name of each image's optics group, if there are any. Groups are numbered from 1
             (``ctf/exp_group_id``); images of other optics are in other groups, too.
+        is_inverted: Whether all images have the contrast -1 and are not multiplied.
     """
     frames, stacks = zip(*(name.split("@", 1) for name in names), strict=True)
     paths = np.char.encode(np.array(stacks), "utf-8")
@@ -51,6 +54,8 @@ def cryosparc_table(
         columns[SIGN] = signs.astype(np.float32)
         if (signs < 0).all():
             columns[BOTH_CONTRASTS] = np.ones(count, dtype=np.uint8)
+    elif is_inverted:
+        columns[SIGN] = np.full(count, -1, np.float32)
     columns |= _of_ctf(images, groups) | _of_poses(images, pixel_sizes)
     fields = [(name, values.dtype.str, values.shape[1:]) for name, values in columns.items()]
     table = np.empty(count, dtype=fields)

@@ -40,6 +40,10 @@ class ParticleMetadata(Protocol):
         """1 or -1 for each image, where the file says that contrasts differ; else None."""
         ...
 
+    def is_inverted(self) -> bool:
+        """True if the file says of all images alike that they have the contrast -1."""
+        ...
+
     def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
         """Side of each image in pixels, if the file says."""
         ...

@@ -130,6 +130,10 @@ class RelionParticles:
     def contrasts(self) -> None:
         """None: RELION takes all images for of one contrast."""
 
+    def is_inverted(self) -> bool:
+        """False: there is but one contrast."""
+        return False
+
     def box_sizes(self) -> Int[np.ndarray, " particles"] | None:
         """Side of each image in pixels, if the file says.
 

@@ -58,7 +58,14 @@ class WriteCs(ImageOptions, TableOptions, Job[Path]):
         names = chosen.names(folder)
         known = {} if metadata is None else metadata.select(images.rows).categories()
         groups = known.get("optics group")
-        table = cryosparc_table(images, names, chosen.shapes, chosen.signs, groups)
+        table = cryosparc_table(
+            images,
+            names,
+            chosen.shapes,
+            chosen.signs,
+            groups,
+            is_inverted=metadata is not None and metadata.is_inverted(),
+        )
         write_table(self.output, table)
         if metadata is not None and metadata.tilt_columns():
             logger.warning(
