@@ -301,6 +301,23 @@ def test_evaluation_at_other_poses_than_those_of_the_run_is_said(made, tmp_path,
     assert not said(refined, particles=made / "shifted/particles.star")
 
 
+def test_latents_of_other_images_do_not_replace_those_of_a_run(fail, made, tmp_path, caplog):
+    vae = shutil.copytree(made / "vae", tmp_path / "vae")
+    words = ("eval_images", made / "sim/particles.star", vae / "weights.pkl")
+    others = ("eval_images", made / "shifted/particles.star", vae / "weights.pkl")
+    before = {path: path.read_bytes() for path in vae.iterdir() if path.is_file()}
+    assert f"{vae / 'z.pkl'} is a file of the run" in fail(*others, "-o", vae / "z.pkl")
+    assert "give --out-z another name" in fail(
+        *others, "-o", vae / "losses.pkl", "--out-z", vae / "z.0.pkl"
+    )
+    # No file but latents is replaced by latents of the run's own particles.
+    assert f"{vae / 'config.pkl'} is a file of" in fail(*words, "-o", vae / "config.pkl")
+    assert {path: path.read_bytes() for path in before} == before
+    command(*others, "-o", vae / "other.pkl")
+    command(*words, "-o", vae / "z.pkl")
+    assert f"{vae / 'z.pkl'}, latents of the run in {vae}, will be replaced" in caplog.text
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -160,6 +160,37 @@ def number_explained(latents: Path, particles: ParticleSet) -> str:
     return "; ".join([same, *remedies])
 
 
+def require_not_of_run(output: Path, setting: str, particles: ParticleSet) -> None:
+    """Refuse to replace a file of a run by latents or losses of other particles.
+
+    Latents of a run may be replaced by others of its own particles, which is said.
+
+    Args:
+        output: The file that will be written.
+        setting: The setting that names it.
+        particles: The particles that it will be of.
+
+    Raises:
+        ConfigError: A run would lose a file.
+        InputFileError: The config of the run, or an image, cannot be read.
+    """
+    folder = output.parent
+    run = RunDirectory(folder)
+    if not run.holds_run or output not in run.written_files():
+        return
+    record = ParticleRecord.of_mapping(_config_in(folder).get("training", {}))
+    are_own = record is not None and record.others(particles) == []
+    if not are_own or output not in RunDirectory.latents.existing(run):
+        msg = (
+            f"{output} is a file of the run in {folder}, which later commands would take for "
+            f"its own, but what is written is of {particles.source}; give `{setting}` another "
+            "name or folder"
+        )
+        raise ConfigError(msg)
+    words = "%s, latents of the run in %s, will be replaced by latents of %s"
+    logger.warning(words, output, folder, particles.source)
+
+
 def require_box_of_run(folder: Path, particles: ParticleSet) -> None:
     """Refuse images of another box than those of a run, which cannot be compared with them.
 

@@ -86,6 +86,7 @@ class EvalImages(
         Raises:
             CryodrgnError: The model or the images cannot be used.
         """
+        from cryodrgn.io.recorded_files import require_not_of_run
         from cryodrgn.preflight.plan import require_output
         from cryodrgn.preflight.rows import tell_of_missing_ctf
         from cryodrgn.preflight.screening import run_excluding_bad_images, screen_particles
@@ -110,6 +111,9 @@ class EvalImages(
                 trained.ctf,
                 particles.source,
             )
+        for name in ("output", "output_latents"):
+            if (path := getattr(self, name)) is not None:
+                require_not_of_run(path, name, particles)
         screening = ScreeningFiles.beside(self.output)
         require_output(self.output.parent)
 
