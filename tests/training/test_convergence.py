@@ -101,7 +101,7 @@ def test_states_that_hardly_differ_are_no_heterogeneity(rng):
     dead = HalfImageExchangeTest(gain=1.4e-8, error=6.4e-9, score=2.1, num_images=498)
     words = verdict_in_words(None, dead)
     assert words.startswith("no heterogeneity above noise found so far")
-    assert words.endswith("1.4e-08 ± 6.4e-09 units of noise")
+    assert words.endswith("by too little to matter, 1.4e-08 ± 6.4e-09 units of noise")
 
 
 def epochs_of(rng, means, count=200):
@@ -129,6 +129,12 @@ def test_verdicts_are_said_in_words():
     assert verdict_in_words(13, none).startswith(
         "no heterogeneity above noise found (converged at epoch 14)"
     )
+    assert "no better than other states, 0.1 ± 0.2" in verdict_in_words(13, none)
+    chance = HalfImageExchangeTest(gain=1.2, error=0.35, score=1.7, num_images=60)
+    words = verdict_in_words(13, chance)
+    assert words.startswith("no heterogeneity above noise found")
+    assert "better than other states by 1.2 ± 0.35 units of noise, but halves that are" in words
+    assert words.endswith("it is 1.7 standard deviations of that")
     doubtful = HalfImageExchangeTest(gain=6.0, error=1.4, score=3.9, num_images=60)
     assert "heterogeneity is suspected, but not clear" in verdict_in_words(13, doubtful)
     assert verdict_in_words(None, none).startswith(

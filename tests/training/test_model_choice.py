@@ -62,8 +62,10 @@ def test_a_network_that_learns_what_one_component_cannot_say_is_said_to_help(
     ("gain", "words"),
     [
         (0.9, "better than the linear model alone: trust its volumes"),
+        (0.25, "better than the linear model alone, but not clearly, by two to three "),
         (0.1, "adds nothing to the linear model: trust the volumes of the linear model"),
         (-0.2, "adds nothing to the linear model: trust the volumes of the linear model"),
+        (-0.25, "worse than the linear model alone, but not clearly, by two to three "),
         (-0.9, "worse than the linear model alone: trust the volumes of the linear model"),
     ],
 )
@@ -105,10 +107,24 @@ def test_a_share_that_is_too_small_is_told_before_training(made, tmp_path, capsy
     assert "at least 30 are needed: give train_vae --held-out 0.05 or more" in said
 
 
-@pytest.mark.parametrize("gain", [-0.0003, 0.0003])
-def test_a_difference_that_is_smaller_than_a_parameter_costs_is_none(gain):
+@pytest.mark.parametrize(("epochs", "is_early"), [(2, True), (5, False), (None, False)])
+def test_a_gain_within_its_error_is_not_shown_yet_after_few_epochs(epochs, is_early):
+    choice = ModelChoice(gain=0.029, error=0.017, num_particles=200, num_epochs=epochs)
+    early = "after 2 epochs it is not shown yet that the network adds anything to the linear "
+    assert choice.in_words.startswith(early) is is_early
+    assert ("adds nothing" in choice.in_words) is not is_early
+    assert "trust the volumes of the linear model" in choice.in_words
+    nothing = ModelChoice(gain=1e-4, error=4e-4, num_particles=200, num_epochs=epochs)
+    assert "adds nothing" in nothing.in_words
+
+
+@pytest.mark.parametrize(("gain", "side"), [(-0.0003, "worse"), (0.0003, "better")])
+def test_a_difference_that_is_smaller_than_a_parameter_costs_is_none(gain, side):
     choice = ModelChoice(gain=gain, error=8e-5, num_particles=500)
-    assert "adds nothing to the linear model" in choice.in_words
+    found = (
+        f"the images {side} than the linear model alone, but by too little to matter: trust "
+    )
+    assert found in choice.in_words
     assert not choice.network_helps
     assert not choice.network_harms
 
@@ -135,7 +151,7 @@ def test_a_posterior_that_is_too_narrow_is_not_held_against_the_volumes(run, tmp
         tmp_path / "linear",
     )
     found = judged(run, tmp_path, tmp_path / "run", "-n", 3, "--lr", 1e-3, "--beta", 0)
-    assert "adds nothing to the linear model" in found["verdict"]
+    assert "trust the volumes of the linear model" in found["verdict"]
     # The molecule is rigid, and its linear model knows.
     assert "no component carries signal above noise: the linear model" in caplog.text
 
@@ -162,7 +178,8 @@ def varied(tmp_path_factory):
 def test_a_latent_that_follows_contrasts_is_no_better_volume(run, varied, tmp_path, more):
     words = ("-n", 6, "--lr", 2e-3, "--zdim", 2, *more)
     found = judged(run, varied, tmp_path / "run", *words)
-    assert "adds nothing to the linear model" in found["verdict"]
+    assert found["gain"] < 3 * found["error"]
+    assert "trust the volumes of the linear model" in found["verdict"]
 
 
 def test_a_network_has_contrasts_where_its_linear_model_has_them(run, varied, tmp_path, caplog):

@@ -18,6 +18,7 @@ from cryodrgn.io.cryodrgn_pickle import (
     save_pickles,
 )
 from cryodrgn.rundir import RunDirectory
+from cryodrgn.workflow.run_comparison import RunComparison
 from finished_run import SMALL_VAE, command
 
 COUNT, HELD_OUT = 310, 31
@@ -74,6 +75,16 @@ def test_a_model_is_as_good_as_its_copy_and_better_than_one_with_noise(made, tmp
     assert found.are_equal(2)
     assert not found.are_equal(3)
     assert "equally well" in found.in_words()
+
+
+@pytest.mark.parametrize(("lead", "words"), [(0.1, "images equally"), (0.25, "nearly equally")])
+def test_a_lead_of_two_standard_errors_is_said(lead, words):
+    losses = np.tile([-1.0, 1.0], 50)
+    losses *= 0.1 / (losses.std(ddof=1) / 10)
+    found = RunComparison(
+        names=("a", "b"), likelihoods=np.stack([losses + lead, 0 * losses]), epochs=(9, 9)
+    )
+    assert f"{words} well: trust the simplest" in found.in_words()
 
 
 def test_latents_too_narrow_by_the_weight_of_the_divergence_are_made_wider(made, tmp_path):

@@ -32,14 +32,13 @@ from cryodrgn.particles.particle_set import ParticleSet
 from cryodrgn.progress import Progress, format_duration
 from cryodrgn.reconstruction.trained import TrainedModel, prepare_as_trained
 from cryodrgn.rundir import RunDirectory
+from cryodrgn.training.model_choice import FEW_EPOCHS
 
 logger = logging.getLogger(__name__)
 
 # In cycles per box, as of the linear latent.
 RADIUS = 16
 AT_A_TIME = 64
-# Of fewer epochs a network has learnt little more than the consensus.
-FEW_EPOCHS = 5
 # Power that slices have at least, as a share of the mean. Parts of a complex that have less are
 # no junk: at a contrast below 1 they still fit better than nothing does.
 LEAST_POWER = 0.25

@@ -38,15 +38,16 @@ class HalfImageExchangeTest:
     @property
     def is_heterogeneous(self) -> bool:
         """True if the states explain their images better than noise can."""
-        return self.score > FOUND and self._is_worthwhile
+        return self.score > FOUND and self.is_worthwhile
 
     @property
     def is_suspected(self) -> bool:
         """True if they may, so that it is too early to say that they do not."""
-        return self.score > SUSPECTED and self._is_worthwhile
+        return self.score > SUSPECTED and self.is_worthwhile
 
     @property
-    def _is_worthwhile(self) -> bool:
+    def is_worthwhile(self) -> bool:
+        """True if they explain more than a parameter costs."""
         # A score has no size: maps that differ by nothing have one, too.
         return self.gain * self.num_images > PARAMETER_COST
 
@@ -160,10 +161,22 @@ def verdict_in_words(converged_at: int | None, exchange: HalfImageExchangeTest |
             f"of an image explains its other half better than other states, by {gain}"
         )
     reason = (
-        "the state that fits one half of an image explains its other half no better than other "
-        f"states, {gain}"
+        "the state that fits one half of an image explains its other half "
+        f"{_compared_in_words(exchange, gain)}"
     )
     found = "no heterogeneity above noise found"
     if has_converged:
         return f"{found} ({words}): {reason}"
     return f"{found} so far ({words}; more epochs may find it): {reason}"
+
+
+def _compared_in_words(exchange: HalfImageExchangeTest, gain: str) -> str:
+    """Own states against those of others, where no heterogeneity is suspected."""
+    if exchange.gain <= SIGNIFICANT * exchange.error:
+        return f"no better than other states, {gain}"
+    if not exchange.is_worthwhile:
+        return f"better than other states by too little to matter, {gain}"
+    return (
+        f"better than other states by {gain}, but halves that are exchanged at random differ "
+        f"as much: it is {exchange.score:.1f} standard deviations of that"
+    )

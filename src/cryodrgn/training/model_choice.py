@@ -3,11 +3,15 @@
 import math
 from dataclasses import dataclass
 
-# Standard errors beyond which a difference is no chance.
-CLEAR = 3.0
+from cryodrgn.counts import counted
+
+# Standard errors beyond which a difference is no chance, and from which it may be none.
+CLEAR, LIKELY = 3.0, 2.0
 # Log-likelihood of all particles together from which a difference is any: what a parameter
 # costs in Akaike's criterion. Models that differ by rounding may differ beyond chance, too.
 PARAMETER_COST = 1.0
+# Of fewer epochs a network has learnt little more than the consensus.
+FEW_EPOCHS = 5
 # Held-out particles below which their mean says too little of models.
 FEWEST_PARTICLES = 30
 # Share of the particles that may be held out.
@@ -45,11 +49,13 @@ class ModelChoice:
         gain: By how much the log-likelihood of a particle is larger under the sum, on average.
         error: Standard error of that, over particles.
         num_particles: Held-out particles.
+        num_epochs: Epochs that the network was trained for; None if that is not known.
     """
 
     gain: float
     error: float
     num_particles: int
+    num_epochs: int | None = None
 
     @property
     def can_be_made(self) -> bool:
@@ -89,7 +95,23 @@ class ModelChoice:
                 "the network explains the images worse than the linear model alone: trust the "
                 f"volumes of the linear model ({numbers})"
             )
-        return (
-            "the network adds nothing to the linear model: trust the volumes of the linear "
-            f"model ({numbers})"
-        )
+        return f"{self._undecided}: trust the volumes of the linear model ({numbers})"
+
+    @property
+    def _undecided(self) -> str:
+        """Verdict where neither model is better both beyond chance and by enough to matter."""
+        is_much = abs(self.gain) * self.num_particles > PARAMETER_COST
+        side = "better" if self.gain > 0 else "worse"
+        if abs(self.gain) > LIKELY * self.error:
+            words = "by two to three standard errors"
+            return (
+                f"the network explains the images {side} than the linear model alone, but "
+                f"{'not clearly, ' + words if is_much else 'by too little to matter'}"
+            )
+        epochs = self.num_epochs
+        if self.gain > 0 and is_much and epochs is not None and epochs < FEW_EPOCHS:
+            return (
+                f"after {counted(epochs, 'epoch')} it is not shown yet that the network adds "
+                "anything to the linear model, and more may show it"
+            )
+        return "the network adds nothing to the linear model"

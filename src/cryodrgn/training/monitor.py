@@ -1,6 +1,7 @@
 """Held-out evaluation after every epoch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ class HeldOutEvaluator:
         """The better one of the linear model and its sum with the network; None for others."""
         if not can_be_judged(self._model):
             return None
-        return compare_with_linear(
+        found = compare_with_linear(
             self._model,
             self._particles,
             self._rows,
@@ -157,6 +158,7 @@ class HeldOutEvaluator:
             dtype=self._dtype,
             team=self._team,
         )
+        return replace(found, num_epochs=len(self._records))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must be remembered to go on exactly."""

@@ -9,9 +9,8 @@ from jaxtyping import Float
 
 from cryodrgn.counts import counted
 from cryodrgn.io.atomic import atomic_path
-from cryodrgn.linear.network_scores import FEW_EPOCHS
 from cryodrgn.particles.copies import standard_error
-from cryodrgn.training.model_choice import is_better
+from cryodrgn.training.model_choice import FEW_EPOCHS, LIKELY, is_better
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,7 +79,10 @@ class RunComparison:
         )
         if equal:
             also = " and ".join([self.names[self.best], *equal])
-            return f"{also} explain the images equally well: trust the simplest ({numbers})"
+            losses = [self.behind(number) for number in others if self.are_equal(number)]
+            is_likely = any(loss > LIKELY * error for loss, error in losses)
+            words = "nearly equally" if is_likely else "equally"
+            return f"{also} explain the images {words} well: trust the simplest ({numbers})"
         advice = "trust its volumes"
         if self.epochs[self.best] is None:
             advice = "trust its volumes if the particles are some thousands, since it saw them"
