@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import starfile
 import torch
+import yaml
 
 from cryodrgn.cli import tools
 from cryodrgn.errors import ConfigError
@@ -216,6 +217,22 @@ def test_particles_are_chosen_at_random_and_by_cluster(tool, fail_tool, tmp_path
     tool(*clusters, 0, 2, *parent, "-o", out)
     assert load_indices(out).tolist() == [5, 9]
     assert "no particle is in cluster 4" in fail_tool(*clusters, 4, "-o", out)
+
+
+def test_clusters_of_a_filtered_run_are_rows_of_its_particle_file(tool, fail_tool, tmp_path):
+    rows, labels = tmp_path / "ind.pkl", tmp_path / "analyze.0/kmeans3/labels.pkl"
+    labels.parent.mkdir(parents=True)
+    save_pickles(labels, [np.array([0, 1, 1, 2])])
+    save_pickles(rows, [np.array([5, 6, 8, 9])])
+    record = {"model_args": {}, "dataset_args": {"ind": str(rows)}, "training": {}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(record))
+    line = ("select_clusters", labels, "--sel", 1, "-o", tmp_path / "out.pkl")
+    assert f"{labels} has the rows of the original file that {rows} names" in tool(*line)
+    assert load_indices(tmp_path / "out.pkl").tolist() == [6, 8]
+    save_pickles(rows, [np.array([5, 6, 8])])
+    assert "has 4 rows, but" in fail_tool(*line)
+    rows.unlink()
+    assert "give their rows in the original file with --parent-ind" in fail_tool(*line)
 
 
 def test_a_mask_covers_the_molecule(tool, volume, tmp_path):

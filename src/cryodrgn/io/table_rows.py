@@ -14,6 +14,47 @@ from cryodrgn.io.selection_files import load_selection
 logger = logging.getLogger(__name__)
 
 
+def rows_of_run(
+    path: PathOrArray, length: int, setting: str
+) -> Int[np.ndarray, " rows"] | None:
+    """Original rows of a table in the folder of a run whose particles were filtered.
+
+    Args:
+        path: The table.
+        length: Its number of rows.
+        setting: The setting that gives them otherwise.
+
+    Returns:
+        One of every row; None where no run tells that particles were filtered.
+
+    Raises:
+        InputFileError: The rows of the run are gone, or have changed since.
+        ShapeMismatchError: They are of another number of particles.
+    """
+    run = None if isinstance(path, GivenArray) else run_holding(path)
+    if run is None:
+        return None
+    try:
+        indices = parent_indices(run)
+    except InputFileError as error:
+        msg = (
+            f"which particles the rows of {path} are of is not known; give their rows in the "
+            f"original file with `{setting}` ({error})"
+        )
+        raise InputFileError(msg) from error
+    if indices is None:
+        return None
+    rows = load_selection(indices).indices
+    if len(rows) != length:
+        msg = (
+            f"{path} has {length} rows, but {run} was trained on {len(rows)} particles, those "
+            f"of {indices}; give the rows in the original file with `{setting}`"
+        )
+        raise ShapeMismatchError(msg)
+    logger.info("%s has the rows of the original file that %s names", path, indices)
+    return rows
+
+
 def rows_of_table(
     path: PathOrArray, length: int, count: int, *, of: str
 ) -> Int[np.ndarray, " length"]:

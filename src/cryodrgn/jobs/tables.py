@@ -314,6 +314,8 @@ class SelectClusters(Job["np.ndarray"]):
     parent_indices: PathOrArray | None = option(
         "--parent-ind",
         default=None,
+        default_words="those of the run in whose folder the labels lie, if it was trained "
+        "with --ind or images were left out",
         help="Rows (.pkl, .npy or .txt) of the labelled particles in the original file, if "
         "they had been filtered",
     )
@@ -333,12 +335,15 @@ class SelectClusters(Job["np.ndarray"]):
         """Write the rows of the particles in the original file, which are returned."""
         from cryodrgn.io.cryodrgn_pickle import load_labels
         from cryodrgn.io.selection_files import load_selection
+        from cryodrgn.io.table_rows import rows_of_run
         from cryodrgn.particles.selection import rows_with_labels, to_original_rows
 
         require_ending(self.output, PICKLE_ENDINGS, "output")
         labels = load_labels(self.labels)
         parent = None
-        if self.parent_indices is not None:
+        if self.parent_indices is None:
+            parent = rows_of_run(self.labels, len(labels), "parent_indices")
+        else:
             selection = load_selection(self.parent_indices)
             if self.num_original is not None:
                 selection.require_length(self.num_original, "the original file")
@@ -348,7 +353,7 @@ class SelectClusters(Job["np.ndarray"]):
             len(labels),
             parent,
             num_original=self.num_original,
-            source=str(self.parent_indices),
+            source=str(self.parent_indices or self.labels),
         )
         return _saved(chosen, len(labels), self.output)
 
