@@ -174,6 +174,18 @@ def varied(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("option", [("--no-contrast",), ()])
+def test_contrasts_that_a_linear_run_was_told_to_leave_out_are_said(
+    run, varied, tmp_path, option, caplog
+):
+    star, linear = varied / "particles.star", tmp_path / "linear"
+    run("train_linear", star, *option, "--components", 1, "-o", linear)
+    words = ("train_vae", star, "--from", linear, *VAE, "-n", 1, "-o", tmp_path / "run")
+    sentence = f"{linear} took contrasts of images for 1, as it was told"
+    run(*words, "--held-out", 0.1)
+    assert (sentence in caplog.text) is bool(option)
+
+
 @pytest.mark.parametrize("more", [(), ("--no-contrast",)])
 def test_a_latent_that_follows_contrasts_is_no_better_volume(run, varied, tmp_path, more):
     words = ("-n", 6, "--lr", 2e-3, "--zdim", 2, *more)

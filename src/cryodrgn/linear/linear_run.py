@@ -46,6 +46,8 @@ class LinearRun:
         embedding: The model that tells latents of images; None if there is none.
         latents: Latents of its particles.
         settings: How volumes are regressed.
+        may_hide_contrasts: Whether contrasts were taken for 1 because the run was told so, so
+            that components may follow them.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class LinearRun:
     embedding: BasisModel | None
     latents: Latents
     settings: StateSettings
+    may_hide_contrasts: bool
 
     @classmethod
     def open(cls, folder: Path, seed: int) -> "LinearRun":
@@ -105,6 +108,7 @@ class LinearRun:
             embedding=embedding,
             latents=latents,
             settings=settings,
+            may_hide_contrasts=reconstruction_of_record(recorded).get("with_contrast") is False,
         )
 
     def sizes(self) -> tuple[LinearNetworkConfig, LinearEncoderConfig | None]:
