@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cryodrgn.errors import InputFileError, MetadataError
+from cryodrgn.io.relion import RelionParticles
 from cryodrgn.io.star import particle_block, read_star, write_star
 
 words = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1)
@@ -182,6 +183,14 @@ def test_a_last_value_with_its_end_is_not_warned_of(tmp_path, caplog, end):
     path.write_text(HEADER + ROWS[:-1] + end, newline="")
     assert read_star(path)
     assert not caplog.text
+
+
+def test_a_file_that_ends_within_its_optics_table_is_refused_alone(tmp_path, caplog):
+    path = tmp_path / "cut.star"
+    path.write_text("data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 300")
+    with pytest.raises(InputFileError, match="an optics table but no particles"):
+        RelionParticles(path)
+    assert "has no end" not in caplog.text
 
 
 def test_a_file_of_an_optics_table_alone_may_be_cut_off():

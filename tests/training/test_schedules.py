@@ -41,6 +41,12 @@ def test_what_has_no_meaning_is_refused(beta, words):
         KlWeighting(beta=beta)
 
 
+@pytest.mark.parametrize("command", ["train_vae", "abinit_het"])
+def test_a_schedule_without_control_is_refused_before_files_are_read(fail, tmp_path, command):
+    words = (tmp_path / "nowhere.mrcs", "--zdim", 2, "-o", tmp_path / "out")
+    assert "give --beta-control" in fail(command, *words, "--beta", "a")
+
+
 def test_a_curriculum_grows_to_all_frequencies():
     curriculum = Curriculum(num_epochs=4)
     assert [curriculum.radius_at(epoch, 32) for epoch in range(6)] == [

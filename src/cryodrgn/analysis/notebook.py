@@ -35,7 +35,7 @@ analysis = Path({analysis!r})
 latents = run.latents(EPOCH)
 components = run.components(EPOCH)
 places = components.project(latents)
-print(f"{{len(latents)}} particles, latent of {{run.latent_dim}} dimensions, "
+print(f"{{len(latents)}} particles, latent dimensions: {{run.latent_dim}}, "
       f"box {{run.box_size}} px of {{run.pixel_size:.3g}} Å")
 """
 CURVE = """

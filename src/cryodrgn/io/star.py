@@ -137,7 +137,9 @@ def read_star(path: Path) -> dict[str, StarTable]:
     if not blocks:
         msg = f"{path} is a STAR file without any rows"
         raise InputFileError(msg)
-    _warn_of_open_end(path.resolve(), path.stat().st_size)
+    # A file without particles is refused for that.
+    if set(blocks) != {"optics"}:
+        _warn_of_open_end(path.resolve(), path.stat().st_size)
     return blocks
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryodrgn.counts import counted
 from cryodrgn.errors import ConfigError, CryodrgnError
 from cryodrgn.jobs.architecture import AutoEncoderOptions, TiltEncoderOptions
 from cryodrgn.jobs.linear_start import LinearStartOptions
@@ -41,6 +42,11 @@ class DivergenceOptions(Settings):
 
     beta: float | str = same_as(KlWeighting, "beta")
     beta_control: float | None = same_as(KlWeighting, "control")
+
+    def __post_init__(self) -> None:
+        """Refuse a schedule without its control, before files are read."""
+        super().__post_init__()
+        part_of(self, KlWeighting)
 
 
 @settings
@@ -200,10 +206,10 @@ class TrainVae(
         count = float(self.tilts_drawn or particles.image_counts.mean())
         beta = 4 * VARIANCE_OF_NOISE * self.latent_dim / count
         logger.info(
-            "`beta` is %.3g, 2 × %d dimensions of z%s: on a linear model the loss is the "
+            "`beta` is %.3g, 2 × %s of z%s: on a linear model the loss is the "
             "evidence lower bound of images that are mostly noise (1 without `linear_run`)",
             beta,
-            self.latent_dim,
+            counted(self.latent_dim, "dimension"),
             "" if count == 1 else f" / {count:.3g} images of a particle",
         )
         return beta

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import cryodrgn
+from cryodrgn.counts import counted
 from cryodrgn.data.config import DataConfig
 from cryodrgn.data.prepared import Storage
 from cryodrgn.errors import ConfigError
@@ -224,8 +225,9 @@ def check_states(
     latents.require_particles(particles)
     if points is not None and points.shape[1] != latents.mean.shape[1]:
         msg = (
-            f"{latents.source} holds latents of {latents.mean.shape[1]} dimensions, but the "
-            f"states have {points.shape[1]}"
+            f"{latents.source} holds latents of "
+            f"{counted(latents.mean.shape[1], 'dimension')}, but the states have "
+            f"{points.shape[1]}"
         )
         raise ConfigError(msg)
     if files.path.exists() and not files.path.is_dir():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 
+from cryodrgn.counts import counted
 from cryodrgn.data.batches import generator_at
 from cryodrgn.data.fixed_density import FixedDensity
 from cryodrgn.data.prepared import Storage
@@ -477,7 +478,8 @@ def _latent_table(
         advice = number_explained(latents.initial, particles) if is_number else ""
         msg = (
             f"{path} holds latents of shape {tuple(values.shape)}, but there "
-            f"are {shape[0]} particles with a latent of {shape[1]} dimensions{advice}"
+            f"are {shape[0]} particles with a latent of {counted(shape[1], 'dimension')}"
+            f"{advice}"
         )
         raise ShapeMismatchError(msg)
     require_particles_of_latents(latents.initial, particles)
