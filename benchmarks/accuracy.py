@@ -69,9 +69,8 @@ learn faster |
 functions of `reconstruct_states` |
 | `… --held-out 0.05` | a twentieth of the particles takes no part in volumes or network; \
 the row behind it is the same run with the network's answer taken as zero: a linear model of \
-as many particles. Runs of `rigid`, and of seeds 1 and 2 of `rotor360_snr0.03` and \
-`unrelated8_unequal`, had `--beta 1`, the default then, and were judged by their encoder's \
-posterior alone: that networks are worse on `rotor360_snr0.03` was its fault \
+as many particles. Runs of `rigid` and `train_vae --from states` had `--beta 1`, the \
+default then, and were judged by their encoder's posterior alone \
 ([network.md](network.md#when-is-it-worth-it)) |
 
 ## The sets

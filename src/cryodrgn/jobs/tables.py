@@ -315,7 +315,7 @@ class SelectClusters(Job["np.ndarray"]):
         "--parent-ind",
         default=None,
         default_words="those of the run in whose folder the labels lie, if it was trained "
-        "with --ind or images were left out",
+        "on some of its particles only",
         help="Rows (.pkl, .npy or .txt) of the labelled particles in the original file, if "
         "they had been filtered",
     )
