@@ -180,10 +180,12 @@ def test_contrasts_that_a_linear_run_was_told_to_leave_out_are_said(
 ):
     star, linear = varied / "particles.star", tmp_path / "linear"
     run("train_linear", star, *option, "--components", 1, "-o", linear)
-    words = ("train_vae", star, "--from", linear, *VAE, "-n", 1, "-o", tmp_path / "run")
-    sentence = f"{linear} took contrasts of images for 1, as it was told"
-    run(*words, "--held-out", 0.1)
-    assert (sentence in caplog.text) is bool(option)
+    run("reconstruct_states", linear, "--method", "basis", "-o", tmp_path / "states")
+    for start in (linear, tmp_path / "states"):
+        words = ("train_vae", star, "--from", start, *VAE, "-n", 1, "-o", tmp_path / "run")
+        run(*words, "--held-out", 0.1, "--overwrite")
+        sentence = f"{start}: the linear model took contrasts of images for 1, as it was told"
+        assert (sentence in caplog.text) is bool(option)
 
 
 @pytest.mark.parametrize("more", [(), ("--no-contrast",)])

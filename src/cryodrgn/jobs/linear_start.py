@@ -207,10 +207,11 @@ class LinearStartOptions(LinearRunOptions, LatentOptions):
                 _tell_of_few(particles.select(held_out.numpy()), particles)
                 if opened.may_hide_contrasts:
                     logger.warning(
-                        "%s took contrasts of images for 1, as it was told (train_linear "
-                        "`with_contrast=False`): where they vary, its components follow them, "
-                        "which hides their spread from the comparison with held-out particles, "
-                        "and the network can seem better than it is; let train_linear find out",
+                        "%s: the linear model took contrasts of images for 1, as it was told "
+                        "(train_linear `with_contrast=False`): where they vary, its components "
+                        "follow them, which hides their spread from the comparison with held-"
+                        "out particles, and the network can seem better than it is; let "
+                        "train_linear find out",
                         folder,
                     )
             everyone = torch.arange(len(particles))

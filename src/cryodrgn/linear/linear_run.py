@@ -91,9 +91,10 @@ class LinearRun:
         latents = run_latents(run)
         symmetry = reconstruction_of_record(recorded).get("symmetry", "C1")
         settings = StateSettings(seed=seed, symmetry=symmetry, functions="best")
-        embedding, has_volumes = model, False
+        embedding, has_volumes, made = model, False, recorded
         if not model.config.num_groups:
-            embedding, has_volumes = _embedding_of(recorded.get("latents")), True
+            embedding, made = _embedding_of(recorded.get("latents"))
+            has_volumes = True
         if trained.ewald:
             msg = (
                 f"{folder} was fitted with the curvature of the Ewald sphere (train_linear "
@@ -108,7 +109,7 @@ class LinearRun:
             embedding=embedding,
             latents=latents,
             settings=settings,
-            may_hide_contrasts=reconstruction_of_record(recorded).get("with_contrast") is False,
+            may_hide_contrasts=reconstruction_of_record(made).get("with_contrast") is False,
         )
 
     def sizes(self) -> tuple[LinearNetworkConfig, LinearEncoderConfig | None]:
@@ -298,13 +299,13 @@ def _model_of(run: RunDirectory) -> tuple[TrainedModel, dict[str, Any]]:
     return TrainedModel.load(run.weights(), settings), settings.get("training", {})
 
 
-def _embedding_of(latents: str | None) -> BasisModel | None:
-    """The linear model whose latents a reconstruction of states was made of, if it is there."""
+def _embedding_of(latents: str | None) -> tuple[BasisModel | None, dict[str, Any]]:
+    """The linear model of whose latents states were made, if it is there, and its record."""
     if latents is None:
-        return None
+        return None, {}
     try:
-        trained, _ = _model_of(RunDirectory(Path(latents).parent))
+        trained, recorded = _model_of(RunDirectory(Path(latents).parent))
     except CryodrgnError:
-        return None
+        return None, {}
     model = sum_of_volumes(trained.model.decoder)
-    return model if model is not None and model.config.num_groups else None
+    return (model if model is not None and model.config.num_groups else None), recorded
