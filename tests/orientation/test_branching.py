@@ -69,10 +69,16 @@ def finder_for(
 SETTINGS = GridSettings(radius_start=6, radius_end=11, num_levels=3, shift_extent_px=2.0)
 
 
+def magnified(rotations):
+    """Axes of slices of magnified images."""
+    magnification = torch.tensor([[1.04, 0.01], [0.0, 0.97]])
+    return slice_axes(rotations, magnification.expand(len(rotations), 2, 2))
+
+
 @pytest.mark.parametrize("with_ctf", [True, False])
-@pytest.mark.parametrize("magnification", [None, torch.tensor([[1.04, 0.01], [0.0, 0.97]])])
+@pytest.mark.parametrize("is_magnified", [False, True])
 def test_compiled_loops_find_what_products_of_matrices_find(
-    views, with_ctf, magnification, monkeypatch
+    views, with_ctf, is_magnified, monkeypatch
 ):
     if not backends.HAS_NUMBA:
         pytest.skip("numba is not installed")
@@ -91,7 +97,7 @@ def test_compiled_loops_find_what_products_of_matrices_find(
         Slices(volumes, 11),
         disc.points,
         WhitenedImages.of(images, ctf, variance),
-        slice_axes(rotations, magnification).view(batch, kept, parts, -1, 3),
+        (magnified(rotations) if is_magnified else rotations).view(batch, kept, parts, -1, 3),
         shifts,
         steps,
     )
@@ -105,7 +111,7 @@ def test_compiled_loops_find_what_products_of_matrices_find(
 
 
 def test_magnified_slices_of_inner_frequencies_are_those_of_all(views):
-    axes = slice_axes(views.rotations[:5], torch.tensor([[1.04, 0.01], [0.0, 0.97]]))
+    axes = magnified(views.rotations[:5])
     slices, inner = Slices(views.volume[None], 11), views.disc.within(6)
     whole = slices.at(views.disc.points, axes)[0, :, : len(inner.points)]
     torch.testing.assert_close(slices.at(inner.points, axes)[0], whole)

@@ -133,10 +133,18 @@ def still_runs(process, seconds) -> bool:
     return not has_ended(process)
 
 
+def was_written(path, since) -> bool:
+    """Whether a file is there that was written lately; the end of an epoch removes it."""
+    try:
+        return path.stat().st_mtime > since
+    except FileNotFoundError:
+        return False
+
+
 def wait_for_progress(process, folder) -> bool:
     """Until a checkpoint is written; False if the process ends before."""
     path, now = folder / "checkpoint.pkl", time.time()
-    while not (path.exists() and path.stat().st_mtime > now):
+    while not was_written(path, now):
         if has_ended(process):
             return False
         time.sleep(0.005)
