@@ -129,7 +129,7 @@ def test_a_tilt_pair_trains(run, acceptance, tmp_path):
         run(
             *("train_vae", upstream / "hand.mrcs", "--tilt", upstream / "hand_tilt.mrcs"),
             *("--poses", upstream / "hand_rot.pkl", "--tilt-deg", angle, "--zdim", 1),
-            *("--qdim", 32, "--pdim", 64, "--lr", 1e-3, "-n", 6, "--checkpoint", 6),
+            *("--qdim", 32, "--pdim", 64, "--lr", 1e-3, "-n", 5, "--checkpoint", 5),
             *("-o", tmp_path / str(angle)),
         )
         losses.append(Finished(tmp_path / str(angle)).metrics[-1]["reconstruction"])

