@@ -135,6 +135,16 @@ def test_the_network_is_trained_on_the_linear_model_where_its_latent_has_room(
         line = commands.typed[2]
         assert line[line.index(option) + 1] == str(files.linear.path)
         assert ("--from" in line) != ("--init-z" in line)
+        # The recipe sets batches and rate, where they are not given.
+        assert ("--recipe" in line) == ("--from" in line) == ("-b" not in line)
+        assert ("--lr" in line) == ("--init-z" in line)
+    here = {"outdir": settings["outdir"] / "given", "zdim": 2, "batch_size": 8}
+    commands = Commands(signals=2)
+    run_all(settings | here, commands)
+    line = commands.typed[2]
+    assert line[line.index("-b") + 1] == "8"
+    assert line[line.index("--recipe") + 1] == "fast"
+    assert "--lr" not in line
 
 
 def test_the_network_goes_on_with_poses_that_the_linear_model_corrected(settings, run_all):

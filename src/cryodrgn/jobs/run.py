@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 # A linear model of fewer particles says nothing.
 FEWEST_LINEAR = 200
+# On a linear model the recipe sets these, unless they are given.
+OF_RECIPE = {"batch_size", "learning_rate"}
 WORDS = {
     "check": "do poses, CTF and sign fit the images?",
     "consensus": "the map with its symmetry, half maps and their FSC",
@@ -431,6 +433,9 @@ class _Pipeline:
             chosen |= {"held_out": values["held_out"], "stop_when_converged": True}
         if "linear" in self._results:
             chosen |= self._on_linear_model(chosen["zdim"])
+        if "recipe" in chosen:
+            for name in OF_RECIPE - self._run.decided.keys():
+                del chosen[name]
         return chosen | {"outdir": files.training.path, "load": "latest"}
 
     def _on_linear_model(self, latent_dim: int) -> dict[str, Any]:
@@ -441,7 +446,7 @@ class _Pipeline:
                 "the network is trained on the linear model, %s signal",
                 counted(signals, "component of which carries", "components of which carry"),
             )
-            return {"linear_run": self._linear.path}
+            return {"linear_run": self._linear.path, "recipe": "fast"}
         logger.info(
             "a latent of %s has no room for the %d components of the linear model: "
             "the network is trained alone, and begins with the first of them",
