@@ -61,6 +61,10 @@ class Folder:
         """The declared files that are there."""
         return sorted({path for entry in self.files() for path in entry.existing(self)})
 
+    def declares(self, path: Path) -> bool:
+        """True if a path, there or not, has the declared name of a file."""
+        return any(entry.match(self, path) for entry in self.files())
+
 
 class Entry(ABC, Generic[Kind, Got]):
     """A declared file or folder; subclasses say on what its name depends.
@@ -104,15 +108,26 @@ class Entry(ABC, Generic[Kind, Got]):
         """The paths that are there, with their numbers."""
         found: dict[Path, int | None] = {}
         for name in self.names:
-            pattern = re.sub(r"(\\#)+", _digits, re.escape(name)).replace(r"\*", ".+")
             for path in folder.path.glob(re.sub("#+", "*", name)):
-                if match := re.fullmatch(pattern, path.relative_to(folder.path).as_posix()):
+                if match := _matched(name, folder, path):
                     found[path] = int(match.group(1)) if match.groups() else None
         return found
+
+    def match(self, folder: Folder, path: Path) -> "re.Match[str] | None":
+        """The name of a path, there or not, if it is a declared one; its number is a group."""
+        found = (_matched(name, folder, path) for name in self.names)
+        return next((match for match in found if match), None)
 
     def numbers(self, folder: Folder) -> list[int]:
         """The numbers of those that are there, in order."""
         return sorted(number for number in self.existing(folder).values() if number is not None)
+
+
+def _matched(name: str, folder: Folder, path: Path) -> "re.Match[str] | None":
+    if not path.is_relative_to(folder.path):
+        return None
+    pattern = re.sub(r"(\\#)+", _digits, re.escape(name)).replace(r"\*", ".+")
+    return re.fullmatch(pattern, path.relative_to(folder.path).as_posix())
 
 
 def _digits(mark: re.Match[str]) -> str:

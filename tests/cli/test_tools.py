@@ -1,5 +1,7 @@
 """The tools of cryodrgn_utils, each as a script would call it."""
 
+import shutil
+
 import mrcfile
 import numpy as np
 import pytest
@@ -229,8 +231,21 @@ def test_clusters_of_a_filtered_run_are_rows_of_its_particle_file(tool, fail_too
     line = ("select_clusters", labels, "--sel", 1, "-o", tmp_path / "out.pkl")
     assert f"{labels} has the rows of the original file that {rows} names" in tool(*line)
     assert load_indices(tmp_path / "out.pkl").tolist() == [6, 8]
+    shutil.copytree(labels.parent, tmp_path.parent / f"{tmp_path.name}_else")
+    alone = tmp_path.parent / f"{tmp_path.name}_else/labels.pkl"
+    said = tool("select_clusters", alone, "--sel", 1, "-o", tmp_path / "out.pkl")
+    assert "which lies in no run; if its particles were filtered, give their rows" in said
+    alone.unlink()
+    alone.symlink_to(labels)
+    tool("select_clusters", alone, "--sel", 1, "-o", tmp_path / "out.pkl")
+    assert load_indices(tmp_path / "out.pkl").tolist() == [6, 8]
     save_pickles(rows, [np.array([5, 6, 8])])
     assert "has 4 rows, but" in fail_tool(*line)
+    record["dataset_args"], record["training"] = {}, {"num_particles": 7}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(record))
+    assert "has 4 rows, but" in fail_tool(*line)
+    record["dataset_args"] = {"ind": str(rows)}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(record))
     rows.unlink()
     assert "give their rows in the original file with --parent-ind" in fail_tool(*line)
 

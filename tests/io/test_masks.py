@@ -32,6 +32,14 @@ def test_a_mask_of_the_size_asked_for_is_itself_and_other_pixels_are_said(
     assert ("has 7 Å/px by its header" in caplog.text) == warns
 
 
+def test_a_map_of_density_is_no_mask(mask_file):
+    # Without negative values, and everywhere far below 1, as many are.
+    with pytest.raises(
+        ConfigError, match=r"no mask: its values run from 0 to 0\.054, .*gen_mask"
+    ):
+        read_mask(mask_file(0.054 * soft_sphere(8, 2.0, 1.0), 2.0), 8, 2.0)
+
+
 @pytest.mark.parametrize("size", [16, 24, 48, 64])
 def test_a_mask_made_at_another_pixel_size_covers_the_same_part_of_the_box(
     mask_file, caplog, size

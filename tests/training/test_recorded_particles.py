@@ -313,6 +313,12 @@ def test_latents_of_other_images_do_not_replace_those_of_a_run(fail, made, tmp_p
     # No file but latents is replaced by latents of the run's own particles.
     assert f"{vae / 'config.pkl'} is a file of" in fail(*words, "-o", vae / "config.pkl")
     assert {path: path.read_bytes() for path in before} == before
+    # Nor do names that a run may have, or latents by other weights.
+    assert f"{vae / 'pose.pkl'} is a file of" in fail(*words, "-o", vae / "pose.pkl")
+    assert not (vae / "pose.pkl").exists()
+    shutil.copy(made / "linear/weights.pkl", vae / "weights.0.pkl")
+    said = fail(*words, "-o", vae / "losses.pkl", "--out-z", vae / "z.0.pkl")
+    assert f"its latents there are by weights.0.pkl, not by {vae / 'weights.pkl'}" in said
     command(*others, "-o", vae / "other.pkl")
     command(*words, "-o", vae / "z.pkl")
     assert f"{vae / 'z.pkl'}, latents of the run in {vae}, will be replaced" in caplog.text

@@ -155,7 +155,7 @@ def test_volumes_that_are_kept_stay_with_their_clusters_epoch_and_orientation(
         np.testing.assert_array_equal(found, np.flatnonzero(of_particles == state))
 
     again = ("analyze_landscape", copied, 1, *words, "--skip-vol")
-    assert "are of epoch 1, not of 0" in fail("analyze_landscape", copied, 0, *again[3:])
+    assert "are of epoch 1, not of epoch 0" in fail("analyze_landscape", copied, 0, *again[3:])
     with pytest.raises(ConfigError, match="`flip` False was asked for, but"):
         cryodrgn.analyze_landscape(
             copied, 1, sketch_size=8, num_states=2, flip=False, skip_volumes=True, outdir=folder

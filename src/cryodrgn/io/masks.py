@@ -14,6 +14,9 @@ from cryodrgn.io.mrc import read_volume
 
 logger = logging.getLogger(__name__)
 
+# A mask is 1 somewhere. Resampled ones may fall short of it; a map of density does by far.
+LEAST_MAXIMUM = 0.5
+
 
 def read_mask(
     path: Path, box_size: int, pixel_size: float | None
@@ -31,14 +34,14 @@ def read_mask(
 
     Raises:
         InputFileError: The file cannot be read or is no cubic volume.
-        ConfigError: Values outside 0 to 1, or nothing but zeros.
+        ConfigError: Values outside 0 to 1, or nowhere near 1, as those of a map.
         ShapeMismatchError: The box is another one, or there is no telling.
     """
     volume, own_pixel_size = read_volume(path)
-    if volume.min() < -1e-3 or not 1e-3 < volume.max() < 1 + 1e-3:
+    if volume.min() < -1e-3 or not LEAST_MAXIMUM <= volume.max() < 1 + 1e-3:
         msg = (
             f"{path} is no mask: its values run from {volume.min():g} to {volume.max():g}, "
-            "expected 0 to 1; gen_mask makes one of a map"
+            "expected from 0 outside to 1 inside; gen_mask makes one of a map"
         )
         raise ConfigError(msg)
     mask = torch.from_numpy(volume).clamp(0, 1)

@@ -326,7 +326,7 @@ def _in_series(
     return particles if count is None else particles.with_best_images(count)
 
 
-ONE_DOSE = ", as if taken at one dose (else training takes `with_contrast`)"
+ONE_DOSE = ", as if taken at one dose (else train with contrasts)"
 
 
 def _on_one_lattice(table: ImageTable, files: ParticleFiles) -> ImageTable:

@@ -1,5 +1,6 @@
 """Files that the config of a run names, where they are no longer in their places."""
 
+import filecmp
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -160,35 +161,54 @@ def number_explained(latents: Path, particles: ParticleSet) -> str:
     return "; ".join([same, *remedies])
 
 
-def require_not_of_run(output: Path, setting: str, particles: ParticleSet) -> None:
-    """Refuse to replace a file of a run by latents or losses of other particles.
+def require_not_of_run(
+    output: Path, setting: str, particles: ParticleSet, weights: Path
+) -> None:
+    """Refuse to write latents or losses of other particles under the name of a run's file.
 
-    Latents of a run may be replaced by others of its own particles, which is said.
+    Latents of a run may be replaced by others of its own particles and weights, which is said.
 
     Args:
         output: The file that will be written.
         setting: The setting that names it.
         particles: The particles that it will be of.
+        weights: The weights by which it will be made.
 
     Raises:
-        ConfigError: A run would lose a file.
+        ConfigError: A run would lose a file, or have one that is not its own.
         InputFileError: The config of the run, or an image, cannot be read.
     """
     folder = output.parent
     run = RunDirectory(folder)
-    if not run.holds_run or output not in run.written_files():
+    if not run.holds_run or not run.declares(output):
         return
-    record = ParticleRecord.of_mapping(_config_in(folder).get("training", {}))
-    are_own = record is not None and record.others(particles) == []
-    if not are_own or output not in RunDirectory.latents.existing(run):
+    reason = _not_of_run(output, run, particles, weights)
+    if reason is not None:
         msg = (
             f"{output} is a file of the run in {folder}, which later commands would take for "
-            f"its own, but what is written is of {particles.source}; give `{setting}` another "
-            "name or folder"
+            f"its own, but {reason}; give `{setting}` another name or folder"
         )
         raise ConfigError(msg)
     words = "%s, latents of the run in %s, will be replaced by latents of %s"
     logger.warning(words, output, folder, particles.source)
+
+
+def _not_of_run(
+    output: Path, run: RunDirectory, particles: ParticleSet, weights: Path
+) -> str | None:
+    """The reason why latents are not those of a run; None if they are."""
+    match = RunDirectory.latents.match(run, output)
+    if match is None:
+        return "that is not where its latents are"
+    record = ParticleRecord.of_mapping(_config_in(run.path).get("training", {}))
+    if record is None:
+        return "it recorded no images that tell its particles"
+    if record.others(particles) != []:
+        return f"what is written is of {particles.source}"
+    own = run.weights(int(match.group(1)) if match.groups() else None)
+    if not own.is_file() or not filecmp.cmp(own, weights, shallow=False):
+        return f"its latents there are by {own.name}, not by {weights}"
+    return None
 
 
 def require_box_of_run(folder: Path, particles: ParticleSet) -> None:

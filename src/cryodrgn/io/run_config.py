@@ -116,9 +116,11 @@ def find_run_config(weights: Path) -> Path:
 
 def run_holding(path: Path) -> Path | None:
     """The folder of the run that a file lies in, or in an analysis there; None if in none."""
-    for folder in path.absolute().parents[:DEEPEST]:
-        if RunDirectory(folder).holds_run:
-            return folder
+    # A link counts where it lies, and else where it leads.
+    for start in (path.absolute(), path.resolve()):
+        for folder in start.parents[:DEEPEST]:
+            if RunDirectory(folder).holds_run:
+                return folder
     return None
 
 
@@ -145,6 +147,12 @@ def reconstruction_of_record(training: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     found = (training.get(name) for name in ("linear", "states"))
     return next((settings for settings in found if isinstance(settings, dict)), {})
+
+
+def number_trained_on(folder: Path) -> int | None:
+    """Number of the particles of a run; None if it did not record it."""
+    config = load_run_config(find_run_config(RunDirectory(folder).weights()))
+    return config.get("training", {}).get("num_particles")
 
 
 def parent_indices(folder: Path) -> Path | None:

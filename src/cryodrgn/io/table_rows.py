@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError, ShapeMismatchError
 from cryodrgn.given_arrays import GivenArray, PathOrArray
-from cryodrgn.io.run_config import parent_indices, run_holding
+from cryodrgn.io.run_config import number_trained_on, parent_indices, run_holding
 from cryodrgn.io.selection_files import load_selection
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,12 @@ def rows_of_run(
     """
     run = None if isinstance(path, GivenArray) else run_holding(path)
     if run is None:
+        logger.info(
+            "rows are those of %s, which lies in no run; if its particles were filtered, give "
+            "their rows in the original file with `%s`",
+            path,
+            setting,
+        )
         return None
     try:
         indices = parent_indices(run)
@@ -42,15 +48,17 @@ def rows_of_run(
             f"original file with `{setting}` ({error})"
         )
         raise InputFileError(msg) from error
-    if indices is None:
-        return None
-    rows = load_selection(indices).indices
-    if len(rows) != length:
+    rows = None if indices is None else load_selection(indices).indices
+    count = number_trained_on(run) if rows is None else len(rows)
+    if count not in {None, length}:
+        of = "" if indices is None else f", those of {indices}"
         msg = (
-            f"{path} has {length} rows, but {run} was trained on {len(rows)} particles, those "
-            f"of {indices}; give the rows in the original file with `{setting}`"
+            f"{path} has {length} rows, but {run} was trained on {count} particles{of}; give "
+            f"the rows in the original file with `{setting}`"
         )
         raise ShapeMismatchError(msg)
+    if rows is None:
+        return None
     logger.info("%s has the rows of the original file that %s names", path, indices)
     return rows
 

@@ -113,7 +113,7 @@ class EvalImages(
             )
         for name in ("output", "output_latents"):
             if (path := getattr(self, name)) is not None:
-                require_not_of_run(path, name, particles)
+                require_not_of_run(path, name, particles, self.weights)
         screening = ScreeningFiles.beside(self.output)
         require_output(self.output.parent)
 

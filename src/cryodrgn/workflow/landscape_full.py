@@ -34,6 +34,7 @@ from cryodrgn.settings import settings
 from cryodrgn.workflow.full_results import remove_maps
 from cryodrgn.workflow.gallery import save_bytes
 from cryodrgn.workflow.options import FullLandscapeOptions
+from cryodrgn.workflow.sketch import of_epoch
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +88,7 @@ def map_all_particles(
         coordinates = _coordinates(source, latents[sampled], space, record)
         _save_sampled(files, sampled, latents, coordinates, space)
     mapping = learn_mapping(latents[sampled], coordinates, options.mapping, where)
-    shares = ", ".join(f"{share:.0%}" for share in mapping.explained[:5])
-    learnt = f"of volumes it never saw the mapping explains {shares} (first components)"
-    logger.info(learnt)
+    learnt = _learnt_in_words(mapping.explained)
     everyone = mapping(latents)
     _remove_earlier(files, options)
     save_pickles(files.all_coordinates, [everyone])
@@ -99,6 +98,20 @@ def map_all_particles(
     _group(files, everyone, options)
     _write_report(run, files, len(everyone), len(sampled), learnt)
     logger.info("the report is %s", files.full_report)
+
+
+def _learnt_in_words(explained: Float[np.ndarray, " components"]) -> str:
+    """The share of volumes it never saw that a mapping explains, which is logged."""
+    shares = ", ".join(f"{share:.0%}" for share in explained[:5])
+    learnt = f"of volumes it never saw the mapping explains {shares} (first components)"
+    logger.info(learnt)
+    if explained[0] <= 0:
+        logger.warning(
+            "the mapping tells nothing of the first component: the places of the other "
+            "particles, their states and communities are worth nothing; learn from more "
+            "volumes (`num_volumes`), or for more epochs"
+        )
+    return learnt
 
 
 def _remove_earlier(files: LandscapeFiles, options: MappedLandscape) -> None:
@@ -133,7 +146,10 @@ def _opened(
         raise InputFileError(msg)
     record = read_yaml(landscape.record)
     if record["epoch"] != epoch:
-        msg = f"{landscape.path} is of epoch {record['epoch']}, not of {epoch}"
+        msg = (
+            f"{landscape.path} is {of_epoch(record['epoch'])}, not {of_epoch(epoch)}; run "
+            "analyze_landscape for this one first"
+        )
         raise ConfigError(msg)
     _check_volumes(landscape, record, options)
     return space, record

@@ -46,6 +46,11 @@ class Sketch:
     flip: bool
 
 
+def of_epoch(epoch: int | None) -> str:
+    """The epoch of results, None at the end of a training, for a message."""
+    return "of the finished run (-1)" if epoch is None else f"of epoch {epoch}"
+
+
 def make_sketch(
     run: Run,
     epoch: int | None,
@@ -161,8 +166,8 @@ def _orientation(epoch: int | None, files: LandscapeFiles, options: LandscapeOpt
         raise InputFileError(msg)
     if record["epoch"] != epoch:
         msg = (
-            f"the volumes in {path.parent} are of epoch {record['epoch']}, not of {epoch}; "
-            "leave out `skip_volumes` to make them again"
+            f"the volumes in {path.parent} are {of_epoch(record['epoch'])}, not "
+            f"{of_epoch(epoch)}; leave out `skip_volumes` to make them again"
         )
         raise ConfigError(msg)
     flip = bool(record["flip"])
