@@ -260,6 +260,20 @@ def test_rows_of_a_run_that_have_changed_are_refused(run, fail, files, tmp_path)
         open_run(out).original_rows(COUNT - 1)
     chosen = ("--random", "--count", 5, "-o", tmp_path / "chosen.pkl")
     assert "selects 58 particles, but" in fail("select", out, *chosen)
+    # As many others, as of an index file that was written again.
+    save_pickles(out / "screened_ind.pkl", [np.arange(COUNT - 1)])
+    with pytest.raises(InputFileError, match="selects 59 particles, but not those that"):
+        open_run(out).original_rows(COUNT - 1)
+    assert "selects 59 particles, but not those" in fail("select", out, *chosen)
+
+
+def test_rows_in_the_order_of_an_index_file_are_known_again(run, files, tmp_path):
+    rows = np.random.default_rng(4).permutation(COUNT)[:20]
+    save_pickles(tmp_path / "ind.pkl", [rows])
+    out = tmp_path / "run"
+    run("train_vae", *files(), *TRAIN, "--ind", tmp_path / "ind.pkl", "-o", out)
+    np.testing.assert_array_equal(open_run(out).original_rows(20), rows)
+    assert parent_indices(out) == tmp_path / "ind.pkl"
 
 
 def test_downsampling_lists_what_it_finds_late(run, files, tmp_path, sparse):

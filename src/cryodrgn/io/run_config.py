@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from cryodrgn.errors import InputFileError
 from cryodrgn.io.atomic import atomic_path
 from cryodrgn.io.cryodrgn_pickle import load_pickles, save_pickles
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import read_yaml, yaml_text
+from cryodrgn.particles.particle_record import digest_of_rows
 from cryodrgn.rundir import RunDirectory, ScreeningFiles
 
 # What cryoDRGN 0.2.0 puts into a config.pkl.
@@ -170,14 +172,32 @@ def parent_indices(folder: Path) -> Path | None:
     if not path.is_file():
         msg = f"{path}, by which {folder} was filtered, is not there; name it with `indices`"
         raise InputFileError(msg)
-    rows, count = load_indices(path), config.get("training", {}).get("num_particles")
-    if count not in {None, len(rows)}:
+    wrong = rows_of_others(load_indices(path), config.get("training", {}), folder)
+    if wrong is not None:
         msg = (
-            f"{path} selects {len(rows)} particles, but {folder} was trained on {count}: it "
-            "has changed since; name what it was then with `indices`"
+            f"{path} selects {wrong}: it has changed since the training; name what it was then "
+            "with `indices`"
         )
         raise InputFileError(msg)
     return path
+
+
+def rows_of_others(
+    rows: Int[np.ndarray, " rows"], training: Mapping[str, Any], folder: Path
+) -> str | None:
+    """Words on what rows of a particle file select, if not a run's particles; else None.
+
+    Args:
+        rows: The rows.
+        training: The run's record of its training.
+        folder: The run.
+    """
+    count = training.get("num_particles")
+    if count not in {None, len(rows)}:
+        return f"{len(rows)} particles, but {folder} has {count}"
+    if training.get("rows") not in {None, digest_of_rows(rows)}:
+        return f"{len(rows)} particles, but not those that {folder} has"
+    return None
 
 
 def save_run_config(run: RunDirectory, config: Mapping[str, Any]) -> None:

@@ -35,11 +35,13 @@ class ParticleRecord:
         count: Number of particles.
         box_size: Side of the stored images in pixels.
         digests: Of the images, in the order of the particles.
+        rows: Digest of the particles' rows in the original file; None if it is not known.
     """
 
     count: int
     box_size: int
     digests: tuple[str, ...]
+    rows: str | None = None
 
     @classmethod
     def of(cls, particles: ParticleSet) -> "ParticleRecord":
@@ -55,12 +57,13 @@ class ParticleRecord:
             count=len(particles),
             box_size=images.pixels.box_size,
             digests=tuple(_digest(particles, row) for row in firsts.tolist()),
+            rows=digest_of_rows(particles.original_rows),
         )
 
     def to_mapping(self) -> dict[str, Any]:
         """Entries of the group ``training`` of a config file."""
         digests = {"box_size": self.box_size, "digests": " ".join(self.digests)}
-        return {"num_particles": self.count, "images": digests}
+        return {"num_particles": self.count, "rows": self.rows, "images": digests}
 
     @classmethod
     def of_mapping(cls, training: Mapping[str, Any]) -> "ParticleRecord | None":
@@ -72,6 +75,7 @@ class ParticleRecord:
             count=int(training["num_particles"]),
             box_size=int(images.get("box_size", 0)),
             digests=tuple(str(images.get("digests", "")).split()),
+            rows=training.get("rows"),
         )
 
     def others(self, particles: ParticleSet) -> list[int] | None:
@@ -86,6 +90,11 @@ class ParticleRecord:
         found = self.of(particles).digests
         pairs = zip(rows, self.digests, found, strict=True)
         return [row for row, *both in pairs if BAD not in both and both[0] != both[1]]
+
+
+def digest_of_rows(rows: Int[np.ndarray, " particles"]) -> str:
+    """Digest of rows of a particle file, in their order."""
+    return hashlib.sha256(np.ascontiguousarray(rows, "<i8").tobytes()).hexdigest()[:DIGITS]
 
 
 def _looked_at(count: int) -> Int[np.ndarray, " rows"]:

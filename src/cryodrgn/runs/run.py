@@ -21,7 +21,7 @@ from cryodrgn.io.recorded_files import (
     files_as_recorded,
     require_particles_of_run,
 )
-from cryodrgn.io.run_config import find_run_config, load_run_config
+from cryodrgn.io.run_config import find_run_config, load_run_config, rows_of_others
 from cryodrgn.io.selection_files import load_indices
 from cryodrgn.io.text import missing_in_words
 from cryodrgn.particles.particle_set import ParticleSet
@@ -241,10 +241,12 @@ class Run:
         indices = files_as_recorded(files, self._config, others).indices
         assert indices is not None
         rows = load_indices(indices)
-        if len(rows) != count:
+        training = self.settings.get("training", {})
+        wrong = rows_of_others(rows, {**training, "num_particles": count}, self.path)
+        if wrong is not None:
             msg = (
-                f"{indices} selects {len(rows)} particles, but {self.path} has {count}: one of "
-                "them has changed since the training; put back what was there then"
+                f"{indices} selects {wrong}: one of them has changed since the training; put "
+                "back what was there then"
             )
             raise InputFileError(msg)
         return rows
