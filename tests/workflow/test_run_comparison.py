@@ -47,6 +47,7 @@ def made(tmp_path_factory):
     few, part = copy.deepcopy(content), copy.deepcopy(content)
     few["training"]["settings"]["training"]["held_out"]["fraction"] = 0.01
     part["dataset_args"]["ind"] = str(folder / "ind.pkl")
+    del part["training"]["rows"]
     part["training"]["settings"]["training"]["held_out"]["fraction"] = 0.5
     save_pickles(folder / "ind.pkl", [np.arange(100)])
     (folder / "few/config.yaml").write_text(yaml.safe_dump(few))
