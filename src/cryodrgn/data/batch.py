@@ -177,8 +177,10 @@ class StoredBatch:
             images = shift_transform(images, absolute, self.shifts)
         points = frequencies if compared is None else frequencies[compared]
         axes = slice_axes(self.rotations, self.magnifications)
-        # Volumes are known to the outermost frequency of the images, but not beyond Nyquist.
-        limit = frequencies.norm(dim=-1).max().clamp_max(0.5)
+        limit = None
+        if self.magnifications is not None:
+            # Volumes are known to the outermost frequency of the images, up to Nyquist.
+            limit = frequencies.norm(dim=-1).max().clamp_max(0.5)
         return Batch(
             rows=self.rows,
             image_rows=self.image_rows,

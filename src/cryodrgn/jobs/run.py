@@ -20,6 +20,7 @@ from cryodrgn.jobs.chosen_settings import DECIDED, ChosenSettings
 from cryodrgn.jobs.command_words import in_flags, words_of
 from cryodrgn.jobs.nuisance import Nuisance
 from cryodrgn.jobs.options import BoxOptions, particle_files
+from cryodrgn.jobs.recipe_options import RECIPES
 from cryodrgn.jobs.reconstruction_options import SymmetryOptions
 from cryodrgn.jobs.tilt_options import TiltSeriesOptions
 from cryodrgn.jobs.train_linear import TrainLinear
@@ -48,8 +49,6 @@ logger = logging.getLogger(__name__)
 
 # A linear model of fewer particles says nothing.
 FEWEST_LINEAR = 200
-# On a linear model the recipe sets these, unless they are given.
-OF_RECIPE = {"batch_size", "learning_rate"}
 WORDS = {
     "check": "do poses, CTF and sign fit the images?",
     "consensus": "the map with its symmetry, half maps and their FSC",
@@ -434,7 +433,8 @@ class _Pipeline:
         if "linear" in self._results:
             chosen |= self._on_linear_model(chosen["zdim"])
         if "recipe" in chosen:
-            for name in OF_RECIPE - self._run.decided.keys():
+            # What the data chose gives way to the recipe, and what is given does not.
+            for name in (chosen.keys() & RECIPES["fast"].keys()) - self._run.decided.keys():
                 del chosen[name]
         return chosen | {"outdir": files.training.path, "load": "latest"}
 

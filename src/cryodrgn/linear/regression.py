@@ -65,7 +65,7 @@ class Spread:
 
     @classmethod
     def standard(cls, like: "Spread") -> "Spread":
-        """That of functions which have mean 0 and variance 1 already."""
+        """Mean 0, variance 1 and no correlation: functions that are standardised already."""
         ones = torch.ones_like(like.scale)
         return cls(mean=torch.zeros_like(ones), scale=ones, correlation=torch.diag(ones))
 

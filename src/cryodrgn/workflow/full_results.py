@@ -13,12 +13,18 @@ from cryodrgn.rundir import LandscapeFiles, LandscapeStates
 
 logger = logging.getLogger(__name__)
 
-PLOTS = ("particle_density", "volpca_landscape", "umap_vol_pca_hexbin")
+CAPTIONS = {
+    "particle_density": "How many particles there are in every place, on the first two "
+    "components of the volumes and on the first alone. It is a density of particles as they "
+    "were found, not an energy.",
+    "volpca_landscape": "The same with finer bins, on a logarithmic scale.",
+    "umap_vol_pca_hexbin": "A map of the components (UMAP); distances on it mean little.",
+}
 
 
 def remove_maps(files: LandscapeFiles) -> None:
     """Remove what follows from the coordinates of all particles, and may not be made anew."""
-    plots = [files.plot(name) for name in PLOTS]
+    plots = [files.plot(name) for name in CAPTIONS]
     for path in (files.density, files.communities, files.communities_map, files.umap, *plots):
         path.unlink(missing_ok=True)
 

@@ -31,7 +31,7 @@ from cryodrgn.reconstruction.decode import PostProcessing, VolumeSource, decode_
 from cryodrgn.rundir import LandscapeFiles, LandscapeStates
 from cryodrgn.runs.run import Run
 from cryodrgn.settings import settings
-from cryodrgn.workflow.full_results import remove_maps
+from cryodrgn.workflow.full_results import CAPTIONS, remove_maps
 from cryodrgn.workflow.gallery import save_bytes
 from cryodrgn.workflow.options import FullLandscapeOptions
 from cryodrgn.workflow.sketch import of_epoch
@@ -308,15 +308,6 @@ def _middle(coordinates: Float[np.ndarray, "particles components"], members: Any
     rows = np.flatnonzero(members)
     away = np.linalg.norm(coordinates[rows] - coordinates[rows].mean(0), axis=1)
     return int(rows[away.argmin()])
-
-
-CAPTIONS = {
-    "particle_density": "How many particles there are in every place, on the first two "
-    "components of the volumes and on the first alone. It is a density of particles as they "
-    "were found, not an energy.",
-    "volpca_landscape": "The same with finer bins, on a logarithmic scale.",
-    "umap_vol_pca_hexbin": "A map of the components (UMAP); distances on it mean little.",
-}
 
 
 def _write_report(
