@@ -146,7 +146,7 @@ class StateReconstruction:
             taken, other = other, taken
         logger.info(
             "volumes are regressed on %s: with %s the correlation with the other half of the "
-            "images is %+.4f ± %.4f",
+            "images changes by %+.4f ± %.4f",
             taken,
             other,
             -comparison.gain if comparison.is_certain else comparison.gain,
