@@ -126,6 +126,7 @@ def test_a_network_begins_with_the_functions_that_reconstruct_states_takes(
     volumes = [read_volume(path)[0] for path in (found, expected / "state_000.mrc")]
     np.testing.assert_allclose(*volumes, atol=1e-3 * np.abs(volumes[1]).max())
     # It goes on as it began: by itself, from its weights, and where these are lost.
+    assert f"{out} holds this run already; go on with it" in fail(*words, 1)
     run(*words, 2, "--load", "latest")
     elsewhere = [tmp_path / "other" if word == out else word for word in words]
     weights = out / "weights.pkl"

@@ -12,11 +12,15 @@ from cryodrgn.io.checkpoints import load_checkpoint
 from cryodrgn.io.recorded_files import MOVABLE
 from cryodrgn.io.run_config import find_run_config, load_run_config
 from cryodrgn.models.build import build_model, misfit_in_words
+from cryodrgn.models.settings import LinearNetworkConfig
 from cryodrgn.rundir import RunDirectory, ScreeningFiles
 from cryodrgn.training.options import Precision
 from cryodrgn.training.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
+
+# Of the functions of a linear model's latent, which the images decide.
+FOUND_OUT = ("num_functions", "num_landmarks", "num_neighbours")
 
 # Epochs after convergence before a run stops.
 EPOCHS_SETTLING = 3
@@ -323,6 +327,7 @@ def _refuse_used_folder(
     config: RunConfig,
     in_words: Callable[[RunConfig, RunConfig], str],
 ) -> None:
+    config = _with_functions_of(recorded, config)
     if recorded.differences(config):
         what, go_on = f"another run: {in_words(recorded, config)}", GO_ON
     else:
@@ -332,6 +337,15 @@ def _refuse_used_folder(
         "`overwrite`"
     )
     raise ConfigError(msg)
+
+
+def _with_functions_of(recorded: RunConfig, config: RunConfig) -> RunConfig:
+    """Settings with the functions of the latent that a run on a linear model found out."""
+    old, new = recorded.model.decoder, config.model.decoder
+    if not isinstance(old, LinearNetworkConfig) or not isinstance(new, LinearNetworkConfig):
+        return config
+    found = {name: getattr(old, name) for name in FOUND_OUT}
+    return replace(config, model=replace(config.model, decoder=replace(new, **found)))
 
 
 def _refuse_foreign(run: RunDirectory) -> None:
